@@ -1,1 +1,25 @@
-//! placeholder
+//! What the filter is tried against: an authorization server, an upstream, Envoy, and a client.
+//!
+//! | module | is |
+//! | --- | --- |
+//! | [`authorization_server`] | a small, real OAuth 2.0 authorization server, in memory |
+//! | [`scripted`] | an authorization server that misbehaves as it is told |
+//! | [`upstream`] | a service that shows what reaches it |
+//! | [`envoy`] | a real Envoy, its configuration, statistics and logs |
+//! | [`client`] | an HTTP client that sends exactly what it is told |
+//!
+//! All of it listens on free loopback ports and needs a tokio runtime. A value stops what it
+//! started when it is dropped. Tests wait for conditions ([`wait`]), never for time.
+
+pub mod authorization_server;
+pub mod client;
+pub mod headers;
+mod http1;
+mod received;
+pub mod scripted;
+mod service;
+pub mod upstream;
+pub mod wait;
+
+pub use headers::Headers;
+pub use received::Received;

@@ -1,0 +1,139 @@
+//! An HTTP/1.1 connection, down to its bytes.
+
+use std::{io, net::SocketAddr, pin::pin};
+
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpStream, tcp::OwnedWriteHalf},
+    select,
+};
+
+use super::{Request, Response, bounded};
+use crate::{
+    Headers,
+    http1::{BodyLength, Reader},
+};
+
+/// An open HTTP/1.1 connection; requests go over it one after the other.
+#[derive(Debug)]
+pub struct Connection {
+    address: SocketAddr,
+    reader: Reader,
+    writer: OwnedWriteHalf,
+}
+
+impl Connection {
+    /// Connects.
+    pub async fn open(address: SocketAddr) -> io::Result<Self> {
+        let stream = bounded(TcpStream::connect(address)).await?;
+        stream.set_nodelay(true)?;
+        let (reader, writer) = stream.into_split();
+        Ok(Self { address, reader: Reader::new(reader), writer })
+    }
+
+    /// Sends a request and reads the answer, which may come before the request has gone out whole.
+    pub async fn send(&mut self, request: &Request) -> io::Result<Response> {
+        let bytes = [self.head(request), framed_body(request)].concat();
+        let mut answer = pin!(bounded(read(&mut self.reader, &request.method)));
+        select! {
+            answer = &mut answer => answer,
+            // A server that answers early may close before it has read all: the answer counts.
+            _ = self.writer.write_all(&bytes) => answer.await,
+        }
+    }
+
+    /// Sends the head only; the body is the caller's to [`write`](Self::write), or not.
+    pub async fn send_head(&mut self, request: &Request) -> io::Result<()> {
+        let head = self.head(request);
+        self.write(&head).await
+    }
+
+    /// Sends any bytes.
+    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        bounded(self.writer.write_all(bytes)).await
+    }
+
+    /// Reads the answer to a request of this method.
+    pub async fn response(&mut self, method: &str) -> io::Result<Response> {
+        bounded(read(&mut self.reader, method)).await
+    }
+
+    /// Waits until the server closes the connection.
+    pub async fn closed(&mut self) -> io::Result<()> {
+        bounded(async {
+            self.reader.closed().await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Resets the connection (RST); dropping it closes it (FIN).
+    pub fn abort(self) {
+        let stream = self
+            .reader
+            .into_half()
+            .reunite(self.writer)
+            .expect("two halves of the same connection");
+        let _ = stream.set_zero_linger();
+    }
+
+    fn head(&self, request: &Request) -> Vec<u8> {
+        let Request { method, target, authority, headers, body, chunked } = request;
+        let mut head = format!("{method} {target} HTTP/1.1\r\n").into_bytes();
+        let mut field = |name: &str, value: &[u8]| {
+            head.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
+        };
+        let authority = authority.clone().unwrap_or_else(|| self.address.to_string());
+        if !headers.contains("host") && !authority.is_empty() {
+            field("host", authority.as_bytes());
+        }
+        for (name, value) in headers.iter() {
+            field(name, value);
+        }
+        let framed = headers.contains("content-length") || headers.contains("transfer-encoding");
+        if *chunked && !framed {
+            field("transfer-encoding", b"chunked");
+        } else if !body.is_empty() && !framed {
+            field("content-length", body.len().to_string().as_bytes());
+        }
+        head.extend(b"\r\n");
+        head
+    }
+}
+
+fn framed_body(request: &Request) -> Vec<u8> {
+    if !request.chunked {
+        return request.body.clone();
+    }
+    let mut framed = Vec::new();
+    for chunk in request.body.chunks(CHUNK) {
+        framed.extend(format!("{:x}\r\n", chunk.len()).into_bytes());
+        framed.extend(chunk);
+        framed.extend(b"\r\n");
+    }
+    framed.extend(b"0\r\n\r\n");
+    framed
+}
+
+async fn read(reader: &mut Reader, method: &str) -> io::Result<Response> {
+    let mut interim = Vec::new();
+    let head = loop {
+        let head = reader.response_head().await?;
+        if head.status >= 200 || head.status == SWITCHING_PROTOCOLS {
+            break head;
+        }
+        interim.push(head.status);
+    };
+    let bodiless = method == "HEAD"
+        || (method == "CONNECT" && head.status < 300)
+        || matches!(head.status, SWITCHING_PROTOCOLS | 204 | 304);
+    let (body, trailers) = if bodiless {
+        (Vec::new(), Headers::new())
+    } else {
+        reader.body(BodyLength::of(&head.headers, BodyLength::UntilClose)).await?
+    };
+    Ok(Response { status: head.status, headers: head.headers, body, trailers, interim })
+}
+
+const CHUNK: usize = 16 * 1024;
+const SWITCHING_PROTOCOLS: u16 = 101;

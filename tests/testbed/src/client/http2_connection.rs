@@ -1,0 +1,152 @@
+//! An HTTP/2 connection with prior knowledge; its streams can be reset at any point.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use h2::{Reason, SendStream, client};
+use hyper::{
+    HeaderMap, Method, Uri, Version,
+    header::{HeaderName, HeaderValue},
+    http,
+};
+use tokio::{net::TcpStream, task::JoinHandle};
+
+use super::{Request, Response, bounded};
+use crate::Headers;
+
+/// An open HTTP/2 connection. Clones share it, so that many requests can be under way at once.
+#[derive(Clone, Debug)]
+pub struct Http2 {
+    address: SocketAddr,
+    sender: client::SendRequest<Bytes>,
+    driver: Arc<Driver>,
+}
+
+impl Http2 {
+    /// Connects.
+    pub async fn open(address: SocketAddr) -> io::Result<Self> {
+        let stream = bounded(TcpStream::connect(address)).await?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = client::Builder::new()
+            .initial_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
+            .handshake(stream)
+            .await
+            .map_err(broken)?;
+        // What breaks the connection shows on its streams.
+        let driver = tokio::spawn(async { drop(connection.await) });
+        Ok(Self { address, sender, driver: Arc::new(Driver(driver)) })
+    }
+
+    /// Sends a request and reads the answer. Dropping the future resets the stream.
+    pub async fn send(&self, request: &Request) -> io::Result<Response> {
+        self.open_stream(request, true).await?.response().await
+    }
+
+    /// Sends the head only; the body is the caller's to [`send`](Http2Stream::send_data), or not.
+    pub async fn send_head(&self, request: &Request) -> io::Result<Http2Stream> {
+        self.open_stream(request, false).await
+    }
+
+    async fn open_stream(&self, request: &Request, whole: bool) -> io::Result<Http2Stream> {
+        let head = self.head(request).map_err(io::Error::other)?;
+        let mut sender =
+            bounded(async { self.sender.clone().ready().await.map_err(broken) }).await?;
+        let ends = whole && request.body.is_empty();
+        let (response, body) = sender.send_request(head, ends).map_err(broken)?;
+        let mut stream = Http2Stream { response, body, _driver: Arc::clone(&self.driver) };
+        if whole && !ends {
+            stream.send_data(request.body.clone(), true)?;
+        }
+        Ok(stream)
+    }
+
+    fn head(&self, request: &Request) -> Result<http::Request<()>, http::Error> {
+        let authority = match request.authority.as_deref() {
+            None | Some("") => self.address.to_string(),
+            Some(authority) => authority.to_owned(),
+        };
+        let method = Method::from_bytes(request.method.as_bytes())?;
+        let uri = if method == Method::CONNECT {
+            Uri::try_from(&request.target)?
+        } else {
+            let target = request.target.as_str();
+            Uri::builder().scheme("http").authority(authority).path_and_query(target).build()?
+        };
+        let mut head = http::Request::new(());
+        *head.version_mut() = Version::HTTP_2;
+        *head.method_mut() = method;
+        *head.uri_mut() = uri;
+        for (name, value) in request.headers.iter() {
+            let name = HeaderName::from_bytes(name.as_bytes())?;
+            head.headers_mut().append(name, HeaderValue::from_bytes(value)?);
+        }
+        Ok(head)
+    }
+}
+
+/// A request under way; dropping it resets the stream (`CANCEL`).
+#[derive(Debug)]
+pub struct Http2Stream {
+    response: client::ResponseFuture,
+    body: SendStream<Bytes>,
+    _driver: Arc<Driver>,
+}
+
+impl Http2Stream {
+    /// Sends a part of the body, or its end.
+    pub fn send_data(&mut self, data: impl Into<Bytes>, end: bool) -> io::Result<()> {
+        self.body.send_data(data.into(), end).map_err(broken)
+    }
+
+    /// Ends the request with trailers.
+    pub fn send_trailers(&mut self, trailers: HeaderMap) -> io::Result<()> {
+        self.body.send_trailers(trailers).map_err(broken)
+    }
+
+    /// Resets the stream with this reason.
+    pub fn reset(mut self, reason: Reason) {
+        self.body.send_reset(reason);
+    }
+
+    /// Reads the answer. Dropping the future resets the stream.
+    pub async fn response(self) -> io::Result<Response> {
+        bounded(self.read()).await
+    }
+
+    async fn read(self) -> io::Result<Response> {
+        // `self.body` stays: a request that has not ended may be answered.
+        let Self { response, body: _body, _driver } = self;
+        let (head, mut incoming) = response.await.map_err(broken)?.into_parts();
+        let mut body = Vec::new();
+        while let Some(data) = incoming.data().await {
+            let data = data.map_err(broken)?;
+            incoming.flow_control().release_capacity(data.len()).map_err(broken)?;
+            body.extend(data);
+        }
+        let trailers = incoming.trailers().await.map_err(broken)?.unwrap_or_default();
+        Ok(Response {
+            status: head.status.as_u16(),
+            headers: Headers::from(&head.headers),
+            body,
+            trailers: Headers::from(&trailers),
+            interim: Vec::new(),
+        })
+    }
+}
+
+/// The task that moves the connection's frames; it ends with the last that needs it.
+#[derive(Debug)]
+struct Driver(JoinHandle<()>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn broken(error: h2::Error) -> io::Error {
+    io::Error::other(error)
+}
+
+const WINDOW: u32 = 1024 * 1024;

@@ -1,0 +1,94 @@
+//! Header fields in the order in which they came, names and values as bytes.
+
+use std::fmt;
+
+use hyper::HeaderMap;
+
+/// A list of header (or trailer) fields; repeated names stay apart.
+#[derive(Clone, Default, Eq, PartialEq)]
+pub struct Headers(Vec<(String, Vec<u8>)>);
+
+impl Headers {
+    /// No fields.
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Adds a field at the end.
+    pub fn push(&mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) {
+        self.0.push((name.into(), value.into()));
+    }
+
+    /// The value of the first field of this name (in any case), as [`text`].
+    pub fn get(&self, name: &str) -> Option<String> {
+        self.all_bytes(name).next().map(text)
+    }
+
+    /// The values of all fields of this name, in order, as [`text`].
+    pub fn all(&self, name: &str) -> Vec<String> {
+        self.all_bytes(name).map(text).collect()
+    }
+
+    /// The values of all fields of this name, in order, byte for byte.
+    pub fn all_bytes(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_slice())
+    }
+
+    /// Whether there is a field of this name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.all_bytes(name).next().is_some()
+    }
+
+    /// All fields, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
+    }
+
+    /// The number of fields.
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is no field.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Fields of one name stand together here: hyper keeps them so.
+impl From<&HeaderMap> for Headers {
+    fn from(map: &HeaderMap) -> Self {
+        Self(map.iter().map(|(n, v)| (n.as_str().to_owned(), v.as_bytes().to_vec())).collect())
+    }
+}
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter().map(|(name, value)| (name, text(value)))).finish()
+    }
+}
+
+/// A field value as text: UTF-8 as it is, anything else with each byte as the character of that
+/// number (ISO 8859-1), so that no byte is lost.
+pub fn text(value: &[u8]) -> String {
+    match std::str::from_utf8(value) {
+        Ok(text) => text.to_owned(),
+        Err(_) => value.iter().copied().map(char::from).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_found_in_any_case_and_all_its_values_in_order() {
+        let mut headers = Headers::new();
+        headers.push("X-A", "1");
+        headers.push("b", "2");
+        headers.push("x-a", b"\xff3".as_slice());
+        assert_eq!(headers.get("x-A").as_deref(), Some("1"));
+        assert_eq!(headers.all("x-a"), ["1", "\u{ff}3"]);
+        assert_eq!(headers.get("c"), None);
+    }
+}

@@ -1,0 +1,197 @@
+//! A service that answers with what reached it, and keeps it.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{Request, Response, StatusCode, body::Incoming, header::CONTENT_TYPE};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::{
+    Headers, Received,
+    headers::text,
+    received::{self, Log},
+    service::{FREE_PORT, Service},
+};
+
+/// A running upstream: HTTP/1.1 and, with prior knowledge, HTTP/2.
+///
+/// It answers 200 with `{"version", "method", "path", "authority", "headers": [[name, value], …],
+/// "body_bytes"}`, where `path` is the whole request target; `/status/404` answers that status.
+#[derive(Debug)]
+pub struct Upstream {
+    service: Service,
+    log: Arc<Log>,
+}
+
+impl Upstream {
+    /// Starts on a free loopback port and keeps what it receives.
+    pub async fn start() -> Self {
+        Self::listen(FREE_PORT, true).await.expect("a free port for the upstream")
+    }
+
+    /// Starts on `address`. Without `keep` it forgets each request once answered.
+    pub async fn listen(address: SocketAddr, keep: bool) -> io::Result<Self> {
+        let log = Arc::new(Log::new());
+        let kept = keep.then(|| Arc::clone(&log));
+        let listener = TcpListener::bind(address).await?;
+        let service = Service::start(listener, move |connection, request| {
+            answer(kept.clone(), connection, request)
+        })?;
+        Ok(Self { service, log })
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.service.address
+    }
+
+    /// Every request so far.
+    pub fn requests(&self) -> Vec<Received> {
+        self.log.matching(|_| true)
+    }
+
+    /// The requests for this path, whatever their query.
+    pub fn requests_to(&self, path: &str) -> Vec<Received> {
+        self.log.matching(|request| request.path() == path)
+    }
+
+    /// The requests that carry this field, such as a test's id.
+    pub fn requests_with(&self, name: &str, value: &str) -> Vec<Received> {
+        self.log.matching(|request| request.headers.all(name).iter().any(|v| v == value))
+    }
+
+    /// The number of requests for this path.
+    pub fn count(&self, path: &str) -> usize {
+        self.log.count(path)
+    }
+
+    /// Waits until this many requests for this path have come.
+    pub async fn arrived(&self, path: &str, requests: usize) {
+        self.log.arrived(path, requests).await;
+    }
+
+    /// Forgets the requests so far.
+    pub fn clear(&self) {
+        self.log.clear();
+    }
+
+    /// Closes the port and every connection.
+    pub async fn stop(self) {
+        self.service.stop().await;
+    }
+}
+
+async fn answer(
+    log: Option<Arc<Log>>,
+    connection: u64,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
+    let (head, mut incoming) = request.into_parts();
+    let (mut body, mut body_bytes) = (Vec::new(), 0);
+    while let Some(frame) = incoming.frame().await {
+        // A request that breaks off has nobody who waits for an answer.
+        let Ok(frame) = frame else { return Response::default() };
+        let Some(data) = frame.data_ref() else { continue };
+        let room = KEPT_BODY.saturating_sub(body.len()).min(data.len());
+        body.extend_from_slice(&data[..room]);
+        body_bytes += data.len() as u64;
+    }
+    let headers = Headers::from(&head.headers);
+    let authority = head.uri.authority().map(ToString::to_string);
+    let received = Received {
+        version: head.version,
+        method: head.method.to_string(),
+        target: head.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
+        authority: authority.or_else(|| headers.get("host")),
+        headers,
+        body,
+        body_bytes,
+        connection,
+    };
+    let status = status(received::path(&received.target));
+    let shown = shown(&received);
+    if let Some(log) = log {
+        log.add(received);
+    }
+    Response::builder()
+        .status(status)
+        .header(CONTENT_TYPE, "application/json")
+        .body(Full::new(shown))
+        .expect("a status and a fixed field")
+}
+
+/// The status that `/status/NNN` asks for; 200 for any other path.
+fn status(path: &str) -> StatusCode {
+    path.strip_prefix("/status/")
+        .and_then(|number| number.parse::<u16>().ok())
+        .filter(|number| (200..600).contains(number))
+        .and_then(|number| StatusCode::from_u16(number).ok())
+        .unwrap_or(StatusCode::OK)
+}
+
+fn shown(request: &Received) -> Bytes {
+    let headers: Vec<_> =
+        request.headers.iter().map(|(name, value)| json!([name, text(value)])).collect();
+    let shown = json!({
+        "version": format!("{:?}", request.version),
+        "method": request.method,
+        "path": request.target,
+        "authority": request.authority,
+        "headers": headers,
+        "body_bytes": request.body_bytes,
+    });
+    Bytes::from(format!("{shown:#}\n"))
+}
+
+const KEPT_BODY: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::{Http2, Request};
+
+    #[tokio::test]
+    async fn it_shows_and_keeps_what_it_received() {
+        let upstream = Upstream::start().await;
+        let request = Request::post("//a/%2e%2e/b?c=d", "body")
+            .header("x-test", "1")
+            .header("x-name", b"caf\xe9")
+            .header("x-test", "2");
+        let answer = request.send(upstream.address()).await.unwrap();
+        assert_eq!(answer.status, 200);
+        let shown = answer.json();
+        assert_eq!(shown["method"], "POST");
+        assert_eq!(shown["path"], "//a/%2e%2e/b?c=d");
+        assert_eq!(shown["body_bytes"], 4);
+        let headers = shown["headers"].as_array().unwrap();
+        assert!(headers.contains(&json!(["x-name", "café"])), "{headers:?}");
+
+        let kept = &upstream.requests_with("x-test", "2")[0];
+        assert_eq!(kept.headers.all("x-test"), ["1", "2"]);
+        assert_eq!(kept.headers.all_bytes("x-name").next(), Some(b"caf\xe9".as_slice()));
+        assert_eq!(kept.body, b"body");
+        assert_eq!(upstream.count("//a/%2e%2e/b"), 1);
+    }
+
+    #[tokio::test]
+    async fn a_path_can_ask_for_a_status() {
+        let upstream = Upstream::start().await;
+        for (path, status) in [("/status/401", 401), ("/status/503?x", 503), ("/status/x", 200)] {
+            let answer = Request::get(path).send(upstream.address()).await.unwrap();
+            assert_eq!(answer.status, status, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_big_body_over_http2_is_counted() {
+        let upstream = Upstream::start().await;
+        let connection = Http2::open(upstream.address()).await.unwrap();
+        let request = Request::post("/big", vec![b'x'; 5_000_000]).authority("orders.example.com");
+        let answer = connection.send(&request).await.unwrap();
+        assert_eq!(answer.json()["body_bytes"], 5_000_000);
+        assert_eq!(answer.json()["version"], "HTTP/2.0");
+        assert_eq!(upstream.requests()[0].authority.as_deref(), Some("orders.example.com"));
+    }
+}
