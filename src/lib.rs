@@ -1,1 +1,62 @@
-//! OAuth 2.0 for Envoy and Istio.
+//! OAuth 2.0 for Envoy and Istio, as a proxy-wasm filter.
+//!
+//! All that decides is here without a host: it takes a request's head, the time and the outcome of
+//! calls as arguments, and returns what is to be done as a value. `host` (wasm only) carries values
+//! between it and the proxy.
+//!
+//! ```text
+//!   request ──head──▶ Filter::request ─▶ Step::Decide(Verdict) ─▶ forwarded, or answered
+//!                          │
+//!                          └───────────▶ Step::Wait(Some(Call)) ─▶ authorization server
+//!                                                                        │
+//!   all that wait ◀──Verdict each── Filter::answer ◀───────── Answer or CallFailure
+//! ```
+//!
+//! Out of scope here: sockets, TLS, timeouts and retries (Envoy's), clocks and randomness
+//! (arguments).
+
+// Only the adapter, which is not compiled natively, may hold unsafe code.
+#![cfg_attr(not(target_arch = "wasm32"), forbid(unsafe_code))]
+#![deny(unsafe_code)]
+// Tests may unwrap; the filter may not: a panic takes the whole VM down, with every request in it.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)]
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::string_slice)]
+#![warn(missing_docs, clippy::missing_docs_in_private_items, missing_debug_implementations)]
+#![warn(unreachable_pub)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::unreachable))]
+#![cfg_attr(test, allow(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+#![cfg_attr(test, allow(clippy::missing_docs_in_private_items))]
+
+mod bearer;
+mod call;
+mod claims;
+mod client_auth;
+mod config;
+mod denial;
+mod endpoint;
+mod filter;
+mod forward;
+mod head;
+mod health;
+#[cfg(target_arch = "wasm32")]
+mod host;
+mod inbound;
+mod introspection;
+mod json;
+mod kept;
+mod path;
+mod rules;
+mod scope;
+mod secret;
+mod timestamp;
+mod waiting;
+
+pub use call::{Answer, Call, CallFailure, CallId, MAX_BODY};
+pub use config::{Mistake, Mistakes};
+pub use denial::{Reason, Reply};
+pub use filter::Filter;
+pub use forward::Edits;
+pub use head::Head;
+pub use inbound::{Step, Verdict};
+pub use timestamp::Timestamp;
+pub use waiting::StreamId;

@@ -1,0 +1,118 @@
+//! How the filter proves to an authorization server who it is (RFC 6749, section 2.3).
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use url::form_urlencoded::byte_serialize;
+
+use crate::secret::Secret;
+
+/// A client authentication method with its credentials: exactly one is used for a call.
+#[derive(Debug)]
+pub(crate) enum ClientAuth {
+    /// `client_secret_basic` and `client_secret_basic_raw`: the whole `Authorization` value.
+    Basic(Secret),
+    /// `client_secret_post`: both as form parameters.
+    Post {
+        /// The client's identifier.
+        client_id: String,
+        /// Its secret.
+        client_secret: Secret,
+    },
+    /// `none`: a public client says who it is, if that.
+    None {
+        /// The client's identifier, if the server wants one.
+        client_id: Option<String>,
+    },
+}
+
+impl ClientAuth {
+    /// `client_secret_basic`: id and secret are form-encoded before they are joined. That is what
+    /// RFC 6749 section 2.3.1 wants, and not what ordinary Basic authentication does.
+    pub(crate) fn basic(client_id: &str, client_secret: &Secret) -> Self {
+        let encode = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
+        Self::basic_value(&encode(client_id), &encode(client_secret.reveal()))
+    }
+
+    /// `client_secret_basic_raw`: for servers that do not decode.
+    pub(crate) fn basic_raw(client_id: &str, client_secret: &Secret) -> Self {
+        Self::basic_value(client_id, client_secret.reveal())
+    }
+
+    /// The `Authorization` value for the two halves.
+    fn basic_value(id: &str, secret: &str) -> Self {
+        Self::Basic(Secret::new(format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")))))
+    }
+
+    /// The value of the `Authorization` header, for the methods that use it.
+    pub(crate) fn authorization(&self) -> Option<&str> {
+        match self {
+            Self::Basic(value) => Some(value.reveal()),
+            Self::Post { .. } | Self::None { .. } => None,
+        }
+    }
+
+    /// The form parameters, for the methods that use them.
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let (id, secret) = match self {
+            Self::Basic(_) => (None, None),
+            Self::Post { client_id, client_secret } => {
+                (Some(client_id.as_str()), Some(client_secret.reveal()))
+            }
+            Self::None { client_id } => (client_id.as_deref(), None),
+        };
+        let id = id.map(|id| ("client_id", id));
+        id.into_iter().chain(secret.map(|secret| ("client_secret", secret)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoded(auth: &ClientAuth) -> String {
+        let value = auth.authorization().unwrap().strip_prefix("Basic ").unwrap();
+        String::from_utf8(STANDARD.decode(value).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn cl_6749_04_basic_credentials_are_form_encoded_first() {
+        for (id, secret, expected) in [
+            ("svc", "svc-secret", "svc:svc-secret"),
+            ("odd:client id", "s%c&r=t+/~!", "odd%3Aclient+id:s%25c%26r%3Dt%2B%2F%7E%21"),
+            ("ö", "ü", "%C3%B6:%C3%BC"),
+        ] {
+            let secret = Secret::new(secret.into());
+            assert_eq!(decoded(&ClientAuth::basic(id, &secret)), expected);
+        }
+    }
+
+    #[test]
+    fn raw_basic_credentials_stay_as_they_are() {
+        let secret = Secret::new("a%b+c".into());
+        assert_eq!(decoded(&ClientAuth::basic_raw("i d", &secret)), "i d:a%b+c");
+    }
+
+    #[test]
+    fn cl_6749_05_each_method_uses_one_place_only() {
+        let secret = Secret::new("s".into());
+        let basic = ClientAuth::basic("i", &secret);
+        assert_eq!(basic.parameters().count(), 0);
+        let post = ClientAuth::Post { client_id: "i".into(), client_secret: secret };
+        assert_eq!(post.authorization(), None);
+        let parameters: Vec<_> = post.parameters().collect();
+        assert_eq!(parameters, [("client_id", "i"), ("client_secret", "s")]);
+        let none = ClientAuth::None { client_id: Some("i".into()) };
+        assert_eq!(none.authorization(), None);
+        assert_eq!(none.parameters().collect::<Vec<_>>(), [("client_id", "i")]);
+    }
+
+    #[test]
+    fn credentials_do_not_show_in_debug_output() {
+        let secret = || Secret::new("s3cr3t".into());
+        let post = ClientAuth::Post { client_id: "i".into(), client_secret: secret() };
+        for auth in [ClientAuth::basic("i", &secret()), post] {
+            let shown = format!("{auth:?}");
+            assert!(!shown.contains("s3cr3t") && !shown.contains("Basic aTpz"), "{shown}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The endpoint block: what every call the filter makes is configured with.
+
+use std::time::Duration;
+
+use super::reader::{Field, Object};
+use super::values::{count, duration, endpoint_url, header_name, secret, text, timeout};
+use crate::client_auth::ClientAuth;
+use crate::endpoint::{Endpoint, EndpointOptions};
+use crate::secret::Secret;
+
+/// Form parameters that client authentication uses; no operator may send them twice.
+const CLIENT_PARAMETERS: [&str; 4] =
+    ["client_id", "client_secret", "client_assertion", "client_assertion_type"];
+
+/// Headers that a call sets itself, or that frame it.
+const OWN_HEADERS: [&str; 9] = [
+    "host",
+    "content-length",
+    "content-type",
+    "transfer-encoding",
+    "connection",
+    "te",
+    "upgrade",
+    "keep-alive",
+    "proxy-connection",
+];
+
+/// Reads the endpoint block's keys from `object`. `defined` are the form parameters that the
+/// request itself sends.
+pub(super) fn endpoint(object: &mut Object<'_>, defined: &[&str]) -> Option<Endpoint> {
+    let url = object.need("endpoint", "the URL to call", |field| {
+        let url = endpoint_url(field)?;
+        if url.scheme() == "http" {
+            field.warn("plain http: tokens and client credentials travel in clear text");
+        }
+        Some(url)
+    });
+    let cluster = object.read("cluster", |f| text(f, "the name of an Envoy cluster"));
+    let timeout = object.read("timeout", timeout).unwrap_or(Duration::from_secs(5));
+    let retries = object.read("retries", |f| count(f, 10)).unwrap_or(1);
+    let parameters = object.read("parameters", |f| parameters(f, defined)).unwrap_or_default();
+    let headers_at = object.at("headers");
+    let headers = object.read("headers", headers).unwrap_or_default();
+    let auth = client_auth(object);
+    let auth = auth?;
+    if auth.authorization().is_some() && headers.iter().any(|(name, _)| name == "authorization") {
+        return headers_at.mistake(
+            "authorization is set from client_id and client_secret; drop it here, or use \
+             auth_method \"none\"",
+        );
+    }
+    Some(Endpoint::new(EndpointOptions {
+        url: url?,
+        cluster,
+        auth,
+        headers,
+        parameters,
+        timeout,
+        retries,
+    }))
+}
+
+/// `client_id`, `client_secret` and `auth_method`, which belong together.
+fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
+    /// What `auth_method` may be.
+    const METHODS: &str = "\"client_secret_basic\", \"client_secret_basic_raw\", \
+                           \"client_secret_post\" or \"none\"";
+    let id_field = object.take("client_id");
+    let secret_field = object.take("client_secret");
+    let method_field = object.take("auth_method");
+    let client_id = match &id_field {
+        Some(field) => Some(text(field, "the client's identifier")?),
+        None => None,
+    };
+    let client_secret = match &secret_field {
+        Some(field) => Some(secret(field)?),
+        None => None,
+    };
+    let method = match &method_field {
+        Some(field) => Some(field.string(METHODS)?),
+        None => None,
+    };
+    let make: fn(&str, &Secret) -> ClientAuth = match (method.as_deref(), &client_secret) {
+        (Some("none"), None) => return Some(ClientAuth::None { client_id }),
+        (Some("none"), Some(_)) => {
+            return object.at("client_secret").mistake("auth_method \"none\" sends no secret");
+        }
+        (None, None) => {
+            return object.at("client_secret").mistake(
+                "required: the server must know who asks (RFC 7662 section 2.1); give client_id \
+                 and client_secret, or auth_method \"none\" if it truly asks for nothing",
+            );
+        }
+        (Some("client_secret_basic") | None, _) => ClientAuth::basic,
+        (Some("client_secret_basic_raw"), _) => ClientAuth::basic_raw,
+        (Some("client_secret_post"), _) => |client_id, client_secret| ClientAuth::Post {
+            client_id: client_id.to_owned(),
+            client_secret: client_secret.clone(),
+        },
+        (Some(_), _) => {
+            return object.at("auth_method").mistake(format!("expected {METHODS}"));
+        }
+    };
+    let Some(client_secret) = client_secret else {
+        return object.at("client_secret").mistake("required by this auth_method");
+    };
+    let Some(client_id) = client_id else {
+        return object.at("client_id").mistake("required beside client_secret");
+    };
+    Some(make(&client_id, &client_secret))
+}
+
+/// Extra form parameters: none that the request defines itself.
+fn parameters(field: &Field<'_>, defined: &[&str]) -> Option<Vec<(String, String)>> {
+    let members = field.object("an object of form parameters, such as {\"name\": \"value\"}")?;
+    let read = members.into_members().into_iter().map(|(name, field)| {
+        if name.is_empty() {
+            return field.mistake("a form parameter has a name");
+        }
+        if defined.contains(&name.as_str()) || CLIENT_PARAMETERS.contains(&name.as_str()) {
+            return field.mistake("the filter sends this parameter itself (RFC 6749 section 3.2)");
+        }
+        Some((name, field.string("a string")?))
+    });
+    let read: Vec<Option<_>> = read.collect();
+    read.into_iter().collect()
+}
+
+/// Extra headers: none that frame the call or steer the proxy.
+fn headers(field: &Field<'_>) -> Option<Vec<(String, String)>> {
+    let members = field.object("an object of headers, such as {\"x-name\": \"value\"}")?;
+    let read = members.into_members().into_iter().map(|(name, field)| {
+        let name = header_name(&name, &field)?;
+        if OWN_HEADERS.contains(&name.as_str()) || name.starts_with("x-envoy-") {
+            return field.mistake("this header is the proxy's own to set");
+        }
+        let value = field.string("a string")?;
+        if !value.bytes().all(|b| b == b'\t' || (b' '..=b'~').contains(&b)) {
+            return field.mistake("a header value has printable ASCII characters only");
+        }
+        Some((name, value))
+    });
+    let read: Vec<Option<_>> = read.collect();
+    read.into_iter().collect()
+}
+
+/// A duration of zero or more that keeps within what times can tell.
+pub(super) fn ttl(field: &Field<'_>) -> Option<Duration> {
+    const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
+    let ttl = duration(field)?;
+    if ttl > YEAR { field.mistake("longer than a year") } else { Some(ttl) }
+}

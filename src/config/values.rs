@@ -1,0 +1,262 @@
+//! The kinds of value that stand in many places: durations, secrets, scopes, URLs, header names.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use url::Url;
+
+use super::reader::Field;
+use crate::scope::ScopeNeed;
+use crate::secret::Secret;
+
+/// What a duration looks like.
+const DURATION: &str = "a duration such as \"250ms\", \"5s\", \"1.5s\", \"1m30s\" or \"1h\"";
+
+/// A duration: numbers with the units `h`, `m`, `s`, `ms`, from large to small.
+pub(super) fn duration(field: &Field<'_>) -> Option<Duration> {
+    let Value::String(text) = &field.value else { return field.expected(DURATION) };
+    match parse_duration(text) {
+        Some(duration) => Some(duration),
+        None => field.mistake(format!("expected {DURATION}")),
+    }
+}
+
+/// The duration in `text`, to the millisecond.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    let mut last_unit = u64::MAX;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, after) = rest.split_at_checked(end)?;
+        let unit_end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let (unit, after) = after.split_at_checked(unit_end)?;
+        let unit_millis: u64 = match unit {
+            "h" => 3_600_000,
+            "m" => 60_000,
+            "s" => 1_000,
+            "ms" => 1,
+            _ => return None,
+        };
+        if unit_millis >= last_unit {
+            return None;
+        }
+        last_unit = unit_millis;
+        total = total.checked_add(Duration::from_millis(scaled(number, unit_millis)?))?;
+        rest = after;
+    }
+    // `last_unit` is untouched only for the empty text.
+    (last_unit != u64::MAX).then_some(total)
+}
+
+/// `number` (digits, perhaps with a fraction) times `unit`, if that is whole and can be told.
+fn scaled(number: &str, unit: u64) -> Option<u64> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    if whole.is_empty() || fraction.is_empty() || fraction.len() > 9 {
+        return None;
+    }
+    let denominator = 10_u64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+    let part = fraction.parse::<u64>().ok()?.checked_mul(unit)?;
+    if part.checked_rem(denominator)? != 0 {
+        return None;
+    }
+    whole.parse::<u64>().ok()?.checked_mul(unit)?.checked_add(part.checked_div(denominator)?)
+}
+
+/// A duration above zero that the host can count in milliseconds (32 bits).
+pub(super) fn timeout(field: &Field<'_>) -> Option<Duration> {
+    let duration = duration(field)?;
+    if duration.is_zero() || duration.as_millis() > u128::from(u32::MAX) {
+        return field.mistake("a timeout must be above zero and below 49 days");
+    }
+    Some(duration)
+}
+
+/// A number of things, from 0 to `most`.
+pub(super) fn count(field: &Field<'_>, most: u32) -> Option<u32> {
+    let whole = match &field.value {
+        // A Struct's numbers are all floats, so 3.0 is a whole number too.
+        Value::Number(number) => number
+            .as_u64()
+            .or_else(|| number.as_f64().filter(|n| n.fract() == 0.0).and_then(float_to_count)),
+        _ => return field.expected(&format!("a whole number from 0 to {most}")),
+    };
+    match whole.and_then(|n| u32::try_from(n).ok()).filter(|n| *n <= most) {
+        Some(n) => Some(n),
+        None => field.mistake(format!("expected a whole number from 0 to {most}")),
+    }
+}
+
+/// A float without a fraction as a count.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn float_to_count(n: f64) -> Option<u64> {
+    (0.0..=f64::from(u32::MAX)).contains(&n).then_some(n as u64)
+}
+
+/// True or false.
+pub(super) fn boolean(field: &Field<'_>) -> Option<bool> {
+    match field.value {
+        Value::Bool(value) => Some(value),
+        _ => field.expected("true or false"),
+    }
+}
+
+/// A string that is not empty; `what` says what it holds.
+pub(super) fn text(field: &Field<'_>, what: &str) -> Option<String> {
+    match &field.value {
+        Value::String(text) if text.is_empty() => {
+            field.mistake(format!("expected {what}, found an empty string"))
+        }
+        _ => field.string(what),
+    }
+}
+
+/// One string, or a list of strings of which any will do.
+pub(super) fn one_or_any(field: &Field<'_>, what: &str) -> Option<Vec<Box<str>>> {
+    let list_or_one = format!("{what}, or a list of them");
+    match field.value {
+        Value::Array(_) => field.list_of(&list_or_one, |f| text(f, what).map(Into::into)),
+        Value::String(_) => text(field, what).map(|text| vec![text.into()]),
+        _ => field.expected(&list_or_one),
+    }
+}
+
+/// A secret: the text itself, or `{"env": "NAME"}`.
+pub(super) fn secret(field: &Field<'_>) -> Option<Secret> {
+    const WHAT: &str = "the secret as a string, or {\"env\": \"NAME\"}";
+    match field.value {
+        Value::Object(_) => {
+            let mut object = field.object(WHAT)?;
+            let at = object.at("env");
+            let name = object.need("env", "the name of an environment variable of the VM", |f| {
+                text(f, "the name of an environment variable")
+            });
+            object.finish();
+            let name = name?;
+            match at.reader.environment(&name).filter(|value| !value.is_empty()) {
+                Some(value) => Some(Secret::new(value)),
+                None => at.mistake(format!(
+                    "the environment variable `{}` is unset or empty; give it to the VM with \
+                     vm_config.environment_variables (Istio: vmConfig.env)",
+                    name.escape_debug()
+                )),
+            }
+        }
+        Value::String(_) => text(field, "the secret").map(Secret::new),
+        _ => field.expected(WHAT),
+    }
+}
+
+/// What a request must hold: `"a b"` all of them, `["a", "b c"]` any one entry.
+pub(super) fn scope(field: &Field<'_>) -> Option<ScopeNeed> {
+    const WHAT: &str = "scopes: \"a b\" needs both, [\"a\", \"b\"] either";
+    let entry = |field: &Field<'_>| -> Option<Vec<Box<str>>> {
+        let Value::String(text) = &field.value else { return field.expected(WHAT) };
+        let words: Vec<&str> = text.split(' ').filter(|word| !word.is_empty()).collect();
+        if words.is_empty() {
+            return field.mistake("names no scope; leave the key out if none is needed");
+        }
+        if !words.iter().all(|word| word.bytes().all(is_scope_char)) {
+            return field.mistake(
+                "a scope has visible ASCII characters other than \" and \\ (RFC 6749 section 3.3)",
+            );
+        }
+        Some(words.into_iter().map(Into::into).collect())
+    };
+    let alternatives = match field.value {
+        Value::Array(_) => field.list_of(WHAT, entry)?,
+        _ => vec![entry(field)?],
+    };
+    Some(ScopeNeed::any_of(alternatives))
+}
+
+/// A character of a `scope-token` (RFC 6749, section 3.3).
+fn is_scope_char(byte: u8) -> bool {
+    matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e)
+}
+
+/// An absolute `http` or `https` URL without fragment or user information.
+pub(super) fn endpoint_url(field: &Field<'_>) -> Option<Url> {
+    const WHAT: &str = "an absolute URL such as \"https://as.example.com/oauth2/introspect\"";
+    let Value::String(text) = &field.value else { return field.expected(WHAT) };
+    let url = match Url::parse(text) {
+        Ok(url) if text.trim() == text => url,
+        Ok(_) => return field.mistake(format!("expected {WHAT}, found spaces around it")),
+        Err(error) => return field.mistake(format!("expected {WHAT}: {error}")),
+    };
+    if !matches!(url.scheme(), "http" | "https") {
+        return field.mistake("expected an http or https URL");
+    }
+    if url.fragment().is_some() {
+        return field
+            .mistake("an endpoint has no fragment (RFC 6749 section 3.2): drop the `#` part");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return field
+            .mistake("no user information in a URL: use client_id and client_secret instead");
+    }
+    Some(url)
+}
+
+/// A header name, in lower case.
+pub(super) fn header_name(name: &str, field: &Field<'_>) -> Option<String> {
+    if name.is_empty() || !name.bytes().all(is_token_char) {
+        return field.mistake("not a header name: letters, digits and - _ . only, no colon");
+    }
+    Some(name.to_ascii_lowercase())
+}
+
+/// A character of a `token` (RFC 9110, section 5.6.2).
+pub(super) fn is_token_char(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_numbers_with_units_from_large_to_small() {
+        for (text, millis) in [
+            ("250ms", 250),
+            ("5s", 5_000),
+            ("1.5s", 1_500),
+            ("0.250s", 250),
+            ("1m30s", 90_000),
+            ("1h", 3_600_000),
+            ("1h1m1s1ms", 3_661_001),
+            ("0s", 0),
+        ] {
+            assert_eq!(parse_duration(text), Some(Duration::from_millis(millis)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_duration_is_refused() {
+        for text in [
+            "",
+            "5",
+            "0",
+            "s",
+            "-5s",
+            "+5s",
+            "5 s",
+            " 5s",
+            "5s ",
+            "5d",
+            "5S",
+            "1s1s",
+            "1s1m",
+            ".5s",
+            "5.s",
+            "1..5s",
+            "0.0001s",
+            "1e3s",
+            "5sec",
+            "99999999999999999999s",
+            "0.5ms",
+        ] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+}

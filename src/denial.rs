@@ -1,0 +1,273 @@
+//! Refusing a request: the reasons, and the one answer that belongs to each (RFC 6750, section 3).
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reason {
+    /// No token, or another scheme than Bearer.
+    NoToken,
+    /// More than one token, or a repeated `Authorization`.
+    RepeatedToken,
+    /// The path cannot be compared safely.
+    BadPath,
+    /// What was sent is not a `b64token`.
+    MalformedToken,
+    /// The token is over 16 KiB.
+    TokenTooLong,
+    /// The server says that the token is not active.
+    Inactive,
+    /// The token's `exp` has passed.
+    Expired,
+    /// The token's `nbf` has not come.
+    NotYetValid,
+    /// The token is of another issuer than the rule needs.
+    WrongIssuer,
+    /// The token is meant for another audience than the rule needs.
+    WrongAudience,
+    /// The server says that it is a refresh token or an ID token.
+    NotAnAccessToken,
+    /// The token is bound to a key that the request did not prove to have.
+    UnprovedCnf,
+    /// The token does not hold the scope that the rule needs.
+    InsufficientScope,
+    /// The rule that decides says `deny`.
+    AccessDenied,
+    /// No rule fits, and `unmatched` is `deny`.
+    Unmatched,
+    /// The authorization server cannot be reached, or says that it cannot answer now.
+    ServerUnavailable,
+    /// The authorization server did not answer in time.
+    ServerTimeout,
+    /// The authorization server refused our own request: the filter's credentials are wrong.
+    ServerRefusedClient,
+    /// What the authorization server answered is no introspection response.
+    ServerBadAnswer,
+    /// The filter has no configuration.
+    Unconfigured,
+    /// The host did not change the request as it has to be changed.
+    HostError,
+}
+
+/// What one reason looks like from outside.
+struct Row {
+    /// `%RESPONSE_CODE_DETAILS%`.
+    details: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// Whether a challenge goes with it, and the `error` in that.
+    challenge: Challenge,
+    /// The `error` of the body.
+    error: &'static str,
+    /// The `error_description` of the body, and the message of a gRPC answer.
+    description: &'static str,
+}
+
+/// What `WWW-Authenticate` says.
+enum Challenge {
+    /// There is none.
+    Absent,
+    /// One without an error code.
+    Bare,
+    /// One with this `error`.
+    Error(&'static str),
+}
+
+impl Reason {
+    /// The name of this reason in `%RESPONSE_CODE_DETAILS%`, logs and metrics.
+    pub fn details(self) -> &'static str {
+        self.row().details
+    }
+
+    /// The table of all answers.
+    const fn row(self) -> Row {
+        use Challenge::{Absent, Bare, Error};
+        let (details, status, challenge, error, description) = match self {
+            Self::NoToken => {
+                ("oauth2_no_token", 401, Bare, "unauthorized", "An access token is required.")
+            }
+            Self::RepeatedToken => (
+                "oauth2_repeated_token",
+                400,
+                Error("invalid_request"),
+                "invalid_request",
+                "The request carries more than one access token.",
+            ),
+            Self::BadPath => (
+                "oauth2_bad_path",
+                400,
+                Error("invalid_request"),
+                "invalid_request",
+                "The path holds an escape that is not allowed.",
+            ),
+            Self::MalformedToken => {
+                invalid_token("oauth2_malformed_token", "The access token is malformed.")
+            }
+            Self::TokenTooLong => {
+                invalid_token("oauth2_token_too_long", "The access token is too long.")
+            }
+            Self::Inactive => invalid_token("oauth2_inactive", "The access token is not active."),
+            Self::Expired => invalid_token("oauth2_expired", "The access token has expired."),
+            Self::NotYetValid => {
+                invalid_token("oauth2_not_yet_valid", "The access token is not valid yet.")
+            }
+            Self::WrongIssuer => {
+                invalid_token("oauth2_wrong_issuer", "The access token is of another issuer.")
+            }
+            Self::WrongAudience => {
+                invalid_token("oauth2_wrong_audience", "The access token is for another audience.")
+            }
+            Self::NotAnAccessToken => {
+                invalid_token("oauth2_not_an_access_token", "The token is not an access token.")
+            }
+            Self::UnprovedCnf => invalid_token(
+                "oauth2_unproved_cnf",
+                "The access token is bound to a key that was not proved.",
+            ),
+            Self::InsufficientScope => (
+                "oauth2_insufficient_scope",
+                403,
+                Error("insufficient_scope"),
+                "insufficient_scope",
+                "The access token does not hold the scope that is needed.",
+            ),
+            Self::AccessDenied => {
+                ("oauth2_access_denied", 403, Absent, "access_denied", "Access is denied.")
+            }
+            Self::Unmatched => {
+                ("oauth2_unmatched", 403, Absent, "access_denied", "Access is denied.")
+            }
+            Self::ServerUnavailable => unavailable("oauth2_server_unavailable"),
+            Self::ServerTimeout => unavailable("oauth2_server_timeout"),
+            Self::ServerRefusedClient => server_error("oauth2_server_refused_client"),
+            Self::ServerBadAnswer => server_error("oauth2_server_bad_answer"),
+            Self::Unconfigured => unavailable("oauth2_unconfigured"),
+            Self::HostError => unavailable("oauth2_host_error"),
+        };
+        Row { details, status, challenge, error, description }
+    }
+}
+
+/// A row of [`Reason::row`].
+type RowParts = (&'static str, u16, Challenge, &'static str, &'static str);
+
+/// 401: the token itself is no good.
+const fn invalid_token(details: &'static str, description: &'static str) -> RowParts {
+    (details, 401, Challenge::Error("invalid_token"), "invalid_token", description)
+}
+
+/// 503: the token cannot be judged now.
+const fn unavailable(details: &'static str) -> RowParts {
+    let description = "The access token cannot be checked at the moment.";
+    (details, 503, Challenge::Absent, "temporarily_unavailable", description)
+}
+
+/// 502: the authorization server's answer cannot be used.
+const fn server_error(details: &'static str) -> RowParts {
+    let description = "The access token could not be checked.";
+    (details, 502, Challenge::Absent, "server_error", description)
+}
+
+/// A refusal: the reason and what its answer says besides. A denial is its reply: there is no way
+/// to let the request through with one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[must_use]
+pub(crate) struct Denial {
+    /// Why.
+    pub(crate) reason: Reason,
+    /// The `scope` of the challenge, if the rule needs one.
+    scope: Option<String>,
+    /// Seconds for `Retry-After`, for answers that have it.
+    retry_after: u32,
+}
+
+impl Denial {
+    /// A denial that names no scope.
+    pub(crate) fn new(reason: Reason) -> Self {
+        Self { reason, scope: None, retry_after: 1 }
+    }
+
+    /// The same, with the scope that the caller needs.
+    pub(crate) fn with_scope(self, scope: Option<&str>) -> Self {
+        Self { scope: scope.map(str::to_owned), ..self }
+    }
+
+    /// The same, with the seconds that the authorization server asked us to wait.
+    pub(crate) fn with_retry_after(self, seconds: Option<u32>) -> Self {
+        Self { retry_after: seconds.unwrap_or(self.retry_after), ..self }
+    }
+
+    /// The answer to the caller. A gRPC request gets its status, and the text as its message.
+    pub(crate) fn reply(&self, realm: &str, grpc: bool) -> Reply {
+        let Row { details, status, challenge, error, description } = self.reason.row();
+        let mut headers: Vec<(&'static str, Cow<'static, str>)> =
+            vec![("cache-control", "no-store".into())];
+        if !grpc {
+            headers.push(("content-type", "application/json".into()));
+        }
+        if status == 503 {
+            headers.push(("retry-after", self.retry_after.to_string().into()));
+        }
+        let error_code = match challenge {
+            Challenge::Absent => None,
+            Challenge::Bare => Some(None),
+            Challenge::Error(error) => Some(Some(error)),
+        };
+        if let Some(error_code) = error_code {
+            headers.push(("www-authenticate", self.challenge(realm, error_code).into()));
+        }
+        let body = if grpc {
+            description.to_owned()
+        } else {
+            format!(r#"{{"error":"{error}","error_description":"{description}"}}"#)
+        };
+        let grpc_status = match status {
+            400 => 3,
+            401 => 16,
+            403 => 7,
+            _ => 14,
+        };
+        Reply { status, grpc_status, details, headers, body }
+    }
+
+    /// The value of `WWW-Authenticate`.
+    fn challenge(&self, realm: &str, error: Option<&str>) -> String {
+        let mut challenge = String::from("Bearer realm=\"");
+        for c in realm.chars() {
+            if matches!(c, '"' | '\\') {
+                challenge.push('\\');
+            }
+            challenge.push(c);
+        }
+        challenge.push('"');
+        for (name, value) in [("error", error), ("scope", self.scope.as_deref())] {
+            if let Some(value) = value {
+                // Neither can hold a quote or a backslash: one is ours, the other is checked at load.
+                challenge.extend([", ", name, "=\"", value, "\""]);
+            }
+        }
+        challenge
+    }
+}
+
+/// An answer that the filter itself gives to a request.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Reply {
+    /// The HTTP status; at least 400.
+    pub status: u16,
+    /// The gRPC status that a gRPC request gets instead.
+    pub grpc_status: u8,
+    /// `%RESPONSE_CODE_DETAILS%`.
+    pub details: &'static str,
+    /// The head; values are safe to be sent as they are.
+    pub headers: Vec<(&'static str, Cow<'static, str>)>,
+    /// The body: JSON, or the message for a gRPC request.
+    pub body: String,
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {:?} {}", self.status, self.details, self.headers, self.body)
+    }
+}

@@ -1,0 +1,203 @@
+//! What a request that passes takes along, and what it must not bring (RFC 9700, section 4.13).
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value;
+
+use crate::claims::{ClaimPath, Claims};
+use crate::head::Head;
+
+/// The longest claim that is put in a header.
+const MAX_CLAIM: usize = 8 * 1024;
+
+/// The longest payload header, encoded. Hosts refuse much larger heads altogether.
+const MAX_PAYLOAD: usize = 32 * 1024;
+
+/// What the configuration says of forwarding.
+#[derive(Debug, Default)]
+pub(crate) struct Forwarding {
+    /// Whether the token stays in the request.
+    token: bool,
+    /// Headers, and the claims they get.
+    claims: Vec<(Rc<str>, ClaimPath)>,
+    /// The header that gets the whole answer.
+    payload: Option<Rc<str>>,
+    /// Every header named here, folded.
+    own: BTreeSet<String>,
+}
+
+impl Forwarding {
+    /// Puts the configured parts together. Header names are in lower case.
+    pub(crate) fn new(
+        token: bool,
+        claims: Vec<(String, ClaimPath)>,
+        payload: Option<String>,
+    ) -> Self {
+        let own = claims.iter().map(|(name, _)| name).chain(&payload).map(|n| fold(n)).collect();
+        let claims = claims.into_iter().map(|(name, path)| (name.into(), path)).collect();
+        Self { token, claims, payload: payload.map(Into::into), own }
+    }
+
+    /// The headers of the request that pass for ours under any spelling: all of them go, on every
+    /// path, since a service behind reads `x_user` or `X-User` as if we had written it.
+    pub(crate) fn spoofed(&self, head: &dyn Head) -> Vec<Rc<str>> {
+        if self.own.is_empty() {
+            return Vec::new();
+        }
+        head.names()
+            .into_iter()
+            .filter(|name| self.own.contains(&fold(name)))
+            .map(Into::into)
+            .collect()
+    }
+
+    /// The headers that an active token's request gets: `body` is the answer that `claims` are of.
+    pub(crate) fn headers(
+        &self,
+        claims: &Claims,
+        scope_claim: &ClaimPath,
+        body: &[u8],
+    ) -> Vec<(Rc<str>, Rc<str>)> {
+        let mut headers = Vec::new();
+        for (name, path) in &self.claims {
+            let separator = if path == scope_claim { ' ' } else { ',' };
+            let value = path.find(claims).and_then(|claim| header_value(claim, separator));
+            if let Some(value) = value {
+                headers.push((Rc::clone(name), value.into()));
+            }
+        }
+        if let Some(name) = &self.payload {
+            let value = URL_SAFE_NO_PAD.encode(body);
+            if value.len() <= MAX_PAYLOAD {
+                headers.push((Rc::clone(name), value.into()));
+            }
+        }
+        headers
+    }
+
+    /// What is done to the head of a request that passes without a token.
+    pub(crate) fn bare(spoofed: Vec<Rc<str>>) -> Edits {
+        Edits { remove: spoofed, set: Vec::new() }
+    }
+
+    /// What is done to the head of a request that passes with its token.
+    pub(crate) fn with_token(
+        &self,
+        spoofed: Vec<Rc<str>>,
+        headers: &[(Rc<str>, Rc<str>)],
+    ) -> Edits {
+        let mut remove = spoofed;
+        if !self.token {
+            remove.push("authorization".into());
+        }
+        Edits { remove, set: headers.to_vec() }
+    }
+}
+
+/// Changes to the head of a request: what goes, then what is set.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Edits {
+    /// Headers to take out, every value of each.
+    pub remove: Vec<Rc<str>>,
+    /// Headers to set; no other value of theirs stays.
+    pub set: Vec<(Rc<str>, Rc<str>)>,
+}
+
+/// A header name as loose readers see it: case, `-`, `_` and `.` make no difference.
+pub(crate) fn fold(name: &str) -> String {
+    name.chars()
+        .map(|c| match c {
+            '_' | '.' => '-',
+            c => c.to_ascii_lowercase(),
+        })
+        .collect()
+}
+
+/// A claim as a header value, if it can stand in one: printable ASCII without spaces at the ends.
+///
+/// A list is joined by `separator`, unless one of its elements holds that: `"a,admin"` must not
+/// look like two.
+fn header_value(claim: &Value, separator: char) -> Option<String> {
+    let scalar = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    };
+    let text = match claim {
+        Value::Array(elements) => {
+            let words: Option<Vec<String>> = elements.iter().map(scalar).collect();
+            match words {
+                Some(words) if words.iter().any(|word| word.contains(separator)) => return None,
+                Some(words) => words.join(separator.encode_utf8(&mut [0; 4])),
+                None => claim.to_string(),
+            }
+        }
+        Value::Object(_) => claim.to_string(),
+        _ => scalar(claim)?,
+    };
+    let printable = text.bytes().all(|b| (b' '..=b'~').contains(&b));
+    (printable && !text.is_empty() && text.len() <= MAX_CLAIM && text.trim() == text)
+        .then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::head::fixture::FixedHead;
+
+    #[test]
+    fn claims_that_can_stand_in_a_header_are_forwarded() {
+        for (claim, expected) in [
+            (json!("alice"), Some("alice")),
+            (json!("with space"), Some("with space")),
+            (json!(42), Some("42")),
+            (json!(1.5), Some("1.5")),
+            (json!(true), Some("true")),
+            (json!(["a", 1, true]), Some("a,1,true")),
+            (json!({"a": [1]}), Some(r#"{"a":[1]}"#)),
+            (json!([["a"], {"b": 1}]), Some(r#"[["a"],{"b":1}]"#)),
+            (json!(["a,admin", "b"]), None),
+            (json!([]), None),
+            (json!(""), None),
+            (json!(" alice"), None),
+            (json!("alice "), None),
+            (json!("a\r\nx-user: root"), None),
+            (json!("a\nb"), None),
+            (json!("a\u{0}"), None),
+            (json!("a\tb"), None),
+            (json!("Jos\u{e9}"), None),
+            (json!({"a": "\u{e9}"}), None),
+            (json!("a".repeat(100 * 1024)), None),
+        ] {
+            assert_eq!(header_value(&claim, ',').as_deref(), expected, "{claim}");
+        }
+    }
+
+    #[test]
+    fn rs_9700_05_every_spelling_of_our_headers_is_spoofed() {
+        let claims = vec![("x-user".to_owned(), ClaimPath::new("sub"))];
+        let forwarding = Forwarding::new(false, claims, Some("x-payload".to_owned()));
+        let names = ["x-user", "X_User", "x.user", "x-users", "X-PAYLOAD", "xuser", "accept"];
+        let head = FixedHead::new(names.map(|name| (name, "v")));
+        let spoofed = forwarding.spoofed(&head);
+        let spoofed: Vec<&str> = spoofed.iter().map(|name| &**name).collect();
+        assert_eq!(spoofed, ["x-user", "X_User", "x.user", "X-PAYLOAD"]);
+        assert!(Forwarding::default().spoofed(&head).is_empty());
+    }
+
+    #[test]
+    fn the_payload_is_the_answer_as_it_came() {
+        let body = br#"{"active": true, "sub":"a"}"#;
+        let Ok(Value::Object(claims)) = crate::json::parse(body) else { unreachable!() };
+        let scope = ClaimPath::new("scope");
+        let forwarding = Forwarding::new(false, Vec::new(), Some("x-payload".to_owned()));
+        let headers = forwarding.headers(&claims, &scope, body);
+        assert_eq!(&*headers[0].1, "eyJhY3RpdmUiOiB0cnVlLCAic3ViIjoiYSJ9");
+        assert!(forwarding.headers(&claims, &scope, &[b' '; 64 * 1024]).is_empty());
+    }
+}

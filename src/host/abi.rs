@@ -1,0 +1,236 @@
+//! The hostcalls that the SDK does not give, or gives in a form that panics: the one place with
+//! unsafe code.
+//!
+//! | what | why not the SDK's |
+//! | --- | --- |
+//! | `proxy_on_tick` called by ourselves | it remembers the *stream* as the owner of a call that is dispatched while a stream is handled, and drops the answer when the stream is gone; there is no other way to make the root the active context |
+//! | `proxy_send_local_response` | it passes no response code details, and no gRPC status |
+//! | `proxy_get_header_map_value`, `_pairs` | it panics on text that is not UTF-8, and on a status that a call without an answer gives |
+//! | `proxy_replace_…`, `proxy_remove_header_map_value`, `proxy_continue_stream`, `proxy_set_effective_context`, `proxy_get_buffer_bytes` | it panics on statuses that a dying stream can give |
+//!
+//! A panic takes down every request of the worker; here all statuses but `Ok` become [`Refused`].
+#![allow(unsafe_code)]
+
+use std::ptr::null_mut;
+
+use proxy_wasm::types::{BufferType, MapType};
+
+/// The host did not do it.
+#[derive(Debug)]
+pub(super) struct Refused;
+
+/// `StreamType` of the ABI: the request's direction.
+const HTTP_REQUEST: u32 = 0;
+
+#[link(wasm_import_module = "env")]
+unsafe extern "C" {
+    fn proxy_get_header_map_value(
+        map: u32,
+        key: *const u8,
+        key_size: usize,
+        value: *mut *mut u8,
+        value_size: *mut usize,
+    ) -> u32;
+    fn proxy_get_header_map_pairs(map: u32, pairs: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_replace_header_map_value(
+        map: u32,
+        key: *const u8,
+        key_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
+    fn proxy_remove_header_map_value(map: u32, key: *const u8, key_size: usize) -> u32;
+    fn proxy_get_buffer_bytes(
+        buffer: u32,
+        start: usize,
+        most: usize,
+        bytes: *mut *mut u8,
+        size: *mut usize,
+    ) -> u32;
+    fn proxy_send_local_response(
+        status: u32,
+        details: *const u8,
+        details_size: usize,
+        body: *const u8,
+        body_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        grpc_status: i32,
+    ) -> u32;
+    fn proxy_continue_stream(stream_type: u32) -> u32;
+    fn proxy_set_effective_context(context: u32) -> u32;
+}
+
+unsafe extern "C" {
+    /// Exported by the SDK in this same module.
+    fn proxy_on_tick(root: u32);
+}
+
+/// Has the SDK enter the root's `on_tick`, so that the root is the active context there. Only from
+/// a stream's callback: a root's would find the root borrowed.
+pub(super) fn enter_root(root: u32) {
+    // SAFETY: an ordinary function of this module, which the host calls in the same way. It borrows
+    // the SDK's list of roots, and stream callbacks hold the list of streams only.
+    unsafe { proxy_on_tick(root) }
+}
+
+/// A status as a result.
+fn check(status: u32) -> Result<(), Refused> {
+    if status == 0 { Ok(()) } else { Err(Refused) }
+}
+
+/// Bytes that the host hands over: it has them allocated here, by `proxy_on_memory_allocate`.
+fn bytes(get: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Option<Vec<u8>> {
+    let mut data: *mut u8 = null_mut();
+    let mut size: usize = 0;
+    check(get(&raw mut data, &raw mut size)).ok()?;
+    if data.is_null() {
+        return None;
+    }
+    // SAFETY: the SDK's `proxy_on_memory_allocate` made it from a boxed slice of `size` bytes by the
+    // global allocator and gave it up; the host has filled it, and nobody else knows it.
+    Some(unsafe { Vec::from_raw_parts(data, size, size) })
+}
+
+/// One value of a header map. Of a header that stands twice, the first; Envoy joins those of
+/// `authorization` and other well-known ones before.
+fn header(map: MapType, name: &str) -> Option<Vec<u8>> {
+    bytes(|value, size| {
+        // SAFETY: the pointers are to live memory of the given sizes during the call.
+        unsafe { proxy_get_header_map_value(map as u32, name.as_ptr(), name.len(), value, size) }
+    })
+}
+
+/// A header of the request.
+pub(super) fn request_header(name: &str) -> Option<Vec<u8>> {
+    header(MapType::HttpRequestHeaders, name)
+}
+
+/// A header of a call's answer.
+pub(super) fn call_response_header(name: &str) -> Option<Vec<u8>> {
+    header(MapType::HttpCallResponseHeaders, name)
+}
+
+/// All headers of the request; none if there is no request any more.
+pub(super) fn request_headers() -> Vec<(String, Vec<u8>)> {
+    let pairs = bytes(|pairs, size| {
+        // SAFETY: the pointers are to live memory during the call.
+        unsafe { proxy_get_header_map_pairs(MapType::HttpRequestHeaders as u32, pairs, size) }
+    });
+    pairs.and_then(|pairs| parse_pairs(&pairs)).unwrap_or_default()
+}
+
+/// Reads the ABI's form of a header map: the number of pairs, the sizes of each, then all names
+/// and values, each with a NUL after it.
+fn parse_pairs(pairs: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
+    let word = |at: usize| -> Option<usize> {
+        let bytes = pairs.get(at..at.checked_add(4)?)?.try_into().ok()?;
+        usize::try_from(u32::from_le_bytes(bytes)).ok()
+    };
+    let count = word(0)?;
+    let mut data = count.checked_mul(8)?.checked_add(4)?;
+    let mut text = |size: usize| -> Option<&[u8]> {
+        let end = data.checked_add(size)?;
+        let text = pairs.get(data..end)?;
+        data = end.checked_add(1)?;
+        Some(text)
+    };
+    (0..count)
+        .map(|n| {
+            let sizes = n.checked_mul(8)?.checked_add(4)?;
+            let name = text(word(sizes)?)?;
+            let value = text(word(sizes.checked_add(4)?)?)?;
+            Some((String::from_utf8_lossy(name).into_owned(), value.to_vec()))
+        })
+        .collect()
+}
+
+/// Sets a header of the request, in place of all values that it had.
+pub(super) fn set_request_header(name: &str, value: &str) -> Result<(), Refused> {
+    // SAFETY: the pointers are to live memory of the given sizes during the call.
+    check(unsafe {
+        proxy_replace_header_map_value(
+            MapType::HttpRequestHeaders as u32,
+            name.as_ptr(),
+            name.len(),
+            value.as_ptr(),
+            value.len(),
+        )
+    })
+}
+
+/// Takes every value of a header out of the request.
+pub(super) fn remove_request_header(name: &str) -> Result<(), Refused> {
+    // SAFETY: the pointer is to live memory of the given size during the call.
+    check(unsafe {
+        proxy_remove_header_map_value(MapType::HttpRequestHeaders as u32, name.as_ptr(), name.len())
+    })
+}
+
+/// A buffer's first `size` bytes.
+fn buffer(buffer: BufferType, size: usize) -> Option<Vec<u8>> {
+    // SAFETY: the pointers are to live memory during the call.
+    bytes(|data, got| unsafe { proxy_get_buffer_bytes(buffer as u32, 0, size, data, got) })
+}
+
+/// The configuration, while it is being handed over.
+pub(super) fn plugin_configuration(size: usize) -> Option<Vec<u8>> {
+    buffer(BufferType::PluginConfiguration, size)
+}
+
+/// The body of a call's answer, while it is being handed over.
+pub(super) fn call_response_body(size: usize) -> Option<Vec<u8>> {
+    buffer(BufferType::HttpCallResponseBody, size)
+}
+
+/// Answers the effective context's request. The host sends what it is given: names and values
+/// must hold no line breaks.
+pub(super) fn send_local_response(
+    status: u16,
+    details: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+    grpc_status: u8,
+) -> Result<(), Refused> {
+    let headers = serialize_pairs(headers).ok_or(Refused)?;
+    // SAFETY: the pointers are to live memory of the given sizes during the call.
+    check(unsafe {
+        proxy_send_local_response(
+            u32::from(status),
+            details.as_ptr(),
+            details.len(),
+            body.as_ptr(),
+            body.len(),
+            headers.as_ptr(),
+            headers.len(),
+            i32::from(grpc_status),
+        )
+    })
+}
+
+/// The ABI's form of a header map, as [`parse_pairs`] reads it.
+fn serialize_pairs(pairs: &[(&str, &str)]) -> Option<Vec<u8>> {
+    let word = |n: usize| u32::try_from(n).ok().map(u32::to_le_bytes);
+    let mut bytes = word(pairs.len())?.to_vec();
+    for (name, value) in pairs {
+        bytes.extend(word(name.len())?);
+        bytes.extend(word(value.len())?);
+    }
+    for text in pairs.iter().flat_map(|(name, value)| [name, value]) {
+        bytes.extend_from_slice(text.as_bytes());
+        bytes.push(0);
+    }
+    Some(bytes)
+}
+
+/// Lets the effective context's request go on.
+pub(super) fn resume_request() -> Result<(), Refused> {
+    // SAFETY: no memory is involved.
+    check(unsafe { proxy_continue_stream(HTTP_REQUEST) })
+}
+
+/// Makes a context the one that hostcalls are about, until the callback ends.
+pub(super) fn set_effective_context(context: u32) -> Result<(), Refused> {
+    // SAFETY: no memory is involved.
+    check(unsafe { proxy_set_effective_context(context) })
+}

@@ -1,0 +1,345 @@
+//! The adapter: carries values between the [`Filter`] and a proxy-wasm host.
+//!
+//! It decides nothing. What the host does at its seams, and this file relies on:
+//!
+//! * A call belongs to the root context, and its answer comes there, whatever became of the request
+//!   that wanted it. The SDK sends an answer to the context that was active at dispatch and drops it
+//!   if that is gone, so calls are dispatched by the root ([`abi::enter_root`]).
+//! * What resumes or answers a stream is carried out after the callback returns, each inside the
+//!   other. A few hundred would overflow the stack, so [`BATCH`] go at a time.
+//! * A stream that was reset may still be addressed for a moment. So a stream that ends takes
+//!   itself off every list, in `Drop`.
+
+mod abi;
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use log::{error, warn};
+use proxy_wasm::hostcalls;
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::{Action, ContextType, LogLevel, Status};
+
+use crate::call::{Answer, Call, CallFailure, CallId, MAX_BODY};
+use crate::denial::Reply;
+use crate::filter::Filter;
+use crate::forward::Edits;
+use crate::head::Head;
+use crate::inbound::{Step, Verdict};
+use crate::timestamp::Timestamp;
+use crate::waiting::StreamId;
+
+/// How many waiting streams are resumed or answered in one callback.
+const BATCH: usize = 64;
+
+/// The pause between two batches.
+const BATCH_PERIOD: Duration = Duration::from_millis(1);
+
+proxy_wasm::main! {{
+    proxy_wasm::set_log_level(LogLevel::Info);
+    proxy_wasm::set_root_context(|id| Box::new(Root(Rc::new(Worker::new(id)))));
+}}
+
+/// What one configuration has in one worker. Several live side by side in a VM: other plugins, and
+/// the configuration before an update while requests still wait in it.
+struct Worker {
+    /// The root context.
+    root: u32,
+    /// Set once, by a configuration without mistakes.
+    filter: OnceCell<RefCell<Filter>>,
+    /// Calls that the root is to make.
+    calls: RefCell<Vec<Call>>,
+    /// The calls under way, by the host's number.
+    under_way: RefCell<HashMap<u32, CallId>>,
+    /// Streams that wait or have waited, and whether they have been forwarded.
+    paused: RefCell<HashMap<StreamId, bool>>,
+    /// Verdicts to be carried out.
+    verdicts: RefCell<VecDeque<(StreamId, Verdict)>>,
+}
+
+impl Worker {
+    /// The worker of a root context that is not configured yet.
+    fn new(root: u32) -> Self {
+        Self {
+            root,
+            filter: OnceCell::new(),
+            calls: RefCell::default(),
+            under_way: RefCell::default(),
+            paused: RefCell::default(),
+            verdicts: RefCell::default(),
+        }
+    }
+
+    /// Makes the calls that wait for it. The root must be the active context.
+    fn dispatch(&self) {
+        for call in self.calls.take() {
+            let head = call.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+            let body = Some(call.body.as_bytes());
+            let sent =
+                hostcalls::dispatch_http_call(&call.cluster, head, body, vec![], call.timeout);
+            match sent {
+                Ok(number) => _ = self.under_way.borrow_mut().insert(number, call.id),
+                Err(Status::BadArgument) => self.settle(call.id, Err(CallFailure::UnknownCluster)),
+                Err(_) => self.settle(call.id, Err(CallFailure::NotSent)),
+            }
+        }
+    }
+
+    /// Hands the outcome of a call to the filter, and begins to carry out what it says.
+    fn settle(&self, id: CallId, outcome: Result<&Answer, CallFailure>) {
+        if let Some(filter) = self.filter.get() {
+            self.verdicts.borrow_mut().extend(filter.borrow_mut().answer(id, outcome, now()));
+            self.carry_out_batch();
+        }
+    }
+
+    /// Carries out the next verdicts, and has a tick come for the rest.
+    fn carry_out_batch(&self) {
+        for _ in 0..BATCH {
+            let Some((stream, verdict)) = self.verdicts.borrow_mut().pop_front() else { break };
+            let mut paused = self.paused.borrow_mut();
+            if let Some(forwarded) = paused.get_mut(&stream)
+                && abi::set_effective_context(stream.0).is_ok()
+                && carry_out(verdict)
+            {
+                *forwarded = abi::resume_request().is_ok();
+            }
+        }
+        // Ticks belong to the root.
+        if abi::set_effective_context(self.root).is_ok() {
+            let more = !self.verdicts.borrow().is_empty();
+            set_tick_period(if more { BATCH_PERIOD } else { Duration::ZERO });
+        }
+    }
+}
+
+/// The root context of a [`Worker`].
+struct Root(Rc<Worker>);
+
+impl Context for Root {
+    fn on_http_call_response(&mut self, number: u32, headers: usize, body_size: usize, _: usize) {
+        let Some(id) = self.0.under_way.borrow_mut().remove(&number) else { return };
+        let outcome = outcome(headers, body_size);
+        self.0.settle(id, outcome.as_ref().map_err(|failure| *failure));
+    }
+}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, size: usize) -> bool {
+        if let Ok(level) = hostcalls::get_log_level() {
+            proxy_wasm::set_log_level(level);
+        }
+        let mut seed = [0; 16];
+        if getrandom::fill(&mut seed).is_err() {
+            error!("the host gives no random bytes");
+            return false;
+        }
+        let document = abi::plugin_configuration(size).unwrap_or_default();
+        match Filter::load(&document, &|name| std::env::var(name).ok(), seed) {
+            Ok((filter, warnings)) => {
+                for warning in warnings {
+                    warn!("{warning}");
+                }
+                self.0.filter.set(RefCell::new(filter)).is_ok()
+            }
+            Err(mistakes) => {
+                error!("{mistakes}");
+                false
+            }
+        }
+    }
+
+    fn on_tick(&mut self) {
+        // Either a stream has entered the root to have its call made, or the next batch is due.
+        if self.0.calls.borrow().is_empty() {
+            self.0.carry_out_batch();
+        } else {
+            self.0.dispatch();
+        }
+    }
+
+    fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
+        let worker = Rc::clone(&self.0);
+        Some(Box::new(Stream { id: StreamId(id), worker, forwarded: Cell::new(false) }))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}
+
+/// A request.
+struct Stream {
+    /// The host's number for it.
+    id: StreamId,
+    /// Where it waits.
+    worker: Rc<Worker>,
+    /// Whether it was forwarded without waiting.
+    forwarded: Cell<bool>,
+}
+
+impl Stream {
+    /// Body and trailers go on when the head has. A host may deliver them before
+    /// (`allow_on_headers_stop_iteration`), and would then send the head along.
+    fn follow(&self) -> Action {
+        let forwarded = self.forwarded.get()
+            || self.worker.paused.borrow().get(&self.id).is_some_and(|forwarded| *forwarded);
+        if forwarded { Action::Continue } else { Action::Pause }
+    }
+}
+
+impl Context for Stream {}
+
+impl HttpContext for Stream {
+    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
+        let head = RequestHead::default();
+        let step = match self.worker.filter.get() {
+            Some(filter) => filter.borrow_mut().request(self.id, &head, now()),
+            None => Step::Decide(Verdict::Refuse(Filter::unconfigured())),
+        };
+        match step {
+            Step::Decide(verdict) => {
+                self.forwarded.set(carry_out(verdict));
+            }
+            Step::Wait(call) => {
+                self.worker.paused.borrow_mut().insert(self.id, false);
+                if let Some(call) = call {
+                    self.worker.calls.borrow_mut().push(call);
+                    abi::enter_root(self.worker.root);
+                }
+            }
+        }
+        self.follow()
+    }
+
+    fn on_http_request_body(&mut self, _: usize, _: bool) -> Action {
+        self.follow()
+    }
+
+    fn on_http_request_trailers(&mut self, _: usize) -> Action {
+        self.follow()
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if self.worker.paused.borrow_mut().remove(&self.id).is_some()
+            && let Some(filter) = self.worker.filter.get()
+        {
+            filter.borrow_mut().gone(self.id);
+        }
+    }
+}
+
+/// Carries out a verdict on the effective context's request. Whether it may go on.
+fn carry_out(verdict: Verdict) -> bool {
+    let refusal = match verdict {
+        Verdict::Forward(edits) => match edit(&edits) {
+            Ok(()) => return true,
+            Err(_) => Filter::host_error(),
+        },
+        Verdict::Refuse(reply) => reply,
+    };
+    send(&refusal);
+    false
+}
+
+/// Changes the head of the effective context's request.
+fn edit(edits: &Edits) -> Result<(), abi::Refused> {
+    for name in &edits.remove {
+        abi::remove_request_header(name)?;
+    }
+    for (name, value) in &edits.set {
+        abi::set_request_header(name, value)?;
+    }
+    Ok(())
+}
+
+/// Answers the effective context's request.
+fn send(reply: &Reply) {
+    let headers: Vec<(&str, &str)> =
+        reply.headers.iter().map(|(name, value)| (*name, &**value)).collect();
+    // Nothing is left to be done about a stream that takes no answer: it has ended.
+    let _ = abi::send_local_response(
+        reply.status,
+        reply.details,
+        &headers,
+        &reply.body,
+        reply.grpc_status,
+    );
+}
+
+/// What came of the call whose answer the host just announced.
+fn outcome(headers: usize, body_size: usize) -> Result<Answer, CallFailure> {
+    // Reset after the answer had begun, or too large for the host.
+    if headers == 0 {
+        return Err(CallFailure::Unreachable);
+    }
+    let header = abi::call_response_header;
+    let status =
+        header(":status").and_then(|status| std::str::from_utf8(&status).ok()?.parse().ok());
+    let Some(status) = status else { return Err(CallFailure::Unreachable) };
+    // Envoy puts this on what an upstream answered, and not on what it answers in its place.
+    if status >= 500 && header("x-envoy-upstream-service-time").is_none() {
+        let timeout = status == 504;
+        return Err(if timeout { CallFailure::Timeout } else { CallFailure::Unreachable });
+    }
+    if body_size > MAX_BODY {
+        return Err(CallFailure::TooLarge);
+    }
+    let body = abi::call_response_body(body_size).unwrap_or_default();
+    Ok(Answer { status, retry_after: header("retry-after"), body })
+}
+
+/// The host's clock.
+fn now() -> Timestamp {
+    let since_epoch = hostcalls::get_current_time()
+        .ok()
+        .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
+        .unwrap_or_default();
+    Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Has ticks come; zero for none.
+fn set_tick_period(period: Duration) {
+    if hostcalls::set_tick_period(period).is_err() {
+        error!("the host takes no tick period");
+    }
+}
+
+/// The head of the effective context's request.
+#[derive(Default)]
+struct RequestHead {
+    /// All of it, once it was asked for: cheaper than a second header by itself.
+    all: OnceCell<Vec<(String, Vec<u8>)>>,
+}
+
+impl RequestHead {
+    /// The whole head.
+    fn all(&self) -> &[(String, Vec<u8>)] {
+        self.all.get_or_init(abi::request_headers)
+    }
+}
+
+impl Head for RequestHead {
+    fn value(&self, name: &str) -> Option<Vec<u8>> {
+        match self.all.get() {
+            None => abi::request_header(name),
+            Some(all) => {
+                let mut values = all.iter().filter(|(n, _)| n == name).map(|(_, value)| value);
+                let mut joined = values.next()?.clone();
+                for value in values {
+                    joined.push(b',');
+                    joined.extend_from_slice(value);
+                }
+                Some(joined)
+            }
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.all().iter().map(|(name, _)| name.clone()).collect()
+    }
+}

@@ -1,0 +1,199 @@
+//! Token introspection (RFC 7662): the request, and what the response says.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::bearer::BearerToken;
+use crate::call::{Answer, Call, CallFailure, CallId};
+use crate::claims::{ClaimPath, Claims, strings};
+use crate::denial::{Denial, Reason};
+use crate::endpoint::Endpoint;
+use crate::json;
+use crate::scope::ScopeSet;
+use crate::timestamp::Timestamp;
+
+/// An introspection endpoint and how it is asked.
+#[derive(Debug)]
+pub(crate) struct Introspection {
+    /// Where and as whom.
+    pub(crate) endpoint: Endpoint,
+    /// The value of `token_type_hint`; empty to send none.
+    pub(crate) token_type_hint: String,
+}
+
+/// The form parameters that the request itself sends.
+pub(crate) const PARAMETERS: [&str; 2] = ["token", "token_type_hint"];
+
+impl Introspection {
+    /// The request that asks about a token.
+    pub(crate) fn request(&self, id: CallId, token: BearerToken<'_>) -> Call {
+        let token = ("token", token.reveal());
+        let hint = ("token_type_hint", self.token_type_hint.as_str());
+        let with_hint = [token, hint];
+        let parameters = if hint.1.is_empty() { &with_hint[..1] } else { &with_hint[..] };
+        self.endpoint.call(id, parameters)
+    }
+}
+
+/// What the server says of a token.
+#[derive(Debug)]
+pub(crate) enum Response {
+    /// `"active": true`, with all that was said.
+    Active(Claims),
+    /// `"active": false`.
+    Inactive,
+}
+
+impl Response {
+    /// Reads the server's answer.
+    ///
+    /// # Errors
+    /// Anything but status 200 with a JSON object that has a boolean `active`.
+    pub(crate) fn read(outcome: Result<&Answer, CallFailure>) -> Result<Self, Failure> {
+        let answer = outcome.map_err(Failure::Call)?;
+        match answer.status {
+            200 => {}
+            status @ (400 | 401 | 403) => return Err(Failure::RefusedClient(status)),
+            status @ (429 | 500..) => {
+                let retry_after = answer.retry_after.as_deref().and_then(seconds);
+                return Err(Failure::Busy { status, retry_after });
+            }
+            status => return Err(Failure::Status(status)),
+        }
+        let Ok(Value::Object(claims)) = json::parse(&answer.body) else {
+            return Err(Failure::NotJson);
+        };
+        match claims.get("active") {
+            Some(Value::Bool(true)) => Ok(Self::Active(claims)),
+            Some(Value::Bool(false)) => Ok(Self::Inactive),
+            _ => Err(Failure::NoActive),
+        }
+    }
+}
+
+/// The seconds of a `Retry-After` (RFC 9110, section 10.2.3), at most an hour. A date counts as
+/// none: its sender's clock is not ours.
+fn seconds(retry_after: &[u8]) -> Option<u32> {
+    let digits = std::str::from_utf8(retry_after).ok()?.trim();
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    Some(digits.parse().unwrap_or(u32::MAX).min(3600))
+}
+
+/// Why the server's answer says nothing of the token. No answer's text stands in here.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Failure {
+    /// There is no answer.
+    Call(CallFailure),
+    /// The server cannot answer now.
+    Busy {
+        /// 429 or 5xx.
+        status: u16,
+        /// The seconds that it asks us to wait.
+        retry_after: Option<u32>,
+    },
+    /// 400, 401 or 403: the server does not take our request.
+    RefusedClient(u16),
+    /// Another status, redirects among them: they are not followed.
+    Status(u16),
+    /// No JSON object, or one that has a member twice.
+    NotJson,
+    /// `active` is absent or no boolean.
+    NoActive,
+}
+
+impl Failure {
+    /// What the caller gets.
+    pub(crate) fn denial(self) -> Denial {
+        let reason = match self {
+            Self::Call(CallFailure::Timeout) => Reason::ServerTimeout,
+            Self::Call(CallFailure::TooLarge) => Reason::ServerBadAnswer,
+            Self::Call(_) | Self::Busy { .. } => Reason::ServerUnavailable,
+            Self::RefusedClient(_) => Reason::ServerRefusedClient,
+            Self::Status(_) | Self::NotJson | Self::NoActive => Reason::ServerBadAnswer,
+        };
+        let retry_after = match self {
+            Self::Busy { retry_after, .. } => retry_after,
+            _ => None,
+        };
+        Denial::new(reason).with_retry_after(retry_after)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Call(failure) => failure.fmt(f),
+            Self::Busy { status, .. } => write!(f, "the server answered {status}"),
+            Self::RefusedClient(status) => write!(
+                f,
+                "the server answered {status} to us: check client_id, client_secret, auth_method"
+            ),
+            Self::Status(status) => write!(f, "the server answered {status}, expected 200"),
+            Self::NotJson => f.write_str("the answer is no JSON object"),
+            Self::NoActive => f.write_str("the answer has no boolean `active`"),
+        }
+    }
+}
+
+/// What is kept of an active access token: all that rules and forwarding ask about, and no more
+/// (RFC 7662, section 5).
+#[derive(Debug)]
+pub(crate) struct AccessToken {
+    /// `exp`.
+    pub(crate) expires: Option<Timestamp>,
+    /// `nbf`.
+    pub(crate) not_before: Option<Timestamp>,
+    /// `iss`.
+    pub(crate) issuer: Option<Box<str>>,
+    /// `aud`, one or more.
+    pub(crate) audience: Vec<Box<str>>,
+    /// The scope claim.
+    pub(crate) scope: ScopeSet,
+}
+
+impl AccessToken {
+    /// Takes what is needed from an active answer.
+    ///
+    /// # Errors
+    /// [`Reason::NotAnAccessToken`] or [`Reason::UnprovedCnf`]: no rule can let it pass.
+    pub(crate) fn from_claims(claims: &Claims, scope_claim: &ClaimPath) -> Result<Self, Reason> {
+        let present = |name: &str| claims.get(name).filter(|value| !value.is_null());
+        for kind in ["token_type", "token_use", "typ"] {
+            for value in strings(present(kind)) {
+                refuse_kind(value)?;
+            }
+        }
+        if present("cnf").is_some() {
+            return Err(Reason::UnprovedCnf);
+        }
+        // A time that cannot be read must not let the token live: it has ended, or never begins.
+        let time = |name, unreadable| {
+            present(name).map(|v| Timestamp::from_numeric_date(v).unwrap_or(unreadable))
+        };
+        Ok(Self {
+            expires: time("exp", Timestamp::from_millis(0)),
+            not_before: time("nbf", Timestamp::NEVER),
+            issuer: present("iss").and_then(Value::as_str).map(Into::into),
+            audience: strings(present("aud")).map(Into::into).collect(),
+            scope: ScopeSet::from_claim(scope_claim.find(claims)),
+        })
+    }
+}
+
+/// Refuses the names under which servers report tokens that are no bearer access tokens.
+fn refuse_kind(name: &str) -> Result<(), Reason> {
+    let name = name.to_ascii_lowercase();
+    let name = name.rsplit([':', '/']).next().unwrap_or_default();
+    match name {
+        // Keycloak says "Offline" for a refresh token that outlives the session.
+        "refresh_token" | "refresh-token" | "refreshtoken" | "refresh" | "offline" | "rt+jwt"
+        | "id_token" | "id-token" | "idtoken" | "id" | "id+jwt" | "logout_token" | "logout"
+        | "logout+jwt" => Err(Reason::NotAnAccessToken),
+        // Bound to a key by its type, and presented as if it were not (RFC 9449, section 7.2).
+        "dpop" => Err(Reason::UnprovedCnf),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,165 @@
+//! Rules: which requests need what. The first that fits decides.
+
+use crate::path::{NormalPath, PathPattern};
+
+/// What a rule looks at in a request, ready to be compared.
+#[derive(Debug)]
+pub(crate) struct Target<'a> {
+    /// The method, case-sensitive.
+    pub(crate) method: &'a str,
+    /// The host of `:authority` in lower case, without port; empty if there is none.
+    pub(crate) host: &'a str,
+    /// The path; absent for CONNECT.
+    pub(crate) path: Option<&'a NormalPath>,
+}
+
+/// Which requests a rule is for: each list that is given must fit.
+#[derive(Debug, Default)]
+pub(crate) struct Matcher {
+    /// Any of these hosts.
+    pub(crate) hosts: Option<Vec<HostPattern>>,
+    /// Any of these methods.
+    pub(crate) methods: Option<Vec<Box<str>>>,
+    /// Any of these paths.
+    pub(crate) paths: Option<Vec<PathPattern>>,
+}
+
+impl Matcher {
+    /// Whether the request is one of them.
+    pub(crate) fn fits(&self, target: &Target<'_>) -> bool {
+        let hosts = self.hosts.as_ref();
+        let methods = self.methods.as_ref();
+        let paths = self.paths.as_ref();
+        methods.is_none_or(|list| list.iter().any(|method| **method == *target.method))
+            && paths.is_none_or(|list| {
+                target.path.is_some_and(|path| list.iter().any(|pattern| pattern.fits(path)))
+            })
+            && hosts.is_none_or(|list| list.iter().any(|pattern| pattern.fits(target.host)))
+    }
+}
+
+/// A host, or all hosts below one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum HostPattern {
+    /// This host.
+    Exact(Box<str>),
+    /// Every host that ends so; the text begins with a dot.
+    Below(Box<str>),
+}
+
+impl HostPattern {
+    /// Reads `example.com` or `*.example.com`.
+    ///
+    /// # Errors
+    /// What would be right.
+    pub(crate) fn parse(pattern: &str) -> Result<Self, &'static str> {
+        const WHAT: &str = "expected a host such as \"api.example.com\" or \"*.example.com\", \
+                            without scheme, port or path";
+        let (host, below) = match pattern.strip_prefix("*.") {
+            Some(rest) => (rest, true),
+            None => (pattern, false),
+        };
+        let literal_v6 = host.starts_with('[') && host.ends_with(']');
+        let is_host = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+        let inner = if literal_v6 { host.trim_matches(['[', ']']) } else { host };
+        let known = if literal_v6 {
+            inner.bytes().all(|b| b.is_ascii_hexdigit() || b":.".contains(&b)) && !below
+        } else {
+            inner.bytes().all(is_host) && !inner.starts_with('.') && !inner.ends_with('.')
+        };
+        if inner.is_empty() || !known {
+            return Err(WHAT);
+        }
+        let host = host.to_ascii_lowercase();
+        Ok(if below { Self::Below(format!(".{host}").into()) } else { Self::Exact(host.into()) })
+    }
+
+    /// Whether the host, in lower case, fits.
+    fn fits(&self, host: &str) -> bool {
+        match self {
+            Self::Exact(exact) => **exact == *host,
+            Self::Below(suffix) => host.len() > suffix.len() && host.ends_with(&**suffix),
+        }
+    }
+}
+
+/// The host of an `:authority` value: lower case, without port and without the root's dot.
+pub(crate) fn host_of(authority: &[u8]) -> String {
+    let authority = String::from_utf8_lossy(authority).to_ascii_lowercase();
+    let port_at = match authority.rfind(']') {
+        Some(bracket) => authority
+            .get(bracket..)
+            .and_then(|rest| rest.find(':').and_then(|colon| bracket.checked_add(colon))),
+        None => authority.rfind(':'),
+    };
+    let host = port_at.and_then(|at| authority.get(..at)).unwrap_or(&authority);
+    host.strip_suffix('.').unwrap_or(host).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_of_an_authority_has_no_port() {
+        for (authority, host) in [
+            ("api.example.com", "api.example.com"),
+            ("API.Example.com:8080", "api.example.com"),
+            ("api.example.com.", "api.example.com"),
+            ("api.example.com.:80", "api.example.com"),
+            ("[::1]:8080", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("", ""),
+            (":80", ""),
+        ] {
+            assert_eq!(host_of(authority.as_bytes()), host, "{authority}");
+        }
+    }
+
+    #[test]
+    fn host_patterns_fit_one_host_or_all_below_one() {
+        for (pattern, host, fits) in [
+            ("api.example.com", "api.example.com", true),
+            ("API.example.com", "api.example.com", true),
+            ("api.example.com", "xapi.example.com", false),
+            ("*.example.com", "api.example.com", true),
+            ("*.example.com", "a.b.example.com", true),
+            ("*.example.com", "example.com", false),
+            ("*.example.com", ".example.com", false),
+            ("*.example.com", "evilexample.com", false),
+            ("[::1]", "[::1]", true),
+            ("localhost", "", false),
+        ] {
+            assert_eq!(HostPattern::parse(pattern).unwrap().fits(host), fits, "{pattern} {host}");
+        }
+        for pattern in
+            ["", "*", "*.", "*.*.com", "a:80", "http://a", "a/b", "a b", ".a", "a.", "[::1]:80"]
+        {
+            assert!(HostPattern::parse(pattern).is_err(), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn all_lists_of_a_rule_must_fit() {
+        let matcher = Matcher {
+            hosts: Some(vec![HostPattern::parse("a.test").unwrap()]),
+            methods: Some(vec!["GET".into(), "PUT".into()]),
+            paths: Some(vec![PathPattern::parse("/x").unwrap(), PathPattern::parse("/y").unwrap()]),
+        };
+        let path = NormalPath::parse(b"/y").unwrap();
+        let other = NormalPath::parse(b"/z").unwrap();
+        for (method, host, path, fits) in [
+            ("GET", "a.test", Some(&path), true),
+            ("PUT", "a.test", Some(&path), true),
+            ("get", "a.test", Some(&path), false),
+            ("HEAD", "a.test", Some(&path), false),
+            ("GET", "b.test", Some(&path), false),
+            ("GET", "a.test", Some(&other), false),
+            ("GET", "a.test", None, false),
+        ] {
+            assert_eq!(matcher.fits(&Target { method, host, path }), fits, "{method} {host}");
+        }
+        let all = Matcher::default();
+        assert!(all.fits(&Target { method: "CONNECT", host: "", path: None }));
+    }
+}

@@ -1,0 +1,127 @@
+//! Scopes (RFC 6749, section 3.3): whole words, case-sensitive, in any order.
+
+use serde_json::Value;
+
+/// The scopes that a token holds.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct ScopeSet(Vec<Box<str>>);
+
+impl ScopeSet {
+    /// The scopes in a claim: words with single spaces between, or a list with one word an
+    /// element. Anything else holds none.
+    pub(crate) fn from_claim(claim: Option<&Value>) -> Self {
+        let words =
+            |text: &str| text.split(' ').filter(|w| !w.is_empty()).map(Into::into).collect();
+        match claim {
+            Some(Value::String(text)) => Self(words(text)),
+            Some(Value::Array(elements)) => {
+                Self(elements.iter().filter_map(Value::as_str).map(Into::into).collect())
+            }
+            _ => Self::default(),
+        }
+    }
+
+    /// Whether the token holds this one.
+    pub(crate) fn contains(&self, word: &str) -> bool {
+        self.0.iter().any(|held| **held == *word)
+    }
+}
+
+/// What a rule needs: any one of its alternatives.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct ScopeNeed(Vec<Alternative>);
+
+/// Scopes that are needed together.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Alternative {
+    /// The words, each needed.
+    words: Vec<Box<str>>,
+    /// The same as the value of a `scope` parameter.
+    text: Box<str>,
+}
+
+impl ScopeNeed {
+    /// Any one entry of `alternatives` will do, and each needs all of its words.
+    pub(crate) fn any_of(alternatives: Vec<Vec<Box<str>>>) -> Self {
+        let alternative = |words: Vec<Box<str>>| {
+            let text = words.join(" ").into();
+            Alternative { words, text }
+        };
+        Self(alternatives.into_iter().map(alternative).collect())
+    }
+
+    /// Checks what a token holds.
+    ///
+    /// # Errors
+    /// The `scope` of the alternative of which the token lacks least, the first of equals.
+    pub(crate) fn check(&self, held: &ScopeSet) -> Result<(), &str> {
+        let lacks = |alternative: &&Alternative| {
+            alternative.words.iter().filter(|word| !held.contains(word)).count()
+        };
+        match self.0.iter().min_by_key(lacks) {
+            Some(nearest) if lacks(&nearest) > 0 => Err(&nearest.text),
+            _ => Ok(()),
+        }
+    }
+
+    /// The `scope` for a challenge to a caller whose token is not known: the alternative with the
+    /// fewest words, the first of equals.
+    pub(crate) fn shortest(&self) -> &str {
+        self.0.iter().min_by_key(|alternative| alternative.words.len()).map_or("", |a| &a.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn need(alternatives: &[&str]) -> ScopeNeed {
+        let words = |text: &&str| text.split(' ').map(Into::into).collect();
+        ScopeNeed::any_of(alternatives.iter().map(words).collect())
+    }
+
+    #[test]
+    fn rs_6749_02_scopes_match_as_whole_words_in_any_order() {
+        let table = [
+            ("read", "read", true),
+            ("read", "write read", true),
+            ("a b", "b x a", true),
+            ("a b", "a", false),
+            ("read", "read:all", false),
+            ("read", "reader", false),
+            ("read", "READ", false),
+            ("admin", "my-admin admin2", false),
+            ("a", "", false),
+            ("a", "  a  ", true),
+            ("a", "b\ta", false),
+            ("a", "b\na", false),
+        ];
+        for (needed, held, met) in table {
+            let held = ScopeSet::from_claim(Some(&json!(held)));
+            assert_eq!(need(&[needed]).check(&held).is_ok(), met, "{needed:?} of {held:?}");
+        }
+    }
+
+    #[test]
+    fn rs_7662_07_a_list_holds_one_scope_an_element_and_other_types_hold_none() {
+        let a = need(&["a"]);
+        assert!(a.check(&ScopeSet::from_claim(Some(&json!(["b", "a"])))).is_ok());
+        for claim in [json!(["a b"]), json!(1), json!(null), json!({"a": true}), json!([["a"]])] {
+            assert!(a.check(&ScopeSet::from_claim(Some(&claim))).is_err(), "{claim}");
+        }
+        assert!(a.check(&ScopeSet::from_claim(None)).is_err());
+    }
+
+    #[test]
+    fn any_alternative_will_do_and_the_nearest_is_named() {
+        let need = need(&["a b c", "d e", "f g"]);
+        let held = |text: &str| ScopeSet::from_claim(Some(&json!(text)));
+        assert_eq!(need.check(&held("e d")), Ok(()));
+        assert_eq!(need.check(&held("a b")), Err("a b c"));
+        assert_eq!(need.check(&held("g")), Err("f g"));
+        assert_eq!(need.check(&held("")), Err("d e"));
+        assert_eq!(need.shortest(), "d e");
+    }
+}

@@ -1,0 +1,36 @@
+//! Text that must not be seen.
+
+use std::fmt;
+
+/// A secret: no `Display`, and a `Debug` that shows nothing. It comes out through
+/// [`Secret::reveal`] only, so that each use can be found.
+#[derive(Clone, Eq, PartialEq)]
+pub(crate) struct Secret(String);
+
+impl Secret {
+    /// Takes the text in.
+    pub(crate) fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text itself, for the request that must carry it.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_does_not_show_in_debug_output() {
+        assert_eq!(format!("{:?}", Some(Secret::new("s3cr3t".into()))), "Some([redacted])");
+    }
+}

@@ -1,0 +1,97 @@
+//! Points in time, as numbers that the host hands in: nothing here reads a clock.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// Milliseconds since 1970-01-01T00:00:00Z. Arithmetic saturates: a time too far away to be told
+/// is treated as the furthest one that can.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// After every time that can occur.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+
+    /// The time `millis` milliseconds after the epoch.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// This time, moved later.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// This time, moved earlier.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// A `NumericDate` (RFC 7519, section 2): seconds since the epoch, whole or not. A string of
+    /// decimal digits is read too, since servers send it; anything else is `None`.
+    pub(crate) fn from_numeric_date(value: &Value) -> Option<Self> {
+        let seconds = match value {
+            Value::Number(number) => number.as_f64()?,
+            Value::String(digits)
+                if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) =>
+            {
+                digits.parse().ok()?
+            }
+            _ => return None,
+        };
+        // A float cast saturates: negative dates become the epoch, 1e300 the end of time.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        Some(Self((seconds * 1000.0) as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn numeric_dates_of_every_shape_are_read_without_overflow() {
+        for (value, expected) in [
+            (json!(1_700_000_000), Some(1_700_000_000_000)),
+            (json!(1_700_000_000.5), Some(1_700_000_000_500)),
+            (json!("1700000000"), Some(1_700_000_000_000)),
+            (json!(0), Some(0)),
+            (json!(-1), Some(0)),
+            (json!(-1e300), Some(0)),
+            (json!(1e300), Some(u64::MAX)),
+            (json!(9_007_199_254_740_992_u64), Some(9_007_199_254_740_992_000)),
+            (json!(u64::MAX), Some(u64::MAX)),
+            (json!("soon"), None),
+            (json!(""), None),
+            (json!("-1"), None),
+            (json!("1e9"), None),
+            (json!(true), None),
+            (json!([1_700_000_000]), None),
+        ] {
+            assert_eq!(
+                Timestamp::from_numeric_date(&value),
+                expected.map(Timestamp::from_millis),
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn arithmetic_saturates() {
+        assert_eq!(Timestamp::NEVER.plus(Duration::from_secs(1)), Timestamp::NEVER);
+        assert_eq!(
+            Timestamp::from_millis(5).minus(Duration::from_secs(1)),
+            Timestamp::from_millis(0)
+        );
+        assert_eq!(
+            Timestamp::from_millis(5).plus(Duration::from_millis(7)),
+            Timestamp::from_millis(12)
+        );
+        assert_eq!(Timestamp::from_millis(5).plus(Duration::MAX), Timestamp::NEVER);
+    }
+}
