@@ -13,6 +13,7 @@
 
 pub mod authorization_server;
 pub mod client;
+pub mod envoy;
 pub mod headers;
 mod http1;
 mod received;

@@ -8,17 +8,26 @@ use tokio::time::{Instant, sleep, timeout};
 pub const LIMIT: Duration = Duration::from_secs(15);
 
 /// Asks again and again until `condition` holds; panics with `what` after [`LIMIT`].
-pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let ask = async || condition().await.then_some(());
+pub async fn until<F>(what: &str, mut condition: impl FnMut() -> F)
+where
+    F: Future<Output = bool>,
+{
+    let ask = || {
+        let holds = condition();
+        async { holds.await.then_some(()) }
+    };
     poll(what, LIMIT, ask).await.unwrap_or_else(|error| panic!("{error}"));
 }
 
 /// Asks again and again until `ask` has an answer, `limit` at most.
-pub async fn poll<T>(
+pub async fn poll<T, F>(
     what: &str,
     limit: Duration,
-    mut ask: impl AsyncFnMut() -> Option<T>,
-) -> Result<T, TimedOut> {
+    mut ask: impl FnMut() -> F,
+) -> Result<T, TimedOut>
+where
+    F: Future<Output = Option<T>>,
+{
     let end = Instant::now() + limit;
     loop {
         if let Some(answer) = ask().await {

@@ -1,0 +1,127 @@
+//! A child process that ends with its handle.
+
+use std::{
+    io,
+    process::{Child, Command, ExitStatus},
+    sync::{
+        Arc, OnceLock,
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A running child. A thread of its own starts it and stays until it ends: Envoy gets SIGTERM
+/// when the thread that started it ends.
+#[derive(Debug)]
+pub(super) struct Process {
+    id: u32,
+    exit_status: Arc<OnceLock<ExitStatus>>,
+    /// Sending, or dropping it, ends the child.
+    stop: Sender<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Process {
+    pub(super) fn start(mut command: Command) -> io::Result<Self> {
+        let exit_status = Arc::new(OnceLock::new());
+        let ended = Arc::clone(&exit_status);
+        let (stop, stopped) = mpsc::channel();
+        let (started, start) = mpsc::channel();
+        let thread = thread::spawn(move || match command.spawn() {
+            Ok(child) => {
+                let _ = started.send(Ok(child.id()));
+                watch(child, &stopped, &ended);
+            }
+            Err(error) => drop(started.send(Err(error))),
+        });
+        let id = start.recv().expect("the thread tells how the start went")?;
+        Ok(Self { id, exit_status, stop, thread: Some(thread) })
+    }
+
+    pub(super) const fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// How it ended; `None` while it runs.
+    pub(super) fn exit_status(&self) -> Option<ExitStatus> {
+        self.exit_status.get().copied()
+    }
+
+    /// Ends the child and waits until it has.
+    pub(super) fn stop(&mut self) {
+        let _ = self.stop.send(());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn watch(mut child: Child, stopped: &Receiver<()>, ended: &OnceLock<ExitStatus>) {
+    while stopped.recv_timeout(POLL_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+        if let Ok(Some(status)) = child.try_wait() {
+            let _ = ended.set(status);
+            return;
+        }
+    }
+    let _ = kill_process(Pid::from_child(&child), Signal::TERM);
+    let limit = Instant::now() + PATIENCE;
+    while Instant::now() < limit {
+        if let Ok(Some(_)) = child.try_wait() {
+            return;
+        }
+        thread::sleep(POLL_INTERVAL);
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// How long a child may take to end by itself.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Process {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        Process::start(command).unwrap()
+    }
+
+    fn runs(id: u32) -> bool {
+        let pid = Pid::from_raw(i32::try_from(id).unwrap()).unwrap();
+        rustix::process::test_kill_process(pid).is_ok()
+    }
+
+    #[test]
+    fn a_child_ends_with_its_handle() {
+        let process = shell("sleep 60");
+        let id = process.id();
+        assert!(runs(id));
+        drop(process);
+        assert!(!runs(id));
+    }
+
+    #[test]
+    fn the_exit_status_is_told() {
+        let mut process = shell("exit 3");
+        process.thread.take().unwrap().join().unwrap();
+        assert_eq!(process.exit_status().unwrap().code(), Some(3));
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_an_error() {
+        let error = Process::start(Command::new("/no/such/program")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}
