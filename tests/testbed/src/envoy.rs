@@ -151,21 +151,23 @@ impl Envoy {
         self.access_log(listener)
     }
 
-    /// Replaces the configuration of a filter added by [`Listener::discovered_filter`] by another
-    /// one and waits until Envoy has taken it, or refused it. Its workers may have it a bit later.
+    /// Replaces the configuration of a filter added by [`Listener::discovered_filter`] and waits
+    /// until Envoy has taken it, or refused it. Its workers may have it a moment later.
     pub async fn update_filter(&self, name: &str, typed_config: &Value) -> Result<(), Refused> {
-        let stat = |event| format!("extension_config_discovery.http_filter.{name}.{event}");
-        let taken = async || {
-            let taken = self.stats(&stat("config_reload")).await.into_values().sum::<u64>();
-            let refused = self.stats(&stat("config_fail")).await.into_values().sum::<u64>();
-            (taken, refused)
+        let stats = format!("extension_config_discovery.http_filter.{name}.update_");
+        let outcomes = async || {
+            let stats = self.stats(&stats).await;
+            let count = |outcome| {
+                stats.iter().find_map(|(name, count)| name.ends_with(outcome).then_some(*count))
+            };
+            (count("update_success"), count("update_rejected"))
         };
-        let before = taken().await;
+        let before = outcomes().await;
         listener::write_filter(self.directory.path(), name, typed_config)
             .expect("a temporary directory to write to");
         let what = format!("Envoy to take the new configuration of {name}");
-        wait::until(&what, async || taken().await != before).await;
-        if taken().await.1 > before.1 { Err(Refused) } else { Ok(()) }
+        wait::until(&what, async || outcomes().await != before).await;
+        if outcomes().await.1 > before.1 { Err(Refused) } else { Ok(()) }
     }
 
     /// Stops Envoy, by SIGTERM and, if it does not end within some seconds, SIGKILL.
