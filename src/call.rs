@@ -28,7 +28,10 @@ pub struct Call {
 /// Head and body carry tokens and client secrets, so neither is shown.
 impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Call").field("id", &self.id).field("cluster", &self.cluster).finish()
+        f.debug_struct("Call")
+            .field("id", &self.id)
+            .field("cluster", &self.cluster)
+            .finish_non_exhaustive()
     }
 }
 

@@ -198,6 +198,6 @@ mod tests {
         let forwarding = Forwarding::new(false, Vec::new(), Some("x-payload".to_owned()));
         let headers = forwarding.headers(&claims, &scope, body);
         assert_eq!(&*headers[0].1, "eyJhY3RpdmUiOiB0cnVlLCAic3ViIjoiYSJ9");
-        assert!(forwarding.headers(&claims, &scope, &[b' '; 64 * 1024]).is_empty());
+        assert!(forwarding.headers(&claims, &scope, &vec![b' '; 64 * 1024]).is_empty());
     }
 }

@@ -105,8 +105,8 @@ impl Needs {
         if token.not_before.is_some_and(|start| now.plus(skew) < start) {
             return Err(self.deny(Reason::NotYetValid));
         }
-        let is_issuer = |wanted: &Box<str>| token.issuer.as_ref() == Some(wanted);
-        if !self.issuer.is_empty() && !self.issuer.iter().any(is_issuer) {
+        if !self.issuer.is_empty() && !self.issuer.iter().any(|i| token.issuer.as_ref() == Some(i))
+        {
             return Err(self.deny(Reason::WrongIssuer));
         }
         if !self.audience.is_empty() && !self.audience.iter().any(|a| token.audience.contains(a)) {
@@ -192,12 +192,9 @@ impl Inbound {
         // Names first: a host that hands them all over at once has the values then, too.
         let spoofed = self.config.forward.spoofed(head);
         let config = &self.config;
-        let rule = match config.rule(head) {
-            Ok(rule) => rule,
-            Err(BadPath) => {
-                let denial = Denial::new(Reason::BadPath);
-                return Step::Decide(config.refuse(&denial, "the path", is_grpc(head)));
-            }
+        let Ok(rule) = config.rule(head) else {
+            let denial = Denial::new(Reason::BadPath);
+            return Step::Decide(config.refuse(&denial, "the path", is_grpc(head)));
         };
         let (needs, optional) = match &rule.access {
             Access::Public => return Step::Decide(Verdict::Forward(Forwarding::bare(spoofed))),

@@ -109,10 +109,12 @@ impl Failure {
     pub(crate) fn denial(self) -> Denial {
         let reason = match self {
             Self::Call(CallFailure::Timeout) => Reason::ServerTimeout,
-            Self::Call(CallFailure::TooLarge) => Reason::ServerBadAnswer,
+            Self::Call(CallFailure::TooLarge)
+            | Self::Status(_)
+            | Self::NotJson
+            | Self::NoActive => Reason::ServerBadAnswer,
             Self::Call(_) | Self::Busy { .. } => Reason::ServerUnavailable,
             Self::RefusedClient(_) => Reason::ServerRefusedClient,
-            Self::Status(_) | Self::NotJson | Self::NoActive => Reason::ServerBadAnswer,
         };
         let retry_after = match self {
             Self::Busy { retry_after, .. } => retry_after,

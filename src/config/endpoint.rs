@@ -146,7 +146,7 @@ fn headers(field: &Field<'_>) -> Option<Vec<(String, String)>> {
 
 /// A duration of zero or more that keeps within what times can tell.
 pub(super) fn ttl(field: &Field<'_>) -> Option<Duration> {
-    const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
+    const YEAR: Duration = Duration::from_hours(366 * 24);
     let ttl = duration(field)?;
     if ttl > YEAR { field.mistake("longer than a year") } else { Some(ttl) }
 }

@@ -41,26 +41,22 @@ pub(super) fn inbound(field: &Field<'_>) -> Option<InboundConfig> {
         Some(field) => forward(&field),
         None => Some(Forwarding::default()),
     };
-    if needs.audience.is_none() {
-        let any = rules.iter().flatten().any(Rule::takes_any_audience);
-        if any || !has_rules {
-            object.at("audience").warn(
-                "not set: any active token of the authorization server passes, whoever it was \
-                 issued for (RFC 9700 section 2.3)",
-            );
-        }
-    }
-    object.finish();
     let name: Rc<str> = "unmatched".into();
     let token = || Access::Token(Rc::new(needs.of_rule(&name, None, None, None)));
     let access = match unmatched {
         Some(Unmatched::Public) => Access::Public,
         Some(Unmatched::Token) => token(),
-        Some(Unmatched::Deny) => Access::Deny(Reason::Unmatched),
-        None if has_rules => Access::Deny(Reason::Unmatched),
-        None => token(),
+        None if !has_rules => token(),
+        Some(Unmatched::Deny) | None => Access::Deny(Reason::Unmatched),
     };
     let unmatched = Rule { name: Rc::clone(&name), matcher: Matcher::default(), access };
+    object.check_keys();
+    if rules.iter().flatten().chain([&unmatched]).any(Rule::takes_any_audience) {
+        object.at("audience").warn(
+            "not set: any active token of the authorization server passes, whoever it was issued \
+             for (RFC 9700 section 2.3)",
+        );
+    }
     Some(InboundConfig {
         introspection: introspection?,
         cache: cache?,
@@ -106,7 +102,7 @@ fn introspection(field: &Field<'_>) -> Option<Introspection> {
     let mut object = field.object("an object with endpoint, cluster, client_id, client_secret")?;
     let endpoint = endpoint(&mut object, &introspection::PARAMETERS);
     let hint = object.read("token_type_hint", |f| f.string("a string; \"\" to send none"));
-    object.finish();
+    object.check_keys();
     let token_type_hint = hint.unwrap_or_else(|| "access_token".to_owned());
     Some(Introspection { endpoint: endpoint?, token_type_hint })
 }
@@ -114,7 +110,7 @@ fn introspection(field: &Field<'_>) -> Option<Introspection> {
 impl Default for CacheConfig {
     fn default() -> Self {
         Self {
-            max_ttl: Duration::from_secs(60),
+            max_ttl: Duration::from_mins(1),
             negative_ttl: Duration::from_secs(5),
             max_entries: 10_000,
             negative_max_entries: 1_000,
@@ -135,7 +131,7 @@ fn cache(field: &Field<'_>) -> Option<CacheConfig> {
             .read("negative_max_entries", entries)
             .unwrap_or(defaults.negative_max_entries),
     };
-    object.finish();
+    object.check_keys();
     Some(cache)
 }
 
@@ -225,14 +221,13 @@ fn rule(field: &Field<'_>, defaults: &Defaults) -> Option<Rule> {
         },
         Some(_) => object.at("access").mistake(format!("expected {ACCESS}")),
     });
-    object.finish();
+    object.check_keys();
     Some(Rule { name, matcher: matcher?, access: access? })
 }
 
 /// `hosts`, `methods` and `paths`.
 fn matcher(object: &mut Object<'_>) -> Option<Matcher> {
-    let hosts =
-        list(object, "hosts", "hosts such as \"api.example.com\"", |text| HostPattern::parse(text));
+    let hosts = list(object, "hosts", "hosts such as \"api.example.com\"", HostPattern::parse);
     let methods = list(object, "methods", "methods such as \"GET\"", |text| {
         let is_method = |b: u8| is_token_char(b) && !b.is_ascii_lowercase();
         if !text.is_empty() && text.bytes().all(is_method) {
@@ -283,17 +278,17 @@ const RESERVED_HEADERS: [&str; 14] = [
 fn forward(field: &Field<'_>) -> Option<Forwarding> {
     let mut object = field.object("an object with token, claims, payload")?;
     let token = object.read("token", boolean).unwrap_or(false);
-    let mut taken: Vec<String> = Vec::new();
+    let mut names: Vec<String> = Vec::new();
     let mut own_header = |name: &str, field: &Field<'_>| {
         let name = header_name(name, field)?;
         if RESERVED_HEADERS.contains(&name.as_str()) || name.starts_with("x-envoy-") {
             return field.mistake("this header has a meaning of its own; choose another");
         }
         let folded = fold(&name);
-        if taken.contains(&folded) {
+        if names.contains(&folded) {
             return field.mistake("this header is named twice (case and - _ . make no difference)");
         }
-        taken.push(folded);
+        names.push(folded);
         Some(name)
     };
     let claims = object.read("claims", |field| {
@@ -307,6 +302,6 @@ fn forward(field: &Field<'_>) -> Option<Forwarding> {
     });
     let payload =
         object.read("payload", |field| own_header(&text(field, "the name of a header")?, field));
-    object.finish();
+    object.check_keys();
     Some(Forwarding::new(token, claims.unwrap_or_default(), payload))
 }

@@ -38,6 +38,6 @@ pub(crate) fn load(
 fn config(field: &Field<'_>) -> Option<Config> {
     let mut object = field.object("an object with inbound")?;
     let inbound = object.need("inbound", "what the proxy guards, and how", inbound::inbound);
-    object.finish();
+    object.check_keys();
     Some(Config { inbound: inbound? })
 }

@@ -157,7 +157,7 @@ impl<'r> Field<'r> {
     }
 }
 
-/// An object of the document. [`Object::finish`] refuses the keys that nobody took.
+/// An object of the document. [`Object::check_keys`] refuses the keys that nobody took.
 pub(super) struct Object<'r> {
     /// Where mistakes go.
     reader: &'r Reader<'r>,
@@ -220,7 +220,7 @@ impl<'r> Object<'r> {
     }
 
     /// Refuses the keys that nobody asked for.
-    pub(super) fn finish(self) {
+    pub(super) fn check_keys(&self) {
         for key in self.members.keys().filter(|key| !self.known.contains(&key.as_str())) {
             let near = self
                 .known

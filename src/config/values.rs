@@ -131,7 +131,7 @@ pub(super) fn secret(field: &Field<'_>) -> Option<Secret> {
             let name = object.need("env", "the name of an environment variable of the VM", |f| {
                 text(f, "the name of an environment variable")
             });
-            object.finish();
+            object.check_keys();
             let name = name?;
             match at.reader.environment(&name).filter(|value| !value.is_empty()) {
                 Some(value) => Some(Secret::new(value)),

@@ -87,6 +87,7 @@ fn bytes(get: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Option<Vec<u8>> {
     if data.is_null() {
         return None;
     }
+    #[expect(clippy::same_length_and_capacity, reason = "a boxed slice has no room to spare")]
     // SAFETY: the SDK's `proxy_on_memory_allocate` made it from a boxed slice of `size` bytes by the
     // global allocator and gave it up; the host has filled it, and nobody else knows it.
     Some(unsafe { Vec::from_raw_parts(data, size, size) })

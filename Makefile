@@ -1,0 +1,57 @@
+# `make` or `make help` lists the targets.
+
+WASM   := target/oauth2_filter.wasm
+TARGET := wasm32-wasip1
+ENVOY  ?=
+export ENVOY
+
+.PHONY: help
+help: ## this list
+	@echo "usage: make TARGET    (ENVOY=/path/to/envoy uses that Envoy instead of installing one)"
+	@echo
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+.PHONY: demo
+demo: build envoy ## set everything up, and walk through what the filter does in a real Envoy
+	@cargo run --quiet --package oauth2-filter-testbed --bin demo
+
+.PHONY: run
+run: build envoy ## the same set-up, left running for you to try
+	@cargo run --quiet --package oauth2-filter-testbed --bin demo -- --stay
+
+.PHONY: build
+build: toolchain ## the filter, as target/oauth2_filter.wasm
+	@echo "== building $(WASM) (first time: about a minute)"
+	@# One crate type: only then does the linker see the whole program.
+	@cargo rustc --release --lib --crate-type cdylib --target $(TARGET)
+	@cp target/$(TARGET)/release/oauth2_filter.wasm $(WASM)
+
+.PHONY: test
+test: build envoy ## every test: units, simulated host, real Envoy
+	@cargo test --workspace
+
+.PHONY: check
+check: toolchain ## format, lints for both targets, documentation
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- --deny warnings
+	cargo clippy --lib --target $(TARGET) -- --deny warnings
+	RUSTDOCFLAGS=--deny=warnings cargo doc --workspace --no-deps --document-private-items
+
+.PHONY: interop
+interop: build envoy ## the demo's story against authorization servers of others, which it installs
+	@cargo run --quiet --package oauth2-filter-testbed --bin interop
+
+.PHONY: setup
+setup: toolchain envoy ## what the other targets need: the wasm target and Envoy
+
+.PHONY: toolchain
+toolchain:
+	@sh tests/setup/toolchain.sh $(TARGET)
+
+.PHONY: envoy
+envoy:
+	@sh tests/setup/envoy.sh target/envoy
+
+.PHONY: clean
+clean: ## remove everything that was built or installed here
+	cargo clean

@@ -1,0 +1,565 @@
+//! How the document arrives, and every mistake in it.
+
+use std::collections::BTreeMap;
+
+use oauth2_filter::{Filter, Mistakes};
+use prost::Message;
+use prost_types::value::Kind;
+use prost_types::{ListValue, Struct, Value as StructValue};
+use serde_json::{Value, json};
+
+fn load_bytes(document: &[u8]) -> Result<Vec<String>, Mistakes> {
+    let environment = |name: &str| match name {
+        "SECRET" => Some("s3cr3t-from-env".to_owned()),
+        "EMPTY" => Some(String::new()),
+        _ => None,
+    };
+    let (_, warnings) = Filter::load(document, &environment, [0; 16])?;
+    Ok(warnings.iter().map(ToString::to_string).collect())
+}
+
+fn load(document: &Value) -> Result<Vec<String>, Mistakes> {
+    load_bytes(document.to_string().as_bytes())
+}
+
+/// A document without mistakes or warnings.
+fn good() -> Value {
+    json!({"inbound": {
+        "introspection": {
+            "endpoint": "https://as.test/introspect", "client_id": "rs", "client_secret": "s"
+        },
+        "audience": "https://api.test"
+    }})
+}
+
+/// The good document with one member set: `path` names it with slashes.
+fn with(path: &str, value: Value) -> Value {
+    let mut document = good();
+    let mut at = &mut document;
+    for key in path.split('/') {
+        at = match key.parse::<usize>() {
+            Ok(n) => &mut at[n],
+            Err(_) => &mut at[key],
+        };
+    }
+    *at = value;
+    document
+}
+
+/// The single message of a refused document.
+fn mistake(document: &Value) -> String {
+    let mistakes = load(document).expect_err(&format!("accepted: {document}"));
+    assert_eq!(mistakes.iter().count(), 1, "{mistakes}");
+    mistakes.to_string()
+}
+
+#[test]
+fn the_documents_of_the_reference_load() {
+    assert_eq!(load(&good()).unwrap(), Vec::<String>::new());
+    let example = json!({"inbound": {
+        "introspection": {
+            "endpoint": "https://as.example.com/oauth2/introspect", "cluster": "as",
+            "client_id": "orders-api", "client_secret": {"env": "SECRET"}
+        },
+        "audience": "https://orders.example.com",
+        "rules": [
+            {"paths": ["/healthz"], "access": "public"},
+            {"methods": ["GET"], "paths": ["/orders/**"], "scope": "orders:read"},
+            {"paths": ["/orders/**"], "scope": ["orders:write", "orders:admin"]}
+        ],
+        "forward": {"claims": {"x-user": "sub", "x-scope": "scope"}}
+    }});
+    assert_eq!(load(&example).unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn every_key_is_read() {
+    let document = json!({"inbound": {
+        "introspection": {
+            "endpoint": "https://as.test/introspect?tenant=1", "cluster": "as", "timeout": "1.5s",
+            "retries": 3, "headers": {"x-api-key": "k"}, "parameters": {"realm": "a"},
+            "token_type_hint": "", "client_id": "rs", "client_secret": "s",
+            "auth_method": "client_secret_post"
+        },
+        "cache": {
+            "max_ttl": "5m", "negative_ttl": "1s", "max_entries": 10, "negative_max_entries": 0
+        },
+        "realm": "orders", "scope": ["a b", "c"], "audience": ["x", "y"], "issuer": "i",
+        "scope_claim": "realm_access.roles", "clock_skew": "30s",
+        "rules": [{
+            "name": "one", "hosts": ["a.test", "*.b.test"], "methods": ["GET"], "paths": ["/a/*"],
+            "access": "optional", "scope": "d", "audience": "z", "issuer": ["j"]
+        }],
+        "unmatched": "token",
+        "forward": {"token": true, "claims": {"X-User": "sub"}, "payload": "x-payload"}
+    }});
+    assert_eq!(load(&document).unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn nothing_at_all_is_a_mistake() {
+    for empty in ["", " \n", "{}", " { } "] {
+        let mistakes = load_bytes(empty.as_bytes()).unwrap_err().to_string();
+        assert!(
+            mistakes.starts_with("configuration: ") && mistakes.contains("inbound"),
+            "{mistakes}"
+        );
+    }
+}
+
+#[test]
+fn what_is_no_json_is_a_mistake_with_its_position() {
+    for (text, expected) in [
+        ("{", "configuration: not JSON: EOF while parsing an object at line 1 column 1"),
+        ("\n{\"inbound\": }", "configuration: not JSON: expected value at line 2 column 13"),
+        ("[]", "configuration: expected an object with inbound, found a list"),
+        ("null", "configuration: expected an object with inbound, found null"),
+        (
+            r#"{"inbound":{},"inbound":{}}"#,
+            "configuration: not JSON: `inbound` stands twice at line 1 column 27",
+        ),
+        ("\u{1}\u{2}", "configuration: not JSON: expected value at line 1 column 1"),
+        ("\n\u{ff}\u{ff}", "configuration: not JSON: expected value at line 2 column 1"),
+    ] {
+        assert_eq!(load_bytes(text.as_bytes()).unwrap_err().to_string(), expected, "{text}");
+    }
+}
+
+#[test]
+fn a_struct_is_read_from_its_wire_format() {
+    let mut document = good();
+    document["inbound"]["cache"] = json!({"max_entries": 10});
+    document["inbound"]["introspection"]["retries"] = json!(0);
+    document["inbound"]["rules"] = json!([{"paths": ["/a"], "access": "public"}]);
+    document["inbound"]["forward"] = json!({"token": true});
+    let bytes = to_struct(&document).encode_to_vec();
+    assert_eq!(bytes.first(), Some(&b'\n'));
+    assert_eq!(load_bytes(&bytes).unwrap(), Vec::<String>::new());
+
+    document["inbound"]["cache"]["max_entries"] = json!(1.5);
+    let mistakes = load_bytes(&to_struct(&document).encode_to_vec()).unwrap_err().to_string();
+    assert!(mistakes.starts_with("inbound.cache.max_entries: "), "{mistakes}");
+
+    // A JSON text may begin with the same byte.
+    assert!(load_bytes(format!("\n{}", good()).as_bytes()).is_ok());
+    // A broken one is neither.
+    assert!(load_bytes(&bytes[..bytes.len() - 1]).is_err());
+}
+
+fn to_struct(value: &Value) -> Struct {
+    let members = value.as_object().expect("an object");
+    let fields: BTreeMap<_, _> =
+        members.iter().map(|(key, value)| (key.clone(), to_struct_value(value))).collect();
+    Struct { fields }
+}
+
+fn to_struct_value(value: &Value) -> StructValue {
+    let kind = match value {
+        Value::Null => Kind::NullValue(0),
+        Value::Bool(value) => Kind::BoolValue(*value),
+        Value::Number(number) => Kind::NumberValue(number.as_f64().expect("a number")),
+        Value::String(text) => Kind::StringValue(text.clone()),
+        Value::Array(elements) => {
+            Kind::ListValue(ListValue { values: elements.iter().map(to_struct_value).collect() })
+        }
+        Value::Object(_) => Kind::StructValue(to_struct(value)),
+    };
+    StructValue { kind: Some(kind) }
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "a table of all mistakes")]
+fn a_mistake_names_its_place_and_what_would_be_right() {
+    let rules = |rule: Value| with("inbound/rules", json!([{"paths": ["/a"]}, {}, rule]));
+    let mut wrong = Vec::new();
+    let introspection =
+        |key: &str, value: Value| with(&format!("inbound/introspection/{key}"), value);
+    for (document, expected) in [
+        (
+            json!({"inbound": 1}),
+            "inbound: expected an object with introspection and rules, found a number",
+        ),
+        (
+            json!({"outbound": {}}),
+            "inbound: required: what the proxy guards, and how; outbound: unknown key; known here: inbound",
+        ),
+        (
+            json!({"inbuond": {}}),
+            "inbound: required: what the proxy guards, and how; inbuond: unknown key; did you mean `inbound`?",
+        ),
+        (
+            json!({"inbound": {"audience": "a"}}),
+            "inbound.introspection: required: the endpoint that is asked about tokens",
+        ),
+        (
+            with("inbound/token_sources", json!([])),
+            "inbound.token_sources: unknown key; known here: ",
+        ),
+        (with("inbound/scop", json!("a")), "inbound.scop: unknown key; did you mean `scope`?"),
+        (
+            introspection("time_out", json!("5s")),
+            "inbound.introspection.time_out: unknown key; did you mean `timeout`?",
+        ),
+        (
+            introspection("timeout", json!(5)),
+            "inbound.introspection.timeout: expected a duration such as \"250ms\", \"5s\", \"1.5s\", \"1m30s\" or \"1h\", found a number",
+        ),
+        (
+            introspection("timeout", json!("5")),
+            "inbound.introspection.timeout: expected a duration such as",
+        ),
+        (
+            introspection("timeout", json!("-5s")),
+            "inbound.introspection.timeout: expected a duration such as",
+        ),
+        (
+            introspection("timeout", json!("0s")),
+            "inbound.introspection.timeout: a timeout must be above zero",
+        ),
+        (
+            introspection("timeout", json!("2000h")),
+            "inbound.introspection.timeout: a timeout must be above zero and below 49 days",
+        ),
+        (
+            introspection("retries", json!(-1)),
+            "inbound.introspection.retries: expected a whole number from 0 to 10",
+        ),
+        (
+            introspection("retries", json!(11)),
+            "inbound.introspection.retries: expected a whole number from 0 to 10",
+        ),
+        (
+            introspection("retries", json!("1")),
+            "inbound.introspection.retries: expected a whole number from 0 to 10, found a string",
+        ),
+        (
+            introspection("endpoint", json!(null)),
+            "inbound.introspection.endpoint: expected an absolute URL such as",
+        ),
+        (
+            introspection("endpoint", json!("/introspect")),
+            "inbound.introspection.endpoint: expected an absolute URL such as",
+        ),
+        (
+            introspection("endpoint", json!("ftp://as.test/")),
+            "inbound.introspection.endpoint: expected an http or https URL",
+        ),
+        (
+            introspection("endpoint", json!("https://as.test/#x")),
+            "inbound.introspection.endpoint: an endpoint has no fragment",
+        ),
+        (
+            introspection("endpoint", json!("https://u:p@as.test/")),
+            "inbound.introspection.endpoint: no user information in a URL",
+        ),
+        (
+            introspection("endpoint", json!(" https://as.test/")),
+            "inbound.introspection.endpoint: expected an absolute URL such as",
+        ),
+        (
+            introspection("endpoint", json!("https://")),
+            "inbound.introspection.endpoint: expected an absolute URL such as",
+        ),
+        (
+            introspection("cluster", json!("")),
+            "inbound.introspection.cluster: expected the name of an Envoy cluster, found an empty string",
+        ),
+        (
+            introspection("headers", json!([])),
+            "inbound.introspection.headers: expected an object of headers",
+        ),
+        (
+            introspection("headers", json!({"a b": "c"})),
+            "inbound.introspection.headers.a b: not a header name",
+        ),
+        (
+            introspection("headers", json!({":path": "/"})),
+            "inbound.introspection.headers.:path: not a header name",
+        ),
+        (
+            introspection("headers", json!({"a": "b\r\nc: d"})),
+            "inbound.introspection.headers.a: a header value has printable ASCII characters only",
+        ),
+        (
+            introspection("headers", json!({"Host": "b"})),
+            "inbound.introspection.headers.Host: this header is the proxy's own to set",
+        ),
+        (
+            introspection("headers", json!({"x-envoy-max-retries": "9"})),
+            "inbound.introspection.headers.x-envoy-max-retries: this header is the proxy's own",
+        ),
+        (
+            introspection("headers", json!({"Authorization": "b"})),
+            "inbound.introspection.headers: authorization is set from client_id and client_secret",
+        ),
+        (
+            introspection("parameters", json!({"token": "b"})),
+            "inbound.introspection.parameters.token: the filter sends this parameter itself",
+        ),
+        (
+            introspection("parameters", json!({"client_id": "b"})),
+            "inbound.introspection.parameters.client_id: the filter sends this parameter itself",
+        ),
+        (
+            introspection("parameters", json!({"a": 1})),
+            "inbound.introspection.parameters.a: expected a string, found a number",
+        ),
+        (
+            introspection("token_type_hint", json!(null)),
+            "inbound.introspection.token_type_hint: expected a string",
+        ),
+        (
+            introspection("client_secret", json!({"env": "UNSET"})),
+            "inbound.introspection.client_secret.env: the environment variable `UNSET` is unset or empty",
+        ),
+        (
+            introspection("client_secret", json!({"env": "EMPTY"})),
+            "inbound.introspection.client_secret.env: the environment variable `EMPTY` is unset or empty",
+        ),
+        (
+            introspection("client_secret", json!({"file": "x"})),
+            "inbound.introspection.client_secret.env: required: the name of an environment variable of the VM; inbound.introspection.client_secret.file: unknown key",
+        ),
+        (
+            introspection("client_secret", json!("")),
+            "inbound.introspection.client_secret: expected the secret, found an empty string",
+        ),
+        (
+            introspection("client_secret", json!(1)),
+            "inbound.introspection.client_secret: expected the secret as a string, or {\"env\": \"NAME\"}, found a number",
+        ),
+        (
+            introspection("auth_method", json!("basic")),
+            "inbound.introspection.auth_method: expected \"client_secret_basic\"",
+        ),
+        (
+            introspection("auth_method", json!("none")),
+            "inbound.introspection.client_secret: auth_method \"none\" sends no secret",
+        ),
+        (
+            introspection("auth_method", json!("private_key_jwt")),
+            "inbound.introspection.auth_method: expected \"client_secret_basic\"",
+        ),
+        (
+            with("inbound/introspection", json!({"endpoint": "https://as.test/"})),
+            "inbound.introspection.client_secret: required: the server must know who asks",
+        ),
+        (
+            with(
+                "inbound/introspection",
+                json!({"endpoint": "https://as.test/", "client_id": "a", "auth_method": "client_secret_post"}),
+            ),
+            "inbound.introspection.client_secret: required by this auth_method",
+        ),
+        (
+            with(
+                "inbound/introspection",
+                json!({"endpoint": "https://as.test/", "client_secret": "a"}),
+            ),
+            "inbound.introspection.client_id: required beside client_secret",
+        ),
+        (
+            with("inbound/introspection", json!([{}])),
+            "inbound.introspection: expected an object with endpoint, cluster",
+        ),
+        (
+            with("inbound/cache", json!({"max_ttl": 60})),
+            "inbound.cache.max_ttl: expected a duration",
+        ),
+        (
+            with("inbound/cache", json!({"max_ttl": "9000h"})),
+            "inbound.cache.max_ttl: longer than a year",
+        ),
+        (
+            with("inbound/cache", json!({"max_entries": 1_000_001})),
+            "inbound.cache.max_entries: expected a whole number from 0 to 1000000",
+        ),
+        (
+            with("inbound/cache", json!({"stale_if_error": "5s"})),
+            "inbound.cache.stale_if_error: unknown key",
+        ),
+        (
+            with("inbound/realm", json!("")),
+            "inbound.realm: expected a name for the protected space, found an empty string",
+        ),
+        (
+            with("inbound/realm", json!("a\nb")),
+            "inbound.realm: a realm has printable ASCII characters only",
+        ),
+        (
+            with("inbound/scope", json!("")),
+            "inbound.scope: names no scope; leave the key out if none is needed",
+        ),
+        (with("inbound/scope", json!(["a", " "])), "inbound.scope[1]: names no scope"),
+        (with("inbound/scope", json!([])), "inbound.scope: an empty list fits nothing"),
+        (
+            with("inbound/scope", json!("a\"b")),
+            "inbound.scope: a scope has visible ASCII characters",
+        ),
+        (
+            with("inbound/scope", json!({"a": 1})),
+            "inbound.scope: expected scopes: \"a b\" needs both",
+        ),
+        (
+            with("inbound/audience", json!(null)),
+            "inbound.audience: expected an audience that tokens must be for, or a list of them, found null",
+        ),
+        (with("inbound/audience", json!([])), "inbound.audience: an empty list fits nothing"),
+        (
+            with("inbound/issuer", json!(["", "a"])),
+            "inbound.issuer[0]: expected an issuer that tokens must be of, found an empty string",
+        ),
+        (
+            with("inbound/scope_claim", json!("")),
+            "inbound.scope_claim: expected the name of a claim",
+        ),
+        (with("inbound/clock_skew", json!(true)), "inbound.clock_skew: expected a duration"),
+        (
+            with("inbound/unmatched", json!("allow")),
+            "inbound.unmatched: expected \"deny\", \"token\" or \"public\"",
+        ),
+        (with("inbound/rules", json!({})), "inbound.rules: expected rules, found an object"),
+        (with("inbound/rules", json!([])), "inbound.rules: an empty list fits nothing"),
+        (rules(json!("x")), "inbound.rules[2]: expected a rule"),
+        (
+            rules(json!({"path": ["/a"]})),
+            "inbound.rules[2].path: unknown key; did you mean `paths`?",
+        ),
+        (rules(json!({"paths": "/a"})), "inbound.rules[2].paths: expected a list of paths"),
+        (rules(json!({"paths": []})), "inbound.rules[2].paths: an empty list fits nothing"),
+        (
+            rules(json!({"paths": ["a"]})),
+            "inbound.rules[2].paths[0]: a path pattern begins with a slash",
+        ),
+        (
+            rules(json!({"paths": ["/a", "/a/**/b"]})),
+            "inbound.rules[2].paths[1]: `**` fits the rest of a path, so it stands last",
+        ),
+        (
+            rules(json!({"paths": ["/a%2fb"]})),
+            "inbound.rules[2].paths[0]: a path pattern has no encoded slash",
+        ),
+        (
+            rules(json!({"methods": ["get"]})),
+            "inbound.rules[2].methods[0]: expected a method such as \"GET\"",
+        ),
+        (
+            rules(json!({"hosts": ["a.test:80"]})),
+            "inbound.rules[2].hosts[0]: expected a host such as",
+        ),
+        (
+            rules(json!({"access": "allow"})),
+            "inbound.rules[2].access: expected \"token\", \"optional\", \"public\" or \"deny\"",
+        ),
+        (
+            rules(json!({"access": "public", "scope": "a"})),
+            "inbound.rules[2].scope: never looked at: access is \"public\"",
+        ),
+        (
+            rules(json!({"access": "deny", "audience": "a"})),
+            "inbound.rules[2].audience: never looked at: access is \"deny\"",
+        ),
+        (rules(json!({"claims": {}})), "inbound.rules[2].claims: unknown key"),
+        (
+            with("inbound/forward", json!({"token": "no"})),
+            "inbound.forward.token: expected true or false, found a string",
+        ),
+        (
+            with("inbound/forward", json!({"claims": {"x user": "sub"}})),
+            "inbound.forward.claims.x user: not a header name",
+        ),
+        (
+            with("inbound/forward", json!({"claims": {"Authorization": "sub"}})),
+            "inbound.forward.claims.Authorization: this header has a meaning of its own",
+        ),
+        (
+            with("inbound/forward", json!({"claims": {"x-user": ""}})),
+            "inbound.forward.claims.x-user: expected the name of a claim",
+        ),
+        (
+            with("inbound/forward", json!({"claims": {"x-user": "sub", "x_user": "sub"}})),
+            "inbound.forward.claims.x_user: this header is named twice",
+        ),
+        (
+            with("inbound/forward", json!({"claims": {"x-user": "sub"}, "payload": "X-User"})),
+            "inbound.forward.payload: this header is named twice",
+        ),
+    ] {
+        let mistakes = load(&document).expect_err(&format!("accepted: {document}")).to_string();
+        if !mistakes.starts_with(expected) {
+            wrong.push(format!("expected: {expected}\n   found: {mistakes}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn all_mistakes_stand_in_one_message() {
+    let mut document = good();
+    document["inbound"]["realm"] = json!(1);
+    document["inbound"]["rules"] = json!([{"paths": ["x"], "access": "y"}, {"scope": "\t"}]);
+    document["inbound"]["extra"] = json!(1);
+    let mistakes = load(&document).unwrap_err();
+    let places: Vec<_> = mistakes.iter().map(|mistake| mistake.place.as_str()).collect();
+    let expected = [
+        "inbound.realm",
+        "inbound.rules[0].paths[0]",
+        "inbound.rules[0].access",
+        "inbound.rules[1].scope",
+        "inbound.extra",
+    ];
+    assert_eq!(places, expected, "{mistakes}");
+    assert_eq!(mistakes.to_string().lines().count(), 1);
+}
+
+#[test]
+fn a_message_repeats_no_value_of_the_document() {
+    for document in [
+        with("inbound/introspection/client_secret", json!(["s3cr3t"])),
+        with("inbound/introspection/endpoint", json!("https://u:s3cr3t@as.test/")),
+        with("inbound/introspection/endpoint", json!("s3cr3t")),
+        with("inbound/introspection/auth_method", json!("s3cr3t")),
+        with("inbound/introspection/timeout", json!("s3cr3t")),
+        with("inbound/introspection/headers", json!({"authorization": "s3cr3t"})),
+        with("inbound/unmatched", json!("s3cr3t")),
+        with("inbound/rules", json!([{"access": "s3cr3t", "paths": ["s3cr3t"]}])),
+        with("inbound/scope", json!("s3cr3t\u{e9}")),
+    ] {
+        let mistakes = load(&document).unwrap_err().to_string();
+        assert!(!mistakes.contains("s3cr3t"), "{mistakes}");
+    }
+}
+
+#[test]
+fn what_is_accepted_but_should_be_known_is_warned_of() {
+    let mut document = good();
+    document["inbound"]["introspection"]["endpoint"] = json!("http://as.test/");
+    let warnings = load(&document).unwrap();
+    assert!(warnings[0].starts_with("inbound.introspection.endpoint: plain http"), "{warnings:?}");
+
+    let mut document = good();
+    document["inbound"].as_object_mut().unwrap().remove("audience");
+    let warnings = load(&document).unwrap();
+    assert!(warnings[0].starts_with("inbound.audience: not set"), "{warnings:?}");
+
+    document["inbound"]["rules"] = json!([{"audience": "a"}, {"access": "public"}]);
+    assert_eq!(load(&document).unwrap(), Vec::<String>::new());
+    document["inbound"]["unmatched"] = json!("token");
+    assert_eq!(load(&document).unwrap().len(), 1);
+    document["inbound"]["unmatched"] = json!("public");
+    document["inbound"]["rules"] = json!([{"audience": "a"}, {"access": "optional"}]);
+    assert_eq!(load(&document).unwrap().len(), 1);
+}
+
+#[test]
+fn one_mistake_makes_one_message() {
+    for document in [
+        with("inbound/realm", json!(1)),
+        with("inbound/rules", json!([{"scope": 1}])),
+        with("inbound/introspection/timeout", json!("x")),
+        with("inbound/cache", json!({"max_ttl": "x"})),
+        with("inbound/forward", json!({"payload": "a b"})),
+    ] {
+        mistake(&document);
+    }
+}

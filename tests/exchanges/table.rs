@@ -1,0 +1,836 @@
+//! The table itself.
+
+use serde_json::json;
+
+use super::*;
+
+/// Every exchange.
+pub fn table() -> Vec<Exchange> {
+    [challenges(), tokens(), rules(), paths(), claims(), forwarding(), calls(), misbehaviour()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// What is said to who comes without a good token.
+fn challenges() -> Vec<Exchange> {
+    vec![
+        exchange("rs_6750_07 no credentials get a challenge without an error")
+            .refuses(get("/"), no_token())
+            .calls(0),
+        exchange("rs_6750_14 another scheme counts as no credentials")
+            .refuses(get("/").header("authorization", "Basic dTpw"), no_token())
+            .refuses(get("/").header("authorization", "DPoP abc"), no_token())
+            .refuses(get("/").header("authorization", ""), no_token())
+            .calls(0),
+        exchange("every challenge names the scope that the rule needs, the shortest alternative")
+            .inbound(json!({"scope": ["a b", "c", "d"]}))
+            .refuses(get("/"), no_token().challenge(r#", scope="c""#))
+            .refuses(
+                get("/").bearer("a b"),
+                invalid_token("oauth2_malformed_token")
+                    .challenge(r#", error="invalid_token", scope="c""#),
+            )
+            .refuses(
+                get("/").bearer("a,b"),
+                invalid_request("oauth2_repeated_token")
+                    .challenge(r#", error="invalid_request", scope="c""#),
+            )
+            .calls(0),
+        exchange("rs_6750_09 too little scope gets 403 with what the token lacks least")
+            .inbound(json!({"scope": ["a b", "c d", "e f g"]}))
+            .server([
+                active(json!({"scope": "d x"})),
+                active(json!({})),
+                active(json!({"scope": "f g"})),
+            ])
+            .refuses(
+                get("/").bearer("one"),
+                insufficient_scope(r#", error="insufficient_scope", scope="c d""#),
+            )
+            .refuses(
+                get("/").bearer("two"),
+                insufficient_scope(r#", error="insufficient_scope", scope="a b""#),
+            )
+            .refuses(
+                get("/").bearer("three"),
+                insufficient_scope(r#", error="insufficient_scope", scope="e f g""#),
+            ),
+        exchange("rs_6750_11 the realm is a quoted string")
+            .inbound(json!({"realm": r#"a "b" \c"#}))
+            .refuses(
+                get("/"),
+                Refusal { challenge: Some(r#"Bearer realm="a \"b\" \\c""#), ..no_token() },
+            ),
+        exchange("rs_http_04 gRPC requests get their own status")
+            .inbound(json!({
+                "introspection": {"retries": 0},
+                "scope": "a",
+                "rules": [{"paths": ["/x.Y/Denied"], "access": "deny"}, {"paths": ["/**"]}]
+            }))
+            .server([
+                inactive(),
+                active(json!({})),
+                Scripted::Reset,
+                says("no"),
+                active(json!({"scope": "a"})),
+            ])
+            .refuses(get("/x.Y/Z").grpc(), no_token().challenge(r#", scope="a""#))
+            .refuses(
+                get("/x.Y/Z").grpc().bearer("one"),
+                invalid_token("oauth2_inactive").challenge(r#", error="invalid_token", scope="a""#),
+            )
+            .refuses(
+                get("/x.Y/Z").grpc().bearer("two"),
+                insufficient_scope(r#", error="insufficient_scope", scope="a""#),
+            )
+            .refuses(get("/x.Y/Z").grpc().bearer("three"), unavailable("oauth2_server_unavailable"))
+            .refuses(get("/x.Y/Z").grpc().bearer("four"), server_error("oauth2_server_bad_answer"))
+            .passes(get("/x.Y/Z").grpc().bearer("five"))
+            .refuses(get("/x.Y/Denied").grpc(), access_denied("oauth2_access_denied"))
+            .refuses(get("/x%2fY").grpc(), invalid_request("oauth2_bad_path")),
+    ]
+}
+
+/// What is a token, and which are refused before anybody is asked.
+fn tokens() -> Vec<Exchange> {
+    let long = "a".repeat(16 * 1024);
+    vec![
+        exchange("rs_6750_01 the scheme is read in any case, with more than one space")
+            .passes(get("/").header("authorization", "bearer  t"))
+            .passes(get("/").header("authorization", "BEARER t"))
+            .calls(1),
+        exchange("rs_6750_02 what is no b64token is refused without a call")
+            .refuses(get("/").bearer("a&client_id=evil"), invalid_token("oauth2_malformed_token"))
+            .refuses(get("/").bearer("a\"b"), invalid_token("oauth2_malformed_token"))
+            .refuses(get("/").bearer("="), invalid_token("oauth2_malformed_token"))
+            .refuses(
+                get("/").header("authorization", "Bearer"),
+                invalid_token("oauth2_malformed_token"),
+            )
+            .refuses(
+                get("/").header("authorization", &b"Bearer \xff\xfe"[..]),
+                invalid_token("oauth2_malformed_token"),
+            )
+            .calls(0),
+        exchange("a token has at most 16 KiB")
+            .passes(get("/").bearer(&long))
+            .refuses(get("/").bearer(&(long + "a")), invalid_token("oauth2_token_too_long"))
+            .calls(1),
+        exchange("rs_6750_03 two tokens are a malformed request")
+            .refuses(get("/").bearer("a").bearer("b"), invalid_request("oauth2_repeated_token"))
+            .refuses(
+                get("/").header("authorization", "Basic dTpw").bearer("b"),
+                invalid_request("oauth2_repeated_token"),
+            )
+            .calls(0),
+        exchange("rs_7662_09 a refused token is not asked about again at once")
+            .server([inactive(), active(json!({}))])
+            .refuses(get("/").bearer("t"), invalid_token("oauth2_inactive"))
+            .refuses(get("/").bearer("t"), invalid_token("oauth2_inactive"))
+            .calls(1)
+            .passes(get("/").bearer("u"))
+            .calls(2),
+        exchange("negative_ttl 0s keeps no refusal")
+            .inbound(json!({"cache": {"negative_ttl": "0s"}}))
+            .server([inactive(), active(json!({}))])
+            .refuses(get("/").bearer("t"), invalid_token("oauth2_inactive"))
+            .passes(get("/").bearer("t"))
+            .calls(2),
+        exchange("max_ttl 0s asks every time")
+            .inbound(json!({"cache": {"max_ttl": "0s"}}))
+            .server([active(json!({})), active(json!({})), inactive()])
+            .passes(get("/").bearer("t"))
+            .passes(get("/").bearer("t"))
+            .refuses(get("/").bearer("t"), invalid_token("oauth2_inactive"))
+            .calls(3),
+        exchange("max_entries 0 keeps no answer")
+            .inbound(json!({"cache": {"max_entries": 0, "negative_max_entries": 0}}))
+            .passes(get("/").bearer("t"))
+            .passes(get("/").bearer("t"))
+            .calls(2),
+        exchange("rs_7662_10 a refresh or ID token is no access token, where the server says so")
+            .server(
+                [
+                    json!({"token_type": "refresh_token"}),
+                    json!({"token_type": "urn:ietf:params:oauth:token-type:refresh_token"}),
+                    json!({"token_use": "refresh"}),
+                    json!({"token_use": "id"}),
+                    json!({"typ": "Refresh"}),
+                    json!({"typ": "Offline"}),
+                    json!({"typ": "ID"}),
+                    json!({"token_type": ["Bearer", "refresh_token"]}),
+                    json!({"token_type": "Bearer", "token_use": "access", "typ": "at+jwt"}),
+                ]
+                .map(active),
+            )
+            .refuses(get("/").bearer("1"), invalid_token("oauth2_not_an_access_token"))
+            .refuses(get("/").bearer("2"), invalid_token("oauth2_not_an_access_token"))
+            .refuses(get("/").bearer("3"), invalid_token("oauth2_not_an_access_token"))
+            .refuses(get("/").bearer("4"), invalid_token("oauth2_not_an_access_token"))
+            .refuses(get("/").bearer("5"), invalid_token("oauth2_not_an_access_token"))
+            .refuses(get("/").bearer("6"), invalid_token("oauth2_not_an_access_token"))
+            .refuses(get("/").bearer("7"), invalid_token("oauth2_not_an_access_token"))
+            .refuses(get("/").bearer("8"), invalid_token("oauth2_not_an_access_token"))
+            .passes(get("/").bearer("9")),
+        exchange("rs_9449_07 a token that is bound to a key is refused, since no key is proved")
+            .server(
+                [
+                    json!({"cnf": {"x5t#S256": "abc"}}),
+                    json!({"cnf": {"jkt": "abc"}, "token_type": "DPoP"}),
+                    json!({"cnf": {}}),
+                    json!({"cnf": "abc"}),
+                    json!({"token_type": "DPoP"}),
+                    json!({"cnf": null}),
+                ]
+                .map(active),
+            )
+            .refuses(get("/").bearer("1"), invalid_token("oauth2_unproved_cnf"))
+            .refuses(get("/").bearer("2"), invalid_token("oauth2_unproved_cnf"))
+            .refuses(get("/").bearer("3"), invalid_token("oauth2_unproved_cnf"))
+            .refuses(get("/").bearer("4"), invalid_token("oauth2_unproved_cnf"))
+            .refuses(get("/").bearer("5"), invalid_token("oauth2_unproved_cnf"))
+            .passes(get("/").bearer("6")),
+    ]
+}
+
+/// Which rule decides, and what it needs.
+fn rules() -> Vec<Exchange> {
+    vec![
+        exchange("the first rule that fits decides")
+            .inbound(json!({"rules": [
+                {"paths": ["/healthz"], "access": "public"},
+                {"methods": ["GET"], "paths": ["/orders/**"], "scope": "orders:read"},
+                {"paths": ["/orders/**"], "scope": ["orders:write", "orders:admin"]}
+            ]}))
+            .server([active(json!({"scope": "orders:read"}))])
+            .passes(get("/healthz"))
+            .calls(0)
+            .passes(get("/orders/1").bearer("t"))
+            .passes(get("/orders").bearer("t"))
+            .refuses(
+                get("/orders/1").method("PUT").bearer("t"),
+                insufficient_scope(r#", error="insufficient_scope", scope="orders:write""#),
+            )
+            .refuses(
+                get("/orders/1").method("HEAD").bearer("t"),
+                insufficient_scope(r#", error="insufficient_scope", scope="orders:write""#),
+            )
+            .refuses(get("/").bearer("t"), access_denied("oauth2_unmatched"))
+            .refuses(get("/healthz/"), access_denied("oauth2_unmatched"))
+            .calls(1),
+        exchange("a kept answer is judged anew by each rule (CVE-2021-32701)")
+            .inbound(json!({"rules": [
+                {"paths": ["/any"]}, {"paths": ["/scope"], "scope": "x"},
+                {"paths": ["/aud"], "audience": "x"}, {"paths": ["/iss"], "issuer": "x"}
+            ]}))
+            .passes(get("/any").bearer("t"))
+            .refuses(
+                get("/scope").bearer("t"),
+                insufficient_scope(r#", error="insufficient_scope", scope="x""#),
+            )
+            .refuses(get("/aud").bearer("t"), invalid_token("oauth2_wrong_audience"))
+            .refuses(get("/iss").bearer("t"), invalid_token("oauth2_wrong_issuer"))
+            .passes(get("/any").bearer("t"))
+            .calls(1),
+        exchange("access deny refuses every request, with a token or without")
+            .inbound(json!({"rules": [{"paths": ["/admin/**"], "access": "deny"}], "unmatched": "token"}))
+            .refuses(get("/admin"), access_denied("oauth2_access_denied"))
+            .refuses(get("/admin/x").bearer("t"), access_denied("oauth2_access_denied"))
+            .refuses(get("/x/../admin/x").bearer("t"), access_denied("oauth2_access_denied"))
+            .calls(0)
+            .passes(get("/").bearer("t"))
+            .refuses(get("/"), no_token()),
+        exchange("access optional passes without a token, and judges one that is there")
+            .inbound(json!({"rules": [{"access": "optional", "scope": "a"}], "forward": {"claims": {"x-user": "sub"}}}))
+            .server([inactive(), active(json!({"scope": "a", "sub": "alice"})), active(json!({"scope": "b"}))])
+            .passes(get("/").header("x-user", "root"))
+            .without("x-user")
+            .passes(get("/").header("authorization", "Basic dTpw"))
+            .with("authorization", "Basic dTpw")
+            .refuses(
+                get("/").bearer("1"),
+                invalid_token("oauth2_inactive").challenge(r#", error="invalid_token", scope="a""#),
+            )
+            .passes(get("/").bearer("2"))
+            .with("x-user", "alice")
+            .without("authorization")
+            .refuses(
+                get("/").bearer("3"),
+                insufficient_scope(r#", error="insufficient_scope", scope="a""#),
+            )
+            .refuses(
+                get("/").bearer("a").bearer("b"),
+                invalid_request("oauth2_repeated_token")
+                    .challenge(r#", error="invalid_request", scope="a""#),
+            ),
+        exchange("unmatched public lets the rest pass, and leaves its Authorization alone")
+            .inbound(json!({"rules": [{"paths": ["/api/**"]}], "unmatched": "public"}))
+            .passes(get("/").bearer("theirs"))
+            .with("authorization", "Bearer theirs")
+            .refuses(get("/api/x"), no_token())
+            .calls(0),
+        exchange("hosts, methods and paths of a rule must all fit")
+            .inbound(json!({"rules": [
+                {"hosts": ["a.test", "*.b.test"], "methods": ["GET", "PUT"], "paths": ["/x", "/y/*"],
+                 "access": "public"}
+            ]}))
+            .passes(get("/x").host("a.test"))
+            .passes(get("/y/1").host("A.test:8080").method("PUT"))
+            .passes(get("/x").host("c.d.b.test"))
+            .refuses(get("/x").host("b.test"), access_denied("oauth2_unmatched"))
+            .refuses(get("/x").host("xa.test"), access_denied("oauth2_unmatched"))
+            .refuses(get("/x").host("a.test").method("POST"), access_denied("oauth2_unmatched"))
+            .refuses(get("/y").host("a.test"), access_denied("oauth2_unmatched"))
+            .refuses(get("/y/1/2").host("a.test"), access_denied("oauth2_unmatched")),
+        exchange("a rule's own needs take the place of those for all")
+            .inbound(json!({
+                "scope": "a", "audience": "x", "issuer": "i",
+                "rules": [
+                    {"paths": ["/own"], "scope": "b", "audience": ["y", "z"], "issuer": "j"},
+                    {"paths": ["/all"]}
+                ]
+            }))
+            .server([
+                active(json!({"scope": "a", "aud": "x", "iss": "i"})),
+                active(json!({"scope": "b", "aud": ["w", "z"], "iss": "j"})),
+            ])
+            .passes(get("/all").bearer("1"))
+            .refuses(
+                get("/own").bearer("1"),
+                invalid_token("oauth2_wrong_issuer")
+                    .challenge(r#", error="invalid_token", scope="b""#),
+            )
+            .passes(get("/own").bearer("2"))
+            .refuses(
+                get("/all").bearer("2"),
+                invalid_token("oauth2_wrong_issuer")
+                    .challenge(r#", error="invalid_token", scope="a""#),
+            ),
+    ]
+}
+
+/// Which path a rule sees.
+fn paths() -> Vec<Exchange> {
+    let open = json!({"rules": [{"paths": ["/open/**"], "access": "public"}]});
+    vec![
+        exchange("paths are compared in one form, without the query")
+            .inbound(open.clone())
+            .passes(get("/open"))
+            .passes(get("/open/a?x=/../..&y=%zz%2f"))
+            .passes(get("/closed/../open/a"))
+            .passes(get("//open//a"))
+            .passes(get("/%6fpen/a"))
+            .passes(get("/open/./a"))
+            .refuses(get("/open/../closed"), access_denied("oauth2_unmatched"))
+            .refuses(get("/open/%2e%2e/closed"), access_denied("oauth2_unmatched"))
+            .refuses(get("/open/%2E./closed"), access_denied("oauth2_unmatched"))
+            .refuses(get("/closed?/open/"), access_denied("oauth2_unmatched"))
+            .refuses(get("/closed/?x=/open/a"), access_denied("oauth2_unmatched"))
+            .refuses(get("/OPEN/a"), access_denied("oauth2_unmatched"))
+            .refuses(get("/open%252f/../closed"), access_denied("oauth2_unmatched"))
+            .calls(0),
+        exchange("a path that services read in different ways is refused before any rule")
+            .inbound(open)
+            .refuses(get("/open%2fa"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/..%2Fclosed"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/..%5cclosed"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/..\\closed"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/%00"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/%"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/%4"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/%zz"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/..;/closed"), invalid_request("oauth2_bad_path"))
+            .calls(0),
+        exchange("a bad path is refused without rules too")
+            .refuses(get("/a%2fb").bearer("t"), invalid_request("oauth2_bad_path"))
+            .calls(0),
+    ]
+}
+
+/// What the server says of a token, and what comes of it.
+fn claims() -> Vec<Exchange> {
+    let later = seconds_from_now(1000);
+    vec![
+        exchange("rs_7662_04 a token whose exp has passed is refused though it is active")
+            .server([active(json!({"exp": seconds_from_now(-5)}))])
+            .refuses(get("/").bearer("t"), invalid_token("oauth2_expired"))
+            .refuses(get("/").bearer("t"), invalid_token("oauth2_expired"))
+            .calls(1),
+        exchange("rs_7662_06 exp of every shape is read without letting an ended token live")
+            .inbound(json!({"cache": {"negative_ttl": "0s"}}))
+            .server(
+                [
+                    json!({"exp": later}),
+                    json!({"exp": later.to_string().parse::<f64>().expect("a number") + 0.5}),
+                    json!({"exp": later.to_string()}),
+                    json!({"exp": 1e300}),
+                    json!({"exp": u64::MAX}),
+                    json!({"exp": null}),
+                    json!({"exp": -1}),
+                    json!({"exp": 0}),
+                    json!({"exp": "soon"}),
+                    json!({"exp": "1"}),
+                    json!({"exp": true}),
+                    json!({"exp": [later]}),
+                    json!({"exp": {}}),
+                    json!({"exp": -1e300}),
+                ]
+                .map(active),
+            )
+            .passes(get("/").bearer("1"))
+            .passes(get("/").bearer("2"))
+            .passes(get("/").bearer("3"))
+            .passes(get("/").bearer("4"))
+            .passes(get("/").bearer("5"))
+            .passes(get("/").bearer("6"))
+            .refuses(get("/").bearer("7"), invalid_token("oauth2_expired"))
+            .refuses(get("/").bearer("8"), invalid_token("oauth2_expired"))
+            .refuses(get("/").bearer("9"), invalid_token("oauth2_expired"))
+            .refuses(get("/").bearer("10"), invalid_token("oauth2_expired"))
+            .refuses(get("/").bearer("11"), invalid_token("oauth2_expired"))
+            .refuses(get("/").bearer("12"), invalid_token("oauth2_expired"))
+            .refuses(get("/").bearer("13"), invalid_token("oauth2_expired"))
+            .refuses(get("/").bearer("14"), invalid_token("oauth2_expired")),
+        exchange("rs_7662_06 a token whose nbf has not come is refused")
+            .server([
+                active(json!({"nbf": seconds_from_now(1000)})),
+                active(json!({"nbf": "tomorrow"})),
+                active(json!({"nbf": seconds_from_now(-5)})),
+            ])
+            .refuses(get("/").bearer("1"), invalid_token("oauth2_not_yet_valid"))
+            .refuses(get("/").bearer("2"), invalid_token("oauth2_not_yet_valid"))
+            .passes(get("/").bearer("3")),
+        exchange("clock_skew is leeway for exp and nbf")
+            .inbound(json!({"clock_skew": "1m"}))
+            .server(
+                [
+                    json!({"exp": seconds_from_now(-5)}),
+                    json!({"nbf": seconds_from_now(30)}),
+                    json!({"exp": seconds_from_now(-65)}),
+                    json!({"nbf": seconds_from_now(90)}),
+                ]
+                .map(active),
+            )
+            .passes(get("/").bearer("1"))
+            .passes(get("/").bearer("2"))
+            .refuses(get("/").bearer("3"), invalid_token("oauth2_expired"))
+            .refuses(get("/").bearer("4"), invalid_token("oauth2_not_yet_valid")),
+        exchange("rs_9700_01 the audience must be named, exactly")
+            .inbound(json!({"audience": "https://a.test"}))
+            .server(
+                [
+                    json!({"aud": "https://a.test"}),
+                    json!({"aud": ["https://b.test", "https://a.test"]}),
+                    json!({}),
+                    json!({"aud": null}),
+                    json!({"aud": "https://a.test/"}),
+                    json!({"aud": "https://A.test"}),
+                    json!({"aud": "https://a.test https://b.test"}),
+                    json!({"aud": []}),
+                    json!({"aud": {"https://a.test": true}}),
+                    json!({"aud": [["https://a.test"]]}),
+                ]
+                .map(active),
+            )
+            .passes(get("/").bearer("1"))
+            .passes(get("/").bearer("2"))
+            .refuses(get("/").bearer("3"), invalid_token("oauth2_wrong_audience"))
+            .refuses(get("/").bearer("4"), invalid_token("oauth2_wrong_audience"))
+            .refuses(get("/").bearer("5"), invalid_token("oauth2_wrong_audience"))
+            .refuses(get("/").bearer("6"), invalid_token("oauth2_wrong_audience"))
+            .refuses(get("/").bearer("7"), invalid_token("oauth2_wrong_audience"))
+            .refuses(get("/").bearer("8"), invalid_token("oauth2_wrong_audience"))
+            .refuses(get("/").bearer("9"), invalid_token("oauth2_wrong_audience"))
+            .refuses(get("/").bearer("10"), invalid_token("oauth2_wrong_audience")),
+        exchange("the issuer must be the one that is needed")
+            .inbound(json!({"issuer": "https://as.test"}))
+            .server(
+                [
+                    json!({"iss": "https://as.test"}),
+                    json!({"iss": "https://as.test/"}),
+                    json!({}),
+                    json!({"iss": ["https://as.test"]}),
+                ]
+                .map(active),
+            )
+            .passes(get("/").bearer("1"))
+            .refuses(get("/").bearer("2"), invalid_token("oauth2_wrong_issuer"))
+            .refuses(get("/").bearer("3"), invalid_token("oauth2_wrong_issuer"))
+            .refuses(get("/").bearer("4"), invalid_token("oauth2_wrong_issuer")),
+        exchange("scope_claim names the claim that holds the scopes, nested or a list")
+            .inbound(json!({"scope": "a", "scope_claim": "realm_access.roles"}))
+            .server(
+                [
+                    json!({"realm_access": {"roles": ["b", "a"]}}),
+                    json!({"realm_access": {"roles": "b a"}}),
+                    json!({"scope": "a"}),
+                    json!({"realm_access": {"roles": {"a": true}}}),
+                    json!({"realm_access": {"roles": ["a b"]}}),
+                ]
+                .map(active),
+            )
+            .passes(get("/").bearer("1"))
+            .passes(get("/").bearer("2"))
+            .refuses(
+                get("/").bearer("3"),
+                insufficient_scope(r#", error="insufficient_scope", scope="a""#),
+            )
+            .refuses(
+                get("/").bearer("4"),
+                insufficient_scope(r#", error="insufficient_scope", scope="a""#),
+            )
+            .refuses(
+                get("/").bearer("5"),
+                insufficient_scope(r#", error="insufficient_scope", scope="a""#),
+            ),
+        exchange("rs_7662_01 only the boolean true is active")
+            .server(
+                [
+                    r#"{"active":true}"#,
+                    r#"{"active":false}"#,
+                    r#"{"active":"true"}"#,
+                    r#"{"active":1}"#,
+                    r#"{"active":null}"#,
+                    r#"{"active":[true]}"#,
+                    r#"{"active":{"active":true}}"#,
+                    r#"{"Active":true}"#,
+                    r#"{"active":false,"active":true}"#,
+                    r#"{"active":true,"active":true}"#,
+                    "{}",
+                ]
+                .map(says),
+            )
+            .passes(get("/").bearer("1"))
+            .refuses(get("/").bearer("2"), invalid_token("oauth2_inactive"))
+            .refuses(get("/").bearer("3"), server_error("oauth2_server_bad_answer"))
+            .refuses(get("/").bearer("4"), server_error("oauth2_server_bad_answer"))
+            .refuses(get("/").bearer("5"), server_error("oauth2_server_bad_answer"))
+            .refuses(get("/").bearer("6"), server_error("oauth2_server_bad_answer"))
+            .refuses(get("/").bearer("7"), server_error("oauth2_server_bad_answer"))
+            .refuses(get("/").bearer("8"), server_error("oauth2_server_bad_answer"))
+            .refuses(get("/").bearer("9"), server_error("oauth2_server_bad_answer"))
+            .refuses(get("/").bearer("10"), server_error("oauth2_server_bad_answer"))
+            .refuses(get("/").bearer("11"), server_error("oauth2_server_bad_answer")),
+    ]
+}
+
+/// What the service behind gets.
+fn forwarding() -> Vec<Exchange> {
+    vec![
+        exchange("the token is taken out unless it is to be forwarded")
+            .passes(get("/").bearer("t"))
+            .without("authorization"),
+        exchange("forward.token leaves the token in the request")
+            .inbound(json!({"forward": {"token": true}}))
+            .passes(get("/").bearer("t"))
+            .with("authorization", "Bearer t"),
+        exchange("rs_7662_11 only the configured claims are forwarded, in the headers named")
+            .inbound(json!({"forward": {"claims": {
+                "x-user": "sub", "X-Scope": "scope", "x-email": "profile.email", "x-n": "n",
+                "x-groups": "groups", "x-absent": "absent", "x-null": "null"
+            }}}))
+            .server([active(json!({
+                "sub": "alice", "scope": "a b", "profile": {"email": "a@b.test"}, "n": 1.5,
+                "groups": ["g1", "g2"], "secret": "s3cr3t", "null": null
+            }))])
+            .passes(get("/").bearer("t").header("x-absent", "evil").header("x-null", "evil"))
+            .with("x-user", "alice")
+            .with("x-scope", "a b")
+            .with("x-email", "a@b.test")
+            .with("x-n", "1.5")
+            .with("x-groups", "g1,g2")
+            .without("x-absent")
+            .without("x-null"),
+        exchange("forward.payload is the whole answer as base64url")
+            .inbound(json!({"forward": {"payload": "x-payload"}}))
+            .server([says(r#"{"active":true,"sub":"a"}"#)])
+            .passes(get("/").bearer("t").header("X-Payload", "evil"))
+            .with("x-payload", "eyJhY3RpdmUiOnRydWUsInN1YiI6ImEifQ"),
+        exchange("rs_9700_05 every spelling of a forwarded header is taken out, on every path")
+            .inbound(json!({
+                "rules": [
+                    {"paths": ["/public"], "access": "public"},
+                    {"paths": ["/optional"], "access": "optional"},
+                    {"paths": ["/**"]}
+                ],
+                "forward": {"claims": {"x-user-id": "sub"}}
+            }))
+            .server([active(json!({"sub": "alice"})), active(json!({}))])
+            .passes(spoofing(get("/public")))
+            .without("x-user-id")
+            .without("x_user_id")
+            .without("x.user.id")
+            .with("x-user", "kept")
+            .passes(spoofing(get("/optional")))
+            .without("x-user-id")
+            .without("x_user_id")
+            .without("x.user.id")
+            .passes(spoofing(get("/private").bearer("with-sub")))
+            .with("x-user-id", "alice")
+            .without("x_user_id")
+            .without("x.user.id")
+            .passes(spoofing(get("/private").bearer("without-sub")))
+            .without("x-user-id")
+            .without("x_user_id")
+            .without("x.user.id"),
+        exchange("a claim that cannot stand in a header is dropped, and splits none")
+            .inbound(json!({"forward": {"claims": {"x-user": "sub"}}}))
+            .server(
+                [
+                    json!({"sub": "a\r\nx-admin: true"}),
+                    json!({"sub": "a\nb"}),
+                    json!({"sub": "a\u{0}b"}),
+                    json!({"sub": "Jos\u{e9}"}),
+                    json!({"sub": " a"}),
+                    json!({"sub": "a".repeat(100 * 1024)}),
+                    json!({"sub": ["a,admin"]}),
+                ]
+                .map(active),
+            )
+            .passes(get("/").bearer("1"))
+            .without("x-user")
+            .without("x-admin")
+            .passes(get("/").bearer("2"))
+            .without("x-user")
+            .passes(get("/").bearer("3"))
+            .without("x-user")
+            .passes(get("/").bearer("4"))
+            .without("x-user")
+            .passes(get("/").bearer("5"))
+            .without("x-user")
+            .passes(get("/").bearer("6"))
+            .without("x-user")
+            .passes(get("/").bearer("7"))
+            .without("x-user"),
+    ]
+}
+
+/// A request with a forwarded header in every spelling.
+fn spoofing(request: Request) -> Request {
+    request
+        .header("X-User-Id", "evil")
+        .header("x_user_id", "evil")
+        .header("x.user.id", "evil")
+        .header("x-user", "kept")
+}
+
+/// What the authorization server is asked.
+fn calls() -> Vec<Exchange> {
+    let form = "application/x-www-form-urlencoded";
+    let body = "token=t&token_type_hint=access_token";
+    vec![
+        exchange("cl_7662_01 the token is sent in a form, with its hint and the client's credentials")
+            .passes(get("/").bearer("a+/~-._="))
+            .call(ExpectedCall {
+                path: "/introspect",
+                headers: vec![
+                    (":method", "POST"),
+                    (":authority", "as.test"),
+                    ("content-type", form),
+                    ("accept", "application/json"),
+                    ("authorization", "Basic cnM6cnMtc2VjcmV0"),
+                ],
+                lacks: vec!["x-envoy-retry-on", "x-envoy-max-retries"],
+                body: "token=a%2B%2F%7E-._%3D&token_type_hint=access_token",
+            }),
+        exchange("cl_6749_04 id and secret are form-encoded before Basic")
+            .inbound(json!({"introspection": {"client_id": "odd:client id", "client_secret": "s%c&r=t+/~!"}}))
+            .passes(get("/").bearer("t"))
+            .call(ExpectedCall {
+                path: "/introspect",
+                headers: vec![(
+                    "authorization",
+                    "Basic b2RkJTNBY2xpZW50K2lkOnMlMjVjJTI2ciUzRHQlMkIlMkYlN0UlMjE=",
+                )],
+                lacks: vec![],
+                body,
+            }),
+        exchange("client_secret_basic_raw sends id and secret as they are")
+            .inbound(json!({"introspection": {
+                "client_id": "a b", "client_secret": "c%d", "auth_method": "client_secret_basic_raw"
+            }}))
+            .passes(get("/").bearer("t"))
+            .call(ExpectedCall {
+                path: "/introspect",
+                headers: vec![("authorization", "Basic YSBiOmMlZA==")],
+                lacks: vec![],
+                body,
+            }),
+        exchange("cl_6749_05 client_secret_post sends the credentials in the form only")
+            .inbound(json!({"introspection": {"client_secret": "a&b", "auth_method": "client_secret_post"}}))
+            .passes(get("/").bearer("t"))
+            .call(ExpectedCall {
+                path: "/introspect",
+                headers: vec![],
+                lacks: vec!["authorization"],
+                body: "token=t&token_type_hint=access_token&client_id=rs&client_secret=a%26b",
+            }),
+        exchange("cl_7662_02 auth_method none sends no credentials, and client_id if there is one")
+            .inbound(json!({"introspection": {
+                "client_id": "public", "client_secret": null, "auth_method": "none",
+                "headers": {"Authorization": "Bearer static"}
+            }}))
+            .passes(get("/").bearer("t"))
+            .call(ExpectedCall {
+                path: "/introspect",
+                headers: vec![("authorization", "Bearer static")],
+                lacks: vec![],
+                body: "token=t&token_type_hint=access_token&client_id=public",
+            }),
+        exchange("the endpoint's query, headers, parameters and hint are the operator's")
+            .inbound(json!({"introspection": {
+                "endpoint": "http://as.test:8080/{prefix}/in%74rospect?tenant=a%20b&x",
+                "token_type_hint": "",
+                "headers": {"X-Api-Key": "k", "Accept": "application/json;q=1"},
+                "parameters": {"realm": "a b", "z": ""}
+            }}))
+            .passes(get("/").bearer("t"))
+            .call(ExpectedCall {
+                path: "/in%74rospect?tenant=a%20b&x",
+                headers: vec![
+                    (":authority", "as.test:8080"),
+                    ("x-api-key", "k"),
+                    ("accept", "application/json;q=1"),
+                ],
+                lacks: vec![],
+                body: "token=t&realm=a+b&z=",
+            }),
+    ]
+}
+
+/// What an authorization server can do wrong: none of it lets a request pass.
+fn misbehaviour() -> Vec<Exchange> {
+    let deep = "[".repeat(5_000) + &"]".repeat(5_000);
+    let bad = || server_error("oauth2_server_bad_answer");
+    let down = || unavailable("oauth2_server_unavailable");
+    let us = || server_error("oauth2_server_refused_client");
+    let retry_after =
+        |seconds: &'static str| Scripted::Answer(429, vec![("retry-after", seconds)], Vec::new());
+    vec![
+        exchange("rs_7662_02 what is no JSON object is an endpoint failure, and is not kept")
+            .server([
+                says(""),
+                says("active"),
+                says(r#"{"active":true"#),
+                says(r#"{"active":true}}"#),
+                says("[true]"),
+                says(r#""active""#),
+                says("true"),
+                says(format!(r#"{{"active":true,"deep":{deep}}}"#)),
+                says("\u{feff}{\"active\":true}"),
+                says(&b"{\"active\":true,\"x\":\"\xff\"}"[..]),
+                says("<html>{\"active\":true}</html>"),
+                says(r#"{"active":true,"exp":1e999}"#),
+                says(r#"{"active":true,"a":1,"a":2}"#),
+                active(json!({})),
+            ])
+            .refuses(get("/").bearer("t"), bad())
+            .refuses(get("/").bearer("t"), bad())
+            .refuses(get("/").bearer("t"), bad())
+            .refuses(get("/").bearer("t"), bad())
+            .refuses(get("/").bearer("t"), bad())
+            .refuses(get("/").bearer("t"), bad())
+            .refuses(get("/").bearer("t"), bad())
+            .refuses(get("/").bearer("t"), bad())
+            .refuses(get("/").bearer("t"), bad())
+            .refuses(get("/").bearer("t"), bad())
+            .refuses(get("/").bearer("t"), bad())
+            .refuses(get("/").bearer("t"), bad())
+            .refuses(get("/").bearer("t"), bad())
+            .passes(get("/").bearer("t"))
+            .calls(14),
+        exchange("a body over 1 MiB is a failure, however large")
+            .server([
+                Scripted::Huge(1024 * 1024 + 1),
+                Scripted::Huge(5_000_000),
+                Scripted::Huge(1024 * 1024),
+            ])
+            .refuses(get("/").bearer("t"), bad())
+            .refuses(get("/").bearer("t"), bad())
+            .passes(get("/").bearer("t")),
+        exchange("rs_7662_03 a server that refuses us says nothing of the token")
+            .server([status(401), status(403), status(400), active(json!({}))])
+            .refuses(get("/").bearer("t"), us())
+            .refuses(get("/").bearer("t"), us())
+            .refuses(get("/").bearer("t"), us())
+            .passes(get("/").bearer("t"))
+            .calls(4),
+        exchange("redirects are not followed, and other statuses count as no answer")
+            .server([
+                Scripted::Answer(302, vec![("location", "http://as.test/")], Vec::new()),
+                status(307),
+                status(201),
+                Scripted::Answer(204, Vec::new(), Vec::new()),
+                status(206),
+                status(404),
+                status(405),
+                status(418),
+            ])
+            .refuses(get("/").bearer("t"), bad())
+            .refuses(get("/").bearer("t"), bad())
+            .refuses(get("/").bearer("t"), bad())
+            .refuses(get("/").bearer("t"), bad())
+            .refuses(get("/").bearer("t"), bad())
+            .refuses(get("/").bearer("t"), bad())
+            .refuses(get("/").bearer("t"), bad())
+            .refuses(get("/").bearer("t"), bad())
+            .calls(8),
+        exchange("rs_http_02 a server that cannot answer now gives 503 with Retry-After")
+            .inbound(json!({"introspection": {"retries": 0}}))
+            .server([
+                status(500),
+                status(501),
+                status(502),
+                status(503),
+                status(504),
+                status(599),
+                retry_after("7"),
+                retry_after("86400"),
+                retry_after("soon"),
+                retry_after("-1"),
+                retry_after("Wed, 21 Oct 2026 07:28:00 GMT"),
+                active(json!({})),
+            ])
+            .refuses(get("/").bearer("t"), down())
+            .refuses(get("/").bearer("t"), down())
+            .refuses(get("/").bearer("t"), down())
+            .refuses(get("/").bearer("t"), down())
+            .refuses(get("/").bearer("t"), down())
+            .refuses(get("/").bearer("t"), down())
+            .refuses(get("/").bearer("t"), down().retry_after("7"))
+            .refuses(get("/").bearer("t"), down().retry_after("3600"))
+            .refuses(get("/").bearer("t"), down())
+            .refuses(get("/").bearer("t"), down())
+            .refuses(get("/").bearer("t"), down())
+            .passes(get("/").bearer("t"))
+            .calls(12),
+        exchange("a connection that breaks gives 503")
+            .inbound(json!({"introspection": {"retries": 0}}))
+            .server([
+                Scripted::Reset,
+                Scripted::Close,
+                Scripted::Truncated,
+                Scripted::Garbage,
+                Scripted::EarlyHints,
+                active(json!({})),
+            ])
+            .refuses(get("/").bearer("t"), down())
+            .refuses(get("/").bearer("t"), down())
+            .refuses(get("/").bearer("t"), down())
+            .refuses(get("/").bearer("t"), down())
+            .refuses(get("/").bearer("t"), down())
+            .passes(get("/").bearer("t")),
+        exchange("a server that does not answer in time gives 503")
+            .server([Scripted::Hang, active(json!({}))])
+            .refuses(get("/").bearer("t"), unavailable("oauth2_server_timeout"))
+            .passes(get("/").bearer("t")),
+        exchange("a failure is no statement on the token: a kept refusal stays one")
+            .inbound(json!({"introspection": {"retries": 0}}))
+            .server([inactive(), Scripted::Reset])
+            .refuses(get("/").bearer("t"), invalid_token("oauth2_inactive"))
+            .refuses(get("/").bearer("u"), down())
+            .refuses(get("/").bearer("t"), invalid_token("oauth2_inactive"))
+            .calls(2),
+    ]
+}

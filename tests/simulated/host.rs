@@ -1,0 +1,166 @@
+//! A host without a proxy: clock, requests, calls and their outcomes are values that a test holds.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use oauth2_filter::{
+    Answer, Call, CallFailure, Edits, Filter, Head, Reply, Step, StreamId, Timestamp, Verdict,
+};
+use serde_json::Value;
+
+use crate::exchanges::{Request, seconds_from_now};
+
+/// One worker with one configuration.
+pub struct SimulatedHost {
+    filter: Filter,
+    now: Timestamp,
+    streams: u32,
+    /// Requests by the number that `send` gave, until they are decided.
+    waiting: HashMap<StreamId, Vec<(String, Vec<u8>)>>,
+    outcomes: HashMap<StreamId, Outcome>,
+    /// Calls that were made and not answered yet, first come first.
+    pub calls: Vec<Call>,
+    /// How many calls were made in all.
+    pub made: usize,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The service gets this head.
+    Passed(Vec<(String, Vec<u8>)>),
+    /// The filter answers this.
+    Refused(Reply),
+}
+
+impl SimulatedHost {
+    /// A host whose clock stands at the real time of its start, and goes only when told to.
+    pub fn new(document: &Value) -> Self {
+        let (filter, _) = Filter::load(document.to_string().as_bytes(), &|_| None, [7; 16])
+            .unwrap_or_else(|mistakes| panic!("{mistakes}: {document}"));
+        let millis = u64::try_from(seconds_from_now(0)).expect("a time after 1970") * 1000;
+        Self {
+            filter,
+            now: Timestamp::from_millis(millis),
+            streams: 0,
+            waiting: HashMap::new(),
+            outcomes: HashMap::new(),
+            calls: Vec::new(),
+            made: 0,
+        }
+    }
+
+    /// Lets time go by.
+    pub fn advance(&mut self, duration: Duration) {
+        self.now = self.now.plus(duration);
+    }
+
+    /// A request comes in.
+    pub fn send(&mut self, request: &Request) -> StreamId {
+        let stream = StreamId(self.streams);
+        self.streams += 1;
+        let head = SimulatedHead::new(request);
+        match self.filter.request(stream, &head, self.now) {
+            Step::Decide(verdict) => self.decide(stream, head.0, verdict),
+            Step::Wait(call) => {
+                self.waiting.insert(stream, head.0);
+                self.made += usize::from(call.is_some());
+                self.calls.extend(call);
+            }
+        }
+        stream
+    }
+
+    /// The client of a request goes away.
+    pub fn abort(&mut self, stream: StreamId) {
+        self.waiting.remove(&stream);
+        self.filter.gone(stream);
+    }
+
+    /// The oldest open call ends so.
+    pub fn answer(&mut self, outcome: &Result<Answer, CallFailure>) {
+        let call = self.calls.remove(0);
+        let outcome = outcome.as_ref().map_err(|failure| *failure);
+        for (stream, verdict) in self.filter.answer(call.id, outcome, self.now) {
+            let head = self.waiting.remove(&stream).expect("only waiting requests are decided");
+            self.decide(stream, head, verdict);
+        }
+    }
+
+    /// The oldest open call gets a 200 with this body.
+    pub fn answer_with(&mut self, body: &Value) {
+        let body = body.to_string().into_bytes();
+        self.answer(&Ok(Answer { status: 200, retry_after: None, body }));
+    }
+
+    /// What became of a request; `None` while it waits.
+    pub fn outcome(&self, stream: StreamId) -> Option<&Outcome> {
+        self.outcomes.get(&stream)
+    }
+
+    /// What became of a request, in a word: `passed`, `waits`, or why it was refused.
+    pub fn state(&self, stream: StreamId) -> &'static str {
+        match self.outcome(stream) {
+            None => "waits",
+            Some(Outcome::Passed(_)) => "passed",
+            Some(Outcome::Refused(reply)) => reply.details,
+        }
+    }
+
+    /// Sends a request and says what became of it at once.
+    pub fn state_of(&mut self, request: &Request) -> &'static str {
+        let stream = self.send(request);
+        self.state(stream)
+    }
+
+    fn decide(&mut self, stream: StreamId, head: Vec<(String, Vec<u8>)>, verdict: Verdict) {
+        let outcome = match verdict {
+            Verdict::Refuse(reply) => Outcome::Refused(reply),
+            Verdict::Forward(Edits { remove, set }) => {
+                let gone = |name: &str| {
+                    remove.iter().any(|n| **n == *name) || set.iter().any(|(n, _)| **n == *name)
+                };
+                let mut head: Vec<_> = head.into_iter().filter(|(name, _)| !gone(name)).collect();
+                head.extend(set.iter().map(|(n, v)| (n.to_string(), v.as_bytes().to_vec())));
+                Outcome::Passed(head)
+            }
+        };
+        let before = self.outcomes.insert(stream, outcome);
+        assert!(before.is_none(), "a request is decided once");
+    }
+}
+
+/// A request's head as Envoy hands it over.
+struct SimulatedHead(Vec<(String, Vec<u8>)>);
+
+impl SimulatedHead {
+    fn new(request: &Request) -> Self {
+        let mut head: Vec<(String, Vec<u8>)> = vec![
+            (":method".to_owned(), request.method.into()),
+            (":path".to_owned(), request.path.into()),
+            (":authority".to_owned(), request.host.into()),
+        ];
+        for (name, value) in &request.headers {
+            let name = name.to_ascii_lowercase();
+            let value = value.trim_ascii().to_vec();
+            match head.iter_mut().find(|(n, _)| *n == name && name == "authorization") {
+                Some((_, first)) => {
+                    first.push(b',');
+                    first.extend(value);
+                }
+                None => head.push((name, value)),
+            }
+        }
+        Self(head)
+    }
+}
+
+impl Head for SimulatedHead {
+    fn value(&self, name: &str) -> Option<Vec<u8>> {
+        self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone())
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.0.iter().map(|(name, _)| name.clone()).collect()
+    }
+}

@@ -1,0 +1,8 @@
+//! The filter in a simulated host: exact times, races and failures.
+
+#[path = "../exchanges/mod.rs"]
+mod exchanges;
+mod host;
+mod keeping;
+mod table;
+mod waiting;
