@@ -6,10 +6,12 @@
 // A table is as long as what it lists, and reads best when its parts are given as values.
 #![allow(clippy::too_many_lines, clippy::needless_pass_by_value)]
 
+mod check;
 mod table;
 
 use serde_json::{Value, json};
 
+pub use check::{Seen, check};
 pub use table::table;
 
 /// One configuration and what happens with it.
@@ -55,7 +57,7 @@ pub enum Scripted {
     /// An answer with this status, these headers and this body.
     Answer(u16, Vec<(&'static str, &'static str)>, Vec<u8>),
     /// A 200 with so many bytes of JSON.
-    Huge(usize),
+    Huge(u64),
     /// The connection is reset before the answer.
     Reset,
     /// The connection is closed before the answer.
@@ -64,8 +66,8 @@ pub enum Scripted {
     Truncated,
     /// What comes is no HTTP.
     Garbage,
-    /// A 103 comes before the answer.
-    EarlyHints,
+    /// A 103 comes before this answer.
+    EarlyHints(Box<Self>),
     /// Nothing comes.
     Hang,
 }

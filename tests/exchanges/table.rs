@@ -812,15 +812,20 @@ fn misbehaviour() -> Vec<Exchange> {
                 Scripted::Close,
                 Scripted::Truncated,
                 Scripted::Garbage,
-                Scripted::EarlyHints,
                 active(json!({})),
             ])
             .refuses(get("/").bearer("t"), down())
             .refuses(get("/").bearer("t"), down())
             .refuses(get("/").bearer("t"), down())
             .refuses(get("/").bearer("t"), down())
-            .refuses(get("/").bearer("t"), down())
             .passes(get("/").bearer("t")),
+        exchange("early hints are no answer: the one that follows counts")
+            .server([
+                Scripted::EarlyHints(Box::new(inactive())),
+                Scripted::EarlyHints(Box::new(active(json!({})))),
+            ])
+            .refuses(get("/").bearer("t"), invalid_token("oauth2_inactive"))
+            .passes(get("/").bearer("u")),
         exchange("a server that does not answer in time gives 503")
             .server([Scripted::Hang, active(json!({}))])
             .refuses(get("/").bearer("t"), unavailable("oauth2_server_timeout"))

@@ -1,0 +1,5 @@
+//! The filter in the real Envoy, over TCP on loopback.
+
+#[path = "../exchanges/mod.rs"]
+mod exchanges;
+mod table;
