@@ -49,6 +49,8 @@ struct Worker {
     root: u32,
     /// Set once, by a configuration without mistakes.
     filter: OnceCell<RefCell<Filter>>,
+    /// The document of that configuration.
+    document: OnceCell<Vec<u8>>,
     /// Calls that the root is to make.
     calls: RefCell<Vec<Call>>,
     /// The calls under way, by the host's number.
@@ -57,6 +59,8 @@ struct Worker {
     paused: RefCell<HashMap<StreamId, bool>>,
     /// Verdicts to be carried out.
     verdicts: RefCell<VecDeque<(StreamId, Verdict)>>,
+    /// Whether ticks come, for the next batch of them.
+    ticking: Cell<bool>,
 }
 
 impl Worker {
@@ -65,10 +69,12 @@ impl Worker {
         Self {
             root,
             filter: OnceCell::new(),
+            document: OnceCell::new(),
             calls: RefCell::default(),
             under_way: RefCell::default(),
             paused: RefCell::default(),
             verdicts: RefCell::default(),
+            ticking: Cell::new(false),
         }
     }
 
@@ -107,9 +113,10 @@ impl Worker {
                 *forwarded = abi::resume_request().is_ok();
             }
         }
+        let more = !self.verdicts.borrow().is_empty();
         // Ticks belong to the root.
-        if abi::set_effective_context(self.root).is_ok() {
-            let more = !self.verdicts.borrow().is_empty();
+        if more != self.ticking.get() && abi::set_effective_context(self.root).is_ok() {
+            self.ticking.set(more);
             set_tick_period(if more { BATCH_PERIOD } else { Duration::ZERO });
         }
     }
@@ -131,18 +138,23 @@ impl RootContext for Root {
         if let Ok(level) = hostcalls::get_log_level() {
             proxy_wasm::set_log_level(level);
         }
+        let document = abi::plugin_configuration(size).unwrap_or_default();
+        if let Some(configured) = self.0.document.get() {
+            // Filters of one configuration share one root, and each of them configures it.
+            return *configured == document;
+        }
         let mut seed = [0; 16];
         if getrandom::fill(&mut seed).is_err() {
             error!("the host gives no random bytes");
             return false;
         }
-        let document = abi::plugin_configuration(size).unwrap_or_default();
         match Filter::load(&document, &|name| std::env::var(name).ok(), seed) {
             Ok((filter, warnings)) => {
                 for warning in warnings {
                     warn!("{warning}");
                 }
                 self.0.filter.set(RefCell::new(filter)).is_ok()
+                    && self.0.document.set(document).is_ok()
             }
             Err(mistakes) => {
                 error!("{mistakes}");
@@ -162,7 +174,7 @@ impl RootContext for Root {
 
     fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
         let worker = Rc::clone(&self.0);
-        Some(Box::new(Stream { id: StreamId(id), worker, forwarded: Cell::new(false) }))
+        Some(Box::new(Stream { id: StreamId(id), worker, forwarded: false }))
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -177,14 +189,14 @@ struct Stream {
     /// Where it waits.
     worker: Rc<Worker>,
     /// Whether it was forwarded without waiting.
-    forwarded: Cell<bool>,
+    forwarded: bool,
 }
 
 impl Stream {
     /// Body and trailers go on when the head has. A host may deliver them before
     /// (`allow_on_headers_stop_iteration`), and would then send the head along.
     fn follow(&self) -> Action {
-        let forwarded = self.forwarded.get()
+        let forwarded = self.forwarded
             || self.worker.paused.borrow().get(&self.id).is_some_and(|forwarded| *forwarded);
         if forwarded { Action::Continue } else { Action::Pause }
     }
@@ -200,9 +212,7 @@ impl HttpContext for Stream {
             None => Step::Decide(Verdict::Refuse(Filter::unconfigured())),
         };
         match step {
-            Step::Decide(verdict) => {
-                self.forwarded.set(carry_out(verdict));
-            }
+            Step::Decide(verdict) => self.forwarded = carry_out(verdict),
             Step::Wait(call) => {
                 self.worker.paused.borrow_mut().insert(self.id, false);
                 if let Some(call) = call {
@@ -286,10 +296,12 @@ fn outcome(headers: usize, body_size: usize) -> Result<Answer, CallFailure> {
         let timeout = status == 504;
         return Err(if timeout { CallFailure::Timeout } else { CallFailure::Unreachable });
     }
-    if body_size > MAX_BODY {
-        return Err(CallFailure::TooLarge);
-    }
-    let body = abi::call_response_body(body_size).unwrap_or_default();
+    let body = match body_size {
+        // Of any other answer the status says it all.
+        _ if status != 200 => Vec::new(),
+        0..=MAX_BODY => abi::call_response_body(body_size).unwrap_or_default(),
+        _ => return Err(CallFailure::TooLarge),
+    };
     Ok(Answer { status, retry_after: header("retry-after"), body })
 }
 

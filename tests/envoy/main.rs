@@ -2,4 +2,5 @@
 
 #[path = "../exchanges/mod.rs"]
 mod exchanges;
+mod roots;
 mod table;
