@@ -2,8 +2,6 @@
 
 WASM   := target/oauth2_filter.wasm
 TARGET := wasm32-wasip1
-ENVOY  ?=
-export ENVOY
 
 .PHONY: help
 help: ## this list

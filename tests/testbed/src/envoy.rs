@@ -247,7 +247,7 @@ fn workspace() -> PathBuf {
 }
 
 /// `ENVOY`, or the Envoy that `make setup` has installed; panics if there is none.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("ENVOY") {
         let path = PathBuf::from(path);
         assert!(path.is_file(), "ENVOY={} is not a file", path.display());

@@ -1,0 +1,136 @@
+//! The README and `envoy/` against the code: what they say works, and nothing is left out.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use oauth2_filter::Filter;
+use oauth2_filter_testbed::envoy;
+use serde_json::{Value, json};
+
+const README: &str = include_str!("../README.md");
+
+#[test]
+fn every_json_block_of_the_readme_loads() {
+    let blocks: Vec<&str> = README
+        .split("```json\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().expect("the end of a block"))
+        .collect();
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        if let Err(mistakes) = load(block.as_bytes()) {
+            panic!("{mistakes}\n{block}");
+        }
+    }
+}
+
+#[test]
+fn every_reason_stands_in_the_readme_and_no_other() {
+    assert_eq!(reasons(README), reasons(include_str!("../src/denial.rs")));
+}
+
+/// The names of response code details in a text.
+fn reasons(text: &str) -> BTreeSet<&str> {
+    let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    text.split(|c| !is_name(c))
+        .filter(|word| word.starts_with("oauth2_") && *word != "oauth2_filter")
+        .collect()
+}
+
+#[test]
+fn every_key_stands_in_its_table_of_the_readme_and_no_other() {
+    let rule = |rule: Value| json!({"inbound": {"rules": [rule]}});
+    for (heading, probe) in [
+        ("### `inbound`", json!({"inbound": {"~": 1}})),
+        ("### `inbound.introspection`", json!({"inbound": {"introspection": {"~": 1}}})),
+        ("### `inbound.cache`", json!({"inbound": {"cache": {"~": 1}}})),
+        ("### `inbound.rules`", rule(json!({"~": 1}))),
+        ("### `inbound.forward`", json!({"inbound": {"forward": {"~": 1}}})),
+    ] {
+        assert_eq!(keys_in_table(heading), known_keys(&probe), "{heading}");
+    }
+}
+
+/// The keys in the first column of the table below a heading.
+fn keys_in_table(heading: &str) -> BTreeSet<&str> {
+    let (_, below) = README.split_once(&format!("{heading}\n")).expect("the heading");
+    below
+        .lines()
+        .skip_while(|line| !line.starts_with("| key"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .flat_map(|row| row.split('|').nth(1).unwrap_or_default().split(','))
+        .map(|key| key.trim().trim_matches('`'))
+        .collect()
+}
+
+/// The keys that the filter itself names when it meets an unknown one.
+fn known_keys(probe: &Value) -> BTreeSet<&'static str> {
+    let mistakes = load(probe.to_string().as_bytes()).expect_err("`~` is no key");
+    let advice = mistakes.split("known here: ").nth(1).expect("the known keys");
+    let keys = advice.split("; ").next().expect("the list").to_owned();
+    keys.leak().split(", ").collect()
+}
+
+fn load(document: &[u8]) -> Result<(), String> {
+    let environment = |_: &str| Some("secret".to_owned());
+    Filter::load(document, &environment, [0; 16]).map(|_| ()).map_err(|e| e.to_string())
+}
+
+#[test]
+fn every_file_that_the_readme_names_is_there() {
+    let links = README.split("](").skip(1).map(|rest| rest.split(')').next().expect("a link"));
+    for link in links.filter(|link| !link.starts_with(['#', 'h'])) {
+        assert!(root().join(link).exists(), "{link}");
+    }
+    for link in README.split("](#").skip(1).map(|rest| rest.split(')').next().expect("a link")) {
+        let is_there = README.lines().filter(|line| line.starts_with('#')).any(|heading| {
+            let slug: String = heading
+                .trim_start_matches(['#', ' '])
+                .to_lowercase()
+                .chars()
+                .filter(|c| c.is_alphanumeric() || *c == ' ' || *c == '-' || *c == '_')
+                .collect();
+            slug.replace(' ', "-") == link
+        });
+        assert!(is_there, "#{link}");
+    }
+}
+
+#[test]
+fn every_make_target_that_the_readme_names_is_there() {
+    let makefile = include_str!("../Makefile");
+    for target in README.split("`make ").skip(1).map(|rest| rest.split('`').next().expect("`")) {
+        assert!(makefile.contains(&format!("\n{target}:")), "make {target}");
+    }
+}
+
+#[test]
+fn every_file_of_envoy_loads_in_envoy() {
+    let files = yaml_files(&root().join("envoy"));
+    assert!(!files.is_empty());
+    for file in files {
+        let output = Command::new(envoy::binary())
+            .current_dir(root())
+            .args(["--mode", "validate", "--log-level", "warning", "--config-path"])
+            .arg(&file)
+            .output()
+            .expect("Envoy runs");
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}\n{log}", file.display());
+    }
+}
+
+/// Every YAML file below a folder.
+fn yaml_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = folder.read_dir().expect("a folder").map(|entry| entry.expect("an entry").path());
+    entries
+        .flat_map(|path| if path.is_dir() { yaml_files(&path) } else { vec![path] })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect()
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
