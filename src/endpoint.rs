@@ -1,5 +1,6 @@
 //! An endpoint of an authorization server, and the calls made to it.
 
+use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,7 +11,6 @@ use crate::call::{Call, CallId};
 use crate::client_auth::ClientAuth;
 
 /// What every call to one endpoint has in common.
-#[derive(Debug)]
 pub(crate) struct Endpoint {
     /// The Envoy cluster to call.
     pub(crate) cluster: Rc<str>,
@@ -94,5 +94,90 @@ impl Endpoint {
         let authorization = self.auth.authorization().map(|v| ("authorization".into(), v.into()));
         let headers = self.head.iter().cloned().chain(authorization).collect();
         Call { id, cluster: Rc::clone(&self.cluster), headers, body, timeout: self.timeout }
+    }
+}
+
+/// The operator's headers and parameters may be secrets too, so they are not shown.
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint").field("cluster", &self.cluster).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    fn options(url: &str) -> EndpointOptions {
+        EndpointOptions {
+            url: Url::parse(url).unwrap(),
+            cluster: None,
+            auth: ClientAuth::basic("id", &Secret::new("s3cr3t".into())),
+            headers: vec![("x-api-key".into(), "k3y".into())],
+            parameters: vec![("p".into(), "v4lue".into())],
+            timeout: Duration::from_secs(5),
+            retries: 1,
+        }
+    }
+
+    fn values(call: &Call, name: &str) -> Vec<String> {
+        let of_name = call.headers.iter().filter(|(n, _)| **n == *name);
+        of_name.map(|(_, value)| value.to_string()).collect()
+    }
+
+    #[test]
+    fn the_default_cluster_is_the_one_that_istio_makes() {
+        for (url, cluster, authority, path) in [
+            ("https://as.test/i", "outbound|443||as.test", "as.test", "/i"),
+            ("http://as.test", "outbound|80||as.test", "as.test", "/"),
+            (
+                "https://AS.test:8443/i?a=b%20c",
+                "outbound|8443||as.test",
+                "as.test:8443",
+                "/i?a=b%20c",
+            ),
+            ("http://[::1]:9000/i", "outbound|9000||[::1]", "[::1]:9000", "/i"),
+        ] {
+            let call = Endpoint::new(options(url)).call(CallId(1), &[]);
+            assert_eq!(&*call.cluster, cluster);
+            assert_eq!(values(&call, ":authority"), [authority]);
+            assert_eq!(values(&call, ":path"), [path]);
+        }
+    }
+
+    #[test]
+    fn cl_6749_03_no_parameter_occurs_twice_and_all_are_form_encoded() {
+        let call = Endpoint::new(options("http://as.test/")).call(CallId(1), &[("token", "a&b=c")]);
+        assert_eq!(call.body, "token=a%26b%3Dc&p=v4lue");
+    }
+
+    #[test]
+    fn retries_are_asked_of_envoy_and_only_if_there_are_some() {
+        let call = Endpoint::new(options("http://as.test/")).call(CallId(1), &[]);
+        assert_eq!(values(&call, "x-envoy-max-retries"), ["1"]);
+        assert_eq!(values(&call, "x-envoy-retry-on"), ["connect-failure,reset,gateway-error"]);
+        let none = EndpointOptions { retries: 0, ..options("http://as.test/") };
+        let call = Endpoint::new(none).call(CallId(1), &[]);
+        assert!(values(&call, "x-envoy-max-retries").is_empty());
+        assert!(values(&call, "x-envoy-retry-on").is_empty());
+    }
+
+    #[test]
+    fn the_operators_headers_take_the_place_of_defaults() {
+        let mut options = options("http://as.test/");
+        options.headers = vec![("accept".into(), "text/json".into())];
+        let call = Endpoint::new(options).call(CallId(1), &[]);
+        assert_eq!(values(&call, "accept"), ["text/json"]);
+        assert_eq!(values(&call, "user-agent").len(), 1);
+    }
+
+    #[test]
+    fn no_header_or_parameter_shows_in_debug_output() {
+        let endpoint = Endpoint::new(options("http://as.test/"));
+        let shown = format!("{endpoint:?} {:?}", endpoint.call(CallId(1), &[("token", "t0ken")]));
+        for hidden in ["s3cr3t", "k3y", "v4lue", "t0ken", "Basic"] {
+            assert!(!shown.contains(hidden), "{shown}");
+        }
     }
 }

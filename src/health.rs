@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use log::{info, warn};
+use log::Level;
 
 use crate::introspection::Failure;
 use crate::timestamp::Timestamp;
@@ -17,7 +17,7 @@ pub(crate) struct Health {
     cluster: Rc<str>,
     /// The failures in a row.
     failed: u64,
-    /// When the next line may be written.
+    /// When the next line on a failure may be written.
     quiet_until: Timestamp,
 }
 
@@ -28,29 +28,64 @@ impl Health {
         Self { cluster: Rc::clone(cluster), failed: 0, quiet_until }
     }
 
-    /// Takes note of a call's outcome.
-    pub(crate) fn note(&mut self, failure: Option<&Failure>, now: Timestamp) {
-        let cluster = &self.cluster;
-        match failure {
-            None if self.failed > 0 => {
-                info!(
-                    "introspection by cluster {cluster} works again, after {} failed calls",
-                    self.failed
-                );
-                self.failed = 0;
-                self.quiet_until = Timestamp::from_millis(0);
-            }
-            None => {}
-            Some(failure) => {
-                self.failed = self.failed.saturating_add(1);
-                if now >= self.quiet_until {
-                    self.quiet_until = now.plus(PAUSE);
-                    warn!(
-                        "introspection by cluster {cluster} failed ({} in a row): {failure}",
-                        self.failed
-                    );
-                }
-            }
+    /// Takes note of a call's outcome: the line to be logged, if there is one.
+    pub(crate) fn note(
+        &mut self,
+        failure: Option<&Failure>,
+        now: Timestamp,
+    ) -> Option<(Level, String)> {
+        let Self { cluster, failed, quiet_until } = self;
+        let Some(failure) = failure else {
+            let line =
+                format!("introspection by cluster {cluster} works again: {failed} calls failed");
+            *quiet_until = Timestamp::from_millis(0);
+            return (std::mem::take(failed) > 0).then_some((Level::Info, line));
+        };
+        *failed = failed.saturating_add(1);
+        if now < *quiet_until {
+            return None;
         }
+        *quiet_until = now.plus(PAUSE);
+        let line =
+            format!("introspection by cluster {cluster} failed, {failed} in a row: {failure}");
+        Some((Level::Warn, line))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(events: &[(u64, bool)]) -> Vec<String> {
+        let mut health = Health::new(&"as".into());
+        let line = |(millis, failed): &(u64, bool)| {
+            let failure = failed.then_some(&Failure::NotJson);
+            let (level, text) = health.note(failure, Timestamp::from_millis(*millis))?;
+            Some(format!("{millis} {level} {text}"))
+        };
+        events.iter().filter_map(line).collect()
+    }
+
+    #[test]
+    fn a_server_that_answers_is_not_talked_of() {
+        assert!(lines(&[(1, false), (2, false)]).is_empty());
+    }
+
+    #[test]
+    fn failures_make_a_line_a_second_and_the_recovery_one() {
+        let failed = "WARN introspection by cluster as failed";
+        assert_eq!(
+            lines(&[(10, true), (11, true), (1_009, true), (1_010, true), (1_011, false)]),
+            [
+                format!("10 {failed}, 1 in a row: the answer is no JSON object"),
+                format!("1010 {failed}, 4 in a row: the answer is no JSON object"),
+                "1011 INFO introspection by cluster as works again: 4 calls failed".to_owned(),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_failure_after_a_recovery_is_told_at_once() {
+        assert_eq!(lines(&[(10, true), (11, false), (12, true)]).len(), 3);
     }
 }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use log::debug;
+use log::{debug, log};
 
 use crate::bearer::BearerToken;
 use crate::call::{Answer, Call, CallFailure, CallId};
@@ -260,7 +260,9 @@ impl Inbound {
     fn learn(&mut self, key: Key, outcome: Result<&Answer, CallFailure>, now: Timestamp) -> Said {
         let InboundConfig { cache, forward, scope_claim, clock_skew, .. } = &self.config;
         let response = Response::read(outcome);
-        self.health.note(response.as_ref().err(), now);
+        if let Some((level, line)) = self.health.note(response.as_ref().err(), now) {
+            log!(level, "{line}");
+        }
         let token = match response {
             Err(failure) => return Said::Nothing(failure),
             Ok(Response::Inactive) => Err(Reason::Inactive),

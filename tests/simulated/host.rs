@@ -14,6 +14,10 @@ use crate::exchanges::{Request, seconds_from_now};
 pub struct SimulatedHost {
     filter: Filter,
     now: Timestamp,
+    /// The clock's whole seconds at the start.
+    started: u64,
+    /// What has gone by since.
+    elapsed: Duration,
     streams: u32,
     /// Requests by the number that `send` gave, until they are decided.
     waiting: HashMap<StreamId, Vec<(String, Vec<u8>)>>,
@@ -38,10 +42,12 @@ impl SimulatedHost {
     pub fn new(document: &Value) -> Self {
         let (filter, _) = Filter::load(document.to_string().as_bytes(), &|_| None, [7; 16])
             .unwrap_or_else(|mistakes| panic!("{mistakes}: {document}"));
-        let millis = u64::try_from(seconds_from_now(0)).expect("a time after 1970") * 1000;
+        let started = u64::try_from(seconds_from_now(0)).expect("a time after 1970");
         Self {
             filter,
-            now: Timestamp::from_millis(millis),
+            now: Timestamp::from_millis(started * 1000),
+            started,
+            elapsed: Duration::ZERO,
             streams: 0,
             waiting: HashMap::new(),
             outcomes: HashMap::new(),
@@ -50,8 +56,14 @@ impl SimulatedHost {
         }
     }
 
+    /// What the clock shows, in whole seconds since the epoch.
+    pub fn seconds(&self) -> u64 {
+        self.started + self.elapsed.as_secs()
+    }
+
     /// Lets time go by.
     pub fn advance(&mut self, duration: Duration) {
+        self.elapsed += duration;
         self.now = self.now.plus(duration);
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::exchanges::{exchange, get, seconds_from_now};
+use crate::exchanges::{exchange, get};
 use crate::host::SimulatedHost;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -36,13 +36,12 @@ fn a_token_in_constant_use_costs_one_call_per_max_ttl() {
 #[test]
 fn rs_7662_04_a_kept_answer_ends_at_exp_to_the_millisecond() {
     let mut host = host(json!({"cache": {"max_ttl": "1h"}}));
-    let answer = json!({"active": true, "exp": seconds_from_now(10)});
+    let answer = json!({"active": true, "exp": host.seconds() + 10});
     assert_eq!(ask(&mut host, "t", &answer), "passed");
-    // The host's clock stands at a whole second that may be one behind the test's own.
-    host.advance(9 * SECOND);
+    host.advance(Duration::from_millis(9_999));
     assert_eq!(ask(&mut host, "t", &answer), "passed");
     assert_eq!(host.made, 1);
-    host.advance(2 * SECOND);
+    host.advance(Duration::from_millis(1));
     assert_eq!(ask(&mut host, "t", &answer), "oauth2_expired");
     assert_eq!(host.made, 2);
 }
@@ -74,9 +73,11 @@ fn an_exp_beyond_all_times_is_kept_for_max_ttl_like_any_other() {
 #[test]
 fn a_token_that_becomes_valid_while_it_is_kept_passes_then() {
     let mut host = host(json!({}));
-    let answer = json!({"active": true, "nbf": seconds_from_now(5)});
+    let answer = json!({"active": true, "nbf": host.seconds() + 5});
     assert_eq!(ask(&mut host, "t", &answer), "oauth2_not_yet_valid");
-    host.advance(10 * SECOND);
+    host.advance(Duration::from_millis(4_999));
+    assert_eq!(ask(&mut host, "t", &answer), "oauth2_not_yet_valid");
+    host.advance(Duration::from_millis(1));
     assert_eq!(ask(&mut host, "t", &answer), "passed");
     assert_eq!(host.made, 1);
 }
@@ -113,4 +114,21 @@ fn two_configurations_share_no_answer() {
     let (mut one, mut other) = (host(json!({})), host(json!({"realm": "other"})));
     assert_eq!(ask(&mut one, "t", &json!({"active": true})), "passed");
     assert_eq!(ask(&mut other, "t", &json!({"active": false})), "oauth2_inactive");
+}
+
+#[test]
+fn clock_skew_moves_both_ends_of_a_token_to_the_millisecond() {
+    let mut host = host(json!({"clock_skew": "5s", "cache": {"max_ttl": "1h"}}));
+    let (start, end) = (host.seconds() + 10, host.seconds() + 20);
+    let answer = json!({"active": true, "nbf": start, "exp": end});
+    assert_eq!(ask(&mut host, "t", &answer), "oauth2_not_yet_valid");
+    host.advance(Duration::from_millis(4_999));
+    assert_eq!(ask(&mut host, "t", &answer), "oauth2_not_yet_valid");
+    host.advance(Duration::from_millis(1));
+    assert_eq!(ask(&mut host, "t", &answer), "passed");
+    host.advance(Duration::from_millis(19_999));
+    assert_eq!(ask(&mut host, "t", &answer), "passed");
+    assert_eq!(host.made, 1);
+    host.advance(Duration::from_millis(1));
+    assert_eq!(ask(&mut host, "t", &answer), "oauth2_expired");
 }
