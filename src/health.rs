@@ -36,10 +36,11 @@ impl Health {
     ) -> Option<(Level, String)> {
         let Self { cluster, failed, quiet_until } = self;
         let Some(failure) = failure else {
-            let line =
-                format!("introspection by cluster {cluster} works again: {failed} calls failed");
             *quiet_until = Timestamp::from_millis(0);
-            return (std::mem::take(failed) > 0).then_some((Level::Info, line));
+            let failed = std::mem::take(failed);
+            let line =
+                || format!("introspection by cluster {cluster} works again: {failed} calls failed");
+            return (failed > 0).then(|| (Level::Info, line()));
         };
         *failed = failed.saturating_add(1);
         if now < *quiet_until {

@@ -51,7 +51,7 @@ async fn every_exchange_of_the_table_comes_out_as_expected() {
         for (n, (step, answer)) in exchange.steps.iter().zip(answers).enumerate() {
             let at = format!("{}, request {n}", exchange.name);
             let id = format!("{prefix}-{n}");
-            let seen = seen(&service, answer, &id, &details, &step.request, &at);
+            let seen = seen(&service, &answer, &id, &details, &step.request, &at);
             check(&seen, &step.expected, &at);
         }
     }
@@ -105,7 +105,7 @@ async fn details(envoy: &Envoy, listener: &str, requests: usize) -> HashMap<Stri
 /// What came of the request with this name.
 fn seen(
     service: &Upstream,
-    answer: Response,
+    answer: &Response,
     id: &str,
     details: &HashMap<String, String>,
     request: &Request,
