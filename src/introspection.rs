@@ -199,3 +199,84 @@ fn refuse_kind(name: &str) -> Result<(), Reason> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(status: u16, body: &str) -> Result<Response, Failure> {
+        let body = body.as_bytes().to_vec();
+        Response::read(Ok(&Answer { status, retry_after: None, body }))
+    }
+
+    fn token(claims: &Value) -> Result<AccessToken, Reason> {
+        AccessToken::from_claims(claims.as_object().unwrap(), &ClaimPath::new("scope"))
+    }
+
+    #[test]
+    fn rs_7662_01_only_a_boolean_active_says_anything() {
+        assert!(matches!(read(200, r#"{"active":true}"#), Ok(Response::Active(_))));
+        assert!(matches!(read(200, r#"{"active":false}"#), Ok(Response::Inactive)));
+        for body in [r#"{"active":"true"}"#, r#"{"active":1}"#, r#"{"active":null}"#, "{}"] {
+            assert_eq!(read(200, body).unwrap_err(), Failure::NoActive, "{body}");
+        }
+        for body in ["", "[]", "true", "{", r#"{"active":true,"active":true}"#] {
+            assert_eq!(read(200, body).unwrap_err(), Failure::NotJson, "{body}");
+        }
+    }
+
+    #[test]
+    fn rs_7662_03_each_status_has_its_own_failure() {
+        let body = r#"{"active":true}"#;
+        for status in [400, 401, 403] {
+            assert_eq!(read(status, body).unwrap_err(), Failure::RefusedClient(status));
+        }
+        for status in [429, 500, 503, 599] {
+            let failure = read(status, body).unwrap_err();
+            assert_eq!(failure, Failure::Busy { status, retry_after: None });
+        }
+        for status in [100, 199, 201, 204, 301, 399, 402, 404, 428, 430, 499] {
+            assert_eq!(read(status, body).unwrap_err(), Failure::Status(status));
+        }
+    }
+
+    #[test]
+    fn retry_after_is_read_in_seconds_up_to_an_hour() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            (" 7 ", Some(7)),
+            ("3600", Some(3600)),
+            ("99999999999999", Some(3600)),
+            ("", None),
+            ("-1", None),
+            ("1.5", None),
+            ("Wed, 21 Oct 2026 07:28:00 GMT", None),
+        ] {
+            assert_eq!(seconds(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn rs_7662_10_kinds_that_are_no_access_token_are_refused_under_any_of_their_names() {
+        for name in ["token_type", "token_use", "typ"] {
+            for kind in ["refresh_token", "Refresh", "OFFLINE", "id", "ID", "id_token", "rt+jwt"] {
+                assert_eq!(token(&json!({name: kind})).unwrap_err(), Reason::NotAnAccessToken);
+            }
+            for kind in [json!("Bearer"), json!("access"), json!("at+jwt"), json!("JWT"), json!(5)]
+            {
+                assert!(token(&json!({ name: kind })).is_ok(), "{name} {kind}");
+            }
+        }
+    }
+
+    #[test]
+    fn times_that_cannot_be_read_do_not_let_a_token_live() {
+        let unreadable = token(&json!({"exp": "soon", "nbf": [1]})).unwrap();
+        assert_eq!(unreadable.expires, Some(Timestamp::from_millis(0)));
+        assert_eq!(unreadable.not_before, Some(Timestamp::NEVER));
+        let absent = token(&json!({"exp": null})).unwrap();
+        assert_eq!((absent.expires, absent.not_before), (None, None));
+    }
+}

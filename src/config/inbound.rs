@@ -31,9 +31,12 @@ pub(super) fn inbound(field: &Field<'_>) -> Option<InboundConfig> {
     let realm = object.read("realm", realm).unwrap_or_else(|| "oauth2".to_owned());
     let scope_claim = object.read("scope_claim", claim_path);
     let clock_skew = object.read("clock_skew", duration).unwrap_or_default();
-    let audience = object.read("audience", audience);
-    let issuer = object.read("issuer", issuer);
-    let needs = Defaults { issuer, audience, scope: object.read("scope", scope) };
+    let needs = Needs {
+        rule: "unmatched".into(),
+        audience: object.read("audience", audience).unwrap_or_default(),
+        issuer: object.read("issuer", issuer).unwrap_or_default(),
+        scope: object.read("scope", scope),
+    };
     let rules = object.read("rules", |field| field.list_of("rules", |field| rule(field, &needs)));
     let has_rules = object.has("rules");
     let unmatched = object.read("unmatched", unmatched);
@@ -41,15 +44,14 @@ pub(super) fn inbound(field: &Field<'_>) -> Option<InboundConfig> {
         Some(field) => forward(&field),
         None => Some(Forwarding::default()),
     };
-    let name: Rc<str> = "unmatched".into();
-    let token = || Access::Token(Rc::new(needs.of_rule(&name, None, None, None)));
+    let unmatched = unmatched.unwrap_or(if has_rules { Unmatched::Deny } else { Unmatched::Token });
+    let name = Rc::clone(&needs.rule);
     let access = match unmatched {
-        Some(Unmatched::Public) => Access::Public,
-        Some(Unmatched::Token) => token(),
-        None if !has_rules => token(),
-        Some(Unmatched::Deny) | None => Access::Deny(Reason::Unmatched),
+        Unmatched::Deny => Access::Deny(Reason::Unmatched),
+        Unmatched::Token => Access::Token(Rc::new(needs)),
+        Unmatched::Public => Access::Public,
     };
-    let unmatched = Rule { name: Rc::clone(&name), matcher: Matcher::default(), access };
+    let unmatched = Rule { name, matcher: Matcher::default(), access };
     object.check_keys();
     if rules.iter().flatten().chain([&unmatched]).any(Rule::takes_any_audience) {
         object.at("audience").warn(
@@ -67,34 +69,6 @@ pub(super) fn inbound(field: &Field<'_>) -> Option<InboundConfig> {
         clock_skew,
         forward: forward?,
     })
-}
-
-/// What every rule needs that does not say otherwise.
-struct Defaults {
-    /// As in [`Needs`].
-    issuer: Option<Vec<Box<str>>>,
-    /// As in [`Needs`].
-    audience: Option<Vec<Box<str>>>,
-    /// As in [`Needs`].
-    scope: Option<crate::scope::ScopeNeed>,
-}
-
-impl Defaults {
-    /// The needs of a rule that sets these.
-    fn of_rule(
-        &self,
-        rule: &Rc<str>,
-        issuer: Option<Vec<Box<str>>>,
-        audience: Option<Vec<Box<str>>>,
-        scope: Option<crate::scope::ScopeNeed>,
-    ) -> Needs {
-        Needs {
-            rule: Rc::clone(rule),
-            issuer: issuer.or_else(|| self.issuer.clone()).unwrap_or_default(),
-            audience: audience.or_else(|| self.audience.clone()).unwrap_or_default(),
-            scope: scope.or_else(|| self.scope.clone()),
-        }
-    }
 }
 
 /// `introspection`.
@@ -192,7 +166,7 @@ impl Rule {
 }
 
 /// One of `rules`.
-fn rule(field: &Field<'_>, defaults: &Defaults) -> Option<Rule> {
+fn rule(field: &Field<'_>, defaults: &Needs) -> Option<Rule> {
     /// What `access` may be.
     const ACCESS: &str = "\"token\", \"optional\", \"public\" or \"deny\"";
     let mut object = field.object("a rule with hosts, methods, paths and what they need")?;
@@ -200,11 +174,13 @@ fn rule(field: &Field<'_>, defaults: &Defaults) -> Option<Rule> {
     let name: Rc<str> = name.unwrap_or_else(|| field.place.clone()).into();
     let matcher = matcher(&mut object);
     let access_field = object.take("access");
-    let issuer = object.read("issuer", issuer);
-    let audience = object.read("audience", audience);
-    let scope = object.read("scope", scope);
     let asks = ["issuer", "audience", "scope"].into_iter().find(|key| object.has(key));
-    let needs = Rc::new(defaults.of_rule(&name, issuer, audience, scope));
+    let needs = Rc::new(Needs {
+        rule: Rc::clone(&name),
+        issuer: object.read("issuer", issuer).unwrap_or_else(|| defaults.issuer.clone()),
+        audience: object.read("audience", audience).unwrap_or_else(|| defaults.audience.clone()),
+        scope: object.read("scope", scope).or_else(|| defaults.scope.clone()),
+    });
     let access = match &access_field {
         Some(field) => field.string(ACCESS).map(Some),
         None => Some(None),
