@@ -2,14 +2,13 @@
 
 mod bootstrap;
 mod listener;
-mod process;
 mod wasm_plugin;
 
 use std::{
     collections::BTreeMap,
     error, fmt, fs, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
     process::Command,
     thread,
     time::Duration,
@@ -18,7 +17,6 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use self::process::Process;
 pub use self::{
     bootstrap::{Bootstrap, Cluster, Configuration},
     listener::Listener,
@@ -26,6 +24,8 @@ pub use self::{
 };
 use crate::{
     client::{self, Request},
+    process::{self, Process},
+    service::FREE_PORT,
     wait,
 };
 
@@ -121,6 +121,11 @@ impl Envoy {
         wait::until(&what, async || self.stat(name).await >= Some(value)).await;
     }
 
+    /// The file of [`log`](Self::log); it goes with this value.
+    pub fn log_path(&self) -> PathBuf {
+        self.directory.path().join(LOG)
+    }
+
     /// What Envoy, and the filters in it, have logged.
     pub fn log(&self) -> String {
         log(self.directory.path())
@@ -180,10 +185,7 @@ impl Drop for Envoy {
     fn drop(&mut self) {
         self.process.stop();
         if thread::panicking() {
-            let log = self.log();
-            let lines: Vec<_> = log.lines().collect();
-            let end = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
-            eprintln!("--- the end of Envoy's log ---\n{}\n---", end.join("\n"));
+            eprintln!("{}", process::end_of_log("Envoy", &self.log()));
         }
     }
 }
@@ -191,6 +193,8 @@ impl Drop for Envoy {
 /// How Envoy is run.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// Where the admin interface listens: a free loopback port by default.
+    pub admin: SocketAddr,
     /// Number of worker threads: 2 by default.
     pub concurrency: u32,
     /// What Envoy logs: `warning` by default.
@@ -206,6 +210,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            admin: FREE_PORT,
             concurrency: 2,
             log_level: "warning".to_owned(),
             component_log_level: "wasm:debug".to_owned(),
@@ -241,17 +246,21 @@ impl error::Error for StartError {}
 #[derive(Debug)]
 pub struct Refused;
 
-/// The root of the workspace.
-fn workspace() -> PathBuf {
+/// The root of the workspace, in which Envoy runs: its configurations may name files from there.
+pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 /// `ENVOY`, or the Envoy that `make setup` has installed; panics if there is none.
 pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("ENVOY") {
+        // As a shell takes it: a word without a slash is looked for in PATH.
         let path = PathBuf::from(path);
+        if path.components().count() == 1 {
+            return path;
+        }
         assert!(path.is_file(), "ENVOY={} is not a file", path.display());
-        return path;
+        return path::absolute(&path).expect("the current folder");
     }
     let versions = fs::read_dir(workspace().join("target/envoy/lib"));
     versions
@@ -266,9 +275,11 @@ pub fn binary() -> PathBuf {
 
 fn command(directory: &Path, options: &Options) -> io::Result<Command> {
     let output = fs::File::create(directory.join(LOG))?;
-    let admin = json!({"admin": {"address": socket_address(Ipv4Addr::LOCALHOST.into(), 0)}});
+    let Options { admin, .. } = options;
+    let admin = json!({"admin": {"address": socket_address(admin.ip(), admin.port())}});
     let mut command = Command::new(binary());
     command
+        .current_dir(workspace())
         .arg("--config-path")
         .arg(directory.join(CONFIGURATION))
         .args(["--config-yaml", &admin.to_string()])
@@ -344,7 +355,6 @@ fn duration(duration: Duration) -> String {
 const CONFIGURATION: &str = "envoy.yaml";
 const ADMIN_ADDRESS: &str = "admin-address";
 const LOG: &str = "envoy.log";
-const LOG_LINES_SHOWN: usize = 100;
 const START_LIMIT: Duration = Duration::from_mins(1);
 
 #[cfg(test)]

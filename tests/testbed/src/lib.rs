@@ -16,11 +16,13 @@ pub mod client;
 pub mod envoy;
 pub mod headers;
 mod http1;
+pub mod process;
 mod received;
 pub mod scripted;
 mod service;
 pub mod upstream;
 pub mod wait;
 
+pub use envoy::workspace;
 pub use headers::Headers;
 pub use received::Received;

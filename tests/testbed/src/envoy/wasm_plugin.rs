@@ -96,7 +96,7 @@ impl WasmPlugin {
     pub fn typed_config(&self) -> Value {
         let file = self.file.clone().unwrap_or_else(|| {
             let file = workspace().join("target/oauth2_filter.wasm");
-            assert!(file.is_file(), "no {}: run `make wasm`", file.display());
+            assert!(file.is_file(), "no {}: run `make build`", file.display());
             file
         });
         let mut config = json!({

@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 /// A running child. A thread of its own starts it and stays until it ends: Envoy gets SIGTERM
 /// when the thread that started it ends.
 #[derive(Debug)]
-pub(super) struct Process {
+pub struct Process {
     id: u32,
     exit_status: Arc<OnceLock<ExitStatus>>,
     /// Sending, or dropping it, ends the child.
@@ -25,7 +25,8 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn start(mut command: Command) -> io::Result<Self> {
+    /// Starts it.
+    pub fn start(mut command: Command) -> io::Result<Self> {
         let exit_status = Arc::new(OnceLock::new());
         let ended = Arc::clone(&exit_status);
         let (stop, stopped) = mpsc::channel();
@@ -41,17 +42,18 @@ impl Process {
         Ok(Self { id, exit_status, stop, thread: Some(thread) })
     }
 
-    pub(super) const fn id(&self) -> u32 {
+    /// Its process id.
+    pub const fn id(&self) -> u32 {
         self.id
     }
 
     /// How it ended; `None` while it runs.
-    pub(super) fn exit_status(&self) -> Option<ExitStatus> {
+    pub fn exit_status(&self) -> Option<ExitStatus> {
         self.exit_status.get().copied()
     }
 
     /// Ends the child and waits until it has.
-    pub(super) fn stop(&mut self) {
+    pub fn stop(&mut self) {
         let _ = self.stop.send(());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -84,6 +86,14 @@ fn watch(mut child: Child, stopped: &Receiver<()>, ended: &OnceLock<ExitStatus>)
     let _ = child.wait();
 }
 
+/// The last lines of a program's log, between two lines that say what they are.
+pub fn end_of_log(program: &str, log: &str) -> String {
+    let lines: Vec<_> = log.lines().collect();
+    let end = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
+    format!("--- the end of {program}'s log ---\n{}\n---", end.join("\n"))
+}
+
+const LOG_LINES_SHOWN: usize = 100;
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// How long a child may take to end by itself.
 const PATIENCE: Duration = Duration::from_secs(5);
