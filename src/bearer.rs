@@ -144,6 +144,7 @@ mod tests {
             "Basic eA==, Basic eQ==",
             "Digest a=\"b\", c=\"d\", Bearer x",
             "Digest a=\"b,c\",Bearer x",
+            "Digest a=\\\"b\",Bearer x",
             "Basic eA==,Bearer",
             "Bearer,Bearer",
         ] {

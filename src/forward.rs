@@ -172,10 +172,16 @@ mod tests {
             (json!("a\tb"), None),
             (json!("Jos\u{e9}"), None),
             (json!({"a": "\u{e9}"}), None),
-            (json!("a".repeat(100 * 1024)), None),
+            (json!("a".repeat(8193)), None),
         ] {
             assert_eq!(header_value(&claim, ',').as_deref(), expected, "{claim}");
         }
+    }
+
+    #[test]
+    fn a_forwarded_claim_has_at_most_8_kib() {
+        let longest = "a".repeat(8192);
+        assert_eq!(header_value(&json!(longest), ','), Some(longest));
     }
 
     #[test]
@@ -198,6 +204,8 @@ mod tests {
         let forwarding = Forwarding::new(false, Vec::new(), Some("x-payload".to_owned()));
         let headers = forwarding.headers(&claims, &scope, body);
         assert_eq!(&*headers[0].1, "eyJhY3RpdmUiOiB0cnVlLCAic3ViIjoiYSJ9");
-        assert!(forwarding.headers(&claims, &scope, &vec![b' '; 64 * 1024]).is_empty());
+        // 32 KiB of base64 hold 24 KiB.
+        assert_eq!(forwarding.headers(&claims, &scope, &vec![b' '; 24 * 1024]).len(), 1);
+        assert!(forwarding.headers(&claims, &scope, &vec![b' '; 24 * 1024 + 1]).is_empty());
     }
 }
