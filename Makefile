@@ -11,10 +11,12 @@ help: ## this list
 
 .PHONY: demo
 demo: build envoy ## set everything up, and walk through what the filter does in a real Envoy
+	@echo "== building the demo (first time: about a minute)"
 	@cargo run --quiet --package oauth2-filter-testbed --bin demo
 
 .PHONY: run
 run: build envoy ## the same set-up, left running for you to try
+	@echo "== building the demo (first time: about a minute)"
 	@cargo run --quiet --package oauth2-filter-testbed --bin demo -- --stay
 
 .PHONY: build
@@ -34,9 +36,11 @@ check: toolchain ## format, lints for both targets, documentation
 	cargo clippy --workspace --all-targets -- --deny warnings
 	cargo clippy --lib --target $(TARGET) -- --deny warnings
 	RUSTDOCFLAGS=--deny=warnings cargo doc --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS=--deny=warnings cargo doc --lib --target $(TARGET) --no-deps --document-private-items
 
 .PHONY: interop
 interop: build envoy ## the demo's story against authorization servers of others, which it installs
+	@echo "== building the runner (first time: about a minute)"
 	@cargo run --quiet --package oauth2-filter-testbed --bin interop
 
 .PHONY: setup
