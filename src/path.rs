@@ -184,6 +184,7 @@ mod tests {
             ("/%252e%252e/a", "/%252e%252e/a"),
             ("/a;x=1/b", "/a;x=1/b"),
             ("/%21!", "/%21!"),
+            ("/a%0a%7F", "/a%0A%7F"),
             ("*", "*"),
         ] {
             assert_eq!(normal(path), Ok(expected.to_owned()), "{path}");
