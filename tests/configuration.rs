@@ -82,7 +82,7 @@ fn every_key_is_read() {
             "auth_method": "client_secret_post"
         },
         "cache": {
-            "max_ttl": "5m", "negative_ttl": "1s", "max_entries": 10, "negative_max_entries": 0
+            "max_ttl": "8784h", "negative_ttl": "1s", "max_entries": 10, "negative_max_entries": 0
         },
         "realm": "orders", "scope": ["a b", "c"], "audience": ["x", "y"], "issuer": "i",
         "scope_claim": "realm_access.roles", "clock_skew": "30s",
@@ -367,7 +367,7 @@ fn a_mistake_names_its_place_and_what_would_be_right() {
             "inbound.cache.max_ttl: expected a duration",
         ),
         (
-            with("inbound/cache", json!({"max_ttl": "9000h"})),
+            with("inbound/cache", json!({"max_ttl": "8784h1ms"})),
             "inbound.cache.max_ttl: longer than a year",
         ),
         (

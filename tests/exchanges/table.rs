@@ -270,6 +270,10 @@ fn rules() -> Vec<Exchange> {
             .with("authorization", "Bearer theirs")
             .refuses(get("/api/x"), no_token())
             .calls(0),
+        exchange("unmatched deny refuses all that no rule fits, and everything without rules")
+            .inbound(json!({"unmatched": "deny"}))
+            .refuses(get("/").bearer("t"), access_denied("oauth2_unmatched"))
+            .calls(0),
         exchange("hosts, methods and paths of a rule must all fit")
             .inbound(json!({"rules": [
                 {"hosts": ["a.test", "*.b.test"], "methods": ["GET", "PUT"], "paths": ["/x", "/y/*"],
