@@ -10,6 +10,7 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+pub use hyper::HeaderMap;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use tokio::time::timeout;

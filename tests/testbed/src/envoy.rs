@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub use self::{
-    bootstrap::{Bootstrap, Cluster, Configuration},
+    bootstrap::{Bootstrap, Cluster, Configuration, merge},
     listener::Listener,
     wasm_plugin::{FailurePolicy, WasmPlugin},
 };

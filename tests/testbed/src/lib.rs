@@ -7,6 +7,7 @@
 //! | [`upstream`] | a service that shows what reaches it |
 //! | [`envoy`] | a real Envoy, its configuration, statistics and logs |
 //! | [`client`] | an HTTP client that sends exactly what it is told |
+//! | [`open_files`] | room for crowds of clients |
 //!
 //! All of it listens on free loopback ports and needs a tokio runtime. A value stops what it
 //! started when it is dropped. Tests wait for conditions ([`wait`]), never for time.
@@ -16,6 +17,7 @@ pub mod client;
 pub mod envoy;
 pub mod headers;
 mod http1;
+pub mod open_files;
 pub mod process;
 mod received;
 pub mod scripted;

@@ -53,6 +53,11 @@ impl Connection {
         bounded(self.writer.write_all(bytes)).await
     }
 
+    /// Closes our half of the connection; the answer can still come.
+    pub async fn finish(&mut self) -> io::Result<()> {
+        bounded(self.writer.shutdown()).await
+    }
+
     /// Reads the answer to a request of this method.
     pub async fn response(&mut self, method: &str) -> io::Result<Response> {
         bounded(read(&mut self.reader, method)).await

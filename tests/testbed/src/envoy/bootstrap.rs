@@ -179,7 +179,7 @@ impl From<Value> for Configuration {
 }
 
 /// Merges objects member by member; anything else replaces what was there.
-pub(super) fn merge(into: &mut Value, from: Value) {
+pub fn merge(into: &mut Value, from: Value) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {
             for (key, value) in from {
