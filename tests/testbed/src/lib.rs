@@ -8,6 +8,7 @@
 //! | [`envoy`] | a real Envoy, its configuration, statistics and logs |
 //! | [`client`] | an HTTP client that sends exactly what it is told |
 //! | [`open_files`] | room for crowds of clients |
+//! | [`story`] | a walk through what the filter does, for people |
 //!
 //! All of it listens on free loopback ports and needs a tokio runtime. A value stops what it
 //! started when it is dropped. Tests wait for conditions ([`wait`]), never for time.
@@ -22,6 +23,7 @@ pub mod process;
 mod received;
 pub mod scripted;
 mod service;
+pub mod story;
 pub mod upstream;
 pub mod wait;
 

@@ -1,4 +1,4 @@
-//! A child process that ends with its handle.
+//! A child process that ends with its handle, and our own end by a signal.
 
 use std::{
     io,
@@ -12,6 +12,10 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    select,
+    signal::unix::{SignalKind, signal},
+};
 
 /// A running child. A thread of its own starts it and stays until it ends: Envoy gets SIGTERM
 /// when the thread that started it ends.
@@ -84,6 +88,16 @@ fn watch(mut child: Child, stopped: &Receiver<()>, ended: &OnceLock<ExitStatus>)
     }
     let _ = child.kill();
     let _ = child.wait();
+}
+
+/// Waits until somebody wants this program to end: by Ctrl-C, or by SIGTERM.
+pub async fn interrupted() {
+    let mut interrupt = signal(SignalKind::interrupt()).expect("a handler of SIGINT");
+    let mut terminate = signal(SignalKind::terminate()).expect("a handler of SIGTERM");
+    select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
 }
 
 /// The last lines of a program's log, between two lines that say what they are.

@@ -1,0 +1,33 @@
+use std::io;
+
+use super::*;
+use crate::{
+    authorization_server::{AuthorizationServer, Options, SHOP, SHOP_SECRET},
+    upstream::Upstream,
+};
+
+#[tokio::test]
+async fn without_the_filter_the_story_does_not_come_out_right() {
+    let server = AuthorizationServer::start(Options::default()).await.unwrap();
+    let service = Upstream::start().await;
+    let address = server.address();
+    let scene = Scene {
+        envoy: service.address(),
+        server: Server {
+            address,
+            token_path: "/token",
+            revocation_path: "/revoke",
+            client_id: SHOP,
+            client_secret: SHOP_SECRET,
+            token_parameters: &[],
+            introspections: Count::Own { address, path: "/stats", member: "introspect" },
+        },
+        user: SHOP,
+        max_ttl: Duration::ZERO,
+    };
+    let mut page = Page::new(false, io::sink());
+    play(&scene, &mut page).await;
+    // Right are the public path, and that a token passes before and just after its revocation.
+    // The scope that a token lacks is no step: x-user was missing in the one before.
+    assert_eq!((page.steps(), page.failures()), (8, 5));
+}
