@@ -1,6 +1,15 @@
 //! The filter in the real Envoy, over TCP on loopback.
 
+mod bodies;
+mod clients;
 #[path = "../exchanges/mod.rs"]
 mod exchanges;
+mod leaving;
+mod logs;
+mod plugin;
 mod roots;
+mod servers;
+mod set_up;
 mod table;
+mod updates;
+mod waiting;

@@ -1,0 +1,204 @@
+//! The module itself, and how it gets into Envoy.
+
+use std::{collections::BTreeSet, fs};
+
+use oauth2_filter_testbed::client::Request;
+use oauth2_filter_testbed::envoy::{Listener, WasmPlugin};
+use oauth2_filter_testbed::scripted::Gate;
+use serde_json::{Value, json};
+use wasmparser::{Parser, Payload};
+
+use crate::set_up::{ENDPOINT, Ends, LISTENER, active, document, inactive, listener};
+
+/// The module, as `make build` leaves it.
+const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/oauth2_filter.wasm");
+
+/// The functions that the module asks of its host. A host without one of them refuses it.
+const IMPORTS: [&str; 38] = [
+    // The proxy-wasm ABI, 0.2.1. The SDK's traits have methods for all of them, and their vtables
+    // keep those that nobody calls.
+    "env.proxy_add_header_map_value",
+    "env.proxy_call_foreign_function",
+    "env.proxy_close_stream",
+    "env.proxy_continue_stream",
+    "env.proxy_dequeue_shared_queue",
+    "env.proxy_done",
+    "env.proxy_enqueue_shared_queue",
+    "env.proxy_get_buffer_bytes",
+    "env.proxy_get_current_time_nanoseconds",
+    "env.proxy_get_header_map_pairs",
+    "env.proxy_get_header_map_value",
+    "env.proxy_get_log_level",
+    "env.proxy_get_property",
+    "env.proxy_get_shared_data",
+    "env.proxy_get_status",
+    "env.proxy_grpc_call",
+    "env.proxy_grpc_cancel",
+    "env.proxy_grpc_close",
+    "env.proxy_grpc_send",
+    "env.proxy_grpc_stream",
+    "env.proxy_http_call",
+    "env.proxy_log",
+    "env.proxy_register_shared_queue",
+    "env.proxy_remove_header_map_value",
+    "env.proxy_replace_header_map_value",
+    "env.proxy_resolve_shared_queue",
+    "env.proxy_send_local_response",
+    "env.proxy_set_buffer_bytes",
+    "env.proxy_set_effective_context",
+    "env.proxy_set_header_map_pairs",
+    "env.proxy_set_property",
+    "env.proxy_set_shared_data",
+    "env.proxy_set_tick_period_milliseconds",
+    // Secrets given by the environment.
+    "wasi_snapshot_preview1.environ_get",
+    "wasi_snapshot_preview1.environ_sizes_get",
+    // The standard library's last words when it aborts, and the abortion.
+    "wasi_snapshot_preview1.fd_write",
+    "wasi_snapshot_preview1.proc_exit",
+    // The seeds of the keys of what is kept, and of every hash map.
+    "wasi_snapshot_preview1.random_get",
+];
+
+/// What the host finds in the module: all of it the SDK's.
+const EXPORTS: [&str; 29] = [
+    "_initialize",
+    "memory",
+    "proxy_abi_version_0_2_1",
+    "proxy_on_configure",
+    "proxy_on_context_create",
+    "proxy_on_delete",
+    "proxy_on_done",
+    "proxy_on_downstream_connection_close",
+    "proxy_on_downstream_data",
+    "proxy_on_foreign_function",
+    "proxy_on_grpc_close",
+    "proxy_on_grpc_receive",
+    "proxy_on_grpc_receive_initial_metadata",
+    "proxy_on_grpc_receive_trailing_metadata",
+    "proxy_on_http_call_response",
+    "proxy_on_log",
+    "proxy_on_memory_allocate",
+    "proxy_on_new_connection",
+    "proxy_on_queue_ready",
+    "proxy_on_request_body",
+    "proxy_on_request_headers",
+    "proxy_on_request_trailers",
+    "proxy_on_response_body",
+    "proxy_on_response_headers",
+    "proxy_on_response_trailers",
+    "proxy_on_tick",
+    "proxy_on_upstream_connection_close",
+    "proxy_on_upstream_data",
+    "proxy_on_vm_start",
+];
+
+#[test]
+fn the_module_imports_and_exports_what_is_listed_and_is_small() {
+    let module = fs::read(MODULE).expect("the module: run `make build`");
+    let mut imports = BTreeSet::new();
+    let mut exports = BTreeSet::new();
+    for part in Parser::new(0).parse_all(&module) {
+        match part.expect("a module") {
+            Payload::ImportSection(section) => {
+                for import in section.into_imports() {
+                    let import = import.expect("an import");
+                    imports.insert(format!("{}.{}", import.module, import.name));
+                }
+            }
+            Payload::ExportSection(section) => {
+                exports.extend(section.into_iter().map(|e| e.expect("an export").name.to_owned()));
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(imports, BTreeSet::from(IMPORTS.map(str::to_owned)));
+    assert_eq!(exports, BTreeSet::from(EXPORTS.map(str::to_owned)));
+    assert!(module.len() < 500_000, "{} bytes", module.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_struct_is_as_good_as_text() {
+    let ends = Ends::start().await;
+    let inbound = json!({
+        "cache": {"max_ttl": "60s", "max_entries": 100},
+        "rules": [
+            {"paths": ["/public"], "access": "public"},
+            {"paths": ["/**"], "scope": ["a b", "c"], "audience": "here"},
+        ],
+        "forward": {"token": true, "claims": {"x-user": "sub"}},
+    });
+    let plugin = WasmPlugin::with_struct(&document(inbound));
+    let bootstrap = ends.bootstrap().listener(listener(&plugin));
+    let set_up = ends.with(bootstrap).await;
+    let said = json!({"active": true, "scope": "b a", "aud": ["here"], "sub": "somebody"});
+    set_up.server.on(ENDPOINT, oauth2_filter_testbed::scripted::Answer::json(200, &said));
+    assert_eq!(set_up.send(&Request::get("/")).await.status, 401);
+    assert_eq!(set_up.send(&Request::get("/public")).await.status, 200);
+    assert_eq!(set_up.get("token").await.status, 200);
+    let request = set_up.service.requests().pop().expect("a request");
+    assert_eq!(request.header("x-user").as_deref(), Some("somebody"));
+    assert_eq!(request.header("authorization").as_deref(), Some("Bearer token"));
+    set_up.comes_to_rest().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plugins_of_one_vm_do_not_share_answers() {
+    let ends = Ends::start().await;
+    let asking = |server: &str| {
+        let endpoint = format!("http://as.test/{server}");
+        let inbound = json!({"introspection": {"endpoint": endpoint}, "forward": {"token": true}});
+        WasmPlugin::new(&document(inbound)).vm_id("shared")
+    };
+    let guarded = |name: &str, filters: Vec<Value>| {
+        filters.into_iter().fold(Listener::to(name, "service"), Listener::filter)
+    };
+    let (yes, no) = (asking("yes").root_id("one"), asking("no").root_id("other"));
+    let same_root = asking("no").root_id("one");
+    let bootstrap = ends
+        .bootstrap()
+        .listener(guarded(LISTENER, vec![yes.filter("a")]))
+        .listener(guarded("no", vec![no.filter("a")]))
+        .listener(guarded("same-root", vec![same_root.filter("a")]))
+        .listener(guarded("both", vec![yes.filter("a"), no.filter("b")]));
+    let set_up = ends.with(bootstrap).await;
+    let machines = set_up.envoy.stat("wasm.envoy.wasm.runtime.v8.active").await;
+    assert_eq!(machines, Some(3), "one for each thread, and the one they are copied from");
+
+    let send = async |listener: &str, token: &str| {
+        let answer = Request::get("/").bearer(token).send(set_up.envoy.address(listener)).await;
+        answer.expect("an answer").status
+    };
+    set_up.server.on("/yes", active());
+    set_up.server.on("/no", inactive());
+    for _ in 0..2 {
+        assert_eq!(send(LISTENER, "first").await, 200);
+        assert_eq!(send("no", "first").await, 401);
+        assert_eq!(send("same-root", "first").await, 401);
+        assert_eq!(send("both", "first").await, 401);
+    }
+    assert_eq!(set_up.server.count("/yes"), 1);
+    assert_eq!(set_up.server.count("/no"), 2, "one for each configuration of that root id");
+
+    // The other way round, and all at once.
+    let (yes, no) = (Gate::new(), Gate::new());
+    set_up.server.on("/yes", active().held_by(&yes));
+    set_up.server.on("/no", inactive().held_by(&no));
+    let opened = async {
+        no.arrived(2).await;
+        yes.arrived(1).await;
+        no.open();
+        yes.open();
+    };
+    let (refused, same_root, passed, both, ()) = tokio::join!(
+        send("no", "second"),
+        send("same-root", "second"),
+        send(LISTENER, "second"),
+        send("both", "second"),
+        opened
+    );
+    assert_eq!((passed, refused, same_root, both), (200, 401, 401, 401));
+    assert_eq!(send("no", "second").await, 401);
+    assert_eq!(set_up.service.requests().len(), 3);
+    set_up.comes_to_rest().await;
+}
