@@ -132,9 +132,10 @@ mod tests {
         ] {
             assert_eq!(HostPattern::parse(pattern).unwrap().fits(host), fits, "{pattern} {host}");
         }
-        for pattern in
-            ["", "*", "*.", "*.*.com", "a:80", "http://a", "a/b", "a b", ".a", "a.", "[::1]:80"]
-        {
+        for pattern in [
+            "", "*", "*.", "*.*.com", "a:80", "http://a", "a/b", "a b", ".a", "a.", "[::1]:80",
+            "[::1", "::1]", "[zz]", "*.[::1]", "[]",
+        ] {
             assert!(HostPattern::parse(pattern).is_err(), "{pattern}");
         }
     }

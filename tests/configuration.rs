@@ -76,7 +76,7 @@ fn the_documents_of_the_reference_load() {
 fn every_key_is_read() {
     let document = json!({"inbound": {
         "introspection": {
-            "endpoint": "https://as.test/introspect?tenant=1", "cluster": "as", "timeout": "1.5s",
+            "endpoint": "https://as.test/introspect?tenant=1", "cluster": "as", "timeout": "4294967295ms",
             "retries": 3, "headers": {"x-api-key": "k"}, "parameters": {"realm": "a"},
             "token_type_hint": "", "client_id": "rs", "client_secret": "s",
             "auth_method": "client_secret_post"
@@ -250,6 +250,14 @@ fn a_mistake_names_its_place_and_what_would_be_right() {
         ),
         (
             introspection("endpoint", json!("https://u:p@as.test/")),
+            "inbound.introspection.endpoint: no user information in a URL",
+        ),
+        (
+            introspection("endpoint", json!("https://u@as.test/")),
+            "inbound.introspection.endpoint: no user information in a URL",
+        ),
+        (
+            introspection("endpoint", json!("https://:p@as.test/")),
             "inbound.introspection.endpoint: no user information in a URL",
         ),
         (

@@ -52,7 +52,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
 /// `number` (digits, perhaps with a fraction) times `unit`, if that is whole and can be told.
 fn scaled(number: &str, unit: u64) -> Option<u64> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-    if whole.is_empty() || fraction.is_empty() || fraction.len() > 9 {
+    if fraction.len() > 9 {
         return None;
     }
     let denominator = 10_u64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
@@ -221,6 +221,7 @@ mod tests {
             ("250ms", 250),
             ("5s", 5_000),
             ("1.5s", 1_500),
+            ("1.100000000s", 1_100),
             ("0.250s", 250),
             ("1m30s", 90_000),
             ("1h", 3_600_000),
@@ -252,6 +253,7 @@ mod tests {
             "1..5s",
             "0.0001s",
             "1e3s",
+            "1.1000000000s",
             "5sec",
             "99999999999999999999s",
             "0.5ms",
