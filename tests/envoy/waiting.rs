@@ -1,6 +1,6 @@
 //! Requests that wait for the answer to one call.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use oauth2_filter_testbed::client::{Connection, Http2, Http2Stream, Request};
 use oauth2_filter_testbed::envoy::{Listener, Options};
@@ -8,7 +8,9 @@ use oauth2_filter_testbed::scripted::{Answer, Gate};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::set_up::{ENDPOINT, Ends, LISTENER, SetUp, active, inactive, listener, plugin};
+use crate::set_up::{
+    BOTH, ENDPOINT, Ends, Http, LISTENER, SetUp, active, inactive, listener, plugin,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_requests_with_one_new_token_cost_one_introspection() {
@@ -32,16 +34,14 @@ async fn two_hundred_requests_cost_one_call_per_worker(workers: u32) {
     let mut requests = JoinSet::new();
     for n in 0..200 {
         let request = Request::get(&format!("/{n}")).bearer("new");
-        requests.spawn(async move {
-            if n % 2 == 0 { request.send(address).await } else { request.send_http2(address).await }
-        });
+        requests.spawn(async move { BOTH[n % 2].send(&request, address).await });
     }
     set_up.under_way(200).await;
     gate.arrived(1).await;
     assert!(set_up.service.requests().is_empty());
     gate.open();
     for answer in requests.join_all().await {
-        assert_eq!(answer.expect("an answer").status, 200);
+        assert_eq!(answer.status, 200);
     }
     assert!((1..=workers as usize).contains(&set_up.calls()), "{} calls", set_up.calls());
     assert_eq!(set_up.service.requests().len(), 200);
@@ -63,20 +63,14 @@ async fn the_others_are_answered_when_the_first_leaves() {
         let mut others = JoinSet::new();
         for n in 0..20 {
             let request = request.clone();
-            others.spawn(async move {
-                if n % 2 == 0 {
-                    request.send(address).await
-                } else {
-                    request.send_http2(address).await
-                }
-            });
+            others.spawn(async move { BOTH[n % 2].send(&request, address).await });
         }
         set_up.under_way(21).await;
         let _connected = first.leave(how);
         set_up.under_way(20).await;
         gate.open();
         for answer in others.join_all().await {
-            assert_eq!(answer.expect("an answer").status, 200, "{how:?}");
+            assert_eq!(answer.status, 200, "{how:?}");
         }
         assert_eq!(set_up.calls(), way + 1, "{how:?}");
     }
@@ -100,6 +94,25 @@ async fn the_answer_is_kept_when_all_who_asked_have_left() {
         assert_eq!(set_up.get(&token).await.status, 200, "{how:?}");
         assert_eq!(set_up.calls(), way + 1, "{how:?}");
     }
+    set_up.comes_to_rest().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_envoy_ends_while_it_waits_does_no_harm() {
+    let ends = Ends::start().await;
+    let listener = listener(&plugin(json!({}))).stream_idle_timeout(Duration::from_secs(1));
+    let bootstrap = ends.bootstrap().listener(listener);
+    let set_up = ends.with(bootstrap).await;
+    let gate = Gate::new();
+    set_up.server.on(ENDPOINT, active().held_by(&gate));
+    for http in BOTH {
+        let answer = http.send(&Request::get("/").bearer("new"), set_up.address()).await;
+        assert!(matches!(answer.status, 408 | 504), "{http:?}: {}", answer.status);
+    }
+    gate.open();
+    assert_eq!(set_up.get("new").await.status, 200);
+    assert_eq!(set_up.calls(), 1);
+    assert_eq!(set_up.service.requests().len(), 1);
     set_up.comes_to_rest().await;
 }
 
@@ -242,15 +255,11 @@ async fn tokens_that_are_asked_about_at_once_are_never_mixed_up() {
     let mut requests = JoinSet::new();
     for request in 0..500_u32 {
         let number = request % 100;
-        let http2 = request % 3 == 0;
+        let http = if request % 3 == 0 { Http::Two } else { Http::One };
         let request = Request::get(&format!("/{number}/{request}"))
             .bearer(&format!("token-{number}"))
             .header("x-user", "intruder");
-        requests.spawn(async move {
-            let answer =
-                if http2 { request.send_http2(address).await } else { request.send(address).await };
-            (number, answer.expect("an answer"))
-        });
+        requests.spawn(async move { (number, http.send(&request, address).await) });
     }
     set_up.under_way(500).await;
     gate.arrived(100).await;
