@@ -10,7 +10,7 @@ fn the_demo_comes_out_right() {
     let page = String::from_utf8_lossy(&demo.stdout);
     let errors = String::from_utf8_lossy(&demo.stderr);
     assert!(demo.status.success(), "{page}\n{errors}");
-    assert!(page.contains("9001 ("), "{page}");
+    assert!(page.contains("9001 → "), "{page}");
     assert!(!page.contains('\x1b'), "colours in a pipe: {page}");
     assert!(page.lines().all(|line| line.chars().count() <= 100), "{page}");
 }

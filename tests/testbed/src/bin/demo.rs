@@ -33,7 +33,10 @@ async fn main() -> ExitCode {
     let mut page = Page::of_terminal();
     let played = select! {
         biased;
-        () = interrupted() => return ExitCode::from(INTERRUPTED),
+        () = interrupted() => {
+            println!();
+            return ExitCode::from(INTERRUPTED);
+        }
         played = play(&mut page) => played,
     };
     let setting = match played {
@@ -164,7 +167,7 @@ All of it runs on, until Ctrl-C. Lines for another terminal:
 
    # the authorization server's count of calls, and Envoy's
    curl {server}/stats
-   curl 'http://{admin}/stats?filter=cluster.as.upstream_rq'
+   curl 'http://{admin}/stats?filter=cluster.as.upstream_rq_total'
 
    # Envoy's log, with a line for each request and the filter's reason in it
    tail -f {}
@@ -193,16 +196,14 @@ impl Ports {
             if held.is_err() {
                 let listener = TcpListener::bind(loopback(0))?;
                 let other = listener.local_addr()?.port();
-                moved.push(format!("{port} ({other} instead)"));
+                moved.push(format!("{port} → {other}"));
                 *port = other;
                 free.push(listener);
             }
         }
         if !moved.is_empty() {
             let moved = moved.join(", ");
-            page.line(&format!(
-                "Ports that are taken, so that a copy of the file is used: {moved}"
-            ));
+            page.line(&format!("Taken ports, replaced in a copy of the file: {moved}"));
         }
         let [proxy, admin, service, server] = ports;
         Ok(Self { proxy, admin, service, server })
@@ -230,8 +231,7 @@ const WASM: &str = "target/oauth2_filter.wasm";
 /// What shells make of SIGINT.
 const INTERRUPTED: u8 = 130;
 
-const PICTURE: &str = "\
-   caller ──▶ Envoy with the filter ──▶ service
+const PICTURE: &str = "   caller ──▶ Envoy with the filter ──▶ service
                        │
                        ▼
               authorization server

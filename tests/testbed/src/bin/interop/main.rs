@@ -22,7 +22,10 @@ async fn main() -> ExitCode {
     let visits = async { [visit(OidcProvider).await, visit(Glewlwyd).await] };
     let visits = select! {
         biased;
-        () = interrupted() => return ExitCode::from(INTERRUPTED),
+        () = interrupted() => {
+            println!();
+            return ExitCode::from(INTERRUPTED);
+        }
         visits = visits => visits,
     };
     let mut page = Page::of_terminal();
