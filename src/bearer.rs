@@ -1,5 +1,7 @@
 //! The bearer token of a request (RFC 6750, section 2.1).
 
+use std::ops::Range;
+
 use crate::denial::Reason;
 
 /// The longest token that is looked at.
@@ -10,39 +12,18 @@ const MAX_TOKEN: usize = 16 * 1024;
 pub(crate) struct BearerToken<'a>(&'a str);
 
 impl<'a> BearerToken<'a> {
-    /// The token in an `Authorization` value, if that is of the `Bearer` scheme.
-    ///
-    /// The host joins repeated `Authorization` headers with commas, so a second one shows as a
-    /// comma that the first cannot hold.
-    ///
-    /// # Errors
-    /// [`Reason::RepeatedToken`], [`Reason::TokenTooLong`] or [`Reason::MalformedToken`].
-    pub(crate) fn from_authorization(value: &'a [u8]) -> Result<Option<Self>, Reason> {
-        if is_repeated(value) {
-            return Err(Reason::RepeatedToken);
-        }
-        let value = value.trim_ascii();
-        let (scheme, credentials) = match value.iter().position(|b| *b == b' ') {
-            Some(space) => value.split_at_checked(space).unwrap_or((value, b"")),
-            None => (value, &b""[..]),
-        };
-        if !scheme.eq_ignore_ascii_case(b"bearer") {
-            return Ok(None);
-        }
-        Self::parse(credentials.trim_ascii_start()).map(Some)
-    }
-
     /// Checks the syntax: `b64token`, at most 16 KiB.
-    fn parse(token: &'a [u8]) -> Result<Self, Reason> {
+    pub(crate) fn parse(token: &'a [u8]) -> Result<Self, Reason> {
         if token.len() > MAX_TOKEN {
             return Err(Reason::TokenTooLong);
         }
-        let body = token.trim_suffix_of(b'=');
-        let is_b64 = |b: &u8| b.is_ascii_alphanumeric() || b"-._~+/".contains(b);
-        if body.is_empty() || !body.iter().all(is_b64) {
+        let text = std::str::from_utf8(token).map_err(|_| Reason::MalformedToken)?;
+        let body = text.trim_end_matches('=');
+        let is_b64 = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b);
+        if body.is_empty() || !body.bytes().all(is_b64) {
             return Err(Reason::MalformedToken);
         }
-        std::str::from_utf8(token).map(Self).map_err(|_| Reason::MalformedToken)
+        Ok(Self(text))
     }
 
     /// The token's text, for the call that asks about it and for its key.
@@ -51,25 +32,34 @@ impl<'a> BearerToken<'a> {
     }
 }
 
-/// Cutting a run of one byte off the end.
-trait TrimSuffixOf {
-    /// The slice without the `byte`s at its end.
-    fn trim_suffix_of(&self, byte: u8) -> &Self;
-}
-
-impl TrimSuffixOf for [u8] {
-    fn trim_suffix_of(&self, byte: u8) -> &Self {
-        let end = self.iter().rposition(|b| *b != byte).map_or(0, |last| last.saturating_add(1));
-        self.get(..end).unwrap_or_default()
+/// Where in a header's value the credentials of a scheme stand, if the value is of that scheme.
+///
+/// The host joins repeated `Authorization` headers with commas, so a second one shows as a
+/// comma that the first cannot hold.
+///
+/// # Errors
+/// [`Reason::RepeatedToken`].
+pub(crate) fn credentials(value: &[u8], wanted: &str) -> Result<Option<Range<usize>>, Reason> {
+    if is_repeated(value, wanted) {
+        return Err(Reason::RepeatedToken);
     }
+    let end = value.trim_ascii_end().len();
+    let start = value.len().saturating_sub(value.trim_ascii_start().len());
+    let text = value.get(start..end).unwrap_or_default();
+    let scheme = text.split(|b| *b == b' ').next().unwrap_or_default();
+    if !scheme.eq_ignore_ascii_case(wanted.as_bytes()) {
+        return Ok(None);
+    }
+    let after = text.get(scheme.len()..).unwrap_or_default().trim_ascii_start();
+    Ok(Some(end.saturating_sub(after.len())..end))
 }
 
 /// Whether the value holds more than one header's credentials.
 ///
 /// A comma may stand inside the parameters of one header (`Digest a="b", c="d"`). It begins a
-/// second header where what follows is again a scheme with credentials, and after `Bearer`, whose
-/// token can hold no comma.
-fn is_repeated(value: &[u8]) -> bool {
+/// second header where what follows is again a scheme with credentials, and after the `wanted`
+/// scheme, whose token can hold no comma.
+fn is_repeated(value: &[u8], wanted: &str) -> bool {
     let mut quoted = false;
     let mut escaped = false;
     let mut parts = value.split(|b| {
@@ -83,16 +73,19 @@ fn is_repeated(value: &[u8]) -> bool {
         comma
     });
     let first = parts.next().unwrap_or_default();
-    let bearer = scheme(first).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"));
-    parts.any(|part| bearer || scheme(part).is_some())
+    let is_wanted = |scheme: &[u8]| scheme.eq_ignore_ascii_case(wanted.as_bytes());
+    let of_token = scheme(first, wanted).is_some_and(is_wanted);
+    parts.any(|part| of_token || scheme(part, wanted).is_some())
 }
 
 /// The scheme that a part between commas begins with, if it does: a word that is followed by
-/// credentials, not by `=`, or `Bearer` by itself.
-fn scheme(part: &[u8]) -> Option<&[u8]> {
+/// credentials, not by `=`, or the `wanted` one by itself.
+fn scheme<'p>(part: &'p [u8], wanted: &str) -> Option<&'p [u8]> {
     let part = part.trim_ascii();
     let end = part.iter().position(|b| !b.is_ascii_alphanumeric() && !b"-._+".contains(b));
-    let Some(end) = end else { return part.eq_ignore_ascii_case(b"bearer").then_some(part) };
+    let Some(end) = end else {
+        return part.eq_ignore_ascii_case(wanted.as_bytes()).then_some(part);
+    };
     let (word, rest) = part.split_at_checked(end)?;
     let after = rest.trim_ascii_start();
     (rest.first() == Some(&b' ') && after.first() != Some(&b'=')).then_some(word)
@@ -103,7 +96,8 @@ mod tests {
     use super::*;
 
     fn token(value: &[u8]) -> Result<Option<&str>, Reason> {
-        BearerToken::from_authorization(value).map(|token| token.map(BearerToken::reveal))
+        let Some(at) = credentials(value, "Bearer")? else { return Ok(None) };
+        BearerToken::parse(&value[at]).map(|token| Some(token.reveal()))
     }
 
     #[test]

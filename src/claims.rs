@@ -44,6 +44,54 @@ pub(crate) fn strings(claim: Option<&Value>) -> impl Iterator<Item = &str> {
     one.into_iter().chain(many).filter_map(Value::as_str)
 }
 
+/// What a claim must be. A claim that is a list meets a test if one of its elements does; one that
+/// is absent, null or of another type meets none.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum ClaimTest {
+    /// One of these.
+    AnyOf(Vec<Value>),
+    /// A list that holds each of these.
+    All(Vec<Value>),
+    /// There, and none of these.
+    Not(Vec<Value>),
+    /// There.
+    Exists,
+}
+
+impl ClaimTest {
+    /// Whether the claim meets the test.
+    pub(crate) fn is_met(&self, claim: Option<&Value>) -> bool {
+        let Some(claim) = claim else { return false };
+        let elements = match claim {
+            Value::Array(elements) => elements.as_slice(),
+            single => std::slice::from_ref(single),
+        };
+        let holds = |wanted: &Value| elements.iter().any(|element| is_same(element, wanted));
+        match self {
+            Self::AnyOf(wanted) => wanted.iter().any(holds),
+            Self::All(wanted) => wanted.iter().all(holds),
+            // Of another type: nothing in it can be compared, so nothing is known of it.
+            Self::Not(unwanted) => elements.iter().any(is_scalar) && !unwanted.iter().any(holds),
+            Self::Exists => true,
+        }
+    }
+}
+
+/// Whether the value can be compared: a string, a number, true or false.
+pub(crate) fn is_scalar(value: &Value) -> bool {
+    matches!(value, Value::String(_) | Value::Number(_) | Value::Bool(_))
+}
+
+/// Whether two scalars are the same; 1 and 1.0 are.
+fn is_same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => {
+            one == other || (one.is_f64() || other.is_f64()) && one.as_f64() == other.as_f64()
+        }
+        _ => one == other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -87,5 +135,43 @@ mod tests {
         assert_eq!(of(json!(["a", 1, null, "b"])), ["a", "b"]);
         assert!(of(json!({"a": "b"})).is_empty());
         assert_eq!(strings(None).count(), 0);
+    }
+
+    #[test]
+    fn claims_are_compared_with_what_a_rule_wants() {
+        let any = |values: Value| ClaimTest::AnyOf(values.as_array().unwrap().clone());
+        let all = |values: Value| ClaimTest::All(values.as_array().unwrap().clone());
+        let not = |values: Value| ClaimTest::Not(values.as_array().unwrap().clone());
+        let table = [
+            (any(json!(["sales"])), json!("sales"), true),
+            (any(json!(["sales"])), json!("Sales"), false),
+            (any(json!(["sales"])), json!("sales2"), false),
+            (any(json!(["sales", "ops"])), json!(["hr", "ops"]), true),
+            (any(json!(["sales", "ops"])), json!(["hr"]), false),
+            (any(json!([1])), json!(1.0), true),
+            (any(json!([1.0])), json!([2, 1]), true),
+            (any(json!([1])), json!("1"), false),
+            (any(json!([true])), json!(true), true),
+            (any(json!([true])), json!("true"), false),
+            (any(json!(["a"])), json!({"a": "a"}), false),
+            (any(json!(["a"])), json!([["a"]]), false),
+            (any(json!(["a"])), json!([]), false),
+            (all(json!(["a", "b"])), json!(["c", "b", "a"]), true),
+            (all(json!(["a", "b"])), json!(["a"]), false),
+            (all(json!(["a"])), json!("a"), true),
+            (not(json!(["a", "b"])), json!("c"), true),
+            (not(json!(["a", "b"])), json!("b"), false),
+            (not(json!(["a"])), json!(["c", "a"]), false),
+            (not(json!(["a"])), json!({"a": 1}), false),
+            (not(json!(["a"])), json!([]), false),
+            (ClaimTest::Exists, json!(false), true),
+            (ClaimTest::Exists, json!([]), true),
+        ];
+        for (test, claim, met) in table {
+            assert_eq!(test.is_met(Some(&claim)), met, "{test:?} {claim}");
+        }
+        for test in [any(json!(["a"])), all(json!(["a"])), not(json!(["a"])), ClaimTest::Exists] {
+            assert!(!test.is_met(None), "{test:?}");
+        }
     }
 }

@@ -32,6 +32,12 @@ pub enum Reason {
     UnprovedCnf,
     /// The token does not hold the scope that the rule needs.
     InsufficientScope,
+    /// Another claim is not what the rule needs.
+    ClaimNotMet,
+    /// The user was not authenticated as the rule needs it, or too long ago.
+    InsufficientUserAuthentication,
+    /// No configured authorization server answers for this token.
+    NoServer,
     /// The rule that decides says `deny`.
     AccessDenied,
     /// No rule fits, and `unmatched` is `deny`.
@@ -132,6 +138,20 @@ impl Reason {
                 "insufficient_scope",
                 "The access token does not hold the scope that is needed.",
             ),
+            Self::ClaimNotMet => {
+                ("oauth2_claim_not_met", 403, Absent, "access_denied", "Access is denied.")
+            }
+            Self::InsufficientUserAuthentication => (
+                "oauth2_insufficient_user_authentication",
+                401,
+                Error("insufficient_user_authentication"),
+                "insufficient_user_authentication",
+                "The user has to be authenticated anew, or by other means.",
+            ),
+            Self::NoServer => invalid_token(
+                "oauth2_no_server",
+                "The access token is of no authorization server that is known here.",
+            ),
             Self::AccessDenied => {
                 ("oauth2_access_denied", 403, Absent, "access_denied", "Access is denied.")
             }
@@ -178,6 +198,10 @@ pub(crate) struct Denial {
     pub(crate) reason: Reason,
     /// The `scope` of the challenge, if the rule needs one.
     scope: Option<String>,
+    /// The `acr_values` of the challenge (RFC 9470).
+    acr_values: Option<String>,
+    /// The `max_age` of the challenge, in seconds (RFC 9470).
+    max_age: Option<u64>,
     /// Seconds for `Retry-After`, for answers that have it.
     retry_after: u32,
 }
@@ -185,12 +209,21 @@ pub(crate) struct Denial {
 impl Denial {
     /// A denial that names no scope.
     pub(crate) fn new(reason: Reason) -> Self {
-        Self { reason, scope: None, retry_after: 1 }
+        Self { reason, scope: None, acr_values: None, max_age: None, retry_after: 1 }
     }
 
     /// The same, with the scope that the caller needs.
     pub(crate) fn with_scope(self, scope: Option<&str>) -> Self {
         Self { scope: scope.map(str::to_owned), ..self }
+    }
+
+    /// The same, with what is asked of the user's authentication.
+    pub(crate) fn with_authentication(
+        self,
+        acr_values: Option<String>,
+        max_age: Option<u64>,
+    ) -> Self {
+        Self { acr_values, max_age, ..self }
     }
 
     /// The same, with the seconds that the authorization server asked us to wait.
@@ -199,7 +232,7 @@ impl Denial {
     }
 
     /// The answer to the caller. A gRPC request gets its status, and the text as its message.
-    pub(crate) fn reply(&self, realm: &str, grpc: bool) -> Reply {
+    pub(crate) fn reply(&self, resource: &Resource, grpc: bool) -> Reply {
         let Row { details, status, challenge, error, description } = self.reason.row();
         let mut headers: Vec<(&'static str, Cow<'static, str>)> =
             vec![("cache-control", "no-store".into())];
@@ -215,7 +248,7 @@ impl Denial {
             Challenge::Error(error) => Some(Some(error)),
         };
         if let Some(error_code) = error_code {
-            headers.push(("www-authenticate", self.challenge(realm, error_code).into()));
+            headers.push(("www-authenticate", self.challenge(resource, error_code).into()));
         }
         let body = if grpc {
             description.to_owned()
@@ -232,23 +265,41 @@ impl Denial {
     }
 
     /// The value of `WWW-Authenticate`.
-    fn challenge(&self, realm: &str, error: Option<&str>) -> String {
-        let mut challenge = String::from("Bearer realm=\"");
-        for c in realm.chars() {
-            if matches!(c, '"' | '\\') {
-                challenge.push('\\');
+    fn challenge(&self, resource: &Resource, error: Option<&str>) -> String {
+        let mut challenge = String::from("Bearer ");
+        let max_age = self.max_age.map(|seconds| seconds.to_string());
+        let parameters = [
+            ("realm", Some(&*resource.realm)),
+            ("error", error),
+            ("scope", self.scope.as_deref()),
+            ("acr_values", self.acr_values.as_deref()),
+            ("max_age", max_age.as_deref()),
+            ("resource_metadata", resource.metadata_url.as_deref()),
+        ];
+        let mut separator = "";
+        for (name, value) in parameters {
+            let Some(value) = value else { continue };
+            challenge.extend([separator, name, "=\""]);
+            separator = ", ";
+            for c in value.chars() {
+                if matches!(c, '"' | '\\') {
+                    challenge.push('\\');
+                }
+                challenge.push(c);
             }
-            challenge.push(c);
-        }
-        challenge.push('"');
-        for (name, value) in [("error", error), ("scope", self.scope.as_deref())] {
-            if let Some(value) = value {
-                // Neither can hold a quote or a backslash: one is ours, the other is checked at load.
-                challenge.extend([", ", name, "=\"", value, "\""]);
-            }
+            challenge.push('"');
         }
         challenge
     }
+}
+
+/// What challenges say of the resource, whatever the reason. All of it is printable ASCII.
+#[derive(Debug, Default)]
+pub(crate) struct Resource {
+    /// The protected space.
+    pub(crate) realm: String,
+    /// Where the resource's metadata is (RFC 9728, section 5.1).
+    pub(crate) metadata_url: Option<String>,
 }
 
 /// An answer that the filter itself gives to a request.

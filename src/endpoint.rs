@@ -21,7 +21,7 @@ pub(crate) struct Endpoint {
     /// The operator's extra form parameters.
     parameters: Vec<(String, String)>,
     /// For the whole exchange, retries included.
-    timeout: Duration,
+    pub(crate) timeout: Duration,
 }
 
 /// What an [`Endpoint`] is made of, as configured.
@@ -82,6 +82,21 @@ impl Endpoint {
         }
         head.extend(headers.into_iter().map(|(name, value)| (name.into(), value.into())));
         Self { cluster: cluster.into(), auth, head, parameters, timeout }
+    }
+
+    /// All that an answer may depend on, besides what a call asks.
+    pub(crate) fn identity(&self) -> impl Iterator<Item = &str> {
+        let head = self.head.iter().flat_map(|(name, value)| [&**name, &**value]);
+        let form = self.parameters.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]);
+        let client = self.auth.parameters().flat_map(|(name, value)| [name, value]);
+        ["cluster", &*self.cluster, "head"]
+            .into_iter()
+            .chain(head)
+            .chain(["form"])
+            .chain(form)
+            .chain(["client"])
+            .chain(client)
+            .chain(self.auth.authorization())
     }
 
     /// A call with these form parameters; the extra ones and the client's follow.

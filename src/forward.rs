@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::claims::{ClaimPath, Claims};
 use crate::head::Head;
+use crate::token_source::Removal;
 
 /// The longest claim that is put in a header.
 const MAX_CLAIM: usize = 8 * 1024;
@@ -47,11 +48,16 @@ impl Forwarding {
         if self.own.is_empty() {
             return Vec::new();
         }
-        head.names()
-            .into_iter()
+        let names = head.all().iter().map(|(name, _)| name);
+        names
             .filter(|name| self.own.contains(&fold(name)))
-            .map(Into::into)
+            .map(|name| name.as_str().into())
             .collect()
+    }
+
+    /// Whether the whole head has to be looked at.
+    pub(crate) fn needs_whole_head(&self) -> bool {
+        !self.own.is_empty()
     }
 
     /// The headers that an active token's request gets: `body` is the answer that `claims` are of.
@@ -78,32 +84,35 @@ impl Forwarding {
         headers
     }
 
-    /// What is done to the head of a request that passes without a token.
-    pub(crate) fn bare(spoofed: Vec<Rc<str>>) -> Edits {
-        Edits { remove: spoofed, set: Vec::new() }
-    }
-
-    /// What is done to the head of a request that passes with its token.
+    /// How a request goes on with its token, and what the token brings.
     pub(crate) fn with_token(
         &self,
         spoofed: Vec<Rc<str>>,
+        removal: Removal,
+        in_query: bool,
         headers: &[(Rc<str>, Rc<str>)],
-    ) -> Edits {
-        let mut remove = spoofed;
-        if !self.token {
-            remove.push("authorization".into());
+    ) -> Forward {
+        let mut forward = Forward { remove: spoofed, set: headers.to_vec(), private: in_query };
+        match removal {
+            // A query is written to logs on every way on, so a token never stays in one.
+            Removal::Replace(name, value) if in_query => forward.set.push((name, value)),
+            _ if self.token => {}
+            Removal::Remove(name) => forward.remove.push(name),
+            Removal::Replace(name, value) => forward.set.push((name, value)),
         }
-        Edits { remove, set: headers.to_vec() }
+        forward
     }
 }
 
-/// Changes to the head of a request: what goes, then what is set.
+/// How a request goes on: what goes from its head, then what is set there.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Edits {
+pub struct Forward {
     /// Headers to take out, every value of each.
     pub remove: Vec<Rc<str>>,
-    /// Headers to set; no other value of theirs stays.
+    /// Headers, or `:path`, to set; no other value of theirs stays.
     pub set: Vec<(Rc<str>, Rc<str>)>,
+    /// Whether the service's answer is for this caller only (RFC 6750, section 2.3).
+    pub private: bool,
 }
 
 /// A header name as loose readers see it: case, `-`, `_` and `.` make no difference.
@@ -120,7 +129,7 @@ pub(crate) fn fold(name: &str) -> String {
 ///
 /// A list is joined by `separator`, unless one of its elements holds that: `"a,admin"` must not
 /// look like two.
-fn header_value(claim: &Value, separator: char) -> Option<String> {
+pub(crate) fn header_value(claim: &Value, separator: char) -> Option<String> {
     let scalar = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),
         Value::Bool(_) | Value::Number(_) => Some(value.to_string()),

@@ -3,11 +3,16 @@
 /// Reads a request's head. Each call may cost the host a copy, so the filter asks for little.
 pub trait Head {
     /// A header's value, or a pseudo-header's (`:method`, `:path`, `:authority`). A header that
-    /// stands more than once is joined by commas.
+    /// stands more than once is joined by commas, if the host shows that here: Envoy does for
+    /// `authorization`.
     fn value(&self, name: &str) -> Option<Vec<u8>>;
 
-    /// The names of all headers, in lower case.
-    fn names(&self) -> Vec<String>;
+    /// All headers, each as often as it stands, names in lower case. From then on
+    /// [`value`](Self::value) joins every header.
+    fn all(&self) -> &[(String, Vec<u8>)];
+
+    /// The SHA-256 digest of the certificate that the client has shown in TLS, if it has.
+    fn peer_certificate(&self) -> Option<[u8; 32]>;
 }
 
 #[cfg(test)]
@@ -33,8 +38,12 @@ pub(crate) mod fixture {
             (!values.is_empty()).then(|| values.join(&b','))
         }
 
-        fn names(&self) -> Vec<String> {
-            self.0.iter().map(|(name, _)| name.clone()).collect()
+        fn all(&self) -> &[(String, Vec<u8>)] {
+            &self.0
+        }
+
+        fn peer_certificate(&self) -> Option<[u8; 32]> {
+            None
         }
     }
 }

@@ -10,7 +10,8 @@ use crate::claims::{ClaimPath, Claims, strings};
 use crate::denial::{Denial, Reason};
 use crate::endpoint::Endpoint;
 use crate::json;
-use crate::scope::ScopeSet;
+use crate::scope::{Implied, ScopeSet};
+use crate::sender_constraint::Confirmation;
 use crate::timestamp::Timestamp;
 
 /// An introspection endpoint and how it is asked.
@@ -61,7 +62,15 @@ impl Response {
             }
             status => return Err(Failure::Status(status)),
         }
-        let Ok(Value::Object(claims)) = json::parse(&answer.body) else {
+        Self::parse(&answer.body)
+    }
+
+    /// Reads the body of an answer with status 200.
+    ///
+    /// # Errors
+    /// It is no JSON object with a boolean `active`.
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, Failure> {
+        let Ok(Value::Object(claims)) = json::parse(body) else {
             return Err(Failure::NotJson);
         };
         match claims.get("active") {
@@ -142,61 +151,106 @@ impl fmt::Display for Failure {
 
 /// What is kept of an active access token: all that rules and forwarding ask about, and no more
 /// (RFC 7662, section 5).
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct AccessToken {
     /// `exp`.
     pub(crate) expires: Option<Timestamp>,
     /// `nbf`.
     pub(crate) not_before: Option<Timestamp>,
-    /// `iss`.
+    /// `iss`, or the issuer that the server answers for.
     pub(crate) issuer: Option<Box<str>>,
     /// `aud`, one or more.
     pub(crate) audience: Vec<Box<str>>,
-    /// The scope claim.
+    /// The scope claim, and what its scopes imply.
     pub(crate) scope: ScopeSet,
+    /// `acr`: how the user was authenticated.
+    pub(crate) acr: Option<Box<str>>,
+    /// `auth_time`: when.
+    pub(crate) authenticated: Option<Timestamp>,
+    /// What `cnf` binds it to.
+    pub(crate) confirmation: Option<Confirmation>,
+    /// The claims that rules ask for, in the order of [`Reading::claims`].
+    pub(crate) claims: Vec<Option<Value>>,
+}
+
+/// How answers are read: which claims matter.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    /// The claim that holds the scopes.
+    pub(crate) scope_claim: ClaimPath,
+    /// What scopes stand for besides themselves.
+    pub(crate) implied: Implied,
+    /// The claims that rules ask for.
+    pub(crate) claims: Vec<ClaimPath>,
 }
 
 impl AccessToken {
-    /// Takes what is needed from an active answer.
+    /// Takes what is needed from an active answer of a server that answers for `issuer`.
     ///
     /// # Errors
-    /// [`Reason::NotAnAccessToken`] or [`Reason::UnprovedCnf`]: no rule can let it pass.
-    pub(crate) fn from_claims(claims: &Claims, scope_claim: &ClaimPath) -> Result<Self, Reason> {
+    /// [`Reason::NotAnAccessToken`], [`Reason::UnprovedCnf`] or [`Reason::WrongIssuer`]: no rule
+    /// can let it pass.
+    pub(crate) fn from_claims(
+        claims: &Claims,
+        reading: &Reading,
+        issuer: Option<&str>,
+    ) -> Result<Self, Reason> {
         let present = |name: &str| claims.get(name).filter(|value| !value.is_null());
+        let mut of_type_dpop = false;
         for kind in ["token_type", "token_use", "typ"] {
             for value in strings(present(kind)) {
-                refuse_kind(value)?;
+                of_type_dpop |= Kind::of(value)? == Kind::Dpop;
             }
         }
-        if present("cnf").is_some() {
-            return Err(Reason::UnprovedCnf);
+        let text = |name| present(name).and_then(Value::as_str).map(Box::<str>::from);
+        if let (Some(claimed), Some(issuer)) = (present("iss"), issuer)
+            && claimed.as_str() != Some(issuer)
+        {
+            return Err(Reason::WrongIssuer);
         }
         // A time that cannot be read must not let the token live: it has ended, or never begins.
         let time = |name, unreadable| {
             present(name).map(|v| Timestamp::from_numeric_date(v).unwrap_or(unreadable))
         };
+        let scope = ScopeSet::from_claim(reading.scope_claim.find(claims));
+        let confirmation = present("cnf").map(Confirmation::from_claim);
         Ok(Self {
             expires: time("exp", Timestamp::from_millis(0)),
             not_before: time("nbf", Timestamp::NEVER),
-            issuer: present("iss").and_then(Value::as_str).map(Into::into),
+            issuer: text("iss").or_else(|| issuer.map(Into::into)),
             audience: strings(present("aud")).map(Into::into).collect(),
-            scope: ScopeSet::from_claim(scope_claim.find(claims)),
+            scope: scope.with_implied(&reading.implied),
+            acr: text("acr"),
+            authenticated: present("auth_time").and_then(Timestamp::from_numeric_date),
+            // Bound to a key by its type, and presented as if it were not (RFC 9449, section 7.2).
+            confirmation: if of_type_dpop { Some(Confirmation::Other) } else { confirmation },
+            claims: reading.claims.iter().map(|path| path.find(claims).cloned()).collect(),
         })
     }
 }
 
-/// Refuses the names under which servers report tokens that are no bearer access tokens.
-fn refuse_kind(name: &str) -> Result<(), Reason> {
-    let name = name.to_ascii_lowercase();
-    let name = name.rsplit([':', '/']).next().unwrap_or_default();
-    match name {
-        // Keycloak says "Offline" for a refresh token that outlives the session.
-        "refresh_token" | "refresh-token" | "refreshtoken" | "refresh" | "offline" | "rt+jwt"
-        | "id_token" | "id-token" | "idtoken" | "id" | "id+jwt" | "logout_token" | "logout"
-        | "logout+jwt" => Err(Reason::NotAnAccessToken),
-        // Bound to a key by its type, and presented as if it were not (RFC 9449, section 7.2).
-        "dpop" => Err(Reason::UnprovedCnf),
-        _ => Ok(()),
+/// What a server calls a token that may be one for us.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    /// An access token, or nothing that speaks against it.
+    Access,
+    /// An access token that is bound to a key.
+    Dpop,
+}
+
+impl Kind {
+    /// Refuses the names under which servers report tokens that are no access tokens.
+    fn of(name: &str) -> Result<Self, Reason> {
+        let name = name.to_ascii_lowercase();
+        let name = name.rsplit([':', '/']).next().unwrap_or_default();
+        match name {
+            // Keycloak says "Offline" for a refresh token that outlives the session.
+            "refresh_token" | "refresh-token" | "refreshtoken" | "refresh" | "offline"
+            | "rt+jwt" | "id_token" | "id-token" | "idtoken" | "id" | "id+jwt" | "logout_token"
+            | "logout" | "logout+jwt" => Err(Reason::NotAnAccessToken),
+            "dpop" => Ok(Self::Dpop),
+            _ => Ok(Self::Access),
+        }
     }
 }
 
@@ -212,7 +266,35 @@ mod tests {
     }
 
     fn token(claims: &Value) -> Result<AccessToken, Reason> {
-        AccessToken::from_claims(claims.as_object().unwrap(), &ClaimPath::new("scope"))
+        token_of(claims, None)
+    }
+
+    fn token_of(claims: &Value, issuer: Option<&str>) -> Result<AccessToken, Reason> {
+        let reading = Reading {
+            scope_claim: ClaimPath::new("scope"),
+            implied: Implied::default(),
+            claims: Vec::new(),
+        };
+        AccessToken::from_claims(claims.as_object().unwrap(), &reading, issuer)
+    }
+
+    #[test]
+    fn a_server_answers_for_its_own_issuer_only() {
+        let issuer = |claims: &Value, of: Option<&str>| token_of(claims, of).map(|t| t.issuer);
+        assert_eq!(issuer(&json!({"iss": "a"}), None), Ok(Some("a".into())));
+        assert_eq!(issuer(&json!({"iss": "a"}), Some("a")), Ok(Some("a".into())));
+        assert_eq!(issuer(&json!({}), Some("a")), Ok(Some("a".into())));
+        for other in [json!({"iss": "b"}), json!({"iss": ["a"]}), json!({"iss": 1})] {
+            assert_eq!(issuer(&other, Some("a")), Err(Reason::WrongIssuer), "{other}");
+        }
+    }
+
+    #[test]
+    fn rs_9449_02_a_token_of_type_dpop_is_bound_whatever_its_cnf() {
+        for claims in [json!({"token_type": "DPoP"}), json!({"cnf": {"jkt": "x"}})] {
+            assert_eq!(token(&claims).unwrap().confirmation, Some(Confirmation::Other));
+        }
+        assert_eq!(token(&json!({"cnf": null})).unwrap().confirmation, None);
     }
 
     #[test]

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use siphasher::sip128::SipHasher24;
+use siphasher::sip128::{Hasher128, SipHasher24};
 
 use crate::timestamp::Timestamp;
 
-/// Names an answer: a keyed hash (SipHash-2-4, 128 bits) of all that identifies it.
+/// Names an answer in this worker: a keyed hash (SipHash-2-4, 128 bits) of all that identifies it.
 ///
 /// The token itself is kept nowhere. The hash key is random and known to this worker only, so
 /// nobody outside can look for two tokens with one key.
@@ -23,9 +23,12 @@ impl Keyed {
         Self(SipHasher24::new_with_key(&seed))
     }
 
-    /// The key of a token.
-    pub(crate) fn key(&self, token: &str) -> Key {
-        Key(self.0.hash(token.as_bytes()).as_u128())
+    /// The key of the answer that one of the servers gives on a token.
+    pub(crate) fn key(&self, server: usize, token: &str) -> Key {
+        let mut hash = self.0;
+        hash.write_usize(server);
+        hash.write(token.as_bytes());
+        Key(hash.finish128().as_u128())
     }
 }
 
@@ -84,13 +87,13 @@ impl<V> Kept<V> {
     }
 
     /// The value that is kept under `key` and has not ended.
-    pub(crate) fn get(&mut self, key: Key, now: Timestamp) -> Option<&V> {
+    pub(crate) fn get(&mut self, key: Key, now: Timestamp) -> Option<&mut V> {
         let slot = self.slots.get_mut(*self.index.get(&key)?)?;
         if now >= slot.until {
             return None;
         }
         slot.read = true;
-        Some(&slot.value)
+        Some(&mut slot.value)
     }
 
     /// Keeps a value until `until`, in place of what `key` had.
@@ -141,10 +144,10 @@ mod tests {
     fn a_value_is_kept_until_it_ends_and_not_longer() {
         let mut kept = Kept::new(2);
         kept.insert(Key(1), 'a', at(10), at(0));
-        assert_eq!(kept.get(Key(1), at(9)), Some(&'a'));
+        assert_eq!(kept.get(Key(1), at(9)), Some(&mut 'a'));
         assert_eq!(kept.get(Key(1), at(10)), None);
         kept.insert(Key(1), 'b', at(20), at(10));
-        assert_eq!(kept.get(Key(1), at(19)), Some(&'b'));
+        assert_eq!(kept.get(Key(1), at(19)), Some(&mut 'b'));
         assert_eq!(kept.get(Key(2), at(0)), None);
     }
 
@@ -162,7 +165,7 @@ mod tests {
         for n in 0..1000 {
             kept.insert(Key(n), n, at(100), at(0));
             assert!(kept.slots.len() <= 3 && kept.index.len() == kept.slots.len());
-            assert_eq!(kept.get(Key(n), at(0)), Some(&n));
+            assert_eq!(kept.get(Key(n), at(0)), Some(&mut n.clone()));
         }
         let mut none = Kept::new(0);
         none.insert(Key(1), 'a', at(10), at(0));
@@ -175,7 +178,7 @@ mod tests {
         kept.insert(Key(0), 0, at(100), at(0));
         for n in 1..100 {
             kept.insert(Key(n), n, at(100), at(0));
-            assert_eq!(kept.get(Key(0), at(0)), Some(&0), "after {n}");
+            assert_eq!(kept.get(Key(0), at(0)), Some(&mut 0), "after {n}");
         }
     }
 
@@ -186,15 +189,16 @@ mod tests {
         kept.insert(Key(2), 2, at(100), at(0));
         kept.get(Key(1), at(0));
         kept.insert(Key(3), 3, at(100), at(50));
-        assert_eq!(kept.get(Key(2), at(50)), Some(&2));
-        assert_eq!(kept.get(Key(3), at(50)), Some(&3));
+        assert_eq!(kept.get(Key(2), at(50)), Some(&mut 2));
+        assert_eq!(kept.get(Key(3), at(50)), Some(&mut 3));
     }
 
     #[test]
     fn keys_differ_by_token_and_by_seed() {
         let keyed = Keyed::new([1; 16]);
-        assert_eq!(keyed.key("a"), keyed.key("a"));
-        assert_ne!(keyed.key("a"), keyed.key("b"));
-        assert_ne!(keyed.key("a"), Keyed::new([2; 16]).key("a"));
+        assert_eq!(keyed.key(0, "a"), keyed.key(0, "a"));
+        assert_ne!(keyed.key(0, "a"), keyed.key(0, "b"));
+        assert_ne!(keyed.key(0, "a"), keyed.key(1, "a"));
+        assert_ne!(keyed.key(0, "a"), Keyed::new([2; 16]).key(0, "a"));
     }
 }

@@ -27,6 +27,7 @@
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 #![cfg_attr(test, allow(clippy::missing_docs_in_private_items))]
 
+mod answers;
 mod bearer;
 mod call;
 mod claims;
@@ -36,6 +37,7 @@ mod denial;
 mod endpoint;
 mod filter;
 mod forward;
+mod guard;
 mod head;
 mod health;
 #[cfg(target_arch = "wasm32")]
@@ -44,19 +46,29 @@ mod inbound;
 mod introspection;
 mod json;
 mod kept;
+mod metrics;
 mod path;
+mod policy;
+mod resource_metadata;
 mod rules;
 mod scope;
 mod secret;
+mod sender_constraint;
+mod servers;
+mod shared;
 mod timestamp;
+mod token_source;
 mod waiting;
 
 pub use call::{Answer, Call, CallFailure, CallId, MAX_BODY};
 pub use config::{Mistake, Mistakes};
 pub use denial::{Reason, Reply};
 pub use filter::Filter;
-pub use forward::Edits;
+pub use forward::Forward;
+pub use guard::{Fate, Verdict};
 pub use head::Head;
-pub use inbound::{Step, Verdict};
+pub use inbound::{Progress, Step};
+pub use metrics::{Decision, Event, Lookup, Outcome};
+pub use shared::SharedData;
 pub use timestamp::Timestamp;
 pub use waiting::StreamId;

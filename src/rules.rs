@@ -75,7 +75,7 @@ impl HostPattern {
     }
 
     /// Whether the host, in lower case, fits.
-    fn fits(&self, host: &str) -> bool {
+    pub(crate) fn fits(&self, host: &str) -> bool {
         match self {
             Self::Exact(exact) => **exact == *host,
             Self::Below(suffix) => host.len() > suffix.len() && host.ends_with(&**suffix),

@@ -1,5 +1,7 @@
 //! Scopes (RFC 6749, section 3.3): whole words, case-sensitive, in any order.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 /// The scopes that a token holds.
@@ -21,9 +23,50 @@ impl ScopeSet {
         }
     }
 
+    /// The same set with all that its scopes imply.
+    pub(crate) fn with_implied(mut self, implied: &Implied) -> Self {
+        let more = self.0.iter().filter_map(|held| implied.0.get(held)).flatten().cloned();
+        let more: Vec<_> = more.collect();
+        for word in more {
+            if !self.contains(&word) {
+                self.0.push(word);
+            }
+        }
+        self
+    }
+
     /// Whether the token holds this one.
     pub(crate) fn contains(&self, word: &str) -> bool {
         self.0.iter().any(|held| **held == *word)
+    }
+}
+
+/// Which scopes a scope stands for besides itself.
+#[derive(Debug, Default)]
+pub(crate) struct Implied(BTreeMap<Box<str>, Vec<Box<str>>>);
+
+impl Implied {
+    /// Follows `direct` to its ends, so that one look tells all.
+    ///
+    /// # Errors
+    /// A scope that would imply itself.
+    pub(crate) fn transitive(direct: &BTreeMap<Box<str>, Vec<Box<str>>>) -> Result<Self, Box<str>> {
+        let mut implied = BTreeMap::new();
+        for scope in direct.keys() {
+            let mut all: Vec<Box<str>> = Vec::new();
+            let mut next: Vec<&Box<str>> = direct.get(scope).into_iter().flatten().collect();
+            while let Some(word) = next.pop() {
+                if word == scope {
+                    return Err(scope.clone());
+                }
+                if !all.contains(word) {
+                    all.push(word.clone());
+                    next.extend(direct.get(word).into_iter().flatten());
+                }
+            }
+            implied.insert(scope.clone(), all);
+        }
+        Ok(Self(implied))
     }
 }
 
@@ -123,5 +166,37 @@ mod tests {
         assert_eq!(need.check(&held("g")), Err("f g"));
         assert_eq!(need.check(&held("")), Err("d e"));
         assert_eq!(need.shortest(), "d e");
+    }
+
+    #[test]
+    fn mcp_05_who_has_a_scope_has_those_that_it_implies_too() {
+        let direct = |pairs: &[(&str, &[&str])]| {
+            let words = |list: &[&str]| list.iter().map(|word| Box::from(*word)).collect();
+            pairs.iter().map(|(from, to)| (Box::from(*from), words(to))).collect::<BTreeMap<_, _>>()
+        };
+        let implied = Implied::transitive(&direct(&[
+            ("admin", &["write", "audit"]),
+            ("write", &["read"]),
+            ("audit", &["read"]),
+        ]))
+        .unwrap();
+        let held = |text: &str| ScopeSet::from_claim(Some(&json!(text))).with_implied(&implied);
+        for (token, needed, met) in [
+            ("admin", "read", true),
+            ("admin", "read write audit admin", true),
+            ("write", "read", true),
+            ("read", "write", false),
+            ("other", "read", false),
+        ] {
+            assert_eq!(need(&[needed]).check(&held(token)).is_ok(), met, "{token} {needed}");
+        }
+        for cycle in [&[("a", &["a"][..])][..], &[("a", &["b"][..]), ("b", &["c"]), ("c", &["a"])]]
+        {
+            assert_eq!(Implied::transitive(&direct(cycle)).unwrap_err(), "a".into());
+        }
+        // A way into a cycle from outside is found where the cycle is.
+        assert!(
+            Implied::transitive(&direct(&[("x", &["a"]), ("a", &["b"]), ("b", &["a"])])).is_err()
+        );
     }
 }

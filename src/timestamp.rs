@@ -18,6 +18,16 @@ impl Timestamp {
         Self(millis)
     }
 
+    /// Milliseconds after the epoch.
+    pub(crate) const fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// The milliseconds from `earlier` to this time; none if it is not earlier.
+    pub(crate) const fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
     /// This time, moved later.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {

@@ -9,10 +9,10 @@ use crate::kept::Key;
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct StreamId(pub u32);
 
-/// The calls under way, and who waits for each.
-pub(crate) struct Waiting<W> {
+/// The calls under way, here or in another worker, and who waits for each.
+pub(crate) struct Waiting<Q, W> {
     /// What each call is for.
-    flights: HashMap<CallId, Flight<W>>,
+    flights: HashMap<CallId, Flight<Q, W>>,
     /// The call that others may join, by what it asks.
     joinable: HashMap<Key, CallId>,
     /// The call that each request waits for.
@@ -22,68 +22,68 @@ pub(crate) struct Waiting<W> {
 }
 
 /// A call and those who wait for it, first come first.
-struct Flight<W> {
-    /// What it asks.
+struct Flight<Q, W> {
+    /// What its answer is kept under.
     key: Key,
+    /// What it asks.
+    question: Q,
     /// What each request needs to go on. Ordered, so that nobody is overtaken.
     waiters: BTreeMap<StreamId, W>,
 }
 
-/// How a request came to wait.
-#[derive(Debug, Eq, PartialEq)]
-pub(crate) enum Joined {
-    /// The answer was already asked for.
-    Existing,
-    /// This call has to be made.
-    New(CallId),
-}
-
-impl<W> Waiting<W> {
+impl<Q, W> Waiting<Q, W> {
     /// Nobody waits.
     pub(crate) fn new() -> Self {
         let (flights, joinable, streams) = Default::default();
         Self { flights, joinable, streams, next: 0 }
     }
 
-    /// Lets a request wait for the answer to `key`. With `alone`, it gets a call of its own.
-    pub(crate) fn join(&mut self, key: Key, stream: StreamId, waiter: W, alone: bool) -> Joined {
-        if !alone
-            && let Some(id) = self.joinable.get(&key)
-            && let Some(flight) = self.flights.get_mut(id)
-        {
-            flight.waiters.insert(stream, waiter);
-            self.streams.insert(stream, *id);
-            return Joined::Existing;
-        }
-        let id = CallId(self.next);
-        self.next = self.next.wrapping_add(1);
-        self.flights.insert(id, Flight { key, waiters: BTreeMap::from([(stream, waiter)]) });
-        self.streams.insert(stream, id);
-        if !alone {
-            self.joinable.insert(key, id);
-        }
-        Joined::New(id)
+    /// The call that asks for this, if others may join it.
+    pub(crate) fn find(&self, key: Key) -> Option<CallId> {
+        self.joinable.get(&key).copied()
     }
 
-    /// Forgets a request that has gone. Its call goes on: the answer is worth keeping.
-    pub(crate) fn forget(&mut self, stream: StreamId) {
-        if let Some(id) = self.streams.remove(&stream)
-            && let Some(flight) = self.flights.get_mut(&id)
-        {
-            flight.waiters.remove(&stream);
+    /// Begins a call that others may join, or not.
+    pub(crate) fn open(&mut self, key: Key, question: Q, joinable: bool) -> CallId {
+        let id = CallId(self.next);
+        self.next = self.next.wrapping_add(1);
+        self.flights.insert(id, Flight { key, question, waiters: BTreeMap::new() });
+        if joinable {
+            self.joinable.insert(key, id);
         }
+        id
+    }
+
+    /// Lets a request wait for a call.
+    pub(crate) fn add(&mut self, id: CallId, stream: StreamId, waiter: W) {
+        if let Some(flight) = self.flights.get_mut(&id) {
+            flight.waiters.insert(stream, waiter);
+            self.streams.insert(stream, id);
+        }
+    }
+
+    /// Forgets a request that has gone; whether it waited. Its call goes on: the answer is worth
+    /// keeping.
+    pub(crate) fn forget(&mut self, stream: StreamId) -> bool {
+        let Some(id) = self.streams.remove(&stream) else { return false };
+        self.flights.get_mut(&id).is_some_and(|flight| flight.waiters.remove(&stream).is_some())
+    }
+
+    /// Every call with what it asks.
+    pub(crate) fn questions(&mut self) -> impl Iterator<Item = (CallId, Key, &mut Q)> {
+        self.flights.iter_mut().map(|(id, flight)| (*id, flight.key, &mut flight.question))
     }
 
     /// Ends a call: what it asked, and who waited for it.
-    pub(crate) fn finish(&mut self, id: CallId) -> Option<(Key, BTreeMap<StreamId, W>)> {
-        let flight = self.flights.remove(&id)?;
-        if self.joinable.get(&flight.key) == Some(&id) {
-            self.joinable.remove(&flight.key);
+    pub(crate) fn finish(&mut self, id: CallId) -> Option<(Key, Q, BTreeMap<StreamId, W>)> {
+        let Flight { key, question, waiters } = self.flights.remove(&id)?;
+        if self.joinable.get(&key) == Some(&id) {
+            self.joinable.remove(&key);
         }
-        for stream in flight.waiters.keys() {
+        for stream in waiters.keys() {
             self.streams.remove(stream);
         }
-        Some((flight.key, flight.waiters))
+        Some((key, question, waiters))
     }
 }
 
@@ -93,43 +93,48 @@ mod tests {
     use crate::kept::Keyed;
 
     fn key(token: &str) -> Key {
-        Keyed::new([0; 16]).key(token)
+        Keyed::new([0; 16]).key(0, token)
     }
 
     #[test]
     fn requests_with_the_same_key_wait_for_one_call() {
         let mut waiting = Waiting::new();
-        assert_eq!(waiting.join(key("a"), StreamId(1), 'x', false), Joined::New(CallId(0)));
-        assert_eq!(waiting.join(key("a"), StreamId(2), 'y', false), Joined::Existing);
-        assert_eq!(waiting.join(key("b"), StreamId(3), 'z', false), Joined::New(CallId(1)));
-        let (asked, waiters) = waiting.finish(CallId(0)).unwrap();
-        assert_eq!(asked, key("a"));
+        assert_eq!(waiting.find(key("a")), None);
+        let id = waiting.open(key("a"), "q", true);
+        waiting.add(id, StreamId(1), 'x');
+        assert_eq!(waiting.find(key("a")), Some(id));
+        assert_eq!(waiting.find(key("b")), None);
+        waiting.add(id, StreamId(2), 'y');
+        let (asked, question, waiters) = waiting.finish(id).unwrap();
+        assert_eq!((asked, question), (key("a"), "q"));
         assert!(waiters.into_values().eq(['x', 'y']));
-        assert!(waiting.finish(CallId(0)).is_none());
-        assert_eq!(waiting.join(key("a"), StreamId(4), 'x', false), Joined::New(CallId(2)));
+        assert!(waiting.finish(id).is_none());
+        assert_eq!(waiting.find(key("a")), None);
+        assert_ne!(waiting.open(key("a"), "q", true), id);
     }
 
     #[test]
     fn the_call_outlives_the_request_that_started_it() {
         let mut waiting = Waiting::new();
-        waiting.join(key("a"), StreamId(1), 'x', false);
-        waiting.join(key("a"), StreamId(2), 'y', false);
-        waiting.forget(StreamId(1));
-        waiting.forget(StreamId(1));
-        waiting.forget(StreamId(9));
-        assert_eq!(waiting.join(key("a"), StreamId(3), 'z', false), Joined::Existing);
-        let (_, waiters) = waiting.finish(CallId(0)).unwrap();
-        assert!(waiters.into_values().eq(['y', 'z']));
+        let id = waiting.open(key("a"), (), true);
+        waiting.add(id, StreamId(1), 'x');
+        waiting.add(id, StreamId(2), 'y');
+        assert!(waiting.forget(StreamId(1)));
+        assert!(!waiting.forget(StreamId(1)));
+        assert!(!waiting.forget(StreamId(9)));
+        assert_eq!(waiting.find(key("a")), Some(id));
+        let (_, (), waiters) = waiting.finish(id).unwrap();
+        assert!(waiters.into_values().eq(['y']));
         assert!(waiting.streams.is_empty() && waiting.joinable.is_empty());
     }
 
     #[test]
-    fn a_request_that_waits_alone_is_joined_by_nobody() {
-        let mut waiting = Waiting::new();
-        assert_eq!(waiting.join(key("a"), StreamId(1), 'x', true), Joined::New(CallId(0)));
-        assert_eq!(waiting.join(key("a"), StreamId(2), 'y', true), Joined::New(CallId(1)));
-        assert_eq!(waiting.join(key("a"), StreamId(3), 'z', false), Joined::New(CallId(2)));
-        waiting.finish(CallId(0)).unwrap();
-        assert_eq!(waiting.join(key("a"), StreamId(4), 'w', false), Joined::Existing);
+    fn a_call_that_nobody_may_join_is_not_found() {
+        let mut waiting = Waiting::<(), char>::new();
+        let alone = waiting.open(key("a"), (), false);
+        assert_eq!(waiting.find(key("a")), None);
+        let shared = waiting.open(key("a"), (), true);
+        waiting.finish(alone).unwrap();
+        assert_eq!(waiting.find(key("a")), Some(shared));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use oauth2_filter::{Filter, Mistakes};
+use oauth2_filter::{Filter, Mistakes, SharedData};
 use prost::Message;
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value as StructValue};
@@ -14,7 +14,7 @@ fn load_bytes(document: &[u8]) -> Result<Vec<String>, Mistakes> {
         "EMPTY" => Some(String::new()),
         _ => None,
     };
-    let (_, warnings) = Filter::load(document, &environment, [0; 16])?;
+    let (_, warnings) = Filter::load(document, &environment, [0; 16], &NoData)?;
     Ok(warnings.iter().map(ToString::to_string).collect())
 }
 
@@ -569,5 +569,18 @@ fn one_mistake_makes_one_message() {
         with("inbound/forward", json!({"payload": "a b"})),
     ] {
         mistake(&document);
+    }
+}
+
+/// Shared data that keeps nothing.
+struct NoData;
+
+impl SharedData for NoData {
+    fn get(&self, _: &str) -> Option<(Vec<u8>, u32)> {
+        None
+    }
+
+    fn set(&self, _: &str, _: &[u8], _: Option<u32>) -> bool {
+        true
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use oauth2_filter::Filter;
+use oauth2_filter::{Filter, SharedData};
 use oauth2_filter_testbed::envoy;
 use serde_json::{Value, json};
 
@@ -75,7 +75,7 @@ fn known_keys(probe: &Value) -> BTreeSet<&'static str> {
 
 fn load(document: &[u8]) -> Result<(), String> {
     let environment = |_: &str| Some("secret".to_owned());
-    Filter::load(document, &environment, [0; 16]).map(|_| ()).map_err(|e| e.to_string())
+    Filter::load(document, &environment, [0; 16], &NoData).map(|_| ()).map_err(|e| e.to_string())
 }
 
 #[test]
@@ -134,4 +134,17 @@ fn yaml_files(folder: &Path) -> Vec<PathBuf> {
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Shared data that keeps nothing.
+struct NoData;
+
+impl SharedData for NoData {
+    fn get(&self, _: &str) -> Option<(Vec<u8>, u32)> {
+        None
+    }
+
+    fn set(&self, _: &str, _: &[u8], _: Option<u32>) -> bool {
+        true
+    }
 }

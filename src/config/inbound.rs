@@ -1,48 +1,70 @@
 //! The `inbound` object.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::endpoint::{endpoint, ttl};
-use super::reader::{Field, Object};
-use super::values::{
-    boolean, count, duration, header_name, is_token_char, one_or_any, scope, text,
-};
+use super::endpoint::ttl;
+use super::forward::forward;
+use super::metadata::metadata;
+use super::policy::{AskedClaims, needs, rule};
+use super::reader::Field;
+use super::servers::servers;
+use super::sources::token_sources;
+use super::values::{boolean, count, duration, one_or_any, text};
+use crate::answers::CacheConfig;
 use crate::claims::ClaimPath;
-use crate::denial::Reason;
-use crate::forward::{Forwarding, fold};
-use crate::inbound::{Access, CacheConfig, InboundConfig, Needs, Rule};
-use crate::introspection::{self, Introspection};
-use crate::path::PathPattern;
-use crate::rules::{HostPattern, Matcher};
+use crate::denial::{Reason, Resource};
+use crate::forward::Forwarding;
+use crate::guard::Guard;
+use crate::introspection::Reading;
+use crate::policy::{Access, Rule};
+use crate::rules::Matcher;
+use crate::scope::Implied;
+use crate::sender_constraint::MutualTls;
+use crate::token_source::TokenSource;
 
 /// The most answers that may be asked to be kept; a worker's memory ends at 1 GiB.
 const MOST_ENTRIES: u32 = 1_000_000;
 
 /// Reads `inbound`.
-pub(super) fn inbound(field: &Field<'_>) -> Option<InboundConfig> {
+pub(super) fn inbound(field: &Field<'_>) -> Option<Guard> {
     let mut object = field.object("an object with introspection and rules")?;
-    let introspection =
-        object.need("introspection", "the endpoint that is asked about tokens", introspection);
+    let asked = AskedClaims::default();
+    let servers = object.need("introspection", "the endpoint that is asked about tokens", servers);
     let cache = match object.take("cache") {
         Some(field) => cache(&field),
         None => Some(CacheConfig::default()),
     };
+    let token_sources = match object.take("token_sources") {
+        Some(field) => token_sources(&field),
+        None => Some(vec![TokenSource::authorization()]),
+    };
     let realm = object.read("realm", realm).unwrap_or_else(|| "oauth2".to_owned());
     let scope_claim = object.read("scope_claim", claim_path);
+    let implied = object.read("scope_implies", scope_implies).unwrap_or_default();
     let clock_skew = object.read("clock_skew", duration).unwrap_or_default();
-    let needs = Needs {
-        rule: "unmatched".into(),
-        audience: object.read("audience", audience).unwrap_or_default(),
-        issuer: object.read("issuer", issuer).unwrap_or_default(),
-        scope: object.read("scope", scope),
-    };
-    let rules = object.read("rules", |field| field.list_of("rules", |field| rule(field, &needs)));
+    let needs = needs(&mut object, "unmatched".into(), None, &asked);
+    let rules =
+        object.read("rules", |field| field.list_of("rules", |field| rule(field, &needs, &asked)));
     let has_rules = object.has("rules");
     let unmatched = object.read("unmatched", unmatched);
     let forward = match object.take("forward") {
         Some(field) => forward(&field),
         None => Some(Forwarding::default()),
+    };
+    let allow_cors_preflight = object.read("allow_cors_preflight", boolean).unwrap_or(false);
+    let failure_mode_allow = object.read("failure_mode_allow", |field| {
+        let allow = boolean(field)?;
+        if allow {
+            field.warn("while the authorization server fails, requests pass unchecked");
+        }
+        Some(allow)
+    });
+    let metadata = object.read("resource_metadata", metadata);
+    let mutual_tls = match object.take("sender_constraint") {
+        Some(field) => sender_constraint(&field),
+        None => Some(MutualTls::Off),
     };
     let unmatched = unmatched.unwrap_or(if has_rules { Unmatched::Deny } else { Unmatched::Token });
     let name = Rc::clone(&needs.rule);
@@ -59,26 +81,22 @@ pub(super) fn inbound(field: &Field<'_>) -> Option<InboundConfig> {
              for (RFC 9700 section 2.3)",
         );
     }
-    Some(InboundConfig {
-        introspection: introspection?,
+    let scope_claim = scope_claim.unwrap_or_else(|| ClaimPath::new("scope"));
+    Some(Guard {
+        servers: servers?,
         cache: cache?,
-        realm,
+        token_sources: token_sources?,
+        resource: Resource { realm, metadata_url: metadata.as_ref().map(|m| m.url.clone()) },
+        metadata,
         rules: rules.unwrap_or_default(),
         unmatched,
-        scope_claim: scope_claim.unwrap_or_else(|| ClaimPath::new("scope")),
+        reading: Reading { scope_claim, implied, claims: asked.into_paths() },
         clock_skew,
+        mutual_tls: mutual_tls?,
+        allow_cors_preflight,
+        failure_mode_allow: failure_mode_allow.unwrap_or(false),
         forward: forward?,
     })
-}
-
-/// `introspection`.
-fn introspection(field: &Field<'_>) -> Option<Introspection> {
-    let mut object = field.object("an object with endpoint, cluster, client_id, client_secret")?;
-    let endpoint = endpoint(&mut object, &introspection::PARAMETERS);
-    let hint = object.read("token_type_hint", |f| f.string("a string; \"\" to send none"));
-    object.check_keys();
-    let token_type_hint = hint.unwrap_or_else(|| "access_token".to_owned());
-    Some(Introspection { endpoint: endpoint?, token_type_hint })
 }
 
 impl Default for CacheConfig {
@@ -88,6 +106,7 @@ impl Default for CacheConfig {
             negative_ttl: Duration::from_secs(5),
             max_entries: 10_000,
             negative_max_entries: 1_000,
+            stale_if_error: Duration::ZERO,
         }
     }
 }
@@ -104,6 +123,7 @@ fn cache(field: &Field<'_>) -> Option<CacheConfig> {
         negative_max_entries: object
             .read("negative_max_entries", entries)
             .unwrap_or(defaults.negative_max_entries),
+        stale_if_error: object.read("stale_if_error", ttl).unwrap_or(defaults.stale_if_error),
     };
     object.check_keys();
     Some(cache)
@@ -120,18 +140,26 @@ fn realm(field: &Field<'_>) -> Option<String> {
 }
 
 /// A claim's name, or names with dots between.
-fn claim_path(field: &Field<'_>) -> Option<ClaimPath> {
+pub(super) fn claim_path(field: &Field<'_>) -> Option<ClaimPath> {
     text(field, "the name of a claim, with dots for a nested one").map(ClaimPath::new)
 }
 
-/// `audience`.
-fn audience(field: &Field<'_>) -> Option<Vec<Box<str>>> {
-    one_or_any(field, "an audience that tokens must be for")
-}
-
-/// `issuer`.
-fn issuer(field: &Field<'_>) -> Option<Vec<Box<str>>> {
-    one_or_any(field, "an issuer that tokens must be of")
+/// `scope_implies`.
+fn scope_implies(field: &Field<'_>) -> Option<Implied> {
+    let members =
+        field.object("an object of scopes, such as {\"orders:admin\": [\"orders:write\"]}")?;
+    let read = members.into_members().into_iter().map(|(scope, field)| {
+        Some((Box::from(scope), one_or_any(&field, "a scope that it implies")?))
+    });
+    let read: Vec<Option<_>> = read.collect();
+    let direct: BTreeMap<_, _> = read.into_iter().collect::<Option<_>>()?;
+    match Implied::transitive(&direct) {
+        Ok(implied) => Some(implied),
+        Err(scope) => field.mistake(format!(
+            "`{}` implies itself in the end: break the circle",
+            scope.escape_debug()
+        )),
+    }
 }
 
 /// What requests need that no rule fits.
@@ -155,129 +183,16 @@ fn unmatched(field: &Field<'_>) -> Option<Unmatched> {
     }
 }
 
-impl Rule {
-    /// Whether a token for another service would do.
-    fn takes_any_audience(&self) -> bool {
-        match &self.access {
-            Access::Token(needs) | Access::Optional(needs) => needs.audience.is_empty(),
-            Access::Public | Access::Deny(_) => false,
-        }
-    }
-}
-
-/// One of `rules`.
-fn rule(field: &Field<'_>, defaults: &Needs) -> Option<Rule> {
-    /// What `access` may be.
-    const ACCESS: &str = "\"token\", \"optional\", \"public\" or \"deny\"";
-    let mut object = field.object("a rule with hosts, methods, paths and what they need")?;
-    let name = object.read("name", |f| text(f, "a name for logs"));
-    let name: Rc<str> = name.unwrap_or_else(|| field.place.clone()).into();
-    let matcher = matcher(&mut object);
-    let access_field = object.take("access");
-    let asks = ["issuer", "audience", "scope"].into_iter().find(|key| object.has(key));
-    let needs = Rc::new(Needs {
-        rule: Rc::clone(&name),
-        issuer: object.read("issuer", issuer).unwrap_or_else(|| defaults.issuer.clone()),
-        audience: object.read("audience", audience).unwrap_or_else(|| defaults.audience.clone()),
-        scope: object.read("scope", scope).or_else(|| defaults.scope.clone()),
-    });
-    let access = match &access_field {
-        Some(field) => field.string(ACCESS).map(Some),
-        None => Some(None),
-    };
-    let access = access.and_then(|access| match access.as_deref() {
-        None | Some("token") => Some(Access::Token(needs)),
-        Some("optional") => Some(Access::Optional(needs)),
-        Some(access @ ("public" | "deny")) => match asks {
-            Some(key) => object
-                .at(key)
-                .mistake(format!("never looked at: access is {access:?}, so drop one of the two")),
-            None if access == "public" => Some(Access::Public),
-            None => Some(Access::Deny(Reason::AccessDenied)),
-        },
-        Some(_) => object.at("access").mistake(format!("expected {ACCESS}")),
+/// `sender_constraint`.
+fn sender_constraint(field: &Field<'_>) -> Option<MutualTls> {
+    const MODES: &str = "\"off\", \"optional\" or \"required\"";
+    let mut object = field.object("an object with mtls")?;
+    let mode = object.read("mtls", |field| match field.string(MODES)?.as_str() {
+        "off" => Some(MutualTls::Off),
+        "optional" => Some(MutualTls::Optional),
+        "required" => Some(MutualTls::Required),
+        _ => field.mistake(format!("expected {MODES}")),
     });
     object.check_keys();
-    Some(Rule { name, matcher: matcher?, access: access? })
-}
-
-/// `hosts`, `methods` and `paths`.
-fn matcher(object: &mut Object<'_>) -> Option<Matcher> {
-    let hosts = list(object, "hosts", "hosts such as \"api.example.com\"", HostPattern::parse);
-    let methods = list(object, "methods", "methods such as \"GET\"", |text| {
-        let is_method = |b: u8| is_token_char(b) && !b.is_ascii_lowercase();
-        if !text.is_empty() && text.bytes().all(is_method) {
-            Ok(Box::from(text))
-        } else {
-            Err("expected a method such as \"GET\"; methods are case-sensitive, upper case here")
-        }
-    });
-    let paths = list(object, "paths", "paths such as \"/orders/**\"", PathPattern::parse);
-    Some(Matcher { hosts: hosts?, methods: methods?, paths: paths? })
-}
-
-/// An optional list of strings, each read by `parse`. The outer `None` is a mistake.
-#[allow(clippy::option_option)]
-fn list<T>(
-    object: &mut Object<'_>,
-    key: &'static str,
-    what: &str,
-    parse: impl Fn(&str) -> Result<T, &'static str>,
-) -> Option<Option<Vec<T>>> {
-    let Some(field) = object.take(key) else { return Some(None) };
-    let read = |field: &Field<'_>| match parse(&field.string("a string")?) {
-        Ok(value) => Some(value),
-        Err(advice) => field.mistake(advice),
-    };
-    field.list_of(&format!("a list of {what}"), read).map(Some)
-}
-
-/// Headers that carry the request itself, or steer the proxy: no claim may stand there.
-const RESERVED_HEADERS: [&str; 14] = [
-    "authorization",
-    "host",
-    "content-length",
-    "content-type",
-    "transfer-encoding",
-    "connection",
-    "te",
-    "trailer",
-    "upgrade",
-    "keep-alive",
-    "proxy-connection",
-    "proxy-authorization",
-    "cookie",
-    "expect",
-];
-
-/// `forward`.
-fn forward(field: &Field<'_>) -> Option<Forwarding> {
-    let mut object = field.object("an object with token, claims, payload")?;
-    let token = object.read("token", boolean).unwrap_or(false);
-    let mut names: Vec<String> = Vec::new();
-    let mut own_header = |name: &str, field: &Field<'_>| {
-        let name = header_name(name, field)?;
-        if RESERVED_HEADERS.contains(&name.as_str()) || name.starts_with("x-envoy-") {
-            return field.mistake("this header has a meaning of its own; choose another");
-        }
-        let folded = fold(&name);
-        if names.contains(&folded) {
-            return field.mistake("this header is named twice (case and - _ . make no difference)");
-        }
-        names.push(folded);
-        Some(name)
-    };
-    let claims = object.read("claims", |field| {
-        let members = field.object("an object {header: claim}, such as {\"x-user\": \"sub\"}")?;
-        let read: Vec<Option<_>> = members
-            .into_members()
-            .iter()
-            .map(|(name, field)| Some((own_header(name, field)?, claim_path(field)?)))
-            .collect();
-        read.into_iter().collect()
-    });
-    let payload =
-        object.read("payload", |field| own_header(&text(field, "the name of a header")?, field));
-    object.check_keys();
-    Some(Forwarding::new(token, claims.unwrap_or_default(), payload))
+    Some(mode.unwrap_or_default())
 }

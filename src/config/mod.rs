@@ -2,20 +2,25 @@
 
 mod document;
 mod endpoint;
+mod forward;
 mod inbound;
+mod metadata;
+mod policy;
 mod reader;
+mod servers;
+mod sources;
 mod values;
 
 pub use reader::{Mistake, Mistakes};
 
-use crate::inbound::InboundConfig;
+use crate::guard::Guard;
 use reader::{Field, Reader};
 
 /// What the operator wants, checked.
 #[derive(Debug)]
 pub(crate) struct Config {
     /// The proxy guards a resource.
-    pub(crate) inbound: InboundConfig,
+    pub(crate) inbound: Guard,
 }
 
 /// Reads the configuration as the host hands it over: JSON text, or the bytes of a

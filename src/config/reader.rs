@@ -136,6 +136,12 @@ impl<'r> Field<'r> {
         }
     }
 
+    /// The place of one of the list's elements.
+    pub(super) fn element(&self, n: usize) -> Self {
+        let place = format!("{}[{n}]", self.place);
+        Self { reader: self.reader, place, value: Value::Null }
+    }
+
     /// The value as a list with at least one element, each read by `read`.
     ///
     /// Every element is read, so that all their mistakes are told.

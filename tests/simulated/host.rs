@@ -1,10 +1,13 @@
 //! A host without a proxy: clock, requests, calls and their outcomes are values that a test holds.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use oauth2_filter::{
-    Answer, Call, CallFailure, Edits, Filter, Head, Reply, Step, StreamId, Timestamp, Verdict,
+    Answer, Call, CallFailure, Event, Fate, Filter, Forward, Head, Reply, SharedData, Step,
+    StreamId, Timestamp, Verdict,
 };
 use serde_json::Value;
 
@@ -13,6 +16,7 @@ use crate::exchanges::{Request, seconds_from_now};
 /// One worker with one configuration.
 pub struct SimulatedHost {
     filter: Filter,
+    data: Rc<Memory>,
     now: Timestamp,
     /// The clock's whole seconds at the start.
     started: u64,
@@ -26,6 +30,10 @@ pub struct SimulatedHost {
     pub calls: Vec<Call>,
     /// How many calls were made in all.
     pub made: usize,
+    /// What has happened, as the filter counts it.
+    pub events: Vec<Event>,
+    /// The certificate that every client shows.
+    pub certificate: Option<[u8; 32]>,
 }
 
 /// What became of a request.
@@ -40,11 +48,27 @@ pub enum Outcome {
 impl SimulatedHost {
     /// A host whose clock stands at the real time of its start, and goes only when told to.
     pub fn new(document: &Value) -> Self {
-        let (filter, _) = Filter::load(document.to_string().as_bytes(), &|_| None, [7; 16])
+        Self::beside(document, Rc::default())
+    }
+
+    /// Another worker of the same proxy.
+    pub fn worker(&self, document: &Value) -> Self {
+        Self {
+            now: self.now,
+            started: self.started,
+            elapsed: self.elapsed,
+            ..Self::beside(document, Rc::clone(&self.data))
+        }
+    }
+
+    fn beside(document: &Value, data: Rc<Memory>) -> Self {
+        let text = document.to_string();
+        let (filter, _) = Filter::load(text.as_bytes(), &|_| None, [7; 16], &*data)
             .unwrap_or_else(|mistakes| panic!("{mistakes}: {document}"));
         let started = u64::try_from(seconds_from_now(0)).expect("a time after 1970");
         Self {
             filter,
+            data,
             now: Timestamp::from_millis(started * 1000),
             started,
             elapsed: Duration::ZERO,
@@ -53,6 +77,8 @@ impl SimulatedHost {
             outcomes: HashMap::new(),
             calls: Vec::new(),
             made: 0,
+            events: Vec::new(),
+            certificate: None,
         }
     }
 
@@ -71,15 +97,16 @@ impl SimulatedHost {
     pub fn send(&mut self, request: &Request) -> StreamId {
         let stream = StreamId(self.streams);
         self.streams += 1;
-        let head = SimulatedHead::new(request);
-        match self.filter.request(stream, &head, self.now) {
-            Step::Decide(verdict) => self.decide(stream, head.0, verdict),
+        let head = SimulatedHead::new(request, self.certificate);
+        match self.filter.request(stream, &head, &*self.data, self.now) {
+            Step::Decide(verdict) => self.decide(stream, head.headers, verdict),
             Step::Wait(call) => {
-                self.waiting.insert(stream, head.0);
+                self.waiting.insert(stream, head.headers);
                 self.made += usize::from(call.is_some());
                 self.calls.extend(call);
             }
         }
+        self.events.extend(self.filter.events());
         stream
     }
 
@@ -93,10 +120,26 @@ impl SimulatedHost {
     pub fn answer(&mut self, outcome: &Result<Answer, CallFailure>) {
         let call = self.calls.remove(0);
         let outcome = outcome.as_ref().map_err(|failure| *failure);
-        for (stream, verdict) in self.filter.answer(call.id, outcome, self.now) {
+        let verdicts = self.filter.answer(call.id, outcome, &*self.data, self.now);
+        self.carry_out(verdicts);
+    }
+
+    /// A tick comes, if the filter wants one.
+    pub fn tick(&mut self) {
+        if self.filter.needs_ticks() {
+            let progress = self.filter.tick(&*self.data, self.now);
+            self.made += progress.calls.len();
+            self.calls.extend(progress.calls);
+            self.carry_out(progress.verdicts);
+        }
+    }
+
+    fn carry_out(&mut self, verdicts: Vec<(StreamId, Verdict)>) {
+        for (stream, verdict) in verdicts {
             let head = self.waiting.remove(&stream).expect("only waiting requests are decided");
             self.decide(stream, head, verdict);
         }
+        self.events.extend(self.filter.events());
     }
 
     /// The oldest open call gets a 200 with this body.
@@ -126,9 +169,9 @@ impl SimulatedHost {
     }
 
     fn decide(&mut self, stream: StreamId, head: Vec<(String, Vec<u8>)>, verdict: Verdict) {
-        let outcome = match verdict {
-            Verdict::Refuse(reply) => Outcome::Refused(reply),
-            Verdict::Forward(Edits { remove, set }) => {
+        let outcome = match verdict.fate {
+            Fate::Answer(reply) => Outcome::Refused(reply),
+            Fate::Forward(Forward { remove, set, .. }) => {
                 let gone = |name: &str| {
                     remove.iter().any(|n| **n == *name) || set.iter().any(|(n, _)| **n == *name)
                 };
@@ -143,10 +186,13 @@ impl SimulatedHost {
 }
 
 /// A request's head as Envoy hands it over.
-struct SimulatedHead(Vec<(String, Vec<u8>)>);
+struct SimulatedHead {
+    headers: Vec<(String, Vec<u8>)>,
+    certificate: Option<[u8; 32]>,
+}
 
 impl SimulatedHead {
-    fn new(request: &Request) -> Self {
+    fn new(request: &Request, certificate: Option<[u8; 32]>) -> Self {
         let mut head: Vec<(String, Vec<u8>)> = vec![
             (":method".to_owned(), request.method.into()),
             (":path".to_owned(), request.path.into()),
@@ -163,16 +209,42 @@ impl SimulatedHead {
                 None => head.push((name, value)),
             }
         }
-        Self(head)
+        Self { headers: head, certificate }
     }
 }
 
 impl Head for SimulatedHead {
     fn value(&self, name: &str) -> Option<Vec<u8>> {
-        self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone())
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone())
     }
 
-    fn names(&self) -> Vec<String> {
-        self.0.iter().map(|(name, _)| name.clone()).collect()
+    fn all(&self) -> &[(String, Vec<u8>)] {
+        &self.headers
+    }
+
+    fn peer_certificate(&self) -> Option<[u8; 32]> {
+        self.certificate
+    }
+}
+
+/// Shared data with the host's rules: a write with a number succeeds if that was the last write's,
+/// and no key ever goes away.
+#[derive(Default)]
+struct Memory(RefCell<(HashMap<String, (Vec<u8>, u32)>, u32)>);
+
+impl SharedData for Memory {
+    fn get(&self, key: &str) -> Option<(Vec<u8>, u32)> {
+        self.0.borrow().0.get(key).cloned()
+    }
+
+    fn set(&self, key: &str, value: &[u8], after: Option<u32>) -> bool {
+        let (values, writes) = &mut *self.0.borrow_mut();
+        let current = values.get(key).map(|(_, written)| *written);
+        if after.is_some() && current.is_some() && after != current {
+            return false;
+        }
+        *writes += 1;
+        values.insert(key.to_owned(), (value.to_vec(), *writes));
+        true
     }
 }

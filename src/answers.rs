@@ -1,0 +1,209 @@
+//! What is kept of tokens, in two levels: in this worker, and in shared data for all workers.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::denial::Reason;
+use crate::introspection::AccessToken;
+use crate::kept::{Kept, Key};
+use crate::shared::{Fingerprint, Identity, MAX_SHARED, Record, SharedData, Slots};
+use crate::timestamp::Timestamp;
+
+/// How long and how many answers are kept.
+#[derive(Clone, Debug)]
+pub(crate) struct CacheConfig {
+    /// For an active token, and never past its `exp`; zero to ask every time.
+    pub(crate) max_ttl: Duration,
+    /// For a refused token; zero to keep none.
+    pub(crate) negative_ttl: Duration,
+    /// Room for active tokens.
+    pub(crate) max_entries: usize,
+    /// Room for refused tokens, apart, so that they never push out an active one.
+    pub(crate) negative_max_entries: usize,
+    /// How long past `max_ttl`, never past `exp`, an answer serves while the server fails.
+    pub(crate) stale_if_error: Duration,
+}
+
+/// A token that may pass, as it is kept.
+#[derive(Debug)]
+pub(crate) struct Known {
+    /// What is judged.
+    pub(crate) token: AccessToken,
+    /// The headers that its requests get.
+    pub(crate) headers: Vec<(Rc<str>, Rc<str>)>,
+    /// What its requests get as filter state, besides rule and decision.
+    pub(crate) attributes: Vec<(&'static str, Rc<str>)>,
+}
+
+/// What is known of a token.
+#[derive(Clone, Debug)]
+pub(crate) enum Finding {
+    /// It is active: it is judged by each rule.
+    Known(Rc<Known>),
+    /// It is no good, whatever the rule.
+    Refused(Reason),
+}
+
+/// What an answer said and when, whoever asked.
+pub(crate) struct Said<'b> {
+    /// What follows from it.
+    pub(crate) finding: Finding,
+    /// When the server said it.
+    pub(crate) at: Timestamp,
+    /// The answer's body, to be shared.
+    pub(crate) body: &'b [u8],
+}
+
+/// Names an answer at both levels.
+#[derive(Clone, Copy)]
+pub(crate) struct Name<'i> {
+    /// In this worker.
+    pub(crate) key: Key,
+    /// For all workers.
+    pub(crate) fingerprint: Fingerprint,
+    /// Who was asked, and as whom.
+    pub(crate) identity: &'i Identity,
+}
+
+/// An active token in this worker.
+struct Entry {
+    /// What is known.
+    known: Rc<Known>,
+    /// From then on the server is asked again, unless it fails.
+    fresh_until: Timestamp,
+}
+
+/// Everything that is kept.
+pub(crate) struct Answers {
+    /// How long and how many.
+    config: CacheConfig,
+    /// Leeway for `exp`.
+    skew: Duration,
+    /// Active tokens, here.
+    known: Kept<Entry>,
+    /// Refused tokens, here.
+    refused: Kept<Reason>,
+    /// Active tokens, for all workers.
+    shared_known: Slots,
+    /// Refused tokens, for all workers.
+    shared_refused: Slots,
+    /// Markers: who is being asked about.
+    asked: Slots,
+}
+
+/// Room for markers; there is one for each call under way.
+const MARKERS: usize = 1024;
+
+impl Answers {
+    /// Nothing is kept here yet.
+    pub(crate) fn new(config: CacheConfig, skew: Duration) -> Self {
+        Self {
+            known: Kept::new(config.max_entries),
+            refused: Kept::new(config.negative_max_entries),
+            shared_known: Slots::new('a', config.max_entries),
+            shared_refused: Slots::new('r', config.negative_max_entries),
+            asked: Slots::new('m', MARKERS),
+            config,
+            skew,
+        }
+    }
+
+    /// Makes the shared data ready for markers.
+    pub(crate) fn prepare(&self, data: &dyn SharedData) {
+        self.asked.prepare(data);
+    }
+
+    /// Whether each request asks for itself.
+    pub(crate) fn ask_every_time(&self) -> bool {
+        self.config.max_ttl.is_zero()
+    }
+
+    /// What this worker keeps.
+    pub(crate) fn find(&mut self, key: Key, now: Timestamp) -> Option<Finding> {
+        if let Some(entry) = self.known.get(key, now).filter(|entry| now < entry.fresh_until) {
+            return Some(Finding::Known(Rc::clone(&entry.known)));
+        }
+        self.refused.get(key, now).map(|reason| Finding::Refused(*reason))
+    }
+
+    /// An answer that all workers keep: its body, and when it was given.
+    pub(crate) fn recall(
+        &self,
+        data: &dyn SharedData,
+        name: Name<'_>,
+        now: Timestamp,
+    ) -> Option<(Vec<u8>, Timestamp)> {
+        let find = |slots: &Slots| slots.find(data, name.identity, name.fingerprint, now);
+        let record = find(&self.shared_known).into_iter().chain(find(&self.shared_refused));
+        record.max_by_key(|record| record.written).map(|record| (record.body, record.written))
+    }
+
+    /// Until when a finding serves, and until when it may serve while the server fails.
+    fn ends(&self, said: &Said<'_>) -> (Timestamp, Timestamp) {
+        match &said.finding {
+            Finding::Known(known) => {
+                let end = known.token.expires.map_or(Timestamp::NEVER, |e| e.plus(self.skew));
+                let fresh = said.at.plus(self.config.max_ttl);
+                (end.min(fresh), end.min(fresh.plus(self.config.stale_if_error)))
+            }
+            Finding::Refused(_) => {
+                let end = said.at.plus(self.config.negative_ttl);
+                (end, end)
+            }
+        }
+    }
+
+    /// Keeps what was said in this worker. Whether it still serves.
+    pub(crate) fn keep(&mut self, key: Key, said: &Said<'_>, now: Timestamp) -> bool {
+        let (fresh_until, until) = self.ends(said);
+        match &said.finding {
+            Finding::Known(known) => {
+                let entry = Entry { known: Rc::clone(known), fresh_until };
+                self.known.insert(key, entry, until, now);
+            }
+            Finding::Refused(reason) => self.refused.insert(key, *reason, until, now),
+        }
+        now < fresh_until
+    }
+
+    /// Keeps what was said for all workers, unless it is too long for that.
+    pub(crate) fn share(&self, data: &dyn SharedData, name: Name<'_>, said: &Said<'_>) {
+        let (_, ends) = self.ends(said);
+        if said.body.len() > MAX_SHARED || ends <= said.at {
+            return;
+        }
+        let slots = match &said.finding {
+            Finding::Known(_) => &self.shared_known,
+            Finding::Refused(_) => &self.shared_refused,
+        };
+        let record = Record { written: said.at, ends, body: said.body.to_vec() };
+        slots.store(data, name.identity, name.fingerprint, &record);
+    }
+
+    /// What may serve while the server fails. It serves without asking again for `pause`.
+    pub(crate) fn stale(&mut self, key: Key, pause: Duration, now: Timestamp) -> Option<Rc<Known>> {
+        if self.config.stale_if_error.is_zero() {
+            return None;
+        }
+        let entry = self.known.get(key, now)?;
+        entry.fresh_until = now.plus(pause);
+        Some(Rc::clone(&entry.known))
+    }
+
+    /// Puts up the marker of a call that ends by `deadline`, unless another worker has one up.
+    pub(crate) fn claim(
+        &self,
+        data: &dyn SharedData,
+        name: Name<'_>,
+        deadline: Timestamp,
+        now: Timestamp,
+    ) -> bool {
+        let marker = Record { written: now, ends: deadline, body: Vec::new() };
+        self.asked.claim(data, name.identity, name.fingerprint, &marker)
+    }
+
+    /// Takes the marker down.
+    pub(crate) fn unclaim(&self, data: &dyn SharedData, name: Name<'_>) {
+        self.asked.clear(data, name.identity, name.fingerprint);
+    }
+}

@@ -1,0 +1,56 @@
+//! The `forward` object.
+
+use super::inbound::claim_path;
+use super::reader::Field;
+use super::values::{boolean, header_name, text};
+use crate::forward::{Forwarding, fold};
+
+/// Headers that carry the request itself, or steer the proxy: no claim may stand there.
+const RESERVED_HEADERS: [&str; 14] = [
+    "authorization",
+    "host",
+    "content-length",
+    "content-type",
+    "transfer-encoding",
+    "connection",
+    "te",
+    "trailer",
+    "upgrade",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authorization",
+    "cookie",
+    "expect",
+];
+
+/// `forward`.
+pub(super) fn forward(field: &Field<'_>) -> Option<Forwarding> {
+    let mut object = field.object("an object with token, claims, payload")?;
+    let token = object.read("token", boolean).unwrap_or(false);
+    let mut names: Vec<String> = Vec::new();
+    let mut own_header = |name: &str, field: &Field<'_>| {
+        let name = header_name(name, field)?;
+        if RESERVED_HEADERS.contains(&name.as_str()) || name.starts_with("x-envoy-") {
+            return field.mistake("this header has a meaning of its own; choose another");
+        }
+        let folded = fold(&name);
+        if names.contains(&folded) {
+            return field.mistake("this header is named twice (case and - _ . make no difference)");
+        }
+        names.push(folded);
+        Some(name)
+    };
+    let claims = object.read("claims", |field| {
+        let members = field.object("an object {header: claim}, such as {\"x-user\": \"sub\"}")?;
+        let read: Vec<Option<_>> = members
+            .into_members()
+            .iter()
+            .map(|(name, field)| Some((own_header(name, field)?, claim_path(field)?)))
+            .collect();
+        read.into_iter().collect()
+    });
+    let payload =
+        object.read("payload", |field| own_header(&text(field, "the name of a header")?, field));
+    object.check_keys();
+    Some(Forwarding::new(token, claims.unwrap_or_default(), payload))
+}

@@ -1,0 +1,81 @@
+//! `resource_metadata`: the members that RFC 9728, section 2 defines.
+
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::reader::Field;
+use super::values::{boolean, endpoint_url, one_or_any, text};
+use crate::resource_metadata::ResourceMetadata;
+
+/// Members that are lists of strings.
+const LISTS: [&str; 6] = [
+    "authorization_servers",
+    "scopes_supported",
+    "bearer_methods_supported",
+    "resource_signing_alg_values_supported",
+    "authorization_details_types_supported",
+    "dpop_signing_alg_values_supported",
+];
+
+/// Members that are strings.
+const STRINGS: [&str; 2] = ["jwks_uri", "signed_metadata"];
+
+/// Members that are strings for people, in other languages too: `resource_name#de`.
+const TEXTS: [&str; 4] =
+    ["resource_name", "resource_documentation", "resource_policy_uri", "resource_tos_uri"];
+
+/// Members that are true or false.
+const FLAGS: [&str; 2] =
+    ["tls_client_certificate_bound_access_tokens", "dpop_bound_access_tokens_required"];
+
+/// Reads the document.
+pub(super) fn metadata(field: &Field<'_>) -> Option<ResourceMetadata> {
+    let mut object = field.object("an RFC 9728 document: an object with resource")?;
+    let resource = object.need("resource", "the resource's identifier, an https URL", resource);
+    let read = object.into_members().into_iter().map(|(name, field)| {
+        let value = match name.split('#').next().unwrap_or_default() {
+            "resource" => Some(field.value.clone()),
+            _ if LISTS.contains(&name.as_str()) => list(&name, &field),
+            _ if FLAGS.contains(&name.as_str()) => boolean(&field).map(Value::Bool),
+            base if TEXTS.contains(&base) || STRINGS.contains(&name.as_str()) => {
+                text(&field, "a string").map(Value::String)
+            }
+            _ => field.mistake("unknown key: not a member of RFC 9728 section 2"),
+        };
+        Some((name, value?))
+    });
+    let read: Vec<Option<_>> = read.collect();
+    let members: Map<String, Value> = read.into_iter().collect::<Option<_>>()?;
+    let metadata = ResourceMetadata::new(&resource?, members);
+    metadata.or_else(|| {
+        field.mistake("the path of `resource` has an escape that no request can be compared with")
+    })
+}
+
+/// `resource`.
+fn resource(field: &Field<'_>) -> Option<Url> {
+    let url = endpoint_url(field)?;
+    // What clients derive the document's place from is what stands here, so it must be in the
+    // form in which it is compared.
+    if field
+        .value
+        .as_str()
+        .is_some_and(|text| text == url.as_str() || format!("{text}/") == url.as_str())
+    {
+        Some(url)
+    } else {
+        field.mistake("expected the URL in its normal form: lower case, no default port, no dots")
+    }
+}
+
+/// A list of strings.
+fn list(name: &str, field: &Field<'_>) -> Option<Value> {
+    if !field.value.is_array() {
+        return field.expected("a list of strings");
+    }
+    let strings = one_or_any(field, "a string")?;
+    if name == "scopes_supported" && strings.iter().any(|scope| **scope == *"offline_access") {
+        field.warn("offline_access is the client's affair, not the resource's");
+    }
+    Some(field.value.clone())
+}

@@ -1,0 +1,209 @@
+//! What requests need: the keys that stand in `inbound` for all rules, and in each rule.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::reader::{Field, Object};
+use super::values::{duration, is_token_char, one_or_any, scope, text};
+use crate::claims::{ClaimPath, ClaimTest, is_scalar};
+use crate::denial::Reason;
+use crate::path::PathPattern;
+use crate::policy::{Access, Needs, Rule};
+use crate::rules::{HostPattern, Matcher};
+
+/// The claims that rules ask for: each stands once, and tests name its place.
+#[derive(Default)]
+pub(super) struct AskedClaims(RefCell<Vec<ClaimPath>>);
+
+impl AskedClaims {
+    /// The place of a claim.
+    fn place(&self, path: ClaimPath) -> usize {
+        let mut paths = self.0.borrow_mut();
+        paths.iter().position(|known| *known == path).unwrap_or_else(|| {
+            paths.push(path);
+            paths.len().saturating_sub(1)
+        })
+    }
+
+    /// All of them, in order.
+    pub(super) fn into_paths(self) -> Vec<ClaimPath> {
+        self.0.into_inner()
+    }
+}
+
+/// The keys of needs.
+const NEEDS: [&str; 6] = ["audience", "issuer", "scope", "claims", "acr_values", "max_age"];
+
+/// Reads needs, which are those of `defaults` where the document says nothing.
+pub(super) fn needs(
+    object: &mut Object<'_>,
+    rule: Rc<str>,
+    defaults: Option<&Needs>,
+    asked: &AskedClaims,
+) -> Needs {
+    let issuer = object.read("issuer", |f| one_or_any(f, "an issuer that tokens must be of"));
+    let audience =
+        object.read("audience", |f| one_or_any(f, "an audience that tokens must be for"));
+    let claims = object.read("claims", |f| claims(f, asked));
+    let acr_values = object.read("acr_values", acr_values);
+    let max_age = object.read("max_age", max_age);
+    let scope = object.read("scope", scope);
+    Needs {
+        rule,
+        issuer: issuer.or_else(|| defaults.map(|d| d.issuer.clone())).unwrap_or_default(),
+        audience: audience.or_else(|| defaults.map(|d| d.audience.clone())).unwrap_or_default(),
+        acr_values: acr_values
+            .or_else(|| defaults.map(|d| d.acr_values.clone()))
+            .unwrap_or_default(),
+        max_age: max_age.or_else(|| defaults?.max_age),
+        scope: scope.or_else(|| defaults?.scope.clone()),
+        claims: claims.or_else(|| defaults.map(|d| d.claims.clone())).unwrap_or_default(),
+    }
+}
+
+/// `claims`: a test for each.
+fn claims(field: &Field<'_>, asked: &AskedClaims) -> Option<Vec<(usize, ClaimTest)>> {
+    let members = field.object("an object of claims, such as {\"department\": \"sales\"}")?;
+    let read = members.into_members().into_iter().map(|(path, field)| {
+        if path.is_empty() {
+            return field.mistake("a claim has a name");
+        }
+        Some((asked.place(ClaimPath::new(path)), claim_test(&field)?))
+    });
+    let read: Vec<Option<_>> = read.collect();
+    read.into_iter().collect()
+}
+
+/// What a claim must be.
+fn claim_test(field: &Field<'_>) -> Option<ClaimTest> {
+    const WHAT: &str = "a value, a list of which any will do, {\"all\": […]}, {\"not\": […]} or {\"exists\": true}";
+    match &field.value {
+        Value::Object(_) => {
+            let mut object = field.object(WHAT)?;
+            let all = object.take("all");
+            let not = object.take("not");
+            let exists = object.take("exists");
+            object.check_keys();
+            match (all, not, exists) {
+                (Some(field), None, None) => scalars(&field).map(ClaimTest::All),
+                (None, Some(field), None) => scalars(&field).map(ClaimTest::Not),
+                (None, None, Some(field)) => match field.value {
+                    Value::Bool(true) => Some(ClaimTest::Exists),
+                    _ => field.mistake("expected true: a claim that is absent meets no test"),
+                },
+                _ => field.mistake(format!("expected {WHAT}")),
+            }
+        }
+        Value::Null => field.expected(WHAT),
+        _ => scalars(field).map(ClaimTest::AnyOf),
+    }
+}
+
+/// A string, number, true or false, or a list of such.
+fn scalars(field: &Field<'_>) -> Option<Vec<Value>> {
+    const WHAT: &str = "a string, a number, true or false, or a list of such";
+    let scalar = |field: &Field<'_>| {
+        if is_scalar(&field.value) { Some(field.value.clone()) } else { field.expected(WHAT) }
+    };
+    match &field.value {
+        Value::Array(_) => field.list_of(WHAT, scalar),
+        _ => scalar(field).map(|value| vec![value]),
+    }
+}
+
+/// `acr_values`: words with spaces between, as in the parameter of that name, or a list.
+fn acr_values(field: &Field<'_>) -> Option<Vec<Box<str>>> {
+    const WHAT: &str = "authentication context class references, of which any will do";
+    let values = one_or_any(field, WHAT)?;
+    let words = values.iter().flat_map(|value| value.split(' ')).filter(|word| !word.is_empty());
+    let words: Vec<Box<str>> = words.map(Into::into).collect();
+    let is_word = |word: &str| word.bytes().all(|b| (0x21..=0x7e).contains(&b));
+    if words.is_empty() || !words.iter().all(|word| is_word(word)) {
+        return field.mistake(format!("expected {WHAT}, in visible ASCII characters"));
+    }
+    Some(words)
+}
+
+/// `max_age`: whole seconds, since that is what a challenge can say.
+fn max_age(field: &Field<'_>) -> Option<Duration> {
+    let age = duration(field)?;
+    if age.subsec_millis() != 0 {
+        return field.mistake("whole seconds only (RFC 9470 section 4)");
+    }
+    Some(age)
+}
+
+impl Rule {
+    /// Whether a token for another service would do.
+    pub(super) fn takes_any_audience(&self) -> bool {
+        match &self.access {
+            Access::Token(needs) | Access::Optional(needs) => needs.audience.is_empty(),
+            Access::Public | Access::Deny(_) => false,
+        }
+    }
+}
+
+/// One of `rules`.
+pub(super) fn rule(field: &Field<'_>, defaults: &Needs, asked: &AskedClaims) -> Option<Rule> {
+    /// What `access` may be.
+    const ACCESS: &str = "\"token\", \"optional\", \"public\" or \"deny\"";
+    let mut object = field.object("a rule with hosts, methods, paths and what they need")?;
+    let name = object.read("name", |f| text(f, "a name for logs"));
+    let name: Rc<str> = name.unwrap_or_else(|| field.place.clone()).into();
+    let matcher = matcher(&mut object);
+    let access_field = object.take("access");
+    let asks = NEEDS.into_iter().find(|key| object.has(key));
+    let needs = Rc::new(needs(&mut object, Rc::clone(&name), Some(defaults), asked));
+    let access = match &access_field {
+        Some(field) => field.string(ACCESS).map(Some),
+        None => Some(None),
+    };
+    let access = access.and_then(|access| match access.as_deref() {
+        None | Some("token") => Some(Access::Token(needs)),
+        Some("optional") => Some(Access::Optional(needs)),
+        Some(access @ ("public" | "deny")) => match asks {
+            Some(key) => object
+                .at(key)
+                .mistake(format!("never looked at: access is {access:?}, so drop one of the two")),
+            None if access == "public" => Some(Access::Public),
+            None => Some(Access::Deny(Reason::AccessDenied)),
+        },
+        Some(_) => object.at("access").mistake(format!("expected {ACCESS}")),
+    });
+    object.check_keys();
+    Some(Rule { name, matcher: matcher?, access: access? })
+}
+
+/// `hosts`, `methods` and `paths`.
+fn matcher(object: &mut Object<'_>) -> Option<Matcher> {
+    let hosts = list(object, "hosts", "hosts such as \"api.example.com\"", HostPattern::parse);
+    let methods = list(object, "methods", "methods such as \"GET\"", |text| {
+        let is_method = |b: u8| is_token_char(b) && !b.is_ascii_lowercase();
+        if !text.is_empty() && text.bytes().all(is_method) {
+            Ok(Box::from(text))
+        } else {
+            Err("expected a method such as \"GET\"; methods are case-sensitive, upper case here")
+        }
+    });
+    let paths = list(object, "paths", "paths such as \"/orders/**\"", PathPattern::parse);
+    Some(Matcher { hosts: hosts?, methods: methods?, paths: paths? })
+}
+
+/// An optional list of strings, each read by `parse`. The outer `None` is a mistake.
+#[allow(clippy::option_option)]
+pub(super) fn list<T>(
+    object: &mut Object<'_>,
+    key: &'static str,
+    what: &str,
+    parse: impl Fn(&str) -> Result<T, &'static str>,
+) -> Option<Option<Vec<T>>> {
+    let Some(field) = object.take(key) else { return Some(None) };
+    let read = |field: &Field<'_>| match parse(&field.string("a string")?) {
+        Ok(value) => Some(value),
+        Err(advice) => field.mistake(advice),
+    };
+    field.list_of(&format!("a list of {what}"), read).map(Some)
+}

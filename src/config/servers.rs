@@ -1,0 +1,69 @@
+//! `introspection`: one authorization server, or several.
+
+use serde_json::Value;
+
+use super::endpoint::endpoint;
+use super::policy::list;
+use super::reader::Field;
+use super::values::{one_or_any, text};
+use crate::introspection::{self, Introspection};
+use crate::rules::HostPattern;
+use crate::servers::{Server, When};
+use crate::shared::Identity;
+
+/// Reads one block, or a list of them.
+pub(super) fn servers(field: &Field<'_>) -> Option<Vec<Server>> {
+    const WHAT: &str = "an object with endpoint, cluster, client_id, client_secret";
+    match &field.value {
+        Value::Array(_) => {
+            let servers = field.list_of(&format!("a list of blocks, each {WHAT}"), server)?;
+            for (n, server) in servers.iter().enumerate() {
+                let always = server.when.is_always();
+                if always && n.saturating_add(1) < servers.len() {
+                    field.element(n).mistake::<()>(
+                        "without `when` it is asked about every token, so those after it never are: \
+                         put it last, or say when",
+                    );
+                }
+            }
+            Some(servers)
+        }
+        Value::Object(_) => server(field).map(|server| vec![server]),
+        _ => field.expected(&format!("{WHAT}, or a list of such blocks")),
+    }
+}
+
+/// One block.
+fn server(field: &Field<'_>) -> Option<Server> {
+    let mut object = field.object("an object with endpoint, cluster, client_id, client_secret")?;
+    if object.take("client").is_some() {
+        return object.at("client").mistake(
+            "names an outbound client, and there are none yet: use client_id and client_secret",
+        );
+    }
+    let endpoint = endpoint(&mut object, &introspection::PARAMETERS);
+    let hint = object.read("token_type_hint", |f| f.string("a string; \"\" to send none"));
+    let issuer = object.read("issuer", |f| text(f, "the issuer whose tokens it knows"));
+    let when = match object.take("when") {
+        Some(field) => when(&field),
+        None => Some(When::default()),
+    };
+    object.check_keys();
+    let endpoint = endpoint?;
+    let token_type_hint = hint.unwrap_or_else(|| "access_token".to_owned());
+    let identity = Identity::new(
+        endpoint.identity().chain(["hint", &token_type_hint, "issuer"]).chain(issuer.as_deref()),
+    );
+    let introspection = Introspection { endpoint, token_type_hint };
+    Some(Server { introspection, when: when?, issuer, identity })
+}
+
+/// `when`.
+fn when(field: &Field<'_>) -> Option<When> {
+    let mut object = field.object("an object with issuer, token_prefix, hosts")?;
+    let issuer = object.read("issuer", |f| one_or_any(f, "the issuer of a JWT"));
+    let token_prefix = object.read("token_prefix", |f| one_or_any(f, "what tokens begin with"));
+    let hosts = list(&mut object, "hosts", "hosts such as \"api.example.com\"", HostPattern::parse);
+    object.check_keys();
+    Some(When { issuer, token_prefix, hosts: hosts? })
+}

@@ -1,0 +1,60 @@
+//! `token_sources`: where tokens are looked for.
+
+use super::reader::Field;
+use super::values::{header_name, is_token_char, text};
+use crate::token_source::TokenSource;
+
+/// Reads the list.
+pub(super) fn token_sources(field: &Field<'_>) -> Option<Vec<TokenSource>> {
+    let sources = field.list_of("a list of sources, such as {\"header\": \"x-token\"}", source)?;
+    for (n, source) in sources.iter().enumerate() {
+        if sources.iter().take(n).any(|before| before.is_same_place(source)) {
+            return field.element(n).mistake("the same place as one before it");
+        }
+    }
+    Some(sources)
+}
+
+/// One source: exactly one of `header`, `query` and `cookie`.
+fn source(field: &Field<'_>) -> Option<TokenSource> {
+    const WHAT: &str = "an object with header, query or cookie";
+    let mut object = field.object(WHAT)?;
+    let (header, scheme) = (object.take("header"), object.take("scheme"));
+    let (query, cookie) = (object.take("query"), object.take("cookie"));
+    object.check_keys();
+    if scheme.is_some() && header.is_none() {
+        return object.at("scheme").mistake("a scheme stands in a header: name that too");
+    }
+    let word = |field: &Field<'_>, what: &str| {
+        let word = text(field, what)?;
+        if word.bytes().all(is_token_char) {
+            Some(word)
+        } else {
+            field.mistake(format!("expected {what}: letters, digits, - and _"))
+        }
+    };
+    match (header, query, cookie) {
+        (Some(header), None, None) => {
+            let name = header_name(&text(&header, "the name of a header")?, &header)?;
+            match scheme {
+                Some(scheme) => Some(TokenSource::Scheme {
+                    header: name.into(),
+                    scheme: word(&scheme, "a scheme such as \"Bearer\"")?.into(),
+                }),
+                None if name == "authorization" => {
+                    header.mistake("`authorization` holds a scheme too: add \"scheme\": \"Bearer\"")
+                }
+                None if name == "cookie" => header.mistake("use {\"cookie\": \"NAME\"}"),
+                None => Some(TokenSource::Header(name.into())),
+            }
+        }
+        (None, Some(query), None) => {
+            query.warn("a token in a URL is written to logs and caches (RFC 9700 section 4.3.2)");
+            Some(TokenSource::Query(text(&query, "the name of a query parameter")?.into()))
+        }
+        (None, None, Some(cookie)) => {
+            Some(TokenSource::Cookie(word(&cookie, "the name of a cookie")?.into()))
+        }
+        _ => field.mistake(format!("expected {WHAT}, one of them")),
+    }
+}

@@ -1,0 +1,304 @@
+//! What one configuration makes of a request and of what is known of its token: nothing here
+//! remembers anything.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::answers::{CacheConfig, Finding, Known};
+use crate::bearer::BearerToken;
+use crate::claims::{ClaimPath, Claims};
+use crate::denial::{Denial, Reason, Reply, Resource};
+use crate::forward::{Forward, Forwarding, header_value};
+use crate::head::Head;
+use crate::introspection::{AccessToken, Failure, Reading, Response};
+use crate::metrics::Decision;
+use crate::path::{BadPath, NormalPath};
+use crate::policy::{Access, Needs, Rule};
+use crate::resource_metadata::ResourceMetadata;
+use crate::rules::{Target, host_of};
+use crate::sender_constraint::{Confirmation, MutualTls};
+use crate::servers::Server;
+use crate::timestamp::Timestamp;
+use crate::token_source::{Presented, Removal, TokenSource, present};
+
+/// What the configuration says of the inbound direction, ready to be applied.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    /// Who is asked about tokens: the first whose `when` fits.
+    pub(crate) servers: Vec<Server>,
+    /// How long and how many answers are kept.
+    pub(crate) cache: CacheConfig,
+    /// Where tokens are looked for.
+    pub(crate) token_sources: Vec<TokenSource>,
+    /// What every challenge says.
+    pub(crate) resource: Resource,
+    /// The document that says it in full.
+    pub(crate) metadata: Option<ResourceMetadata>,
+    /// In order; the first that fits decides.
+    pub(crate) rules: Vec<Rule>,
+    /// Decides on requests that no other rule fits.
+    pub(crate) unmatched: Rule,
+    /// How answers are read.
+    pub(crate) reading: Reading,
+    /// Leeway for `exp`, `nbf` and `max_age`.
+    pub(crate) clock_skew: Duration,
+    /// What is asked of tokens in respect of the caller's certificate.
+    pub(crate) mutual_tls: MutualTls,
+    /// Whether browsers may ask first without a token.
+    pub(crate) allow_cors_preflight: bool,
+    /// Whether requests pass unchecked while the server fails.
+    pub(crate) failure_mode_allow: bool,
+    /// What passing requests take along.
+    pub(crate) forward: Forwarding,
+}
+
+/// What is done with a request.
+#[derive(Debug, Eq, PartialEq)]
+#[must_use]
+pub struct Verdict {
+    /// Whether it goes on.
+    pub fate: Fate,
+    /// Filter state for access logs, policies and routes: names and values.
+    pub attributes: Vec<(&'static str, Rc<str>)>,
+}
+
+/// Whether a request goes on.
+#[derive(Debug, Eq, PartialEq)]
+pub enum Fate {
+    /// It goes on to the service, changed like this.
+    Forward(Forward),
+    /// It ends here, with this answer.
+    Answer(Reply),
+}
+
+/// A verdict before it is counted.
+pub(crate) struct Decided {
+    /// Whether the request goes on.
+    pub(crate) fate: Fate,
+    /// In a word.
+    pub(crate) decision: Decision,
+    /// The name of the rule that decided.
+    pub(crate) rule: Rc<str>,
+    /// Its token, if that is known.
+    pub(crate) known: Option<Rc<Known>>,
+}
+
+/// What a request brings that matters once its token is known.
+pub(crate) struct Bearer {
+    /// What it needs.
+    pub(crate) needs: Rc<Needs>,
+    /// The headers that it must not bring.
+    pub(crate) spoofed: Vec<Rc<str>>,
+    /// What takes its token out.
+    pub(crate) removal: Removal,
+    /// Whether its token came in the query.
+    pub(crate) in_query: bool,
+    /// The certificate of its connection.
+    pub(crate) certificate: Option<[u8; 32]>,
+}
+
+impl Guard {
+    /// The request's token and what it needs, if its token matters.
+    pub(crate) fn bearer(&self, head: &dyn Head) -> Result<(Bearer, Presented), Decided> {
+        if self.forward.needs_whole_head()
+            || self.token_sources.iter().any(TokenSource::needs_whole_head)
+        {
+            // First, since the host then has every header at hand.
+            head.all();
+        }
+        let spoofed = self.forward.spoofed(head);
+        let path = head.value(":path").map(|path| NormalPath::parse(&path)).transpose();
+        let path = path.map_err(|BadPath| {
+            let denial = Denial::new(Reason::BadPath);
+            self.refuse(&denial, &"path".into(), is_grpc(head))
+        })?;
+        if let Some(reply) = self.metadata.as_ref().and_then(|m| m.answer(path.as_ref(), head)) {
+            let fate = Fate::Answer(reply);
+            let rule = "resource_metadata".into();
+            return Err(Decided { fate, decision: Decision::Metadata, rule, known: None });
+        }
+        let rule = self.rule(path.as_ref(), head);
+        let public = |spoofed| Decided {
+            fate: Fate::Forward(Forward { remove: spoofed, ..Forward::default() }),
+            decision: Decision::Public,
+            rule: Rc::clone(&rule.name),
+            known: None,
+        };
+        let (needs, optional) = match &rule.access {
+            Access::Public => return Err(public(spoofed)),
+            Access::Deny(reason) => {
+                let denial = Denial::new(*reason);
+                return Err(self.refuse(&denial, &rule.name, is_grpc(head)));
+            }
+            Access::Token(_) | Access::Optional(_) if self.is_preflight(head) => {
+                return Err(public(spoofed));
+            }
+            Access::Token(needs) => (needs, false),
+            Access::Optional(needs) => (needs, true),
+        };
+        let deny = |reason| self.deny(reason, needs, is_grpc(head));
+        let presented = match present(&self.token_sources, head).map_err(deny)? {
+            Some(presented) => presented,
+            None if optional => return Err(public(spoofed)),
+            None => return Err(deny(Reason::NoToken)),
+        };
+        let bearer = Bearer {
+            needs: Rc::clone(needs),
+            spoofed,
+            removal: presented.removal.clone(),
+            in_query: presented.in_query,
+            certificate: match self.mutual_tls {
+                MutualTls::Off => None,
+                MutualTls::Optional | MutualTls::Required => head.peer_certificate(),
+            },
+        };
+        Ok((bearer, presented))
+    }
+
+    /// The rule that decides on this request.
+    fn rule(&self, path: Option<&NormalPath>, head: &dyn Head) -> &Rule {
+        if self.rules.is_empty() {
+            return &self.unmatched;
+        }
+        let method = head.value(":method").unwrap_or_default();
+        let target = Target {
+            method: std::str::from_utf8(&method).unwrap_or_default(),
+            host: &host(head),
+            path,
+        };
+        self.rules.iter().find(|rule| rule.matcher.fits(&target)).unwrap_or(&self.unmatched)
+    }
+
+    /// Whether this is a browser that asks what it may send (Fetch standard), and may do so.
+    fn is_preflight(&self, head: &dyn Head) -> bool {
+        self.allow_cors_preflight
+            && head.value(":method").is_some_and(|method| method == b"OPTIONS")
+            && head.value("origin").is_some()
+            && head.value("access-control-request-method").is_some()
+    }
+
+    /// The place of the server that answers for this token.
+    pub(crate) fn server(&self, token: BearerToken<'_>, head: &dyn Head) -> Option<usize> {
+        self.servers.iter().position(|server| server.when.fits(token, || host(head)))
+    }
+
+    /// What follows from what a server said.
+    pub(crate) fn find(
+        &self,
+        server: &Server,
+        said: &Response,
+        body: &[u8],
+        now: Timestamp,
+    ) -> Finding {
+        let Response::Active(claims) = said else { return Finding::Refused(Reason::Inactive) };
+        let token = AccessToken::from_claims(claims, &self.reading, server.issuer.as_deref());
+        match token {
+            Err(reason) => Finding::Refused(reason),
+            Ok(token) if token.expires.is_some_and(|end| now >= end.plus(self.clock_skew)) => {
+                Finding::Refused(Reason::Expired)
+            }
+            Ok(token) if token.confirmation == Some(Confirmation::Other) => {
+                Finding::Refused(Reason::UnprovedCnf)
+            }
+            Ok(token) => {
+                let headers = self.forward.headers(claims, &self.reading.scope_claim, body);
+                let attributes = attributes(claims, &self.reading.scope_claim);
+                Finding::Known(Rc::new(Known { token, headers, attributes }))
+            }
+        }
+    }
+
+    /// What is done with a request of whose token this is known.
+    pub(crate) fn judge(
+        &self,
+        finding: Finding,
+        bearer: Bearer,
+        grpc: impl FnOnce() -> bool,
+        now: Timestamp,
+    ) -> Decided {
+        let Bearer { needs, spoofed, removal, in_query, certificate } = bearer;
+        let known = match finding {
+            Finding::Known(known) => known,
+            Finding::Refused(reason) => return self.deny(reason, &needs, grpc()),
+        };
+        let confirmation = known.token.confirmation.as_ref();
+        let judged = if self.mutual_tls.allows(confirmation, || certificate) {
+            needs.check(&known.token, self.clock_skew, now)
+        } else {
+            Err(needs.deny(Reason::UnprovedCnf))
+        };
+        match judged {
+            Ok(()) => Decided {
+                fate: Fate::Forward(self.forward.with_token(
+                    spoofed,
+                    removal,
+                    in_query,
+                    &known.headers,
+                )),
+                decision: Decision::Allowed,
+                rule: Rc::clone(&needs.rule),
+                known: Some(known),
+            },
+            Err(denial) => {
+                let known = Some(known);
+                Decided { known, ..self.refuse(&denial, &needs.rule, grpc()) }
+            }
+        }
+    }
+
+    /// What is done with a request of whose token nothing can be learnt.
+    pub(crate) fn fail(&self, failure: Failure, bearer: Bearer, grpc: bool) -> Decided {
+        let Bearer { needs, spoofed, removal, in_query, .. } = bearer;
+        if !self.failure_mode_allow {
+            return self.refuse(&failure.denial(), &needs.rule, grpc);
+        }
+        Decided {
+            fate: Fate::Forward(self.forward.with_token(spoofed, removal, in_query, &[])),
+            decision: Decision::Unchecked,
+            rule: Rc::clone(&needs.rule),
+            known: None,
+        }
+    }
+
+    /// Refuses a request with a token.
+    pub(crate) fn deny(&self, reason: Reason, needs: &Needs, grpc: bool) -> Decided {
+        self.refuse(&needs.deny(reason), &needs.rule, grpc)
+    }
+
+    /// Refuses a request on the word of `rule`.
+    fn refuse(&self, denial: &Denial, rule: &Rc<str>, grpc: bool) -> Decided {
+        Decided {
+            fate: Fate::Answer(denial.reply(&self.resource, grpc)),
+            decision: Decision::Denied(denial.reason),
+            rule: Rc::clone(rule),
+            known: None,
+        }
+    }
+}
+
+/// The filter state that a token gives its requests.
+fn attributes(claims: &Claims, scope_claim: &ClaimPath) -> Vec<(&'static str, Rc<str>)> {
+    let text = |claim: Option<&Value>| claim.and_then(Value::as_str).map(Rc::<str>::from);
+    let scope = scope_claim.find(claims).and_then(|claim| header_value(claim, ' '));
+    let attributes = [
+        ("oauth2_subject", text(claims.get("sub"))),
+        ("oauth2_client", text(claims.get("client_id"))),
+        ("oauth2_scope", scope.map(Into::into)),
+    ];
+    attributes.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+/// The host that a request is for.
+fn host(head: &dyn Head) -> String {
+    host_of(&head.value(":authority").unwrap_or_default())
+}
+
+/// Whether Envoy takes this for a gRPC request.
+pub(crate) fn is_grpc(head: &dyn Head) -> bool {
+    let content_type = head.value("content-type").unwrap_or_default();
+    content_type
+        .strip_prefix(b"application/grpc")
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+"))
+}

@@ -1,0 +1,74 @@
+//! The resource's own metadata, for clients that look for its authorization server (RFC 9728).
+
+use serde_json::{Map, Value};
+use url::Url;
+
+use crate::denial::Reply;
+use crate::head::Head;
+use crate::path::NormalPath;
+
+/// The document, and where it is served.
+#[derive(Debug)]
+pub(crate) struct ResourceMetadata {
+    /// Where clients find it: stands in every challenge.
+    pub(crate) url: String,
+    /// Its path in the form in which paths are compared.
+    path: NormalPath,
+    /// Its query: that of the resource.
+    query: Option<String>,
+    /// The document's text.
+    document: String,
+}
+
+impl ResourceMetadata {
+    /// The metadata of `resource`, whose members are checked. A member without elements is left
+    /// out (section 3.2). `None` if the resource's path has no form in which it can be compared.
+    pub(crate) fn new(resource: &Url, mut members: Map<String, Value>) -> Option<Self> {
+        members.retain(|_, value| {
+            !value.is_null() && value.as_array().is_none_or(|elements| !elements.is_empty())
+        });
+        let mut url = resource.clone();
+        let path = match resource.path() {
+            "/" => "",
+            path => path,
+        };
+        url.set_path(&format!("/.well-known/oauth-protected-resource{path}"));
+        Some(Self {
+            path: NormalPath::parse(url.path().as_bytes()).ok()?,
+            query: url.query().map(str::to_owned),
+            url: url.into(),
+            document: Value::Object(members).to_string(),
+        })
+    }
+
+    /// The answer, if the request asks for the document.
+    pub(crate) fn answer(&self, path: Option<&NormalPath>, head: &dyn Head) -> Option<Reply> {
+        if path != Some(&self.path) || self.query != query(head) {
+            return None;
+        }
+        let body = match head.value(":method")?.as_slice() {
+            b"GET" | b"HEAD" => self.document.clone(),
+            b"OPTIONS" => String::new(),
+            _ => return None,
+        };
+        // Browsers may read it from anywhere: it is public.
+        let headers = vec![
+            ("cache-control", "no-store".into()),
+            ("content-type", "application/json".into()),
+            ("access-control-allow-origin", "*".into()),
+            ("access-control-allow-methods", "GET, HEAD, OPTIONS".into()),
+            ("access-control-allow-headers", "*".into()),
+            ("access-control-max-age", "3600".into()),
+        ];
+        let details = "oauth2_resource_metadata";
+        Some(Reply { status: 200, grpc_status: 0, details, headers, body })
+    }
+}
+
+/// The query of a request, if it has one.
+fn query(head: &dyn Head) -> Option<String> {
+    let path = head.value(":path")?;
+    let mark = path.iter().position(|b| *b == b'?')?;
+    let (_, query) = path.split_at_checked(mark.checked_add(1)?)?;
+    Some(String::from_utf8_lossy(query).into_owned())
+}

@@ -1,0 +1,424 @@
+//! Answers that all workers share, in the host's shared data.
+//!
+//! The host never frees a key, and every plugin with the same `vm_id` may read and write every
+//! value. So there is a fixed number of slots, written in place; and a reader believes only what
+//! carries a code that nobody without this configuration's secrets could have made.
+
+use std::fmt;
+
+use hmac::digest::Key;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+
+use crate::timestamp::Timestamp;
+
+/// The host's shared data: values by key, with a number that changes with each write.
+pub trait SharedData {
+    /// The value of a key, if it was ever written, and the number of the write.
+    fn get(&self, key: &str) -> Option<(Vec<u8>, u32)>;
+
+    /// Writes a value; with `after`, only if the last write was that one. Whether it was written.
+    fn set(&self, key: &str, value: &[u8], after: Option<u32>) -> bool;
+}
+
+/// The longest answer that is shared, in bytes. With it, a slot takes up to 4.2 kB of memory.
+pub(crate) const MAX_SHARED: usize = 4 * 1024;
+
+/// The slots that one answer may stand in.
+const WAYS: usize = 4;
+
+/// The form of a record; others are not read.
+const VERSION: u8 = 1;
+
+/// Bytes of the code at a record's end.
+const TAG: usize = 16;
+
+/// What identifies an answer to all workers: SHA-256 of the server's identity and the token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Fingerprint([u8; 32]);
+
+/// Who is asked and as whom: all but the token that an answer depends on. It also makes the codes
+/// of records: it holds the client's secret, so no other plugin knows it.
+pub(crate) struct Identity {
+    /// Digest of the parts.
+    digest: [u8; 32],
+    /// Makes codes.
+    mac: Hmac<Sha256>,
+}
+
+impl Identity {
+    /// The identity of these parts, each with its length, so that no two lists look the same.
+    pub(crate) fn new<'p>(parts: impl IntoIterator<Item = &'p str>) -> Self {
+        let mut hash = Sha256::new_with_prefix(b"oauth2-filter identity");
+        for part in parts {
+            hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
+            hash.update(part);
+        }
+        let digest: [u8; 32] = hash.finalize().into();
+        let secret = Sha256::new_with_prefix(b"oauth2-filter code").chain_update(digest).finalize();
+        // A key is as long as the hash's block; what is shorter is filled with zeros.
+        let mut key = Key::<Hmac<Sha256>>::default();
+        for (to, from) in key.iter_mut().zip(secret) {
+            *to = from;
+        }
+        Self { digest, mac: Hmac::new(&key) }
+    }
+
+    /// The fingerprint of a token's answer.
+    pub(crate) fn fingerprint(&self, token: &str) -> Fingerprint {
+        let hash = Sha256::new_with_prefix(self.digest).chain_update(token);
+        Fingerprint(hash.finalize().into())
+    }
+}
+
+/// What a slot holds.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Record {
+    /// When it was written: for an answer, when the server gave it.
+    pub(crate) written: Timestamp,
+    /// From then on nobody needs it.
+    pub(crate) ends: Timestamp,
+    /// An answer's body; empty in a marker.
+    pub(crate) body: Vec<u8>,
+}
+
+/// A fixed number of slots, in groups: each fingerprint has one group that it may stand in.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    /// The letter in the names of these slots' keys.
+    kind: char,
+    /// How many groups there are; may be none.
+    groups: u32,
+}
+
+impl Slots {
+    /// Slots for this many records, rounded up to whole groups. `kind` tells them from others.
+    pub(crate) fn new(kind: char, records: usize) -> Self {
+        let groups = u32::try_from(records.div_ceil(WAYS)).unwrap_or(u32::MAX);
+        Self { kind, groups }
+    }
+
+    /// Writes every slot that was never written, since only then writers can tell who was first.
+    pub(crate) fn prepare(&self, data: &dyn SharedData) {
+        for group in 0..self.groups {
+            for key in self.keys(group) {
+                if data.get(&key).is_none() {
+                    data.set(&key, b"", None);
+                }
+            }
+        }
+    }
+
+    /// The newest record of a fingerprint that has not ended.
+    pub(crate) fn find(
+        &self,
+        data: &dyn SharedData,
+        identity: &Identity,
+        fingerprint: Fingerprint,
+        now: Timestamp,
+    ) -> Option<Record> {
+        let records = self.group(fingerprint)?.filter_map(|key| {
+            let (bytes, _) = data.get(&key)?;
+            identity.open(&bytes, fingerprint).filter(|record| now < record.ends)
+        });
+        records.max_by_key(|record| record.written)
+    }
+
+    /// Writes a record in place of the group's least useful one. A write that loses against
+    /// another is left: what is kept here can be asked for again.
+    pub(crate) fn store(
+        &self,
+        data: &dyn SharedData,
+        identity: &Identity,
+        fingerprint: Fingerprint,
+        record: &Record,
+    ) {
+        if let Some((key, after)) = self.least_useful(data, fingerprint, record.written) {
+            data.set(&key, &identity.seal(fingerprint, record), after);
+        }
+    }
+
+    /// Puts up a marker, unless there is one already. Whether it is ours.
+    pub(crate) fn claim(
+        &self,
+        data: &dyn SharedData,
+        identity: &Identity,
+        fingerprint: Fingerprint,
+        marker: &Record,
+    ) -> bool {
+        // Each round lost is a round that another worker won, on one of a few slots.
+        for _ in 0..WAYS {
+            if self.find(data, identity, fingerprint, marker.written).is_some() {
+                return false;
+            }
+            let Some((key, after)) = self.least_useful(data, fingerprint, marker.written) else {
+                break;
+            };
+            if data.set(&key, &identity.seal(fingerprint, marker), after) {
+                break;
+            }
+        }
+        true
+    }
+
+    /// Takes the records of a fingerprint away.
+    pub(crate) fn clear(
+        &self,
+        data: &dyn SharedData,
+        identity: &Identity,
+        fingerprint: Fingerprint,
+    ) {
+        for key in self.group(fingerprint).into_iter().flatten() {
+            if let Some((bytes, written)) = data.get(&key)
+                && identity.open(&bytes, fingerprint).is_some()
+            {
+                data.set(&key, b"", Some(written));
+            }
+        }
+    }
+
+    /// The slot to write a fingerprint's record to, and the number of its last write: its own, or
+    /// one whose record has ended, or the one that ends first.
+    fn least_useful(
+        &self,
+        data: &dyn SharedData,
+        fingerprint: Fingerprint,
+        now: Timestamp,
+    ) -> Option<(String, Option<u32>)> {
+        let rated = self.group(fingerprint)?.map(|key| match data.get(&key) {
+            // What another configuration wrote cannot be verified, but it can be left in peace.
+            Some((bytes, written)) => {
+                let rating = match Header::read(&bytes) {
+                    Some(header) if header.fingerprint == fingerprint => Timestamp::from_millis(0),
+                    Some(header) if now < header.ends => header.ends,
+                    _ => Timestamp::from_millis(1),
+                };
+                (rating, key, Some(written))
+            }
+            None => (Timestamp::from_millis(1), key, None),
+        });
+        rated.min_by_key(|(rating, ..)| *rating).map(|(_, key, written)| (key, written))
+    }
+
+    /// The keys of a fingerprint's group.
+    fn group(&self, fingerprint: Fingerprint) -> Option<impl Iterator<Item = String> + use<>> {
+        let [a, b, c, d, ..] = fingerprint.0;
+        let group = u32::from_le_bytes([a, b, c, d]).checked_rem(self.groups)?;
+        Some(self.keys(group))
+    }
+
+    /// The keys of a group.
+    fn keys(&self, group: u32) -> impl Iterator<Item = String> + use<> {
+        let kind = self.kind;
+        (0..WAYS).map(move |way| format!("oauth2_filter.{VERSION}.{kind}.{group}.{way}"))
+    }
+}
+
+/// What stands before a record's body: version, fingerprint, two times.
+struct Header {
+    /// Whose record it is.
+    fingerprint: Fingerprint,
+    /// As in [`Record`].
+    written: Timestamp,
+    /// As in [`Record`].
+    ends: Timestamp,
+}
+
+impl Header {
+    /// Its length in bytes.
+    const LENGTH: usize = 1 + 32 + 8 + 8;
+
+    /// Reads it, whoever wrote it.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (version, rest) = bytes.split_first()?;
+        let (fingerprint, rest) = rest.split_first_chunk()?;
+        let (written, rest) = rest.split_first_chunk()?;
+        let (ends, _) = rest.split_first_chunk()?;
+        let time = |bytes: &[u8; 8]| Timestamp::from_millis(u64::from_le_bytes(*bytes));
+        (*version == VERSION).then(|| Self {
+            fingerprint: Fingerprint(*fingerprint),
+            written: time(written),
+            ends: time(ends),
+        })
+    }
+}
+
+impl Identity {
+    /// The bytes of a record: header, body, and the code over both.
+    fn seal(&self, fingerprint: Fingerprint, record: &Record) -> Vec<u8> {
+        let mut bytes = vec![VERSION];
+        bytes.extend(fingerprint.0);
+        bytes.extend(record.written.as_millis().to_le_bytes());
+        bytes.extend(record.ends.as_millis().to_le_bytes());
+        bytes.extend(&record.body);
+        let code = self.mac.clone().chain_update(&bytes).finalize().into_bytes();
+        bytes.extend(code.iter().take(TAG));
+        bytes
+    }
+
+    /// The record in these bytes, if it is this fingerprint's and its code is right.
+    fn open(&self, bytes: &[u8], fingerprint: Fingerprint) -> Option<Record> {
+        let header = Header::read(bytes).filter(|header| header.fingerprint == fingerprint)?;
+        let (sealed, code) = bytes.split_at_checked(bytes.len().checked_sub(TAG)?)?;
+        let body = sealed.get(Header::LENGTH..)?;
+        self.mac.clone().chain_update(sealed).verify_truncated_left(code).ok()?;
+        Some(Record { written: header.written, ends: header.ends, body: body.to_vec() })
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Identity")
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod fixture {
+    //! Shared data that a test can look into.
+
+    use std::cell::RefCell;
+    use std::collections::HashMap;
+
+    use super::SharedData;
+
+    /// Values in memory, with the host's rules.
+    #[derive(Default)]
+    pub(crate) struct Memory(pub(crate) RefCell<(HashMap<String, (Vec<u8>, u32)>, u32)>);
+
+    impl SharedData for Memory {
+        fn get(&self, key: &str) -> Option<(Vec<u8>, u32)> {
+            self.0.borrow().0.get(key).cloned()
+        }
+
+        fn set(&self, key: &str, value: &[u8], after: Option<u32>) -> bool {
+            let (values, writes) = &mut *self.0.borrow_mut();
+            let current = values.get(key).map(|(_, written)| *written);
+            if after.is_some() && current.is_some() && after != current {
+                return false;
+            }
+            *writes += 1;
+            values.insert(key.to_owned(), (value.to_vec(), *writes));
+            true
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fixture::Memory;
+    use super::*;
+
+    const fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn record(written: u64, ends: u64, body: &str) -> Record {
+        Record { written: at(written), ends: at(ends), body: body.into() }
+    }
+
+    fn identity() -> Identity {
+        Identity::new(["https://as.test/", "client", "secret"])
+    }
+
+    #[test]
+    fn what_one_worker_stores_another_finds_until_it_ends() {
+        let (data, slots) = (Memory::default(), Slots::new('a', 100));
+        let fingerprint = identity().fingerprint("t");
+        slots.store(&data, &identity(), fingerprint, &record(5, 10, "body"));
+        let find = |now| slots.find(&data, &identity(), fingerprint, at(now));
+        assert_eq!(find(9), Some(record(5, 10, "body")));
+        assert_eq!(find(10), None);
+        slots.store(&data, &identity(), fingerprint, &record(20, 30, "new"));
+        assert_eq!(find(20), Some(record(20, 30, "new")));
+        slots.clear(&data, &identity(), fingerprint);
+        assert_eq!(find(20), None);
+    }
+
+    #[test]
+    fn another_token_or_server_or_client_finds_nothing() {
+        let (data, slots) = (Memory::default(), Slots::new('a', 1));
+        slots.store(&data, &identity(), identity().fingerprint("t"), &record(0, 10, "body"));
+        let others = [
+            Identity::new(["https://as.test/", "client", "other"]),
+            Identity::new(["https://as.test/", "other", "secret"]),
+            Identity::new(["https://as.test/client", "", "secret"]),
+            Identity::new(["https://as.test/", "clients", "ecret"]),
+        ];
+        for other in &others {
+            let own = other.fingerprint("t");
+            assert_eq!(slots.find(&data, other, own, at(0)), None);
+            // Not even under the right fingerprint: the code is another's.
+            let stolen = identity().fingerprint("t");
+            assert_eq!(slots.find(&data, other, stolen, at(0)), None);
+        }
+        assert_eq!(slots.find(&data, &identity(), identity().fingerprint("u"), at(0)), None);
+    }
+
+    #[test]
+    fn a_reader_trusts_nothing_that_was_changed() {
+        let (data, slots) = (Memory::default(), Slots::new('a', 1));
+        let fingerprint = identity().fingerprint("t");
+        slots.store(&data, &identity(), fingerprint, &record(0, 10, "body"));
+        let (key, good) = {
+            let memory = data.0.borrow();
+            let (key, (value, _)) = memory.0.iter().next().unwrap();
+            (key.clone(), value.clone())
+        };
+        for n in 0..good.len() {
+            let mut changed = good.clone();
+            changed[n] ^= 1;
+            data.set(&key, &changed, None);
+            assert_eq!(slots.find(&data, &identity(), fingerprint, at(0)), None, "byte {n}");
+            data.set(&key, &good[..n], None);
+            assert_eq!(slots.find(&data, &identity(), fingerprint, at(0)), None, "{n} bytes");
+        }
+        data.set(&key, &good, None);
+        assert!(slots.find(&data, &identity(), fingerprint, at(0)).is_some());
+    }
+
+    #[test]
+    fn a_million_tokens_fill_a_fixed_number_of_slots() {
+        let (data, slots) = (Memory::default(), Slots::new('a', 10));
+        for n in 0..2_000 {
+            let fingerprint = identity().fingerprint(&n.to_string());
+            slots.store(&data, &identity(), fingerprint, &record(n, n + 10, "body"));
+            assert!(slots.find(&data, &identity(), fingerprint, at(n)).is_some());
+        }
+        assert_eq!(data.0.borrow().0.len(), 12);
+        let none = Slots::new('a', 0);
+        none.store(&data, &identity(), identity().fingerprint("t"), &record(0, 10, "body"));
+        assert_eq!(none.find(&data, &identity(), identity().fingerprint("t"), at(0)), None);
+    }
+
+    #[test]
+    fn what_ends_first_makes_room() {
+        let (data, slots) = (Memory::default(), Slots::new('a', 1));
+        let fingerprints: Vec<_> =
+            (0..5).map(|n| identity().fingerprint(&format!("t{n}"))).collect();
+        for (n, fingerprint) in fingerprints.iter().enumerate() {
+            let ends = [50, 20, 60, 40, 70][n];
+            slots.store(&data, &identity(), *fingerprint, &record(0, ends, "body"));
+        }
+        let found = |f: &&Fingerprint| slots.find(&data, &identity(), **f, at(0)).is_some();
+        let left: Vec<_> = fingerprints.iter().map(|f| found(&f)).collect();
+        assert_eq!(left, [true, false, true, true, true]);
+    }
+
+    #[test]
+    fn one_worker_at_a_time_holds_the_marker_of_a_token() {
+        let (data, slots) = (Memory::default(), Slots::new('m', 8));
+        slots.prepare(&data);
+        assert_eq!(data.0.borrow().0.len(), 8);
+        let fingerprint = identity().fingerprint("t");
+        let claim =
+            |now, until| slots.claim(&data, &identity(), fingerprint, &record(now, until, ""));
+        assert!(claim(0, 10));
+        assert!(!claim(1, 11));
+        assert!(!claim(9, 19));
+        assert!(claim(10, 20));
+        slots.clear(&data, &identity(), fingerprint);
+        assert!(claim(11, 21));
+        let other = identity().fingerprint("u");
+        assert!(slots.claim(&data, &identity(), other, &record(11, 21, "")));
+    }
+}

@@ -1,0 +1,287 @@
+//! Where a request carries its token, and how it is taken out there (RFC 6750, section 2).
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use url::form_urlencoded;
+
+use crate::bearer::{BearerToken, credentials};
+use crate::denial::Reason;
+use crate::head::Head;
+
+/// One place to look at.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum TokenSource {
+    /// A header whose value is a scheme and the token.
+    Scheme {
+        /// The header, in lower case.
+        header: Rc<str>,
+        /// The scheme, compared in any case.
+        scheme: Box<str>,
+    },
+    /// A header whose whole value is the token.
+    Header(Rc<str>),
+    /// A query parameter.
+    Query(Box<str>),
+    /// A cookie.
+    Cookie(Box<str>),
+}
+
+/// A token, and where it was.
+pub(crate) struct Presented {
+    /// The text that it stands in.
+    text: Vec<u8>,
+    /// Where in there.
+    at: Range<usize>,
+    /// What takes it out of the request.
+    pub(crate) removal: Removal,
+    /// Whether it came in the query, where caches and logs find it.
+    pub(crate) in_query: bool,
+}
+
+/// How a token is taken out of a request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Removal {
+    /// The header goes.
+    Remove(Rc<str>),
+    /// The header, or `:path`, gets this value.
+    Replace(Rc<str>, Rc<str>),
+}
+
+impl Presented {
+    /// A token that is all of `text`.
+    fn whole(text: Vec<u8>, removal: Removal) -> Self {
+        Self { at: 0..text.len(), text, removal, in_query: false }
+    }
+
+    /// The token, checked for its syntax.
+    ///
+    /// # Errors
+    /// [`Reason::TokenTooLong`] or [`Reason::MalformedToken`].
+    pub(crate) fn token(&self) -> Result<BearerToken<'_>, Reason> {
+        BearerToken::parse(self.text.get(self.at.clone()).unwrap_or_default())
+    }
+}
+
+/// The one token of a request, if it has one.
+///
+/// # Errors
+/// [`Reason::RepeatedToken`] if there is more than one, in one place or in several.
+pub(crate) fn present(
+    sources: &[TokenSource],
+    head: &dyn Head,
+) -> Result<Option<Presented>, Reason> {
+    let mut presented = None;
+    for source in sources {
+        if let Some(found) = source.look(head)?
+            && presented.replace(found).is_some()
+        {
+            return Err(Reason::RepeatedToken);
+        }
+    }
+    Ok(presented)
+}
+
+impl TokenSource {
+    /// `Authorization: Bearer`.
+    pub(crate) fn authorization() -> Self {
+        Self::Scheme { header: "authorization".into(), scheme: "Bearer".into() }
+    }
+
+    /// Whether another source looks at the same place.
+    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Scheme { header: one, .. }, Self::Header(other))
+            | (Self::Header(one), Self::Scheme { header: other, .. }) => one == other,
+            _ => self == other,
+        }
+    }
+
+    /// Whether only the whole head tells what is here: repeated headers do not show otherwise,
+    /// but for `authorization`, which the host joins.
+    pub(crate) fn needs_whole_head(&self) -> bool {
+        match self {
+            Self::Scheme { header, .. } => **header != *"authorization",
+            Self::Header(_) | Self::Cookie(_) => true,
+            Self::Query(_) => false,
+        }
+    }
+
+    /// The token here, if there is one.
+    fn look(&self, head: &dyn Head) -> Result<Option<Presented>, Reason> {
+        match self {
+            Self::Scheme { header, scheme } => {
+                let Some(text) = head.value(header) else { return Ok(None) };
+                let Some(at) = credentials(&text, scheme)? else { return Ok(None) };
+                let removal = Removal::Remove(Rc::clone(header));
+                Ok(Some(Presented { text, at, removal, in_query: false }))
+            }
+            Self::Header(header) => {
+                let mut values = head.all().iter().filter(|(name, _)| **name == **header);
+                let Some((_, value)) = values.next() else { return Ok(None) };
+                if values.next().is_some() {
+                    return Err(Reason::RepeatedToken);
+                }
+                let text = value.trim_ascii().to_vec();
+                let removal = Removal::Remove(Rc::clone(header));
+                Ok((!text.is_empty()).then(|| Presented::whole(text, removal)))
+            }
+            Self::Query(parameter) => in_query(parameter, head),
+            Self::Cookie(name) => in_cookie(name, head),
+        }
+    }
+}
+
+/// The token in a query parameter. The path goes on without it.
+fn in_query(parameter: &str, head: &dyn Head) -> Result<Option<Presented>, Reason> {
+    let path = head.value(":path").unwrap_or_default();
+    let Some(mark) = path.iter().position(|b| *b == b'?') else { return Ok(None) };
+    let (before, query) = path.split_at_checked(mark).unwrap_or_default();
+    let query = query.strip_prefix(b"?").unwrap_or_default();
+    let mut found = None;
+    let mut rest: Vec<&[u8]> = Vec::new();
+    for pair in query.split(|b| *b == b'&') {
+        match form_urlencoded::parse(pair).next() {
+            Some((name, value)) if name == parameter => {
+                if found.replace(value.into_owned()).is_some() {
+                    return Err(Reason::RepeatedToken);
+                }
+            }
+            _ => rest.push(pair),
+        }
+    }
+    let Some(token) = found else { return Ok(None) };
+    let mut path = before.to_vec();
+    if !rest.is_empty() {
+        path.push(b'?');
+        path.extend(rest.join(&b'&'));
+    }
+    let path = String::from_utf8(path).map_err(|_| Reason::BadPath)?;
+    let removal = Removal::Replace(":path".into(), path.into());
+    Ok(Some(Presented { in_query: true, ..Presented::whole(token.into_bytes(), removal) }))
+}
+
+/// The token in a cookie (RFC 6265, section 4.2). The other cookies stay.
+fn in_cookie(wanted: &str, head: &dyn Head) -> Result<Option<Presented>, Reason> {
+    let mut found = None;
+    let mut rest: Vec<&[u8]> = Vec::new();
+    let headers = head.all().iter().filter(|(name, _)| name == "cookie");
+    let cookies = headers.flat_map(|(_, value)| value.split(|b| *b == b';'));
+    for cookie in cookies.map(<[u8]>::trim_ascii).filter(|cookie| !cookie.is_empty()) {
+        let mut parts = cookie.splitn(2, |b| *b == b'=');
+        match (parts.next(), parts.next()) {
+            (Some(name), Some(value)) if name.trim_ascii_end() == wanted.as_bytes() => {
+                let value = value.trim_ascii();
+                let quoted = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\""));
+                if found.replace(quoted.unwrap_or(value).to_vec()).is_some() {
+                    return Err(Reason::RepeatedToken);
+                }
+            }
+            _ => rest.push(cookie),
+        }
+    }
+    let Some(token) = found else { return Ok(None) };
+    let removal = if rest.is_empty() {
+        Removal::Remove("cookie".into())
+    } else {
+        let rest = String::from_utf8_lossy(&rest.join(&b"; "[..])).into_owned();
+        Removal::Replace("cookie".into(), rest.into())
+    };
+    Ok(Some(Presented::whole(token, removal)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::head::fixture::FixedHead;
+
+    fn scheme(header: &str, scheme: &str) -> TokenSource {
+        TokenSource::Scheme { header: header.into(), scheme: scheme.into() }
+    }
+
+    fn all() -> Vec<TokenSource> {
+        vec![
+            scheme("authorization", "Bearer"),
+            scheme("x-auth", "Token"),
+            TokenSource::Header("x-token".into()),
+            TokenSource::Query("access_token".into()),
+            TokenSource::Cookie("at".into()),
+        ]
+    }
+
+    fn look(headers: &[(&str, &str)]) -> Result<Option<(String, Removal)>, Reason> {
+        let head = FixedHead::new(headers.iter().copied());
+        let Some(presented) = present(&all(), &head)? else { return Ok(None) };
+        let token = presented.token()?.reveal().to_owned();
+        Ok(Some((token, presented.removal)))
+    }
+
+    fn remove(header: &str) -> Removal {
+        Removal::Remove(header.into())
+    }
+
+    fn replace(header: &str, value: &str) -> Removal {
+        Removal::Replace(header.into(), value.into())
+    }
+
+    #[test]
+    fn a_token_is_found_in_each_place_and_can_be_taken_out_there() {
+        let table: [(&[(&str, &str)], &str, Removal); 12] = [
+            (&[("authorization", "Bearer t")], "t", remove("authorization")),
+            (&[("x-auth", "token t")], "t", remove("x-auth")),
+            (&[("x-token", "t")], "t", remove("x-token")),
+            (&[(":path", "/a?access_token=t")], "t", replace(":path", "/a")),
+            (&[(":path", "/a?access_token=t&b=1")], "t", replace(":path", "/a?b=1")),
+            (&[(":path", "/a?x&access_token=t&b=1")], "t", replace(":path", "/a?x&b=1")),
+            (&[(":path", "/a?b=%20&access%5Ftoken=t%2F")], "t/", replace(":path", "/a?b=%20")),
+            (&[("cookie", "at=t")], "t", remove("cookie")),
+            (&[("cookie", "a=1; at=t; b=2")], "t", replace("cookie", "a=1; b=2")),
+            (&[("cookie", "a=1"), ("cookie", "at=t")], "t", replace("cookie", "a=1")),
+            (&[("cookie", "at=\"t\"")], "t", remove("cookie")),
+            (&[("cookie", "xat=1;at=t==")], "t==", replace("cookie", "xat=1")),
+        ];
+        for (headers, token, removal) in table {
+            assert_eq!(look(headers), Ok(Some((token.to_owned(), removal))), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn rs_6750_03_two_tokens_are_one_too_many_wherever_they_are() {
+        let table: [&[(&str, &str)]; 8] = [
+            &[("authorization", "Bearer t"), ("x-token", "t")],
+            &[("authorization", "Bearer t"), (":path", "/?access_token=t")],
+            &[("x-token", "t"), ("cookie", "at=t")],
+            &[("x-token", "t"), ("x-token", "t")],
+            &[(":path", "/?access_token=t&access_token=t")],
+            &[("cookie", "at=t; at=u")],
+            &[("cookie", "at=t"), ("cookie", "at=u")],
+            &[("x-auth", "Token t,Token u")],
+        ];
+        for headers in table {
+            assert_eq!(look(headers), Err(Reason::RepeatedToken), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_a_token_is_none() {
+        let table: [&[(&str, &str)]; 7] = [
+            &[],
+            &[("authorization", "Basic dTpw")],
+            &[("x-token", "")],
+            &[(":path", "/access_token=t")],
+            &[(":path", "/?access_tokens=t&Access_Token=t")],
+            &[("cookie", "At=t; xat=t; at")],
+            &[("x-auth", "Bearer t")],
+        ];
+        for headers in table {
+            assert_eq!(look(headers), Ok(None), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_token_is_malformed_where_its_name_is_said() {
+        for headers in [[(":path", "/?access_token=")], [("cookie", "at=")], [("x-token", "a b")]] {
+            assert_eq!(look(&headers), Err(Reason::MalformedToken), "{headers:?}");
+        }
+    }
+}
