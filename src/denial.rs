@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 /// Why a request is refused.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Reason {
     /// No token, or another scheme than Bearer.
     NoToken,
@@ -81,6 +81,34 @@ enum Challenge {
 }
 
 impl Reason {
+    /// Each of them.
+    pub(crate) const ALL: [Self; 24] = [
+        Self::NoToken,
+        Self::RepeatedToken,
+        Self::BadPath,
+        Self::MalformedToken,
+        Self::TokenTooLong,
+        Self::Inactive,
+        Self::Expired,
+        Self::NotYetValid,
+        Self::WrongIssuer,
+        Self::WrongAudience,
+        Self::NotAnAccessToken,
+        Self::UnprovedCnf,
+        Self::InsufficientScope,
+        Self::ClaimNotMet,
+        Self::InsufficientUserAuthentication,
+        Self::NoServer,
+        Self::AccessDenied,
+        Self::Unmatched,
+        Self::ServerUnavailable,
+        Self::ServerTimeout,
+        Self::ServerRefusedClient,
+        Self::ServerBadAnswer,
+        Self::Unconfigured,
+        Self::HostError,
+    ];
+
     /// The name of this reason in `%RESPONSE_CODE_DETAILS%`, logs and metrics.
     pub fn details(self) -> &'static str {
         self.row().details

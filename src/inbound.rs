@@ -1,6 +1,7 @@
 //! The inbound direction: the proxy guards a resource (RFC 6750, RFC 7662).
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use log::{debug, log};
@@ -14,7 +15,7 @@ use crate::head::Head;
 use crate::health::Health;
 use crate::introspection::{Failure, Response};
 use crate::kept::{Key, Keyed};
-use crate::metrics::{Decision, Event, Lookup, Outcome};
+use crate::metrics::{Counter, Decision, Event, Lookup, Outcome};
 use crate::servers::Server;
 use crate::shared::{Fingerprint, SharedData};
 use crate::timestamp::Timestamp;
@@ -123,10 +124,10 @@ impl Inbound {
         let server = self.guard.servers.get(place).ok_or_else(|| deny(Reason::NoServer))?;
         let key = self.keyed.key(place, token.reveal());
         if let Some(finding) = self.answers.find(key, now) {
-            self.events.push(Event::Lookup(match finding {
+            self.events.push(Event::Count(Counter::Lookup(match finding {
                 Finding::Known(_) => Lookup::Hit,
                 Finding::Refused(_) => Lookup::Negative,
-            }));
+            })));
             return Err(self.guard.judge(finding, bearer, || is_grpc(head), now));
         }
         // Who asks every time gets an answer to his own question, not to one asked before it.
@@ -143,10 +144,10 @@ impl Inbound {
             recall(&self.guard, server, &mut self.answers, data, name, now)
         };
         if let Some(finding) = found {
-            self.events.push(Event::Lookup(Lookup::Shared));
+            self.events.push(Event::Count(Counter::Lookup(Lookup::Shared)));
             return Err(self.guard.judge(finding, bearer, || is_grpc(head), now));
         }
-        self.events.push(Event::Lookup(Lookup::Miss));
+        self.events.push(Event::Count(Counter::Lookup(Lookup::Miss)));
         let ours = alone || self.answers.claim(data, name, server.deadline(now), now);
         let token_kept = (!ours).then(|| token.reveal().to_owned());
         let question = Question { server: place, token: token_kept, fingerprint, since: now };
@@ -179,7 +180,7 @@ impl Inbound {
         if let Some((level, line)) = line {
             log!(level, "{line}");
         }
-        self.events.push(Event::Call(call_outcome(&response)));
+        self.events.push(Event::Count(Counter::Call(call_outcome(&response))));
         self.events.push(Event::CallTime(now.since(question.since)));
         let shared = !self.answers.ask_every_time();
         let finding = response.map(|response| {
@@ -219,7 +220,7 @@ impl Inbound {
         }
         for (id, key, finding) in found {
             let waiters = self.waiting.finish(id).map(|(_, _, waiters)| waiters);
-            self.events.push(Event::Lookup(Lookup::Shared));
+            self.events.push(Event::Count(Counter::Lookup(Lookup::Shared)));
             let verdicts = self.conclude(key, Ok(finding), waiters.unwrap_or_default(), now);
             progress.verdicts.extend(verdicts);
         }
@@ -253,7 +254,7 @@ impl Inbound {
     ) -> Vec<(StreamId, Verdict)> {
         let finding = finding.or_else(|failure| {
             let stale = self.answers.stale(key, STALE_PAUSE, now).ok_or(failure)?;
-            self.events.push(Event::Lookup(Lookup::Stale));
+            self.events.push(Event::Count(Counter::Lookup(Lookup::Stale)));
             Ok(Finding::Known(stale))
         });
         let mut verdicts = Vec::with_capacity(waiters.len());
@@ -274,9 +275,9 @@ impl Inbound {
         if let Decision::Denied(reason) = decision {
             debug!("refused by {rule}: {}", reason.details());
         }
-        self.events.push(Event::Request(decision));
+        self.events.push(Event::Count(Counter::Request(decision)));
         let mut attributes =
-            vec![("oauth2_decision", decision.name().into()), ("oauth2_rule", rule)];
+            vec![("oauth2_decision", Rc::from(decision.labels().0)), ("oauth2_rule", rule)];
         attributes.extend(known.iter().flat_map(|known| known.attributes.iter().cloned()));
         Verdict { fate, attributes }
     }

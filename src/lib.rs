@@ -68,7 +68,7 @@ pub use forward::Forward;
 pub use guard::{Fate, Verdict};
 pub use head::Head;
 pub use inbound::{Progress, Step};
-pub use metrics::{Decision, Event, Lookup, Outcome};
+pub use metrics::{CALL_TIME, Counter, Decision, Event, Lookup, Outcome, WAITING};
 pub use shared::SharedData;
 pub use timestamp::Timestamp;
 pub use waiting::StreamId;

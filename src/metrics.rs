@@ -1,24 +1,64 @@
 //! What is counted, as values: the host adds them to the proxy's statistics.
+//!
+//! Names hold their labels as pairs, so that they read well as they are and can be taken apart:
+//! `oauth2_filter.requests.decision.denied.reason.inactive`.
 
 use crate::denial::Reason;
 
 /// Something that has happened.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Event {
+    /// One more of these.
+    Count(Counter),
+    /// So many more requests wait; fewer, if negative.
+    Waiting(i64),
+    /// A call to an introspection endpoint has taken so many milliseconds.
+    CallTime(u64),
+}
+
+/// The name of the gauge of requests that wait.
+pub const WAITING: &str = "oauth2_filter.waiting_requests";
+
+/// The name of the histogram of calls' milliseconds.
+pub const CALL_TIME: &str = "oauth2_filter.call_milliseconds.endpoint.introspection";
+
+/// Something that is counted.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Counter {
     /// A request was decided.
     Request(Decision),
     /// A token was looked for among what is kept.
     Lookup(Lookup),
-    /// So many more requests wait; fewer, if negative.
-    Waiting(i64),
     /// A call to an introspection endpoint has ended.
     Call(Outcome),
-    /// So many milliseconds after it was made.
-    CallTime(u64),
+}
+
+impl Counter {
+    /// Everything that is counted.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let denied = Reason::ALL.into_iter().map(Decision::Denied);
+        let decisions = Decision::OTHERS.into_iter().chain(denied).map(Self::Request);
+        let lookups = Lookup::ALL.into_iter().map(Self::Lookup);
+        decisions.chain(lookups).chain(Outcome::ALL.into_iter().map(Self::Call))
+    }
+
+    /// The name of its statistic.
+    pub fn name(self) -> String {
+        match self {
+            Self::Request(decision) => {
+                let (decision, reason) = decision.labels();
+                format!("oauth2_filter.requests.decision.{decision}.reason.{reason}")
+            }
+            Self::Lookup(lookup) => format!("oauth2_filter.lookups.result.{}", lookup.label()),
+            Self::Call(outcome) => {
+                format!("oauth2_filter.calls.endpoint.introspection.outcome.{}", outcome.label())
+            }
+        }
+    }
 }
 
 /// What was decided on a request.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Decision {
     /// It passed with a token that meets the rule.
     Allowed,
@@ -26,27 +66,32 @@ pub enum Decision {
     Public,
     /// It passed since the authorization server failed, as configured.
     Unchecked,
-    /// It was refused.
-    Denied(Reason),
     /// It asked for the resource's metadata.
     Metadata,
+    /// It was refused.
+    Denied(Reason),
 }
 
 impl Decision {
-    /// The decision in a word, for filter state.
-    pub(crate) fn name(self) -> &'static str {
+    /// All but the refusals.
+    const OTHERS: [Self; 4] = [Self::Allowed, Self::Public, Self::Unchecked, Self::Metadata];
+
+    /// The decision, and why.
+    pub(crate) fn labels(self) -> (&'static str, &'static str) {
         match self {
-            Self::Allowed => "allowed",
-            Self::Public => "public",
-            Self::Unchecked => "unchecked",
-            Self::Denied(reason) => reason.details(),
-            Self::Metadata => "metadata",
+            Self::Allowed => ("allowed", "token"),
+            Self::Public => ("allowed", "public"),
+            Self::Unchecked => ("allowed", "unchecked"),
+            Self::Metadata => ("answered", "resource_metadata"),
+            Self::Denied(reason) => {
+                ("denied", reason.details().strip_prefix("oauth2_").unwrap_or_default())
+            }
         }
     }
 }
 
 /// Where an answer was found.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Lookup {
     /// In this worker.
     Hit,
@@ -60,8 +105,24 @@ pub enum Lookup {
     Miss,
 }
 
+impl Lookup {
+    /// Each of them.
+    const ALL: [Self; 5] = [Self::Hit, Self::Negative, Self::Shared, Self::Stale, Self::Miss];
+
+    /// In a word.
+    fn label(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Negative => "negative",
+            Self::Shared => "shared",
+            Self::Stale => "stale",
+            Self::Miss => "miss",
+        }
+    }
+}
+
 /// How a call has ended.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Outcome {
     /// The token is active.
     Active,
@@ -75,4 +136,44 @@ pub enum Outcome {
     RefusedClient,
     /// The server's answer was none.
     BadAnswer,
+}
+
+impl Outcome {
+    /// Each of them.
+    const ALL: [Self; 6] = [
+        Self::Active,
+        Self::Inactive,
+        Self::Unavailable,
+        Self::Timeout,
+        Self::RefusedClient,
+        Self::BadAnswer,
+    ];
+
+    /// In a word.
+    fn label(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Inactive => "inactive",
+            Self::Unavailable => "unavailable",
+            Self::Timeout => "timeout",
+            Self::RefusedClient => "refused_client",
+            Self::BadAnswer => "bad_answer",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_counter_has_a_name_of_its_own_that_statistics_can_bear() {
+        let names: Vec<String> = Counter::all().map(Counter::name).collect();
+        let distinct: BTreeSet<&String> = names.iter().collect();
+        assert_eq!(distinct.len(), names.len());
+        let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._".contains(c);
+        assert!(names.iter().all(|name| name.chars().all(is_plain) && !name.ends_with('.')));
+    }
 }

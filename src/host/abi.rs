@@ -6,7 +6,7 @@
 //! | `proxy_on_tick` called by ourselves | it remembers the *stream* as the owner of a call that is dispatched while a stream is handled, and drops the answer when the stream is gone; there is no other way to make the root the active context |
 //! | `proxy_send_local_response` | it passes no response code details, and no gRPC status |
 //! | `proxy_get_header_map_value`, `_pairs` | it panics on text that is not UTF-8, and on a status that a call without an answer gives |
-//! | `proxy_replace_…`, `proxy_remove_header_map_value`, `proxy_continue_stream`, `proxy_set_effective_context`, `proxy_get_buffer_bytes` | it panics on statuses that a dying stream can give |
+//! | `proxy_get_property`, `proxy_set_property`, `proxy_replace_…`, `proxy_remove_header_map_value`, `proxy_continue_stream`, `proxy_set_effective_context`, `proxy_get_buffer_bytes` | it panics on statuses that a dying stream can give |
 //!
 //! A panic takes down every request of the worker; here all statuses but `Ok` become [`Refused`].
 #![allow(unsafe_code)]
@@ -56,6 +56,18 @@ unsafe extern "C" {
         headers: *const u8,
         headers_size: usize,
         grpc_status: i32,
+    ) -> u32;
+    fn proxy_get_property(
+        path: *const u8,
+        path_size: usize,
+        value: *mut *mut u8,
+        value_size: *mut usize,
+    ) -> u32;
+    fn proxy_set_property(
+        path: *const u8,
+        path_size: usize,
+        value: *const u8,
+        value_size: usize,
     ) -> u32;
     fn proxy_continue_stream(stream_type: u32) -> u32;
     fn proxy_set_effective_context(context: u32) -> u32;
@@ -146,12 +158,40 @@ fn parse_pairs(pairs: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
         .collect()
 }
 
+/// A header of the response.
+pub(super) fn response_header(name: &str) -> Option<Vec<u8>> {
+    header(MapType::HttpResponseHeaders, name)
+}
+
+/// A property of the request or its connection.
+pub(super) fn property(object: &str, name: &str) -> Option<Vec<u8>> {
+    let path = [object, name].join("\0");
+    // SAFETY: the pointers are to live memory of the given sizes during the call.
+    bytes(|value, size| unsafe { proxy_get_property(path.as_ptr(), path.len(), value, size) })
+}
+
+/// Gives the request filter state, under `wasm.` and this name.
+pub(super) fn set_filter_state(name: &str, value: &str) -> Result<(), Refused> {
+    // SAFETY: the pointers are to live memory of the given sizes during the call.
+    check(unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
+}
+
 /// Sets a header of the request, in place of all values that it had.
 pub(super) fn set_request_header(name: &str, value: &str) -> Result<(), Refused> {
+    set_header(MapType::HttpRequestHeaders, name, value)
+}
+
+/// Sets a header of the response, in place of all values that it had.
+pub(super) fn set_response_header(name: &str, value: &str) -> Result<(), Refused> {
+    set_header(MapType::HttpResponseHeaders, name, value)
+}
+
+/// Sets a header, in place of all values that it had.
+fn set_header(map: MapType, name: &str, value: &str) -> Result<(), Refused> {
     // SAFETY: the pointers are to live memory of the given sizes during the call.
     check(unsafe {
         proxy_replace_header_map_value(
-            MapType::HttpRequestHeaders as u32,
+            map as u32,
             name.as_ptr(),
             name.len(),
             value.as_ptr(),

@@ -11,6 +11,9 @@
 //!   itself off every list, in `Drop`.
 
 mod abi;
+mod data;
+mod head;
+mod statistics;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -25,17 +28,23 @@ use proxy_wasm::types::{Action, ContextType, LogLevel, Status};
 use crate::call::{Answer, Call, CallFailure, CallId, MAX_BODY};
 use crate::denial::Reply;
 use crate::filter::Filter;
-use crate::forward::Edits;
-use crate::head::Head;
-use crate::inbound::{Step, Verdict};
+use crate::forward::Forward;
+use crate::guard::{Fate, Verdict};
+use crate::inbound::{Progress, Step};
 use crate::timestamp::Timestamp;
 use crate::waiting::StreamId;
+use data::HostData;
+use head::RequestHead;
+use statistics::Statistics;
 
 /// How many waiting streams are resumed or answered in one callback.
 const BATCH: usize = 64;
 
 /// The pause between two batches.
 const BATCH_PERIOD: Duration = Duration::from_millis(1);
+
+/// The pause between two looks at what other workers have learnt.
+const LOOK_PERIOD: Duration = Duration::from_millis(4);
 
 proxy_wasm::main! {{
     proxy_wasm::set_log_level(LogLevel::Info);
@@ -55,12 +64,23 @@ struct Worker {
     calls: RefCell<Vec<Call>>,
     /// The calls under way, by the host's number.
     under_way: RefCell<HashMap<u32, CallId>>,
-    /// Streams that wait or have waited, and whether they have been forwarded.
-    paused: RefCell<HashMap<StreamId, bool>>,
+    /// Streams that wait or have waited, and what became of them.
+    paused: RefCell<HashMap<StreamId, Passage>>,
     /// Verdicts to be carried out.
     verdicts: RefCell<VecDeque<(StreamId, Verdict)>>,
-    /// Whether ticks come, for the next batch of them.
-    ticking: Cell<bool>,
+    /// The time between two ticks; zero if none come.
+    tick_period: Cell<Duration>,
+    /// Where events are counted.
+    statistics: OnceCell<Statistics>,
+}
+
+/// How far a request has come.
+#[derive(Clone, Copy, Debug, Default)]
+struct Passage {
+    /// Whether its head has been let on.
+    forwarded: bool,
+    /// Whether its answer is for its caller only.
+    private: bool,
 }
 
 impl Worker {
@@ -74,7 +94,8 @@ impl Worker {
             under_way: RefCell::default(),
             paused: RefCell::default(),
             verdicts: RefCell::default(),
-            ticking: Cell::new(false),
+            tick_period: Cell::new(Duration::ZERO),
+            statistics: OnceCell::new(),
         }
     }
 
@@ -96,29 +117,60 @@ impl Worker {
     /// Hands the outcome of a call to the filter, and begins to carry out what it says.
     fn settle(&self, id: CallId, outcome: Result<&Answer, CallFailure>) {
         if let Some(filter) = self.filter.get() {
-            self.verdicts.borrow_mut().extend(filter.borrow_mut().answer(id, outcome, now()));
+            let verdicts = filter.borrow_mut().answer(id, outcome, &HostData, now());
+            self.verdicts.borrow_mut().extend(verdicts);
             self.carry_out_batch();
         }
     }
 
-    /// Carries out the next verdicts, and has a tick come for the rest.
+    /// Carries out the next verdicts, and has ticks come for what is left.
     fn carry_out_batch(&self) {
         for _ in 0..BATCH {
             let Some((stream, verdict)) = self.verdicts.borrow_mut().pop_front() else { break };
             let mut paused = self.paused.borrow_mut();
-            if let Some(forwarded) = paused.get_mut(&stream)
+            if let Some(passage) = paused.get_mut(&stream)
                 && abi::set_effective_context(stream.0).is_ok()
-                && carry_out(verdict)
             {
-                *forwarded = abi::resume_request().is_ok();
+                *passage = carry_out(verdict);
+                if passage.forwarded {
+                    passage.forwarded = abi::resume_request().is_ok();
+                }
             }
         }
-        let more = !self.verdicts.borrow().is_empty();
+        self.keep_time();
+        self.count();
+    }
+
+    /// Has ticks come while there is something to be done by them.
+    fn keep_time(&self) {
+        let looks = self.filter.get().is_some_and(|filter| filter.borrow_mut().needs_ticks());
+        let period = match (self.verdicts.borrow().is_empty(), looks) {
+            (false, _) => BATCH_PERIOD,
+            (true, true) => LOOK_PERIOD,
+            (true, false) => Duration::ZERO,
+        };
         // Ticks belong to the root.
-        if more != self.ticking.get() && abi::set_effective_context(self.root).is_ok() {
-            self.ticking.set(more);
-            set_tick_period(if more { BATCH_PERIOD } else { Duration::ZERO });
+        if period != self.tick_period.get() && abi::set_effective_context(self.root).is_ok() {
+            self.tick_period.set(period);
+            set_tick_period(period);
         }
+    }
+
+    /// Counts what has happened.
+    fn count(&self) {
+        if let (Some(filter), Some(statistics)) = (self.filter.get(), self.statistics.get()) {
+            filter.borrow_mut().events().for_each(|event| statistics.add(event));
+        }
+    }
+
+    /// Looks at what other workers have learnt.
+    fn look(&self) {
+        let Some(filter) = self.filter.get() else { return };
+        let Progress { calls, verdicts } = filter.borrow_mut().tick(&HostData, now());
+        self.verdicts.borrow_mut().extend(verdicts);
+        self.calls.borrow_mut().extend(calls);
+        self.dispatch();
+        self.carry_out_batch();
     }
 }
 
@@ -148,13 +200,15 @@ impl RootContext for Root {
             error!("the host gives no random bytes");
             return false;
         }
-        match Filter::load(&document, &|name| std::env::var(name).ok(), seed) {
+        let environment = |name: &str| std::env::var(name).ok();
+        match Filter::load(&document, &environment, seed, &HostData) {
             Ok((filter, warnings)) => {
                 for warning in warnings {
                     warn!("{warning}");
                 }
                 self.0.filter.set(RefCell::new(filter)).is_ok()
                     && self.0.document.set(document).is_ok()
+                    && self.0.statistics.set(Statistics::define()).is_ok()
             }
             Err(mistakes) => {
                 error!("{mistakes}");
@@ -164,9 +218,9 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
-        // Either a stream has entered the root to have its call made, or the next batch is due.
+        // Either a stream has entered the root to have its call made, or it is time.
         if self.0.calls.borrow().is_empty() {
-            self.0.carry_out_batch();
+            self.0.look();
         } else {
             self.0.dispatch();
         }
@@ -174,7 +228,7 @@ impl RootContext for Root {
 
     fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
         let worker = Rc::clone(&self.0);
-        Some(Box::new(Stream { id: StreamId(id), worker, forwarded: false }))
+        Some(Box::new(Stream { id: StreamId(id), worker, passage: Passage::default() }))
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -188,17 +242,20 @@ struct Stream {
     id: StreamId,
     /// Where it waits.
     worker: Rc<Worker>,
-    /// Whether it was forwarded without waiting.
-    forwarded: bool,
+    /// How far it has come without waiting.
+    passage: Passage,
 }
 
 impl Stream {
+    /// How far it has come.
+    fn passage(&self) -> Passage {
+        self.worker.paused.borrow().get(&self.id).copied().unwrap_or(self.passage)
+    }
+
     /// Body and trailers go on when the head has. A host may deliver them before
     /// (`allow_on_headers_stop_iteration`), and would then send the head along.
     fn follow(&self) -> Action {
-        let forwarded = self.forwarded
-            || self.worker.paused.borrow().get(&self.id).is_some_and(|forwarded| *forwarded);
-        if forwarded { Action::Continue } else { Action::Pause }
+        if self.passage().forwarded { Action::Continue } else { Action::Pause }
     }
 }
 
@@ -208,17 +265,27 @@ impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
         let head = RequestHead::default();
         let step = match self.worker.filter.get() {
-            Some(filter) => filter.borrow_mut().request(self.id, &head, now()),
-            None => Step::Decide(Verdict::Refuse(Filter::unconfigured())),
+            Some(filter) => filter.borrow_mut().request(self.id, &head, &HostData, now()),
+            None => {
+                send(&Filter::unconfigured());
+                return Action::Pause;
+            }
         };
         match step {
-            Step::Decide(verdict) => self.forwarded = carry_out(verdict),
+            Step::Decide(verdict) => {
+                self.passage = carry_out(verdict);
+                self.worker.count();
+            }
             Step::Wait(call) => {
-                self.worker.paused.borrow_mut().insert(self.id, false);
-                if let Some(call) = call {
-                    self.worker.calls.borrow_mut().push(call);
-                    abi::enter_root(self.worker.root);
+                self.worker.paused.borrow_mut().insert(self.id, Passage::default());
+                match call {
+                    Some(call) => {
+                        self.worker.calls.borrow_mut().push(call);
+                        abi::enter_root(self.worker.root);
+                    }
+                    None => self.worker.keep_time(),
                 }
+                self.worker.count();
             }
         }
         self.follow()
@@ -231,6 +298,13 @@ impl HttpContext for Stream {
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
         self.follow()
     }
+
+    fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
+        if self.passage().private {
+            head::make_response_private();
+        }
+        Action::Continue
+    }
 }
 
 impl Drop for Stream {
@@ -239,29 +313,35 @@ impl Drop for Stream {
             && let Some(filter) = self.worker.filter.get()
         {
             filter.borrow_mut().gone(self.id);
+            self.worker.count();
         }
     }
 }
 
-/// Carries out a verdict on the effective context's request. Whether it may go on.
-fn carry_out(verdict: Verdict) -> bool {
-    let refusal = match verdict {
-        Verdict::Forward(edits) => match edit(&edits) {
-            Ok(()) => return true,
+/// Carries out a verdict on the effective context's request. A request that may go on still has
+/// to be resumed if it was paused.
+fn carry_out(verdict: Verdict) -> Passage {
+    for (name, value) in &verdict.attributes {
+        // What is missing here is missing in logs; it lets nobody pass.
+        let _ = abi::set_filter_state(name, value);
+    }
+    let refusal = match verdict.fate {
+        Fate::Forward(forward) => match edit(&forward) {
+            Ok(()) => return Passage { forwarded: true, private: forward.private },
             Err(_) => Filter::host_error(),
         },
-        Verdict::Refuse(reply) => reply,
+        Fate::Answer(reply) => reply,
     };
     send(&refusal);
-    false
+    Passage::default()
 }
 
 /// Changes the head of the effective context's request.
-fn edit(edits: &Edits) -> Result<(), abi::Refused> {
-    for name in &edits.remove {
+fn edit(forward: &Forward) -> Result<(), abi::Refused> {
+    for name in &forward.remove {
         abi::remove_request_header(name)?;
     }
-    for (name, value) in &edits.set {
+    for (name, value) in &forward.set {
         abi::set_request_header(name, value)?;
     }
     Ok(())
@@ -318,40 +398,5 @@ fn now() -> Timestamp {
 fn set_tick_period(period: Duration) {
     if hostcalls::set_tick_period(period).is_err() {
         error!("the host takes no tick period");
-    }
-}
-
-/// The head of the effective context's request.
-#[derive(Default)]
-struct RequestHead {
-    /// All of it, once it was asked for: cheaper than a second header by itself.
-    all: OnceCell<Vec<(String, Vec<u8>)>>,
-}
-
-impl RequestHead {
-    /// The whole head.
-    fn all(&self) -> &[(String, Vec<u8>)] {
-        self.all.get_or_init(abi::request_headers)
-    }
-}
-
-impl Head for RequestHead {
-    fn value(&self, name: &str) -> Option<Vec<u8>> {
-        match self.all.get() {
-            None => abi::request_header(name),
-            Some(all) => {
-                let mut values = all.iter().filter(|(n, _)| n == name).map(|(_, value)| value);
-                let mut joined = values.next()?.clone();
-                for value in values {
-                    joined.push(b',');
-                    joined.extend_from_slice(value);
-                }
-                Some(joined)
-            }
-        }
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.all().iter().map(|(name, _)| name.clone()).collect()
     }
 }

@@ -1,0 +1,50 @@
+//! The head of the effective context's request, and of its response.
+
+use std::cell::OnceCell;
+
+use super::abi;
+use crate::head::Head;
+use crate::sender_constraint::digest_from_hex;
+
+/// The head of the effective context's request.
+#[derive(Default)]
+pub(super) struct RequestHead {
+    /// All of it, once it was asked for: cheaper than a second header by itself.
+    all: OnceCell<Vec<(String, Vec<u8>)>>,
+}
+
+impl Head for RequestHead {
+    fn value(&self, name: &str) -> Option<Vec<u8>> {
+        let Some(all) = self.all.get() else { return abi::request_header(name) };
+        let mut values = all.iter().filter(|(n, _)| n == name).map(|(_, value)| value);
+        let mut joined = values.next()?.clone();
+        for value in values {
+            joined.push(b',');
+            joined.extend_from_slice(value);
+        }
+        Some(joined)
+    }
+
+    fn all(&self) -> &[(String, Vec<u8>)] {
+        self.all.get_or_init(abi::request_headers)
+    }
+
+    fn peer_certificate(&self) -> Option<[u8; 32]> {
+        digest_from_hex(&abi::property("connection", "sha256_peer_certificate_digest")?)
+    }
+}
+
+/// Keeps the response to a request whose token stood in its query out of shared caches (RFC 6750,
+/// section 2.3). What the service says more strictly stays.
+pub(super) fn make_response_private() {
+    let said = abi::response_header("cache-control").unwrap_or_default();
+    let said = String::from_utf8_lossy(&said).to_ascii_lowercase();
+    let directives = || said.split(',').map(str::trim).filter(|directive| !directive.is_empty());
+    if directives().any(|directive| directive == "no-store" || directive == "private") {
+        return;
+    }
+    let is_kept = |directive: &&str| *directive != "public" && !directive.starts_with("s-maxage");
+    let value: Vec<&str> = ["private"].into_iter().chain(directives().filter(is_kept)).collect();
+    // A response that takes no header has ended.
+    let _ = abi::set_response_header("cache-control", &value.join(", "));
+}
