@@ -138,6 +138,9 @@ impl fmt::Display for Failure {
         match self {
             Self::Call(failure) => failure.fmt(f),
             Self::Busy { status, .. } => write!(f, "the server answered {status}"),
+            Self::RefusedClient(400) => f.write_str(
+                "the server answered 400: it does not take our request, or not this kind of token",
+            ),
             Self::RefusedClient(status) => write!(
                 f,
                 "the server answered {status} to us: check client_id, client_secret, auth_method"

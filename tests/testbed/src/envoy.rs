@@ -6,7 +6,7 @@ mod wasm_plugin;
 
 use std::{
     collections::BTreeMap,
-    error, fmt, fs, io,
+    env, error, fmt, fs, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{self, Path, PathBuf},
     process::Command,
@@ -248,12 +248,16 @@ pub struct Refused;
 
 /// The root of the workspace, in which Envoy runs: its configurations may name files from there.
 pub fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+    // Cargo, if it runs us, knows where the folder is now; it may have moved since it was built.
+    let package = env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    let root = package.ancestors().find(|folder| folder.join("Cargo.lock").is_file());
+    root.expect("the folder of the project, where it was built").to_owned()
 }
 
 /// `ENVOY`, or the Envoy that `make setup` has installed; panics if there is none.
 pub fn binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("ENVOY") {
+    if let Some(path) = env::var_os("ENVOY") {
         // As a shell takes it: a word without a slash is looked for in PATH.
         let path = PathBuf::from(path);
         if path.components().count() == 1 {

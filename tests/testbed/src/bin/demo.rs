@@ -47,10 +47,11 @@ async fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    page.verdict();
     if page.failures() > 0 {
-        println!("{}", end_of_log("Envoy", &setting.envoy.log()));
+        page.line(&end_of_log("Envoy", &setting.telling_log()));
+        page.blank();
     }
+    page.verdict();
     if stay {
         setting.lines_to_try(&mut page);
         interrupted().await;
@@ -139,6 +140,13 @@ impl Setting {
         page.line("Each step shows a request, as a line for curl, and the answer to it.");
         page.blank();
         Ok(Self { server, _service: service, envoy })
+    }
+
+    /// What Envoy has logged, without the many requests that went well.
+    fn telling_log(&self) -> String {
+        let log = self.envoy.log();
+        let telling = log.lines().filter(|line| !line.contains(" 200 via_upstream "));
+        telling.collect::<Vec<_>>().join("\n")
     }
 
     /// What people can do with what was left running.

@@ -60,18 +60,20 @@ pub(crate) fn folder(name: &str) -> Result<PathBuf, String> {
     }
 }
 
-/// Runs a command to its end. An error has the last of what it said.
+/// Runs a command to its end. An error has what it said.
 pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.output().map_err(|error| format!("{program} does not run: {error}"))?;
     if output.status.success() {
         return Ok(());
     }
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    let lines: Vec<_> = said.lines().filter(|line| !line.trim().is_empty()).collect();
-    let end = lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n  ");
-    Err(format!("{program} ended with {}:\n  {end}", output.status))
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let mut lines: Vec<_> = errors.lines().filter(|line| !line.trim().is_empty()).collect();
+    if lines.len() > 2 * LINES_SHOWN {
+        // npm says first what is wrong, apt-get last.
+        lines.splice(LINES_SHOWN..lines.len() - LINES_SHOWN, ["…"]);
+    }
+    Err(format!("{program} ended with {}:\n  {}", output.status, lines.join("\n  ")))
 }
 
 /// A free loopback port.
@@ -81,5 +83,6 @@ pub(crate) fn free_address() -> Result<SocketAddr, String> {
         .map_err(|error| format!("no free port: {error}"))
 }
 
-const LINES_SHOWN: usize = 5;
+/// At the beginning, and at the end.
+const LINES_SHOWN: usize = 4;
 const START_LIMIT: Duration = Duration::from_secs(30);

@@ -107,12 +107,14 @@ async fn play(foreign: &impl Foreign, page: &mut Page) -> Result<Outcome, String
 
     story::play(&stage.scene, page).await;
     foreign.specials(&stage, page).await;
-    page.verdict();
     if page.failures() == 0 {
+        page.verdict();
         return Ok(Outcome::Right(page.steps()));
     }
     page.line(&end_of_log("Envoy", &stage.envoy.log()));
     page.line(&end_of_log("the authorization server", &child.log()));
+    page.blank();
+    page.verdict();
     Ok(Outcome::Wrong(format!("{} of {} steps", page.failures(), page.steps())))
 }
 

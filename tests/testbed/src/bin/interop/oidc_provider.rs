@@ -28,6 +28,8 @@ impl Foreign for OidcProvider {
             let package: Value = serde_json::from_slice(&fs::read(package).ok()?).ok()?;
             (package["version"] == VERSION).then_some(())
         };
+        child::run(Command::new("node").arg("--version"))
+            .map_err(|error| format!("it takes Node.js 20; {error}"))?;
         if installed().is_some() {
             return Ok(());
         }
@@ -40,7 +42,7 @@ impl Foreign for OidcProvider {
                 .arg(format!("oidc-provider@{VERSION}")),
         );
         page.line(if npm.is_ok() { "done" } else { "failed" });
-        npm.map_err(|error| format!("{error}\n  It needs Node.js with npm, and npm's registry."))
+        npm.map_err(|error| format!("it takes Node.js 20, npm and its registry; {error}"))
     }
 
     async fn start(&self) -> Result<Child, String> {

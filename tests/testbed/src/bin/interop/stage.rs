@@ -1,9 +1,12 @@
 //! The real Envoy before an authorization server, with a listener for each configuration.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+};
 
 use oauth2_filter_testbed::{
-    client::{Request, Response},
+    client::Request,
     envoy::{Bootstrap, Envoy, Listener, Options, WasmPlugin},
     story::{self, InboundYaml, NotAsExpected, Page, READ, Scene, Server, expect, token_of},
     upstream::Upstream,
@@ -17,6 +20,8 @@ pub(crate) struct Stage {
     pub(crate) envoy: Envoy,
     /// The story's part of it.
     pub(crate) scene: Scene,
+    /// The next order that nobody has asked for.
+    orders: AtomicU32,
     _service: Upstream,
 }
 
@@ -43,7 +48,7 @@ impl Stage {
             user: "svc",
             max_ttl: InboundYaml::read().max_ttl(),
         };
-        Ok(Self { envoy, scene, _service: service })
+        Ok(Self { envoy, scene, orders: AtomicU32::new(FRESH), _service: service })
     }
 
     /// A token of the story's client, with these parameters besides.
@@ -76,7 +81,8 @@ impl Stage {
         listener: &str,
         token: &str,
     ) -> Result<(), NotAsExpected> {
-        let answer = self.request(page, listener, token).await?;
+        let request = Request::get(ORDER).bearer(token);
+        let answer = page.exchange(self.envoy.address(listener), &request).await?;
         story::arrival(&answer)?;
         Ok(())
     }
@@ -91,26 +97,19 @@ impl Stage {
         status: u16,
         reason: &str,
     ) -> Result<(), NotAsExpected> {
-        let before = self.envoy.access_log(listener).len();
-        let answer = self.request(page, listener, token).await?;
+        // A path of its own, by which the request is found in the access log.
+        let order = self.orders.fetch_add(1, Relaxed);
+        let path = format!("{ORDERS}{order}");
+        let request = Request::get(&path).bearer(token);
+        let answer = page.exchange(self.envoy.address(listener), &request).await?;
         expect("the status", answer.status, status)?;
-        let log = wait::poll("the access log", wait::LIMIT, async || {
-            let log = self.envoy.access_log(listener);
-            (log.len() > before).then_some(log)
+        let entry = wait::poll("the access log", wait::LIMIT, async || {
+            self.envoy.access_log(listener).into_iter().find(|entry| entry["path"] == path)
         });
-        let log = log.await.map_err(|error| NotAsExpected::new(error.to_string()))?;
-        let found = log.last().and_then(|entry| entry["details"].as_str()).unwrap_or_default();
+        let entry = entry.await.map_err(|error| NotAsExpected::new(error.to_string()))?;
+        let found = entry["details"].as_str().unwrap_or_default();
         page.say(&format!("Envoy's access log says why: {found}"));
         expect("the reason", found, reason)
-    }
-
-    async fn request(
-        &self,
-        page: &mut Page,
-        listener: &str,
-        token: &str,
-    ) -> Result<Response, NotAsExpected> {
-        page.exchange(self.envoy.address(listener), &Request::get(ORDER).bearer(token)).await
     }
 }
 
@@ -147,4 +146,8 @@ pub(crate) fn with(mut object: Value, member: &str, value: &str) -> Value {
 
 /// The listener of the story.
 pub(crate) const STORY: &str = "story";
+/// What is asked for where it does not matter.
 pub(crate) const ORDER: &str = "/orders/1";
+const ORDERS: &str = "/orders/";
+/// Past those of the story.
+const FRESH: u32 = 1001;
