@@ -24,7 +24,7 @@ build: toolchain ## the filter, as target/oauth2_filter.wasm
 	@echo "== building $(WASM) (first time: about a minute)"
 	@# One crate type: only then does the linker see the whole program.
 	@cargo rustc --release --lib --crate-type cdylib --target $(TARGET)
-	@cp target/$(TARGET)/release/oauth2_filter.wasm $(WASM)
+	@cargo run --quiet --package trim -- target/$(TARGET)/release/oauth2_filter.wasm $(WASM)
 
 .PHONY: test
 test: build envoy ## every test: units, simulated host, real Envoy

@@ -1,6 +1,5 @@
 //! What a request that passes takes along, and what it must not bring (RFC 9700, section 4.13).
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use base64::Engine;
@@ -27,7 +26,7 @@ pub(crate) struct Forwarding {
     /// The header that gets the whole answer.
     payload: Option<Rc<str>>,
     /// Every header named here, folded.
-    own: BTreeSet<String>,
+    own: Vec<String>,
 }
 
 impl Forwarding {

@@ -1,7 +1,5 @@
 //! Scopes (RFC 6749, section 3.3): whole words, case-sensitive, in any order.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
 /// The scopes that a token holds.
@@ -25,11 +23,13 @@ impl ScopeSet {
 
     /// The same set with all that its scopes imply.
     pub(crate) fn with_implied(mut self, implied: &Implied) -> Self {
-        let more = self.0.iter().filter_map(|held| implied.0.get(held)).flatten().cloned();
-        let more: Vec<_> = more.collect();
-        for word in more {
-            if !self.contains(&word) {
-                self.0.push(word);
+        for (scope, more) in &implied.0 {
+            if self.contains(scope) {
+                for word in more {
+                    if !self.contains(word) {
+                        self.0.push(word.clone());
+                    }
+                }
             }
         }
         self
@@ -43,28 +43,34 @@ impl ScopeSet {
 
 /// Which scopes a scope stands for besides itself.
 #[derive(Debug, Default)]
-pub(crate) struct Implied(BTreeMap<Box<str>, Vec<Box<str>>>);
+pub(crate) struct Implied(Vec<Implication>);
+
+/// A scope, and others.
+type Implication = (Box<str>, Vec<Box<str>>);
 
 impl Implied {
     /// Follows `direct` to its ends, so that one look tells all.
     ///
     /// # Errors
     /// A scope that would imply itself.
-    pub(crate) fn transitive(direct: &BTreeMap<Box<str>, Vec<Box<str>>>) -> Result<Self, Box<str>> {
-        let mut implied = BTreeMap::new();
-        for scope in direct.keys() {
+    pub(crate) fn transitive(direct: &[Implication]) -> Result<Self, Box<str>> {
+        let implied_by = |scope: &Box<str>| -> Vec<&Box<str>> {
+            direct.iter().filter(|(from, _)| from == scope).flat_map(|(_, to)| to).collect()
+        };
+        let mut implied = Vec::new();
+        for (scope, to) in direct {
             let mut all: Vec<Box<str>> = Vec::new();
-            let mut next: Vec<&Box<str>> = direct.get(scope).into_iter().flatten().collect();
+            let mut next: Vec<&Box<str>> = to.iter().collect();
             while let Some(word) = next.pop() {
                 if word == scope {
                     return Err(scope.clone());
                 }
                 if !all.contains(word) {
                     all.push(word.clone());
-                    next.extend(direct.get(word).into_iter().flatten());
+                    next.extend(implied_by(word));
                 }
             }
-            implied.insert(scope.clone(), all);
+            implied.push((scope.clone(), all));
         }
         Ok(Self(implied))
     }
@@ -172,7 +178,7 @@ mod tests {
     fn mcp_05_who_has_a_scope_has_those_that_it_implies_too() {
         let direct = |pairs: &[(&str, &[&str])]| {
             let words = |list: &[&str]| list.iter().map(|word| Box::from(*word)).collect();
-            pairs.iter().map(|(from, to)| (Box::from(*from), words(to))).collect::<BTreeMap<_, _>>()
+            pairs.iter().map(|(from, to)| (Box::from(*from), words(to))).collect::<Vec<_>>()
         };
         let implied = Implied::transitive(&direct(&[
             ("admin", &["write", "audit"]),

@@ -43,9 +43,11 @@ pub(super) fn read(bytes: &[u8]) -> Result<Value, Mistakes> {
 
 /// A `Struct` as a JSON object.
 fn object(document: Struct) -> Value {
-    Value::Object(
-        document.fields.into_iter().map(|(key, v)| (key, value(v))).collect::<Map<_, _>>(),
-    )
+    let mut members = Map::new();
+    for (key, member) in document.fields {
+        members.insert(key, value(member));
+    }
+    Value::Object(members)
 }
 
 /// A `Value` as JSON. Its depth is bounded by the decoder (100).

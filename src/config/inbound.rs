@@ -1,6 +1,5 @@
 //! The `inbound` object.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -152,7 +151,7 @@ fn scope_implies(field: &Field<'_>) -> Option<Implied> {
         Some((Box::from(scope), one_or_any(&field, "a scope that it implies")?))
     });
     let read: Vec<Option<_>> = read.collect();
-    let direct: BTreeMap<_, _> = read.into_iter().collect::<Option<_>>()?;
+    let direct: Vec<_> = read.into_iter().collect::<Option<_>>()?;
     match Implied::transitive(&direct) {
         Ok(implied) => Some(implied),
         Err(scope) => field.mistake(format!(

@@ -32,7 +32,9 @@ const FLAGS: [&str; 2] =
 pub(super) fn metadata(field: &Field<'_>) -> Option<ResourceMetadata> {
     let mut object = field.object("an RFC 9728 document: an object with resource")?;
     let resource = object.need("resource", "the resource's identifier, an https URL", resource);
-    let read = object.into_members().into_iter().map(|(name, field)| {
+    let mut members = Map::new();
+    let mut all_read = true;
+    for (name, field) in object.into_members() {
         let value = match name.split('#').next().unwrap_or_default() {
             "resource" => Some(field.value.clone()),
             _ if LISTS.contains(&name.as_str()) => list(&name, &field),
@@ -42,10 +44,14 @@ pub(super) fn metadata(field: &Field<'_>) -> Option<ResourceMetadata> {
             }
             _ => field.mistake("unknown key: not a member of RFC 9728 section 2"),
         };
-        Some((name, value?))
-    });
-    let read: Vec<Option<_>> = read.collect();
-    let members: Map<String, Value> = read.into_iter().collect::<Option<_>>()?;
+        match value {
+            Some(value) => _ = members.insert(name, value),
+            None => all_read = false,
+        }
+    }
+    if !all_read {
+        return None;
+    }
     let metadata = ResourceMetadata::new(&resource?, members);
     metadata.or_else(|| {
         field.mistake("the path of `resource` has an escape that no request can be compared with")

@@ -29,6 +29,10 @@ async fn every_exchange_of_the_table_comes_out_as_expected() {
             .filter(plugin.filter("oauth2"))
             .access_log_field("step", &format!("%REQ({STEP})%"));
         bootstrap = bootstrap.listener(listener);
+        for (path, answers) in &exchange.others {
+            let answers: Vec<_> = answers.iter().map(answer).collect();
+            server.on(&format!("/{prefix}{path}"), answers);
+        }
         server.on(
             &endpoint(exchange, &prefix),
             exchange.server.iter().map(answer).collect::<Vec<_>>(),
@@ -51,7 +55,7 @@ async fn every_exchange_of_the_table_comes_out_as_expected() {
         for (n, (step, answer)) in exchange.steps.iter().zip(answers).enumerate() {
             let at = format!("{}, request {n}", exchange.name);
             let id = format!("{prefix}-{n}");
-            let seen = seen(&service, &answer, &id, &details, &step.request, &at);
+            let seen = seen(&service, &answer, &id, &details, step, &at);
             check(&seen, &step.expected, &at);
         }
     }
@@ -108,15 +112,17 @@ fn seen(
     answer: &Response,
     id: &str,
     details: &HashMap<String, String>,
-    request: &Request,
+    Step { request, expected, .. }: &Step,
     at: &str,
 ) -> Seen {
     let grpc = request.is_grpc();
     match service.requests_with(STEP, id).as_slice() {
         [received] => {
             assert_eq!(answer.status, 200, "{at}");
-            assert_eq!(received.target, request.path, "{at}");
-            Seen::Passed(pairs(&received.headers))
+            let path = (":path".to_owned(), received.target.clone());
+            let untouched = !at_path(expected);
+            assert!(!untouched || received.target == request.path, "{at}: {}", received.target);
+            Seen::Passed([path].into_iter().chain(pairs(&received.headers)).collect())
         }
         [] => Seen::Refused {
             status: answer.status,
@@ -131,6 +137,11 @@ fn seen(
         },
         many => panic!("{at}: the service got it {} times", many.len()),
     }
+}
+
+/// Whether the path is to be changed.
+fn at_path(expected: &Expected) -> bool {
+    matches!(expected, Expected::Passed { has, .. } if has.iter().any(|(name, _)| *name == ":path"))
 }
 
 /// The fields as text.

@@ -22,6 +22,8 @@ pub struct Exchange {
     pub inbound: Value,
     /// What the authorization server answers, call by call; the last repeats.
     pub server: Vec<Scripted>,
+    /// Further authorization servers: the path of each after the exchange's own prefix.
+    pub others: Vec<(&'static str, Vec<Scripted>)>,
     /// Requests, one after the other.
     pub steps: Vec<Step>,
 }
@@ -112,7 +114,8 @@ pub struct ExpectedCall {
 
 /// An exchange with nothing in it yet: every request needs a token, every token is active.
 pub fn exchange(name: &'static str) -> Exchange {
-    Exchange { name, inbound: json!({}), server: vec![active(json!({}))], steps: Vec::new() }
+    let server = vec![active(json!({}))];
+    Exchange { name, inbound: json!({}), server, others: Vec::new(), steps: Vec::new() }
 }
 
 impl Exchange {
@@ -125,6 +128,16 @@ impl Exchange {
     /// What the authorization server does, call by call.
     pub fn server(mut self, answers: impl IntoIterator<Item = Scripted>) -> Self {
         self.server = answers.into_iter().collect();
+        self
+    }
+
+    /// What another authorization server does, call by call, under this path.
+    pub fn other(
+        mut self,
+        path: &'static str,
+        answers: impl IntoIterator<Item = Scripted>,
+    ) -> Self {
+        self.others.push((path, answers.into_iter().collect()));
         self
     }
 
@@ -172,31 +185,30 @@ impl Exchange {
 
     /// The configuration, with an endpoint of its own under `prefix`.
     pub fn document(&self, prefix: &str) -> Value {
-        let mut inbound = json!({
-            "introspection": {
-                "endpoint": format!("http://as.test/{prefix}/introspect"),
-                "cluster": "as",
-                "client_id": "rs",
-                "client_secret": "rs-secret",
-                "timeout": "500ms",
-            }
+        let block = json!({
+            "endpoint": format!("http://as.test/{prefix}/introspect"),
+            "cluster": "as",
+            "client_id": "rs",
+            "client_secret": "rs-secret",
+            "timeout": "500ms",
         });
-        for (key, value) in self.inbound.as_object().expect("`inbound` is an object") {
-            match (key.as_str(), value) {
-                ("introspection", Value::Object(members)) => {
-                    for (key, value) in members {
-                        let value = match value {
-                            Value::String(text) => json!(text.replace("{prefix}", prefix)),
-                            other => other.clone(),
-                        };
-                        inbound["introspection"][key] = value;
-                    }
-                    let object = inbound["introspection"].as_object_mut().expect("an object");
-                    object.retain(|_, value| !value.is_null());
-                }
-                _ => inbound[key] = value.clone(),
+        let with_default = |members: &Value| {
+            let mut merged = block.clone();
+            for (key, value) in members.as_object().expect("a block is an object") {
+                merged[key] = match value {
+                    Value::String(text) => json!(text.replace("{prefix}", prefix)),
+                    other => other.clone(),
+                };
             }
-        }
+            merged.as_object_mut().expect("an object").retain(|_, value| !value.is_null());
+            merged
+        };
+        let mut inbound = self.inbound.clone();
+        inbound["introspection"] = match &self.inbound["introspection"] {
+            Value::Null => block.clone(),
+            Value::Array(blocks) => blocks.iter().map(with_default).collect(),
+            members => with_default(members),
+        };
         json!({ "inbound": inbound })
     }
 

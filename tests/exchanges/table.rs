@@ -6,10 +6,25 @@ use super::*;
 
 /// Every exchange.
 pub fn table() -> Vec<Exchange> {
-    [challenges(), tokens(), rules(), paths(), claims(), forwarding(), calls(), misbehaviour()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        challenges(),
+        tokens(),
+        sources(),
+        rules(),
+        paths(),
+        claims(),
+        claim_rules(),
+        step_up(),
+        servers(),
+        metadata(),
+        exceptions(),
+        forwarding(),
+        calls(),
+        misbehaviour(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// What is said to who comes without a good token.
@@ -191,6 +206,74 @@ fn tokens() -> Vec<Exchange> {
             .refuses(get("/").bearer("4"), invalid_token("oauth2_unproved_cnf"))
             .refuses(get("/").bearer("5"), invalid_token("oauth2_unproved_cnf"))
             .passes(get("/").bearer("6")),
+    ]
+}
+
+/// Where tokens are looked for, and taken out.
+fn sources() -> Vec<Exchange> {
+    let everywhere = json!({"token_sources": [
+        {"header": "authorization", "scheme": "Bearer"}, {"header": "X-Token"},
+        {"header": "x-auth", "scheme": "Token"}, {"query": "access_token"}, {"cookie": "at"}
+    ]});
+    vec![
+        exchange("a token is found in each configured place, and taken out there")
+            .inbound(everywhere.clone())
+            .passes(get("/").bearer("t"))
+            .without("authorization")
+            .passes(get("/").header("x-token", "t"))
+            .without("x-token")
+            .passes(get("/").header("X-Auth", "token t"))
+            .without("x-auth")
+            .passes(get("/").header("cookie", "a=1; at=t; b=2"))
+            .with("cookie", "a=1; b=2")
+            .passes(get("/").header("cookie", "at=t"))
+            .without("cookie")
+            .calls(1),
+        exchange("rs_6750_05 a token in the query never goes on")
+            .inbound(everywhere.clone())
+            .passes(get("/a?access_token=t"))
+            .with(":path", "/a")
+            .passes(get("/a?x=%20&access_token=t&y"))
+            .with(":path", "/a?x=%20&y")
+            .calls(1),
+        exchange("a token that is to be forwarded goes on, but for one in the query")
+            .inbound(json!({
+                "token_sources": [{"query": "access_token"}, {"cookie": "at"}],
+                "forward": {"token": true}
+            }))
+            .passes(get("/a?access_token=t&b"))
+            .with(":path", "/a?b")
+            .passes(get("/").header("cookie", "at=t"))
+            .with("cookie", "at=t"),
+        exchange("rs_6750_03 two tokens in different places are one too many")
+            .inbound(everywhere.clone())
+            .refuses(
+                get("/").bearer("t").header("x-token", "t"),
+                invalid_request("oauth2_repeated_token"),
+            )
+            .refuses(get("/?access_token=t").bearer("t"), invalid_request("oauth2_repeated_token"))
+            .refuses(
+                get("/?access_token=t&access_token=t"),
+                invalid_request("oauth2_repeated_token"),
+            )
+            .refuses(
+                get("/").header("x-token", "t").header("x-token", "t"),
+                invalid_request("oauth2_repeated_token"),
+            )
+            .refuses(
+                get("/").header("cookie", "at=t; at=u"),
+                invalid_request("oauth2_repeated_token"),
+            )
+            .calls(0),
+        exchange("rs_9700_03 a token in a place that is not configured is none")
+            .refuses(get("/?access_token=t").header("cookie", "at=t"), no_token())
+            .calls(0),
+        exchange("the syntax of a token is checked wherever it stands")
+            .inbound(everywhere)
+            .refuses(get("/?access_token=a%26b"), invalid_token("oauth2_malformed_token"))
+            .refuses(get("/").header("cookie", "at=a b"), invalid_token("oauth2_malformed_token"))
+            .refuses(get("/").header("x-token", "a b"), invalid_token("oauth2_malformed_token"))
+            .calls(0),
     ]
 }
 
@@ -516,6 +599,281 @@ fn claims() -> Vec<Exchange> {
             .refuses(get("/").bearer("9"), server_error("oauth2_server_bad_answer"))
             .refuses(get("/").bearer("10"), server_error("oauth2_server_bad_answer"))
             .refuses(get("/").bearer("11"), server_error("oauth2_server_bad_answer")),
+    ]
+}
+
+/// Which other claims a rule may ask for.
+fn claim_rules() -> Vec<Exchange> {
+    let rule = |path: &str, claims: serde_json::Value| json!({"paths": [path], "claims": claims});
+    vec![
+        exchange("claims are asked for by value, and those that are not met give 403")
+            .inbound(json!({"rules": [
+                rule("/equal", json!({"department": "sales"})),
+                rule("/any", json!({"department": ["sales", "ops"]})),
+                rule("/all", json!({"groups": {"all": ["a", "b"]}})),
+                rule("/not", json!({"department": {"not": ["ops"]}})),
+                rule("/exists", json!({"profile.email": {"exists": true}})),
+                rule("/number", json!({"level": 3, "admin": true})),
+                rule("/both", json!({"department": "sales", "level": 4})),
+                rule("/absent", json!({"absent": {"not": "x"}}))
+            ]}))
+            .server([active(json!({
+                "department": "sales", "groups": ["c", "b", "a"], "profile": {"email": "a@b.test"},
+                "level": 3, "admin": true
+            }))])
+            .passes(get("/equal").bearer("t"))
+            .passes(get("/any").bearer("t"))
+            .passes(get("/all").bearer("t"))
+            .passes(get("/not").bearer("t"))
+            .passes(get("/exists").bearer("t"))
+            .passes(get("/number").bearer("t"))
+            .refuses(get("/both").bearer("t"), access_denied("oauth2_claim_not_met"))
+            .refuses(get("/absent").bearer("t"), access_denied("oauth2_claim_not_met"))
+            .calls(1),
+        exchange("a claim that is absent, null or of another type is not met")
+            .inbound(json!({"claims": {"a": "x"}}))
+            .server(
+                [
+                    json!({}),
+                    json!({"a": null}),
+                    json!({"a": {"x": "x"}}),
+                    json!({"a": [["x"]]}),
+                    json!({"a": "X"}),
+                    json!({"a": ["y", "x"]}),
+                ]
+                .map(active),
+            )
+            .refuses(get("/").bearer("1"), access_denied("oauth2_claim_not_met"))
+            .refuses(get("/").bearer("2"), access_denied("oauth2_claim_not_met"))
+            .refuses(get("/").bearer("3"), access_denied("oauth2_claim_not_met"))
+            .refuses(get("/").bearer("4"), access_denied("oauth2_claim_not_met"))
+            .refuses(get("/").bearer("5"), access_denied("oauth2_claim_not_met"))
+            .passes(get("/").bearer("6")),
+        exchange("mcp_05 a scope that implies others satisfies a need for them")
+            .inbound(json!({
+                "scope_implies": {"admin": ["write"], "write": "read"},
+                "rules": [{"paths": ["/read"], "scope": "read"}, {"paths": ["/admin"], "scope": "admin"}],
+                "forward": {"claims": {"x-scope": "scope"}}
+            }))
+            .server([active(json!({"scope": "admin"})), active(json!({"scope": "write"}))])
+            .passes(get("/read").bearer("admin"))
+            .with("x-scope", "admin")
+            .passes(get("/admin").bearer("admin"))
+            .passes(get("/read").bearer("write"))
+            .refuses(
+                get("/admin").bearer("write"),
+                insufficient_scope(r#", error="insufficient_scope", scope="admin""#),
+            ),
+    ]
+}
+
+/// How a user must have been authenticated (RFC 9470).
+fn step_up() -> Vec<Exchange> {
+    let step_up = |challenge| Refusal {
+        details: "oauth2_insufficient_user_authentication",
+        error: "insufficient_user_authentication",
+        ..invalid_token("").challenge(challenge)
+    };
+    vec![
+        exchange("rs_9470_01 a user who is not authenticated as needed is asked to be")
+            .inbound(json!({"rules": [
+                {"paths": ["/acr"], "acr_values": "gold silver"},
+                {"paths": ["/age"], "max_age": "5m", "scope": "a"},
+                {"paths": ["/both"], "acr_values": ["gold"], "max_age": "1h"}
+            ]}))
+            .server([
+                active(json!({"acr": "silver", "auth_time": seconds_from_now(-600), "scope": "a"})),
+                active(json!({"acr": "gold", "auth_time": seconds_from_now(-60), "scope": "a"})),
+            ])
+            .passes(get("/acr").bearer("1"))
+            .refuses(
+                get("/age").bearer("1"),
+                step_up(
+                    r#", error="insufficient_user_authentication", scope="a", max_age="300""#,
+                ),
+            )
+            .refuses(
+                get("/both").bearer("1"),
+                step_up(
+                    r#", error="insufficient_user_authentication", acr_values="gold", max_age="3600""#,
+                ),
+            )
+            .passes(get("/age").bearer("2"))
+            .passes(get("/both").bearer("2"))
+            .calls(2),
+        exchange("rs_9470_02 a claim that does not tell how or when is not enough")
+            .inbound(json!({"acr_values": "gold", "max_age": "5m"}))
+            .server(
+                [
+                    json!({}),
+                    json!({"acr": "gold"}),
+                    json!({"acr": "gold", "auth_time": "now"}),
+                    json!({"acr": ["gold"], "auth_time": seconds_from_now(-1)}),
+                    json!({"acr": "gold", "auth_time": seconds_from_now(-1)}),
+                ]
+                .map(active),
+            )
+            .refuses(get("/").bearer("1"), step_up(STEP_UP))
+            .refuses(get("/").bearer("2"), step_up(STEP_UP))
+            .refuses(get("/").bearer("3"), step_up(STEP_UP))
+            .refuses(get("/").bearer("4"), step_up(STEP_UP))
+            .passes(get("/").bearer("5")),
+    ]
+}
+
+/// The challenge where both are asked for.
+const STEP_UP: &str =
+    r#", error="insufficient_user_authentication", acr_values="gold", max_age="300""#;
+
+/// Which of several authorization servers is asked.
+fn servers() -> Vec<Exchange> {
+    // {"alg":"none"}.{"iss":"https://b.test"}.sig and the same with https://c.test
+    let of_b = "eyJhbGciOiJub25lIn0.eyJpc3MiOiJodHRwczovL2IudGVzdCJ9.c2ln";
+    let of_c = "eyJhbGciOiJub25lIn0.eyJpc3MiOiJodHRwczovL2MudGVzdCJ9.c2ln";
+    let list = json!([
+        {"endpoint": "http://as.test/{prefix}/b", "when": {"issuer": "https://b.test"}},
+        {"endpoint": "http://as.test/{prefix}/x", "when": {"token_prefix": ["x-", "y-"]}},
+        {"endpoint": "http://as.test/{prefix}/h", "when": {"hosts": ["h.test"], "token_prefix": "z"}},
+        {}
+    ]);
+    vec![
+        exchange("the first server whose when fits is asked, and no other")
+            .inbound(json!({"introspection": list, "forward": {"claims": {"x-by": "by"}}}))
+            .server([active(json!({"by": "rest"}))])
+            .other("/b", [active(json!({"by": "issuer"}))])
+            .other("/x", [active(json!({"by": "prefix"}))])
+            .other("/h", [active(json!({"by": "host"}))])
+            .passes(get("/").bearer(of_b))
+            .with("x-by", "issuer")
+            .passes(get("/").bearer("y-1"))
+            .with("x-by", "prefix")
+            .passes(get("/").bearer("z1").host("h.test"))
+            .with("x-by", "host")
+            .passes(get("/").bearer("z1"))
+            .with("x-by", "rest")
+            .passes(get("/").bearer(of_c))
+            .with("x-by", "rest"),
+        exchange("a token is never judged by another server's answer (CVE-2026-33496)")
+            .inbound(json!({"introspection": [
+                {"endpoint": "http://as.test/{prefix}/a", "when": {"hosts": ["a.test"]}},
+                {"endpoint": "http://as.test/{prefix}/b", "when": {"hosts": ["b.test"]}}
+            ]}))
+            .other("/a", [active(json!({}))])
+            .other("/b", [inactive()])
+            .passes(get("/").bearer("t").host("a.test"))
+            .refuses(get("/").bearer("t").host("b.test"), invalid_token("oauth2_inactive"))
+            .passes(get("/").bearer("t").host("a.test"))
+            .refuses(get("/").bearer("t").host("c.test"), invalid_token("oauth2_no_server")),
+        exchange("a server answers for the issuer that it is said to have, and for no other")
+            .inbound(json!({
+                "introspection": {"issuer": "https://as.test"}, "issuer": "https://as.test"
+            }))
+            .server([
+                active(json!({})),
+                active(json!({"iss": "https://as.test"})),
+                active(json!({"iss": "https://evil.test"})),
+            ])
+            .passes(get("/").bearer("1"))
+            .passes(get("/").bearer("2"))
+            .refuses(get("/").bearer("3"), invalid_token("oauth2_wrong_issuer")),
+    ]
+}
+
+/// The resource's metadata (RFC 9728).
+fn metadata() -> Vec<Exchange> {
+    vec![
+        exchange("rs_9728_05 every challenge says where the metadata is")
+            .inbound(json!({
+                "resource_metadata": {
+                    "resource": "https://mcp.test/mcp", "authorization_servers": ["https://as.test"]
+                },
+                "rules": [{"paths": ["/mcp"], "scope": "mcp:use"}, {"paths": ["/no"], "access": "deny"}]
+            }))
+            .server([inactive(), active(json!({}))])
+            .refuses(
+                get("/mcp"),
+                no_token().challenge(
+                    r#", scope="mcp:use", resource_metadata="https://mcp.test/.well-known/oauth-protected-resource/mcp""#,
+                ),
+            )
+            .refuses(
+                get("/mcp").bearer("1"),
+                invalid_token("oauth2_inactive").challenge(
+                    r#", error="invalid_token", scope="mcp:use", resource_metadata="https://mcp.test/.well-known/oauth-protected-resource/mcp""#,
+                ),
+            )
+            .refuses(
+                get("/mcp").bearer("2"),
+                insufficient_scope(
+                    r#", error="insufficient_scope", scope="mcp:use", resource_metadata="https://mcp.test/.well-known/oauth-protected-resource/mcp""#,
+                ),
+            )
+            .refuses(get("/no"), access_denied("oauth2_access_denied")),
+        exchange("the metadata's path is like any other where none is configured")
+            .inbound(json!({"rules": [{"paths": ["/mcp"]}]}))
+            .refuses(
+                get("/.well-known/oauth-protected-resource/mcp"),
+                access_denied("oauth2_unmatched"),
+            ),
+    ]
+}
+
+/// What passes without a checked token.
+fn exceptions() -> Vec<Exchange> {
+    let preflight = |request: Request| {
+        request
+            .method("OPTIONS")
+            .header("origin", "https://app.test")
+            .header("access-control-request-method", "PUT")
+    };
+    vec![
+        exchange("rs_http_05 a CORS preflight passes if it may, and no other OPTIONS does")
+            .inbound(json!({
+                "allow_cors_preflight": true,
+                "rules": [{"paths": ["/a"], "access": "token"}, {"paths": ["/no"], "access": "deny"}],
+                "forward": {"claims": {"x-user": "sub"}}
+            }))
+            .passes(preflight(get("/a")).header("x-user", "evil"))
+            .without("x-user")
+            .refuses(get("/a").method("OPTIONS").header("origin", "https://app.test"), no_token())
+            .refuses(
+                get("/a").method("OPTIONS").header("access-control-request-method", "PUT"),
+                no_token(),
+            )
+            .refuses(preflight(get("/a")).method("PUT"), no_token())
+            .refuses(preflight(get("/no")), access_denied("oauth2_access_denied"))
+            .refuses(preflight(get("/other")), access_denied("oauth2_unmatched"))
+            .calls(0),
+        exchange("a CORS preflight needs a token like any other request, unless it may pass")
+            .refuses(preflight(get("/a")), no_token()),
+        exchange("failure_mode_allow lets requests pass while the server fails, without claims")
+            .inbound(json!({
+                "introspection": {"retries": 0}, "failure_mode_allow": true, "scope": "a",
+                "forward": {"claims": {"x-user": "sub"}}
+            }))
+            .server([
+                Scripted::Reset,
+                status(500),
+                status(401),
+                says("no"),
+                inactive(),
+                active(json!({"sub": "alice"})),
+            ])
+            .passes(get("/").bearer("1").header("x-user", "evil"))
+            .without("x-user")
+            .without("authorization")
+            .passes(get("/").bearer("2"))
+            .passes(get("/").bearer("3"))
+            .passes(get("/").bearer("4"))
+            .refuses(
+                get("/").bearer("5"),
+                invalid_token("oauth2_inactive").challenge(r#", error="invalid_token", scope="a""#),
+            )
+            .refuses(
+                get("/").bearer("6"),
+                insufficient_scope(r#", error="insufficient_scope", scope="a""#),
+            )
+            .refuses(get("/"), no_token().challenge(r#", scope="a""#)),
     ]
 }
 

@@ -1,5 +1,7 @@
 //! The table of exchanges in the simulated host.
 
+use std::collections::HashMap;
+
 use oauth2_filter::{Answer, CallFailure, MAX_BODY, StreamId};
 
 use crate::exchanges::{Exchange, ExpectedCall, Scripted, Seen, Step, check, table};
@@ -15,18 +17,28 @@ fn every_exchange_of_the_table_comes_out_as_expected() {
 fn run(exchange: &Exchange, prefix: &str) {
     let name = exchange.name;
     let mut host = SimulatedHost::new(&exchange.document(prefix));
-    let mut answers = exchange.server.iter();
-    let mut answer = answers.next();
+    let first = ("/introspect", &exchange.server);
+    let mut servers: HashMap<String, Vec<&Scripted>> = HashMap::new();
+    for (path, answers) in [first].into_iter().chain(exchange.others.iter().map(|(p, a)| (*p, a))) {
+        servers.insert(format!("/{prefix}{path}"), answers.iter().rev().collect());
+    }
     for (n, Step { request, expected, calls, call }) in exchange.steps.iter().enumerate() {
         let at = format!("{name}, request {n}");
         let stream = host.send(request);
         if let Some(expected) = call {
             check_call(&host, prefix, expected, &at);
         }
-        if !host.calls.is_empty() {
-            let scripted = answer.unwrap_or_else(|| panic!("{at}: no answer is scripted"));
+        if let Some(call) = host.calls.first() {
+            let path = call.headers.iter().find(|(name, _)| **name == *":path").expect("a path");
+            let path = path.1.split('?').next().expect("a path").to_owned();
+            let path =
+                if servers.contains_key(&path) { path } else { format!("/{prefix}/introspect") };
+            let answers = servers.get_mut(&path).expect("the server");
+            let scripted = *answers.last().unwrap_or_else(|| panic!("{at}: no answer is scripted"));
+            if answers.len() > 1 {
+                answers.pop();
+            }
             host.answer(&outcome(scripted));
-            answer = answers.next().or(answer);
         }
         check(&seen(&host, stream, request.is_grpc(), &at), expected, &at);
         if let Some(calls) = calls {
