@@ -69,6 +69,8 @@ pub(crate) struct Name<'i> {
 struct Entry {
     /// What is known.
     known: Rc<Known>,
+    /// When the server said it.
+    at: Timestamp,
     /// From then on the server is asked again, unless it fails.
     fresh_until: Timestamp,
 }
@@ -148,7 +150,14 @@ impl Answers {
             }
             Finding::Refused(_) => {
                 let end = said.at.plus(self.config.negative_ttl);
-                (end, end)
+                // It stands against what others may still keep, for as long as that could serve.
+                let stale = self.config.stale_if_error;
+                let against = if stale.is_zero() {
+                    end
+                } else {
+                    said.at.plus(self.config.max_ttl).plus(stale)
+                };
+                (end, end.max(against))
             }
         }
     }
@@ -158,10 +167,13 @@ impl Answers {
         let (fresh_until, until) = self.ends(said);
         match &said.finding {
             Finding::Known(known) => {
-                let entry = Entry { known: Rc::clone(known), fresh_until };
+                let entry = Entry { known: Rc::clone(known), at: said.at, fresh_until };
                 self.known.insert(key, entry, until, now);
             }
-            Finding::Refused(reason) => self.refused.insert(key, *reason, until, now),
+            Finding::Refused(reason) => {
+                self.known.remove(key);
+                self.refused.insert(key, *reason, fresh_until, now);
+            }
         }
         now < fresh_until
     }
@@ -178,14 +190,29 @@ impl Answers {
         };
         let record = Record { written: said.at, ends, body: said.body.to_vec() };
         slots.store(data, name.identity, name.fingerprint, &record);
+        if let Finding::Refused(_) = said.finding {
+            self.shared_known.clear(data, name.identity, name.fingerprint);
+        }
     }
 
-    /// What may serve while the server fails. It serves without asking again for `pause`.
-    pub(crate) fn stale(&mut self, key: Key, pause: Duration, now: Timestamp) -> Option<Rc<Known>> {
+    /// What may serve while the server fails, unless another worker was told otherwise. It serves
+    /// without asking again for `pause`.
+    pub(crate) fn stale(
+        &mut self,
+        data: &dyn SharedData,
+        name: Name<'_>,
+        pause: Duration,
+        now: Timestamp,
+    ) -> Option<Rc<Known>> {
         if self.config.stale_if_error.is_zero() {
             return None;
         }
-        let entry = self.known.get(key, now)?;
+        let entry = self.known.get(name.key, now)?;
+        let refused = self.shared_refused.find(data, name.identity, name.fingerprint, now);
+        if refused.is_some_and(|refused| refused.written >= entry.at) {
+            self.known.remove(name.key);
+            return None;
+        }
         entry.fresh_until = now.plus(pause);
         Some(Rc::clone(&entry.known))
     }

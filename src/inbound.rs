@@ -14,7 +14,7 @@ use crate::guard::{Bearer, Decided, Guard, Verdict, is_grpc};
 use crate::head::Head;
 use crate::health::Health;
 use crate::introspection::{Failure, Response};
-use crate::kept::{Key, Keyed};
+use crate::kept::Keyed;
 use crate::metrics::{Counter, Decision, Event, Lookup, Outcome};
 use crate::servers::Server;
 use crate::shared::{Fingerprint, SharedData};
@@ -196,7 +196,12 @@ impl Inbound {
         if shared {
             self.answers.unclaim(data, name);
         }
-        self.conclude(key, finding, waiters, now)
+        let finding = finding.or_else(|failure| {
+            let stale = self.answers.stale(data, name, STALE_PAUSE, now).ok_or(failure)?;
+            self.events.push(Event::Count(Counter::Lookup(Lookup::Stale)));
+            Ok(Finding::Known(stale))
+        });
+        self.conclude(&finding, waiters, now)
     }
 
     /// Takes note of the time: looks whether other workers have their answers.
@@ -209,7 +214,7 @@ impl Inbound {
             let name = Name { key, fingerprint: question.fingerprint, identity: &server.identity };
             let recalled = recall(&self.guard, server, &mut self.answers, data, name, now);
             if let Some(finding) = recalled {
-                found.push((id, key, finding));
+                found.push((id, finding));
             } else if self.answers.claim(data, name, server.deadline(now), now)
                 && let Ok(bearer) = BearerToken::parse(token.as_bytes())
             {
@@ -218,10 +223,10 @@ impl Inbound {
                 question.token = None;
             }
         }
-        for (id, key, finding) in found {
+        for (id, finding) in found {
             let waiters = self.waiting.finish(id).map(|(_, _, waiters)| waiters);
             self.events.push(Event::Count(Counter::Lookup(Lookup::Shared)));
-            let verdicts = self.conclude(key, Ok(finding), waiters.unwrap_or_default(), now);
+            let verdicts = self.conclude(&Ok(finding), waiters.unwrap_or_default(), now);
             progress.verdicts.extend(verdicts);
         }
         progress
@@ -247,19 +252,13 @@ impl Inbound {
     /// What is done with the requests that waited for this.
     fn conclude(
         &mut self,
-        key: Key,
-        finding: Result<Finding, Failure>,
+        finding: &Result<Finding, Failure>,
         waiters: BTreeMap<StreamId, Waiter>,
         now: Timestamp,
     ) -> Vec<(StreamId, Verdict)> {
-        let finding = finding.or_else(|failure| {
-            let stale = self.answers.stale(key, STALE_PAUSE, now).ok_or(failure)?;
-            self.events.push(Event::Count(Counter::Lookup(Lookup::Stale)));
-            Ok(Finding::Known(stale))
-        });
         let mut verdicts = Vec::with_capacity(waiters.len());
         for (stream, Waiter { bearer, grpc }) in waiters {
-            let decided = match &finding {
+            let decided = match finding {
                 Ok(finding) => self.guard.judge(finding.clone(), bearer, || grpc, now),
                 Err(failure) => self.guard.fail(*failure, bearer, grpc),
             };

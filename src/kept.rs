@@ -118,6 +118,13 @@ impl<V> Kept<V> {
         }
     }
 
+    /// Keeps nothing under `key` any more.
+    pub(crate) fn remove(&mut self, key: Key) {
+        if let Some(slot) = self.index.get(&key).and_then(|at| self.slots.get_mut(*at)) {
+            slot.until = Timestamp::from_millis(0);
+        }
+    }
+
     /// The slot whose value is to go.
     fn make_room(&mut self, now: Timestamp) -> usize {
         loop {
@@ -149,6 +156,19 @@ mod tests {
         kept.insert(Key(1), 'b', at(20), at(10));
         assert_eq!(kept.get(Key(1), at(19)), Some(&mut 'b'));
         assert_eq!(kept.get(Key(2), at(0)), None);
+    }
+
+    #[test]
+    fn what_is_removed_is_not_found() {
+        let mut kept = Kept::new(2);
+        kept.insert(Key(1), 'a', at(10), at(0));
+        kept.insert(Key(2), 'b', at(10), at(0));
+        kept.remove(Key(1));
+        kept.remove(Key(3));
+        assert_eq!(kept.get(Key(1), at(0)), None);
+        assert_eq!(kept.get(Key(2), at(0)), Some(&mut 'b'));
+        kept.insert(Key(1), 'c', at(10), at(0));
+        assert_eq!(kept.get(Key(1), at(0)), Some(&mut 'c'));
     }
 
     #[test]

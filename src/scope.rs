@@ -54,8 +54,8 @@ impl Implied {
     /// # Errors
     /// A scope that would imply itself.
     pub(crate) fn transitive(direct: &[Implication]) -> Result<Self, Box<str>> {
-        let implied_by = |scope: &Box<str>| -> Vec<&Box<str>> {
-            direct.iter().filter(|(from, _)| from == scope).flat_map(|(_, to)| to).collect()
+        let implied_by = |scope: &str| -> Vec<&Box<str>> {
+            direct.iter().filter(|(from, _)| **from == *scope).flat_map(|(_, to)| to).collect()
         };
         let mut implied = Vec::new();
         for (scope, to) in direct {

@@ -56,7 +56,8 @@ impl MutualTls {
     }
 }
 
-/// The digest in the hexadecimal form in which Envoy gives it.
+/// The digest in the hexadecimal form in which Envoy gives it: for the adapter.
+#[cfg(any(test, target_arch = "wasm32"))]
 pub(crate) fn digest_from_hex(hex: &[u8]) -> Option<[u8; 32]> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok());
     let mut digest = [0; 32];
@@ -88,7 +89,8 @@ mod tests {
         let read = Confirmation::from_claim(&json!({"x5t#S256": thumbprint}));
         assert_eq!(read, Confirmation::Certificate(digest()));
         assert_eq!(digest()[31], 0x1f);
-        for no_digest in ["", "00", &HEX[1..], &HEX.replace('0', "g")] {
+        let short = HEX.strip_prefix('0').unwrap();
+        for no_digest in ["", "00", short, &HEX.replace('0', "g")] {
             assert_eq!(digest_from_hex(no_digest.as_bytes()), None);
         }
     }

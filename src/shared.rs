@@ -283,7 +283,10 @@ pub(crate) mod fixture {
 
     /// Values in memory, with the host's rules.
     #[derive(Default)]
-    pub(crate) struct Memory(pub(crate) RefCell<(HashMap<String, (Vec<u8>, u32)>, u32)>);
+    pub(crate) struct Memory(pub(crate) RefCell<(Values, u32)>);
+
+    /// Values by key, each with the number of its write.
+    type Values = HashMap<String, (Vec<u8>, u32)>;
 
     impl SharedData for Memory {
         fn get(&self, key: &str) -> Option<(Vec<u8>, u32)> {

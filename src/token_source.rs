@@ -226,7 +226,8 @@ mod tests {
 
     #[test]
     fn a_token_is_found_in_each_place_and_can_be_taken_out_there() {
-        let table: [(&[(&str, &str)], &str, Removal); 12] = [
+        type Headers<'h> = &'h [(&'h str, &'h str)];
+        let table: [(Headers<'_>, &str, Removal); 12] = [
             (&[("authorization", "Bearer t")], "t", remove("authorization")),
             (&[("x-auth", "token t")], "t", remove("x-auth")),
             (&[("x-token", "t")], "t", remove("x-token")),

@@ -604,7 +604,7 @@ fn claims() -> Vec<Exchange> {
 
 /// Which other claims a rule may ask for.
 fn claim_rules() -> Vec<Exchange> {
-    let rule = |path: &str, claims: serde_json::Value| json!({"paths": [path], "claims": claims});
+    let rule = |path: &str, claims: Value| json!({"paths": [path], "claims": claims});
     vec![
         exchange("claims are asked for by value, and those that are not met give 403")
             .inbound(json!({"rules": [

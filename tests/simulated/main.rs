@@ -4,5 +4,6 @@
 mod exchanges;
 mod host;
 mod keeping;
+mod sharing;
 mod table;
 mod waiting;

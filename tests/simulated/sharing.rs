@@ -1,0 +1,248 @@
+//! Answers that workers share: one call for all of them.
+
+use std::time::Duration;
+
+use oauth2_filter::{CallFailure, Counter, Event, Lookup};
+use serde_json::{Value, json};
+
+use crate::exchanges::{exchange, get};
+use crate::host::SimulatedHost;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn document(inbound: Value) -> Value {
+    exchange("sharing").inbound(inbound).document("p")
+}
+
+/// Two workers of one proxy with this configuration.
+fn workers(inbound: Value) -> [SimulatedHost; 2] {
+    let document = document(inbound);
+    let one = SimulatedHost::new(&document);
+    let other = one.worker(&document);
+    [one, other]
+}
+
+#[test]
+fn what_one_worker_has_learnt_the_others_know() {
+    let [mut one, mut other] = workers(json!({"forward": {"claims": {"x-user": "sub"}}}));
+    for (token, answer, state) in [
+        ("good", json!({"active": true, "sub": "a"}), "passed"),
+        ("bad", json!({"active": false}), "oauth2_inactive"),
+        ("refresh", json!({"active": true, "typ": "Refresh"}), "oauth2_not_an_access_token"),
+    ] {
+        let stream = one.send(&get("/").bearer(token));
+        one.answer_with(&answer);
+        assert_eq!(one.state(stream), state);
+        assert_eq!(other.state_of(&get("/").bearer(token)), state);
+        assert_eq!(other.state_of(&get("/").bearer(token)), state);
+    }
+    assert_eq!(other.made, 0);
+    let shared = Event::Count(Counter::Lookup(Lookup::Shared));
+    assert_eq!(other.events.iter().filter(|event| **event == shared).count(), 3);
+}
+
+#[test]
+fn while_one_worker_asks_the_others_wait_for_its_answer() {
+    let [mut one, mut other] = workers(json!({}));
+    let first = one.send(&get("/").bearer("t"));
+    let second = other.send(&get("/").bearer("t"));
+    let third = other.send(&get("/").bearer("t"));
+    assert_eq!((one.made, other.made), (1, 0));
+    other.tick();
+    assert_eq!(other.state(second), "waits");
+    one.answer_with(&json!({"active": true}));
+    assert_eq!(one.state(first), "passed");
+    other.tick();
+    assert_eq!((other.state(second), other.state(third)), ("passed", "passed"));
+    assert_eq!((one.made, other.made), (1, 0));
+}
+
+#[test]
+fn when_the_asking_worker_fails_another_asks_at_once() {
+    let [mut one, mut other] = workers(json!({}));
+    let first = one.send(&get("/").bearer("t"));
+    let second = other.send(&get("/").bearer("t"));
+    one.answer(&Err(CallFailure::Unreachable));
+    assert_eq!(one.state(first), "oauth2_server_unavailable");
+    other.tick();
+    assert_eq!(other.made, 1);
+    other.answer_with(&json!({"active": true}));
+    assert_eq!(other.state(second), "passed");
+}
+
+#[test]
+fn when_the_asking_worker_is_gone_another_asks_after_its_time() {
+    let [mut one, mut other] = workers(json!({"introspection": {"timeout": "2s"}}));
+    one.send(&get("/").bearer("t"));
+    let second = other.send(&get("/").bearer("t"));
+    other.advance(2 * SECOND);
+    other.tick();
+    assert_eq!(other.made, 0);
+    other.advance(SECOND);
+    other.tick();
+    assert_eq!(other.made, 1);
+    other.answer_with(&json!({"active": true}));
+    assert_eq!(other.state(second), "passed");
+}
+
+#[test]
+fn a_request_that_waited_for_another_worker_may_leave() {
+    let [mut one, mut other] = workers(json!({}));
+    one.send(&get("/").bearer("t"));
+    let gone = other.send(&get("/").bearer("t"));
+    let stays = other.send(&get("/").bearer("t"));
+    other.abort(gone);
+    one.answer_with(&json!({"active": true}));
+    other.tick();
+    assert_eq!((other.state(gone), other.state(stays)), ("waits", "passed"));
+}
+
+#[test]
+fn a_worker_that_starts_anew_has_forgotten_nothing() {
+    let document = document(json!({}));
+    let mut before = SimulatedHost::new(&document);
+    let stream = before.send(&get("/").bearer("t"));
+    before.answer_with(&json!({"active": true}));
+    assert_eq!(before.state(stream), "passed");
+    let mut after = before.worker(&document);
+    assert_eq!(after.state_of(&get("/").bearer("t")), "passed");
+}
+
+#[test]
+fn a_configuration_with_the_same_meaning_keeps_what_was_learnt_and_judges_it_anew() {
+    let old = document(json!({"scope": "a", "cache": {"max_ttl": "60s"}}));
+    let mut before = SimulatedHost::new(&old);
+    let stream = before.send(&get("/").bearer("t"));
+    before.answer_with(&json!({"active": true, "scope": "a"}));
+    assert_eq!(before.state(stream), "passed");
+    let mut after = before.worker(&document(json!({"scope": "b"})));
+    assert_eq!(after.state_of(&get("/").bearer("t")), "oauth2_insufficient_scope");
+
+    // One with a shorter time to live does not serve what is too old for it.
+    let mut shorter = before.worker(&document(json!({"cache": {"max_ttl": "5s"}})));
+    shorter.advance(5 * SECOND);
+    assert_eq!(shorter.state_of(&get("/").bearer("t")), "waits");
+}
+
+#[test]
+fn a_configuration_that_asks_otherwise_starts_from_nothing_kept() {
+    let mut before = SimulatedHost::new(&document(json!({})));
+    let stream = before.send(&get("/").bearer("t"));
+    before.answer_with(&json!({"active": true}));
+    assert_eq!(before.state(stream), "passed");
+    for introspection in [
+        json!({"client_id": "other"}),
+        json!({"client_secret": "other"}),
+        json!({"endpoint": "http://as.test/p/other"}),
+        json!({"endpoint": "https://as.test/p/introspect"}),
+        json!({"cluster": "other"}),
+        json!({"headers": {"x-tenant": "b"}}),
+        json!({"parameters": {"tenant": "b"}}),
+        json!({"token_type_hint": ""}),
+        json!({"auth_method": "client_secret_post"}),
+        json!({"issuer": "https://as.test"}),
+    ] {
+        let mut after = before.worker(&document(json!({ "introspection": introspection })));
+        assert_eq!(after.state_of(&get("/").bearer("t")), "waits", "{introspection}");
+    }
+}
+
+#[test]
+fn who_asks_every_time_neither_shares_nor_waits() {
+    let [mut one, mut other] = workers(json!({"cache": {"max_ttl": "0s"}}));
+    one.send(&get("/").bearer("t"));
+    other.send(&get("/").bearer("t"));
+    assert_eq!((one.made, other.made), (1, 1));
+    one.answer_with(&json!({"active": true}));
+    assert_eq!(other.state_of(&get("/").bearer("t")), "waits");
+}
+
+#[test]
+fn an_answer_that_is_too_long_to_be_shared_serves_its_worker() {
+    let [mut one, mut other] = workers(json!({}));
+    one.send(&get("/").bearer("t"));
+    one.answer_with(&json!({"active": true, "x": "x".repeat(5_000)}));
+    assert_eq!(one.state_of(&get("/").bearer("t")), "passed");
+    assert_eq!(other.state_of(&get("/").bearer("t")), "waits");
+}
+
+#[test]
+fn stale_answers_serve_while_the_server_fails_and_never_past_exp() {
+    let cache = json!({"max_ttl": "10s", "stale_if_error": "60s"});
+    let mut host = SimulatedHost::new(&document(json!({ "cache": cache })));
+    host.send(&get("/").bearer("t"));
+    let end = host.seconds() + 40;
+    host.answer_with(&json!({"active": true, "exp": end}));
+    host.advance(10 * SECOND);
+
+    // It is asked about again, and passes since the server fails.
+    let stream = host.send(&get("/").bearer("t"));
+    assert_eq!(host.state(stream), "waits");
+    host.answer(&Err(CallFailure::Timeout));
+    assert_eq!(host.state(stream), "passed");
+    let stale = Event::Count(Counter::Lookup(Lookup::Stale));
+    assert!(host.events.contains(&stale));
+
+    // For a second nobody waits for the failing server.
+    assert_eq!(host.state_of(&get("/").bearer("t")), "passed");
+    host.advance(SECOND);
+    let stream = host.send(&get("/").bearer("t"));
+    assert_eq!(host.state(stream), "waits");
+    host.answer(&Err(CallFailure::Unreachable));
+    assert_eq!(host.state(stream), "passed");
+
+    // A server that answers is believed.
+    host.advance(SECOND);
+    let stream = host.send(&get("/").bearer("t"));
+    host.answer_with(&json!({"active": false}));
+    assert_eq!(host.state(stream), "oauth2_inactive");
+
+    // Past its end nothing serves.
+    host.send(&get("/").bearer("u"));
+    host.answer_with(&json!({"active": true, "exp": end}));
+    host.advance(28 * SECOND);
+    let stream = host.send(&get("/").bearer("u"));
+    host.answer(&Err(CallFailure::Unreachable));
+    assert_eq!(host.state(stream), "oauth2_server_unavailable");
+}
+
+#[test]
+fn a_refusal_ends_what_could_have_served_while_the_server_fails_in_every_worker() {
+    let cache = json!({"max_ttl": "10s", "negative_ttl": "1s", "stale_if_error": "1h"});
+    let [mut one, mut other] = workers(json!({ "cache": cache }));
+    one.send(&get("/").bearer("t"));
+    one.answer_with(&json!({"active": true}));
+    assert_eq!(other.state_of(&get("/").bearer("t")), "passed");
+    for host in [&mut one, &mut other] {
+        host.advance(10 * SECOND);
+    }
+    let stream = one.send(&get("/").bearer("t"));
+    one.answer_with(&json!({"active": false}));
+    assert_eq!(one.state(stream), "oauth2_inactive");
+    for host in [&mut one, &mut other] {
+        host.advance(SECOND);
+        let stream = host.send(&get("/").bearer("t"));
+        host.answer(&Err(CallFailure::Unreachable));
+        assert_eq!(host.state(stream), "oauth2_server_unavailable");
+    }
+}
+
+#[test]
+fn rs_8705_04_a_binding_is_checked_on_every_request() {
+    let inbound = json!({"sender_constraint": {"mtls": "optional"}});
+    let mut host = SimulatedHost::new(&document(inbound));
+    // The base64url form of 32 zero bytes.
+    let bound = json!({"active": true, "cnf": {"x5t#S256": "A".repeat(43)}});
+    host.certificate = Some([0; 32]);
+    let stream = host.send(&get("/").bearer("t"));
+    host.answer_with(&bound);
+    assert_eq!(host.state(stream), "passed");
+    assert_eq!(host.state_of(&get("/").bearer("t")), "passed");
+    for certificate in [Some([1; 32]), None] {
+        host.certificate = certificate;
+        assert_eq!(host.state_of(&get("/").bearer("t")), "oauth2_unproved_cnf");
+    }
+    host.certificate = Some([0; 32]);
+    assert_eq!(host.state_of(&get("/").bearer("t")), "passed");
+    assert_eq!(host.made, 1);
+}
