@@ -140,6 +140,17 @@ async fn an_update_with_a_mistake_is_refused_and_the_old_configuration_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_with_the_same_meaning_forgets_nothing() {
+    let set_up = updatable(json!({"realm": "old"})).await;
+    assert_eq!(set_up.get("token").await.status, 200);
+    update(&set_up, "new", json!({"realm": "new", "scope": "a"})).await;
+    assert_eq!(set_up.get("token").await.status, 403, "judged anew");
+    update(&set_up, "newer", json!({"realm": "newer", "rules": [{"paths": ["/**"]}]})).await;
+    assert_eq!(set_up.get("token").await.status, 200);
+    assert_eq!(set_up.calls(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_was_kept_for_one_client_is_used_for_another() {
     let set_up = updatable(named("old")).await;
     let who = |call: &oauth2_filter_testbed::Received| call.parameter("client_id");
@@ -150,14 +161,15 @@ async fn nothing_that_was_kept_for_one_client_is_used_for_another() {
         });
         inbound
     };
-    for (calls, client) in ["one", "two", "one"].into_iter().enumerate() {
+    // Back at the first, what was kept for it is found again.
+    for (client, calls, last) in [("one", 1, "one"), ("two", 2, "two"), ("one", 2, "two")] {
         update(&set_up, client, asks(client)).await;
         for _ in 0..3 {
             assert_eq!(set_up.get("token").await.status, 200);
         }
-        assert_eq!(set_up.calls(), calls + 1, "{client}");
+        assert_eq!(set_up.calls(), calls, "{client}");
         let call = set_up.server.requests(ENDPOINT).pop().expect("a call");
-        assert_eq!(who(&call).as_deref(), Some(client));
+        assert_eq!(who(&call).as_deref(), Some(last));
     }
     set_up.comes_to_rest_after_updates().await;
 }
@@ -224,7 +236,12 @@ async fn updatable(inbound: Value) -> SetUp {
 
 /// A configuration that shows by its name what it has done.
 fn named(name: &str) -> Value {
-    json!({"realm": name, "forward": {"claims": {format!("x-{name}"): "active"}}})
+    json!({
+        // Asked in a way of its own, it shares no answer with another.
+        "introspection": {"parameters": {"asked_by": name}},
+        "realm": name,
+        "forward": {"claims": {format!("x-{name}"): "active"}}
+    })
 }
 
 /// Updates the filter to a [`named`] configuration, and waits until the worker has it.
