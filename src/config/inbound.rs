@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::endpoint::{endpoint, ttl};
 use super::reader::{Field, Object};
 use super::values::{
-    boolean, count, duration, header_name, is_token_char, one_or_any, scope, text,
+    boolean, count, duration, frames_or_steers, header_name, is_token_char, one_or_any, scope, text,
 };
 use crate::claims::ClaimPath;
 use crate::denial::Reason;
@@ -232,23 +232,9 @@ fn list<T>(
     field.list_of(&format!("a list of {what}"), read).map(Some)
 }
 
-/// Headers that carry the request itself, or steer the proxy: no claim may stand there.
-const RESERVED_HEADERS: [&str; 14] = [
-    "authorization",
-    "host",
-    "content-length",
-    "content-type",
-    "transfer-encoding",
-    "connection",
-    "te",
-    "trailer",
-    "upgrade",
-    "keep-alive",
-    "proxy-connection",
-    "proxy-authorization",
-    "cookie",
-    "expect",
-];
+/// Headers that mean something to whoever reads the request: no claim may stand there.
+const RESERVED_HEADERS: [&str; 5] =
+    ["authorization", "proxy-authorization", "cookie", "expect", "trailer"];
 
 /// `forward`.
 fn forward(field: &Field<'_>) -> Option<Forwarding> {
@@ -257,7 +243,7 @@ fn forward(field: &Field<'_>) -> Option<Forwarding> {
     let mut names: Vec<String> = Vec::new();
     let mut own_header = |name: &str, field: &Field<'_>| {
         let name = header_name(name, field)?;
-        if RESERVED_HEADERS.contains(&name.as_str()) || name.starts_with("x-envoy-") {
+        if RESERVED_HEADERS.contains(&name.as_str()) || frames_or_steers(&name) {
             return field.mistake("this header has a meaning of its own; choose another");
         }
         let folded = fold(&name);
