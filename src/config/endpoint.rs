@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::reader::{Field, Object};
-use super::values::{count, duration, endpoint_url, header_name, secret, text, timeout};
+use super::values::{
+    count, duration, endpoint_url, frames_or_steers, header_name, secret, text, timeout,
+};
 use crate::client_auth::ClientAuth;
 use crate::endpoint::{Endpoint, EndpointOptions};
 use crate::secret::Secret;
@@ -11,19 +13,6 @@ use crate::secret::Secret;
 /// Form parameters that client authentication uses; no operator may send them twice.
 const CLIENT_PARAMETERS: [&str; 4] =
     ["client_id", "client_secret", "client_assertion", "client_assertion_type"];
-
-/// Headers that a call sets itself, or that frame it.
-const OWN_HEADERS: [&str; 9] = [
-    "host",
-    "content-length",
-    "content-type",
-    "transfer-encoding",
-    "connection",
-    "te",
-    "upgrade",
-    "keep-alive",
-    "proxy-connection",
-];
 
 /// Reads the endpoint block's keys from `object`. `defined` are the form parameters that the
 /// request itself sends.
@@ -131,7 +120,7 @@ fn headers(field: &Field<'_>) -> Option<Vec<(String, String)>> {
     let members = field.object("an object of headers, such as {\"x-name\": \"value\"}")?;
     let read = members.into_members().into_iter().map(|(name, field)| {
         let name = header_name(&name, &field)?;
-        if OWN_HEADERS.contains(&name.as_str()) || name.starts_with("x-envoy-") {
+        if frames_or_steers(&name) {
             return field.mistake("this header is the proxy's own to set");
         }
         let value = field.string("a string")?;

@@ -2,26 +2,12 @@
 
 use super::inbound::claim_path;
 use super::reader::Field;
-use super::values::{boolean, header_name, text};
+use super::values::{boolean, frames_or_steers, header_name, text};
 use crate::forward::{Forwarding, fold};
 
-/// Headers that carry the request itself, or steer the proxy: no claim may stand there.
-const RESERVED_HEADERS: [&str; 14] = [
-    "authorization",
-    "host",
-    "content-length",
-    "content-type",
-    "transfer-encoding",
-    "connection",
-    "te",
-    "trailer",
-    "upgrade",
-    "keep-alive",
-    "proxy-connection",
-    "proxy-authorization",
-    "cookie",
-    "expect",
-];
+/// Headers that mean something to whoever reads the request: no claim may stand there.
+const RESERVED_HEADERS: [&str; 5] =
+    ["authorization", "proxy-authorization", "cookie", "expect", "trailer"];
 
 /// `forward`.
 pub(super) fn forward(field: &Field<'_>) -> Option<Forwarding> {
@@ -30,7 +16,7 @@ pub(super) fn forward(field: &Field<'_>) -> Option<Forwarding> {
     let mut names: Vec<String> = Vec::new();
     let mut own_header = |name: &str, field: &Field<'_>| {
         let name = header_name(name, field)?;
-        if RESERVED_HEADERS.contains(&name.as_str()) || name.starts_with("x-envoy-") {
+        if RESERVED_HEADERS.contains(&name.as_str()) || frames_or_steers(&name) {
             return field.mistake("this header has a meaning of its own; choose another");
         }
         let folded = fold(&name);

@@ -206,6 +206,22 @@ pub(super) fn header_name(name: &str, field: &Field<'_>) -> Option<String> {
     Some(name.to_ascii_lowercase())
 }
 
+/// Whether a header, its name in lower case, frames a request or steers the proxy.
+pub(super) fn frames_or_steers(name: &str) -> bool {
+    const FRAMING: [&str; 9] = [
+        "connection",
+        "content-length",
+        "content-type",
+        "host",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    FRAMING.contains(&name) || name.starts_with("x-envoy-")
+}
+
 /// A character of a `token` (RFC 9110, section 5.6.2).
 pub(super) fn is_token_char(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)

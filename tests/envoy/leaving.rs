@@ -19,7 +19,7 @@ const AT_ONCE: usize = 16;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_http1_clients_that_leave_do_no_harm() {
-    let set_up = SetUp::new(json!({})).await;
+    let set_up = asking_often().await;
     let gate = answer_some_in_vain(&set_up.server);
     let address = set_up.address();
     let mut clients = JoinSet::new();
@@ -48,7 +48,7 @@ async fn thousands_of_http1_clients_that_leave_do_no_harm() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_http2_clients_that_leave_do_no_harm() {
-    let set_up = SetUp::new(json!({})).await;
+    let set_up = asking_often().await;
     let gate = answer_some_in_vain(&set_up.server);
     let address = set_up.address();
     let mut clients = JoinSet::new();
@@ -119,8 +119,13 @@ async fn clients_that_leave_just_as_the_answer_comes_do_no_harm() {
     still_works(&set_up).await;
 }
 
-/// The server says of every other token that it is active, at once or after some milliseconds; of
-/// every fourth it says nothing while the gate is closed.
+/// Answers are kept for a moment only, so that requests wait again and again.
+async fn asking_often() -> SetUp {
+    SetUp::new(json!({"cache": {"max_ttl": "20ms", "negative_ttl": "20ms"}})).await
+}
+
+/// The server answers after some milliseconds, or at once; of every fourth token it says nothing
+/// while the gate is closed.
 fn answer_some_in_vain(server: &ScriptedServer) -> Gate {
     let gate = Gate::new();
     let closed = gate.clone();
@@ -179,13 +184,14 @@ impl Dice {
 
     /// A request, and how long its client waits for the answer.
     fn request(&mut self) -> (Request, Duration) {
-        let several = if self.roll(2) == 0 { 100 } else { 1_000_000_000 };
+        // Few are new: a server that is asked more than it can accept would be another test.
+        let several = if self.roll(8) == 0 { 1_000_000_000 } else { 100 };
         let (number, patience) = match self.roll(4) {
             // In vain.
-            0 => (self.roll(100) * 4, self.impatience()),
+            0 => (4 * self.roll(100), self.impatience()),
             // As long as it takes.
-            1 => (self.roll(several) * 2 + 1, Duration::MAX),
-            _ => (self.roll(several) * 2 + 1, self.impatience()),
+            1 => (4 * self.roll(several) + 1 + self.roll(2), Duration::MAX),
+            _ => (4 * self.roll(several) + 1 + self.roll(2), self.impatience()),
         };
         (Request::get("/").bearer(&number.to_string()), patience)
     }

@@ -10,6 +10,7 @@ mod plugin;
 mod roots;
 mod servers;
 mod set_up;
+mod sharing;
 mod table;
 mod updates;
 mod waiting;

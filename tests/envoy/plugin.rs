@@ -56,8 +56,9 @@ const IMPORTS: [&str; 41] = [
     // Secrets given by the environment.
     "wasi_snapshot_preview1.environ_get",
     "wasi_snapshot_preview1.environ_sizes_get",
-    // The standard library's last words when it aborts, and the abortion.
+    // The text of a panic, to standard error.
     "wasi_snapshot_preview1.fd_write",
+    // What the C library does if it cannot read the environment.
     "wasi_snapshot_preview1.proc_exit",
     // The seeds of the keys of what is kept, and of every hash map.
     "wasi_snapshot_preview1.random_get",

@@ -40,11 +40,15 @@ impl Ends {
             "max_connections": 4_000, "max_pending_requests": 4_000, "max_requests": 4_000,
         });
         let few_connections = json!({"max_connections": 200, "max_pending_requests": 4_000});
+        let cluster = |name, address, thresholds| {
+            // On a busy machine, many connections at once can take more than the usual second.
+            Cluster::new(name, address)
+                .thresholds(thresholds)
+                .with(json!({"connect_timeout": "30s"}))
+        };
         Bootstrap::new()
-            .custom_cluster(Cluster::new("as", self.server.address()).thresholds(&many))
-            .custom_cluster(
-                Cluster::new("service", self.service.address()).thresholds(&few_connections),
-            )
+            .custom_cluster(cluster("as", self.server.address(), &many))
+            .custom_cluster(cluster("service", self.service.address(), &few_connections))
     }
 
     /// Starts an Envoy of one worker between them.

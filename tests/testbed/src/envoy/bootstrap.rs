@@ -81,7 +81,7 @@ impl Cluster {
         Self(json!({
             "name": name,
             "type": "STATIC",
-            "connect_timeout": "1s",
+            "connect_timeout": "10s",
             "load_assignment": {
                 "cluster_name": name,
                 "endpoints": [{"lb_endpoints": [endpoint]}],
