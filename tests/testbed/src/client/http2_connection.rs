@@ -56,7 +56,8 @@ impl Http2 {
         let (response, body) = sender.send_request(head, ends).map_err(broken)?;
         let mut stream = Http2Stream { response, body, _driver: Arc::clone(&self.driver) };
         if whole && !ends {
-            stream.send_data(request.body.clone(), true)?;
+            // A server may answer, and end the stream, before it has the body: its answer counts.
+            let _ = stream.send_data(request.body.clone(), true);
         }
         Ok(stream)
     }
