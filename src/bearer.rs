@@ -37,30 +37,18 @@ impl<'a> BearerToken<'a> {
         if token.len() > MAX_TOKEN {
             return Err(Reason::TokenTooLong);
         }
-        let body = token.trim_suffix_of(b'=');
-        let is_b64 = |b: &u8| b.is_ascii_alphanumeric() || b"-._~+/".contains(b);
-        if body.is_empty() || !body.iter().all(is_b64) {
+        let text = std::str::from_utf8(token).map_err(|_| Reason::MalformedToken)?;
+        let body = text.trim_end_matches('=');
+        let is_b64 = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b);
+        if body.is_empty() || !body.bytes().all(is_b64) {
             return Err(Reason::MalformedToken);
         }
-        std::str::from_utf8(token).map(Self).map_err(|_| Reason::MalformedToken)
+        Ok(Self(text))
     }
 
     /// The token's text, for the call that asks about it and for its key.
     pub(crate) fn reveal(self) -> &'a str {
         self.0
-    }
-}
-
-/// Cutting a run of one byte off the end.
-trait TrimSuffixOf {
-    /// The slice without the `byte`s at its end.
-    fn trim_suffix_of(&self, byte: u8) -> &Self;
-}
-
-impl TrimSuffixOf for [u8] {
-    fn trim_suffix_of(&self, byte: u8) -> &Self {
-        let end = self.iter().rposition(|b| *b != byte).map_or(0, |last| last.saturating_add(1));
-        self.get(..end).unwrap_or_default()
     }
 }
 
