@@ -3,10 +3,11 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::endpoint::{endpoint, ttl};
+use super::endpoint::endpoint;
 use super::reader::{Field, Object};
 use super::values::{
-    boolean, count, duration, frames_or_steers, header_name, is_token_char, one_or_any, scope, text,
+    boolean, count, duration, frames_or_steers, header_name, is_token_char, one_or_any, scope,
+    text, ttl,
 };
 use crate::claims::ClaimPath;
 use crate::denial::Reason;
@@ -24,10 +25,7 @@ pub(super) fn inbound(field: &Field<'_>) -> Option<InboundConfig> {
     let mut object = field.object("an object with introspection and rules")?;
     let introspection =
         object.need("introspection", "the endpoint that is asked about tokens", introspection);
-    let cache = match object.take("cache") {
-        Some(field) => cache(&field),
-        None => Some(CacheConfig::default()),
-    };
+    let cache = object.read("cache", cache).unwrap_or_default();
     let realm = object.read("realm", realm).unwrap_or_else(|| "oauth2".to_owned());
     let scope_claim = object.read("scope_claim", claim_path);
     let clock_skew = object.read("clock_skew", duration).unwrap_or_default();
@@ -40,10 +38,7 @@ pub(super) fn inbound(field: &Field<'_>) -> Option<InboundConfig> {
     let rules = object.read("rules", |field| field.list_of("rules", |field| rule(field, &needs)));
     let has_rules = object.has("rules");
     let unmatched = object.read("unmatched", unmatched);
-    let forward = match object.take("forward") {
-        Some(field) => forward(&field),
-        None => Some(Forwarding::default()),
-    };
+    let forward = object.read("forward", forward).unwrap_or_default();
     let unmatched = unmatched.unwrap_or(if has_rules { Unmatched::Deny } else { Unmatched::Token });
     let name = Rc::clone(&needs.rule);
     let access = match unmatched {
@@ -61,13 +56,13 @@ pub(super) fn inbound(field: &Field<'_>) -> Option<InboundConfig> {
     }
     Some(InboundConfig {
         introspection: introspection?,
-        cache: cache?,
+        cache,
         realm,
         rules: rules.unwrap_or_default(),
         unmatched,
         scope_claim: scope_claim.unwrap_or_else(|| ClaimPath::new("scope")),
         clock_skew,
-        forward: forward?,
+        forward,
     })
 }
 
@@ -173,7 +168,7 @@ fn rule(field: &Field<'_>, defaults: &Needs) -> Option<Rule> {
     let name = object.read("name", |f| text(f, "a name for logs"));
     let name: Rc<str> = name.unwrap_or_else(|| field.place.clone()).into();
     let matcher = matcher(&mut object);
-    let access_field = object.take("access");
+    let access = object.read("access", |field| field.string(ACCESS));
     let asks = ["issuer", "audience", "scope"].into_iter().find(|key| object.has(key));
     let needs = Rc::new(Needs {
         rule: Rc::clone(&name),
@@ -181,11 +176,7 @@ fn rule(field: &Field<'_>, defaults: &Needs) -> Option<Rule> {
         audience: object.read("audience", audience).unwrap_or_else(|| defaults.audience.clone()),
         scope: object.read("scope", scope).or_else(|| defaults.scope.clone()),
     });
-    let access = match &access_field {
-        Some(field) => field.string(ACCESS).map(Some),
-        None => Some(None),
-    };
-    let access = access.and_then(|access| match access.as_deref() {
+    let access = match access.as_deref() {
         None | Some("token") => Some(Access::Token(needs)),
         Some("optional") => Some(Access::Optional(needs)),
         Some(access @ ("public" | "deny")) => match asks {
@@ -196,13 +187,13 @@ fn rule(field: &Field<'_>, defaults: &Needs) -> Option<Rule> {
             None => Some(Access::Deny(Reason::AccessDenied)),
         },
         Some(_) => object.at("access").mistake(format!("expected {ACCESS}")),
-    });
+    };
     object.check_keys();
-    Some(Rule { name, matcher: matcher?, access: access? })
+    Some(Rule { name, matcher, access: access? })
 }
 
 /// `hosts`, `methods` and `paths`.
-fn matcher(object: &mut Object<'_>) -> Option<Matcher> {
+fn matcher(object: &mut Object<'_>) -> Matcher {
     let hosts = list(object, "hosts", "hosts such as \"api.example.com\"", HostPattern::parse);
     let methods = list(object, "methods", "methods such as \"GET\"", |text| {
         let is_method = |b: u8| is_token_char(b) && !b.is_ascii_lowercase();
@@ -213,23 +204,21 @@ fn matcher(object: &mut Object<'_>) -> Option<Matcher> {
         }
     });
     let paths = list(object, "paths", "paths such as \"/orders/**\"", PathPattern::parse);
-    Some(Matcher { hosts: hosts?, methods: methods?, paths: paths? })
+    Matcher { hosts, methods, paths }
 }
 
-/// An optional list of strings, each read by `parse`. The outer `None` is a mistake.
-#[allow(clippy::option_option)]
+/// An optional list of strings, each read by `parse`.
 fn list<T>(
     object: &mut Object<'_>,
     key: &'static str,
     what: &str,
     parse: impl Fn(&str) -> Result<T, &'static str>,
-) -> Option<Option<Vec<T>>> {
-    let Some(field) = object.take(key) else { return Some(None) };
+) -> Option<Vec<T>> {
     let read = |field: &Field<'_>| match parse(&field.string("a string")?) {
         Ok(value) => Some(value),
         Err(advice) => field.mistake(advice),
     };
-    field.list_of(&format!("a list of {what}"), read).map(Some)
+    object.read(key, |field| field.list_of(&format!("a list of {what}"), read))
 }
 
 /// Headers that mean something to whoever reads the request: no claim may stand there.
@@ -254,13 +243,10 @@ fn forward(field: &Field<'_>) -> Option<Forwarding> {
         Some(name)
     };
     let claims = object.read("claims", |field| {
-        let members = field.object("an object {header: claim}, such as {\"x-user\": \"sub\"}")?;
-        let read: Vec<Option<_>> = members
-            .into_members()
-            .iter()
-            .map(|(name, field)| Some((own_header(name, field)?, claim_path(field)?)))
-            .collect();
-        read.into_iter().collect()
+        field.members_of(
+            "an object {header: claim}, such as {\"x-user\": \"sub\"}",
+            |name, field| Some((own_header(name, field)?, claim_path(field)?)),
+        )
     });
     let payload =
         object.read("payload", |field| own_header(&text(field, "the name of a header")?, field));
