@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use super::reader::{Field, Object};
-use super::values::{
-    count, duration, endpoint_url, frames_or_steers, header_name, secret, text, timeout,
-};
+use super::values::{count, endpoint_url, frames_or_steers, header_name, secret, text, timeout};
 use crate::client_auth::ClientAuth;
 use crate::endpoint::{Endpoint, EndpointOptions};
 use crate::secret::Secret;
@@ -30,8 +28,7 @@ pub(super) fn endpoint(object: &mut Object<'_>, defined: &[&str]) -> Option<Endp
     let parameters = object.read("parameters", |f| parameters(f, defined)).unwrap_or_default();
     let headers_at = object.at("headers");
     let headers = object.read("headers", headers).unwrap_or_default();
-    let auth = client_auth(object);
-    let auth = auth?;
+    let auth = client_auth(object)?;
     if auth.authorization().is_some() && headers.iter().any(|(name, _)| name == "authorization") {
         return headers_at.mistake(
             "authorization is set from client_id and client_secret; drop it here, or use \
@@ -101,25 +98,23 @@ fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
 
 /// Extra form parameters: none that the request defines itself.
 fn parameters(field: &Field<'_>, defined: &[&str]) -> Option<Vec<(String, String)>> {
-    let members = field.object("an object of form parameters, such as {\"name\": \"value\"}")?;
-    let read = members.into_members().into_iter().map(|(name, field)| {
+    const WHAT: &str = "an object of form parameters, such as {\"name\": \"value\"}";
+    field.members_of(WHAT, |name, field| {
         if name.is_empty() {
             return field.mistake("a form parameter has a name");
         }
-        if defined.contains(&name.as_str()) || CLIENT_PARAMETERS.contains(&name.as_str()) {
+        if defined.contains(&name) || CLIENT_PARAMETERS.contains(&name) {
             return field.mistake("the filter sends this parameter itself (RFC 6749 section 3.2)");
         }
-        Some((name, field.string("a string")?))
-    });
-    let read: Vec<Option<_>> = read.collect();
-    read.into_iter().collect()
+        Some((name.to_owned(), field.string("a string")?))
+    })
 }
 
 /// Extra headers: none that frame the call or steer the proxy.
 fn headers(field: &Field<'_>) -> Option<Vec<(String, String)>> {
-    let members = field.object("an object of headers, such as {\"x-name\": \"value\"}")?;
-    let read = members.into_members().into_iter().map(|(name, field)| {
-        let name = header_name(&name, &field)?;
+    const WHAT: &str = "an object of headers, such as {\"x-name\": \"value\"}";
+    field.members_of(WHAT, |name, field| {
+        let name = header_name(name, field)?;
         if frames_or_steers(&name) {
             return field.mistake("this header is the proxy's own to set");
         }
@@ -128,14 +123,5 @@ fn headers(field: &Field<'_>) -> Option<Vec<(String, String)>> {
             return field.mistake("a header value has printable ASCII characters only");
         }
         Some((name, value))
-    });
-    let read: Vec<Option<_>> = read.collect();
-    read.into_iter().collect()
-}
-
-/// A duration of zero or more that keeps within what times can tell.
-pub(super) fn ttl(field: &Field<'_>) -> Option<Duration> {
-    const YEAR: Duration = Duration::from_hours(366 * 24);
-    let ttl = duration(field)?;
-    if ttl > YEAR { field.mistake("longer than a year") } else { Some(ttl) }
+    })
 }

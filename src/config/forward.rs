@@ -27,13 +27,10 @@ pub(super) fn forward(field: &Field<'_>) -> Option<Forwarding> {
         Some(name)
     };
     let claims = object.read("claims", |field| {
-        let members = field.object("an object {header: claim}, such as {\"x-user\": \"sub\"}")?;
-        let read: Vec<Option<_>> = members
-            .into_members()
-            .iter()
-            .map(|(name, field)| Some((own_header(name, field)?, claim_path(field)?)))
-            .collect();
-        read.into_iter().collect()
+        field.members_of(
+            "an object {header: claim}, such as {\"x-user\": \"sub\"}",
+            |name, field| Some((own_header(name, field)?, claim_path(field)?)),
+        )
     });
     let payload =
         object.read("payload", |field| own_header(&text(field, "the name of a header")?, field));

@@ -3,18 +3,16 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::endpoint::ttl;
 use super::forward::forward;
 use super::metadata::metadata;
 use super::policy::{AskedClaims, needs, rule};
 use super::reader::Field;
 use super::servers::servers;
 use super::sources::token_sources;
-use super::values::{boolean, count, duration, one_or_any, text};
+use super::values::{boolean, count, duration, one_or_any, text, ttl};
 use crate::answers::CacheConfig;
 use crate::claims::ClaimPath;
 use crate::denial::{Reason, Resource};
-use crate::forward::Forwarding;
 use crate::guard::Guard;
 use crate::introspection::Reading;
 use crate::policy::{Access, Rule};
@@ -31,14 +29,8 @@ pub(super) fn inbound(field: &Field<'_>) -> Option<Guard> {
     let mut object = field.object("an object with introspection and rules")?;
     let asked = AskedClaims::default();
     let servers = object.need("introspection", "the endpoint that is asked about tokens", servers);
-    let cache = match object.take("cache") {
-        Some(field) => cache(&field),
-        None => Some(CacheConfig::default()),
-    };
-    let token_sources = match object.take("token_sources") {
-        Some(field) => token_sources(&field),
-        None => Some(vec![TokenSource::authorization()]),
-    };
+    let cache = object.read("cache", cache).unwrap_or_default();
+    let token_sources = object.read("token_sources", token_sources);
     let realm = object.read("realm", realm).unwrap_or_else(|| "oauth2".to_owned());
     let scope_claim = object.read("scope_claim", claim_path);
     let implied = object.read("scope_implies", scope_implies).unwrap_or_default();
@@ -48,10 +40,7 @@ pub(super) fn inbound(field: &Field<'_>) -> Option<Guard> {
         object.read("rules", |field| field.list_of("rules", |field| rule(field, &needs, &asked)));
     let has_rules = object.has("rules");
     let unmatched = object.read("unmatched", unmatched);
-    let forward = match object.take("forward") {
-        Some(field) => forward(&field),
-        None => Some(Forwarding::default()),
-    };
+    let forward = object.read("forward", forward).unwrap_or_default();
     let allow_cors_preflight = object.read("allow_cors_preflight", boolean).unwrap_or(false);
     let failure_mode_allow = object.read("failure_mode_allow", |field| {
         let allow = boolean(field)?;
@@ -61,10 +50,7 @@ pub(super) fn inbound(field: &Field<'_>) -> Option<Guard> {
         Some(allow)
     });
     let metadata = object.read("resource_metadata", metadata);
-    let mutual_tls = match object.take("sender_constraint") {
-        Some(field) => sender_constraint(&field),
-        None => Some(MutualTls::Off),
-    };
+    let mutual_tls = object.read("sender_constraint", sender_constraint).unwrap_or_default();
     let unmatched = unmatched.unwrap_or(if has_rules { Unmatched::Deny } else { Unmatched::Token });
     let name = Rc::clone(&needs.rule);
     let access = match unmatched {
@@ -83,18 +69,18 @@ pub(super) fn inbound(field: &Field<'_>) -> Option<Guard> {
     let scope_claim = scope_claim.unwrap_or_else(|| ClaimPath::new("scope"));
     Some(Guard {
         servers: servers?,
-        cache: cache?,
-        token_sources: token_sources?,
+        cache,
+        token_sources: token_sources.unwrap_or_else(|| vec![TokenSource::authorization()]),
         resource: Resource { realm, metadata_url: metadata.as_ref().map(|m| m.url.clone()) },
         metadata,
         rules: rules.unwrap_or_default(),
         unmatched,
         reading: Reading { scope_claim, implied, claims: asked.into_paths() },
         clock_skew,
-        mutual_tls: mutual_tls?,
+        mutual_tls,
         allow_cors_preflight,
         failure_mode_allow: failure_mode_allow.unwrap_or(false),
-        forward: forward?,
+        forward,
     })
 }
 
@@ -145,13 +131,10 @@ pub(super) fn claim_path(field: &Field<'_>) -> Option<ClaimPath> {
 
 /// `scope_implies`.
 fn scope_implies(field: &Field<'_>) -> Option<Implied> {
-    let members =
-        field.object("an object of scopes, such as {\"orders:admin\": [\"orders:write\"]}")?;
-    let read = members.into_members().into_iter().map(|(scope, field)| {
-        Some((Box::from(scope), one_or_any(&field, "a scope that it implies")?))
-    });
-    let read: Vec<Option<_>> = read.collect();
-    let direct: Vec<_> = read.into_iter().collect::<Option<_>>()?;
+    const WHAT: &str = "an object of scopes, such as {\"orders:admin\": [\"orders:write\"]}";
+    let direct = field.members_of(WHAT, |scope, field| {
+        Some((Box::from(scope), one_or_any(field, "a scope that it implies")?))
+    })?;
     match Implied::transitive(&direct) {
         Ok(implied) => Some(implied),
         Err(scope) => field.mistake(format!(

@@ -1,6 +1,6 @@
 //! `resource_metadata`: the members that RFC 9728, section 2 defines.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use url::Url;
 
 use super::reader::Field;
@@ -30,28 +30,21 @@ const FLAGS: [&str; 2] =
 
 /// Reads the document.
 pub(super) fn metadata(field: &Field<'_>) -> Option<ResourceMetadata> {
-    let mut object = field.object("an RFC 9728 document: an object with resource")?;
-    let resource = object.need("resource", "the resource's identifier, an https URL", resource);
-    let mut members = Map::new();
-    let mut all_read = true;
-    for (name, field) in object.into_members() {
+    const WHAT: &str = "an RFC 9728 document: an object with resource";
+    let resource = field.object(WHAT)?.need("resource", "the resource's identifier", resource);
+    let members = field.members_of(WHAT, |name, field| {
         let value = match name.split('#').next().unwrap_or_default() {
-            "resource" => Some(field.value.clone()),
-            _ if LISTS.contains(&name.as_str()) => list(&name, &field),
-            _ if FLAGS.contains(&name.as_str()) => boolean(&field).map(Value::Bool),
-            base if TEXTS.contains(&base) || STRINGS.contains(&name.as_str()) => {
-                text(&field, "a string").map(Value::String)
+            "resource" => field.value.clone(),
+            _ if LISTS.contains(&name) => list(name, field)?,
+            _ if FLAGS.contains(&name) => Value::Bool(boolean(field)?),
+            base if TEXTS.contains(&base) || STRINGS.contains(&name) => {
+                Value::String(text(field, "a string")?)
             }
-            _ => field.mistake("unknown key: not a member of RFC 9728 section 2"),
+            _ => return field.mistake("unknown key: not a member of RFC 9728 section 2"),
         };
-        match value {
-            Some(value) => _ = members.insert(name, value),
-            None => all_read = false,
-        }
-    }
-    if !all_read {
-        return None;
-    }
+        Some((name.to_owned(), value))
+    });
+    let members = members?.into_iter().collect();
     let metadata = ResourceMetadata::new(&resource?, members);
     metadata.or_else(|| {
         field.mistake("the path of `resource` has an escape that no request can be compared with")

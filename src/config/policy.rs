@@ -66,15 +66,13 @@ pub(super) fn needs(
 
 /// `claims`: a test for each.
 fn claims(field: &Field<'_>, asked: &AskedClaims) -> Option<Vec<(usize, ClaimTest)>> {
-    let members = field.object("an object of claims, such as {\"department\": \"sales\"}")?;
-    let read = members.into_members().into_iter().map(|(path, field)| {
+    const WHAT: &str = "an object of claims, such as {\"department\": \"sales\"}";
+    field.members_of(WHAT, |path, field| {
         if path.is_empty() {
             return field.mistake("a claim has a name");
         }
-        Some((asked.place(ClaimPath::new(path)), claim_test(&field)?))
-    });
-    let read: Vec<Option<_>> = read.collect();
-    read.into_iter().collect()
+        Some((asked.place(ClaimPath::new(path)), claim_test(field)?))
+    })
 }
 
 /// What a claim must be.
@@ -154,14 +152,10 @@ pub(super) fn rule(field: &Field<'_>, defaults: &Needs, asked: &AskedClaims) -> 
     let name = object.read("name", |f| text(f, "a name for logs"));
     let name: Rc<str> = name.unwrap_or_else(|| field.place.clone()).into();
     let matcher = matcher(&mut object);
-    let access_field = object.take("access");
+    let access = object.read("access", |field| field.string(ACCESS));
     let asks = NEEDS.into_iter().find(|key| object.has(key));
     let needs = Rc::new(needs(&mut object, Rc::clone(&name), Some(defaults), asked));
-    let access = match &access_field {
-        Some(field) => field.string(ACCESS).map(Some),
-        None => Some(None),
-    };
-    let access = access.and_then(|access| match access.as_deref() {
+    let access = match access.as_deref() {
         None | Some("token") => Some(Access::Token(needs)),
         Some("optional") => Some(Access::Optional(needs)),
         Some(access @ ("public" | "deny")) => match asks {
@@ -172,13 +166,13 @@ pub(super) fn rule(field: &Field<'_>, defaults: &Needs, asked: &AskedClaims) -> 
             None => Some(Access::Deny(Reason::AccessDenied)),
         },
         Some(_) => object.at("access").mistake(format!("expected {ACCESS}")),
-    });
+    };
     object.check_keys();
-    Some(Rule { name, matcher: matcher?, access: access? })
+    Some(Rule { name, matcher, access: access? })
 }
 
 /// `hosts`, `methods` and `paths`.
-fn matcher(object: &mut Object<'_>) -> Option<Matcher> {
+fn matcher(object: &mut Object<'_>) -> Matcher {
     let hosts = list(object, "hosts", "hosts such as \"api.example.com\"", HostPattern::parse);
     let methods = list(object, "methods", "methods such as \"GET\"", |text| {
         let is_method = |b: u8| is_token_char(b) && !b.is_ascii_lowercase();
@@ -189,21 +183,19 @@ fn matcher(object: &mut Object<'_>) -> Option<Matcher> {
         }
     });
     let paths = list(object, "paths", "paths such as \"/orders/**\"", PathPattern::parse);
-    Some(Matcher { hosts: hosts?, methods: methods?, paths: paths? })
+    Matcher { hosts, methods, paths }
 }
 
-/// An optional list of strings, each read by `parse`. The outer `None` is a mistake.
-#[allow(clippy::option_option)]
+/// An optional list of strings, each read by `parse`.
 pub(super) fn list<T>(
     object: &mut Object<'_>,
     key: &'static str,
     what: &str,
     parse: impl Fn(&str) -> Result<T, &'static str>,
-) -> Option<Option<Vec<T>>> {
-    let Some(field) = object.take(key) else { return Some(None) };
+) -> Option<Vec<T>> {
     let read = |field: &Field<'_>| match parse(&field.string("a string")?) {
         Ok(value) => Some(value),
         Err(advice) => field.mistake(advice),
     };
-    field.list_of(&format!("a list of {what}"), read).map(Some)
+    object.read(key, |field| field.list_of(&format!("a list of {what}"), read))
 }

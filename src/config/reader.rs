@@ -161,6 +161,23 @@ impl<'r> Field<'r> {
         let read: Vec<Option<T>> = elements.iter().enumerate().map(element).collect();
         read.into_iter().collect()
     }
+
+    /// The value as an object whose keys are the operator's, each member read by `read`.
+    ///
+    /// Every member is read, so that all their mistakes are told.
+    pub(super) fn members_of<T>(
+        &self,
+        what: &str,
+        mut read: impl FnMut(&str, &Self) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let Value::Object(members) = &self.value else { return self.expected(what) };
+        let member = |(key, value): (&String, &Value)| {
+            let place = join(&self.place, key);
+            read(key, &Self { reader: self.reader, place, value: value.clone() })
+        };
+        let read: Vec<Option<T>> = members.iter().map(member).collect();
+        read.into_iter().collect()
+    }
 }
 
 /// An object of the document. [`Object::check_keys`] refuses the keys that nobody took.
@@ -215,16 +232,6 @@ impl<'r> Object<'r> {
         }
     }
 
-    /// Every member as a field, for objects whose keys are the operator's.
-    pub(super) fn into_members(self) -> Vec<(String, Field<'r>)> {
-        let Self { reader, place, members, .. } = self;
-        let field = |(key, value): (String, Value)| {
-            let field = Field { reader, place: join(&place, &key), value };
-            (key, field)
-        };
-        members.into_iter().map(field).collect()
-    }
-
     /// Refuses the keys that nobody asked for.
     pub(super) fn check_keys(&self) {
         for key in self.members.keys().filter(|key| !self.known.contains(&key.as_str())) {
@@ -238,11 +245,7 @@ impl<'r> Object<'r> {
                 Some((_, known)) => format!("did you mean `{known}`?"),
                 None => format!("known here: {}", self.known.join(", ")),
             };
-            let place = Field {
-                reader: self.reader,
-                place: join(&self.place, &key.escape_debug().to_string()),
-                value: Value::Null,
-            };
+            let place = self.at(&key.escape_debug().to_string());
             let _: Option<()> = place.mistake(format!("unknown key; {advice}"));
         }
     }

@@ -44,10 +44,7 @@ fn server(field: &Field<'_>) -> Option<Server> {
     let endpoint = endpoint(&mut object, &introspection::PARAMETERS);
     let hint = object.read("token_type_hint", |f| f.string("a string; \"\" to send none"));
     let issuer = object.read("issuer", |f| text(f, "the issuer whose tokens it knows"));
-    let when = match object.take("when") {
-        Some(field) => when(&field),
-        None => Some(When::default()),
-    };
+    let when = object.read("when", when).unwrap_or_default();
     object.check_keys();
     let endpoint = endpoint?;
     let token_type_hint = hint.unwrap_or_else(|| "access_token".to_owned());
@@ -55,7 +52,7 @@ fn server(field: &Field<'_>) -> Option<Server> {
         endpoint.identity().chain(["hint", &token_type_hint, "issuer"]).chain(issuer.as_deref()),
     );
     let introspection = Introspection { endpoint, token_type_hint };
-    Some(Server { introspection, when: when?, issuer, identity })
+    Some(Server { introspection, when, issuer, identity })
 }
 
 /// `when`.
@@ -65,5 +62,5 @@ fn when(field: &Field<'_>) -> Option<When> {
     let token_prefix = object.read("token_prefix", |f| one_or_any(f, "what tokens begin with"));
     let hosts = list(&mut object, "hosts", "hosts such as \"api.example.com\"", HostPattern::parse);
     object.check_keys();
-    Some(When { issuer, token_prefix, hosts: hosts? })
+    Some(When { issuer, token_prefix, hosts })
 }

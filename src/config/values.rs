@@ -72,6 +72,13 @@ pub(super) fn timeout(field: &Field<'_>) -> Option<Duration> {
     Some(duration)
 }
 
+/// A duration of zero or more that keeps within what times can tell.
+pub(super) fn ttl(field: &Field<'_>) -> Option<Duration> {
+    const YEAR: Duration = Duration::from_hours(366 * 24);
+    let ttl = duration(field)?;
+    if ttl > YEAR { field.mistake("longer than a year") } else { Some(ttl) }
+}
+
 /// A number of things, from 0 to `most`.
 pub(super) fn count(field: &Field<'_>, most: u32) -> Option<u32> {
     let whole = match &field.value {

@@ -14,7 +14,7 @@ use oauth2_filter_testbed::{
     },
     envoy::{self, Envoy},
     process::{end_of_log, interrupted},
-    story::{self, Count, InboundYaml, Page, Scene, Server},
+    story::{self, InboundYaml, Page, Scene, Server},
     upstream::Upstream,
     workspace,
 };
@@ -90,18 +90,9 @@ async fn play(page: &mut Page) -> Result<Setting, Box<dyn Error>> {
     let ports = Ports::vacant(page)?;
     let file = ports.put_in(InboundYaml::read());
     let setting = Setting::start(&ports, &file, page).await?;
-    let address = setting.server.address();
     let scene = Scene {
         envoy: setting.envoy.address("inbound"),
-        server: Server {
-            address,
-            token_path: "/token",
-            revocation_path: "/revoke",
-            client_id: SHOP,
-            client_secret: SHOP_SECRET,
-            token_parameters: &[],
-            introspections: Count::Own { address, path: "/stats", member: "introspect" },
-        },
+        server: Server::ours(setting.server.address()),
         user: SHOP,
         max_ttl: file.max_ttl(),
     };

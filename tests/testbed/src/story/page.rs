@@ -101,8 +101,7 @@ impl Page {
         address: SocketAddr,
         request: &Request,
     ) -> Result<Response, NotAsExpected> {
-        self.curl(&request.curl(address));
-        let answer = request.send(address).await?;
+        let answer = self.send(address, request).await?;
         self.answer(&answer);
         Ok(answer)
     }
@@ -113,11 +112,20 @@ impl Page {
         address: SocketAddr,
         request: &Request,
     ) -> Result<Response, NotAsExpected> {
-        self.curl(&request.curl(address));
-        let answer = request.send(address).await?;
+        let answer = self.send(address, request).await?;
         self.status(&answer);
         self.blank();
         Ok(answer)
+    }
+
+    /// Shows a request, and sends it.
+    async fn send(
+        &mut self,
+        address: SocketAddr,
+        request: &Request,
+    ) -> Result<Response, NotAsExpected> {
+        self.curl(&request.curl(address));
+        Ok(request.send(address).await?)
     }
 
     /// A line for curl, in pieces that stay whole.

@@ -4,6 +4,7 @@ use std::{io, net::SocketAddr};
 
 use serde_json::Value;
 
+use crate::authorization_server::{SHOP, SHOP_SECRET};
 use crate::client::Request;
 
 /// An authorization server and a client of it that may have [`READ`] and [`WRITE`].
@@ -26,6 +27,19 @@ pub struct Server {
 }
 
 impl Server {
+    /// Our own authorization server and its client [`SHOP`].
+    pub const fn ours(address: SocketAddr) -> Self {
+        Self {
+            address,
+            token_path: "/token",
+            revocation_path: "/revoke",
+            client_id: SHOP,
+            client_secret: SHOP_SECRET,
+            token_parameters: &[],
+            introspections: Count::Own { address, path: "/stats", member: "introspect" },
+        }
+    }
+
     /// The request for a token with this scope.
     pub fn token_request(&self, scope: &str) -> Request {
         let grant = [("grant_type", "client_credentials"), ("scope", scope)];

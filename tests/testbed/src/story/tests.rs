@@ -2,7 +2,7 @@ use std::io;
 
 use super::*;
 use crate::{
-    authorization_server::{AuthorizationServer, Options, SHOP, SHOP_SECRET},
+    authorization_server::{AuthorizationServer, Options, SHOP},
     upstream::Upstream,
 };
 
@@ -10,18 +10,9 @@ use crate::{
 async fn without_the_filter_the_story_does_not_come_out_right() {
     let server = AuthorizationServer::start(Options::default()).await.unwrap();
     let service = Upstream::start().await;
-    let address = server.address();
     let scene = Scene {
         envoy: service.address(),
-        server: Server {
-            address,
-            token_path: "/token",
-            revocation_path: "/revoke",
-            client_id: SHOP,
-            client_secret: SHOP_SECRET,
-            token_parameters: &[],
-            introspections: Count::Own { address, path: "/stats", member: "introspect" },
-        },
+        server: Server::ours(server.address()),
         user: SHOP,
         max_ttl: Duration::ZERO,
     };
