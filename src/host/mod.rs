@@ -264,13 +264,11 @@ impl Context for Stream {}
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
         let head = RequestHead::default();
-        let step = match self.worker.filter.get() {
-            Some(filter) => filter.borrow_mut().request(self.id, &head, &HostData, now()),
-            None => {
-                send(&Filter::unconfigured());
-                return Action::Pause;
-            }
+        let Some(filter) = self.worker.filter.get() else {
+            send(&Filter::unconfigured());
+            return Action::Pause;
         };
+        let step = filter.borrow_mut().request(self.id, &head, &HostData, now());
         match step {
             Step::Decide(verdict) => {
                 self.passage = carry_out(verdict);

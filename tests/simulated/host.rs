@@ -230,7 +230,10 @@ impl Head for SimulatedHead {
 /// Shared data with the host's rules: a write with a number succeeds if that was the last write's,
 /// and no key ever goes away.
 #[derive(Default)]
-struct Memory(RefCell<(HashMap<String, (Vec<u8>, u32)>, u32)>);
+struct Memory(RefCell<(Values, u32)>);
+
+/// Values by key, each with the number of its write.
+type Values = HashMap<String, (Vec<u8>, u32)>;
 
 impl SharedData for Memory {
     fn get(&self, key: &str) -> Option<(Vec<u8>, u32)> {
