@@ -148,6 +148,32 @@ fn a_configuration_that_asks_otherwise_starts_from_nothing_kept() {
 }
 
 #[test]
+fn configurations_that_only_look_alike_share_nothing() {
+    // The same words in the same order, in other places.
+    for [one, other] in [
+        [
+            json!({"headers": {"form": "a"}, "parameters": {"b": "c"}}),
+            json!({"parameters": {"a": "form", "b": "c"}}),
+        ],
+        [json!({"headers": {"x-a": "bc"}}), json!({"headers": {"x-ab": "c"}})],
+        [json!({"headers": {"x-a": "b"}}), json!({"parameters": {"x-a": "b"}})],
+        [json!({"parameters": {"a": "b=c"}}), json!({"parameters": {"a": "b", "c": ""}})],
+        [
+            json!({"client_id": "ab", "client_secret": "c"}),
+            json!({"client_id": "a", "client_secret": "bc"}),
+        ],
+    ] {
+        let configured = |asked: &Value| document(json!({"introspection": asked}));
+        let mut before = SimulatedHost::new(&configured(&one));
+        let stream = before.send(&get("/").bearer("t"));
+        before.answer_with(&json!({"active": true}));
+        assert_eq!(before.state(stream), "passed");
+        let mut after = before.worker(&configured(&other));
+        assert_eq!(after.state_of(&get("/").bearer("t")), "waits", "{one} {other}");
+    }
+}
+
+#[test]
 fn who_asks_every_time_neither_shares_nor_waits() {
     let [mut one, mut other] = workers(json!({"cache": {"max_ttl": "0s"}}));
     one.send(&get("/").bearer("t"));
