@@ -133,11 +133,6 @@ impl Answers {
         }
     }
 
-    /// Makes the shared data ready for markers.
-    pub(crate) fn prepare(&self, data: &dyn SharedData) {
-        self.asked.prepare(data);
-    }
-
     /// Whether each request asks for itself.
     pub(crate) fn ask_every_time(&self) -> bool {
         self.config.max_ttl.is_zero()

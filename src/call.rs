@@ -4,14 +4,27 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::holder::Current;
+use crate::kept::Key;
+
 /// The largest body that is read from an authorization server.
 pub const MAX_BODY: usize = 1 << 20;
 
 /// Names a call of one [`Filter`](crate::Filter) from its start to its outcome.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct CallId(pub(crate) u64);
+pub struct CallId(pub(crate) Direction, pub(crate) u64);
+
+/// Which side of the filter a call belongs to.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Direction {
+    /// Tokens are introspected.
+    Inbound,
+    /// Tokens are obtained.
+    Outbound,
+}
 
 /// An HTTP request to be sent to a cluster.
+#[derive(Clone)]
 pub struct Call {
     /// To be handed back with the outcome.
     pub id: CallId,
@@ -23,6 +36,31 @@ pub struct Call {
     pub body: String,
     /// For the whole exchange, retries included; never zero.
     pub timeout: Duration,
+    /// The outbound client whose token the call carries, or is to carry.
+    pub(crate) client: Option<usize>,
+    /// That token.
+    pub(crate) sent: Option<Sent>,
+}
+
+impl Call {
+    /// Puts a client's token on the call, in place of the one that it had.
+    pub(crate) fn carry(&mut self, client: usize, current: &Current) {
+        self.headers.retain(|(name, _)| **name != *"authorization");
+        let value = format!("Bearer {}", current.token.reveal());
+        self.headers.push(("authorization".into(), value.into()));
+        self.sent = Some(Sent { client, number: current.number, subject: None });
+    }
+}
+
+/// A token that a request was sent with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Sent {
+    /// Whose token.
+    pub(crate) client: usize,
+    /// Which one.
+    pub(crate) number: u64,
+    /// Whose it was exchanged for.
+    pub(crate) subject: Option<Key>,
 }
 
 /// Head and body carry tokens and client secrets, so neither is shown.

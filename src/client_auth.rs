@@ -1,10 +1,14 @@
 //! How the filter proves to an authorization server who it is (RFC 6749, section 2.3).
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use url::form_urlencoded::byte_serialize;
 
+use crate::client_assertion::{ASSERTION_TYPE, Assertions};
 use crate::secret::Secret;
+use crate::timestamp::Timestamp;
 
 /// A client authentication method with its credentials: exactly one is used for a call.
 #[derive(Debug)]
@@ -18,11 +22,14 @@ pub(crate) enum ClientAuth {
         /// Its secret.
         client_secret: Secret,
     },
-    /// `none`: a public client says who it is, if that.
+    /// `none`: a public client says who it is, if that. `tls_client_auth`: the certificate, which
+    /// is the Envoy cluster's, says it too (RFC 8705, section 2).
     None {
         /// The client's identifier, if the server wants one.
         client_id: Option<String>,
     },
+    /// `private_key_jwt`: a new signed JWT for each call.
+    PrivateKeyJwt(Box<Assertions>),
 }
 
 impl ClientAuth {
@@ -47,21 +54,48 @@ impl ClientAuth {
     pub(crate) fn authorization(&self) -> Option<&str> {
         match self {
             Self::Basic(value) => Some(value.reveal()),
-            Self::Post { .. } | Self::None { .. } => None,
+            Self::Post { .. } | Self::None { .. } | Self::PrivateKeyJwt(_) => None,
         }
     }
 
     /// The form parameters, for the methods that use them.
-    pub(crate) fn parameters(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let (id, secret) = match self {
-            Self::Basic(_) => (None, None),
-            Self::Post { client_id, client_secret } => {
-                (Some(client_id.as_str()), Some(client_secret.reveal()))
+    pub(crate) fn parameters(&self, now: Timestamp) -> Vec<(&'static str, Cow<'_, str>)> {
+        match self {
+            Self::Basic(_) | Self::None { client_id: None } => Vec::new(),
+            Self::Post { client_id, client_secret } => vec![
+                ("client_id", client_id.into()),
+                ("client_secret", client_secret.reveal().into()),
+            ],
+            Self::None { client_id: Some(client_id) } => vec![("client_id", client_id.into())],
+            Self::PrivateKeyJwt(assertions) => {
+                let mut parameters = vec![
+                    ("client_id", assertions.client_id().into()),
+                    ("client_assertion_type", ASSERTION_TYPE.into()),
+                ];
+                // The key was tried when it was configured. Should the host not sign any more, the
+                // server says what is missing.
+                let assertion = assertions.assertion(now);
+                parameters.extend(assertion.map(|jwt| ("client_assertion", jwt.into())));
+                parameters
             }
-            Self::None { client_id } => (client_id.as_deref(), None),
-        };
-        let id = id.map(|id| ("client_id", id));
-        id.into_iter().chain(secret.map(|secret| ("client_secret", secret)))
+        }
+    }
+
+    /// Whether a server takes what is sent only once, so that no call may be repeated as it is.
+    pub(crate) fn is_single_use(&self) -> bool {
+        matches!(self, Self::PrivateKeyJwt(_))
+    }
+
+    /// What tells one set of credentials from another.
+    pub(crate) fn identity(&self) -> Vec<&str> {
+        match self {
+            Self::Basic(value) => vec!["basic", value.reveal()],
+            Self::Post { client_id, client_secret } => {
+                vec!["post", client_id, client_secret.reveal()]
+            }
+            Self::None { client_id } => ["none"].into_iter().chain(client_id.as_deref()).collect(),
+            Self::PrivateKeyJwt(assertions) => assertions.identity().collect(),
+        }
     }
 }
 
@@ -72,6 +106,10 @@ mod tests {
     fn decoded(auth: &ClientAuth) -> String {
         let value = auth.authorization().unwrap().strip_prefix("Basic ").unwrap();
         String::from_utf8(STANDARD.decode(value).unwrap()).unwrap()
+    }
+
+    fn parameters(auth: &ClientAuth) -> Vec<(&'static str, Cow<'_, str>)> {
+        auth.parameters(Timestamp::from_millis(0))
     }
 
     #[test]
@@ -96,14 +134,14 @@ mod tests {
     fn cl_6749_05_each_method_uses_one_place_only() {
         let secret = Secret::new("s".into());
         let basic = ClientAuth::basic("i", &secret);
-        assert_eq!(basic.parameters().count(), 0);
+        assert_eq!(parameters(&basic), []);
         let post = ClientAuth::Post { client_id: "i".into(), client_secret: secret };
         assert_eq!(post.authorization(), None);
-        let parameters: Vec<_> = post.parameters().collect();
-        assert_eq!(parameters, [("client_id", "i"), ("client_secret", "s")]);
+        let expected = [("client_id", "i".into()), ("client_secret", "s".into())];
+        assert_eq!(parameters(&post), expected);
         let none = ClientAuth::None { client_id: Some("i".into()) };
         assert_eq!(none.authorization(), None);
-        assert_eq!(none.parameters().collect::<Vec<_>>(), [("client_id", "i")]);
+        assert_eq!(parameters(&none), [("client_id", "i".into())]);
     }
 
     #[test]

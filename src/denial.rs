@@ -48,8 +48,14 @@ pub enum Reason {
     ServerTimeout,
     /// The authorization server refused our own request: the filter's credentials are wrong.
     ServerRefusedClient,
-    /// What the authorization server answered is no introspection response.
+    /// What the authorization server answered is no introspection response, or no token response.
     ServerBadAnswer,
+    /// Nothing is left that an outbound client could ask for a token with.
+    NoGrant,
+    /// The authorization server does not exchange this caller's token.
+    SubjectRefused,
+    /// The authorization server does not exchange this caller's token for what is needed.
+    ExchangeRefused,
     /// The filter has no configuration.
     Unconfigured,
     /// The host did not change the request as it has to be changed.
@@ -82,7 +88,7 @@ enum Challenge {
 
 impl Reason {
     /// Each of them.
-    pub(crate) const ALL: [Self; 24] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::NoToken,
         Self::RepeatedToken,
         Self::BadPath,
@@ -105,6 +111,9 @@ impl Reason {
         Self::ServerTimeout,
         Self::ServerRefusedClient,
         Self::ServerBadAnswer,
+        Self::NoGrant,
+        Self::SubjectRefused,
+        Self::ExchangeRefused,
         Self::Unconfigured,
         Self::HostError,
     ];
@@ -112,6 +121,16 @@ impl Reason {
     /// The name of this reason in `%RESPONSE_CODE_DETAILS%`, logs and metrics.
     pub fn details(self) -> &'static str {
         self.row().details
+    }
+
+    /// The same in labels of metrics.
+    pub(crate) fn label(self) -> &'static str {
+        self.details().strip_prefix("oauth2_").unwrap_or_default()
+    }
+
+    /// The reason of this name.
+    pub(crate) fn of_details(details: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.details() == details)
     }
 
     /// The table of all answers.
@@ -190,6 +209,14 @@ impl Reason {
             Self::ServerTimeout => unavailable("oauth2_server_timeout"),
             Self::ServerRefusedClient => server_error("oauth2_server_refused_client"),
             Self::ServerBadAnswer => server_error("oauth2_server_bad_answer"),
+            Self::NoGrant => server_error("oauth2_no_grant"),
+            Self::SubjectRefused => invalid_token(
+                "oauth2_subject_refused",
+                "The access token cannot be exchanged for one that is needed here.",
+            ),
+            Self::ExchangeRefused => {
+                ("oauth2_exchange_refused", 403, Absent, "access_denied", "Access is denied.")
+            }
             Self::Unconfigured => unavailable("oauth2_unconfigured"),
             Self::HostError => unavailable("oauth2_host_error"),
         };

@@ -9,6 +9,7 @@ use url::form_urlencoded::Serializer;
 
 use crate::call::{Call, CallId};
 use crate::client_auth::ClientAuth;
+use crate::timestamp::Timestamp;
 
 /// What every call to one endpoint has in common.
 pub(crate) struct Endpoint {
@@ -22,6 +23,8 @@ pub(crate) struct Endpoint {
     parameters: Vec<(String, String)>,
     /// For the whole exchange, retries included.
     pub(crate) timeout: Duration,
+    /// How often a call that failed on the way is sent again.
+    retries: u32,
 }
 
 /// What an [`Endpoint`] is made of, as configured.
@@ -74,42 +77,58 @@ impl Endpoint {
                 head.push((name.into(), value.into()));
             }
         }
-        if retries > 0 {
-            // Envoy takes these out again before the request leaves.
-            let on = "connect-failure,reset,gateway-error";
-            head.push(("x-envoy-retry-on".into(), on.into()));
-            head.push(("x-envoy-max-retries".into(), retries.to_string().into()));
-        }
         head.extend(headers.into_iter().map(|(name, value)| (name.into(), value.into())));
-        Self { cluster: cluster.into(), auth, head, parameters, timeout }
+        Self { cluster: cluster.into(), auth, head, parameters, timeout, retries }
     }
 
     /// All that an answer may depend on, besides what a call asks. The cluster is a part of it:
     /// the same URL in another one may be another server.
-    pub(crate) fn identity(&self) -> [Vec<&str>; 5] {
+    pub(crate) fn identity(&self) -> [Vec<&str>; 4] {
         let head = self.head.iter().flat_map(|(name, value)| [&**name, &**value]);
         let form = self.parameters.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]);
-        let client = self.auth.parameters().flat_map(|(name, value)| [name, value]);
-        [
-            vec![&*self.cluster],
-            head.collect(),
-            form.collect(),
-            client.collect(),
-            self.auth.authorization().into_iter().collect(),
-        ]
+        [vec![&*self.cluster], head.collect(), form.collect(), self.auth.identity()]
     }
 
     /// A call with these form parameters; the extra ones and the client's follow.
-    pub(crate) fn call(&self, id: CallId, parameters: &[(&str, &str)]) -> Call {
+    pub(crate) fn call(
+        &self,
+        id: CallId,
+        parameters: &[(&str, &str)],
+        repeat: Repeat,
+        now: Timestamp,
+    ) -> Call {
         let body = Serializer::new(String::new())
             .extend_pairs(parameters)
             .extend_pairs(&self.parameters)
-            .extend_pairs(self.auth.parameters())
+            .extend_pairs(self.auth.parameters(now))
             .finish();
-        let authorization = self.auth.authorization().map(|v| ("authorization".into(), v.into()));
-        let headers = self.head.iter().cloned().chain(authorization).collect();
-        Call { id, cluster: Rc::clone(&self.cluster), headers, body, timeout: self.timeout }
+        let mut headers = self.head.clone();
+        headers.extend(self.auth.authorization().map(|v| ("authorization".into(), v.into())));
+        if self.retries > 0 {
+            let on = match repeat {
+                Repeat::Harmless if !self.auth.is_single_use() => {
+                    "connect-failure,reset,gateway-error"
+                }
+                // Only if the server has surely not read it.
+                _ => "connect-failure,refused-stream",
+            };
+            // Envoy takes these out again before the request leaves.
+            headers.push(("x-envoy-retry-on".into(), on.into()));
+            headers.push(("x-envoy-max-retries".into(), self.retries.to_string().into()));
+        }
+        let cluster = Rc::clone(&self.cluster);
+        Call { id, cluster, headers, body, timeout: self.timeout, client: None, sent: None }
     }
+}
+
+/// What it means if a server gets the same call twice.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Repeat {
+    /// Nothing.
+    Harmless,
+    /// It may take the second for a thief's: a refresh token or an assertion is used once
+    /// (RFC 9700, section 4.14).
+    Harmful,
 }
 
 /// The operator's headers and parameters may be secrets too, so they are not shown.
@@ -122,6 +141,7 @@ impl fmt::Debug for Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::call::Direction;
     use crate::secret::Secret;
 
     fn options(url: &str) -> EndpointOptions {
@@ -133,6 +153,13 @@ mod tests {
             parameters: vec![("p".into(), "v4lue".into())],
             timeout: Duration::from_secs(5),
             retries: 1,
+        }
+    }
+
+    impl Endpoint {
+        fn ask(&self, parameters: &[(&str, &str)]) -> Call {
+            let id = CallId(Direction::Inbound, 1);
+            self.call(id, parameters, Repeat::Harmless, Timestamp::from_millis(0))
         }
     }
 
@@ -154,7 +181,7 @@ mod tests {
             ),
             ("http://[::1]:9000/i", "outbound|9000||[::1]", "[::1]:9000", "/i"),
         ] {
-            let call = Endpoint::new(options(url)).call(CallId(1), &[]);
+            let call = Endpoint::new(options(url)).ask(&[]);
             assert_eq!(&*call.cluster, cluster);
             assert_eq!(values(&call, ":authority"), [authority]);
             assert_eq!(values(&call, ":path"), [path]);
@@ -163,17 +190,21 @@ mod tests {
 
     #[test]
     fn cl_6749_03_no_parameter_occurs_twice_and_all_are_form_encoded() {
-        let call = Endpoint::new(options("http://as.test/")).call(CallId(1), &[("token", "a&b=c")]);
+        let call = Endpoint::new(options("http://as.test/")).ask(&[("token", "a&b=c")]);
         assert_eq!(call.body, "token=a%26b%3Dc&p=v4lue");
     }
 
     #[test]
     fn retries_are_asked_of_envoy_and_only_if_there_are_some() {
-        let call = Endpoint::new(options("http://as.test/")).call(CallId(1), &[]);
+        let call = Endpoint::new(options("http://as.test/")).ask(&[]);
         assert_eq!(values(&call, "x-envoy-max-retries"), ["1"]);
         assert_eq!(values(&call, "x-envoy-retry-on"), ["connect-failure,reset,gateway-error"]);
+        let endpoint = Endpoint::new(options("http://as.test/"));
+        let id = CallId(Direction::Inbound, 1);
+        let once = endpoint.call(id, &[], Repeat::Harmful, Timestamp::from_millis(0));
+        assert_eq!(values(&once, "x-envoy-retry-on"), ["connect-failure,refused-stream"]);
         let none = EndpointOptions { retries: 0, ..options("http://as.test/") };
-        let call = Endpoint::new(none).call(CallId(1), &[]);
+        let call = Endpoint::new(none).ask(&[]);
         assert!(values(&call, "x-envoy-max-retries").is_empty());
         assert!(values(&call, "x-envoy-retry-on").is_empty());
     }
@@ -182,7 +213,7 @@ mod tests {
     fn the_operators_headers_take_the_place_of_defaults() {
         let mut options = options("http://as.test/");
         options.headers = vec![("accept".into(), "text/json".into())];
-        let call = Endpoint::new(options).call(CallId(1), &[]);
+        let call = Endpoint::new(options).ask(&[]);
         assert_eq!(values(&call, "accept"), ["text/json"]);
         assert_eq!(values(&call, "user-agent").len(), 1);
     }
@@ -190,7 +221,7 @@ mod tests {
     #[test]
     fn no_header_or_parameter_shows_in_debug_output() {
         let endpoint = Endpoint::new(options("http://as.test/"));
-        let shown = format!("{endpoint:?} {:?}", endpoint.call(CallId(1), &[("token", "t0ken")]));
+        let shown = format!("{endpoint:?} {:?}", endpoint.ask(&[("token", "t0ken")]));
         for hidden in ["s3cr3t", "k3y", "v4lue", "t0ken", "Basic"] {
             assert!(!shown.contains(hidden), "{shown}");
         }

@@ -1,43 +1,99 @@
 //! The filter of one configuration in one worker: the whole of what a host drives.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::time::Duration;
 
-use crate::call::{Answer, CallFailure, CallId};
+use crate::call::{Answer, Call, CallFailure, CallId, Direction, Sent};
+use crate::client_assertion::Sign;
 use crate::config::{self, Mistake, Mistakes};
 use crate::denial::{Denial, Reason, Reply, Resource};
-use crate::guard::Verdict;
+use crate::failure::Failure;
+use crate::guard::{Fate, Verdict};
 use crate::head::Head;
-use crate::inbound::{Inbound, Progress, Step};
+use crate::inbound::Inbound;
 use crate::metrics::Event;
+use crate::outbound::{Outbound, Plan};
 use crate::shared::SharedData;
 use crate::timestamp::Timestamp;
 use crate::waiting::StreamId;
 
-/// A configured filter. It holds what is kept and who waits; it does nothing by itself.
-///
-/// The host calls [`Filter::request`] for each request. Where that says to wait, the host makes the
-/// call, if there is one, and hands its outcome to [`Filter::answer`], which says what becomes of
-/// every request that waited. A request that ends while it waits is reported to [`Filter::gone`].
-pub struct Filter {
-    /// The direction.
-    inbound: Inbound,
+/// What a host gives to a configuration that is loaded.
+pub struct Environment<'a> {
+    /// The VM's environment variables, for secrets.
+    pub variable: &'a dyn Fn(&str) -> Option<String>,
+    /// Random bytes that nobody else knows.
+    pub seed: [u8; 16],
+    /// Signs client assertions.
+    pub sign: Sign,
 }
 
+impl fmt::Debug for Environment<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Environment").finish_non_exhaustive()
+    }
+}
+
+/// A configured filter. It holds what is kept and who waits; it does nothing by itself.
+///
+/// The host calls [`Filter::request`] for each request. Whatever it calls, it then makes the calls
+/// of [`Filter::calls`] and hands the outcome of each to [`Filter::answer`], which says what
+/// becomes of requests that waited. A request that ends while it waits is reported to
+/// [`Filter::gone`].
+pub struct Filter {
+    /// The proxy guards a resource.
+    inbound: Option<Inbound>,
+    /// The proxy is a client.
+    outbound: Option<Outbound>,
+    /// What comes for requests that still wait for the inbound direction.
+    plans: HashMap<StreamId, Plan>,
+    /// Introspection calls under way that carry a token of ours.
+    carrying: HashMap<CallId, Call>,
+    /// Calls to be made.
+    calls: Vec<Call>,
+    /// What is done with requests that waited.
+    decided: Verdicts,
+}
+
+/// What follows from a request's head.
+#[derive(Debug)]
+#[must_use]
+pub enum Step {
+    /// All is known.
+    Decide(Verdict),
+    /// The request waits.
+    Wait,
+}
+
+/// What is done with requests that waited.
+pub type Verdicts = Vec<(StreamId, Verdict)>;
+
 impl Filter {
-    /// Makes a filter from the document that the host hands over. `environment` is that of the VM;
-    /// `seed` is 16 random bytes that nobody else knows. Beside the filter come warnings: what is
+    /// Makes a filter from the document that the host hands over. Beside it come warnings: what is
     /// accepted but should be known.
     ///
     /// # Errors
     /// Every mistake in the document, with its place.
     pub fn load(
         document: &[u8],
-        environment: &dyn Fn(&str) -> Option<String>,
-        seed: [u8; 16],
-        data: &dyn SharedData,
+        environment: &Environment<'_>,
     ) -> Result<(Self, Vec<Mistake>), Mistakes> {
         let (config, warnings) = config::load(document, environment)?;
-        Ok((Self { inbound: Inbound::new(config.inbound, seed, data) }, warnings))
+        let seed = environment.seed;
+        let filter = Self {
+            inbound: config.inbound.map(|guard| Inbound::new(guard, seed)),
+            outbound: config.outbound.map(|clients| Outbound::new(clients, seed)),
+            plans: HashMap::new(),
+            carrying: HashMap::new(),
+            calls: Vec::new(),
+            decided: Vec::new(),
+        };
+        Ok((filter, warnings))
+    }
+
+    /// The names of the outbound clients, by their numbers.
+    pub fn clients(&self) -> impl Iterator<Item = &str> {
+        self.outbound.iter().flat_map(Outbound::names)
     }
 
     /// A new request. `stream` must not be in use.
@@ -48,39 +104,172 @@ impl Filter {
         data: &dyn SharedData,
         now: Timestamp,
     ) -> Step {
-        self.inbound.request(stream, head, data, now)
+        let plan = match self.outbound.as_ref().map(|outbound| outbound.plan(head)) {
+            None => Plan::Leave(Vec::new()),
+            Some(Ok(plan)) => plan,
+            Some(Err(reply)) => return Step::Decide(Verdict::of(Fate::Answer(reply))),
+        };
+        let verdict = match &mut self.inbound {
+            None => Some(Verdict::unchanged()),
+            Some(inbound) => inbound.request(stream, head, data, now),
+        };
+        let verdict = match verdict {
+            Some(verdict) => self.send(stream, plan, verdict, data, now),
+            None => {
+                if let Plan::Inject(_) = plan {
+                    self.plans.insert(stream, plan);
+                }
+                None
+            }
+        };
+        self.collect(data, now);
+        // What it waits for may have failed at once.
+        let at_once = self.decided.iter().position(|(decided, _)| *decided == stream);
+        let verdict = verdict.or_else(|| Some(self.decided.swap_remove(at_once?).1));
+        verdict.map_or(Step::Wait, Step::Decide)
     }
 
-    /// The outcome of a call: what is done with each request that waited for it, first come first.
+    /// A request whose inbound side is decided: what is done with it, or nothing while it waits.
+    fn send(
+        &mut self,
+        stream: StreamId,
+        plan: Plan,
+        verdict: Verdict,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) -> Option<Verdict> {
+        match &mut self.outbound {
+            Some(outbound) => outbound.send(stream, plan, verdict, data, now),
+            None => Some(verdict),
+        }
+    }
+
+    /// Requests that have waited for the inbound side go on.
+    fn go_on(&mut self, verdicts: Verdicts, data: &dyn SharedData, now: Timestamp) {
+        for (stream, verdict) in verdicts {
+            let plan = self.plans.remove(&stream).unwrap_or(Plan::Leave(Vec::new()));
+            let verdict = self.send(stream, plan, verdict, data, now);
+            self.decided.extend(verdict.map(|verdict| (stream, verdict)));
+        }
+    }
+
+    /// The outcome of a call: what is done with requests that waited for it, first come first.
     pub fn answer(
         &mut self,
         id: CallId,
         outcome: Result<&Answer, CallFailure>,
         data: &dyn SharedData,
         now: Timestamp,
-    ) -> Vec<(StreamId, Verdict)> {
-        self.inbound.answer(id, outcome, data, now)
+    ) -> Verdicts {
+        let outcome = outcome.map_err(Failure::Call);
+        match (id.0, &mut self.outbound) {
+            (Direction::Inbound, _) => self.introspected(id, outcome, data, now),
+            (Direction::Outbound, Some(outbound)) => outbound.answer(id, outcome, data, now),
+            (Direction::Outbound, None) => {}
+        }
+        self.collect(data, now);
+        std::mem::take(&mut self.decided)
+    }
+
+    /// The outcome of an introspection call.
+    fn introspected(
+        &mut self,
+        id: CallId,
+        outcome: Result<&Answer, Failure>,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) {
+        if let Some(call) = self.carrying.remove(&id)
+            && let (Some(outbound), Some(client), Some(sent)) =
+                (&mut self.outbound, call.client, call.sent)
+            && outcome.is_ok_and(|answer| answer.status == 401)
+            && outbound.drop_token(sent, data, now)
+        {
+            // The token had been taken back: the call goes again, with another.
+            outbound.authorize(call, client, data, now);
+            return;
+        }
+        let Some(inbound) = &mut self.inbound else { return };
+        let verdicts = inbound.answer(id, outcome, data, now);
+        self.go_on(verdicts, data, now);
+    }
+
+    /// Gathers what has to be done outside.
+    fn collect(&mut self, data: &dyn SharedData, now: Timestamp) {
+        if let Some(inbound) = &mut self.inbound {
+            for call in inbound.calls.drain(..) {
+                match (call.client, &mut self.outbound) {
+                    (Some(client), Some(outbound)) => outbound.authorize(call, client, data, now),
+                    _ => self.calls.push(call),
+                }
+            }
+        }
+        while let Some(outbound) = &mut self.outbound {
+            self.decided.append(&mut outbound.outbox.verdicts);
+            for call in outbound.outbox.calls.drain(..) {
+                if call.sent.is_some() {
+                    self.carrying.insert(call.id, call.clone());
+                }
+                self.calls.push(call);
+            }
+            let unmade = std::mem::take(&mut outbound.outbox.unmade);
+            if unmade.is_empty() {
+                break;
+            }
+            for (id, failure) in unmade {
+                self.introspected(id, Err(failure), data, now);
+            }
+        }
+    }
+
+    /// Calls to be made: each outcome is to be handed to [`Filter::answer`].
+    pub fn calls(&mut self) -> Vec<Call> {
+        std::mem::take(&mut self.calls)
     }
 
     /// Time has gone by: what follows for requests that wait for another worker's call. To be
-    /// called every few milliseconds while [`Filter::needs_ticks`].
-    pub fn tick(&mut self, data: &dyn SharedData, now: Timestamp) -> Progress {
-        self.inbound.tick(data, now)
+    /// called as often as [`Filter::tick_period`] says.
+    pub fn tick(&mut self, data: &dyn SharedData, now: Timestamp) -> Verdicts {
+        if let Some(inbound) = &mut self.inbound {
+            let verdicts = inbound.tick(data, now);
+            self.go_on(verdicts, data, now);
+        }
+        if let Some(outbound) = &mut self.outbound {
+            outbound.tick(data, now);
+        }
+        self.collect(data, now);
+        std::mem::take(&mut self.decided)
     }
 
-    /// Whether time has to be taken note of.
-    pub fn needs_ticks(&mut self) -> bool {
-        self.inbound.needs_ticks()
+    /// How often time has to be taken note of, if at all.
+    pub fn tick_period(&mut self) -> Option<Duration> {
+        let inbound = self.inbound.as_mut().and_then(Inbound::tick_period);
+        let outbound = self.outbound.as_mut().and_then(Outbound::tick_period);
+        inbound.into_iter().chain(outbound).min()
+    }
+
+    /// The service has answered a request that went on with a token of ours.
+    pub fn response(&mut self, sent: Sent, status: u16, data: &dyn SharedData, now: Timestamp) {
+        if let Some(outbound) = &mut self.outbound {
+            outbound.response(sent, status, data, now);
+        }
     }
 
     /// What has happened since this was last called, to be counted.
     pub fn events(&mut self) -> impl Iterator<Item = Event> {
-        self.inbound.events()
+        let inbound = self.inbound.iter_mut().flat_map(Inbound::events);
+        inbound.chain(self.outbound.iter_mut().flat_map(Outbound::events))
     }
 
     /// A request has ended. If it waited, nothing comes for it any more.
     pub fn gone(&mut self, stream: StreamId) {
-        self.inbound.gone(stream);
+        self.plans.remove(&stream);
+        if let Some(inbound) = &mut self.inbound {
+            inbound.gone(stream);
+        }
+        if let Some(outbound) = &mut self.outbound {
+            outbound.gone(stream);
+        }
     }
 
     /// The answer to a request that reaches a filter without a configuration.

@@ -8,11 +8,13 @@ use serde_json::Value;
 
 use crate::answers::{CacheConfig, Finding, Known};
 use crate::bearer::BearerToken;
+use crate::call::Sent;
 use crate::claims::{ClaimPath, Claims};
 use crate::denial::{Denial, Reason, Reply, Resource};
 use crate::forward::{Forward, Forwarding, header_value};
 use crate::head::Head;
-use crate::introspection::{AccessToken, Failure, Reading, Response};
+use crate::failure::Failure;
+use crate::introspection::{AccessToken, Reading, Response};
 use crate::metrics::Decision;
 use crate::path::{BadPath, NormalPath};
 use crate::policy::{Access, Needs, Rule};
@@ -62,6 +64,22 @@ pub struct Verdict {
     pub fate: Fate,
     /// Filter state for access logs, policies and routes: names and values.
     pub attributes: Vec<(&'static str, Rc<str>)>,
+    /// The token of ours that it goes on with, to be named when its response comes.
+    pub sent: Option<Sent>,
+    /// When the caller's token ends, if that is known.
+    pub(crate) token_expires: Option<Timestamp>,
+}
+
+impl Verdict {
+    /// A request that goes on as it came.
+    pub(crate) fn unchanged() -> Self {
+        Self::of(Fate::Forward(Forward::default()))
+    }
+
+    /// Nothing but what is done with it.
+    pub(crate) fn of(fate: Fate) -> Self {
+        Self { fate, attributes: Vec::new(), sent: None, token_expires: None }
+    }
 }
 
 /// Whether a request goes on.

@@ -1,11 +1,10 @@
 //! One log line when a server stops answering and one when it is back, and few between.
 
-use std::rc::Rc;
 use std::time::Duration;
 
 use log::Level;
 
-use crate::introspection::Failure;
+use crate::failure::Failure;
 use crate::timestamp::Timestamp;
 
 /// The shortest time between two lines on failed calls: a flood of requests is no flood of lines.
@@ -14,7 +13,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Whether a server answers, and what was said of it.
 pub(crate) struct Health {
     /// What lines call it.
-    cluster: Rc<str>,
+    name: String,
     /// The failures in a row.
     failed: u64,
     /// When the next line on a failure may be written.
@@ -23,9 +22,8 @@ pub(crate) struct Health {
 
 impl Health {
     /// Nothing is known yet.
-    pub(crate) fn new(cluster: &Rc<str>) -> Self {
-        let quiet_until = Timestamp::from_millis(0);
-        Self { cluster: Rc::clone(cluster), failed: 0, quiet_until }
+    pub(crate) fn new(name: String) -> Self {
+        Self { name, failed: 0, quiet_until: Timestamp::from_millis(0) }
     }
 
     /// Takes note of a call's outcome: the line to be logged, if there is one.
@@ -34,12 +32,12 @@ impl Health {
         failure: Option<&Failure>,
         now: Timestamp,
     ) -> Option<(Level, String)> {
-        let Self { cluster, failed, quiet_until } = self;
+        let Self { name, failed, quiet_until } = self;
         let Some(failure) = failure else {
             *quiet_until = Timestamp::from_millis(0);
             let failed = std::mem::take(failed);
             let line =
-                || format!("introspection by cluster {cluster} works again: {failed} calls failed");
+                || format!("{name} works again: {failed} calls failed");
             return (failed > 0).then(|| (Level::Info, line()));
         };
         *failed = failed.saturating_add(1);
@@ -47,8 +45,7 @@ impl Health {
             return None;
         }
         *quiet_until = now.plus(PAUSE);
-        let line =
-            format!("introspection by cluster {cluster} failed, {failed} in a row: {failure}");
+        let line = format!("{name} failed, {failed} in a row: {failure}");
         Some((Level::Warn, line))
     }
 }
@@ -58,7 +55,7 @@ mod tests {
     use super::*;
 
     fn lines(events: &[(u64, bool)]) -> Vec<String> {
-        let mut health = Health::new(&"as".into());
+        let mut health = Health::new("introspection by cluster as".into());
         let line = |(millis, failed): &(u64, bool)| {
             let failure = failed.then_some(&Failure::NotJson);
             let (level, text) = health.note(failure, Timestamp::from_millis(*millis))?;

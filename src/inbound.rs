@@ -8,12 +8,13 @@ use log::{debug, log};
 
 use crate::answers::{Answers, Finding, Name, Said};
 use crate::bearer::BearerToken;
-use crate::call::{Answer, Call, CallFailure, CallId};
+use crate::call::{Answer, Call, CallId, Direction};
 use crate::denial::Reason;
 use crate::guard::{Bearer, Decided, Guard, Verdict, is_grpc};
 use crate::head::Head;
 use crate::health::Health;
-use crate::introspection::{Failure, Response};
+use crate::failure::Failure;
+use crate::introspection::Response;
 use crate::kept::Keyed;
 use crate::metrics::{Counter, Decision, Event, Lookup, Outcome};
 use crate::servers::Server;
@@ -27,26 +28,8 @@ const STALE_PAUSE: Duration = Duration::from_secs(1);
 /// How much longer than a call its marker stands: until the answer has been taken in.
 const MARKER_GRACE: Duration = Duration::from_secs(1);
 
-/// What follows from a request's head.
-#[derive(Debug)]
-#[must_use]
-pub enum Step {
-    /// All is known.
-    Decide(Verdict),
-    /// The request waits for the answer to a call: to this one if it has to be made, or else to
-    /// one under way, perhaps another worker's.
-    Wait(Option<Call>),
-}
-
-/// What follows from the time that has gone by.
-#[derive(Debug, Default)]
-#[must_use]
-pub struct Progress {
-    /// Calls to be made: who was to make them has not.
-    pub calls: Vec<Call>,
-    /// What is done with requests that waited.
-    pub verdicts: Vec<(StreamId, Verdict)>,
-}
+/// The pause between two looks at what other workers learn.
+const LOOK_PERIOD: Duration = Duration::from_millis(4);
 
 /// What a call, here or by another worker, asks.
 struct Question {
@@ -80,43 +63,51 @@ pub(crate) struct Inbound {
     waiting: Waiting<Question, Waiter>,
     /// Whether each server answers.
     health: Vec<Health>,
+    /// Calls to be made.
+    pub(crate) calls: Vec<Call>,
     /// What has happened since the host last asked.
     events: Vec<Event>,
 }
 
 impl Inbound {
     /// Nothing is kept here yet, and nobody waits. `seed` is random.
-    pub(crate) fn new(guard: Guard, seed: [u8; 16], data: &dyn SharedData) -> Self {
+    pub(crate) fn new(guard: Guard, seed: [u8; 16]) -> Self {
         let answers = Answers::new(guard.cache.clone(), guard.clock_skew);
-        answers.prepare(data);
-        let of = |server: &Server| Health::new(&server.introspection.endpoint.cluster);
-        let health = guard.servers.iter().map(of).collect();
-        let (keyed, waiting, events) = (Keyed::new(seed), Waiting::new(), Vec::new());
-        Self { guard, keyed, answers, waiting, health, events }
+        let health = |server: &Server| {
+            let cluster = &server.introspection.endpoint.cluster;
+            Health::new(format!("introspection by cluster {cluster}"))
+        };
+        Self {
+            keyed: Keyed::new(seed),
+            answers,
+            waiting: Waiting::new(Direction::Inbound),
+            health: guard.servers.iter().map(health).collect(),
+            calls: Vec::new(),
+            events: Vec::new(),
+            guard,
+        }
     }
 
-    /// A new request.
+    /// A new request: its verdict, or nothing while it waits for a call.
     pub(crate) fn request(
         &mut self,
         stream: StreamId,
         head: &dyn Head,
         data: &dyn SharedData,
         now: Timestamp,
-    ) -> Step {
-        match self.meet(stream, head, data, now) {
-            Ok(call) => Step::Wait(call),
-            Err(decided) => Step::Decide(self.pronounce(decided)),
-        }
+    ) -> Option<Verdict> {
+        let met = self.meet(stream, head, data, now);
+        met.err().map(|decided| self.pronounce(decided))
     }
 
-    /// A request's way to its verdict, or to a call: the one that has to be made for it.
+    /// A request's way to its verdict, or to a call that it waits for.
     fn meet(
         &mut self,
         stream: StreamId,
         head: &dyn Head,
         data: &dyn SharedData,
         now: Timestamp,
-    ) -> Result<Option<Call>, Decided> {
+    ) -> Result<(), Decided> {
         let (bearer, presented) = self.guard.bearer(head)?;
         let deny = |reason| self.guard.deny(reason, &bearer.needs, is_grpc(head));
         let token = presented.token().map_err(deny)?;
@@ -134,7 +125,7 @@ impl Inbound {
         let alone = self.answers.ask_every_time();
         if !alone && let Some(id) = self.waiting.find(key) {
             self.wait(id, stream, bearer, head);
-            return Ok(None);
+            return Ok(());
         }
         let fingerprint = server.identity.fingerprint(token.reveal());
         let name = Name { key, fingerprint, identity: &server.identity };
@@ -152,9 +143,9 @@ impl Inbound {
         let token_kept = (!ours).then(|| token.reveal().to_owned());
         let question = Question { server: place, token: token_kept, fingerprint, since: now };
         let id = self.waiting.open(key, question, !alone);
-        let call = ours.then(|| server.introspection.request(id, token));
+        self.calls.extend(ours.then(|| server.introspection.request(id, token, now)));
         self.wait(id, stream, bearer, head);
-        Ok(call)
+        Ok(())
     }
 
     /// Lets a request wait.
@@ -167,7 +158,7 @@ impl Inbound {
     pub(crate) fn answer(
         &mut self,
         id: CallId,
-        outcome: Result<&Answer, CallFailure>,
+        outcome: Result<&Answer, Failure>,
         data: &dyn SharedData,
         now: Timestamp,
     ) -> Vec<(StreamId, Verdict)> {
@@ -205,8 +196,12 @@ impl Inbound {
     }
 
     /// Takes note of the time: looks whether other workers have their answers.
-    pub(crate) fn tick(&mut self, data: &dyn SharedData, now: Timestamp) -> Progress {
-        let mut progress = Progress::default();
+    pub(crate) fn tick(
+        &mut self,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) -> Vec<(StreamId, Verdict)> {
+        let mut verdicts = Vec::new();
         let mut found = Vec::new();
         for (id, key, question) in self.waiting.questions() {
             let Some(token) = &question.token else { continue };
@@ -218,7 +213,7 @@ impl Inbound {
             } else if self.answers.claim(data, name, server.deadline(now), now)
                 && let Ok(bearer) = BearerToken::parse(token.as_bytes())
             {
-                progress.calls.push(server.introspection.request(id, bearer));
+                self.calls.push(server.introspection.request(id, bearer, now));
                 question.since = now;
                 question.token = None;
             }
@@ -226,15 +221,15 @@ impl Inbound {
         for (id, finding) in found {
             let waiters = self.waiting.finish(id).map(|(_, _, waiters)| waiters);
             self.events.push(Event::Count(Counter::Lookup(Lookup::Shared)));
-            let verdicts = self.conclude(&Ok(finding), waiters.unwrap_or_default(), now);
-            progress.verdicts.extend(verdicts);
+            verdicts.extend(self.conclude(&Ok(finding), waiters.unwrap_or_default(), now));
         }
-        progress
+        verdicts
     }
 
-    /// Whether anybody waits for another worker's call, so that time has to be taken note of.
-    pub(crate) fn needs_ticks(&mut self) -> bool {
-        self.waiting.questions().any(|(_, _, question)| question.token.is_some())
+    /// How often time has to be taken note of: while anybody waits for another worker's call.
+    pub(crate) fn tick_period(&mut self) -> Option<Duration> {
+        let waits = self.waiting.questions().any(|(_, _, question)| question.token.is_some());
+        waits.then_some(LOOK_PERIOD)
     }
 
     /// A request that waited has gone.
@@ -278,7 +273,8 @@ impl Inbound {
         let mut attributes =
             vec![("oauth2_decision", Rc::from(decision.labels().0)), ("oauth2_rule", rule)];
         attributes.extend(known.iter().flat_map(|known| known.attributes.iter().cloned()));
-        Verdict { fate, attributes }
+        let token_expires = known.and_then(|known| known.token.expires);
+        Verdict { fate, attributes, sent: None, token_expires }
     }
 }
 
@@ -302,12 +298,7 @@ fn call_outcome(response: &Result<Response, Failure>) -> Outcome {
     match response {
         Ok(Response::Active(_)) => Outcome::Active,
         Ok(Response::Inactive) => Outcome::Inactive,
-        Err(failure) => match failure.denial().reason {
-            Reason::ServerTimeout => Outcome::Timeout,
-            Reason::ServerRefusedClient => Outcome::RefusedClient,
-            Reason::ServerUnavailable => Outcome::Unavailable,
-            _ => Outcome::BadAnswer,
-        },
+        Err(failure) => failure.outcome(),
     }
 }
 

@@ -1,14 +1,13 @@
 //! Token introspection (RFC 7662): the request, and what the response says.
 
-use std::fmt;
-
 use serde_json::Value;
 
 use crate::bearer::BearerToken;
-use crate::call::{Answer, Call, CallFailure, CallId};
+use crate::call::{Answer, Call, CallId};
 use crate::claims::{ClaimPath, Claims, strings};
-use crate::denial::{Denial, Reason};
-use crate::endpoint::Endpoint;
+use crate::denial::Reason;
+use crate::endpoint::{Endpoint, Repeat};
+use crate::failure::Failure;
 use crate::footprint::Footprint;
 use crate::json;
 use crate::scope::{Implied, ScopeSet};
@@ -22,6 +21,8 @@ pub(crate) struct Introspection {
     pub(crate) endpoint: Endpoint,
     /// The value of `token_type_hint`; empty to send none.
     pub(crate) token_type_hint: String,
+    /// The outbound client whose token authenticates the call.
+    pub(crate) client: Option<usize>,
 }
 
 /// The form parameters that the request itself sends.
@@ -29,12 +30,13 @@ pub(crate) const PARAMETERS: [&str; 2] = ["token", "token_type_hint"];
 
 impl Introspection {
     /// The request that asks about a token.
-    pub(crate) fn request(&self, id: CallId, token: BearerToken<'_>) -> Call {
+    pub(crate) fn request(&self, id: CallId, token: BearerToken<'_>, now: Timestamp) -> Call {
         let token = ("token", token.reveal());
         let hint = ("token_type_hint", self.token_type_hint.as_str());
         let with_hint = [token, hint];
         let parameters = if hint.1.is_empty() { &with_hint[..1] } else { &with_hint[..] };
-        self.endpoint.call(id, parameters)
+        let call = self.endpoint.call(id, parameters, Repeat::Harmless, now);
+        Call { client: self.client, ..call }
     }
 }
 
@@ -52,18 +54,14 @@ impl Response {
     ///
     /// # Errors
     /// Anything but status 200 with a JSON object that has a boolean `active`.
-    pub(crate) fn read(outcome: Result<&Answer, CallFailure>) -> Result<Self, Failure> {
-        let answer = outcome.map_err(Failure::Call)?;
-        match answer.status {
-            200 => {}
-            status @ (400 | 401 | 403) => return Err(Failure::RefusedClient(status)),
-            status @ (429 | 500..) => {
-                let retry_after = answer.retry_after.as_deref().and_then(seconds);
-                return Err(Failure::Busy { status, retry_after });
-            }
-            status => return Err(Failure::Status(status)),
+    pub(crate) fn read(outcome: Result<&Answer, Failure>) -> Result<Self, Failure> {
+        let answer = outcome?;
+        match Failure::of_status(answer) {
+            Some(failure) => Err(failure),
+            // 201 is no status of RFC 7662.
+            None if answer.status != 200 => Err(Failure::Status(answer.status)),
+            None => Self::parse(&answer.body),
         }
-        Self::parse(&answer.body)
     }
 
     /// Reads the body of an answer with status 200.
@@ -77,78 +75,7 @@ impl Response {
         match claims.get("active") {
             Some(Value::Bool(true)) => Ok(Self::Active(claims)),
             Some(Value::Bool(false)) => Ok(Self::Inactive),
-            _ => Err(Failure::NoActive),
-        }
-    }
-}
-
-/// The seconds of a `Retry-After` (RFC 9110, section 10.2.3), at most an hour. A date counts as
-/// none: its sender's clock is not ours.
-fn seconds(retry_after: &[u8]) -> Option<u32> {
-    let digits = std::str::from_utf8(retry_after).ok()?.trim();
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    Some(digits.parse().unwrap_or(u32::MAX).min(3600))
-}
-
-/// Why the server's answer says nothing of the token. No answer's text stands in here.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Failure {
-    /// There is no answer.
-    Call(CallFailure),
-    /// The server cannot answer now.
-    Busy {
-        /// 429 or 5xx.
-        status: u16,
-        /// The seconds that it asks us to wait.
-        retry_after: Option<u32>,
-    },
-    /// 400, 401 or 403: the server does not take our request.
-    RefusedClient(u16),
-    /// Another status, redirects among them: they are not followed.
-    Status(u16),
-    /// No JSON object, or one that has a member twice.
-    NotJson,
-    /// `active` is absent or no boolean.
-    NoActive,
-}
-
-impl Failure {
-    /// What the caller gets.
-    pub(crate) fn denial(self) -> Denial {
-        let reason = match self {
-            Self::Call(CallFailure::Timeout) => Reason::ServerTimeout,
-            Self::Call(CallFailure::TooLarge)
-            | Self::Status(_)
-            | Self::NotJson
-            | Self::NoActive => Reason::ServerBadAnswer,
-            Self::Call(_) | Self::Busy { .. } => Reason::ServerUnavailable,
-            Self::RefusedClient(_) => Reason::ServerRefusedClient,
-        };
-        let retry_after = match self {
-            Self::Busy { retry_after, .. } => retry_after,
-            _ => None,
-        };
-        Denial::new(reason).with_retry_after(retry_after)
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Call(failure) => failure.fmt(f),
-            Self::Busy { status, .. } => write!(f, "the server answered {status}"),
-            Self::RefusedClient(400) => f.write_str(
-                "the server answered 400: it does not take our request, or not this kind of token",
-            ),
-            Self::RefusedClient(status) => write!(
-                f,
-                "the server answered {status} to us: check client_id, client_secret, auth_method"
-            ),
-            Self::Status(status) => write!(f, "the server answered {status}, expected 200"),
-            Self::NotJson => f.write_str("the answer is no JSON object"),
-            Self::NoActive => f.write_str("the answer has no boolean `active`"),
+            _ => Err(Failure::Member("no boolean `active`")),
         }
     }
 }
@@ -325,7 +252,7 @@ mod tests {
         assert!(matches!(read(200, r#"{"active":true}"#), Ok(Response::Active(_))));
         assert!(matches!(read(200, r#"{"active":false}"#), Ok(Response::Inactive)));
         for body in [r#"{"active":"true"}"#, r#"{"active":1}"#, r#"{"active":null}"#, "{}"] {
-            assert_eq!(read(200, body).unwrap_err(), Failure::NoActive, "{body}");
+            assert_eq!(read(200, body).unwrap_err(), Failure::Member("no boolean `active`"), "{body}");
         }
         for body in ["", "[]", "true", "{", r#"{"active":true,"active":true}"#] {
             assert_eq!(read(200, body).unwrap_err(), Failure::NotJson, "{body}");
@@ -336,7 +263,7 @@ mod tests {
     fn rs_7662_03_each_status_has_its_own_failure() {
         let body = r#"{"active":true}"#;
         for status in [400, 401, 403] {
-            assert_eq!(read(status, body).unwrap_err(), Failure::RefusedClient(status));
+            assert_eq!(read(status, body).unwrap_err(), Failure::Refused { status, error: None });
         }
         for status in [429, 500, 503, 599] {
             let failure = read(status, body).unwrap_err();
@@ -344,22 +271,6 @@ mod tests {
         }
         for status in [100, 199, 201, 204, 301, 399, 402, 404, 428, 430, 499] {
             assert_eq!(read(status, body).unwrap_err(), Failure::Status(status));
-        }
-    }
-
-    #[test]
-    fn retry_after_is_read_in_seconds_up_to_an_hour() {
-        for (text, expected) in [
-            ("0", Some(0)),
-            (" 7 ", Some(7)),
-            ("3600", Some(3600)),
-            ("99999999999999", Some(3600)),
-            ("", None),
-            ("-1", None),
-            ("1.5", None),
-            ("Wed, 21 Oct 2026 07:28:00 GMT", None),
-        ] {
-            assert_eq!(seconds(text.as_bytes()), expected, "{text}");
         }
     }
 

@@ -29,12 +29,16 @@
 
 mod answers;
 mod bearer;
+mod cached_token;
 mod call;
 mod claims;
+mod client;
+mod client_assertion;
 mod client_auth;
 mod config;
 mod denial;
 mod endpoint;
+mod failure;
 mod filter;
 mod footprint;
 mod forward;
@@ -48,16 +52,20 @@ mod introspection;
 mod json;
 mod kept;
 mod metrics;
+mod outbound;
 mod path;
 mod policy;
+mod random;
 mod resource_metadata;
 mod rules;
 mod scope;
+mod sealed;
 mod secret;
 mod sender_constraint;
 mod servers;
 mod shared;
 mod timestamp;
+mod token_response;
 mod token_source;
 mod waiting;
 

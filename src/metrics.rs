@@ -3,6 +3,7 @@
 //! Names hold their labels as pairs, so that they read well as they are and can be taken apart:
 //! `oauth2_filter.requests.decision.denied.reason.inactive`.
 
+use crate::client_metrics::ClientEvent;
 use crate::denial::Reason;
 
 /// Something that has happened.
@@ -14,6 +15,10 @@ pub enum Event {
     Waiting(i64),
     /// A call to an introspection endpoint has taken so many milliseconds.
     CallTime(u64),
+    /// A call to a token endpoint has taken so many milliseconds.
+    TokenCallTime(u64),
+    /// Something has happened with the outbound client of this number.
+    Client(usize, ClientEvent),
 }
 
 /// The name of the gauge of requests that wait.
@@ -21,6 +26,9 @@ pub const WAITING: &str = "oauth2_filter.waiting_requests";
 
 /// The name of the histogram of calls' milliseconds.
 pub const CALL_TIME: &str = "oauth2_filter.call_milliseconds.endpoint.introspection";
+
+/// The name of the histogram of the milliseconds of calls to token endpoints.
+pub const TOKEN_CALL_TIME: &str = "oauth2_filter.call_milliseconds.endpoint.token";
 
 /// Something that is counted.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -84,7 +92,7 @@ impl Decision {
             Self::Unchecked => ("allowed", "unchecked"),
             Self::Metadata => ("answered", "resource_metadata"),
             Self::Denied(reason) => {
-                ("denied", reason.details().strip_prefix("oauth2_").unwrap_or_default())
+                ("denied", reason.label())
             }
         }
     }
@@ -150,7 +158,7 @@ impl Outcome {
     ];
 
     /// In a word.
-    fn label(self) -> &'static str {
+    pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Active => "active",
             Self::Inactive => "inactive",

@@ -27,13 +27,15 @@ pub(crate) struct Matcher {
 impl Matcher {
     /// Whether the request is one of them.
     pub(crate) fn fits(&self, target: &Target<'_>) -> bool {
-        let hosts = self.hosts.as_ref();
-        let methods = self.methods.as_ref();
-        let paths = self.paths.as_ref();
+        self.paths.as_ref().is_none_or(|list| {
+            target.path.is_some_and(|path| list.iter().any(|pattern| pattern.fits(path)))
+        }) && self.fits_but_for_path(target)
+    }
+
+    /// Whether the request could be one of them with another path.
+    pub(crate) fn fits_but_for_path(&self, target: &Target<'_>) -> bool {
+        let (hosts, methods) = (self.hosts.as_ref(), self.methods.as_ref());
         methods.is_none_or(|list| list.iter().any(|method| **method == *target.method))
-            && paths.is_none_or(|list| {
-                target.path.is_some_and(|path| list.iter().any(|pattern| pattern.fits(path)))
-            })
             && hosts.is_none_or(|list| list.iter().any(|pattern| pattern.fits(target.host)))
     }
 }

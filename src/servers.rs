@@ -1,12 +1,8 @@
 //! The authorization servers, and which of them answers for a token.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::Value;
-
 use crate::bearer::BearerToken;
+use crate::claims::unverified_claims;
 use crate::introspection::Introspection;
-use crate::json;
 use crate::rules::HostPattern;
 use crate::shared::Identity;
 
@@ -47,7 +43,8 @@ impl When {
             prefixes.iter().any(|prefix| token.reveal().starts_with(&**prefix))
         };
         let is_of = |issuers: &Vec<Box<str>>| {
-            let issuer = unverified_issuer(token);
+            let claims = unverified_claims(token.reveal());
+            let issuer = claims.as_ref().and_then(|claims| claims.get("iss")?.as_str());
             issuer.is_some_and(|issuer| issuers.iter().any(|known| **known == *issuer))
         };
         let is_for = |hosts: &Vec<HostPattern>| {
@@ -60,23 +57,11 @@ impl When {
     }
 }
 
-/// The `iss` of a token that looks like a signed JWT (RFC 7519).
-fn unverified_issuer(token: BearerToken<'_>) -> Option<String> {
-    let mut parts = token.reveal().split('.');
-    let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
-    if parts.next().is_some() {
-        return None;
-    }
-    let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
-    match json::parse(&payload).ok()?.get_mut("iss").map(Value::take) {
-        Some(Value::String(issuer)) => Some(issuer),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use serde_json::{Value, json};
 
     use super::*;
 

@@ -10,6 +10,7 @@ use hmac::digest::Key;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
+use crate::sealed::SealingKey;
 use crate::timestamp::Timestamp;
 
 /// The host's shared data: values by key, with a number that changes with each write.
@@ -17,9 +18,13 @@ pub trait SharedData {
     /// The value of a key, if it was ever written, and the number of the write.
     fn get(&self, key: &str) -> Option<(Vec<u8>, u32)>;
 
-    /// Writes a value; with `after`, only if the last write was that one. Whether it was written.
+    /// Writes a value; with `after`, only if the last write was that one, or if the key was never
+    /// written. Whether it was written.
     fn set(&self, key: &str, value: &[u8], after: Option<u32>) -> bool;
 }
+
+/// A number that no write has. With it, of two who write a key for the first time one succeeds.
+pub(crate) const NEVER_WRITTEN: u32 = u32::MAX;
 
 /// The longest answer that is shared, in bytes. With it, a slot takes up to 4.2 kB of memory.
 pub(crate) const MAX_SHARED: usize = 4 * 1024;
@@ -72,6 +77,18 @@ impl Identity {
         Self { digest, mac: Hmac::new(&key) }
     }
 
+    /// A name for keys and for other identities: it tells nothing of what it is made of.
+    pub(crate) fn name(&self) -> String {
+        let hash = Sha256::new_with_prefix(b"oauth2-filter name").chain_update(self.digest);
+        hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Encrypts what only this configuration may read.
+    pub(crate) fn sealing_key(&self) -> SealingKey {
+        let hash = Sha256::new_with_prefix(b"oauth2-filter sealing").chain_update(self.digest);
+        SealingKey::new(hash.finalize().into())
+    }
+
     /// The fingerprint of a token's answer.
     pub(crate) fn fingerprint(&self, token: &str) -> Fingerprint {
         let hash = Sha256::new_with_prefix(self.digest).chain_update(token);
@@ -104,17 +121,6 @@ impl Slots {
     pub(crate) fn new(kind: char, records: usize) -> Self {
         let groups = u32::try_from(records.div_ceil(WAYS)).unwrap_or(u32::MAX);
         Self { kind, groups }
-    }
-
-    /// Writes every slot that was never written, since only then writers can tell who was first.
-    pub(crate) fn prepare(&self, data: &dyn SharedData) {
-        for group in 0..self.groups {
-            for key in self.keys(group) {
-                if data.get(&key).is_none() {
-                    data.set(&key, b"", None);
-                }
-            }
-        }
     }
 
     /// The newest record of a fingerprint that has not ended.
@@ -162,6 +168,7 @@ impl Slots {
             let Some((key, after)) = self.least_useful(data, fingerprint, marker.written) else {
                 break;
             };
+            let after = after.or(Some(NEVER_WRITTEN));
             if data.set(&key, &identity.seal(fingerprint, marker), after) {
                 break;
             }
@@ -496,7 +503,6 @@ mod tests {
     #[test]
     fn one_worker_at_a_time_holds_the_marker_of_a_token() {
         let (data, slots) = (Memory::default(), Slots::new('m', 8));
-        slots.prepare(&data);
         assert_eq!(data.0.borrow().0.len(), 8);
         let fingerprint = identity().fingerprint("t");
         let claim =

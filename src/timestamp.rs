@@ -23,6 +23,11 @@ impl Timestamp {
         self.0
     }
 
+    /// Whole seconds after the epoch.
+    pub(crate) const fn as_seconds(self) -> u64 {
+        self.0 / 1000
+    }
+
     /// The milliseconds from `earlier` to this time; none if it is not earlier.
     pub(crate) const fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)

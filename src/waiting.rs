@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::call::CallId;
+use crate::call::{CallId, Direction};
 use crate::kept::Key;
 
 /// Names a request of one [`Filter`](crate::Filter) while it lives. Later ones have larger numbers.
@@ -17,6 +17,8 @@ pub(crate) struct Waiting<Q, W> {
     joinable: HashMap<Key, CallId>,
     /// The call that each request waits for.
     streams: HashMap<StreamId, CallId>,
+    /// Whose calls these are.
+    direction: Direction,
     /// The number of the next call.
     next: u64,
 }
@@ -33,9 +35,9 @@ struct Flight<Q, W> {
 
 impl<Q, W> Waiting<Q, W> {
     /// Nobody waits.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(direction: Direction) -> Self {
         let (flights, joinable, streams) = Default::default();
-        Self { flights, joinable, streams, next: 0 }
+        Self { flights, joinable, streams, direction, next: 0 }
     }
 
     /// The call that asks for this, if others may join it.
@@ -45,7 +47,7 @@ impl<Q, W> Waiting<Q, W> {
 
     /// Begins a call that others may join, or not.
     pub(crate) fn open(&mut self, key: Key, question: Q, joinable: bool) -> CallId {
-        let id = CallId(self.next);
+        let id = CallId(self.direction, self.next);
         self.next = self.next.wrapping_add(1);
         self.flights.insert(id, Flight { key, question, waiters: BTreeMap::new() });
         if joinable {
@@ -60,6 +62,11 @@ impl<Q, W> Waiting<Q, W> {
             flight.waiters.insert(stream, waiter);
             self.streams.insert(stream, id);
         }
+    }
+
+    /// What a call asks.
+    pub(crate) fn question(&mut self, id: CallId) -> Option<&mut Q> {
+        self.flights.get_mut(&id).map(|flight| &mut flight.question)
     }
 
     /// Forgets a request that has gone; whether it waited. Its call goes on: the answer is worth
@@ -98,7 +105,7 @@ mod tests {
 
     #[test]
     fn requests_with_the_same_key_wait_for_one_call() {
-        let mut waiting = Waiting::new();
+        let mut waiting = Waiting::new(Direction::Inbound);
         assert_eq!(waiting.find(key("a")), None);
         let id = waiting.open(key("a"), "q", true);
         waiting.add(id, StreamId(1), 'x');
@@ -115,7 +122,7 @@ mod tests {
 
     #[test]
     fn the_call_outlives_the_request_that_started_it() {
-        let mut waiting = Waiting::new();
+        let mut waiting = Waiting::new(Direction::Inbound);
         let id = waiting.open(key("a"), (), true);
         waiting.add(id, StreamId(1), 'x');
         waiting.add(id, StreamId(2), 'y');
@@ -130,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_call_that_nobody_may_join_is_not_found() {
-        let mut waiting = Waiting::<(), char>::new();
+        let mut waiting = Waiting::<(), char>::new(Direction::Inbound);
         let alone = waiting.open(key("a"), (), false);
         assert_eq!(waiting.find(key("a")), None);
         let shared = waiting.open(key("a"), (), true);

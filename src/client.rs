@@ -1,0 +1,272 @@
+//! Outbound clients: how each obtains its token, and where the token goes.
+
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::cached_token::{Holding, Lifetime};
+use crate::call::{Call, CallId};
+use crate::endpoint::{Endpoint, Repeat};
+use crate::failure::{Failure, OAuthError};
+use crate::secret::Secret;
+use crate::shared::Identity;
+use crate::timestamp::Timestamp;
+use crate::token_response::Expected;
+
+/// The token type of an access token (RFC 8693, section 3).
+pub(crate) const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+
+/// A client, as configured.
+pub(crate) struct Client {
+    /// What rules, logs and statistics call it.
+    pub(crate) name: Rc<str>,
+    /// What its tokens are asked for with.
+    pub(crate) grant: Grant,
+    /// The token endpoint; a token that was obtained elsewhere needs none.
+    pub(crate) endpoint: Option<Rc<Endpoint>>,
+    /// How a refresh token is used, if at all.
+    pub(crate) refresh: Option<Refresh>,
+    /// What is asked for.
+    pub(crate) asked: Asked,
+    /// How long tokens serve.
+    pub(crate) lifetime: Lifetime,
+    /// Where they go.
+    pub(crate) placement: Placement,
+    /// The statuses by which an upstream says that it does not take a token.
+    pub(crate) renew_on_status: Vec<u16>,
+    /// Whether requests go on without a token if there is none to be had.
+    pub(crate) failure_mode_allow: bool,
+    /// What tells its tokens from others' in shared data.
+    pub(crate) identity: Identity,
+}
+
+/// What a token is asked for with.
+#[derive(Debug)]
+pub(crate) enum Grant {
+    /// The client itself (RFC 6749, section 4.4).
+    ClientCredentials,
+    /// A user's password (RFC 6749, section 4.3): legacy.
+    Password {
+        /// The user.
+        username: Secret,
+        /// The password.
+        password: Secret,
+    },
+    /// A refresh token that was obtained elsewhere (RFC 6749, section 6).
+    RefreshToken(Secret),
+    /// An access token that was obtained elsewhere.
+    DirectToken {
+        /// The token.
+        access_token: Secret,
+        /// How long it lives from when it was first used here.
+        expires_in: Option<Duration>,
+        /// What renews it.
+        refresh_token: Option<Secret>,
+    },
+    /// An assertion (RFC 7523, section 2.1).
+    JwtBearer {
+        /// One JWT.
+        assertion: Secret,
+    },
+    /// The caller's token (RFC 8693).
+    TokenExchange {
+        /// What the caller's token is.
+        subject_token_type: String,
+        /// What is wanted.
+        requested_token_type: Option<String>,
+        /// The client whose token says who acts for the caller.
+        actor: Option<usize>,
+    },
+}
+
+/// Parameters that every request of a client has.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    /// `scope`.
+    pub(crate) scope: Option<String>,
+    /// `audience`.
+    pub(crate) audience: Option<String>,
+    /// `resource`, each by itself (RFC 8707, section 2).
+    pub(crate) resource: Vec<String>,
+}
+
+/// How a refresh token is used.
+#[derive(Debug)]
+pub(crate) struct Refresh {
+    /// Where.
+    pub(crate) endpoint: Rc<Endpoint>,
+    /// Not more than what was granted (RFC 6749, section 6).
+    pub(crate) scope: Option<String>,
+}
+
+/// Where a token goes.
+#[derive(Clone, Debug)]
+pub(crate) struct Placement {
+    /// The header, in lower case.
+    pub(crate) header: Rc<str>,
+    /// What stands before the token; empty for nothing.
+    pub(crate) scheme: String,
+    /// Whether what the caller has there is replaced.
+    pub(crate) overwrite: bool,
+}
+
+impl Placement {
+    /// The header's value with this token.
+    pub(crate) fn value(&self, token: &str) -> Rc<str> {
+        if self.scheme.is_empty() { token.into() } else { format!("{} {token}", self.scheme).into() }
+    }
+}
+
+/// What the next call sends.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Ask {
+    /// The grant.
+    Grant,
+    /// This refresh token.
+    Refresh(Secret),
+}
+
+/// The tokens that a token exchange sends.
+#[derive(Clone, Debug)]
+pub(crate) struct Exchanged {
+    /// The caller's.
+    pub(crate) subject: Secret,
+    /// Ours, if we act for the caller.
+    pub(crate) actor: Option<Secret>,
+}
+
+impl Client {
+    /// What the next call sends; `None` if nothing is left.
+    pub(crate) fn ask(&self, holding: &Holding) -> Option<Ask> {
+        let kept = || {
+            let token = holding.token.as_ref()?.refresh_token()?;
+            self.refresh.as_ref()?;
+            Some(Ask::Refresh(Secret::new(token.to_owned())))
+        };
+        let given = |token: &Secret| {
+            self.refresh.as_ref()?;
+            Some(Ask::Refresh(token.clone()))
+        };
+        match &self.grant {
+            Grant::ClientCredentials | Grant::TokenExchange { .. } => Some(Ask::Grant),
+            // A refresh token that may be spent is not sent again where there is another way.
+            Grant::Password { .. } | Grant::JwtBearer { .. } => {
+                Some(kept().filter(|_| !holding.refresh_unsure).unwrap_or(Ask::Grant))
+            }
+            Grant::RefreshToken(token) => kept().or_else(|| given(token)),
+            Grant::DirectToken { refresh_token, .. } => {
+                kept().or_else(|| given(refresh_token.as_ref()?))
+            }
+        }
+    }
+
+    /// What may be sent after `ask` has failed with `failure`: the server does not know a refresh
+    /// token any more that it had given us.
+    pub(crate) fn ask_instead(&self, ask: &Ask, failure: Failure) -> Option<Ask> {
+        let Failure::Refused { error: Some(OAuthError::InvalidGrant), .. } = failure else {
+            return None;
+        };
+        let Ask::Refresh(_) = ask else { return None };
+        self.ask(&Holding::default()).filter(|other| other != ask)
+    }
+
+    /// Whether another token could be obtained.
+    pub(crate) fn can_renew(&self) -> bool {
+        self.ask(&Holding::default()).is_some()
+    }
+
+    /// What the answer has to be.
+    pub(crate) fn expected(&self) -> Expected<'_> {
+        match &self.grant {
+            Grant::TokenExchange { requested_token_type, .. } => {
+                Expected::Exchange { requested: requested_token_type.as_deref() }
+            }
+            _ => Expected::AnyGrant,
+        }
+    }
+
+    /// Whether each caller gets a token of its own.
+    pub(crate) fn is_exchange(&self) -> bool {
+        matches!(self.grant, Grant::TokenExchange { .. })
+    }
+
+    /// The endpoint that a call goes to.
+    fn endpoint_for(&self, ask: &Ask) -> Option<&Endpoint> {
+        match ask {
+            Ask::Grant => self.endpoint.as_deref(),
+            Ask::Refresh(_) => self.refresh.as_ref().map(|refresh| &*refresh.endpoint),
+        }
+    }
+
+    /// How long a call may take.
+    pub(crate) fn timeout(&self, ask: &Ask) -> Duration {
+        self.endpoint_for(ask).map(|endpoint| endpoint.timeout).unwrap_or_default()
+    }
+
+    /// The call that asks for a token.
+    pub(crate) fn call(
+        &self,
+        id: CallId,
+        ask: &Ask,
+        exchanged: Option<&Exchanged>,
+        now: Timestamp,
+    ) -> Option<Call> {
+        let mut form: Vec<(&str, &str)> = Vec::new();
+        let mut scope = self.asked.scope.as_deref();
+        let mut audience = self.asked.audience.as_deref();
+        let mut repeat = Repeat::Harmless;
+        match (ask, &self.grant) {
+            (Ask::Refresh(token), grant) => {
+                form.extend([("grant_type", "refresh_token"), ("refresh_token", token.reveal())]);
+                if !matches!(grant, Grant::RefreshToken(_)) {
+                    scope = self.refresh.as_ref()?.scope.as_deref();
+                    audience = None;
+                }
+                repeat = Repeat::Harmful;
+            }
+            (Ask::Grant, Grant::ClientCredentials) => {
+                form.push(("grant_type", "client_credentials"));
+            }
+            (Ask::Grant, Grant::Password { username, password }) => form.extend([
+                ("grant_type", "password"),
+                ("username", username.reveal()),
+                ("password", password.reveal()),
+            ]),
+            (Ask::Grant, Grant::JwtBearer { assertion }) => {
+                form.extend([
+                    ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
+                    ("assertion", assertion.reveal()),
+                ]);
+                repeat = Repeat::Harmful;
+            }
+            (Ask::Grant, Grant::TokenExchange { subject_token_type, requested_token_type, .. }) => {
+                let Exchanged { subject, actor } = exchanged?;
+                form.extend([
+                    ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+                    ("subject_token", subject.reveal()),
+                    ("subject_token_type", subject_token_type),
+                ]);
+                let requested = requested_token_type.as_deref();
+                form.extend(requested.map(|kind| ("requested_token_type", kind)));
+                if let Some(actor) = actor {
+                    form.extend([
+                        ("actor_token", actor.reveal()),
+                        ("actor_token_type", ACCESS_TOKEN),
+                    ]);
+                }
+            }
+            (Ask::Grant, Grant::RefreshToken(_) | Grant::DirectToken { .. }) => return None,
+        }
+        form.extend(scope.map(|scope| ("scope", scope)));
+        form.extend(audience.map(|audience| ("audience", audience)));
+        form.extend(self.asked.resource.iter().map(|resource| ("resource", resource.as_str())));
+        Some(self.endpoint_for(ask)?.call(id, &form, repeat, now))
+    }
+}
+
+/// Shows nothing of what it holds.
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("name", &self.name).finish_non_exhaustive()
+    }
+}

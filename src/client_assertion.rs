@@ -1,0 +1,257 @@
+//! `private_key_jwt`: a client proves who it is by a JWT that it signs (RFC 7523, RFC 10070).
+
+use std::fmt;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::json;
+
+use crate::random::Random;
+use crate::secret::Secret;
+use crate::timestamp::Timestamp;
+
+/// Signs a text, hashed with SHA-256, with a private key in PEM: RSA (PKCS #1 v1.5), or ECDSA on
+/// P-256 with the signature in DER. It is the host's to do: Envoy has a function `sign`.
+pub type Sign = fn(private_key: &str, text: &[u8]) -> Result<Vec<u8>, SignError>;
+
+/// Why there is no signature.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SignError {
+    /// The host cannot sign.
+    Absent,
+    /// The host does not take the key.
+    BadKey,
+}
+
+/// The value of `client_assertion_type`.
+pub(crate) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// How a signature is made (RFC 7518, section 3.1).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Algorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    Rs256,
+    /// ECDSA with P-256 and SHA-256.
+    Es256,
+}
+
+impl Algorithm {
+    /// The algorithm that made this signature.
+    fn of(signature: &[u8]) -> Self {
+        if joined(signature).is_some() { Self::Es256 } else { Self::Rs256 }
+    }
+
+    /// Its name in JOSE.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Rs256 => "RS256",
+            Self::Es256 => "ES256",
+        }
+    }
+}
+
+/// All that an assertion is made of but the time, as configured.
+pub(crate) struct AssertionOptions {
+    /// `iss` and `sub`.
+    pub(crate) client_id: String,
+    /// `aud`: the issuer identifier of the authorization server, the only value.
+    pub(crate) aud: String,
+    /// `kid` of the header, if the server wants it.
+    pub(crate) kid: Option<String>,
+    /// `typ` of the header.
+    pub(crate) typ: String,
+    /// From `iat` to `exp`.
+    pub(crate) lifetime: Duration,
+    /// The key, in PEM.
+    pub(crate) private_key: Secret,
+    /// Who signs.
+    pub(crate) sign: Sign,
+}
+
+/// Makes a new assertion for each call.
+pub(crate) struct Assertions {
+    /// What they are made of.
+    options: AssertionOptions,
+    /// How they are signed.
+    pub(crate) algorithm: Algorithm,
+    /// Makes every `jti` another.
+    random: Random,
+}
+
+impl Assertions {
+    /// Tries the key once.
+    ///
+    /// # Errors
+    /// The host cannot sign, or not with this key.
+    pub(crate) fn new(options: AssertionOptions, seed: [u8; 16]) -> Result<Self, SignError> {
+        let signature = (options.sign)(options.private_key.reveal(), b"")?;
+        let random = Random::new(seed, "client assertions");
+        Ok(Self { options, algorithm: Algorithm::of(&signature), random })
+    }
+
+    /// The client's identifier.
+    pub(crate) fn client_id(&self) -> &str {
+        &self.options.client_id
+    }
+
+    /// What tells one set of credentials from another.
+    pub(crate) fn identity(&self) -> impl Iterator<Item = &str> {
+        let AssertionOptions { client_id, aud, private_key, .. } = &self.options;
+        [client_id.as_str(), aud, private_key.reveal()].into_iter()
+    }
+
+    /// A new assertion (RFC 7523, section 3): `None` if the host does not sign any more.
+    pub(crate) fn assertion(&self, now: Timestamp) -> Option<String> {
+        let AssertionOptions { client_id, aud, kid, typ, lifetime, private_key, sign } =
+            &self.options;
+        let mut header = json!({"alg": self.algorithm.name(), "typ": typ});
+        if let (Some(kid), Some(header)) = (kid, header.as_object_mut()) {
+            header.insert("kid".to_owned(), kid.as_str().into());
+        }
+        let payload = json!({
+            "iss": client_id,
+            "sub": client_id,
+            "aud": aud,
+            "jti": URL_SAFE_NO_PAD.encode(self.random.draw().to_le_bytes()),
+            "iat": now.as_seconds(),
+            "exp": now.plus(*lifetime).as_seconds(),
+        });
+        let encode = |part: &serde_json::Value| URL_SAFE_NO_PAD.encode(part.to_string());
+        let signed = format!("{}.{}", encode(&header), encode(&payload));
+        let signature = sign(private_key.reveal(), signed.as_bytes()).ok()?;
+        let signature = match self.algorithm {
+            Algorithm::Rs256 => signature,
+            Algorithm::Es256 => joined(&signature)?,
+        };
+        Some(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+}
+
+/// An ECDSA signature as JOSE has it (RFC 7518, section 3.4): two numbers of 32 bytes, from the
+/// `SEQUENCE` of two `INTEGER`s that it is in DER.
+fn joined(der: &[u8]) -> Option<Vec<u8>> {
+    /// Takes an element of this kind off the front.
+    fn element(kind: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
+        let ([tag, length], rest) = der.split_first_chunk()?;
+        // No part of a P-256 signature needs the long form of a length.
+        (*tag == kind && *length < 0x80).then(|| rest.split_at_checked((*length).into()))?
+    }
+    let (sequence, rest) = element(0x30, der)?;
+    let (r, after) = element(0x02, sequence)?;
+    let (s, end) = element(0x02, after)?;
+    let mut numbers = Vec::with_capacity(64);
+    for number in [r, s] {
+        let start = number.iter().position(|byte| *byte != 0).unwrap_or(number.len());
+        let digits = number.get(start..)?;
+        numbers.resize(numbers.len().saturating_add(32usize.checked_sub(digits.len())?), 0);
+        numbers.extend(digits);
+    }
+    (rest.is_empty() && end.is_empty()).then_some(numbers)
+}
+
+/// Shows nothing of the key.
+impl fmt::Debug for Assertions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Assertions").field("algorithm", &self.algorithm).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A signature in DER whose numbers have 33 bytes (a zero before a high bit) and 31 bytes.
+    fn der() -> Vec<u8> {
+        [&[0x30, 68, 0x02, 33, 0, 0x80][..], &[1; 31], &[0x02, 31, 0x7f], &[2; 30]].concat()
+    }
+
+    fn options(sign: Sign) -> AssertionOptions {
+        AssertionOptions {
+            client_id: "orders".into(),
+            aud: "https://as.test".into(),
+            kid: Some("k1".into()),
+            typ: "client-authentication+jwt".into(),
+            lifetime: Duration::from_mins(1),
+            private_key: Secret::new("k3y".into()),
+            sign,
+        }
+    }
+
+    fn parts(assertion: &str) -> Vec<Vec<u8>> {
+        assertion.split('.').map(|part| URL_SAFE_NO_PAD.decode(part).unwrap()).collect()
+    }
+
+    #[test]
+    fn cl_7523_02_an_assertion_says_who_to_whom_and_for_how_long() {
+        let assertions = Assertions::new(options(|_, _| Ok(vec![7; 256])), [0; 16]).unwrap();
+        let now = Timestamp::from_millis(1_700_000_000_900);
+        let made = assertions.assertion(now).unwrap();
+        let [header, payload, signature] = parts(&made).try_into().unwrap();
+        let header: serde_json::Value = serde_json::from_slice(&header).unwrap();
+        let expected = json!({"alg": "RS256", "typ": "client-authentication+jwt", "kid": "k1"});
+        assert_eq!(header, expected);
+        let mut payload: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+        let jti = payload.as_object_mut().unwrap().remove("jti").unwrap();
+        assert!(jti.as_str().unwrap().len() >= 22);
+        let expected = json!({
+            "iss": "orders", "sub": "orders", "aud": "https://as.test",
+            "iat": 1_700_000_000, "exp": 1_700_000_060,
+        });
+        assert_eq!(payload, expected);
+        assert_eq!(signature, [7; 256]);
+    }
+
+    #[test]
+    fn cl_7523_04_every_try_is_a_new_assertion() {
+        let assertions = Assertions::new(options(|_, _| Ok(vec![7; 256])), [0; 16]).unwrap();
+        let now = Timestamp::from_millis(0);
+        assert_ne!(assertions.assertion(now), assertions.assertion(now));
+    }
+
+    #[test]
+    fn an_elliptic_signature_is_two_numbers_of_32_bytes() {
+        let assertions = Assertions::new(options(|_, _| Ok(der())), [0; 16]).unwrap();
+        let made = assertions.assertion(Timestamp::from_millis(0)).unwrap();
+        let [header, _, signature] = parts(&made).try_into().unwrap();
+        assert!(String::from_utf8(header).unwrap().contains("ES256"));
+        let expected = [&[0x80][..], &[1; 31], &[0, 0x7f], &[2; 30]].concat();
+        assert_eq!(signature, expected);
+    }
+
+    #[test]
+    fn what_is_no_elliptic_signature_is_not_taken_for_one() {
+        assert!(joined(&der()).is_some());
+        for n in 0..der().len() {
+            assert_eq!(joined(&der()[..n]), None, "{n} bytes");
+        }
+        assert_eq!(joined(&[der(), vec![0]].concat()), None);
+        assert_eq!(joined(&[7; 256]), None);
+        let long = [&[0x30, 70, 0x02, 33][..], &[1; 33], &[0x02, 33], &[2; 33]].concat();
+        assert_eq!(joined(&long), None);
+    }
+
+    #[test]
+    fn the_text_is_signed_with_the_key_and_neither_shows() {
+        let sign: Sign = |key, text| {
+            assert_eq!(key, "k3y");
+            Ok([vec![9; 200], text.to_vec()].concat())
+        };
+        let assertions = Assertions::new(options(sign), [0; 16]).unwrap();
+        let made = assertions.assertion(Timestamp::from_millis(0)).unwrap();
+        let (signed, _) = made.rsplit_once('.').unwrap();
+        assert_eq!(parts(&made)[2][200..], *signed.as_bytes());
+        assert!(!format!("{assertions:?}").contains("k3y"));
+    }
+
+    #[test]
+    fn a_key_that_the_host_does_not_take_is_found_at_once() {
+        for error in [SignError::Absent, SignError::BadKey] {
+            let sign: Sign = match error {
+                SignError::Absent => |_, _| Err(SignError::Absent),
+                SignError::BadKey => |_, _| Err(SignError::BadKey),
+            };
+            assert_eq!(Assertions::new(options(sign), [0; 16]).err(), Some(error));
+        }
+    }
+}

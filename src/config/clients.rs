@@ -1,0 +1,454 @@
+//! The `outbound` object: clients, and the rules that give requests to them.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_json::Value;
+use url::Url;
+
+use super::endpoint::{Fallback, endpoint, endpoint_or};
+use super::policy::matcher;
+use super::reader::{Field, Object};
+use super::values::{
+    boolean, duration, endpoint_url, frames_or_steers, header_name, is_token_char, scope_text,
+    secret, text, ttl,
+};
+use crate::cached_token::Lifetime;
+use crate::client::{ACCESS_TOKEN, Asked, Client, Grant, Placement, Refresh};
+use crate::endpoint::Endpoint;
+use crate::outbound::{Clients, Rule};
+use crate::rules::Matcher;
+use crate::shared::Identity;
+use crate::token_response::is_usable;
+use crate::token_source::TokenSource;
+
+/// The grants, by what `grant_type` calls them.
+const GRANTS: [(&str, Kind); 6] = [
+    ("client_credentials", Kind::ClientCredentials),
+    ("password", Kind::Password),
+    ("refresh_token", Kind::RefreshToken),
+    ("direct_token", Kind::DirectToken),
+    ("urn:ietf:params:oauth:grant-type:jwt-bearer", Kind::JwtBearer),
+    ("urn:ietf:params:oauth:grant-type:token-exchange", Kind::TokenExchange),
+];
+
+/// A grant, without what it needs.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Kind {
+    /// `client_credentials`.
+    ClientCredentials,
+    /// `password`.
+    Password,
+    /// `refresh_token`.
+    RefreshToken,
+    /// `direct_token`.
+    DirectToken,
+    /// `urn:ietf:params:oauth:grant-type:jwt-bearer`.
+    JwtBearer,
+    /// `urn:ietf:params:oauth:grant-type:token-exchange`.
+    TokenExchange,
+}
+
+impl Kind {
+    /// The form parameters that the grant defines, so that no operator may send them twice.
+    fn parameters(self) -> &'static [&'static str] {
+        match self {
+            Self::ClientCredentials => &["grant_type", "scope", "audience", "resource"],
+            Self::Password => &[
+                "grant_type", "scope", "audience", "resource", "username", "password",
+                "refresh_token",
+            ],
+            Self::RefreshToken | Self::DirectToken => {
+                &["grant_type", "scope", "audience", "resource", "refresh_token"]
+            }
+            Self::JwtBearer => {
+                &["grant_type", "scope", "audience", "resource", "assertion", "refresh_token"]
+            }
+            Self::TokenExchange => &[
+                "grant_type", "scope", "audience", "resource", "subject_token",
+                "subject_token_type", "requested_token_type", "actor_token", "actor_token_type",
+            ],
+        }
+    }
+}
+
+/// The names of the clients, before any of them is read.
+pub(super) struct Names(Vec<String>);
+
+impl Names {
+    /// The names in `outbound.clients`.
+    pub(super) fn of(outbound: Option<&Field<'_>>) -> Self {
+        let clients = outbound.and_then(|field| field.value.get("clients"));
+        let names = clients.and_then(Value::as_object).map(|clients| clients.keys().cloned());
+        Self(names.into_iter().flatten().collect())
+    }
+
+    /// The number of the client that a field names.
+    pub(super) fn number(&self, field: &Field<'_>) -> Option<usize> {
+        let name = field.string("the name of a client")?;
+        let number = self.0.iter().position(|known| *known == name);
+        number.or_else(|| {
+            let known = self.0.join(", ");
+            if known.is_empty() {
+                field.mistake("names an outbound client, and there are none: see outbound.clients")
+            } else {
+                field.mistake(format!("no client has this name; there are: {}", known.escape_debug()))
+            }
+        })
+    }
+}
+
+/// Reads `outbound`. `used` are the clients whose tokens authenticate introspection calls.
+pub(super) fn clients(
+    field: &Field<'_>,
+    names: &Names,
+    used: &[usize],
+    token_sources: Option<Vec<TokenSource>>,
+) -> Option<Clients> {
+    let mut object = field.object("an object with clients and rules")?;
+    let clients = object.need("clients", "an object of clients by their names", |field| {
+        let clients =
+            field.members_of("an object of clients by their names", |name, field| {
+                client(name, field, names)
+            })?;
+        if clients.is_empty() {
+            return field.mistake("names no client");
+        }
+        Some(clients)
+    });
+    let has_rules = object.has("rules");
+    let rules = object.read("rules", |field| field.list_of("rules", |field| rule(field, names)));
+    object.check_keys();
+    let clients = clients?;
+    let rules = if has_rules { rules? } else { for_every_request(&object, &clients, used)? };
+    let everywhere = |rule: &Rule| rule.client.is_some() && rule.matcher.hosts.is_none();
+    if rules.iter().any(everywhere) {
+        object.at("rules").warn(
+            "a rule without hosts: its token goes to every host that requests through this filter \
+             are for (RFC 9700 section 2.3)",
+        );
+    }
+    let guarded = token_sources.is_some();
+    let token_sources = token_sources.unwrap_or_else(|| vec![TokenSource::authorization()]);
+    check_actors(&object, &clients)?;
+    Some(Clients { clients, rules, token_sources, guarded })
+}
+
+/// The rules where there are none: one client is for every request.
+fn for_every_request(
+    object: &Object<'_>,
+    clients: &[Client],
+    used: &[usize],
+) -> Option<Vec<Rule>> {
+    let is_actor = |number: usize| {
+        clients.iter().any(|client| {
+            matches!(&client.grant, Grant::TokenExchange { actor: Some(actor), .. } if *actor == number)
+        })
+    };
+    // A token for calls of the filter itself is for nobody else.
+    let mut free = (0..clients.len()).filter(|number| !used.contains(number) && !is_actor(*number));
+    let rule = |client| Rule { matcher: Matcher::default(), client: Some(client) };
+    match (free.next(), free.next()) {
+        (None, _) => Some(Vec::new()),
+        (Some(client), None) => Some(vec![rule(client)]),
+        (Some(_), Some(_)) => object.at("rules").mistake(
+            "required where there are several clients: which requests get whose token, such as \
+             [{\"hosts\": [\"api.example.com\"], \"client\": \"NAME\"}]",
+        ),
+    }
+}
+
+/// No actor is an exchange itself: it would need a caller.
+fn check_actors(object: &Object<'_>, clients: &[Client]) -> Option<()> {
+    for client in clients {
+        if let Grant::TokenExchange { actor: Some(actor), .. } = &client.grant
+            && clients.get(*actor).is_some_and(Client::is_exchange)
+        {
+            return object.at(&format!("clients.{}.actor", client.name)).mistake(
+                "expected a client that has a token of its own, not one that exchanges callers'",
+            );
+        }
+    }
+    Some(())
+}
+
+/// One of `rules`.
+fn rule(field: &Field<'_>, names: &Names) -> Option<Rule> {
+    let mut object = field.object("a rule with hosts, methods, paths and client")?;
+    object.read("name", |f| text(f, "a name for people"));
+    let matcher = matcher(&mut object);
+    let client = object.need("client", "whose token requests get, or null for none", |field| {
+        match field.value {
+            Value::Null => Some(None),
+            _ => names.number(field).map(Some),
+        }
+    });
+    object.check_keys();
+    Some(Rule { matcher, client: client? })
+}
+
+/// One client.
+fn client(name: &str, field: &Field<'_>, names: &Names) -> Option<Client> {
+    let mut object = field.object("a client with grant_type, endpoint, client_id, client_secret")?;
+    if name.is_empty() {
+        return field.mistake("a client has a name");
+    }
+    let known: Vec<_> = GRANTS.iter().map(|(name, _)| format!("{name:?}")).collect();
+    let kind = object.need("grant_type", &known.join(", "), |field| {
+        let name = field.string("the name of a grant")?;
+        let kind = GRANTS.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind);
+        kind.or_else(|| field.mistake(format!("expected one of {}", known.join(", "))))
+    });
+    // Without it nobody knows which other keys there may be.
+    let kind = kind?;
+    let grant = grant(kind, &mut object, names);
+    let endpoint = if kind == Kind::DirectToken && !object.has("endpoint") {
+        None
+    } else {
+        Some(endpoint(&mut object, kind.parameters()))
+    };
+    let endpoint = match endpoint {
+        Some(Some(endpoint)) => Some(Some(Rc::new(endpoint))),
+        Some(None) => None,
+        None => Some(None),
+    };
+    let asked = asked(&mut object);
+    let refresh = refresh(kind, &mut object, endpoint.clone().flatten().as_ref());
+    let lifetime = lifetime(&mut object);
+    let placement = placement(&mut object);
+    let renew_on_status = object.read("renew_on_status", statuses);
+    let failure_mode_allow = object.read("failure_mode_allow", |field| {
+        let allow = boolean(field)?;
+        if allow {
+            field.warn("while there is no token, requests go on without one");
+        }
+        Some(allow)
+    });
+    object.check_keys();
+    let (grant, endpoint, (refresh, given)) = (grant?, endpoint?, refresh?);
+    let grant = match grant {
+        Grant::DirectToken { access_token, expires_in, .. } => {
+            Grant::DirectToken { access_token, expires_in, refresh_token: given }
+        }
+        grant => grant,
+    };
+    if kind == Kind::ClientCredentials
+        && endpoint.as_ref().is_some_and(|endpoint| !endpoint.is_authenticated())
+    {
+        // Asked for by `auth_method`, or this would be a mistake already.
+        field.warn("client_credentials without credentials (RFC 6749 section 4.4.2)");
+    }
+    let identity = identity(kind, &grant, endpoint.as_deref(), refresh.as_ref(), &asked, &lifetime);
+    Some(Client {
+        name: name.into(),
+        grant,
+        endpoint,
+        refresh,
+        asked,
+        lifetime,
+        placement,
+        renew_on_status: renew_on_status.unwrap_or_else(|| vec![401]),
+        failure_mode_allow: failure_mode_allow.unwrap_or(false),
+        identity,
+    })
+}
+
+/// The keys of one grant.
+fn grant(kind: Kind, object: &mut Object<'_>, names: &Names) -> Option<Grant> {
+    match kind {
+        Kind::ClientCredentials => Some(Grant::ClientCredentials),
+        Kind::Password => {
+            object.at("grant_type").warn(
+                "the password grant is legacy and must not be used where there is another \
+                 (RFC 9700 section 2.4)",
+            );
+            let username = object.need("username", "whose password it is", secret);
+            let password = object.need("password", "the user's password", secret);
+            Some(Grant::Password { username: username?, password: password? })
+        }
+        Kind::RefreshToken => {
+            let token = object.need("refresh_token", "what tokens are asked for with", secret);
+            token.map(Grant::RefreshToken)
+        }
+        Kind::DirectToken => {
+            let access_token = object.need("access_token", "the token", |field| {
+                let token = secret(field)?;
+                if is_usable(token.reveal()) {
+                    Some(token)
+                } else {
+                    field.mistake("a token has visible ASCII characters only")
+                }
+            });
+            let expires_in = object.read("expires_in", ttl);
+            Some(Grant::DirectToken {
+                access_token: access_token?,
+                expires_in,
+                refresh_token: None,
+            })
+        }
+        Kind::JwtBearer => {
+            let assertion = object.need("assertion", "one JWT", secret);
+            Some(Grant::JwtBearer { assertion: assertion? })
+        }
+        Kind::TokenExchange => {
+            let what = "a token type such as \"urn:ietf:params:oauth:token-type:access_token\"";
+            let subject_token_type = object.read("subject_token_type", |f| text(f, what));
+            let requested_token_type = object.read("requested_token_type", |f| text(f, what));
+            let actor = object.read("actor", |field| names.number(field));
+            Some(Grant::TokenExchange {
+                subject_token_type: subject_token_type.unwrap_or_else(|| ACCESS_TOKEN.to_owned()),
+                requested_token_type,
+                actor,
+            })
+        }
+    }
+}
+
+/// `scope`, `audience` and `resource`.
+fn asked(object: &mut Object<'_>) -> Asked {
+    let scope = object.read("scope", scope_text);
+    let audience = object.read("audience", |f| text(f, "whom the token is for"));
+    let resource = object.read("resource", |field| match field.value {
+        Value::Array(_) => field.list_of("a URI, or a list of them", resource),
+        _ => resource(field).map(|resource| vec![resource]),
+    });
+    Asked { scope, audience, resource: resource.unwrap_or_default() }
+}
+
+/// A resource (RFC 8707, section 2).
+fn resource(field: &Field<'_>) -> Option<String> {
+    let resource = text(field, "an absolute URI")?;
+    match Url::parse(&resource) {
+        Ok(url) if url.fragment().is_none() => Some(resource),
+        _ => field.mistake("expected an absolute URI without fragment (RFC 8707 section 2)"),
+    }
+}
+
+/// `refresh`: how refresh tokens are used, and the one that is given for a direct token.
+#[allow(clippy::type_complexity)]
+fn refresh(
+    kind: Kind,
+    object: &mut Object<'_>,
+    endpoint: Option<&Rc<Endpoint>>,
+) -> Option<(Option<Refresh>, Option<crate::secret::Secret>)> {
+    let inferred = || endpoint.map(|endpoint| Refresh { endpoint: Rc::clone(endpoint), scope: None });
+    match kind {
+        Kind::ClientCredentials | Kind::TokenExchange => return Some((None, None)),
+        Kind::RefreshToken | Kind::JwtBearer => return Some((inferred(), None)),
+        Kind::Password | Kind::DirectToken => {}
+    }
+    let given = kind == Kind::DirectToken;
+    let Some(field) = object.take("refresh") else {
+        return Some((if given { None } else { inferred() }, None));
+    };
+    if let Value::Bool(false) = field.value {
+        return Some((None, None));
+    }
+    let mut object = field.object("false, or an object with endpoint, scope, parameters")?;
+    let token = if given {
+        object.need("refresh_token", "what renews the token", secret).map(Some)
+    } else {
+        Some(None)
+    };
+    let scope = object.read("scope", scope_text);
+    let fallback = endpoint.map(|endpoint| Fallback(endpoint));
+    let endpoint = endpoint_or(&mut object, kind.parameters(), fallback);
+    object.check_keys();
+    Some((Some(Refresh { endpoint: Rc::new(endpoint?), scope }), token?))
+}
+
+/// `refresh_before`, `clock_skew` and `default_expires_in`.
+fn lifetime(object: &mut Object<'_>) -> Lifetime {
+    let refresh_before = object.read("refresh_before", ttl);
+    let clock_skew = object.read("clock_skew", duration).unwrap_or_default();
+    let default_expires_in = object.read("default_expires_in", |field| {
+        let lives = ttl(field)?;
+        if lives.is_zero() { field.mistake("a token that lives no time is of no use") } else { Some(lives) }
+    });
+    let default_expires_in = default_expires_in.unwrap_or(Duration::from_hours(1));
+    Lifetime { refresh_before, clock_skew, default_expires_in }
+}
+
+/// `header`, `scheme` and `overwrite`.
+fn placement(object: &mut Object<'_>) -> Placement {
+    let header = object.read("header", |field| {
+        let name = header_name(&text(field, "the name of a header")?, field)?;
+        if frames_or_steers(&name) || name == "cookie" {
+            return field.mistake("this header has a meaning of its own; choose another");
+        }
+        Some(name)
+    });
+    let scheme = object.read("scheme", |field| {
+        let scheme = field.string("a scheme such as \"Bearer\", or \"\" for the token alone")?;
+        if scheme.bytes().all(is_token_char) {
+            Some(scheme)
+        } else {
+            field.mistake("a scheme is one word, such as \"Bearer\"")
+        }
+    });
+    Placement {
+        header: header.unwrap_or_else(|| "authorization".to_owned()).into(),
+        scheme: scheme.unwrap_or_else(|| "Bearer".to_owned()),
+        overwrite: object.read("overwrite", boolean).unwrap_or(true),
+    }
+}
+
+/// `renew_on_status`.
+fn statuses(field: &Field<'_>) -> Option<Vec<u16>> {
+    const WHAT: &str = "a list of HTTP statuses from 400 to 599, such as [401]";
+    if field.value.as_array().is_some_and(Vec::is_empty) {
+        // No status drops a token.
+        return Some(Vec::new());
+    }
+    field.list_of(WHAT, |field| {
+        let status = super::values::count(field, 599)?;
+        match u16::try_from(status) {
+            Ok(status @ 400..) => Some(status),
+            _ => field.mistake(format!("expected {WHAT}")),
+        }
+    })
+}
+
+/// All that a token depends on.
+fn identity(
+    kind: Kind,
+    grant: &Grant,
+    endpoint: Option<&Endpoint>,
+    refresh: Option<&Refresh>,
+    asked: &Asked,
+    lifetime: &Lifetime,
+) -> Identity {
+    let name = GRANTS.iter().find(|(_, known)| *known == kind).map_or("", |(name, _)| *name);
+    let mut lists = vec![vec![name]];
+    let actor;
+    lists.push(match grant {
+        Grant::ClientCredentials => Vec::new(),
+        Grant::Password { username, password } => vec![username.reveal(), password.reveal()],
+        Grant::RefreshToken(token) => vec![token.reveal()],
+        Grant::DirectToken { access_token, refresh_token, .. } => {
+            let refresh_token = refresh_token.iter().map(|token| token.reveal());
+            [access_token.reveal()].into_iter().chain(refresh_token).collect()
+        }
+        Grant::JwtBearer { assertion } => vec![assertion.reveal()],
+        Grant::TokenExchange { subject_token_type, requested_token_type, actor: number } => {
+            actor = format!("{number:?}");
+            [actor.as_str(), subject_token_type]
+                .into_iter()
+                .chain(requested_token_type.as_deref())
+                .collect()
+        }
+    });
+    for endpoint in [endpoint, refresh.map(|refresh| &*refresh.endpoint)] {
+        match endpoint {
+            Some(endpoint) => lists.extend(endpoint.identity()),
+            None => lists.push(Vec::new()),
+        }
+    }
+    lists.push(refresh.and_then(|refresh| refresh.scope.as_deref()).into_iter().collect());
+    lists.push(asked.scope.as_deref().into_iter().collect());
+    lists.push(asked.audience.as_deref().into_iter().collect());
+    lists.push(asked.resource.iter().map(String::as_str).collect());
+    let times = format!("{:?} {:?}", lifetime.clock_skew, lifetime.default_expires_in);
+    lists.push(vec![&times]);
+    Identity::new(&lists)
+}

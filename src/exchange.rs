@@ -1,0 +1,233 @@
+//! Tokens that were exchanged for callers' tokens (RFC 8693): one for each caller, kept in bounded
+//! room in this worker and for all of them.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use prost::Message;
+
+use crate::cached_token::{CachedToken, Holding};
+use crate::claims::unverified_claims;
+use crate::client::Client;
+use crate::denial::Reason;
+use crate::failure::{Failure, OAuthError};
+use crate::holder::Current;
+use crate::kept::{Kept, Key, Room};
+use crate::random::Random;
+use crate::secret::Secret;
+use crate::shared::{Fingerprint, Identity, MAX_SHARED, Record, SharedData, Slots};
+use crate::timestamp::Timestamp;
+use crate::token_response::Issued;
+
+/// Room for callers' tokens.
+const CALLERS: usize = 4096;
+
+/// Room in bytes, in one worker.
+const BYTES: usize = 16 << 20;
+
+/// How long a refusal stands.
+const REFUSAL: Duration = Duration::from_secs(5);
+
+/// The marker slots, which the inbound side uses too.
+const MARKERS: usize = 1024;
+
+/// A caller's token.
+#[derive(Clone)]
+pub(crate) struct Subject {
+    /// The token.
+    pub(crate) token: Secret,
+    /// What it is kept under in this worker.
+    pub(crate) key: Key,
+    /// What it is kept under for all.
+    fingerprint: Fingerprint,
+    /// When it ends, if that is known.
+    expires: Option<Timestamp>,
+}
+
+impl Subject {
+    /// A token that ends at `expires`, or when it says so itself.
+    pub(crate) fn new(
+        token: Secret,
+        expires: Option<Timestamp>,
+        key: Key,
+        identity: &Identity,
+    ) -> Self {
+        let fingerprint = identity.fingerprint(token.reveal());
+        let expires = expires.or_else(|| {
+            Timestamp::from_numeric_date(unverified_claims(token.reveal())?.get("exp")?)
+        });
+        Self { token, key, fingerprint, expires }
+    }
+}
+
+/// A caller's exchanged token in this worker.
+struct Entry {
+    /// The token, with all that is kept of it.
+    holding: Holding,
+    /// The token, ready for requests.
+    current: Rc<Current>,
+    /// What it is kept under for all.
+    fingerprint: Fingerprint,
+}
+
+/// All callers' tokens.
+pub(crate) struct Exchanges {
+    /// Here.
+    kept: Kept<Entry>,
+    /// Which are refused.
+    refused: Kept<Failure>,
+    /// For all workers.
+    shared: Slots,
+    /// What is being exchanged.
+    asked: Slots,
+}
+
+impl Exchanges {
+    /// Nothing is kept here yet.
+    pub(crate) fn new() -> Self {
+        let room = Room { entries: CALLERS, bytes: BYTES };
+        Self {
+            kept: Kept::new(room),
+            refused: Kept::new(room),
+            shared: Slots::new('x', CALLERS),
+            asked: Slots::new('m', MARKERS),
+        }
+    }
+
+    /// Whether a token should be replaced while it still serves, and can be by one that lives
+    /// longer.
+    pub(crate) fn is_due(current: &Current, subject: &Subject, now: Timestamp) -> bool {
+        now >= current.renew_at && subject.expires.is_none_or(|end| current.expires < end)
+    }
+
+    /// What this worker keeps.
+    pub(crate) fn current(&mut self, key: Key, now: Timestamp) -> Option<Rc<Current>> {
+        let entry = self.kept.get(key, now).filter(|entry| !entry.holding.dropped)?;
+        Some(Rc::clone(&entry.current))
+    }
+
+    /// What all workers keep, now kept here too.
+    pub(crate) fn recall(
+        &mut self,
+        client: &Client,
+        subject: &Subject,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) -> Option<Rc<Current>> {
+        let record = self.shared.find(data, &client.identity, subject.fingerprint, now)?;
+        let plain = client.identity.sealing_key().open("exchange", &record.body)?;
+        let holding = Holding::decode(&*plain).ok()?;
+        self.take_in(client, subject, holding, now);
+        self.current(subject.key, now)
+    }
+
+    /// Takes in what is known of a caller.
+    fn take_in(&mut self, client: &Client, subject: &Subject, holding: Holding, now: Timestamp) {
+        let Some(token) = &holding.token else { return };
+        let current = Rc::new(Current::new(token, holding.number, &client.placement));
+        let until = current.expires;
+        let bytes = token.access_token.len().saturating_mul(3).saturating_add(256);
+        let entry = Entry { holding, current, fingerprint: subject.fingerprint };
+        self.kept.insert(subject.key, entry, bytes, until, now);
+    }
+
+    /// Keeps a token for all workers, and takes the marker down.
+    pub(crate) fn keep(
+        &mut self,
+        client: &Client,
+        subject: &Subject,
+        issued: &Issued,
+        random: &Random,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) -> Option<Rc<Current>> {
+        let mut token = client.lifetime.begin(issued, None, subject.expires, random, now);
+        token.refresh_token.clear();
+        let before = self.kept.get(subject.key, now).map(|entry| entry.holding.clone());
+        let holding = before.unwrap_or_default().accepted(token.clone());
+        // Tokens of other workers have other numbers.
+        let holding = Holding { number: random.number(), ..holding };
+        self.share(client, subject.fingerprint, &holding, random, data, now);
+        self.unclaim(client, subject, data);
+        let current = Rc::new(Current::new(&token, holding.number, &client.placement));
+        self.take_in(client, subject, holding, now);
+        Some(current)
+    }
+
+    /// Writes what is known of a caller for all workers.
+    fn share(
+        &self,
+        client: &Client,
+        fingerprint: Fingerprint,
+        holding: &Holding,
+        random: &Random,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) {
+        let Some(ends) = holding.token.as_ref().map(CachedToken::expires) else { return };
+        let sealing = client.identity.sealing_key();
+        let body = sealing.seal("exchange", random.draw(), &holding.encode_to_vec());
+        if ends > now && body.len() <= MAX_SHARED {
+            let record = Record { written: now, ends, body };
+            self.shared.store(data, &client.identity, fingerprint, &record);
+        }
+    }
+
+    /// Puts up the marker of a call that ends by `deadline`, unless another worker has one up.
+    pub(crate) fn claim(
+        &self,
+        client: &Client,
+        subject: &Subject,
+        deadline: Timestamp,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) -> bool {
+        let marker = Record { written: now, ends: deadline, body: Vec::new() };
+        self.asked.claim(data, &client.identity, subject.fingerprint, &marker)
+    }
+
+    /// Takes the marker down.
+    pub(crate) fn unclaim(&self, client: &Client, subject: &Subject, data: &dyn SharedData) {
+        self.asked.clear(data, &client.identity, subject.fingerprint);
+    }
+
+    /// What a failed exchange says of the caller's token, if it is that which failed.
+    pub(crate) fn refuse(
+        &mut self,
+        key: Key,
+        failure: Failure,
+        now: Timestamp,
+    ) -> Option<Failure> {
+        let Failure::Refused { error: Some(error), .. } = failure else { return None };
+        let reason = match error {
+            // RFC 8693, section 2.2.2: the subject token is invalid, or unacceptable.
+            OAuthError::InvalidRequest | OAuthError::InvalidGrant => Reason::SubjectRefused,
+            OAuthError::InvalidTarget | OAuthError::InvalidScope => Reason::ExchangeRefused,
+            _ => return None,
+        };
+        let refused = Failure::BackOff { reason, retry_after: 0 };
+        self.refused.insert(key, refused, 64, now.plus(REFUSAL), now);
+        Some(refused)
+    }
+
+    /// Why a caller's token is not exchanged.
+    pub(crate) fn refusal(&mut self, key: Key, now: Timestamp) -> Option<Failure> {
+        self.refused.get(key, now).copied()
+    }
+
+    /// The upstream did not take a token.
+    pub(crate) fn drop_token(
+        &mut self,
+        client: &Client,
+        key: Key,
+        number: u64,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) -> bool {
+        let Some(entry) = self.kept.get(key, now) else { return false };
+        let Some(next) = entry.holding.dropped(number, now) else { return false };
+        entry.holding = next;
+        self.shared.clear(data, &client.identity, entry.fingerprint);
+        true
+    }
+}

@@ -1,0 +1,205 @@
+//! Why a call to an authorization server has brought nothing. No answer's text stands in here.
+
+use std::fmt;
+
+use crate::call::{Answer, CallFailure};
+use crate::denial::{Denial, Reason};
+use crate::metrics::Outcome;
+
+/// Why there is no usable answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Failure {
+    /// There is no answer.
+    Call(CallFailure),
+    /// The server cannot answer now.
+    Busy {
+        /// 429 or 5xx.
+        status: u16,
+        /// The seconds that it asks us to wait.
+        retry_after: Option<u32>,
+    },
+    /// 400, 401 or 403: the server does not take our request.
+    Refused {
+        /// One of these.
+        status: u16,
+        /// The error code (RFC 6749, section 5.2), if it is a known one.
+        error: Option<OAuthError>,
+    },
+    /// Another status, redirects among them: they are not followed.
+    Status(u16),
+    /// No JSON object, or one that has a member twice.
+    NotJson,
+    /// A member is missing, or is not what it has to be.
+    Member(&'static str),
+    /// Nothing is left that a token could be asked for with.
+    NoGrant,
+    /// A call has failed with this reason, and it is too early for the next.
+    BackOff {
+        /// As it was then.
+        reason: Reason,
+        /// The seconds until the next.
+        retry_after: u32,
+    },
+}
+
+/// The error codes of token endpoints that something follows from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum OAuthError {
+    /// `invalid_request`.
+    InvalidRequest,
+    /// `invalid_client`.
+    InvalidClient,
+    /// `invalid_grant`.
+    InvalidGrant,
+    /// `unauthorized_client`.
+    UnauthorizedClient,
+    /// `unsupported_grant_type`.
+    UnsupportedGrantType,
+    /// `invalid_scope`.
+    InvalidScope,
+    /// `invalid_target` (RFC 8707, section 2).
+    InvalidTarget,
+}
+
+impl OAuthError {
+    /// Each of them with its code.
+    const ALL: [(Self, &'static str); 7] = [
+        (Self::InvalidRequest, "invalid_request"),
+        (Self::InvalidClient, "invalid_client"),
+        (Self::InvalidGrant, "invalid_grant"),
+        (Self::UnauthorizedClient, "unauthorized_client"),
+        (Self::UnsupportedGrantType, "unsupported_grant_type"),
+        (Self::InvalidScope, "invalid_scope"),
+        (Self::InvalidTarget, "invalid_target"),
+    ];
+
+    /// The error of this code, if it is known.
+    pub(crate) fn of(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(_, known)| *known == code).map(|(error, _)| error)
+    }
+
+    /// Its code.
+    fn code(self) -> &'static str {
+        Self::ALL.into_iter().find(|(error, _)| *error == self).map_or("", |(_, code)| code)
+    }
+}
+
+impl Failure {
+    /// What the status of an answer says, unless that it is good.
+    pub(crate) fn of_status(answer: &Answer) -> Option<Self> {
+        match answer.status {
+            200 | 201 => None,
+            status @ (400 | 401 | 403) => Some(Self::Refused { status, error: None }),
+            status @ (429 | 500..) => {
+                let retry_after = answer.retry_after.as_deref().and_then(seconds);
+                Some(Self::Busy { status, retry_after })
+            }
+            status => Some(Self::Status(status)),
+        }
+    }
+
+    /// What the caller is told.
+    pub(crate) fn reason(self) -> Reason {
+        match self {
+            Self::Call(CallFailure::Timeout) => Reason::ServerTimeout,
+            Self::Call(CallFailure::TooLarge)
+            | Self::Status(_)
+            | Self::NotJson
+            | Self::Member(_) => Reason::ServerBadAnswer,
+            Self::Call(_) | Self::Busy { .. } => Reason::ServerUnavailable,
+            Self::Refused { .. } => Reason::ServerRefusedClient,
+            Self::NoGrant => Reason::NoGrant,
+            Self::BackOff { reason, .. } => reason,
+        }
+    }
+
+    /// The seconds that the server, or our own patience, asks to wait.
+    pub(crate) fn retry_after(self) -> Option<u32> {
+        match self {
+            Self::Busy { retry_after, .. } => retry_after,
+            Self::BackOff { retry_after, .. } => Some(retry_after),
+            _ => None,
+        }
+    }
+
+    /// What the caller gets.
+    pub(crate) fn denial(self) -> Denial {
+        Denial::new(self.reason()).with_retry_after(self.retry_after())
+    }
+
+    /// What the call is counted as.
+    pub(crate) fn outcome(self) -> Outcome {
+        match self.reason() {
+            Reason::ServerTimeout => Outcome::Timeout,
+            Reason::ServerRefusedClient => Outcome::RefusedClient,
+            Reason::ServerUnavailable => Outcome::Unavailable,
+            _ => Outcome::BadAnswer,
+        }
+    }
+
+    /// Whether the server has read our request for all we know, and perhaps done what it asked.
+    pub(crate) fn is_unsure(self) -> bool {
+        match self {
+            Self::Call(failure) => {
+                !matches!(failure, CallFailure::UnknownCluster | CallFailure::NotSent)
+            }
+            Self::Status(_) | Self::NotJson | Self::Member(_) => true,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Call(failure) => failure.fmt(f),
+            Self::Busy { status, .. } => write!(f, "the server answered {status}"),
+            Self::Refused { status, error: Some(error) } => {
+                write!(f, "the server answered {status} {}", error.code())
+            }
+            Self::Refused { status: 400, error: None } => f.write_str(
+                "the server answered 400: it does not take our request, or not this kind of token",
+            ),
+            Self::Refused { status, error: None } => write!(
+                f,
+                "the server answered {status} to us: check client_id, client_secret, auth_method"
+            ),
+            Self::Status(status) => write!(f, "the server answered {status}, expected 200"),
+            Self::NotJson => f.write_str("the answer is no JSON object"),
+            Self::Member(what) => write!(f, "the answer has {what}"),
+            Self::NoGrant => f.write_str("nothing is left that a token could be asked for with"),
+            Self::BackOff { .. } => f.write_str("a call has failed, the next one is to come"),
+        }
+    }
+}
+
+/// The seconds of a `Retry-After` (RFC 9110, section 10.2.3), at most an hour. A date counts as
+/// none: its sender's clock is not ours.
+fn seconds(retry_after: &[u8]) -> Option<u32> {
+    let digits = std::str::from_utf8(retry_after).ok()?.trim();
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    Some(digits.parse().unwrap_or(u32::MAX).min(3600))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_read_in_seconds_up_to_an_hour() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            (" 7 ", Some(7)),
+            ("3600", Some(3600)),
+            ("99999999999999", Some(3600)),
+            ("", None),
+            ("-1", None),
+            ("1.5", None),
+            ("Wed, 21 Oct 2026 07:28:00 GMT", None),
+        ] {
+            assert_eq!(seconds(text.as_bytes()), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! A client's token in this worker, and its record in shared data.
+
+use std::rc::Rc;
+
+use prost::Message;
+
+use crate::cached_token::{CachedToken, Holding};
+use crate::client::Placement;
+use crate::random::Random;
+use crate::sealed::SealingKey;
+use crate::secret::Secret;
+use crate::shared::{Identity, NEVER_WRITTEN, SharedData};
+use crate::timestamp::Timestamp;
+
+/// A token that is ready to be put on requests.
+#[derive(Debug)]
+pub(crate) struct Current {
+    /// The header's value.
+    pub(crate) value: Rc<str>,
+    /// The token itself.
+    pub(crate) token: Secret,
+    /// Which one it is.
+    pub(crate) number: u64,
+    /// From then on it is not used.
+    pub(crate) expires: Timestamp,
+    /// From then on another one is obtained.
+    pub(crate) renew_at: Timestamp,
+    /// When it was obtained.
+    pub(crate) obtained: Timestamp,
+}
+
+impl Current {
+    /// Makes a token ready.
+    pub(crate) fn new(token: &CachedToken, number: u64, placement: &Placement) -> Self {
+        Self {
+            value: placement.value(&token.access_token),
+            token: Secret::new(token.access_token.clone()),
+            number,
+            expires: token.expires(),
+            renew_at: Timestamp::from_millis(token.renew_at),
+            obtained: Timestamp::from_millis(token.obtained_at),
+        }
+    }
+}
+
+/// What a worker knows of one client's record.
+pub(crate) struct Holder {
+    /// The key of the record. Configurations that mean the same have the same.
+    key: String,
+    /// Encrypts it.
+    sealing: SealingKey,
+    /// Where the token goes.
+    placement: Placement,
+    /// The record as it was last read or written here.
+    pub(crate) holding: Holding,
+    /// The number of that write.
+    written: Option<u32>,
+    /// Its token, if it was good then.
+    current: Option<Rc<Current>>,
+    /// Whether the current token was put on a request here.
+    pub(crate) used: bool,
+}
+
+impl Holder {
+    /// Nothing is known yet.
+    pub(crate) fn new(identity: &Identity, placement: &Placement) -> Self {
+        Self {
+            key: format!("oauth2_filter.1.t.{}", identity.name()),
+            sealing: identity.sealing_key(),
+            placement: placement.clone(),
+            holding: Holding::default(),
+            written: None,
+            current: None,
+            used: false,
+        }
+    }
+
+    /// The token, if it is good for all that this worker knows.
+    pub(crate) fn current(&self, now: Timestamp) -> Option<&Rc<Current>> {
+        self.current.as_ref().filter(|current| now < current.expires)
+    }
+
+    /// Whether a header's value is what this worker puts on requests.
+    pub(crate) fn is_ours(&self, value: &[u8]) -> bool {
+        self.current.as_ref().is_some_and(|current| current.value.as_bytes() == value)
+    }
+
+    /// Whether there is a token to be looked after.
+    pub(crate) fn has_token(&self) -> bool {
+        self.current.is_some()
+    }
+
+    /// Reads the record if another worker has written it. What cannot be opened is none of ours.
+    pub(crate) fn sync(&mut self, data: &dyn SharedData) {
+        let Some((sealed, written)) = data.get(&self.key) else {
+            // Shared data that has gone takes no token with it.
+            self.written = None;
+            return;
+        };
+        if self.written == Some(written) {
+            return;
+        }
+        let opened = self.sealing.open(&self.key, &sealed);
+        let holding = opened.and_then(|bytes| Holding::decode(&*bytes).ok()).unwrap_or_default();
+        self.adopt(holding, written);
+    }
+
+    /// Writes a record in place of the one that was read. Whether it was still that one.
+    pub(crate) fn write(
+        &mut self,
+        data: &dyn SharedData,
+        next: Holding,
+        random: &Random,
+        now: Timestamp,
+    ) -> bool {
+        let sealed = self.sealing.seal(&self.key, random.draw(), &next.encode_to_vec());
+        if !data.set(&self.key, &sealed, self.written.or(Some(NEVER_WRITTEN))) {
+            return false;
+        }
+        // The host does not tell the number of a write, so the next look reads it again.
+        self.written = None;
+        self.take_in(next, now);
+        true
+    }
+
+    /// Takes a record in that was read.
+    fn adopt(&mut self, holding: Holding, written: u32) {
+        self.written = Some(written);
+        self.take_in(holding, Timestamp::from_millis(0));
+    }
+
+    /// Takes a record in, and makes its token ready.
+    fn take_in(&mut self, holding: Holding, now: Timestamp) {
+        self.holding = holding;
+        let number = self.holding.number;
+        match self.holding.good(now) {
+            Some(_) if self.current.as_ref().is_some_and(|c| c.number == number) => {}
+            Some(token) => {
+                self.current = Some(Rc::new(Current::new(token, number, &self.placement)));
+                self.used = false;
+            }
+            None => self.current = None,
+        }
+    }
+
+    /// Lets go of a token that has ended.
+    pub(crate) fn let_go(&mut self, now: Timestamp) {
+        if self.current.as_ref().is_some_and(|current| now >= current.expires) {
+            self.current = None;
+            self.used = false;
+        }
+    }
+}

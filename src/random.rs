@@ -1,0 +1,75 @@
+//! Numbers that nobody outside can guess, from a seed that the host gives once.
+
+use std::cell::Cell;
+use std::hash::Hasher;
+use std::time::Duration;
+
+use siphasher::sip128::{Hasher128, SipHasher24};
+
+/// Draws numbers: a keyed hash (SipHash-2-4, 128 bits) of how many were drawn before.
+pub(crate) struct Random {
+    /// The hash, with its key.
+    hash: SipHasher24,
+    /// How many were drawn.
+    drawn: Cell<u64>,
+}
+
+impl Random {
+    /// Numbers that depend on `seed`, and for one seed on `purpose`.
+    pub(crate) fn new(seed: [u8; 16], purpose: &str) -> Self {
+        let mut hash = SipHasher24::new_with_key(&seed);
+        hash.write(purpose.as_bytes());
+        let key = hash.finish128().as_bytes();
+        Self { hash: SipHasher24::new_with_key(&key), drawn: Cell::new(0) }
+    }
+
+    /// The next number.
+    pub(crate) fn draw(&self) -> u128 {
+        let mut hash = self.hash;
+        hash.write_u64(self.drawn.replace(self.drawn.get().wrapping_add(1)));
+        hash.finish128().as_u128()
+    }
+
+    /// The next number, in 64 bits.
+    pub(crate) fn number(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.draw().to_le_bytes();
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    /// A duration from zero up to `most`, to the millisecond.
+    pub(crate) fn up_to(&self, most: Duration) -> Duration {
+        let most = most.as_millis().saturating_add(1);
+        let millis = self.draw().checked_rem(most).unwrap_or_default();
+        Duration::from_millis(u64::try_from(millis).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_differ_by_seed_and_purpose_and_from_one_to_the_next() {
+        let random = Random::new([1; 16], "a");
+        let numbers = [
+            random.draw(),
+            random.draw(),
+            Random::new([2; 16], "a").draw(),
+            Random::new([1; 16], "b").draw(),
+        ];
+        for (n, number) in numbers.iter().enumerate() {
+            assert!(!numbers[..n].contains(number), "{n}");
+        }
+        assert_eq!(numbers[0], Random::new([1; 16], "a").draw());
+    }
+
+    #[test]
+    fn a_duration_is_never_above_its_bound() {
+        let random = Random::new([1; 16], "a");
+        let bound = Duration::from_millis(3);
+        let drawn: Vec<Duration> = (0..100).map(|_| random.up_to(bound)).collect();
+        assert!(drawn.iter().all(|d| *d <= bound));
+        assert!(drawn.contains(&bound) && drawn.contains(&Duration::ZERO));
+        assert_eq!(random.up_to(Duration::ZERO), Duration::ZERO);
+    }
+}

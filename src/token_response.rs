@@ -1,0 +1,229 @@
+//! What a token endpoint answers (RFC 6749, sections 5.1 and 5.2).
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::call::Answer;
+use crate::failure::{Failure, OAuthError};
+use crate::json;
+use crate::secret::Secret;
+
+/// The longest token that is used, in bytes. No server takes a header of this size.
+const MAX_TOKEN: usize = 64 * 1024;
+
+/// The longest lifetime that is believed.
+const MAX_LIFETIME: Duration = Duration::from_hours(366 * 24);
+
+/// A token as it was issued.
+#[derive(Debug)]
+pub(crate) struct Issued {
+    /// The token, fit for a header.
+    pub(crate) access_token: Secret,
+    /// What renews it.
+    pub(crate) refresh_token: Option<Secret>,
+    /// How long it lives, if the server says: zero if it is to be used once.
+    pub(crate) expires_in: Option<Duration>,
+    /// What it grants, if the server says so: otherwise what was asked for.
+    pub(crate) scope: Option<String>,
+}
+
+/// What a token answer has to be besides what every one is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Expected<'a> {
+    /// The answer to any grant.
+    AnyGrant,
+    /// The answer to a token exchange (RFC 8693, section 2.2.1), with this type if one was asked
+    /// for.
+    Exchange {
+        /// `requested_token_type`.
+        requested: Option<&'a str>,
+    },
+}
+
+impl Issued {
+    /// Reads the server's answer.
+    ///
+    /// # Errors
+    /// Anything but a usable bearer token.
+    pub(crate) fn read(
+        outcome: Result<&Answer, Failure>,
+        expected: Expected<'_>,
+    ) -> Result<Self, Failure> {
+        let answer = outcome?;
+        let members = match json::parse(&answer.body) {
+            Ok(Value::Object(members)) => Some(members),
+            _ => None,
+        };
+        let text = |members: &Map<String, Value>, name: &str| {
+            members.get(name).and_then(Value::as_str).map(str::to_owned)
+        };
+        let error = members.as_ref().and_then(|members| text(members, "error"));
+        match Failure::of_status(answer) {
+            Some(Failure::Refused { status, .. }) => {
+                let error = error.and_then(|code| OAuthError::of(&code));
+                return Err(Failure::Refused { status, error });
+            }
+            Some(failure) => return Err(failure),
+            None => {}
+        }
+        let members = members.ok_or(Failure::NotJson)?;
+        if let Some(code) = error {
+            // Some servers answer 200 for everything.
+            return Err(Failure::Refused { status: 400, error: OAuthError::of(&code) });
+        }
+        if !text(&members, "token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) {
+            return Err(Failure::Member("another `token_type` than Bearer, or none"));
+        }
+        let access_token = text(&members, "access_token").filter(|token| is_usable(token));
+        let access_token = access_token
+            .ok_or(Failure::Member("no `access_token` that could stand in a header"))?;
+        if let Expected::Exchange { requested } = expected {
+            let issued = text(&members, "issued_token_type");
+            let fits = |kind: &str| requested.is_none_or(|requested| requested == kind);
+            if !issued.is_some_and(|kind| fits(&kind)) {
+                return Err(Failure::Member("another `issued_token_type` than asked for, or none"));
+            }
+        }
+        Ok(Self {
+            access_token: Secret::new(access_token),
+            refresh_token: text(&members, "refresh_token")
+                .filter(|token| !token.is_empty())
+                .map(Secret::new),
+            expires_in: members.get("expires_in").and_then(lifetime),
+            scope: text(&members, "scope"),
+        })
+    }
+}
+
+/// Whether a token can stand in a header: visible ASCII characters only.
+pub(crate) fn is_usable(token: &str) -> bool {
+    (1..=MAX_TOKEN).contains(&token.len()) && token.bytes().all(|b| (0x21..=0x7e).contains(&b))
+}
+
+/// `expires_in`: a number of seconds, or one in a string. What is no number counts as missing.
+fn lifetime(expires_in: &Value) -> Option<Duration> {
+    let seconds = match expires_in {
+        Value::Number(number) => number.as_f64()?,
+        Value::String(text) => text.trim().parse().ok()?,
+        _ => return None,
+    };
+    if seconds.is_nan() {
+        return None;
+    }
+    let longest = MAX_LIFETIME.as_secs_f64();
+    Some(Duration::from_secs_f64(seconds.clamp(0.0, longest)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn answer(status: u16, body: &str) -> Answer {
+        Answer { status, retry_after: None, body: body.into() }
+    }
+
+    fn read(body: &Value) -> Result<Issued, Failure> {
+        Issued::read(Ok(&answer(200, &body.to_string())), Expected::AnyGrant)
+    }
+
+    fn with(name: &str, value: Value) -> Value {
+        let mut body = json!({"access_token": "t", "token_type": "Bearer", "expires_in": 60});
+        body[name] = value;
+        body
+    }
+
+    #[test]
+    fn cl_6749_12_lifetimes_of_every_shape_are_read_without_overflow() {
+        let year = Some(MAX_LIFETIME);
+        for (value, expected) in [
+            (json!(3600), Some(Duration::from_hours(1))),
+            (json!("3600"), Some(Duration::from_hours(1))),
+            (json!(1.5), Some(Duration::from_millis(1500))),
+            (json!("1.5"), Some(Duration::from_millis(1500))),
+            (json!(0), Some(Duration::ZERO)),
+            (json!(-1), Some(Duration::ZERO)),
+            (json!("0"), Some(Duration::ZERO)),
+            (json!(1e18), year),
+            (json!(1e300), year),
+            (json!("inf"), year),
+            (json!(u64::MAX), year),
+            (json!("NaN"), None),
+            (json!("soon"), None),
+            (json!(""), None),
+            (json!(null), None),
+            (json!(true), None),
+            (json!([60]), None),
+        ] {
+            assert_eq!(read(&with("expires_in", value.clone())).unwrap().expires_in, expected);
+        }
+        let missing = read(&json!({"access_token": "t", "token_type": "Bearer"})).unwrap();
+        assert_eq!(missing.expires_in, None);
+    }
+
+    #[test]
+    fn cl_6749_11_and_17_only_bearer_tokens_are_used_in_any_case_of_the_word() {
+        for kind in [json!("Bearer"), json!("bearer"), json!("BEARER")] {
+            assert!(read(&with("token_type", kind)).is_ok());
+        }
+        for kind in [json!("N_A"), json!("mac"), json!("DPoP"), json!(""), json!(null), json!(1)] {
+            let failure = read(&with("token_type", kind)).unwrap_err();
+            assert!(matches!(failure, Failure::Member(what) if what.contains("token_type")));
+        }
+    }
+
+    #[test]
+    fn tokens_that_cannot_stand_in_a_header_are_refused() {
+        for token in ["", "a b", "a\r\nx: y", "a\0", "ö", "\u{7f}"] {
+            let failure = read(&with("access_token", token.into())).unwrap_err();
+            assert!(matches!(failure, Failure::Member(what) if what.contains("access_token")));
+        }
+        assert!(read(&with("access_token", json!(1))).is_err());
+        assert!(read(&with("access_token", "x".repeat(20_000).into())).is_ok());
+        assert!(read(&with("access_token", "x".repeat(MAX_TOKEN + 1).into())).is_err());
+    }
+
+    #[test]
+    fn cl_6749_14_errors_are_errors_whatever_the_status() {
+        for (status, code, error) in [
+            (400, "invalid_grant", Some(OAuthError::InvalidGrant)),
+            (401, "invalid_client", Some(OAuthError::InvalidClient)),
+            (400, "something_else", None),
+        ] {
+            let body = json!({"error": code, "error_description": "s3cr3t"}).to_string();
+            let failure = Issued::read(Ok(&answer(status, &body)), Expected::AnyGrant).unwrap_err();
+            assert_eq!(failure, Failure::Refused { status, error });
+            assert!(!failure.to_string().contains("s3cr3t"));
+        }
+        let in_200 = read(&with("error", json!("invalid_scope"))).unwrap_err();
+        let error = Some(OAuthError::InvalidScope);
+        assert_eq!(in_200, Failure::Refused { status: 400, error });
+    }
+
+    #[test]
+    fn what_is_no_json_object_is_a_bad_answer() {
+        for body in ["", "<html>", "[]", "\"t\"", "{\"access_token\": \"t\"", "null"] {
+            let failure = Issued::read(Ok(&answer(200, body)), Expected::AnyGrant).unwrap_err();
+            assert_eq!(failure, Failure::NotJson, "{body}");
+        }
+        for status in [204, 301, 302, 404] {
+            let failure = Issued::read(Ok(&answer(status, "")), Expected::AnyGrant).unwrap_err();
+            assert_eq!(failure, Failure::Status(status));
+        }
+    }
+
+    #[test]
+    fn cl_8693_03_an_exchanged_token_says_what_it_is() {
+        let kind = "urn:ietf:params:oauth:token-type:access_token";
+        let read = |body: &Value, requested| {
+            let answer = answer(200, &body.to_string());
+            Issued::read(Ok(&answer), Expected::Exchange { requested }).is_ok()
+        };
+        assert!(!read(&with("scope", json!("a")), None));
+        assert!(read(&with("issued_token_type", json!(kind)), None));
+        assert!(read(&with("issued_token_type", json!(kind)), Some(kind)));
+        assert!(!read(&with("issued_token_type", json!(kind)), Some("other")));
+    }
+}
