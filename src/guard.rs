@@ -205,7 +205,7 @@ impl Guard {
             Ok(token) => {
                 let headers = self.forward.headers(claims, &self.reading.scope_claim, body);
                 let attributes = attributes(claims, &self.reading.scope_claim);
-                Finding::Known(Rc::new(Known { token, headers, attributes }))
+                Finding::Known(Rc::new(Known { token, headers, attributes, stale: false }))
             }
         }
     }
@@ -237,7 +237,7 @@ impl Guard {
                     in_query,
                     &known.headers,
                 )),
-                decision: Decision::Allowed,
+                decision: if known.stale { Decision::Stale } else { Decision::Allowed },
                 rule: Rc::clone(&needs.rule),
                 known: Some(known),
             },
