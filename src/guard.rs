@@ -10,7 +10,7 @@ use crate::answers::{CacheConfig, Finding, Known};
 use crate::bearer::BearerToken;
 use crate::claims::{ClaimPath, Claims};
 use crate::denial::{Denial, Reason, Reply, Resource};
-use crate::forward::{Forward, Forwarding, header_value};
+use crate::forward::{Forward, Forwarding, MAX_CLAIM, header_value};
 use crate::head::Head;
 use crate::introspection::{AccessToken, Failure, Reading, Response};
 use crate::metrics::Decision;
@@ -280,7 +280,10 @@ impl Guard {
 
 /// The filter state that a token gives its requests.
 fn attributes(claims: &Claims, scope_claim: &ClaimPath) -> Vec<(&'static str, Rc<str>)> {
-    let text = |claim: Option<&Value>| claim.and_then(Value::as_str).map(Rc::<str>::from);
+    let text = |claim: Option<&Value>| {
+        let text = claim.and_then(Value::as_str).filter(|text| text.len() <= MAX_CLAIM);
+        text.map(Rc::<str>::from)
+    };
     let scope = scope_claim.find(claims).and_then(|claim| header_value(claim, ' '));
     let attributes = [
         ("oauth2_subject", text(claims.get("sub"))),
