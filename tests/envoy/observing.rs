@@ -228,20 +228,22 @@ async fn every_statistic_is_zero_at_first_and_moves_by_what_happens() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_labels_take_nothing_from_other_statistics() {
-    let labelled = Ends::start().await;
-    let bootstrap = observed(&labelled).listener(listener(&plugin(json!({}))));
-    let labelled = labelled.with(bootstrap).await;
-    let plain = SetUp::new(json!({})).await;
-    let of = async |set_up: &SetUp| -> Vec<String> {
-        assert_eq!(set_up.get("t").await.status, 200);
-        let text = set_up.envoy.admin_get("/stats/prometheus").await;
-        let types = text.lines().filter(|line| line.starts_with("# TYPE "));
-        types.filter(|line| !line.contains("oauth2_filter")).map(str::to_owned).collect()
-    };
-    let (labelled, others) = (of(&labelled).await, of(&plain).await);
-    assert!(others.len() > 100, "{others:?}");
-    assert_eq!(labelled, others);
+    let ends = Ends::start().await;
+    let bootstrap = observed(&ends).listener(listener(&plugin(json!({}))));
+    let labelled = ends.with(bootstrap).await;
+    assert_eq!(labelled.get("t").await.status, 200);
+    let text = labelled.envoy.admin_get("/stats/prometheus").await;
+    let others = text.lines().filter(|line| line.starts_with("envoy_"));
+    assert!(others.clone().count() > 100, "{text}");
+    for line in others {
+        for label in ["decision", "reason", "result", "endpoint", "outcome"] {
+            let stands = |before| line.contains(&format!("{before}{label}=\""));
+            assert!(!stands('{') && !stands(','), "{line}");
+        }
+    }
     // Without labels names are long, and read well all the same.
+    let plain = SetUp::new(json!({})).await;
+    assert_eq!(plain.get("t").await.status, 200);
     let unlabelled = "oauth2_filter_requests_decision_allowed_reason_token";
     assert_eq!(exported(&plain.envoy).await[unlabelled], 1);
 }
@@ -349,7 +351,11 @@ async fn the_filter_state_serves_access_logs_policies_and_routes() {
     observed.server.on_each(ENDPOINT, |call| {
         let token = call.parameter("token").unwrap_or_default();
         let (client, subject) = token.split_once('.').unwrap_or_default();
-        let subject = if subject == "odd" { "a\"b\nc: é" } else { subject };
+        let subject = match subject {
+            "odd" => "a\"b\nc: é".to_owned(),
+            "long" => "a".repeat(8 * 1024 + 1),
+            subject => subject.to_owned(),
+        };
         Answer::json(
             200,
             &json!({
@@ -378,10 +384,13 @@ async fn the_filter_state_serves_access_logs_policies_and_routes() {
     insufficient["decision"] = "denied".into();
     insufficient["reason"] = "insufficient_scope".into();
     insufficient["rule"] = "write".into();
+    let mut long = of("shop", "");
+    long["subject"] = Value::Null;
     let inactive = state("denied", "inactive", "read");
     for (n, (method, path, token, status, details, cluster, expected)) in [
         ("GET", "/orders", "shop.alice", 200, passed, "service", of("shop", "alice")),
         ("GET", "/orders", "shop.odd", 200, passed, "service", of("shop", "a\"b\nc: é")),
+        ("GET", "/orders", "shop.long", 200, passed, "service", long),
         ("PUT", "/orders", "shop.alice", 403, "oauth2_insufficient_scope", "", insufficient),
         ("GET", "/orders", "nobody.x", 401, "oauth2_inactive", "", inactive),
         ("GET", "/healthz", "", 200, passed, "service", state("allowed", "public", "health")),
@@ -437,15 +446,17 @@ async fn the_filter_state_serves_access_logs_policies_and_routes() {
             "/orders/0-kept",
             "/orders/1-fresh",
             "/orders/1-kept",
-            "/healthz?4",
-            "/healthz?4",
-            "/orders/export/7-fresh",
-            "/orders/export/7-kept",
+            "/orders/2-fresh",
+            "/orders/2-kept",
+            "/healthz?5",
+            "/healthz?5",
+            "/orders/export/8-fresh",
+            "/orders/export/8-kept",
         ]
     );
-    assert_eq!(came(&observed.beta), ["/orders/8-fresh", "/orders/8-kept"]);
+    assert_eq!(came(&observed.beta), ["/orders/9-fresh", "/orders/9-kept"]);
     // The token that was refused is kept too; the public path has none.
-    assert_eq!(observed.server.count(ENDPOINT), 6);
+    assert_eq!(observed.server.count(ENDPOINT), 7);
 }
 
 #[tokio::test(flavor = "multi_thread")]
