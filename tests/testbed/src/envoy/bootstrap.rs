@@ -167,8 +167,9 @@ impl From<Bootstrap> for Configuration {
         let fields = bootstrap.value();
         let fields = fields.as_object().into_iter().flatten();
         // JSON is YAML too.
-        let text: String = fields.map(|(name, value)| format!("{name}: {value}\n")).collect();
-        Self { text: text + &bootstrap.yaml, directory: bootstrap.directory }
+        let lines = fields.map(|(name, value)| format!("{name}: {value}"));
+        let text: Vec<String> = lines.chain([bootstrap.yaml]).collect();
+        Self { text: text.join("\n"), directory: bootstrap.directory }
     }
 }
 

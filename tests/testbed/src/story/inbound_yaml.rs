@@ -43,7 +43,8 @@ impl InboundYaml {
         let mut lines = self.0.lines().skip_while(|line| !is_head(line));
         let head = lines.next().unwrap_or_else(|| panic!("no {name} in the file"));
         let below = lines.take_while(|line| line.starts_with(' '));
-        [head].into_iter().chain(below).map(|line| format!("{line}\n")).collect()
+        let lines: Vec<&str> = [head].into_iter().chain(below).chain([""]).collect();
+        lines.join("\n")
     }
 
     /// The document's `cache.max_ttl`, in seconds.
