@@ -26,7 +26,7 @@ pub(crate) struct CacheConfig {
 }
 
 /// A token that may pass, as it is kept.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Known {
     /// What is judged.
     pub(crate) token: AccessToken,
@@ -34,6 +34,8 @@ pub(crate) struct Known {
     pub(crate) headers: Vec<(Rc<str>, Rc<str>)>,
     /// What its requests get as filter state, besides rule and decision.
     pub(crate) attributes: Vec<(&'static str, Rc<str>)>,
+    /// Whether the answer is past its time, and serves since the server fails.
+    pub(crate) stale: bool,
 }
 
 impl Footprint for Known {
@@ -232,6 +234,7 @@ impl Answers {
             return None;
         }
         entry.fresh_until = now.plus(pause);
+        Rc::make_mut(&mut entry.known).stale = true;
         Some(Rc::clone(&entry.known))
     }
 

@@ -10,8 +10,8 @@ use crate::claims::{ClaimPath, Claims};
 use crate::head::Head;
 use crate::token_source::Removal;
 
-/// The longest claim that is put in a header.
-const MAX_CLAIM: usize = 8 * 1024;
+/// The longest claim that is put in a header, or in filter state.
+pub(crate) const MAX_CLAIM: usize = 8 * 1024;
 
 /// The longest payload header, encoded. Hosts refuse much larger heads altogether.
 const MAX_PAYLOAD: usize = 32 * 1024;

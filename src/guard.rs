@@ -11,7 +11,7 @@ use crate::bearer::BearerToken;
 use crate::call::Sent;
 use crate::claims::{ClaimPath, Claims};
 use crate::denial::{Denial, Reason, Reply, Resource};
-use crate::forward::{Forward, Forwarding, header_value};
+use crate::forward::{Forward, Forwarding, MAX_CLAIM, header_value};
 use crate::head::Head;
 use crate::failure::Failure;
 use crate::introspection::{AccessToken, Reading, Response};
@@ -223,7 +223,7 @@ impl Guard {
             Ok(token) => {
                 let headers = self.forward.headers(claims, &self.reading.scope_claim, body);
                 let attributes = attributes(claims, &self.reading.scope_claim);
-                Finding::Known(Rc::new(Known { token, headers, attributes }))
+                Finding::Known(Rc::new(Known { token, headers, attributes, stale: false }))
             }
         }
     }
@@ -255,7 +255,7 @@ impl Guard {
                     in_query,
                     &known.headers,
                 )),
-                decision: Decision::Allowed,
+                decision: if known.stale { Decision::Stale } else { Decision::Allowed },
                 rule: Rc::clone(&needs.rule),
                 known: Some(known),
             },
@@ -298,7 +298,10 @@ impl Guard {
 
 /// The filter state that a token gives its requests.
 fn attributes(claims: &Claims, scope_claim: &ClaimPath) -> Vec<(&'static str, Rc<str>)> {
-    let text = |claim: Option<&Value>| claim.and_then(Value::as_str).map(Rc::<str>::from);
+    let text = |claim: Option<&Value>| {
+        let text = claim.and_then(Value::as_str).filter(|text| text.len() <= MAX_CLAIM);
+        text.map(Rc::<str>::from)
+    };
     let scope = scope_claim.find(claims).and_then(|claim| header_value(claim, ' '));
     let attributes = [
         ("oauth2_subject", text(claims.get("sub"))),

@@ -116,6 +116,7 @@ impl Inbound {
         let key = self.keyed.key(place, token.reveal());
         if let Some(finding) = self.answers.find(key, now) {
             self.events.push(Event::Count(Counter::Lookup(match finding {
+                Finding::Known(ref known) if known.stale => Lookup::Stale,
                 Finding::Known(_) => Lookup::Hit,
                 Finding::Refused(_) => Lookup::Negative,
             })));
@@ -270,8 +271,12 @@ impl Inbound {
             debug!("refused by {rule}: {}", reason.details());
         }
         self.events.push(Event::Count(Counter::Request(decision)));
-        let mut attributes =
-            vec![("oauth2_decision", Rc::from(decision.labels().0)), ("oauth2_rule", rule)];
+        let (word, reason) = decision.labels();
+        let mut attributes = vec![
+            ("oauth2_decision", Rc::from(word)),
+            ("oauth2_reason", Rc::from(reason)),
+            ("oauth2_rule", rule),
+        ];
         attributes.extend(known.iter().flat_map(|known| known.attributes.iter().cloned()));
         let token_expires = known.and_then(|known| known.token.expires);
         Verdict { fate, attributes, sent: None, token_expires }

@@ -82,7 +82,7 @@ impl Response {
 
 /// What is kept of an active access token: all that rules and forwarding ask about, and no more
 /// (RFC 7662, section 5).
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct AccessToken {
     /// `exp`.
     pub(crate) expires: Option<Timestamp>,

@@ -42,9 +42,12 @@ pub enum Counter {
 }
 
 impl Counter {
-    /// Everything that is counted.
+    /// Everything that is counted: all reasons but two, for which there is nothing to count with,
+    /// or the request has been counted as what was decided.
     pub fn all() -> impl Iterator<Item = Self> {
-        let denied = Reason::ALL.into_iter().map(Decision::Denied);
+        let is_counted =
+            |reason: &Reason| !matches!(reason, Reason::Unconfigured | Reason::HostError);
+        let denied = Reason::ALL.into_iter().filter(is_counted).map(Decision::Denied);
         let decisions = Decision::OTHERS.into_iter().chain(denied).map(Self::Request);
         let lookups = Lookup::ALL.into_iter().map(Self::Lookup);
         decisions.chain(lookups).chain(Outcome::ALL.into_iter().map(Self::Call))
@@ -70,6 +73,8 @@ impl Counter {
 pub enum Decision {
     /// It passed with a token that meets the rule.
     Allowed,
+    /// The same by an answer past its time, since the authorization server fails.
+    Stale,
     /// It passed without a token, as the rule has it.
     Public,
     /// It passed since the authorization server failed, as configured.
@@ -82,12 +87,14 @@ pub enum Decision {
 
 impl Decision {
     /// All but the refusals.
-    const OTHERS: [Self; 4] = [Self::Allowed, Self::Public, Self::Unchecked, Self::Metadata];
+    const OTHERS: [Self; 5] =
+        [Self::Allowed, Self::Stale, Self::Public, Self::Unchecked, Self::Metadata];
 
     /// The decision, and why.
     pub(crate) fn labels(self) -> (&'static str, &'static str) {
         match self {
             Self::Allowed => ("allowed", "token"),
+            Self::Stale => ("allowed", "stale"),
             Self::Public => ("allowed", "public"),
             Self::Unchecked => ("allowed", "unchecked"),
             Self::Metadata => ("answered", "resource_metadata"),

@@ -5,8 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use oauth2_filter::{Filter, SharedData};
-use oauth2_filter_testbed::envoy;
+use oauth2_filter_testbed::{envoy, story::InboundYaml};
 use serde_json::{Value, json};
+
+use series::every_series;
+
+#[path = "envoy/series.rs"]
+mod series;
 
 const README: &str = include_str!("../README.md");
 
@@ -32,10 +37,55 @@ fn every_reason_stands_in_the_readme_and_no_other() {
 
 /// The names of response code details in a text.
 fn reasons(text: &str) -> BTreeSet<&str> {
-    let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    text.split(|c| !is_name(c))
-        .filter(|word| word.starts_with("oauth2_") && *word != "oauth2_filter")
+    words(text)
+        .filter(|word| word.starts_with("oauth2_") && !word.starts_with("oauth2_filter"))
+        .filter(|word| *word != "oauth2_")
         .collect()
+}
+
+/// The words of a text that could be names; those with dots are whole.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_.".contains(c);
+    text.split(move |c| !is_name(c))
+}
+
+#[test]
+fn every_statistic_stands_in_the_readme_and_no_other() {
+    let rows = README.lines().filter_map(|line| line.strip_prefix("| `oauth2_filter_"));
+    let told: BTreeSet<String> = rows
+        .map(|row| format!("oauth2_filter_{}", row.split('`').next().expect("a series")))
+        .collect();
+    // The reasons stand in the table of refusals.
+    let denied = "oauth2_filter_requests{decision=\"denied\",reason=\"";
+    let short = |series: String| match series.strip_prefix(denied) {
+        Some(_) => format!("{denied}…\"}}"),
+        None => series,
+    };
+    assert_eq!(told, every_series().into_iter().map(short).collect());
+}
+
+#[test]
+fn every_label_is_taken_out_of_the_names_of_statistics() {
+    let file = InboundYaml::named("inbound-observed.yaml").field("stats_config");
+    let tags = file.lines().filter_map(|line| line.trim().strip_prefix("- tag_name: "));
+    let tags: BTreeSet<String> = tags.map(str::to_owned).collect();
+    let labels = every_series().into_iter().flat_map(|series| {
+        let (_, labels) = series.split_once('{').unwrap_or_default();
+        let label = |pair: &str| pair.split_once('=').map(|(label, _)| label.to_owned());
+        labels.split(',').filter_map(label).collect::<Vec<_>>()
+    });
+    assert_eq!(tags, labels.collect());
+}
+
+#[test]
+fn all_filter_state_stands_in_the_readme_and_in_its_example_and_no_other() {
+    let code = [include_str!("../src/guard.rs"), include_str!("../src/inbound.rs")];
+    let set: BTreeSet<&str> = code.into_iter().flat_map(reasons).collect();
+    let named = |text: &'static str| -> BTreeSet<&str> {
+        words(text).filter_map(|word| word.strip_prefix("wasm.")).collect()
+    };
+    assert_eq!(named(README), set);
+    assert_eq!(named(include_str!("../envoy/inbound-observed.yaml")), set);
 }
 
 #[test]

@@ -6,12 +6,12 @@
 //! | `proxy_on_tick` called by ourselves | it remembers the *stream* as the owner of a call that is dispatched while a stream is handled, and drops the answer when the stream is gone; there is no other way to make the root the active context |
 //! | `proxy_send_local_response` | it passes no response code details, and no gRPC status |
 //! | `proxy_get_header_map_value`, `_pairs` | it panics on text that is not UTF-8, and on a status that a call without an answer gives |
-//! | `proxy_get_property`, `proxy_set_property`, `proxy_replace_…`, `proxy_remove_header_map_value`, `proxy_continue_stream`, `proxy_set_effective_context`, `proxy_get_buffer_bytes` | it panics on statuses that a dying stream can give |
+//! | `proxy_get_property`, `proxy_set_property`, `proxy_replace_…`, `proxy_remove_header_map_value`, `proxy_continue_stream`, `proxy_set_effective_context`, `proxy_get_buffer_bytes`, `proxy_call_foreign_function` | it panics on statuses that a dying stream can give |
 //!
 //! A panic takes down every request of the worker; here all statuses but `Ok` become [`Refused`].
 #![allow(unsafe_code)]
 
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
 
 use proxy_wasm::types::{BufferType, MapType};
 
@@ -71,6 +71,14 @@ unsafe extern "C" {
     ) -> u32;
     fn proxy_continue_stream(stream_type: u32) -> u32;
     fn proxy_set_effective_context(context: u32) -> u32;
+    fn proxy_call_foreign_function(
+        name: *const u8,
+        name_size: usize,
+        arguments: *const u8,
+        arguments_size: usize,
+        results: *mut *mut u8,
+        results_size: *mut usize,
+    ) -> u32;
 }
 
 unsafe extern "C" {
@@ -174,6 +182,16 @@ pub(super) fn property(object: &str, name: &str) -> Option<Vec<u8>> {
 pub(super) fn set_filter_state(name: &str, value: &str) -> Result<(), Refused> {
     // SAFETY: the pointers are to live memory of the given sizes during the call.
     check(unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
+}
+
+/// Has the host choose the request's route anew, by what filter state it has now. A host that
+/// cannot keeps to the route that it has.
+pub(super) fn clear_route_cache() {
+    const NAME: &str = "clear_route_cache";
+    // SAFETY: the pointers are to live memory of the given sizes during the call.
+    let _ = bytes(|results, size| unsafe {
+        proxy_call_foreign_function(NAME.as_ptr(), NAME.len(), null(), 0, results, size)
+    });
 }
 
 /// Sets a header of the request, in place of all values that it had.

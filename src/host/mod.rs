@@ -342,6 +342,11 @@ fn edit(forward: &Forward) -> Result<(), abi::Refused> {
     for (name, value) in &forward.set {
         abi::set_request_header(name, value)?;
     }
+    if forward.remove.is_empty() && forward.set.is_empty() {
+        // Routes may go by filter state, and Envoy has chosen one before there was any. Each of
+        // the changes above has it choose again.
+        abi::clear_route_cache();
+    }
     Ok(())
 }
 

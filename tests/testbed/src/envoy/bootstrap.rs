@@ -25,13 +25,14 @@ pub struct Bootstrap {
     directory: TempDir,
     clusters: Vec<Value>,
     listeners: Vec<Value>,
+    yaml: String,
 }
 
 impl Bootstrap {
     /// Without clusters and listeners.
     pub fn new() -> Self {
         let directory = TempDir::with_prefix("envoy-").expect("a temporary directory");
-        Self { directory, clusters: Vec::new(), listeners: Vec::new() }
+        Self { directory, clusters: Vec::new(), listeners: Vec::new(), yaml: String::new() }
     }
 
     /// Adds a cluster of this one host.
@@ -54,7 +55,14 @@ impl Bootstrap {
         self
     }
 
-    /// The configuration as it stands.
+    /// Adds fields at the top, in YAML as it stands in a file.
+    #[must_use]
+    pub fn yaml(mut self, fields: &str) -> Self {
+        self.yaml.push_str(fields);
+        self
+    }
+
+    /// The configuration as it stands, without what was added in YAML.
     pub fn value(&self) -> Value {
         json!({
             // A discovered filter wants to know for whom it is.
@@ -156,7 +164,12 @@ impl fmt::Debug for Configuration {
 
 impl From<Bootstrap> for Configuration {
     fn from(bootstrap: Bootstrap) -> Self {
-        Self { text: bootstrap.value().to_string(), directory: bootstrap.directory }
+        let fields = bootstrap.value();
+        let fields = fields.as_object().into_iter().flatten();
+        // JSON is YAML too.
+        let lines = fields.map(|(name, value)| format!("{name}: {value}"));
+        let text: Vec<String> = lines.chain([bootstrap.yaml]).collect();
+        Self { text: text.join("\n"), directory: bootstrap.directory }
     }
 }
 

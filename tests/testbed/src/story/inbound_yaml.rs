@@ -1,4 +1,4 @@
-//! `envoy/inbound.yaml`, the configuration that stories are played with.
+//! `envoy/inbound.yaml`, the configuration that stories are played with, and its relatives.
 
 use std::{fs, time::Duration};
 
@@ -6,14 +6,19 @@ use serde_json::Value;
 
 use crate::workspace;
 
-/// The text of `envoy/inbound.yaml`.
+/// The text of `envoy/inbound.yaml`, or of another file there.
 #[derive(Clone, Debug)]
 pub struct InboundYaml(String);
 
 impl InboundYaml {
     /// Reads the file; panics if it is not there.
     pub fn read() -> Self {
-        let path = workspace().join("envoy/inbound.yaml");
+        Self::named("inbound.yaml")
+    }
+
+    /// Reads the file of this name in `envoy/`; panics if it is not there.
+    pub fn named(name: &str) -> Self {
+        let path = workspace().join("envoy").join(name);
         let text = fs::read_to_string(&path);
         Self(text.unwrap_or_else(|error| panic!("{}: {error}", path.display())))
     }
@@ -32,6 +37,16 @@ impl InboundYaml {
         serde_json::from_str(&document.join("\n")).expect("a document of JSON")
     }
 
+    /// The text of a field at the top, with its name; panics if there is none.
+    pub fn field(&self, name: &str) -> String {
+        let is_head = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest == ":");
+        let mut lines = self.0.lines().skip_while(|line| !is_head(line));
+        let head = lines.next().unwrap_or_else(|| panic!("no {name} in the file"));
+        let below = lines.take_while(|line| line.starts_with(' '));
+        let lines: Vec<&str> = [head].into_iter().chain(below).chain([""]).collect();
+        lines.join("\n")
+    }
+
     /// The document's `cache.max_ttl`, in seconds.
     pub fn max_ttl(&self) -> Duration {
         let max_ttl = &self.document()["inbound"]["cache"]["max_ttl"];
@@ -43,7 +58,7 @@ impl InboundYaml {
     #[must_use]
     pub fn with_port(self, port: u16, other: u16) -> Self {
         let address = format!("port_value: {port} ");
-        assert!(self.0.contains(&address), "envoy/inbound.yaml does not name port {port}");
+        assert!(self.0.contains(&address), "the file does not name port {port}");
         let text = self.0.replace(&address, &format!("port_value: {other} "));
         Self(text.replace(&format!("127.0.0.1:{port}/"), &format!("127.0.0.1:{other}/")))
     }
@@ -61,5 +76,12 @@ mod tests {
         assert!(file.text().contains("port_value: 12345 "));
         assert!(!file.text().contains("port_value: 9000 "));
         assert!(file.max_ttl() >= Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_field_ends_where_the_next_begins() {
+        let file = InboundYaml("a:\n  b: 1\n  c: 2\n\nd:\n  e: 3\n".to_owned());
+        assert_eq!(file.field("a"), "a:\n  b: 1\n  c: 2\n");
+        assert_eq!(file.field("d"), "d:\n  e: 3\n");
     }
 }
