@@ -113,7 +113,11 @@ pub(crate) struct Placement {
 impl Placement {
     /// The header's value with this token.
     pub(crate) fn value(&self, token: &str) -> Rc<str> {
-        if self.scheme.is_empty() { token.into() } else { format!("{} {token}", self.scheme).into() }
+        if self.scheme.is_empty() {
+            token.into()
+        } else {
+            format!("{} {token}", self.scheme).into()
+        }
     }
 }
 

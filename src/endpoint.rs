@@ -16,7 +16,7 @@ pub(crate) struct Endpoint {
     /// The Envoy cluster to call.
     pub(crate) cluster: Rc<str>,
     /// How the filter authenticates.
-    auth: ClientAuth,
+    auth: Rc<ClientAuth>,
     /// The head of every call, but for `Authorization`.
     head: Vec<(Rc<str>, Rc<str>)>,
     /// The operator's extra form parameters.
@@ -28,13 +28,14 @@ pub(crate) struct Endpoint {
 }
 
 /// What an [`Endpoint`] is made of, as configured.
+#[derive(Clone)]
 pub(crate) struct EndpointOptions {
     /// Where it is.
     pub(crate) url: Url,
     /// The Envoy cluster; `None` for the name that Istio gives it.
     pub(crate) cluster: Option<String>,
     /// How the filter authenticates.
-    pub(crate) auth: ClientAuth,
+    pub(crate) auth: Rc<ClientAuth>,
     /// The operator's extra headers, names in lower case.
     pub(crate) headers: Vec<(String, String)>,
     /// The operator's extra form parameters.
@@ -87,6 +88,11 @@ impl Endpoint {
         let head = self.head.iter().flat_map(|(name, value)| [&**name, &**value]);
         let form = self.parameters.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]);
         [vec![&*self.cluster], head.collect(), form.collect(), self.auth.identity()]
+    }
+
+    /// Whether the filter says who it is.
+    pub(crate) fn is_authenticated(&self) -> bool {
+        !matches!(*self.auth, ClientAuth::None { client_id: None })
     }
 
     /// A call with these form parameters; the extra ones and the client's follow.
@@ -148,7 +154,7 @@ mod tests {
         EndpointOptions {
             url: Url::parse(url).unwrap(),
             cluster: None,
-            auth: ClientAuth::basic("id", &Secret::new("s3cr3t".into())),
+            auth: Rc::new(ClientAuth::basic("id", &Secret::new("s3cr3t".into()))),
             headers: vec![("x-api-key".into(), "k3y".into())],
             parameters: vec![("p".into(), "v4lue".into())],
             timeout: Duration::from_secs(5),

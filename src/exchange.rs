@@ -192,12 +192,7 @@ impl Exchanges {
     }
 
     /// What a failed exchange says of the caller's token, if it is that which failed.
-    pub(crate) fn refuse(
-        &mut self,
-        key: Key,
-        failure: Failure,
-        now: Timestamp,
-    ) -> Option<Failure> {
+    pub(crate) fn refuse(&mut self, key: Key, failure: Failure, now: Timestamp) -> Option<Failure> {
         let Failure::Refused { error: Some(error), .. } = failure else { return None };
         let reason = match error {
             // RFC 8693, section 2.2.2: the subject token is invalid, or unacceptable.

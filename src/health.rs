@@ -36,8 +36,7 @@ impl Health {
         let Some(failure) = failure else {
             *quiet_until = Timestamp::from_millis(0);
             let failed = std::mem::take(failed);
-            let line =
-                || format!("{name} works again: {failed} calls failed");
+            let line = || format!("{name} works again: {failed} calls failed");
             return (failed > 0).then(|| (Level::Info, line()));
         };
         *failed = failed.saturating_add(1);

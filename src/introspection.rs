@@ -252,7 +252,11 @@ mod tests {
         assert!(matches!(read(200, r#"{"active":true}"#), Ok(Response::Active(_))));
         assert!(matches!(read(200, r#"{"active":false}"#), Ok(Response::Inactive)));
         for body in [r#"{"active":"true"}"#, r#"{"active":1}"#, r#"{"active":null}"#, "{}"] {
-            assert_eq!(read(200, body).unwrap_err(), Failure::Member("no boolean `active`"), "{body}");
+            assert_eq!(
+                read(200, body).unwrap_err(),
+                Failure::Member("no boolean `active`"),
+                "{body}"
+            );
         }
         for body in ["", "[]", "true", "{", r#"{"active":true,"active":true}"#] {
             assert_eq!(read(200, body).unwrap_err(), Failure::NotJson, "{body}");

@@ -98,9 +98,7 @@ impl Decision {
             Self::Public => ("allowed", "public"),
             Self::Unchecked => ("allowed", "unchecked"),
             Self::Metadata => ("answered", "resource_metadata"),
-            Self::Denied(reason) => {
-                ("denied", reason.label())
-            }
+            Self::Denied(reason) => ("denied", reason.label()),
         }
     }
 }

@@ -4,19 +4,19 @@
 //! nothing waits and nothing is asked; it is renewed ahead of its end by one worker. Without one,
 //! requests wait for one call, whichever worker makes it.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::time::Duration;
 
 use log::{info, log};
 
-use crate::cached_token::{CachedToken, Lifetime};
+use crate::cached_token::CachedToken;
 use crate::call::{Answer, Call, CallId, Direction, Sent};
 use crate::client::{Ask, Client, Exchanged, Grant};
 use crate::client_metrics::{ClientEvent, ClientGauge, Injection, TokenEvent};
 use crate::denial::{Denial, Reason, Reply, Resource};
 use crate::exchange::{Exchanges, Subject};
 use crate::failure::Failure;
-use crate::forward::Forward;
 use crate::guard::{Fate, Verdict, is_grpc};
 use crate::head::Head;
 use crate::health::Health;
@@ -186,7 +186,8 @@ impl Outbound {
     /// Nothing is held yet, and nobody waits. `seed` is random.
     pub(crate) fn new(config: Clients, seed: [u8; 16]) -> Self {
         let holder = |client: &Client| Holder::new(&client.identity, &client.placement);
-        let health = |client: &Client| Health::new(format!("the token endpoint of {}", client.name));
+        let health =
+            |client: &Client| Health::new(format!("the token endpoint of {}", client.name));
         Self {
             holders: config.clients.iter().map(holder).collect(),
             health: config.clients.iter().map(health).collect(),
@@ -214,8 +215,7 @@ impl Outbound {
         let Some(client) = self.config.clients.get(number) else {
             return Ok(Plan::Leave(Vec::new()));
         };
-        let refuse =
-            |reason| Denial::new(reason).reply(&Resource::default(), is_grpc(head));
+        let refuse = |reason| Denial::new(reason).reply(&Resource::default(), is_grpc(head));
         let subject = if client.is_exchange() {
             let presented = present(&self.config.token_sources, head).map_err(refuse)?;
             match presented.as_ref().map(|presented| presented.token()) {
@@ -233,35 +233,35 @@ impl Outbound {
     /// The client whose token the request gets.
     fn client_for(&self, head: &dyn Head) -> Result<Option<usize>, Reply> {
         let rules = &self.config.rules;
-        // Without rules for them, method, host and path are not read.
-        let method = || head.value(":method").unwrap_or_default();
-        let method = if rules.iter().any(|r| r.matcher.methods.is_some()) { method() } else { vec![] };
-        let host = || host_of(&head.value(":authority").unwrap_or_default());
-        let host = if rules.iter().any(|r| r.matcher.hosts.is_some()) { host() } else { String::new() };
-        let mut target =
-            Target { method: std::str::from_utf8(&method).unwrap_or_default(), host: &host, path: None };
-        let mut path = None;
-        for rule in rules {
-            if !rule.matcher.fits_but_for_path(&target) {
+        // What no rule asks for is not read.
+        let read = |asked: fn(&Matcher) -> bool, name: &str| {
+            let asked = rules.iter().any(|rule| asked(&rule.matcher));
+            asked.then(|| head.value(name)).flatten().unwrap_or_default()
+        };
+        let method = read(|matcher| matcher.methods.is_some(), ":method");
+        let host = host_of(&read(|matcher| matcher.hosts.is_some(), ":authority"));
+        let method = std::str::from_utf8(&method).unwrap_or_default();
+        let path = OnceCell::new();
+        for Rule { matcher, client } in rules {
+            let anywhere = Target { method, host: &host, path: None };
+            if !matcher.fits_but_for_path(&anywhere) {
                 continue;
             }
-            if rule.matcher.paths.is_none() {
-                return Ok(rule.client);
+            if matcher.paths.is_none() {
+                return Ok(*client);
             }
-            let path = path.get_or_insert_with(|| head.value(":path").map(|p| NormalPath::parse(&p)));
-            match path {
-                Some(Ok(path)) => target.path = Some(path),
+            let path = path.get_or_init(|| head.value(":path").map(|p| NormalPath::parse(&p)));
+            let path = match path {
+                Some(Ok(path)) => Some(path),
                 // It cannot be told which rule fits.
                 Some(Err(_)) => {
                     let denial = Denial::new(Reason::BadPath);
                     return Err(denial.reply(&Resource::default(), is_grpc(head)));
                 }
-                None => continue,
-            }
-            let fits = rule.matcher.fits(&target);
-            target.path = None;
-            if fits {
-                return Ok(rule.client);
+                None => None,
+            };
+            if matcher.fits(&Target { path, ..anywhere }) {
+                return Ok(*client);
             }
         }
         Ok(None)
@@ -322,7 +322,9 @@ impl Outbound {
                 forward.remove.push(Rc::clone(header));
                 return Some(verdict);
             }
-            (true, None) => return Some(self.refuse(&errand, Denial::new(Reason::NoToken), verdict)),
+            (true, None) => {
+                return Some(self.refuse(&errand, Denial::new(Reason::NoToken), verdict));
+            }
         };
         match found {
             Found::Token(current) => Some(self.inject(&errand, &current, verdict)),
@@ -554,12 +556,7 @@ impl Outbound {
     }
 
     /// Makes the call of a flight of ours, when the actor's token is there.
-    fn start(
-        &mut self,
-        id: CallId,
-        data: &dyn SharedData,
-        now: Timestamp,
-    ) -> Result<(), Failure> {
+    fn start(&mut self, id: CallId, data: &dyn SharedData, now: Timestamp) -> Result<(), Failure> {
         let flight = self.waiting.question(id).ok_or(Failure::NoGrant)?;
         let client = self.config.clients.get(flight.client).ok_or(Failure::NoGrant)?;
         let Grant::TokenExchange { actor: Some(actor), .. } = client.grant else {
@@ -647,7 +644,10 @@ impl Outbound {
             Err(failure) => failure,
         };
         if let Some(ask) = client.ask_instead(&ours.ask, failure) {
-            info!("client {}: the refresh token is not taken any more, so the grant is run again", client.name);
+            info!(
+                "client {}: the refresh token is not taken any more, so the grant is run again",
+                client.name
+            );
             let ours = self.change_ask(flight.client, &ours, ask, data, now);
             let again = Flight { ours: Some(ours), since: now, ..flight };
             let id = self.waiting.open(key, again, true);
@@ -923,12 +923,7 @@ impl Outbound {
     }
 
     /// A token was not taken: it is not used again, unless there can be no other.
-    pub(crate) fn drop_token(
-        &mut self,
-        sent: Sent,
-        data: &dyn SharedData,
-        now: Timestamp,
-    ) -> bool {
+    pub(crate) fn drop_token(&mut self, sent: Sent, data: &dyn SharedData, now: Timestamp) -> bool {
         let Some(client) = self.config.clients.get(sent.client) else { return false };
         let Some(holder) = self.holders.get_mut(sent.client) else { return false };
         let dropped = match sent.subject {

@@ -77,6 +77,14 @@ impl Identity {
         Self { digest, mac: Hmac::new(&key) }
     }
 
+    /// The identity of what depends on two.
+    pub(crate) fn joined(first: &Self, second: &Self) -> Self {
+        let name = |identity: &Self| -> String {
+            identity.digest.iter().map(|byte| format!("{byte:02x}")).collect()
+        };
+        Self::new(&[vec![&name(first), &name(second)]])
+    }
+
     /// A name for keys and for other identities: it tells nothing of what it is made of.
     pub(crate) fn name(&self) -> String {
         let hash = Sha256::new_with_prefix(b"oauth2-filter name").chain_update(self.digest);

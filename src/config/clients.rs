@@ -6,18 +6,18 @@ use std::time::Duration;
 use serde_json::Value;
 use url::Url;
 
-use super::endpoint::{Fallback, endpoint, endpoint_or};
+use super::endpoint::{Rest, endpoint};
 use super::policy::matcher;
 use super::reader::{Field, Object};
 use super::values::{
-    boolean, duration, endpoint_url, frames_or_steers, header_name, is_token_char, scope_text,
-    secret, text, ttl,
+    boolean, duration, frames_or_steers, header_name, is_token_char, scope_text, secret, text, ttl,
 };
 use crate::cached_token::Lifetime;
 use crate::client::{ACCESS_TOKEN, Asked, Client, Grant, Placement, Refresh};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, EndpointOptions};
 use crate::outbound::{Clients, Rule};
 use crate::rules::Matcher;
+use crate::secret::Secret;
 use crate::shared::Identity;
 use crate::token_response::is_usable;
 use crate::token_source::TokenSource;
@@ -55,7 +55,12 @@ impl Kind {
         match self {
             Self::ClientCredentials => &["grant_type", "scope", "audience", "resource"],
             Self::Password => &[
-                "grant_type", "scope", "audience", "resource", "username", "password",
+                "grant_type",
+                "scope",
+                "audience",
+                "resource",
+                "username",
+                "password",
                 "refresh_token",
             ],
             Self::RefreshToken | Self::DirectToken => {
@@ -65,8 +70,15 @@ impl Kind {
                 &["grant_type", "scope", "audience", "resource", "assertion", "refresh_token"]
             }
             Self::TokenExchange => &[
-                "grant_type", "scope", "audience", "resource", "subject_token",
-                "subject_token_type", "requested_token_type", "actor_token", "actor_token_type",
+                "grant_type",
+                "scope",
+                "audience",
+                "resource",
+                "subject_token",
+                "subject_token_type",
+                "requested_token_type",
+                "actor_token",
+                "actor_token_type",
             ],
         }
     }
@@ -92,7 +104,10 @@ impl Names {
             if known.is_empty() {
                 field.mistake("names an outbound client, and there are none: see outbound.clients")
             } else {
-                field.mistake(format!("no client has this name; there are: {}", known.escape_debug()))
+                field.mistake(format!(
+                    "no client has this name; there are: {}",
+                    known.escape_debug()
+                ))
             }
         })
     }
@@ -107,10 +122,9 @@ pub(super) fn clients(
 ) -> Option<Clients> {
     let mut object = field.object("an object with clients and rules")?;
     let clients = object.need("clients", "an object of clients by their names", |field| {
-        let clients =
-            field.members_of("an object of clients by their names", |name, field| {
-                client(name, field, names)
-            })?;
+        let clients = field.members_of("an object of clients by their names", |name, field| {
+            client(name, field, names)
+        })?;
         if clients.is_empty() {
             return field.mistake("names no client");
         }
@@ -119,7 +133,7 @@ pub(super) fn clients(
     let has_rules = object.has("rules");
     let rules = object.read("rules", |field| field.list_of("rules", |field| rule(field, names)));
     object.check_keys();
-    let clients = clients?;
+    let mut clients = clients?;
     let rules = if has_rules { rules? } else { for_every_request(&object, &clients, used)? };
     let everywhere = |rule: &Rule| rule.client.is_some() && rule.matcher.hosts.is_none();
     if rules.iter().any(everywhere) {
@@ -130,16 +144,12 @@ pub(super) fn clients(
     }
     let guarded = token_sources.is_some();
     let token_sources = token_sources.unwrap_or_else(|| vec![TokenSource::authorization()]);
-    check_actors(&object, &clients)?;
+    join_actors(&object, &mut clients)?;
     Some(Clients { clients, rules, token_sources, guarded })
 }
 
 /// The rules where there are none: one client is for every request.
-fn for_every_request(
-    object: &Object<'_>,
-    clients: &[Client],
-    used: &[usize],
-) -> Option<Vec<Rule>> {
+fn for_every_request(object: &Object<'_>, clients: &[Client], used: &[usize]) -> Option<Vec<Rule>> {
     let is_actor = |number: usize| {
         clients.iter().any(|client| {
             matches!(&client.grant, Grant::TokenExchange { actor: Some(actor), .. } if *actor == number)
@@ -158,15 +168,21 @@ fn for_every_request(
     }
 }
 
-/// No actor is an exchange itself: it would need a caller.
-fn check_actors(object: &Object<'_>, clients: &[Client]) -> Option<()> {
-    for client in clients {
-        if let Grant::TokenExchange { actor: Some(actor), .. } = &client.grant
-            && clients.get(*actor).is_some_and(Client::is_exchange)
-        {
-            return object.at(&format!("clients.{}.actor", client.name)).mistake(
+/// What an exchange brings depends on its actor. No actor is an exchange itself: it would need a
+/// caller.
+fn join_actors(object: &Object<'_>, clients: &mut [Client]) -> Option<()> {
+    for number in 0..clients.len() {
+        let Some(Client { grant, identity, name, .. }) = clients.get(number) else { continue };
+        let Grant::TokenExchange { actor: Some(actor), .. } = grant else { continue };
+        let Some(actor) = clients.get(*actor) else { continue };
+        if actor.is_exchange() {
+            return object.at(&format!("clients.{name}.actor")).mistake(
                 "expected a client that has a token of its own, not one that exchanges callers'",
             );
+        }
+        let joined = Identity::joined(identity, &actor.identity);
+        if let Some(client) = clients.get_mut(number) {
+            client.identity = joined;
         }
     }
     Some(())
@@ -189,7 +205,8 @@ fn rule(field: &Field<'_>, names: &Names) -> Option<Rule> {
 
 /// One client.
 fn client(name: &str, field: &Field<'_>, names: &Names) -> Option<Client> {
-    let mut object = field.object("a client with grant_type, endpoint, client_id, client_secret")?;
+    let mut object =
+        field.object("a client with grant_type, endpoint, client_id, client_secret")?;
     if name.is_empty() {
         return field.mistake("a client has a name");
     }
@@ -202,18 +219,14 @@ fn client(name: &str, field: &Field<'_>, names: &Names) -> Option<Client> {
     // Without it nobody knows which other keys there may be.
     let kind = kind?;
     let grant = grant(kind, &mut object, names);
-    let endpoint = if kind == Kind::DirectToken && !object.has("endpoint") {
-        None
+    let options = if kind == Kind::DirectToken && !object.has("endpoint") {
+        // A token that was obtained elsewhere needs none.
+        Some(None)
     } else {
-        Some(endpoint(&mut object, kind.parameters()))
-    };
-    let endpoint = match endpoint {
-        Some(Some(endpoint)) => Some(Some(Rc::new(endpoint))),
-        Some(None) => None,
-        None => Some(None),
+        endpoint(&mut object, kind.parameters(), Rest::Defaults).map(Some)
     };
     let asked = asked(&mut object);
-    let refresh = refresh(kind, &mut object, endpoint.clone().flatten().as_ref());
+    let (refresh, given) = refresh(kind, &mut object, options.as_ref().and_then(Option::as_ref));
     let lifetime = lifetime(&mut object);
     let placement = placement(&mut object);
     let renew_on_status = object.read("renew_on_status", statuses);
@@ -225,8 +238,8 @@ fn client(name: &str, field: &Field<'_>, names: &Names) -> Option<Client> {
         Some(allow)
     });
     object.check_keys();
-    let (grant, endpoint, (refresh, given)) = (grant?, endpoint?, refresh?);
-    let grant = match grant {
+    let endpoint = options?.map(|options| Rc::new(Endpoint::new(options)));
+    let grant = match grant? {
         Grant::DirectToken { access_token, expires_in, .. } => {
             Grant::DirectToken { access_token, expires_in, refresh_token: given }
         }
@@ -325,36 +338,38 @@ fn resource(field: &Field<'_>) -> Option<String> {
 }
 
 /// `refresh`: how refresh tokens are used, and the one that is given for a direct token.
-#[allow(clippy::type_complexity)]
 fn refresh(
     kind: Kind,
     object: &mut Object<'_>,
-    endpoint: Option<&Rc<Endpoint>>,
-) -> Option<(Option<Refresh>, Option<crate::secret::Secret>)> {
-    let inferred = || endpoint.map(|endpoint| Refresh { endpoint: Rc::clone(endpoint), scope: None });
-    match kind {
-        Kind::ClientCredentials | Kind::TokenExchange => return Some((None, None)),
-        Kind::RefreshToken | Kind::JwtBearer => return Some((inferred(), None)),
-        Kind::Password | Kind::DirectToken => {}
-    }
-    let given = kind == Kind::DirectToken;
-    let Some(field) = object.take("refresh") else {
-        return Some((if given { None } else { inferred() }, None));
+    options: Option<&EndpointOptions>,
+) -> (Option<Refresh>, Option<Secret>) {
+    let refresh = |options: EndpointOptions, scope| {
+        Some(Refresh { endpoint: Rc::new(Endpoint::new(options)), scope })
     };
-    if let Value::Bool(false) = field.value {
-        return Some((None, None));
+    let inferred = || refresh(options?.clone(), None);
+    let is_given = kind == Kind::DirectToken;
+    let field = match kind {
+        Kind::ClientCredentials | Kind::TokenExchange => return (None, None),
+        Kind::RefreshToken | Kind::JwtBearer => return (inferred(), None),
+        Kind::Password | Kind::DirectToken => object.take("refresh"),
+    };
+    let Some(field) = field else {
+        return (if is_given { None } else { inferred() }, None);
+    };
+    if field.value == Value::Bool(false) {
+        return (None, None);
     }
-    let mut object = field.object("false, or an object with endpoint, scope, parameters")?;
-    let token = if given {
-        object.need("refresh_token", "what renews the token", secret).map(Some)
-    } else {
-        Some(None)
+    let what = "false, or an object with endpoint, scope, parameters";
+    let Some(mut object) = field.object(what) else { return (None, None) };
+    let token = match kind {
+        Kind::DirectToken => object.need("refresh_token", "what renews the token", secret),
+        _ => None,
     };
     let scope = object.read("scope", scope_text);
-    let fallback = endpoint.map(|endpoint| Fallback(endpoint));
-    let endpoint = endpoint_or(&mut object, kind.parameters(), fallback);
+    let rest = options.map_or(Rest::Defaults, Rest::Block);
+    let own = endpoint(&mut object, kind.parameters(), rest);
     object.check_keys();
-    Some((Some(Refresh { endpoint: Rc::new(endpoint?), scope }), token?))
+    (own.and_then(|options| refresh(options, scope)), token)
 }
 
 /// `refresh_before`, `clock_skew` and `default_expires_in`.
@@ -363,7 +378,11 @@ fn lifetime(object: &mut Object<'_>) -> Lifetime {
     let clock_skew = object.read("clock_skew", duration).unwrap_or_default();
     let default_expires_in = object.read("default_expires_in", |field| {
         let lives = ttl(field)?;
-        if lives.is_zero() { field.mistake("a token that lives no time is of no use") } else { Some(lives) }
+        if lives.is_zero() {
+            field.mistake("a token that lives no time is of no use")
+        } else {
+            Some(lives)
+        }
     });
     let default_expires_in = default_expires_in.unwrap_or(Duration::from_hours(1));
     Lifetime { refresh_before, clock_skew, default_expires_in }
@@ -420,7 +439,6 @@ fn identity(
 ) -> Identity {
     let name = GRANTS.iter().find(|(_, known)| *known == kind).map_or("", |(name, _)| *name);
     let mut lists = vec![vec![name]];
-    let actor;
     lists.push(match grant {
         Grant::ClientCredentials => Vec::new(),
         Grant::Password { username, password } => vec![username.reveal(), password.reveal()],
@@ -430,12 +448,9 @@ fn identity(
             [access_token.reveal()].into_iter().chain(refresh_token).collect()
         }
         Grant::JwtBearer { assertion } => vec![assertion.reveal()],
-        Grant::TokenExchange { subject_token_type, requested_token_type, actor: number } => {
-            actor = format!("{number:?}");
-            [actor.as_str(), subject_token_type]
-                .into_iter()
-                .chain(requested_token_type.as_deref())
-                .collect()
+        Grant::TokenExchange { subject_token_type, requested_token_type, .. } => {
+            let requested = requested_token_type.as_deref();
+            [subject_token_type.as_str()].into_iter().chain(requested).collect()
         }
     });
     for endpoint in [endpoint, refresh.map(|refresh| &*refresh.endpoint)] {

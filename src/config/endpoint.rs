@@ -1,11 +1,15 @@
 //! The endpoint block: what every call the filter makes is configured with.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::reader::{Field, Object};
-use super::values::{count, endpoint_url, frames_or_steers, header_name, secret, text, timeout};
+use super::values::{
+    count, duration, endpoint_url, frames_or_steers, header_name, secret, text, timeout,
+};
+use crate::client_assertion::{Algorithm, AssertionOptions, Assertions, SignError};
 use crate::client_auth::ClientAuth;
-use crate::endpoint::{Endpoint, EndpointOptions};
+use crate::endpoint::EndpointOptions;
 use crate::secret::Secret;
 
 /// Form parameters that client authentication uses; no operator may send them twice.
@@ -14,43 +18,102 @@ const CLIENT_PARAMETERS: [&str; 4] =
 
 /// Reads the endpoint block's keys from `object`. `defined` are the form parameters that the
 /// request itself sends.
-pub(super) fn endpoint(object: &mut Object<'_>, defined: &[&str]) -> Option<Endpoint> {
-    let url = object.need("endpoint", "the URL to call", |field| {
-        let url = endpoint_url(field)?;
-        if url.scheme() == "http" {
-            field.warn("plain http: tokens and client credentials travel in clear text");
-        }
-        Some(url)
-    });
+pub(super) fn endpoint(
+    object: &mut Object<'_>,
+    defined: &[&str],
+    rest: Rest<'_>,
+) -> Option<EndpointOptions> {
+    let base = match rest {
+        Rest::Block(base) => Some(base),
+        Rest::Defaults | Rest::ClientToken => None,
+    };
+    let own_url = object.has("endpoint");
+    // What belongs to an endpoint does not belong to another one.
+    let place = base.filter(|_| !own_url);
+    let url = match place {
+        None => object.need("endpoint", "the URL to call", |field| {
+            let url = endpoint_url(field)?;
+            if url.scheme() == "http" {
+                field.warn("plain http: tokens and client credentials travel in clear text");
+            }
+            Some(url)
+        }),
+        Some(base) => object.read("endpoint", endpoint_url).or_else(|| Some(base.url.clone())),
+    };
     let cluster = object.read("cluster", |f| text(f, "the name of an Envoy cluster"));
-    let timeout = object.read("timeout", timeout).unwrap_or(Duration::from_secs(5));
-    let retries = object.read("retries", |f| count(f, 10)).unwrap_or(1);
-    let parameters = object.read("parameters", |f| parameters(f, defined)).unwrap_or_default();
+    let timeout = object.read("timeout", timeout).or_else(|| base.map(|base| base.timeout));
+    let retries = object.read("retries", |f| count(f, 10)).or_else(|| base.map(|b| b.retries));
+    let parameters = object.read("parameters", |f| parameters(f, defined));
     let headers_at = object.at("headers");
-    let headers = object.read("headers", headers).unwrap_or_default();
-    let auth = client_auth(object)?;
-    if auth.authorization().is_some() && headers.iter().any(|(name, _)| name == "authorization") {
+    let headers = object.read("headers", headers);
+    let own_auth = AUTH_KEYS.into_iter().find(|key| object.has(key));
+    let auth = match rest {
+        Rest::Block(base) if own_auth.is_none() => {
+            // So that they are known keys.
+            AUTH_KEYS.into_iter().for_each(|key| _ = object.take(key));
+            Rc::clone(&base.auth)
+        }
+        Rest::ClientToken => {
+            AUTH_KEYS.into_iter().for_each(|key| _ = object.take(key));
+            if let Some(key) = own_auth {
+                return object
+                    .at(key)
+                    .mistake("the token of `client` takes its place: drop one of the two");
+            }
+            Rc::new(ClientAuth::None { client_id: None })
+        }
+        _ => Rc::new(client_auth(object)?),
+    };
+    let headers = headers.or_else(|| place.map(|base| base.headers.clone())).unwrap_or_default();
+    let is_set = auth.authorization().is_some() || matches!(rest, Rest::ClientToken);
+    if is_set && headers.iter().any(|(name, _)| name == "authorization") {
         return headers_at.mistake(
-            "authorization is set from client_id and client_secret; drop it here, or use \
-             auth_method \"none\"",
+            "authorization is set by the filter, from what it authenticates with; drop it here, or \
+             use auth_method \"none\"",
         );
     }
-    Some(Endpoint::new(EndpointOptions {
+    let parameters = parameters.or_else(|| place.map(|base| base.parameters.clone()));
+    Some(EndpointOptions {
         url: url?,
-        cluster,
+        cluster: cluster.or_else(|| place?.cluster.clone()),
         auth,
         headers,
-        parameters,
-        timeout,
-        retries,
-    }))
+        parameters: parameters.unwrap_or_default(),
+        timeout: timeout.unwrap_or(Duration::from_secs(5)),
+        retries: retries.unwrap_or(1),
+    })
 }
 
-/// `client_id`, `client_secret` and `auth_method`, which belong together.
+/// What an endpoint block is completed with.
+#[derive(Clone, Copy)]
+pub(super) enum Rest<'a> {
+    /// The defaults.
+    Defaults,
+    /// The defaults, and the token of a client for authentication.
+    ClientToken,
+    /// Another block: its place too, where this one names none.
+    Block(&'a EndpointOptions),
+}
+
+/// The keys of client authentication.
+const AUTH_KEYS: [&str; 9] = [
+    "client_id",
+    "client_secret",
+    "auth_method",
+    "private_key",
+    "alg",
+    "kid",
+    "typ",
+    "aud",
+    "lifetime",
+];
+
+/// The keys of client authentication, which belong together.
 fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
     /// What `auth_method` may be.
     const METHODS: &str = "\"client_secret_basic\", \"client_secret_basic_raw\", \
-                           \"client_secret_post\" or \"none\"";
+                           \"client_secret_post\", \"private_key_jwt\", \"tls_client_auth\" or \
+                           \"none\"";
     let id_field = object.take("client_id");
     let secret_field = object.take("client_secret");
     let method_field = object.take("auth_method");
@@ -58,23 +121,46 @@ fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
         Some(field) => Some(text(field, "the client's identifier")?),
         None => None,
     };
-    let client_secret = match &secret_field {
-        Some(field) => Some(secret(field)?),
-        None => None,
-    };
     let method = match &method_field {
         Some(field) => Some(field.string(METHODS)?),
         None => None,
     };
+    if method.as_deref() == Some("private_key_jwt") {
+        if secret_field.is_some() {
+            return object.at("client_secret").mistake("private_key_jwt sends no secret");
+        }
+        return private_key_jwt(object, client_id);
+    }
+    for key in AUTH_KEYS.iter().skip(3) {
+        if object.take(key).is_some() {
+            return object.at(key).mistake("belongs to auth_method \"private_key_jwt\"");
+        }
+    }
+    let client_secret = match &secret_field {
+        Some(field) => Some(secret(field)?),
+        None => None,
+    };
     let make: fn(&str, &Secret) -> ClientAuth = match (method.as_deref(), &client_secret) {
         (Some("none"), None) => return Some(ClientAuth::None { client_id }),
-        (Some("none"), Some(_)) => {
-            return object.at("client_secret").mistake("auth_method \"none\" sends no secret");
+        (Some("tls_client_auth"), None) => {
+            return match client_id {
+                Some(_) => Some(ClientAuth::None { client_id }),
+                None => object.at("client_id").mistake(
+                    "required: the server looks for the certificate of this client (RFC 8705 \
+                     section 2)",
+                ),
+            };
+        }
+        (Some(method @ ("none" | "tls_client_auth")), Some(_)) => {
+            return object
+                .at("client_secret")
+                .mistake(format!("auth_method {method:?} sends no secret"));
         }
         (None, None) => {
             return object.at("client_secret").mistake(
-                "required: the server must know who asks (RFC 7662 section 2.1); give client_id \
-                 and client_secret, or auth_method \"none\" if it truly asks for nothing",
+                "required: the server must know who asks (RFC 7662 section 2.1, RFC 6749 section \
+                 4.4.2); give client_id and client_secret, or auth_method \"none\" if it truly asks \
+                 for nothing",
             );
         }
         (Some("client_secret_basic") | None, _) => ClientAuth::basic,
@@ -94,6 +180,59 @@ fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
         return object.at("client_id").mistake("required beside client_secret");
     };
     Some(make(&client_id, &client_secret))
+}
+
+/// The keys of `private_key_jwt`.
+fn private_key_jwt(object: &mut Object<'_>, client_id: Option<String>) -> Option<ClientAuth> {
+    let private_key = object.need("private_key", "the client's private key, in PEM", secret);
+    let aud = object.need(
+        "aud",
+        "the issuer identifier of the authorization server (RFC 10070); some servers want the \
+         endpoint's URL",
+        |f| text(f, "the issuer identifier of the authorization server"),
+    );
+    let alg = object.read("alg", |field| match field.string("\"RS256\" or \"ES256\"")?.as_str() {
+        "RS256" => Some(Algorithm::Rs256),
+        "ES256" => Some(Algorithm::Es256),
+        _ => field.mistake("expected \"RS256\" or \"ES256\": the host signs with no other"),
+    });
+    let kid = object.read("kid", |f| text(f, "the key's identifier"));
+    let typ = object.read("typ", |f| text(f, "the `typ` of the header"));
+    let lifetime = object.read("lifetime", |field| {
+        let lifetime = duration(field)?;
+        // RFC 7523 section 3: servers refuse assertions that live unreasonably long.
+        if (Duration::from_secs(1)..=Duration::from_mins(5)).contains(&lifetime) {
+            Some(lifetime)
+        } else {
+            field.mistake("an assertion lives from one second to five minutes")
+        }
+    });
+    let Some(client_id) = client_id else {
+        return object.at("client_id").mistake("required: the assertion is this client's");
+    };
+    let key_at = object.at("private_key");
+    let options = AssertionOptions {
+        client_id,
+        aud: aud?,
+        kid,
+        typ: typ.unwrap_or_else(|| "client-authentication+jwt".to_owned()),
+        lifetime: lifetime.unwrap_or(Duration::from_mins(1)),
+        private_key: private_key?,
+        sign: key_at.reader.host.sign,
+    };
+    match Assertions::new(options, key_at.reader.host.seed) {
+        Ok(assertions) if alg.is_none_or(|alg| alg == assertions.algorithm) => {
+            Some(ClientAuth::PrivateKeyJwt(Box::new(assertions)))
+        }
+        Ok(assertions) => {
+            object.at("alg").mistake(format!("the key is one for {}", assertions.algorithm.name()))
+        }
+        Err(SignError::Absent) => object
+            .at("auth_method")
+            .mistake("this host cannot sign (Envoy can from 1.37 on): use another method"),
+        Err(SignError::BadKey) => key_at
+            .mistake("the host does not take this key: expected RSA or P-256, in PEM (PKCS #8)"),
+    }
 }
 
 /// Extra form parameters: none that the request defines itself.

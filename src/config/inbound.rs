@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::clients::Names;
 use super::forward::forward;
 use super::metadata::metadata;
 use super::policy::{AskedClaims, needs, rule};
@@ -25,10 +26,13 @@ use crate::token_source::TokenSource;
 const MOST_ENTRIES: u32 = 1_000_000;
 
 /// Reads `inbound`.
-pub(super) fn inbound(field: &Field<'_>) -> Option<Guard> {
+pub(super) fn inbound(field: &Field<'_>, names: &Names) -> Option<Guard> {
     let mut object = field.object("an object with introspection and rules")?;
     let asked = AskedClaims::default();
-    let servers = object.need("introspection", "the endpoint that is asked about tokens", servers);
+    let servers =
+        object.need("introspection", "the endpoint that is asked about tokens", |field| {
+            servers(field, names)
+        });
     let cache = object.read("cache", cache).unwrap_or_default();
     let token_sources = object.read("token_sources", token_sources);
     let realm = object.read("realm", realm).unwrap_or_else(|| "oauth2".to_owned());

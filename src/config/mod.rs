@@ -1,5 +1,6 @@
 //! The configuration: one JSON document becomes a value that can hold no mistake.
 
+mod clients;
 mod document;
 mod endpoint;
 mod forward;
@@ -11,38 +12,93 @@ mod servers;
 mod sources;
 mod values;
 
+use clients::Names;
 pub use reader::{Mistake, Mistakes};
 
+use crate::filter::Environment;
 use crate::guard::Guard;
+use crate::outbound::Clients;
+use crate::shared::Identity;
 use reader::{Field, Reader};
 
-/// What the operator wants, checked.
+/// What the operator wants, checked: one direction or both.
 #[derive(Debug)]
 pub(crate) struct Config {
     /// The proxy guards a resource.
-    pub(crate) inbound: Guard,
+    pub(crate) inbound: Option<Guard>,
+    /// The proxy is a client.
+    pub(crate) outbound: Option<Clients>,
 }
 
 /// Reads the configuration as the host hands it over: JSON text, or the bytes of a
-/// `google.protobuf.Struct`. `environment` is that of the VM. Beside the configuration come
-/// warnings: what is accepted but should be known.
+/// `google.protobuf.Struct`. Beside the configuration come warnings: what is accepted but should be
+/// known.
 ///
 /// # Errors
 /// Every mistake with its place.
 pub(crate) fn load(
     bytes: &[u8],
-    environment: &dyn Fn(&str) -> Option<String>,
+    host: &Environment<'_>,
 ) -> Result<(Config, Vec<Mistake>), Mistakes> {
     let document = document::read(bytes)?;
-    let reader = Reader::new(environment);
+    let reader = Reader::new(host);
     let config = config(&reader.document(document));
     reader.close(config)
 }
 
 /// The document itself.
 fn config(field: &Field<'_>) -> Option<Config> {
-    let mut object = field.object("an object with inbound")?;
-    let inbound = object.need("inbound", "what the proxy guards, and how", inbound::inbound);
+    const WHAT: &str = "an object with inbound, outbound or both";
+    let mut object = field.object(WHAT)?;
+    let outbound = object.take("outbound");
+    let names = Names::of(outbound.as_ref());
+    let inbound = match object.take("inbound") {
+        Some(field) => Some(inbound::inbound(&field, &names)),
+        None => None,
+    };
+    let used: Vec<usize> = match &inbound {
+        Some(Some(guard)) => {
+            guard.servers.iter().filter_map(|server| server.introspection.client).collect()
+        }
+        _ => Vec::new(),
+    };
+    let sources = inbound
+        .as_ref()
+        .map(|guard| guard.as_ref().map(|guard| guard.token_sources.clone()).unwrap_or_default());
+    let outbound = match outbound {
+        Some(field) => Some(clients::clients(&field, &names, &used, sources)),
+        None => None,
+    };
     object.check_keys();
-    Some(Config { inbound: inbound? })
+    let both = (inbound, outbound);
+    if let (None, None) = both {
+        return field.mistake(format!("expected {WHAT}"));
+    }
+    let (inbound, outbound) = both;
+    let mut config = Config {
+        inbound: match inbound {
+            Some(guard) => Some(guard?),
+            None => None,
+        },
+        outbound: match outbound {
+            Some(clients) => Some(clients?),
+            None => None,
+        },
+    };
+    config.tell_answers_apart();
+    Some(config)
+}
+
+impl Config {
+    /// What a server says to one client is not what it says to another: the client whose token
+    /// authenticates an introspection call is a part of what its answers depend on.
+    fn tell_answers_apart(&mut self) {
+        let (Some(guard), Some(outbound)) = (&mut self.inbound, &self.outbound) else { return };
+        for server in &mut guard.servers {
+            let client = server.introspection.client;
+            if let Some(client) = client.and_then(|number| outbound.clients.get(number)) {
+                server.identity = Identity::joined(&server.identity, &client.identity);
+            }
+        }
+    }
 }

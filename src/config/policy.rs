@@ -172,7 +172,7 @@ pub(super) fn rule(field: &Field<'_>, defaults: &Needs, asked: &AskedClaims) -> 
 }
 
 /// `hosts`, `methods` and `paths`.
-fn matcher(object: &mut Object<'_>) -> Matcher {
+pub(super) fn matcher(object: &mut Object<'_>) -> Matcher {
     let hosts = list(object, "hosts", "hosts such as \"api.example.com\"", HostPattern::parse);
     let methods = list(object, "methods", "methods such as \"GET\"", |text| {
         let is_method = |b: u8| is_token_char(b) && !b.is_ascii_lowercase();

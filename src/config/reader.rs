@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use crate::filter::Environment;
 use crate::json;
 
 /// One mistake in the configuration: where it stands and what would be right.
@@ -62,19 +63,19 @@ pub(super) struct Reader<'a> {
     mistakes: RefCell<Vec<Mistake>>,
     /// What is accepted but should be known.
     warnings: RefCell<Vec<Mistake>>,
-    /// The VM's environment, for secrets.
-    environment: &'a dyn Fn(&str) -> Option<String>,
+    /// What the host gives.
+    pub(super) host: &'a Environment<'a>,
 }
 
 impl<'a> Reader<'a> {
     /// A reader that has found nothing yet.
-    pub(super) fn new(environment: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        Self { mistakes: RefCell::default(), warnings: RefCell::default(), environment }
+    pub(super) fn new(host: &'a Environment<'a>) -> Self {
+        Self { mistakes: RefCell::default(), warnings: RefCell::default(), host }
     }
 
     /// The value of an environment variable of the VM.
     pub(super) fn environment(&self, name: &str) -> Option<String> {
-        (self.environment)(name)
+        (self.host.variable)(name)
     }
 
     /// The document as the field at the root of all places.

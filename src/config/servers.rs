@@ -2,17 +2,20 @@
 
 use serde_json::Value;
 
-use super::endpoint::endpoint;
+use super::clients::Names;
+use super::endpoint::{Rest, endpoint};
 use super::policy::list;
 use super::reader::Field;
 use super::values::{one_or_any, text};
+use crate::endpoint::Endpoint;
 use crate::introspection::{self, Introspection};
 use crate::rules::HostPattern;
 use crate::servers::{Server, When};
 use crate::shared::Identity;
 
 /// Reads one block, or a list of them.
-pub(super) fn servers(field: &Field<'_>) -> Option<Vec<Server>> {
+pub(super) fn servers(field: &Field<'_>, names: &Names) -> Option<Vec<Server>> {
+    let server = |field: &Field<'_>| server(field, names);
     const WHAT: &str = "an object with endpoint, cluster, client_id, client_secret";
     match &field.value {
         Value::Array(_) => {
@@ -34,24 +37,25 @@ pub(super) fn servers(field: &Field<'_>) -> Option<Vec<Server>> {
 }
 
 /// One block.
-fn server(field: &Field<'_>) -> Option<Server> {
+fn server(field: &Field<'_>, names: &Names) -> Option<Server> {
     let mut object = field.object("an object with endpoint, cluster, client_id, client_secret")?;
-    if object.take("client").is_some() {
-        return object.at("client").mistake(
-            "names an outbound client, and there are none yet: use client_id and client_secret",
-        );
-    }
-    let endpoint = endpoint(&mut object, &introspection::PARAMETERS);
+    let client = object.take("client");
+    let client = match &client {
+        Some(field) => Some(names.number(field)?),
+        None => None,
+    };
+    let rest = if client.is_some() { Rest::ClientToken } else { Rest::Defaults };
+    let options = endpoint(&mut object, &introspection::PARAMETERS, rest);
     let hint = object.read("token_type_hint", |f| f.string("a string; \"\" to send none"));
     let issuer = object.read("issuer", |f| text(f, "the issuer whose tokens it knows"));
     let when = object.read("when", when).unwrap_or_default();
     object.check_keys();
-    let endpoint = endpoint?;
+    let endpoint = Endpoint::new(options?);
     let token_type_hint = hint.unwrap_or_else(|| "access_token".to_owned());
     let asked = endpoint.identity().into_iter();
     let read = [vec![token_type_hint.as_str()], issuer.as_deref().into_iter().collect()];
     let identity = Identity::new(&asked.chain(read).collect::<Vec<_>>());
-    let introspection = Introspection { endpoint, token_type_hint };
+    let introspection = Introspection { endpoint, token_type_hint, client };
     Some(Server { introspection, when, issuer, identity })
 }
 

@@ -177,6 +177,21 @@ pub(super) fn scope(field: &Field<'_>) -> Option<ScopeNeed> {
     Some(ScopeNeed::any_of(alternatives))
 }
 
+/// Scopes that are asked for, as they are sent: words with a space between (RFC 6749, section 3.3).
+pub(super) fn scope_text(field: &Field<'_>) -> Option<String> {
+    const WHAT: &str = "scopes with spaces between, such as \"orders:read orders:write\"";
+    let text = field.string(WHAT)?;
+    let words: Vec<&str> = text.split(' ').filter(|word| !word.is_empty()).collect();
+    if words.is_empty() {
+        return field.mistake("names no scope; leave the key out to ask for none");
+    }
+    if words.iter().all(|word| word.bytes().all(is_scope_char)) {
+        Some(words.join(" "))
+    } else {
+        field.mistake(format!("expected {WHAT}, in visible ASCII characters other than \" and \\"))
+    }
+}
+
 /// A character of a `scope-token` (RFC 6749, section 3.3).
 fn is_scope_char(byte: u8) -> bool {
     matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e)

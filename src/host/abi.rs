@@ -11,7 +11,7 @@
 //! A panic takes down every request of the worker; here all statuses but `Ok` become [`Refused`].
 #![allow(unsafe_code)]
 
-use std::ptr::{null, null_mut};
+use std::ptr::null_mut;
 
 use proxy_wasm::types::{BufferType, MapType};
 
@@ -184,14 +184,25 @@ pub(super) fn set_filter_state(name: &str, value: &str) -> Result<(), Refused> {
     check(unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
 }
 
+/// Calls a function that this host has and others may not; `None` if it has not.
+pub(super) fn foreign_function(name: &str, arguments: &[u8]) -> Option<Vec<u8>> {
+    // SAFETY: the pointers are to live memory of the given sizes during the call.
+    bytes(|results, size| unsafe {
+        proxy_call_foreign_function(
+            name.as_ptr(),
+            name.len(),
+            arguments.as_ptr(),
+            arguments.len(),
+            results,
+            size,
+        )
+    })
+}
+
 /// Has the host choose the request's route anew, by what filter state it has now. A host that
 /// cannot keeps to the route that it has.
 pub(super) fn clear_route_cache() {
-    const NAME: &str = "clear_route_cache";
-    // SAFETY: the pointers are to live memory of the given sizes during the call.
-    let _ = bytes(|results, size| unsafe {
-        proxy_call_foreign_function(NAME.as_ptr(), NAME.len(), null(), 0, results, size)
-    });
+    let _ = foreign_function("clear_route_cache", &[]);
 }
 
 /// Sets a header of the request, in place of all values that it had.

@@ -34,6 +34,11 @@ impl Head for RequestHead {
     }
 }
 
+/// The status of the effective context's response.
+pub(super) fn response_status() -> Option<u16> {
+    std::str::from_utf8(&abi::response_header(":status")?).ok()?.parse().ok()
+}
+
 /// Keeps the response to a request whose token stood in its query out of shared caches (RFC 6750,
 /// section 2.3). What the service says more strictly stays.
 pub(super) fn make_response_private() {

@@ -13,6 +13,7 @@
 mod abi;
 mod data;
 mod head;
+mod sign;
 mod statistics;
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -25,12 +26,11 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType, LogLevel, Status};
 
-use crate::call::{Answer, Call, CallFailure, CallId, MAX_BODY};
+use crate::call::{Answer, CallFailure, CallId, MAX_BODY, Sent};
 use crate::denial::Reply;
-use crate::filter::Filter;
+use crate::filter::{Environment, Filter, Step};
 use crate::forward::Forward;
 use crate::guard::{Fate, Verdict};
-use crate::inbound::{Progress, Step};
 use crate::timestamp::Timestamp;
 use crate::waiting::StreamId;
 use data::HostData;
@@ -42,9 +42,6 @@ const BATCH: usize = 64;
 
 /// The pause between two batches.
 const BATCH_PERIOD: Duration = Duration::from_millis(1);
-
-/// The pause between two looks at what other workers have learnt.
-const LOOK_PERIOD: Duration = Duration::from_millis(4);
 
 proxy_wasm::main! {{
     proxy_wasm::set_log_level(LogLevel::Info);
@@ -60,8 +57,6 @@ struct Worker {
     filter: OnceCell<RefCell<Filter>>,
     /// The document of that configuration.
     document: OnceCell<Vec<u8>>,
-    /// Calls that the root is to make.
-    calls: RefCell<Vec<Call>>,
     /// The calls under way, by the host's number.
     under_way: RefCell<HashMap<u32, CallId>>,
     /// Streams that wait or have waited, and what became of them.
@@ -81,6 +76,8 @@ struct Passage {
     forwarded: bool,
     /// Whether its answer is for its caller only.
     private: bool,
+    /// The token of ours that it went on with.
+    sent: Option<Sent>,
 }
 
 impl Worker {
@@ -90,7 +87,6 @@ impl Worker {
             root,
             filter: OnceCell::new(),
             document: OnceCell::new(),
-            calls: RefCell::default(),
             under_way: RefCell::default(),
             paused: RefCell::default(),
             verdicts: RefCell::default(),
@@ -99,17 +95,29 @@ impl Worker {
         }
     }
 
-    /// Makes the calls that wait for it. The root must be the active context.
-    fn dispatch(&self) {
-        for call in self.calls.take() {
-            let head = call.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
-            let body = Some(call.body.as_bytes());
-            let sent =
-                hostcalls::dispatch_http_call(&call.cluster, head, body, vec![], call.timeout);
-            match sent {
-                Ok(number) => _ = self.under_way.borrow_mut().insert(number, call.id),
-                Err(Status::BadArgument) => self.settle(call.id, Err(CallFailure::UnknownCluster)),
-                Err(_) => self.settle(call.id, Err(CallFailure::NotSent)),
+    /// Makes the calls that the filter wants made, and says whether there were any. The root must
+    /// be the active context.
+    fn dispatch(&self) -> bool {
+        let Some(filter) = self.filter.get() else { return false };
+        let mut made = false;
+        loop {
+            let calls = filter.borrow_mut().calls();
+            if calls.is_empty() {
+                return made;
+            }
+            made = true;
+            for call in calls {
+                let head = call.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+                let body = Some(call.body.as_bytes());
+                let sent =
+                    hostcalls::dispatch_http_call(&call.cluster, head, body, vec![], call.timeout);
+                match sent {
+                    Ok(number) => _ = self.under_way.borrow_mut().insert(number, call.id),
+                    Err(Status::BadArgument) => {
+                        self.settle(call.id, Err(CallFailure::UnknownCluster));
+                    }
+                    Err(_) => self.settle(call.id, Err(CallFailure::NotSent)),
+                }
             }
         }
     }
@@ -143,12 +151,9 @@ impl Worker {
 
     /// Has ticks come while there is something to be done by them.
     fn keep_time(&self) {
-        let looks = self.filter.get().is_some_and(|filter| filter.borrow_mut().needs_ticks());
-        let period = match (self.verdicts.borrow().is_empty(), looks) {
-            (false, _) => BATCH_PERIOD,
-            (true, true) => LOOK_PERIOD,
-            (true, false) => Duration::ZERO,
-        };
+        let wanted = self.filter.get().and_then(|filter| filter.borrow_mut().tick_period());
+        let batch = (!self.verdicts.borrow().is_empty()).then_some(BATCH_PERIOD);
+        let period = batch.or(wanted).unwrap_or(Duration::ZERO);
         // Ticks belong to the root.
         if period != self.tick_period.get() && abi::set_effective_context(self.root).is_ok() {
             self.tick_period.set(period);
@@ -163,12 +168,11 @@ impl Worker {
         }
     }
 
-    /// Looks at what other workers have learnt.
+    /// Takes note of the time.
     fn look(&self) {
         let Some(filter) = self.filter.get() else { return };
-        let Progress { calls, verdicts } = filter.borrow_mut().tick(&HostData, now());
+        let verdicts = filter.borrow_mut().tick(&HostData, now());
         self.verdicts.borrow_mut().extend(verdicts);
-        self.calls.borrow_mut().extend(calls);
         self.dispatch();
         self.carry_out_batch();
     }
@@ -182,6 +186,7 @@ impl Context for Root {
         let Some(id) = self.0.under_way.borrow_mut().remove(&number) else { return };
         let outcome = outcome(headers, body_size);
         self.0.settle(id, outcome.as_ref().map_err(|failure| *failure));
+        self.0.dispatch();
     }
 }
 
@@ -200,15 +205,17 @@ impl RootContext for Root {
             error!("the host gives no random bytes");
             return false;
         }
-        let environment = |name: &str| std::env::var(name).ok();
-        match Filter::load(&document, &environment, seed, &HostData) {
+        let variable = |name: &str| std::env::var(name).ok();
+        let environment = Environment { variable: &variable, seed, sign: sign::sign };
+        match Filter::load(&document, &environment) {
             Ok((filter, warnings)) => {
                 for warning in warnings {
                     warn!("{warning}");
                 }
+                let statistics = Statistics::define(filter.clients());
                 self.0.filter.set(RefCell::new(filter)).is_ok()
                     && self.0.document.set(document).is_ok()
-                    && self.0.statistics.set(Statistics::define()).is_ok()
+                    && self.0.statistics.set(statistics).is_ok()
             }
             Err(mistakes) => {
                 error!("{mistakes}");
@@ -219,10 +226,8 @@ impl RootContext for Root {
 
     fn on_tick(&mut self) {
         // Either a stream has entered the root to have its call made, or it is time.
-        if self.0.calls.borrow().is_empty() {
+        if !self.0.dispatch() {
             self.0.look();
-        } else {
-            self.0.dispatch();
         }
     }
 
@@ -270,22 +275,16 @@ impl HttpContext for Stream {
         };
         let step = filter.borrow_mut().request(self.id, &head, &HostData, now());
         match step {
-            Step::Decide(verdict) => {
-                self.passage = carry_out(verdict);
-                self.worker.count();
-            }
-            Step::Wait(call) => {
+            Step::Decide(verdict) => self.passage = carry_out(verdict),
+            Step::Wait => {
                 self.worker.paused.borrow_mut().insert(self.id, Passage::default());
-                match call {
-                    Some(call) => {
-                        self.worker.calls.borrow_mut().push(call);
-                        abi::enter_root(self.worker.root);
-                    }
-                    None => self.worker.keep_time(),
-                }
-                self.worker.count();
             }
         }
+        if filter.borrow().has_calls() {
+            abi::enter_root(self.worker.root);
+        }
+        self.worker.keep_time();
+        self.worker.count();
         self.follow()
     }
 
@@ -298,8 +297,15 @@ impl HttpContext for Stream {
     }
 
     fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
-        if self.passage().private {
+        let Passage { private, sent, .. } = self.passage();
+        if private {
             head::make_response_private();
+        }
+        if let (Some(sent), Some(filter)) = (sent, self.worker.filter.get())
+            && let Some(status) = head::response_status()
+        {
+            filter.borrow_mut().response(sent, status, &HostData, now());
+            self.worker.count();
         }
         Action::Continue
     }
@@ -324,10 +330,19 @@ fn carry_out(verdict: Verdict) -> Passage {
         let _ = abi::set_filter_state(name, value);
     }
     let refusal = match verdict.fate {
-        Fate::Forward(forward) => match edit(&forward) {
-            Ok(()) => return Passage { forwarded: true, private: forward.private },
-            Err(_) => Filter::host_error(),
-        },
+        Fate::Forward(forward) => {
+            if edit(&forward).is_ok() {
+                let is_edited = !forward.remove.is_empty() || !forward.set.is_empty();
+                if !is_edited && !verdict.attributes.is_empty() {
+                    // Routes may go by filter state, and Envoy has chosen one before there was
+                    // any. Each edit of the head has it choose again.
+                    abi::clear_route_cache();
+                }
+                let Verdict { sent, .. } = verdict;
+                return Passage { forwarded: true, private: forward.private, sent };
+            }
+            Filter::host_error()
+        }
         Fate::Answer(reply) => reply,
     };
     send(&refusal);
@@ -341,11 +356,6 @@ fn edit(forward: &Forward) -> Result<(), abi::Refused> {
     }
     for (name, value) in &forward.set {
         abi::set_request_header(name, value)?;
-    }
-    if forward.remove.is_empty() && forward.set.is_empty() {
-        // Routes may go by filter state, and Envoy has chosen one before there was any. Each of
-        // the changes above has it choose again.
-        abi::clear_route_cache();
     }
     Ok(())
 }
@@ -381,7 +391,7 @@ fn outcome(headers: usize, body_size: usize) -> Result<Answer, CallFailure> {
     }
     let body = match body_size {
         // Of any other answer the status says it all.
-        _ if status != 200 => Vec::new(),
+        _ if !matches!(status, 200 | 201 | 400 | 401 | 403) => Vec::new(),
         0..=MAX_BODY => abi::call_response_body(body_size).unwrap_or_default(),
         _ => return Err(CallFailure::TooLarge),
     };
