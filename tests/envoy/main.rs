@@ -6,6 +6,7 @@ mod clients;
 mod exchanges;
 mod leaving;
 mod logs;
+mod mutual_tls;
 mod plugin;
 mod roots;
 mod servers;

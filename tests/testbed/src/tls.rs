@@ -1,6 +1,6 @@
 //! Certificates, and TLS around clients and servers that speak without.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{fs, io, net::SocketAddr, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use rcgen::{
@@ -9,6 +9,7 @@ use rcgen::{
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 use tokio::{
     io::{ReadHalf, WriteHalf, copy_bidirectional, split},
     net::{TcpListener, TcpStream},
@@ -93,8 +94,14 @@ impl Identity {
     }
 
     /// The SHA-256 digest of the certificate.
-    pub fn digest(&self) -> [u8; 32] {
+    fn digest(&self) -> [u8; 32] {
         Sha256::digest(&self.certificate).into()
+    }
+
+    /// That digest in hexadecimal form, as Envoy has it.
+    pub fn digest_hex(&self) -> String {
+        let digits = self.digest().into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
     }
 
     /// That digest as `x5t#S256` has it (RFC 8705 section 3.1).
@@ -113,6 +120,21 @@ impl Identity {
     fn private_key(&self) -> PrivateKeyDer<'static> {
         PrivatePkcs8KeyDer::from(self.key.serialize_der()).into()
     }
+}
+
+/// A folder with the files that `envoy/inbound-mtls.yaml` names: the server's certificate and key,
+/// and the authority of the clients. It goes with this value.
+pub fn certificate_files(server: &Identity, clients: &Authority) -> TempDir {
+    let folder = TempDir::with_prefix("tls-").expect("a temporary directory");
+    let files = [
+        ("server.pem", server.pem.clone()),
+        ("server.key", server.key_pem()),
+        ("clients-ca.pem", clients.pem()),
+    ];
+    for (name, text) in files {
+        fs::write(folder.path().join(name), text).expect("a temporary directory to write to");
+    }
+    folder
 }
 
 /// A version of TLS.
