@@ -2,6 +2,7 @@
 
 mod bodies;
 mod clients;
+mod discovery;
 #[path = "../exchanges/mod.rs"]
 mod exchanges;
 mod leaving;
