@@ -57,7 +57,12 @@ impl Callers {
             context
         };
         let mode = |mode: &str| plugin(json!({"sender_constraint": {"mtls": mode}}));
-        let guarded = |name, mode| Listener::to(name, "service").filter(mode);
+        // Envoy takes the header out by itself, unless it is told to let it be.
+        let forwarding = |listener: Listener| {
+            listener
+                .connection_manager(json!({"forward_client_cert_details": "ALWAYS_FORWARD_ONLY"}))
+        };
+        let guarded = |name, mode| forwarding(Listener::to(name, "service").filter(mode));
         let optional = mode("optional");
         let ends = Ends::start().await;
         let bound = Answer::json(200, &bound_to(&owner));
@@ -71,7 +76,7 @@ impl Callers {
         });
         let bootstrap = ends
             .bootstrap()
-            .listener(listener(&optional).tls(context(json!({}))))
+            .listener(forwarding(listener(&optional)).tls(context(json!({}))))
             .listener(guarded(PLAIN, optional.filter("oauth2")))
             .listener(
                 guarded(SELF_SIGNED, optional.filter("oauth2"))
@@ -186,6 +191,15 @@ async fn rs_8705_01_a_header_proves_nothing() {
         }
     }
     assert!(callers.set_up.service.requests().is_empty());
+    // All of them came as far as the filter.
+    for (name, value) in &headers {
+        let request = Request::get("/").bearer("free").header(name, value);
+        let over_tls = callers.send(None, LISTENER, &request).await;
+        let plain = request.send(callers.set_up.envoy.address(PLAIN)).await;
+        assert_eq!((over_tls, Seen::of(&plain.expect("an answer"))), (Seen::Passed, Seen::Passed));
+        let received = callers.set_up.service.requests_with(name, value);
+        assert_eq!(received.len(), 2, "{name}");
+    }
     callers.set_up.comes_to_rest().await;
 }
 
