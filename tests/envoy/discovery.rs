@@ -47,8 +47,8 @@ fn metadata() -> Value {
 async fn rs_9728_01_everybody_gets_the_document_at_its_well_known_path() {
     let set_up = guarding(metadata()).await;
     let path = format!("{WELL_KNOWN}/mcp");
-    // That the server is down is nothing to it.
-    set_up.server.refuse().await;
+    // The authorization server has no part in it.
+    set_up.server.on(ENDPOINT, Answer::hang());
     for http in BOTH {
         for host in ["mcp.test", "mcp.test:8443", "other.test", "127.0.0.1"] {
             let get = Request::get(&path).authority(host);
