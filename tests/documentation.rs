@@ -1,10 +1,12 @@
 //! The README and `envoy/` against the code: what they say works, and nothing is left out.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use oauth2_filter::{Filter, SharedData};
+use oauth2_filter_testbed::tls::{Authority, certificate_files};
 use oauth2_filter_testbed::{envoy, story::InboundYaml};
 use serde_json::{Value, json};
 
@@ -160,12 +162,18 @@ fn every_make_target_that_the_readme_names_is_there() {
 fn every_file_of_envoy_loads_in_envoy() {
     let files = yaml_files(&root().join("envoy"));
     assert!(!files.is_empty());
+    // Envoy reads the certificates that a file names.
+    let authority = Authority::new();
+    let certificates = certificate_files(&authority.issue("api.test"), &authority);
+    let folder = certificates.path().display().to_string();
     for file in files {
+        let text = fs::read_to_string(&file).expect("a file of text");
         let output = Command::new(envoy::binary())
             .current_dir(root())
             .env("ORDERS_API_SECRET", "secret")
-            .args(["--mode", "validate", "--log-level", "warning", "--config-path"])
-            .arg(&file)
+            .env("MCP_SERVER_SECRET", "secret")
+            .args(["--mode", "validate", "--log-level", "warning", "--config-yaml"])
+            .arg(text.replace("/etc/envoy/tls", &folder))
             .output()
             .expect("Envoy runs");
         let log = String::from_utf8_lossy(&output.stderr);
