@@ -51,13 +51,14 @@ impl ResourceMetadata {
             b"OPTIONS" => String::new(),
             _ => return None,
         };
-        // Browsers may read it from anywhere: it is public.
+        // Browsers may read it from anywhere: it is public. Only by its name is `authorization`
+        // allowed (Fetch standard, CORS non-wildcard request-header name).
         let headers = vec![
             ("cache-control", "no-store".into()),
             ("content-type", "application/json".into()),
             ("access-control-allow-origin", "*".into()),
             ("access-control-allow-methods", "GET, HEAD, OPTIONS".into()),
-            ("access-control-allow-headers", "*".into()),
+            ("access-control-allow-headers", "*, authorization".into()),
             ("access-control-max-age", "3600".into()),
         ];
         let details = "oauth2_resource_metadata";

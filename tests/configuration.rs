@@ -2,19 +2,27 @@
 
 use std::collections::BTreeMap;
 
-use oauth2_filter::{Filter, Mistakes, SharedData};
+use oauth2_filter::{Environment, Filter, Mistakes, SignError};
 use prost::Message;
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value as StructValue};
 use serde_json::{Value, json};
 
 fn load_bytes(document: &[u8]) -> Result<Vec<String>, Mistakes> {
-    let environment = |name: &str| match name {
+    let variable = |name: &str| match name {
         "SECRET" => Some("s3cr3t-from-env".to_owned()),
         "EMPTY" => Some(String::new()),
         _ => None,
     };
-    let (_, warnings) = Filter::load(document, &environment, [0; 16], &NoData)?;
+    // Of one key it can make nothing, of another RSA signatures, of others elliptic ones.
+    let sign = |key: &str, _: &[u8]| match key {
+        "bad" => Err(SignError::BadKey),
+        "no host" => Err(SignError::Absent),
+        "rsa" => Ok(vec![1; 256]),
+        _ => Ok([&[0x30, 68, 2, 32][..], &[1; 32], &[2, 32], &[1; 32]].concat()),
+    };
+    let environment = Environment { variable: &variable, seed: [0; 16], sign };
+    let (_, warnings) = Filter::load(document, &environment)?;
     Ok(warnings.iter().map(ToString::to_string).collect())
 }
 
@@ -672,18 +680,5 @@ fn one_mistake_makes_one_message() {
         with("inbound/forward", json!({"payload": "a b"})),
     ] {
         mistake(&document);
-    }
-}
-
-/// Shared data that keeps nothing.
-struct NoData;
-
-impl SharedData for NoData {
-    fn get(&self, _: &str) -> Option<(Vec<u8>, u32)> {
-        None
-    }
-
-    fn set(&self, _: &str, _: &[u8], _: Option<u32>) -> bool {
-        true
     }
 }

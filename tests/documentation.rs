@@ -1,10 +1,12 @@
 //! The README and `envoy/` against the code: what they say works, and nothing is left out.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use oauth2_filter::{Filter, SharedData};
+use oauth2_filter::{Environment, Filter};
+use oauth2_filter_testbed::tls::{Authority, certificate_files};
 use oauth2_filter_testbed::{envoy, story::InboundYaml};
 use serde_json::{Value, json};
 
@@ -124,8 +126,10 @@ fn known_keys(probe: &Value) -> BTreeSet<&'static str> {
 }
 
 fn load(document: &[u8]) -> Result<(), String> {
-    let environment = |_: &str| Some("secret".to_owned());
-    Filter::load(document, &environment, [0; 16], &NoData).map(|_| ()).map_err(|e| e.to_string())
+    let variable = |_: &str| Some("secret".to_owned());
+    let sign = |_: &str, _: &[u8]| Ok(vec![1; 256]);
+    let environment = Environment { variable: &variable, seed: [0; 16], sign };
+    Filter::load(document, &environment).map(|_| ()).map_err(|e| e.to_string())
 }
 
 #[test]
@@ -160,12 +164,18 @@ fn every_make_target_that_the_readme_names_is_there() {
 fn every_file_of_envoy_loads_in_envoy() {
     let files = yaml_files(&root().join("envoy"));
     assert!(!files.is_empty());
+    // Envoy reads the certificates that a file names.
+    let authority = Authority::new();
+    let certificates = certificate_files(&authority.issue("api.test"), &authority);
+    let folder = certificates.path().display().to_string();
     for file in files {
+        let text = fs::read_to_string(&file).expect("a file of text");
         let output = Command::new(envoy::binary())
             .current_dir(root())
             .env("ORDERS_API_SECRET", "secret")
-            .args(["--mode", "validate", "--log-level", "warning", "--config-path"])
-            .arg(&file)
+            .env("MCP_SERVER_SECRET", "secret")
+            .args(["--mode", "validate", "--log-level", "warning", "--config-yaml"])
+            .arg(text.replace("/etc/envoy/tls", &folder))
             .output()
             .expect("Envoy runs");
         let log = String::from_utf8_lossy(&output.stderr);
@@ -184,17 +194,4 @@ fn yaml_files(folder: &Path) -> Vec<PathBuf> {
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Shared data that keeps nothing.
-struct NoData;
-
-impl SharedData for NoData {
-    fn get(&self, _: &str) -> Option<(Vec<u8>, u32)> {
-        None
-    }
-
-    fn set(&self, _: &str, _: &[u8], _: Option<u32>) -> bool {
-        true
-    }
 }

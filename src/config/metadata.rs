@@ -67,10 +67,12 @@ fn resource(field: &Field<'_>) -> Option<Url> {
     }
 }
 
-/// A list of strings.
+/// A list of strings, which may be empty: it is left out then.
 fn list(name: &str, field: &Field<'_>) -> Option<Value> {
-    if !field.value.is_array() {
-        return field.expected("a list of strings");
+    match field.value.as_array() {
+        None => return field.expected("a list of strings"),
+        Some(elements) if elements.is_empty() => return Some(field.value.clone()),
+        Some(_) => {}
     }
     let strings = one_or_any(field, "a string")?;
     if name == "scopes_supported" && strings.iter().any(|scope| **scope == *"offline_access") {

@@ -2,10 +2,12 @@
 
 mod bodies;
 mod clients;
+mod discovery;
 #[path = "../exchanges/mod.rs"]
 mod exchanges;
 mod leaving;
 mod logs;
+mod mutual_tls;
 mod observing;
 mod plugin;
 mod roots;

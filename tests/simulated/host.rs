@@ -1,6 +1,6 @@
 //! A host without a proxy: clock, requests, calls and their outcomes are values that a test holds.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -63,7 +63,9 @@ impl SimulatedHost {
 
     fn beside(document: &Value, data: Rc<Memory>) -> Self {
         let text = document.to_string();
-        let (filter, _) = Filter::load(text.as_bytes(), &|_| None, [7; 16], &*data)
+        let sign = |_: &str, text: &[u8]| Ok([&[1; 256], text].concat());
+        let environment = Environment { variable: &|_| None, seed: data.seed(), sign };
+        let (filter, _) = Filter::load(text.as_bytes(), &environment)
             .unwrap_or_else(|mistakes| panic!("{mistakes}: {document}"));
         let started = u64::try_from(seconds_from_now(0)).expect("a time after 1970");
         Self {
@@ -100,13 +102,9 @@ impl SimulatedHost {
         let head = SimulatedHead::new(request, self.certificate);
         match self.filter.request(stream, &head, &*self.data, self.now) {
             Step::Decide(verdict) => self.decide(stream, head.headers, verdict),
-            Step::Wait(call) => {
-                self.waiting.insert(stream, head.headers);
-                self.made += usize::from(call.is_some());
-                self.calls.extend(call);
-            }
+            Step::Wait => _ = self.waiting.insert(stream, head.headers),
         }
-        self.events.extend(self.filter.events());
+        self.make_calls();
         stream
     }
 
@@ -126,12 +124,18 @@ impl SimulatedHost {
 
     /// A tick comes, if the filter wants one.
     pub fn tick(&mut self) {
-        if self.filter.needs_ticks() {
-            let progress = self.filter.tick(&*self.data, self.now);
-            self.made += progress.calls.len();
-            self.calls.extend(progress.calls);
-            self.carry_out(progress.verdicts);
+        if self.filter.tick_period().is_some() {
+            let verdicts = self.filter.tick(&*self.data, self.now);
+            self.carry_out(verdicts);
         }
+    }
+
+    /// The calls that the filter wants made are open from now on.
+    fn make_calls(&mut self) {
+        let calls = self.filter.calls();
+        self.made += calls.len();
+        self.calls.extend(calls);
+        self.events.extend(self.filter.events());
     }
 
     fn carry_out(&mut self, verdicts: Vec<(StreamId, Verdict)>) {
@@ -139,7 +143,7 @@ impl SimulatedHost {
             let head = self.waiting.remove(&stream).expect("only waiting requests are decided");
             self.decide(stream, head, verdict);
         }
-        self.events.extend(self.filter.events());
+        self.make_calls();
     }
 
     /// The oldest open call gets a 200 with this body.
@@ -230,18 +234,31 @@ impl Head for SimulatedHead {
 /// Shared data with the host's rules: a write with a number succeeds if that was the last write's,
 /// and no key ever goes away.
 #[derive(Default)]
-struct Memory(RefCell<(Values, u32)>);
+struct Memory {
+    /// The values, and how many were written.
+    values: RefCell<(Values, u32)>,
+    /// How many workers have begun.
+    workers: Cell<u8>,
+}
+
+impl Memory {
+    /// Random bytes, others for each worker.
+    fn seed(&self) -> [u8; 16] {
+        self.workers.set(self.workers.get() + 1);
+        [self.workers.get(); 16]
+    }
+}
 
 /// Values by key, each with the number of its write.
 type Values = HashMap<String, (Vec<u8>, u32)>;
 
 impl SharedData for Memory {
     fn get(&self, key: &str) -> Option<(Vec<u8>, u32)> {
-        self.0.borrow().0.get(key).cloned()
+        self.values.borrow().0.get(key).cloned()
     }
 
     fn set(&self, key: &str, value: &[u8], after: Option<u32>) -> bool {
-        let (values, writes) = &mut *self.0.borrow_mut();
+        let (values, writes) = &mut *self.values.borrow_mut();
         let current = values.get(key).map(|(_, written)| *written);
         if after.is_some() && current.is_some() && after != current {
             return false;

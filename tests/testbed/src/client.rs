@@ -181,7 +181,7 @@ impl Response {
 }
 
 /// Bounds an exchange, so that an answer that never comes fails the test instead of stopping it.
-async fn bounded<T>(exchange: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+pub(crate) async fn bounded<T>(exchange: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     timeout(LIMIT, exchange).await.unwrap_or_else(|_| {
         Err(io::Error::new(ErrorKind::TimedOut, format!("no answer within {LIMIT:?}")))
     })

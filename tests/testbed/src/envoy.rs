@@ -1,6 +1,7 @@
 //! A real Envoy: its process, admin interface, statistics and logs.
 
 mod bootstrap;
+mod example;
 mod listener;
 mod wasm_plugin;
 
@@ -19,6 +20,7 @@ use tempfile::TempDir;
 
 pub use self::{
     bootstrap::{Bootstrap, Cluster, Configuration, merge},
+    example::example,
     listener::Listener,
     wasm_plugin::{FailurePolicy, WasmPlugin},
 };

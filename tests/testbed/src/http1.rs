@@ -3,7 +3,10 @@
 use std::io::{self, ErrorKind};
 
 use bytes::{Buf, BytesMut};
-use tokio::{io::AsyncReadExt, net::tcp::OwnedReadHalf};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    net::tcp::OwnedReadHalf,
+};
 
 use crate::Headers;
 
@@ -48,17 +51,17 @@ impl BodyLength {
 
 /// The reading half of a connection, with what has been read ahead.
 #[derive(Debug)]
-pub(crate) struct Reader {
-    half: OwnedReadHalf,
+pub(crate) struct Reader<R = OwnedReadHalf> {
+    half: R,
     ahead: BytesMut,
 }
 
-impl Reader {
-    pub(crate) fn new(half: OwnedReadHalf) -> Self {
+impl<R: AsyncRead + Unpin> Reader<R> {
+    pub(crate) fn new(half: R) -> Self {
         Self { half, ahead: BytesMut::new() }
     }
 
-    pub(crate) fn into_half(self) -> OwnedReadHalf {
+    pub(crate) fn into_half(self) -> R {
         self.half
     }
 

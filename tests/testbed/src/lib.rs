@@ -8,6 +8,7 @@
 //! | [`envoy`] | a real Envoy, its configuration, statistics and logs |
 //! | [`client`] | an HTTP client that sends exactly what it is told |
 //! | [`open_files`] | room for crowds of clients |
+//! | `tls` | certificates, and TLS around the others (feature `tls`) |
 //! | [`story`] | a walk through what the filter does, for people |
 //!
 //! All of it listens on free loopback ports and needs a tokio runtime. A value stops what it
@@ -24,6 +25,8 @@ mod received;
 pub mod scripted;
 mod service;
 pub mod story;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod upstream;
 pub mod wait;
 

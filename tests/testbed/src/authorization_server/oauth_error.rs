@@ -25,6 +25,8 @@ pub(super) enum OAuthError {
     UnsupportedGrantType,
     /// The client may not have this scope.
     InvalidScope,
+    /// The client may not have a token for this resource (RFC 8707 section 2).
+    InvalidTarget,
     /// The endpoint wants this method.
     MethodNotAllowed(&'static str),
     /// There is no such endpoint.
@@ -44,6 +46,7 @@ impl OAuthError {
             Self::UnauthorizedClient => (400, "unauthorized_client", "not for this client"),
             Self::UnsupportedGrantType => (400, "unsupported_grant_type", "no such grant"),
             Self::InvalidScope => (400, "invalid_scope", "not a scope this client may have"),
+            Self::InvalidTarget => (400, "invalid_target", "not a resource this client may have"),
             Self::MethodNotAllowed(_) => (405, "invalid_request", "not the endpoint's method"),
             Self::NotFound => (404, "not_found", "no such endpoint"),
         };

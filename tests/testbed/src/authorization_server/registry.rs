@@ -28,6 +28,8 @@ pub struct Client {
     pub subject: String,
     /// `aud` of its tokens.
     pub audience: String,
+    /// What it may name as `resource` to get tokens for that instead (RFC 8707).
+    pub resources: Vec<String>,
     /// Whether it may introspect.
     pub introspects: bool,
 }
@@ -42,6 +44,7 @@ impl Client {
             scope: vec!["orders:read".to_owned(), "orders:write".to_owned()],
             subject: SHOP.to_owned(),
             audience: ORDERS_AUDIENCE.to_owned(),
+            resources: Vec::new(),
             introspects: false,
         }
     }
@@ -55,8 +58,16 @@ impl Client {
             scope: Vec::new(),
             subject: ORDERS_API.to_owned(),
             audience: String::new(),
+            resources: Vec::new(),
             introspects: true,
         }
+    }
+
+    /// The audience that its token gets when it asks for this resource.
+    pub(super) fn grantable_audience(&self, requested: Option<&str>) -> Result<&str, OAuthError> {
+        let Some(requested) = requested else { return Ok(&self.audience) };
+        let resource = self.resources.iter().find(|resource| *resource == requested);
+        resource.map(String::as_str).ok_or(OAuthError::InvalidTarget)
     }
 
     /// The scope it gets when it asks for this.

@@ -65,6 +65,26 @@ async fn a_client_gets_its_whole_scope_when_it_asks_for_none() {
 }
 
 #[tokio::test]
+async fn a_token_is_for_the_resource_that_was_asked_for() {
+    let resources = vec!["https://a.test/x".to_owned(), "https://b.test".to_owned()];
+    let clients = vec![Client { resources, ..Client::shop() }, Client::orders_api()];
+    let options = Options { clients, ..Options::default() };
+    let server = AuthorizationServer::start(options).await.unwrap();
+    let ask = async |resource| {
+        let request = token_request(&[("resource", resource)]).basic(SHOP, SHOP_SECRET);
+        send(&server, request).await
+    };
+    for resource in ["https://a.test/x", "https://b.test"] {
+        let token = ask(resource).await.json()["access_token"].as_str().unwrap().to_owned();
+        assert_eq!(introspect(&server, &token).await["aud"], resource);
+    }
+    for resource in ["https://a.test", "https://a.test/x/", ORDERS_AUDIENCE] {
+        let answer = ask(resource).await;
+        assert_eq!((answer.status, answer.json()["error"].as_str()), (400, Some("invalid_target")));
+    }
+}
+
+#[tokio::test]
 async fn a_token_expires() {
     let server = started().await;
     let token = server.issue(SHOP, "orders:read");

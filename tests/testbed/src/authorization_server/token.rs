@@ -24,14 +24,16 @@ pub(super) fn answer(state: &State, headers: &HeaderMap, form: &Form) -> Result<
     Ok(issue(state, token))
 }
 
-/// RFC 6749 section 4.4.
+/// RFC 6749 section 4.4, with the `resource` of RFC 8707.
 fn client_credentials(
     state: &State,
     client: &Client,
     form: &Form,
 ) -> Result<AccessToken, OAuthError> {
     let scope = client.grantable_scope(form.get("scope"))?;
-    Ok(AccessToken::new(client, scope, state.now(), state.access_token_ttl))
+    let audience = client.grantable_audience(form.get("resource"))?.to_owned();
+    let token = AccessToken::new(client, scope, state.now(), state.access_token_ttl);
+    Ok(AccessToken { audience, ..token })
 }
 
 /// RFC 6749 section 5.1.

@@ -3,8 +3,11 @@
 use std::{io, net::SocketAddr, pin::pin};
 
 use tokio::{
-    io::AsyncWriteExt,
-    net::{TcpStream, tcp::OwnedWriteHalf},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
     select,
 };
 
@@ -16,10 +19,10 @@ use crate::{
 
 /// An open HTTP/1.1 connection; requests go over it one after the other.
 #[derive(Debug)]
-pub struct Connection {
+pub struct Connection<R = OwnedReadHalf, W = OwnedWriteHalf> {
     address: SocketAddr,
-    reader: Reader,
-    writer: OwnedWriteHalf,
+    reader: Reader<R>,
+    writer: W,
 }
 
 impl Connection {
@@ -28,7 +31,24 @@ impl Connection {
         let stream = bounded(TcpStream::connect(address)).await?;
         stream.set_nodelay(true)?;
         let (reader, writer) = stream.into_split();
-        Ok(Self { address, reader: Reader::new(reader), writer })
+        Ok(Self::over(reader, writer, address))
+    }
+
+    /// Resets the connection (RST); dropping it closes it (FIN).
+    pub fn abort(self) {
+        let stream = self
+            .reader
+            .into_half()
+            .reunite(self.writer)
+            .expect("two halves of the same connection");
+        let _ = stream.set_zero_linger();
+    }
+}
+
+impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
+    /// Over a stream that is open.
+    pub(crate) fn over(reader: R, writer: W, address: SocketAddr) -> Self {
+        Self { address, reader: Reader::new(reader), writer }
     }
 
     /// Sends a request and reads the answer, which may come before the request has gone out whole.
@@ -72,16 +92,6 @@ impl Connection {
         .await
     }
 
-    /// Resets the connection (RST); dropping it closes it (FIN).
-    pub fn abort(self) {
-        let stream = self
-            .reader
-            .into_half()
-            .reunite(self.writer)
-            .expect("two halves of the same connection");
-        let _ = stream.set_zero_linger();
-    }
-
     fn head(&self, request: &Request) -> Vec<u8> {
         let Request { method, target, authority, headers, body, chunked } = request;
         let mut head = format!("{method} {target} HTTP/1.1\r\n").into_bytes();
@@ -120,7 +130,7 @@ fn framed_body(request: &Request) -> Vec<u8> {
     framed
 }
 
-async fn read(reader: &mut Reader, method: &str) -> io::Result<Response> {
+async fn read<R: AsyncRead + Unpin>(reader: &mut Reader<R>, method: &str) -> io::Result<Response> {
     let mut interim = Vec::new();
     let head = loop {
         let head = reader.response_head().await?;

@@ -9,7 +9,11 @@ use hyper::{
     header::{HeaderName, HeaderValue},
     http,
 };
-use tokio::{net::TcpStream, task::JoinHandle};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    task::JoinHandle,
+};
 
 use super::{Request, Response, bounded};
 use crate::Headers;
@@ -18,6 +22,7 @@ use crate::Headers;
 #[derive(Clone, Debug)]
 pub struct Http2 {
     address: SocketAddr,
+    scheme: &'static str,
     sender: client::SendRequest<Bytes>,
     driver: Arc<Driver>,
 }
@@ -27,6 +32,15 @@ impl Http2 {
     pub async fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = bounded(TcpStream::connect(address)).await?;
         stream.set_nodelay(true)?;
+        Self::over(stream, address, "http").await
+    }
+
+    /// Over a stream that is open, with this `:scheme`.
+    pub(crate) async fn over(
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        address: SocketAddr,
+        scheme: &'static str,
+    ) -> io::Result<Self> {
         let (sender, connection) = client::Builder::new()
             .initial_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)
@@ -35,7 +49,7 @@ impl Http2 {
             .map_err(broken)?;
         // What breaks the connection shows on its streams.
         let driver = tokio::spawn(async { drop(connection.await) });
-        Ok(Self { address, sender, driver: Arc::new(Driver(driver)) })
+        Ok(Self { address, scheme, sender, driver: Arc::new(Driver(driver)) })
     }
 
     /// Sends a request and reads the answer. Dropping the future resets the stream.
@@ -72,7 +86,11 @@ impl Http2 {
             Uri::try_from(&request.target)?
         } else {
             let target = request.target.as_str();
-            Uri::builder().scheme("http").authority(authority).path_and_query(target).build()?
+            Uri::builder()
+                .scheme(self.scheme)
+                .authority(authority)
+                .path_and_query(target)
+                .build()?
         };
         let mut head = http::Request::new(());
         *head.version_mut() = Version::HTTP_2;

@@ -19,6 +19,7 @@ pub struct Listener {
     filters: Vec<Filter>,
     connection_manager: Value,
     access_log: Value,
+    tls: Option<Value>,
 }
 
 #[derive(Clone, Debug)]
@@ -46,6 +47,7 @@ impl Listener {
             routes,
             filters: Vec::new(),
             connection_manager: json!({}),
+            tls: None,
             access_log: json!({
                 "status": "%RESPONSE_CODE%",
                 "details": "%RESPONSE_CODE_DETAILS%",
@@ -91,6 +93,13 @@ impl Listener {
         self
     }
 
+    /// Speaks TLS only, with these fields of the `DownstreamTlsContext`.
+    #[must_use]
+    pub fn tls(mut self, context: Value) -> Self {
+        self.tls = Some(context);
+        self
+    }
+
     /// Adds a field to the access log, such as `"%FILTER_STATE(name:PLAIN)%"`.
     #[must_use]
     pub fn access_log_field(mut self, name: &str, format: &str) -> Self {
@@ -100,7 +109,7 @@ impl Listener {
 
     /// The listener's configuration; its files stand in `directory`.
     pub(super) fn build(self, directory: &Path) -> Value {
-        let Self { name, routes, filters, connection_manager: fields, access_log } = self;
+        let Self { name, routes, filters, connection_manager: fields, access_log, tls } = self;
         let mut filters: Vec<_> =
             filters.into_iter().map(|filter| filter.build(directory)).collect();
         filters.push(json!({
@@ -130,15 +139,23 @@ impl Listener {
             }],
         });
         merge(&mut connection_manager, fields);
+        let mut filter_chain = json!({
+            "filters": [{
+                "name": "envoy.filters.network.http_connection_manager",
+                "typed_config": connection_manager,
+            }],
+        });
+        if let Some(mut context) = tls {
+            context["@type"] = "type.googleapis.com/\
+                envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+                .into();
+            filter_chain["transport_socket"] =
+                json!({"name": "envoy.transport_sockets.tls", "typed_config": context});
+        }
         json!({
             "name": name,
             "address": socket_address(Ipv4Addr::LOCALHOST.into(), 0),
-            "filter_chains": [{
-                "filters": [{
-                    "name": "envoy.filters.network.http_connection_manager",
-                    "typed_config": connection_manager,
-                }],
-            }],
+            "filter_chains": [filter_chain],
         })
     }
 }
