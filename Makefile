@@ -40,6 +40,10 @@ panics: toolchain
 test: panics build envoy ## every test: units, simulated host, real Envoy
 	@cargo test --workspace
 
+.PHONY: flood
+flood: build envoy ## a million refused tokens, then a million malformed ones: what memory the proxy takes
+	@cargo test --test envoy a_million -- --ignored --nocapture
+
 .PHONY: check
 check: toolchain ## format, lints for both targets, documentation
 	cargo fmt --all --check

@@ -4,6 +4,8 @@ mod bodies;
 mod clients;
 #[path = "../exchanges/mod.rs"]
 mod exchanges;
+mod flood;
+mod killed;
 mod leaving;
 mod logs;
 mod plugin;
