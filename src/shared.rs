@@ -132,8 +132,8 @@ impl Slots {
         records.max_by_key(|record| record.written)
     }
 
-    /// Writes a record in place of the group's least useful one. A write that loses against
-    /// another is left: what is kept here can be asked for again.
+    /// Writes a record in place of the group's least useful one. One that loses against others
+    /// again and again is left: what is kept here can be asked for again.
     pub(crate) fn store(
         &self,
         data: &dyn SharedData,
@@ -141,8 +141,12 @@ impl Slots {
         fingerprint: Fingerprint,
         record: &Record,
     ) {
-        if let Some((key, after)) = self.least_useful(data, fingerprint, record.written) {
-            data.set(&key, &identity.seal(fingerprint, record), after);
+        let sealed = identity.seal(fingerprint, record);
+        for _ in 0..WAYS {
+            match self.least_useful(data, fingerprint, record.written) {
+                Some((key, after)) if !data.set(&key, &sealed, after) => {}
+                _ => return,
+            }
         }
     }
 

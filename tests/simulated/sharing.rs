@@ -1,5 +1,7 @@
 //! Answers that workers share: one call for all of them.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use oauth2_filter::{CallFailure, Counter, Event, Lookup};
@@ -55,6 +57,19 @@ fn while_one_worker_asks_the_others_wait_for_its_answer() {
     other.tick();
     assert_eq!((other.state(second), other.state(third)), ("passed", "passed"));
     assert_eq!((one.made, other.made), (1, 0));
+}
+
+#[test]
+fn an_answer_that_comes_between_two_looks_at_shared_data_is_not_asked_for_again() {
+    for (said, state) in [(true, "passed"), (false, "oauth2_inactive")] {
+        let [one, mut other] = workers(json!({}));
+        let one = Rc::new(RefCell::new(one));
+        one.borrow_mut().send(&get("/").bearer("t"));
+        let asking = Rc::clone(&one);
+        other.meanwhile(move || asking.borrow_mut().answer_with(&json!({"active": said})));
+        assert_eq!(other.state_of(&get("/").bearer("t")), state);
+        assert_eq!((one.borrow().made, other.made), (1, 0));
+    }
 }
 
 #[test]
