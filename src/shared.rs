@@ -483,6 +483,37 @@ mod tests {
         assert_eq!(none.find(&data, &identity(), identity().fingerprint("t"), at(0)), None);
     }
 
+    /// Shared data in which others write at the same moment, so many times.
+    struct Busy(Memory, std::cell::Cell<u32>);
+
+    impl SharedData for Busy {
+        fn get(&self, key: &str) -> Option<(Vec<u8>, u32)> {
+            self.0.get(key)
+        }
+
+        fn set(&self, key: &str, value: &[u8], after: Option<u32>) -> bool {
+            if let Some(left) = self.1.get().checked_sub(1) {
+                self.1.set(left);
+                self.0.set(key, b"another's", None);
+            }
+            self.0.set(key, value, after)
+        }
+    }
+
+    #[test]
+    fn a_write_that_loses_against_another_is_tried_again_and_not_for_ever() {
+        for (lost, found) in [(0, true), (3, true), (4, false), (u32::MAX, false)] {
+            let (data, slots) = (Busy(Memory::default(), lost.into()), Slots::new('a', 1));
+            let fingerprint = identity().fingerprint("t");
+            for key in slots.group(fingerprint).unwrap() {
+                data.0.set(&key, b"", None);
+            }
+            slots.store(&data, &identity(), fingerprint, &record(0, 10, "body"));
+            let find = slots.find(&data, &identity(), fingerprint, at(0));
+            assert_eq!(find.is_some(), found, "{lost} lost");
+        }
+    }
+
     #[test]
     fn what_ends_first_makes_room() {
         let (data, slots) = (Memory::default(), Slots::new('a', 1));
