@@ -103,15 +103,17 @@ async fn a_flood_has_no_more_calls_under_way_than_the_cluster_allows_and_blames_
     let gate = Gate::new();
     set_up.server.on(ENDPOINT, inactive().held_by(&gate));
 
-    // They take all that there is, and wait.
+    // Eight take every connection, and eight more wait for one.
     let mut waiting = Vec::new();
     for n in 0..16 {
+        if n == 8 {
+            gate.arrived(8).await;
+        }
         let mut connection = Connection::open(set_up.address()).await.expect("a connection");
         let request = Request::get("/").bearer(&refused(n));
         connection.send_head(&request).await.expect("a request");
         waiting.push(connection);
     }
-    gate.arrived(8).await;
     set_up.envoy.stat_reaches("cluster.as.upstream_rq_pending_active", 8).await;
     flood(set_up.address(), 1_000..2_000, refused, is_put_off).await;
     assert_eq!(set_up.calls(), GOOD + 8);
