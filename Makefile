@@ -49,6 +49,7 @@ check: toolchain ## format, lints for both targets, documentation
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- --deny warnings
 	cargo clippy --lib --target $(TARGET) -- --deny warnings
+	cargo clippy --lib --target $(TARGET) --all-features -- --deny warnings
 	RUSTDOCFLAGS=--deny=warnings cargo doc --workspace --no-deps --document-private-items
 	RUSTDOCFLAGS=--deny=warnings cargo doc --lib --target $(TARGET) --no-deps --document-private-items
 

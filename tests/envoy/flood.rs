@@ -61,6 +61,7 @@ async fn a_million_refused_tokens_take_no_memory_and_push_out_no_good_one() {
     {
         let set_up = flooded(&options).await;
         set_up.server.clear();
+        #[expect(clippy::disallowed_methods, reason = "it is shown, and nothing depends on it")]
         let started = Instant::now();
         println!("{name:>10} | seconds | calls | allocated KiB | resident KiB");
         let mut first = None;
