@@ -4,8 +4,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::denial::Reason;
+use crate::footprint::Footprint;
 use crate::introspection::AccessToken;
-use crate::kept::{Kept, Key};
+use crate::kept::{Kept, Key, Room};
 use crate::shared::{Fingerprint, Identity, MAX_SHARED, Record, SharedData, Slots};
 use crate::timestamp::Timestamp;
 
@@ -35,6 +36,14 @@ pub(crate) struct Known {
     pub(crate) attributes: Vec<(&'static str, Rc<str>)>,
     /// Whether the answer is past its time, and serves since the server fails.
     pub(crate) stale: bool,
+}
+
+impl Footprint for Known {
+    fn owned_bytes(&self) -> usize {
+        let Self { token, headers, attributes } = self;
+        let owned: [&dyn Footprint; 3] = [token, headers, attributes];
+        owned.iter().map(|part| part.owned_bytes()).fold(size_of::<Self>(), usize::saturating_add)
+    }
 }
 
 /// What is known of a token.
@@ -98,12 +107,26 @@ pub(crate) struct Answers {
 /// Room for markers; there is one for each call under way.
 const MARKERS: usize = 1024;
 
+/// What an active answer may take of memory on average. Few take a quarter of it.
+const BYTES_PER_ENTRY: usize = 4 * 1024;
+
+/// The least memory for active answers: few entries may well be large ones.
+const LEAST_BYTES: usize = 1 << 20;
+
+/// The most memory for active answers: half of what a worker's VM can have.
+const MOST_BYTES: usize = 512 << 20;
+
 impl Answers {
     /// Nothing is kept here yet.
     pub(crate) fn new(config: CacheConfig, skew: Duration) -> Self {
+        let bytes = config.max_entries.saturating_mul(BYTES_PER_ENTRY);
+        let room =
+            Room { entries: config.max_entries, bytes: bytes.clamp(LEAST_BYTES, MOST_BYTES) };
+        // Each takes the same, so their number bounds them.
+        let negative_room = Room { entries: config.negative_max_entries, bytes: 0 };
         Self {
-            known: Kept::new(config.max_entries),
-            refused: Kept::new(config.negative_max_entries),
+            known: Kept::new(room),
+            refused: Kept::new(negative_room),
             shared_known: Slots::new('a', config.max_entries),
             shared_refused: Slots::new('r', config.negative_max_entries),
             asked: Slots::new('m', MARKERS),
@@ -170,11 +193,11 @@ impl Answers {
         match &said.finding {
             Finding::Known(known) => {
                 let entry = Entry { known: Rc::clone(known), at: said.at, fresh_until };
-                self.known.insert(key, entry, until, now);
+                self.known.insert(key, entry, known.owned_bytes(), until, now);
             }
             Finding::Refused(reason) => {
                 self.known.remove(key);
-                self.refused.insert(key, *reason, fresh_until, now);
+                self.refused.insert(key, *reason, 0, fresh_until, now);
             }
         }
         now < fresh_until

@@ -84,19 +84,19 @@ impl Endpoint {
         Self { cluster: cluster.into(), auth, head, parameters, timeout }
     }
 
-    /// All that an answer may depend on, besides what a call asks.
-    pub(crate) fn identity(&self) -> impl Iterator<Item = &str> {
+    /// All that an answer may depend on, besides what a call asks. The cluster is a part of it:
+    /// the same URL in another one may be another server.
+    pub(crate) fn identity(&self) -> [Vec<&str>; 5] {
         let head = self.head.iter().flat_map(|(name, value)| [&**name, &**value]);
         let form = self.parameters.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]);
         let client = self.auth.parameters().flat_map(|(name, value)| [name, value]);
-        ["cluster", &*self.cluster, "head"]
-            .into_iter()
-            .chain(head)
-            .chain(["form"])
-            .chain(form)
-            .chain(["client"])
-            .chain(client)
-            .chain(self.auth.authorization())
+        [
+            vec![&*self.cluster],
+            head.collect(),
+            form.collect(),
+            client.collect(),
+            self.auth.authorization().into_iter().collect(),
+        ]
     }
 
     /// A call with these form parameters; the extra ones and the client's follow.

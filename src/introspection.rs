@@ -9,6 +9,7 @@ use crate::call::{Answer, Call, CallFailure, CallId};
 use crate::claims::{ClaimPath, Claims, strings};
 use crate::denial::{Denial, Reason};
 use crate::endpoint::Endpoint;
+use crate::footprint::Footprint;
 use crate::json;
 use crate::scope::{Implied, ScopeSet};
 use crate::sender_constraint::Confirmation;
@@ -185,6 +186,25 @@ pub(crate) struct Reading {
     pub(crate) implied: Implied,
     /// The claims that rules ask for.
     pub(crate) claims: Vec<ClaimPath>,
+}
+
+impl Footprint for AccessToken {
+    fn owned_bytes(&self) -> usize {
+        let Self {
+            // These own nothing; they are named so that no new field is forgotten.
+            expires: _,
+            not_before: _,
+            authenticated: _,
+            confirmation: _,
+            issuer,
+            audience,
+            scope,
+            acr,
+            claims,
+        } = self;
+        let owned: [&dyn Footprint; 5] = [issuer, audience, scope, acr, claims];
+        owned.iter().map(|part| part.owned_bytes()).fold(0, usize::saturating_add)
+    }
 }
 
 impl AccessToken {

@@ -1,4 +1,4 @@
-//! Kept answers: a map that never holds more than it was given room for.
+//! Kept answers: a map that never holds more than it was given room for, in number and in bytes.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -56,16 +56,28 @@ impl Hasher for KeyHasher {
 /// A bounded map from keys to values that end.
 ///
 /// Room is made by the clock algorithm: a hand goes round the slots and takes the first that has
-/// ended or was not read since it last came by. One insertion looks at each slot at most twice.
+/// ended or was not read since it last came by. It looks at each slot at most twice for each that
+/// it takes.
 pub(crate) struct Kept<V> {
     /// Where each key's slot is.
     index: HashMap<Key, usize, BuildHasherDefault<KeyHasher>>,
-    /// The slots in use; never more than `capacity`.
+    /// The slots; never more than the room has.
     slots: Vec<Slot<V>>,
-    /// How many there may be.
-    capacity: usize,
+    /// How much there may be.
+    room: Room,
+    /// The bytes of all values together.
+    bytes: usize,
     /// The slot that the hand points at.
     hand: usize,
+}
+
+/// How much may be kept.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Room {
+    /// The most values.
+    pub(crate) entries: usize,
+    /// The most bytes of all values together.
+    pub(crate) bytes: usize,
 }
 
 /// A value with its end.
@@ -76,14 +88,16 @@ struct Slot<V> {
     until: Timestamp,
     /// Whether it was read since the hand last came by.
     read: bool,
+    /// What it takes of the room.
+    bytes: usize,
     /// The value.
     value: V,
 }
 
 impl<V> Kept<V> {
-    /// Room for `capacity` values.
-    pub(crate) fn new(capacity: usize) -> Self {
-        Self { index: HashMap::default(), slots: Vec::new(), capacity, hand: 0 }
+    /// Nothing is kept yet.
+    pub(crate) fn new(room: Room) -> Self {
+        Self { index: HashMap::default(), slots: Vec::new(), room, bytes: 0, hand: 0 }
     }
 
     /// The value that is kept under `key` and has not ended.
@@ -96,37 +110,45 @@ impl<V> Kept<V> {
         Some(&mut slot.value)
     }
 
-    /// Keeps a value until `until`, in place of what `key` had.
-    pub(crate) fn insert(&mut self, key: Key, value: V, until: Timestamp, now: Timestamp) {
-        if self.capacity == 0 || until <= now {
+    /// Keeps a value of so many bytes until `until`, in place of what `key` had. One that there is
+    /// no room for at all is not kept.
+    pub(crate) fn insert(
+        &mut self,
+        key: Key,
+        value: V,
+        bytes: usize,
+        until: Timestamp,
+        now: Timestamp,
+    ) {
+        self.remove(key);
+        let Some(rest) = self.room.bytes.checked_sub(bytes) else { return };
+        if self.room.entries == 0 || until <= now {
             return;
         }
-        let slot = Slot { key, until, read: false, value };
-        let at = match self.index.get(&key) {
-            Some(at) => *at,
-            None if self.slots.len() < self.capacity => {
-                self.index.insert(key, self.slots.len());
-                self.slots.push(slot);
-                return;
-            }
-            None => self.make_room(now),
-        };
-        if let Some(old) = self.slots.get_mut(at) {
-            self.index.remove(&old.key);
-            *old = slot;
-            self.index.insert(key, at);
+        let mut at = self.slots.len();
+        while self.slots.len() >= self.room.entries || self.bytes > rest {
+            at = self.least_useful(now);
+            self.take(at);
         }
+        let end = self.slots.len();
+        self.slots.push(Slot { key, until, read: false, bytes, value });
+        self.bytes = self.bytes.saturating_add(bytes);
+        // The hand has just gone by there, so it comes to all others first.
+        let at = at.min(end);
+        self.slots.swap(at, end);
+        self.note_place(at);
+        self.note_place(end);
     }
 
     /// Keeps nothing under `key` any more.
     pub(crate) fn remove(&mut self, key: Key) {
-        if let Some(slot) = self.index.get(&key).and_then(|at| self.slots.get_mut(*at)) {
-            slot.until = Timestamp::from_millis(0);
+        if let Some(at) = self.index.get(&key) {
+            self.take(*at);
         }
     }
 
-    /// The slot whose value is to go.
-    fn make_room(&mut self, now: Timestamp) -> usize {
+    /// The slot whose value is to go. There must be one.
+    fn least_useful(&mut self, now: Timestamp) -> usize {
         loop {
             let at = self.hand;
             self.hand = at.saturating_add(1);
@@ -135,6 +157,23 @@ impl<V> Kept<V> {
                 Some(_) => return at,
                 None => self.hand = 0,
             }
+        }
+    }
+
+    /// Takes a slot out; the last one moves to its place.
+    fn take(&mut self, at: usize) {
+        if at < self.slots.len() {
+            let slot = self.slots.swap_remove(at);
+            self.index.remove(&slot.key);
+            self.bytes = self.bytes.saturating_sub(slot.bytes);
+            self.note_place(at);
+        }
+    }
+
+    /// Takes note of whose slot stands here now.
+    fn note_place(&mut self, at: usize) {
+        if let Some(slot) = self.slots.get(at) {
+            self.index.insert(slot.key, at);
         }
     }
 }
@@ -147,70 +186,132 @@ mod tests {
         Timestamp::from_millis(millis)
     }
 
+    /// Room for so many values of one byte.
+    const fn room(entries: usize) -> Room {
+        Room { entries, bytes: entries }
+    }
+
     #[test]
     fn a_value_is_kept_until_it_ends_and_not_longer() {
-        let mut kept = Kept::new(2);
-        kept.insert(Key(1), 'a', at(10), at(0));
+        let mut kept = Kept::new(room(2));
+        kept.insert(Key(1), 'a', 1, at(10), at(0));
         assert_eq!(kept.get(Key(1), at(9)), Some(&mut 'a'));
         assert_eq!(kept.get(Key(1), at(10)), None);
-        kept.insert(Key(1), 'b', at(20), at(10));
+        kept.insert(Key(1), 'b', 1, at(20), at(10));
         assert_eq!(kept.get(Key(1), at(19)), Some(&mut 'b'));
         assert_eq!(kept.get(Key(2), at(0)), None);
     }
 
     #[test]
     fn what_is_removed_is_not_found() {
-        let mut kept = Kept::new(2);
-        kept.insert(Key(1), 'a', at(10), at(0));
-        kept.insert(Key(2), 'b', at(10), at(0));
+        let mut kept = Kept::new(room(2));
+        kept.insert(Key(1), 'a', 1, at(10), at(0));
+        kept.insert(Key(2), 'b', 1, at(10), at(0));
         kept.remove(Key(1));
         kept.remove(Key(3));
         assert_eq!(kept.get(Key(1), at(0)), None);
         assert_eq!(kept.get(Key(2), at(0)), Some(&mut 'b'));
-        kept.insert(Key(1), 'c', at(10), at(0));
+        kept.insert(Key(1), 'c', 1, at(10), at(0));
         assert_eq!(kept.get(Key(1), at(0)), Some(&mut 'c'));
     }
 
     #[test]
     fn what_has_ended_on_arrival_is_not_kept() {
-        let mut kept = Kept::new(2);
-        kept.insert(Key(1), 'a', at(5), at(5));
+        let mut kept = Kept::new(room(2));
+        kept.insert(Key(1), 'a', 1, at(5), at(5));
         assert_eq!(kept.get(Key(1), at(0)), None);
         assert_eq!(kept.slots.len(), 0);
+        // Nor is what it would have replaced: the newer word counts.
+        kept.insert(Key(2), 'a', 1, at(10), at(0));
+        kept.insert(Key(2), 'b', 1, at(5), at(5));
+        assert_eq!(kept.get(Key(2), at(5)), None);
+        assert_eq!(kept.bytes, 0);
     }
 
     #[test]
     fn there_is_never_more_than_there_is_room_for() {
-        let mut kept = Kept::new(3);
+        let mut kept = Kept::new(room(3));
         for n in 0..1000 {
-            kept.insert(Key(n), n, at(100), at(0));
+            kept.insert(Key(n), n, 1, at(100), at(0));
             assert!(kept.slots.len() <= 3 && kept.index.len() == kept.slots.len());
             assert_eq!(kept.get(Key(n), at(0)), Some(&mut n.clone()));
         }
-        let mut none = Kept::new(0);
-        none.insert(Key(1), 'a', at(10), at(0));
+        let mut none = Kept::new(room(0));
+        none.insert(Key(1), 'a', 1, at(10), at(0));
         assert_eq!(none.get(Key(1), at(0)), None);
     }
 
     #[test]
     fn what_is_read_outlives_what_is_not() {
-        let mut kept = Kept::new(4);
-        kept.insert(Key(0), 0, at(100), at(0));
+        let mut kept = Kept::new(room(4));
+        kept.insert(Key(0), 0, 1, at(100), at(0));
         for n in 1..100 {
-            kept.insert(Key(n), n, at(100), at(0));
+            kept.insert(Key(n), n, 1, at(100), at(0));
             assert_eq!(kept.get(Key(0), at(0)), Some(&mut 0), "after {n}");
         }
     }
 
     #[test]
     fn what_has_ended_goes_first() {
-        let mut kept = Kept::new(2);
-        kept.insert(Key(1), 1, at(10), at(0));
-        kept.insert(Key(2), 2, at(100), at(0));
+        let mut kept = Kept::new(room(2));
+        kept.insert(Key(1), 1, 1, at(10), at(0));
+        kept.insert(Key(2), 2, 1, at(100), at(0));
         kept.get(Key(1), at(0));
-        kept.insert(Key(3), 3, at(100), at(50));
+        kept.insert(Key(3), 3, 1, at(100), at(50));
         assert_eq!(kept.get(Key(2), at(50)), Some(&mut 2));
         assert_eq!(kept.get(Key(3), at(50)), Some(&mut 3));
+    }
+
+    #[test]
+    fn large_values_push_out_others_and_the_bytes_of_all_stay_within_the_room() {
+        let mut kept = Kept::new(Room { entries: 100, bytes: 1_000 });
+        for n in 0..10_000_u128 {
+            let bytes = usize::try_from(n * 7_919 % 1_000).unwrap() + 1;
+            kept.insert(Key(n), n, bytes, at(100), at(0));
+            assert_eq!(kept.get(Key(n), at(0)), Some(&mut n.clone()));
+            let held: usize = kept.slots.iter().map(|slot| slot.bytes).sum();
+            assert!(held == kept.bytes && held <= 1_000 && kept.slots.len() <= 100);
+            assert_eq!(kept.index.len(), kept.slots.len());
+            for (at, slot) in kept.slots.iter().enumerate() {
+                assert_eq!(kept.index[&slot.key], at);
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_read_outlives_large_ones_that_are_not() {
+        let mut kept = Kept::new(Room { entries: 100, bytes: 1_000 });
+        kept.insert(Key(0), 0, 10, at(100), at(0));
+        for n in 1..100 {
+            kept.insert(Key(n), n, 400, at(100), at(0));
+            assert_eq!(kept.get(Key(0), at(0)), Some(&mut 0), "after {n}");
+        }
+        assert_eq!(kept.slots.len(), 3);
+    }
+
+    #[test]
+    fn a_value_larger_than_the_room_is_not_kept_and_pushes_out_only_its_own_older_one() {
+        let mut kept = Kept::new(Room { entries: 10, bytes: 100 });
+        kept.insert(Key(1), 'a', 40, at(10), at(0));
+        kept.insert(Key(2), 'b', 40, at(10), at(0));
+        kept.insert(Key(1), 'c', 101, at(10), at(0));
+        assert_eq!(kept.get(Key(1), at(0)), None);
+        assert_eq!(kept.get(Key(2), at(0)), Some(&mut 'b'));
+        assert_eq!(kept.bytes, 40);
+        kept.insert(Key(1), 'd', 100, at(10), at(0));
+        assert_eq!(kept.get(Key(1), at(0)), Some(&mut 'd'));
+        assert_eq!((kept.slots.len(), kept.bytes), (1, 100));
+    }
+
+    #[test]
+    fn what_is_pushed_out_is_the_oldest_of_equals() {
+        let mut kept = Kept::new(room(3));
+        for n in 0..100 {
+            kept.insert(Key(n), n, 1, at(100), at(0));
+            for left in n.saturating_sub(2)..=n {
+                assert!(kept.index.contains_key(&Key(left)), "{left} after {n}");
+            }
+        }
     }
 
     #[test]

@@ -36,6 +36,7 @@ mod config;
 mod denial;
 mod endpoint;
 mod filter;
+mod footprint;
 mod forward;
 mod guard;
 mod head;

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::footprint::Footprint;
+
 /// The scopes that a token holds.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct ScopeSet(Vec<Box<str>>);
@@ -38,6 +40,12 @@ impl ScopeSet {
     /// Whether the token holds this one.
     pub(crate) fn contains(&self, word: &str) -> bool {
         self.0.iter().any(|held| **held == *word)
+    }
+}
+
+impl Footprint for ScopeSet {
+    fn owned_bytes(&self) -> usize {
+        self.0.owned_bytes()
     }
 }
 

@@ -33,6 +33,9 @@ const VERSION: u8 = 1;
 /// Bytes of the code at a record's end.
 const TAG: usize = 16;
 
+/// The longest record.
+const MAX_RECORD: usize = Header::LENGTH + MAX_SHARED + TAG;
+
 /// What identifies an answer to all workers: SHA-256 of the server's identity and the token.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Fingerprint([u8; 32]);
@@ -47,12 +50,17 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// The identity of these parts, each with its length, so that no two lists look the same.
-    pub(crate) fn new<'p>(parts: impl IntoIterator<Item = &'p str>) -> Self {
+    /// The identity of these lists, each with its number of parts and each part with its length,
+    /// so that no two of them look the same.
+    pub(crate) fn new(lists: &[Vec<&str>]) -> Self {
         let mut hash = Sha256::new_with_prefix(b"oauth2-filter identity");
-        for part in parts {
-            hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
-            hash.update(part);
+        let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX).to_le_bytes();
+        for list in lists {
+            hash.update(number(list.len()));
+            for part in list {
+                hash.update(number(part.len()));
+                hash.update(part);
+            }
         }
         let digest: [u8; 32] = hash.finalize().into();
         let secret = Sha256::new_with_prefix(b"oauth2-filter code").chain_update(digest).finalize();
@@ -124,8 +132,8 @@ impl Slots {
         records.max_by_key(|record| record.written)
     }
 
-    /// Writes a record in place of the group's least useful one. A write that loses against
-    /// another is left: what is kept here can be asked for again.
+    /// Writes a record in place of the group's least useful one. One that loses against others
+    /// again and again is left: what is kept here can be asked for again.
     pub(crate) fn store(
         &self,
         data: &dyn SharedData,
@@ -133,8 +141,12 @@ impl Slots {
         fingerprint: Fingerprint,
         record: &Record,
     ) {
-        if let Some((key, after)) = self.least_useful(data, fingerprint, record.written) {
-            data.set(&key, &identity.seal(fingerprint, record), after);
+        let sealed = identity.seal(fingerprint, record);
+        for _ in 0..WAYS {
+            match self.least_useful(data, fingerprint, record.written) {
+                Some((key, after)) if !data.set(&key, &sealed, after) => {}
+                _ => return,
+            }
         }
     }
 
@@ -228,8 +240,12 @@ impl Header {
     /// Its length in bytes.
     const LENGTH: usize = 1 + 32 + 8 + 8;
 
-    /// Reads it, whoever wrote it.
+    /// Reads it, whoever wrote it. What is longer than any record of ours is none: nobody is to
+    /// have us compute the code of megabytes.
     fn read(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() > MAX_RECORD {
+            return None;
+        }
         let (version, rest) = bytes.split_first()?;
         let (fingerprint, rest) = rest.split_first_chunk()?;
         let (written, rest) = rest.split_first_chunk()?;
@@ -320,7 +336,7 @@ mod tests {
     }
 
     fn identity() -> Identity {
-        Identity::new(["https://as.test/", "client", "secret"])
+        Identity::new(&[vec!["https://as.test/", "client", "secret"]])
     }
 
     #[test]
@@ -342,10 +358,13 @@ mod tests {
         let (data, slots) = (Memory::default(), Slots::new('a', 1));
         slots.store(&data, &identity(), identity().fingerprint("t"), &record(0, 10, "body"));
         let others = [
-            Identity::new(["https://as.test/", "client", "other"]),
-            Identity::new(["https://as.test/", "other", "secret"]),
-            Identity::new(["https://as.test/client", "", "secret"]),
-            Identity::new(["https://as.test/", "clients", "ecret"]),
+            Identity::new(&[vec!["https://as.test/", "client", "other"]]),
+            Identity::new(&[vec!["https://as.test/", "other", "secret"]]),
+            Identity::new(&[vec!["https://as.test/client", "", "secret"]]),
+            Identity::new(&[vec!["https://as.test/", "clients", "ecret"]]),
+            Identity::new(&[vec!["https://as.test/", "client"], vec!["secret"]]),
+            Identity::new(&[vec!["https://as.test/"], vec!["client", "secret"]]),
+            Identity::new(&[vec!["https://as.test/", "client", "secret"], vec![]]),
         ];
         for other in &others {
             let own = other.fingerprint("t");
@@ -379,6 +398,77 @@ mod tests {
         assert!(slots.find(&data, &identity(), fingerprint, at(0)).is_some());
     }
 
+    /// What another plugin may write under our keys.
+    fn rubbish(fingerprint: Fingerprint) -> Vec<Vec<u8>> {
+        let of_ours = |ends| identity().seal(fingerprint, &record(0, ends, "body"));
+        let never_ends = Timestamp::NEVER.as_millis();
+        let mut wrong_code = of_ours(never_ends);
+        *wrong_code.last_mut().unwrap() ^= 1;
+        let mut another_end = of_ours(10);
+        another_end[41..49].copy_from_slice(&never_ends.to_le_bytes());
+        let mut another_version = of_ours(never_ends);
+        another_version[0] = VERSION + 1;
+        // The head is right, and all the rest of it too large for anybody.
+        let mut oversized = of_ours(never_ends);
+        oversized.resize(50 << 20, 0);
+        let too_long = record(0, never_ends, &"x".repeat(MAX_SHARED + 1));
+        vec![
+            Vec::new(),
+            vec![VERSION],
+            b"not a record at all".to_vec(),
+            of_ours(never_ends)[..Header::LENGTH].to_vec(),
+            of_ours(never_ends)[..Header::LENGTH + TAG - 1].to_vec(),
+            wrong_code,
+            another_end,
+            another_version,
+            oversized,
+            identity().seal(fingerprint, &too_long),
+            vec![0xff; 10_000],
+        ]
+    }
+
+    #[test]
+    fn rubbish_in_our_slots_is_not_believed_and_written_over() {
+        let fingerprint = identity().fingerprint("t");
+        for (n, rubbish) in rubbish(fingerprint).iter().enumerate() {
+            let (data, slots) = (Memory::default(), Slots::new('a', 1));
+            let keys: Vec<String> = slots.group(fingerprint).unwrap().collect();
+            for key in &keys {
+                data.set(key, rubbish, None);
+            }
+            let find = || slots.find(&data, &identity(), fingerprint, at(0));
+            assert_eq!(find(), None, "{n}");
+            slots.clear(&data, &identity(), fingerprint);
+            assert_eq!(find(), None, "{n}");
+            slots.store(&data, &identity(), fingerprint, &record(0, 10, "body"));
+            assert_eq!(find(), Some(record(0, 10, "body")), "{n}");
+            assert_eq!(data.0.borrow().0.len(), keys.len());
+        }
+    }
+
+    #[test]
+    fn rubbish_in_the_slots_of_markers_lets_nobody_wait() {
+        let fingerprint = identity().fingerprint("t");
+        for (n, rubbish) in rubbish(fingerprint).iter().enumerate() {
+            let (data, slots) = (Memory::default(), Slots::new('m', 1));
+            for key in slots.group(fingerprint).unwrap() {
+                data.set(&key, rubbish, None);
+            }
+            let claim = || slots.claim(&data, &identity(), fingerprint, &record(0, 10, ""));
+            assert!(claim(), "{n}");
+            assert!(!claim(), "{n}: and then it is up");
+        }
+    }
+
+    #[test]
+    fn the_longest_answer_that_is_shared_is_found_again() {
+        let (data, slots) = (Memory::default(), Slots::new('a', 1));
+        let fingerprint = identity().fingerprint("t");
+        let longest = record(0, 10, &"x".repeat(MAX_SHARED));
+        slots.store(&data, &identity(), fingerprint, &longest);
+        assert_eq!(slots.find(&data, &identity(), fingerprint, at(0)), Some(longest));
+    }
+
     #[test]
     fn a_million_tokens_fill_a_fixed_number_of_slots() {
         let (data, slots) = (Memory::default(), Slots::new('a', 10));
@@ -391,6 +481,37 @@ mod tests {
         let none = Slots::new('a', 0);
         none.store(&data, &identity(), identity().fingerprint("t"), &record(0, 10, "body"));
         assert_eq!(none.find(&data, &identity(), identity().fingerprint("t"), at(0)), None);
+    }
+
+    /// Shared data in which others write at the same moment, so many times.
+    struct Busy(Memory, std::cell::Cell<u32>);
+
+    impl SharedData for Busy {
+        fn get(&self, key: &str) -> Option<(Vec<u8>, u32)> {
+            self.0.get(key)
+        }
+
+        fn set(&self, key: &str, value: &[u8], after: Option<u32>) -> bool {
+            if let Some(left) = self.1.get().checked_sub(1) {
+                self.1.set(left);
+                self.0.set(key, b"another's", None);
+            }
+            self.0.set(key, value, after)
+        }
+    }
+
+    #[test]
+    fn a_write_that_loses_against_another_is_tried_again_and_not_for_ever() {
+        for (lost, found) in [(0, true), (3, true), (4, false), (u32::MAX, false)] {
+            let (data, slots) = (Busy(Memory::default(), lost.into()), Slots::new('a', 1));
+            let fingerprint = identity().fingerprint("t");
+            for key in slots.group(fingerprint).unwrap() {
+                data.0.set(&key, b"", None);
+            }
+            slots.store(&data, &identity(), fingerprint, &record(0, 10, "body"));
+            let find = slots.find(&data, &identity(), fingerprint, at(0));
+            assert_eq!(find.is_some(), found, "{lost} lost");
+        }
     }
 
     #[test]

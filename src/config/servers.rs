@@ -48,9 +48,9 @@ fn server(field: &Field<'_>) -> Option<Server> {
     object.check_keys();
     let endpoint = endpoint?;
     let token_type_hint = hint.unwrap_or_else(|| "access_token".to_owned());
-    let identity = Identity::new(
-        endpoint.identity().chain(["hint", &token_type_hint, "issuer"]).chain(issuer.as_deref()),
-    );
+    let asked = endpoint.identity().into_iter();
+    let read = [vec![token_type_hint.as_str()], issuer.as_deref().into_iter().collect()];
+    let identity = Identity::new(&asked.chain(read).collect::<Vec<_>>());
     let introspection = Introspection { endpoint, token_type_hint };
     Some(Server { introspection, when, issuer, identity })
 }

@@ -5,6 +5,8 @@ mod clients;
 mod discovery;
 #[path = "../exchanges/mod.rs"]
 mod exchanges;
+mod flood;
+mod killed;
 mod leaving;
 mod logs;
 mod mutual_tls;

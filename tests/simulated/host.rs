@@ -142,6 +142,11 @@ impl SimulatedHost {
         self.events.extend(self.filter.events());
     }
 
+    /// Has another worker do this just before a worker looks at a marker again.
+    pub fn meanwhile(&self, other: impl FnOnce() + 'static) {
+        *self.data.meanwhile.borrow_mut() = Some(Box::new(other));
+    }
+
     /// The oldest open call gets a 200 with this body.
     pub fn answer_with(&mut self, body: &Value) {
         let body = body.to_string().into_bytes();
@@ -230,18 +235,27 @@ impl Head for SimulatedHead {
 /// Shared data with the host's rules: a write with a number succeeds if that was the last write's,
 /// and no key ever goes away.
 #[derive(Default)]
-struct Memory(RefCell<(Values, u32)>);
+struct Memory {
+    /// All values, and the number of the last write.
+    stored: RefCell<(Values, u32)>,
+    /// What another worker does just before the next look at a marker.
+    meanwhile: RefCell<Option<Box<dyn FnOnce()>>>,
+}
 
 /// Values by key, each with the number of its write.
 type Values = HashMap<String, (Vec<u8>, u32)>;
 
 impl SharedData for Memory {
     fn get(&self, key: &str) -> Option<(Vec<u8>, u32)> {
-        self.0.borrow().0.get(key).cloned()
+        let meanwhile = if key.contains(".m.") { self.meanwhile.take() } else { None };
+        if let Some(meanwhile) = meanwhile {
+            meanwhile();
+        }
+        self.stored.borrow().0.get(key).cloned()
     }
 
     fn set(&self, key: &str, value: &[u8], after: Option<u32>) -> bool {
-        let (values, writes) = &mut *self.0.borrow_mut();
+        let (values, writes) = &mut *self.stored.borrow_mut();
         let current = values.get(key).map(|(_, written)| *written);
         if after.is_some() && current.is_some() && after != current {
             return false;

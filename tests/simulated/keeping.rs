@@ -132,3 +132,104 @@ fn clock_skew_moves_both_ends_of_a_token_to_the_millisecond() {
     host.advance(Duration::from_millis(1));
     assert_eq!(ask(&mut host, "t", &answer), "oauth2_expired");
 }
+
+#[test]
+fn a_kept_answer_is_judged_by_the_rule_of_each_request() {
+    let rules = json!([
+        {"paths": ["/any"]},
+        {"paths": ["/scope"], "scope": "b"},
+        {"paths": ["/audience"], "audience": "there"},
+        {"paths": ["/issuer"], "issuer": "https://other.test"},
+        {"paths": ["/claims"], "claims": {"department": "ops"}},
+        {"paths": ["/acr"], "acr_values": "gold"},
+        {"paths": ["/denied"], "access": "deny"},
+    ]);
+    let mut host = host(json!({ "rules": rules }));
+    let said = json!({
+        "active": true, "scope": "a", "aud": "here", "iss": "https://as.test",
+        "department": "sales", "acr": "silver",
+    });
+    let stream = host.send(&get("/any").bearer("t"));
+    host.answer_with(&said);
+    assert_eq!(host.state(stream), "passed");
+    // Asked by another worker of the same proxy, they are the same.
+    let mut other =
+        host.worker(&exchange("keeping").inbound(json!({ "rules": rules })).document("p"));
+    for host in [&mut host, &mut other] {
+        for (path, state) in [
+            ("/scope", "oauth2_insufficient_scope"),
+            ("/audience", "oauth2_wrong_audience"),
+            ("/issuer", "oauth2_wrong_issuer"),
+            ("/claims", "oauth2_claim_not_met"),
+            ("/acr", "oauth2_insufficient_user_authentication"),
+            ("/denied", "oauth2_access_denied"),
+            ("/elsewhere", "oauth2_unmatched"),
+            ("/any", "passed"),
+        ] {
+            assert_eq!(host.state_of(&get(path).bearer("t")), state, "{path}");
+        }
+    }
+    assert_eq!((host.made, other.made), (1, 0));
+}
+
+#[test]
+fn the_age_of_an_authentication_is_judged_on_every_request() {
+    let mut host = host(json!({"max_age": "30s", "cache": {"max_ttl": "1h"}}));
+    let answer = json!({"active": true, "auth_time": host.seconds()});
+    assert_eq!(ask(&mut host, "t", &answer), "passed");
+    host.advance(30 * SECOND);
+    assert_eq!(ask(&mut host, "t", &answer), "passed");
+    host.advance(SECOND);
+    assert_eq!(ask(&mut host, "t", &answer), "oauth2_insufficient_user_authentication");
+    assert_eq!(host.made, 1);
+}
+
+#[test]
+fn an_answer_too_large_for_all_the_room_is_asked_for_each_time() {
+    let mut host = host(json!({"cache": {"max_entries": 2}}));
+    let huge = json!({"active": true, "scope": "a ".repeat(400_000)});
+    assert_eq!(ask(&mut host, "small", &json!({"active": true})), "passed");
+    for calls in 2..5 {
+        assert_eq!(ask(&mut host, "huge", &huge), "passed");
+        assert_eq!(host.made, calls);
+    }
+    // It pushes out nothing.
+    assert_eq!(ask(&mut host, "small", &json!({"active": true})), "passed");
+    assert_eq!(host.made, 4);
+    // Requests that wait for it still share one call.
+    let streams = [(); 3].map(|()| host.send(&get("/").bearer("huge")));
+    host.answer_with(&huge);
+    assert_eq!(streams.map(|stream| host.state(stream)), ["passed"; 3]);
+    assert_eq!(host.made, 5);
+}
+
+#[test]
+fn large_answers_push_out_each_other_and_none_that_is_in_use() {
+    let mut host = host(json!({"cache": {"max_entries": 100}}));
+    let large = json!({"active": true, "aud": "x".repeat(300_000)});
+    assert_eq!(ask(&mut host, "small", &json!({"active": true})), "passed");
+    for n in 0..20 {
+        assert_eq!(ask(&mut host, &format!("large-{n}"), &large), "passed");
+        assert_eq!(ask(&mut host, "small", &json!({"active": true})), "passed");
+    }
+    assert_eq!(host.made, 21);
+    // A mebibyte holds three of them.
+    for (n, state) in [(19, "passed"), (18, "passed"), (17, "passed"), (16, "waits"), (0, "waits")]
+    {
+        assert_eq!(host.state_of(&get("/").bearer(&format!("large-{n}"))), state, "{n}");
+    }
+}
+
+#[test]
+fn an_answer_is_measured_by_what_is_kept_of_it() {
+    let mut host = host(json!({"cache": {"max_entries": 10}}));
+    // Nobody asks for this claim, so nothing is kept of it.
+    let long = json!({"active": true, "biography": "x".repeat(500_000)});
+    for n in 0..10 {
+        assert_eq!(ask(&mut host, &format!("t{n}"), &long), "passed");
+    }
+    for n in 0..10 {
+        assert_eq!(ask(&mut host, &format!("t{n}"), &long), "passed");
+    }
+    assert_eq!(host.made, 10);
+}

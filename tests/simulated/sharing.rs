@@ -1,5 +1,7 @@
 //! Answers that workers share: one call for all of them.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use oauth2_filter::{CallFailure, Counter, Decision, Event, Lookup};
@@ -55,6 +57,19 @@ fn while_one_worker_asks_the_others_wait_for_its_answer() {
     other.tick();
     assert_eq!((other.state(second), other.state(third)), ("passed", "passed"));
     assert_eq!((one.made, other.made), (1, 0));
+}
+
+#[test]
+fn an_answer_that_comes_between_two_looks_at_shared_data_is_not_asked_for_again() {
+    for (said, state) in [(true, "passed"), (false, "oauth2_inactive")] {
+        let [one, mut other] = workers(json!({}));
+        let one = Rc::new(RefCell::new(one));
+        one.borrow_mut().send(&get("/").bearer("t"));
+        let asking = Rc::clone(&one);
+        other.meanwhile(move || asking.borrow_mut().answer_with(&json!({"active": said})));
+        assert_eq!(other.state_of(&get("/").bearer("t")), state);
+        assert_eq!((one.borrow().made, other.made), (1, 0));
+    }
 }
 
 #[test]
@@ -144,6 +159,87 @@ fn a_configuration_that_asks_otherwise_starts_from_nothing_kept() {
     ] {
         let mut after = before.worker(&document(json!({ "introspection": introspection })));
         assert_eq!(after.state_of(&get("/").bearer("t")), "waits", "{introspection}");
+    }
+}
+
+#[test]
+fn one_token_asked_of_two_servers_at_once_gets_the_answer_of_each() {
+    let [mut one, mut other] = workers(json!({"introspection": [
+        {"endpoint": "http://as.test/a", "when": {"hosts": ["a.test"]}},
+        {"endpoint": "http://as.test/b", "when": {"hosts": ["b.test"]}},
+    ]}));
+    let to = |host| get("/").bearer("t").host(host);
+    let (a, b) = (one.send(&to("a.test")), one.send(&to("b.test")));
+    let (late_a, late_b) = (one.send(&to("a.test")), one.send(&to("b.test")));
+    let (far_a, far_b) = (other.send(&to("a.test")), other.send(&to("b.test")));
+    assert_eq!((one.made, other.made), (2, 0), "one call for each server");
+    one.answer_with(&json!({"active": true}));
+    other.tick();
+    assert_eq!(
+        (one.state(a), one.state(late_a), other.state(far_a)),
+        ("passed", "passed", "passed")
+    );
+    assert_eq!((one.state(b), one.state(late_b), other.state(far_b)), ("waits", "waits", "waits"));
+    one.answer_with(&json!({"active": false}));
+    other.tick();
+    for (host, streams) in [(&mut one, vec![b, late_b]), (&mut other, vec![far_b])] {
+        assert!(streams.iter().all(|stream| host.state(*stream) == "oauth2_inactive"));
+        assert_eq!(host.state_of(&to("a.test")), "passed");
+        assert_eq!(host.state_of(&to("b.test")), "oauth2_inactive");
+    }
+    assert_eq!((one.made, other.made), (2, 0));
+}
+
+#[test]
+fn an_answer_that_came_by_another_worker_ends_when_it_ends_there() {
+    let cache = json!({"max_ttl": "60s", "negative_ttl": "5s"});
+    let inbound = json!({ "cache": cache });
+    for (token, mut answer, last) in [
+        ("max_ttl", json!({"active": true}), 59_999),
+        ("exp", json!({"active": true, "exp": null}), 39_999),
+        ("negative_ttl", json!({"active": false}), 4_999),
+    ] {
+        let [mut here, mut there] = workers(inbound.clone());
+        if let Some(exp) = answer.get_mut("exp") {
+            *exp = json!(here.seconds() + 40);
+        }
+        let request = get("/").bearer(token);
+        let stream = here.send(&request);
+        here.answer_with(&answer);
+        let state = here.state(stream);
+        // It is learnt late, and serves no longer for that.
+        there.advance(Duration::from_millis(last - 1));
+        assert_eq!(there.state_of(&request), state, "{token}");
+        there.advance(Duration::from_millis(1));
+        assert_eq!(there.state_of(&request), state, "{token}");
+        there.advance(Duration::from_millis(1));
+        assert_eq!(there.state_of(&request), "waits", "{token}");
+    }
+}
+
+#[test]
+fn configurations_that_only_look_alike_share_nothing() {
+    // The same words in the same order, in other places.
+    for [one, other] in [
+        [
+            json!({"headers": {"form": "a"}, "parameters": {"b": "c"}}),
+            json!({"parameters": {"a": "form", "b": "c"}}),
+        ],
+        [json!({"headers": {"x-a": "bc"}}), json!({"headers": {"x-ab": "c"}})],
+        [json!({"headers": {"x-a": "b"}}), json!({"parameters": {"x-a": "b"}})],
+        [json!({"parameters": {"a": "b=c"}}), json!({"parameters": {"a": "b", "c": ""}})],
+        [
+            json!({"client_id": "ab", "client_secret": "c"}),
+            json!({"client_id": "a", "client_secret": "bc"}),
+        ],
+    ] {
+        let configured = |asked: &Value| document(json!({"introspection": asked}));
+        let mut before = SimulatedHost::new(&configured(&one));
+        let stream = before.send(&get("/").bearer("t"));
+        before.answer_with(&json!({"active": true}));
+        assert_eq!(before.state(stream), "passed");
+        let mut after = before.worker(&configured(&other));
+        assert_eq!(after.state_of(&get("/").bearer("t")), "waits", "{one} {other}");
     }
 }
 

@@ -1,0 +1,95 @@
+//! What kept answers take of memory, so that all of them together can be bounded.
+
+use std::rc::Rc;
+
+use serde_json::Value;
+
+/// What an allocator adds to each allocation, and by what it rounds up.
+const ALLOCATION: usize = 16;
+
+/// Something that owns memory.
+pub(crate) trait Footprint {
+    /// About how many bytes it owns, besides those that it is made of itself.
+    fn owned_bytes(&self) -> usize;
+}
+
+impl Footprint for str {
+    fn owned_bytes(&self) -> usize {
+        self.len().saturating_add(ALLOCATION)
+    }
+}
+
+impl Footprint for Box<str> {
+    fn owned_bytes(&self) -> usize {
+        (**self).owned_bytes()
+    }
+}
+
+impl Footprint for Rc<str> {
+    fn owned_bytes(&self) -> usize {
+        (**self).owned_bytes()
+    }
+}
+
+impl<T: Footprint> Footprint for Option<T> {
+    fn owned_bytes(&self) -> usize {
+        self.as_ref().map_or(0, T::owned_bytes)
+    }
+}
+
+impl<T: Footprint> Footprint for Vec<T> {
+    fn owned_bytes(&self) -> usize {
+        let list = self.capacity().saturating_mul(size_of::<T>()).saturating_add(ALLOCATION);
+        self.iter().map(T::owned_bytes).fold(list, usize::saturating_add)
+    }
+}
+
+/// A header or an attribute: its name belongs to the configuration.
+impl<N> Footprint for (N, Rc<str>) {
+    fn owned_bytes(&self) -> usize {
+        self.1.owned_bytes()
+    }
+}
+
+impl Footprint for Value {
+    fn owned_bytes(&self) -> usize {
+        match self {
+            Self::Null | Self::Bool(_) | Self::Number(_) => 0,
+            Self::String(text) => text.owned_bytes(),
+            Self::Array(elements) => elements.owned_bytes(),
+            // Half of a tree's places may be empty.
+            Self::Object(members) => members
+                .iter()
+                .map(|(name, value)| name.owned_bytes().saturating_add(value.owned_bytes()))
+                .map(|owned| owned.saturating_add(size_of::<(String, Self)>().saturating_mul(2)))
+                .fold(ALLOCATION, usize::saturating_add),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_allocation_counts_however_small_its_content() {
+        let words: Vec<Box<str>> = (0..1000).map(|_| "a".into()).collect();
+        assert!(words.owned_bytes() >= 1000 * (size_of::<Box<str>>() + 1 + ALLOCATION));
+        let empty = json!(vec![json!([]); 1000]);
+        assert!(empty.owned_bytes() >= 1000 * (size_of::<Value>() + ALLOCATION));
+        let object: Value = (0..1000).map(|n| (n.to_string(), json!(0))).collect();
+        assert!(object.owned_bytes() >= 1000 * (size_of::<Value>() + size_of::<String>()));
+    }
+
+    #[test]
+    fn long_texts_count_wherever_they_stand() {
+        let long = "x".repeat(10_000);
+        for value in [json!(long), json!([long]), json!({"a": long}), json!({&long: [0]})] {
+            let owned = value.owned_bytes();
+            assert!((10_000..11_000).contains(&owned), "{owned}");
+        }
+        assert_eq!(json!([1, 2]).owned_bytes(), ALLOCATION + 2 * size_of::<Value>());
+    }
+}
