@@ -250,7 +250,9 @@ impl Kind {
             // Keycloak says "Offline" for a refresh token that outlives the session.
             "refresh_token" | "refresh-token" | "refreshtoken" | "refresh" | "offline"
             | "rt+jwt" | "id_token" | "id-token" | "idtoken" | "id" | "id+jwt" | "logout_token"
-            | "logout" | "logout+jwt" => Err(Reason::NotAnAccessToken),
+            | "logout" | "logout+jwt" | "vp_token" | "vp" | "vp+jwt" => {
+                Err(Reason::NotAnAccessToken)
+            }
             "dpop" => Ok(Self::Dpop),
             _ => Ok(Self::Access),
         }
@@ -346,7 +348,16 @@ mod tests {
     #[test]
     fn rs_7662_10_kinds_that_are_no_access_token_are_refused_under_any_of_their_names() {
         for name in ["token_type", "token_use", "typ"] {
-            for kind in ["refresh_token", "Refresh", "OFFLINE", "id", "ID", "id_token", "rt+jwt"] {
+            for kind in [
+                "refresh_token",
+                "Refresh",
+                "OFFLINE",
+                "id",
+                "ID",
+                "id_token",
+                "rt+jwt",
+                "VP_token",
+            ] {
                 assert_eq!(token(&json!({name: kind})).unwrap_err(), Reason::NotAnAccessToken);
             }
             for kind in [json!("Bearer"), json!("access"), json!("at+jwt"), json!("JWT"), json!(5)]
