@@ -84,19 +84,19 @@ impl Endpoint {
         Self { cluster: cluster.into(), auth, head, parameters, timeout }
     }
 
-    /// All that an answer may depend on, besides what a call asks.
+    /// All that an answer may depend on, besides what a call asks. Each part begins with its kind,
+    /// so that a header is never taken for a parameter.
     pub(crate) fn identity(&self) -> impl Iterator<Item = &str> {
-        let head = self.head.iter().flat_map(|(name, value)| [&**name, &**value]);
-        let form = self.parameters.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]);
-        let client = self.auth.parameters().flat_map(|(name, value)| [name, value]);
-        ["cluster", &*self.cluster, "head"]
+        let head = self.head.iter().flat_map(|(name, value)| ["header", &**name, &**value]);
+        let form = self.parameters.iter().flat_map(|(name, value)| ["parameter", name, value]);
+        let client = self.auth.parameters().flat_map(|(name, value)| ["client", name, value]);
+        let authorization = self.auth.authorization().map(|value| ["authorization", value]);
+        ["cluster", &*self.cluster]
             .into_iter()
             .chain(head)
-            .chain(["form"])
             .chain(form)
-            .chain(["client"])
             .chain(client)
-            .chain(self.auth.authorization())
+            .chain(authorization.into_iter().flatten())
     }
 
     /// A call with these form parameters; the extra ones and the client's follow.
@@ -123,6 +123,7 @@ impl fmt::Debug for Endpoint {
 mod tests {
     use super::*;
     use crate::secret::Secret;
+    use crate::shared::Identity;
 
     fn options(url: &str) -> EndpointOptions {
         EndpointOptions {
@@ -168,6 +169,54 @@ mod tests {
     }
 
     #[test]
+    fn rs_7662_08_d1_06_no_two_ways_to_ask_have_the_same_identity() {
+        let changed = |change: fn(&mut EndpointOptions)| {
+            let mut options = options("https://as.test/i");
+            change(&mut options);
+            Identity::new(Endpoint::new(options).identity()).fingerprint("t")
+        };
+        let basic = |id: &str, secret: &str| ClientAuth::basic(id, &Secret::new(secret.into()));
+        let all = [
+            changed(|_| {}),
+            changed(|o| o.url = Url::parse("https://as.test/j").unwrap()),
+            changed(|o| o.url = Url::parse("https://as.test/i?tenant=b").unwrap()),
+            changed(|o| o.url = Url::parse("http://as.test/i").unwrap()),
+            changed(|o| o.url = Url::parse("https://other.test/i").unwrap()),
+            changed(|o| o.cluster = Some("other".into())),
+            changed(|o| o.headers = vec![("x-api-key".into(), "other".into())]),
+            changed(|o| o.headers = vec![("x-api".into(), "keyk3y".into())]),
+            changed(|o| o.parameters = vec![("p".into(), "other".into())]),
+            changed(|o| o.parameters = vec![("pv".into(), "4lue".into())]),
+            changed(|o| {
+                (o.headers, o.parameters) = (vec![("parameter".into(), "p".into())], vec![])
+            }),
+            changed(|o| {
+                (o.headers, o.parameters) = (vec![], vec![("p".into(), "parameter".into())])
+            }),
+            changed(|o| o.auth = ClientAuth::None { client_id: None }),
+            changed(|o| o.auth = ClientAuth::None { client_id: Some("id".into()) }),
+            changed(|o| {
+                o.auth = ClientAuth::Post {
+                    client_id: "id".into(),
+                    client_secret: Secret::new("s3cr3t".into()),
+                }
+            }),
+        ];
+        let with_client = |id, secret| {
+            let options =
+                EndpointOptions { auth: basic(id, secret), ..options("https://as.test/i") };
+            Identity::new(Endpoint::new(options).identity()).fingerprint("t")
+        };
+        let clients = [with_client("other", "s3cr3t"), with_client("id", "other")];
+        let all = [&all[..], &clients[..]].concat();
+        for (n, one) in all.iter().enumerate() {
+            for (m, other) in all.iter().enumerate().skip(n + 1) {
+                assert_ne!(one, other, "{n} and {m}");
+            }
+        }
+    }
+
+    #[test]
     fn retries_are_asked_of_envoy_and_only_if_there_are_some() {
         let call = Endpoint::new(options("http://as.test/")).call(CallId(1), &[]);
         assert_eq!(values(&call, "x-envoy-max-retries"), ["1"]);
@@ -188,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn no_header_or_parameter_shows_in_debug_output() {
+    fn d6_01_no_header_or_parameter_shows_in_debug_output() {
         let endpoint = Endpoint::new(options("http://as.test/"));
         let shown = format!("{endpoint:?} {:?}", endpoint.call(CallId(1), &[("token", "t0ken")]));
         for hidden in ["s3cr3t", "k3y", "v4lue", "t0ken", "Basic"] {

@@ -11,6 +11,7 @@ mod roots;
 mod servers;
 mod set_up;
 mod sharing;
+mod standards;
 mod table;
 mod updates;
 mod waiting;
