@@ -168,6 +168,10 @@ mod tests {
         assert_eq!(call.body, "token=a%26b%3Dc&p=v4lue");
     }
 
+    fn pairs(of: &[(&str, &str)]) -> Vec<(String, String)> {
+        of.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
     #[test]
     fn rs_7662_08_d1_06_no_two_ways_to_ask_have_the_same_identity() {
         let changed = |change: fn(&mut EndpointOptions)| {
@@ -187,12 +191,17 @@ mod tests {
             changed(|o| o.headers = vec![("x-api".into(), "keyk3y".into())]),
             changed(|o| o.parameters = vec![("p".into(), "other".into())]),
             changed(|o| o.parameters = vec![("pv".into(), "4lue".into())]),
+            // The same words in the same order, once as headers, once as parameters.
             changed(|o| {
-                (o.headers, o.parameters) = (vec![("parameter".into(), "p".into())], vec![])
+                o.headers = pairs(&[("parameter", "p"), ("q", "parameter"), ("r", "s")]);
+                o.parameters = Vec::new();
             }),
             changed(|o| {
-                (o.headers, o.parameters) = (vec![], vec![("p".into(), "parameter".into())])
+                o.headers = Vec::new();
+                o.parameters = pairs(&[("p", "q"), ("r", "s")]);
             }),
+            changed(|o| (o.headers, o.parameters) = (pairs(&[("form", "x")]), Vec::new())),
+            changed(|o| (o.headers, o.parameters) = (Vec::new(), pairs(&[("x", "form")]))),
             changed(|o| o.auth = ClientAuth::None { client_id: None }),
             changed(|o| o.auth = ClientAuth::None { client_id: Some("id".into()) }),
             changed(|o| {
