@@ -34,9 +34,12 @@ fn ended(host: &SimulatedHost, outcome: CallOutcome) -> usize {
 /// Stands in everything that others wrote.
 const MARK: &str = "Zk9Q";
 
-/// One way for each reason to refuse: what is configured, what is asked, and how the call ends, if
-/// there is one. Whatever a client or a server can write holds the mark.
-fn ways_to_be_refused() -> Vec<(Value, Request, Option<Result<Answer, CallFailure>>)> {
+/// What is configured, what is asked, and how the call ends, if there is one.
+type Way = (Value, Request, Option<Result<Answer, CallFailure>>);
+
+/// One way or more for each reason to refuse. Whatever a client or a server can write holds the
+/// mark.
+fn ways_to_be_refused() -> Vec<Way> {
     let plain = || get("/Zk9Q?Zk9Q=Zk9Q").host("Zk9Q.test").header("x-note", MARK);
     let bearer = || plain().bearer(MARK);
     let says = |status, body: Value| {

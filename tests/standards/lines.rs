@@ -607,5 +607,5 @@ pub const GROUPS: &[Group] = &[
 /// Why JWTs are not verified here.
 const LOCAL: &str = "tokens are judged by introspection; no JWT is verified here";
 
-/// Why DPoP proofs are not.
+/// Why proofs of a key are not.
 const DPOP: &str = "a bound token is refused instead: RS-9449-02 and RS-9449-07";

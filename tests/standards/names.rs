@@ -57,10 +57,10 @@ pub fn names_in(source: &str) -> Vec<Name> {
         if line.starts_with("#[") {
             attributes.push(line);
         } else if let Some(name) = function(line) {
-            let is_test = |at: &&str| at.starts_with("#[test]") || at.starts_with("#[tokio::test");
-            let is_ignored = |at: &&str| at.starts_with("#[ignore");
-            if attributes.iter().any(|at| is_test(&at))
-                && !attributes.iter().any(|at| is_ignored(&at))
+            let is_test = |at: &str| at.starts_with("#[test]") || at.starts_with("#[tokio::test");
+            let is_ignored = |at: &str| at.starts_with("#[ignore");
+            if attributes.iter().any(|at| is_test(at))
+                && !attributes.iter().any(|at| is_ignored(at))
             {
                 names.push(Name::parse(name));
             }
