@@ -370,7 +370,7 @@ pub const GROUPS: &[Group] = &[
             may("RS-9728-05", "5.1", "every challenge has `resource_metadata`"),
             own(
                 "RS-9728-06",
-                "7.3",
+                "3",
                 "nothing in a request moves the resource: `Host` and `X-Forwarded-*` do not count",
             ),
         ],
