@@ -333,7 +333,7 @@ pub(crate) struct Resource {
 /// An answer that the filter itself gives to a request.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Reply {
-    /// The HTTP status; at least 400, but for the resource's metadata.
+    /// The HTTP status; at least 400.
     pub status: u16,
     /// The gRPC status that a gRPC request gets instead.
     pub grpc_status: u8,

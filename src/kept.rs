@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn d2_04_what_has_ended_on_arrival_is_not_kept() {
+    fn what_has_ended_on_arrival_is_not_kept() {
         let mut kept = Kept::new(2);
         kept.insert(Key(1), 'a', at(5), at(5));
         assert_eq!(kept.get(Key(1), at(0)), None);
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn d3_01_there_is_never_more_than_there_is_room_for() {
+    fn there_is_never_more_than_there_is_room_for() {
         let mut kept = Kept::new(3);
         for n in 0..1000 {
             kept.insert(Key(n), n, at(100), at(0));
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn d1_03_keys_differ_by_token_and_by_seed() {
+    fn keys_differ_by_token_and_by_seed() {
         let keyed = Keyed::new([1; 16]);
         assert_eq!(keyed.key(0, "a"), keyed.key(0, "a"));
         assert_ne!(keyed.key(0, "a"), keyed.key(0, "b"));

@@ -581,13 +581,6 @@ fn d6_11_a_mistake_names_its_place_and_what_would_be_right() {
             "inbound.resource_metadata.scopes_supported: expected a list of strings",
         ),
         (
-            with(
-                "inbound/resource_metadata",
-                json!({"resource": "https://a.test", "scopes_supported": []}),
-            ),
-            "inbound.resource_metadata.scopes_supported: an empty list fits nothing",
-        ),
-        (
             introspection("client", json!("billing")),
             "inbound.introspection.client: names an outbound client, and there are none yet",
         ),

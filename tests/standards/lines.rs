@@ -355,7 +355,7 @@ pub const GROUPS: &[Group] = &[
             must(
                 "RS-9728-02",
                 "2",
-                "`resource` is required, other members are those of the standard, and a list without elements is a mistake",
+                "`resource` is required, other members are those of the standard, and no list without elements is told",
             ),
             must(
                 "RS-9728-03",
