@@ -40,7 +40,7 @@ pub(crate) struct Known {
 
 impl Footprint for Known {
     fn owned_bytes(&self) -> usize {
-        let Self { token, headers, attributes } = self;
+        let Self { token, headers, attributes, stale: _ } = self;
         let owned: [&dyn Footprint; 3] = [token, headers, attributes];
         owned.iter().map(|part| part.owned_bytes()).fold(size_of::<Self>(), usize::saturating_add)
     }

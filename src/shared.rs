@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn another_token_or_server_or_client_finds_nothing() {
+    fn d1_03_d1_04_d1_09_d1_10_d1_11_another_token_or_server_or_client_finds_nothing() {
         let (data, slots) = (Memory::default(), Slots::new('a', 1));
         slots.store(&data, &identity(), identity().fingerprint("t"), &record(0, 10, "body"));
         let others = [
@@ -470,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_tokens_fill_a_fixed_number_of_slots() {
+    fn d3_01_a_million_tokens_fill_a_fixed_number_of_slots() {
         let (data, slots) = (Memory::default(), Slots::new('a', 10));
         for n in 0..2_000 {
             let fingerprint = identity().fingerprint(&n.to_string());

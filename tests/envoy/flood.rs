@@ -22,7 +22,7 @@ const GOOD: usize = 50;
 const NOISE: u64 = 20_000 * 26;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_refused_tokens_takes_no_memory_and_pushes_out_no_good_one() {
+async fn d3_01_a_flood_of_refused_tokens_takes_no_memory_and_pushes_out_no_good_one() {
     let set_up = flooded(&Options { concurrency: 2, ..Options::default() }).await;
     flood(set_up.address(), 0..10_000, refused, is_refused).await;
     let before = Memory::of(&set_up).await;

@@ -17,6 +17,7 @@ mod series;
 mod servers;
 mod set_up;
 mod sharing;
+mod standards;
 mod table;
 mod updates;
 mod waiting;

@@ -138,7 +138,7 @@ async fn a_struct_is_as_good_as_text() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn plugins_of_one_vm_do_not_share_answers() {
+async fn d1_10_d1_11_plugins_of_one_vm_do_not_share_answers() {
     let ends = Ends::start().await;
     let asking = |server: &str| {
         let endpoint = format!("http://as.test/{server}");

@@ -16,7 +16,7 @@ const CONNECTIONS: usize = 64;
 const REQUESTS: usize = 2_500;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_costs_one_introspection_whatever_the_workers() {
+async fn rs_7662_09_a_token_costs_one_introspection_whatever_the_workers() {
     let server = ScriptedServer::start().await;
     server.on(ENDPOINT, Answer::json(200, &json!({"active": true})));
     // Longer than any run of this test takes.

@@ -108,7 +108,7 @@ async fn no_request_is_lost_while_configurations_change() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_update_with_a_mistake_is_refused_and_the_old_configuration_stays() {
+async fn d6_11_an_update_with_a_mistake_is_refused_and_the_old_configuration_stays() {
     let set_up = updatable(named("old")).await;
     assert_eq!(set_up.get("kept").await.status, 200);
     let gate = Gate::new();
@@ -151,7 +151,7 @@ async fn a_configuration_with_the_same_meaning_forgets_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_that_was_kept_for_one_client_is_used_for_another() {
+async fn d1_11_nothing_that_was_kept_for_one_client_is_used_for_another() {
     let set_up = updatable(named("old")).await;
     let who = |call: &oauth2_filter_testbed::Received| call.parameter("client_id");
     let asks = |client: &str| {
@@ -244,7 +244,7 @@ async fn what_changes_only_in_how_answers_are_used_forgets_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn envoy_does_not_start_with_a_mistake_and_says_where_it_is() {
+async fn d6_11_envoy_does_not_start_with_a_mistake_and_says_where_it_is() {
     for (plugin, text) in [
         (plugin(json!({"scopes": "a"})), "inbound.scopes: "),
         (
@@ -266,7 +266,7 @@ async fn envoy_does_not_start_with_a_mistake_and_says_where_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mistake_is_told_without_the_values_around_it() {
+async fn d6_01_a_mistake_is_told_without_the_values_around_it() {
     let secret = "s3cr3t-of-the-client";
     let introspection = json!({"client_secret": [secret], "client_id": secret, "timeout": secret});
     let error = start(&plugin(json!({"introspection": introspection}))).await.expect_err("three");

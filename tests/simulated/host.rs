@@ -153,6 +153,12 @@ impl SimulatedHost {
         self.answer(&Ok(Answer { status: 200, retry_after: None, body }));
     }
 
+    /// All that stands in shared data, keys and values.
+    pub fn shared(&self) -> Vec<u8> {
+        let (values, _) = &*self.data.stored.borrow();
+        values.iter().flat_map(|(key, (value, _))| [key.as_bytes(), value].concat()).collect()
+    }
+
     /// What became of a request; `None` while it waits.
     pub fn outcome(&self, stream: StreamId) -> Option<&Outcome> {
         self.outcomes.get(&stream)

@@ -57,7 +57,7 @@ fn rs_7662_05_an_answer_without_exp_is_kept_for_max_ttl() {
 }
 
 #[test]
-fn an_exp_beyond_all_times_is_kept_for_max_ttl_like_any_other() {
+fn d2_05_an_exp_beyond_all_times_is_kept_for_max_ttl_like_any_other() {
     for exp in [json!(1u64 << 53), json!(i64::MAX), json!(u64::MAX), json!(1e300)] {
         let mut host = host(json!({"cache": {"max_ttl": "60s"}, "clock_skew": "1h"}));
         let answer = json!({"active": true, "exp": exp});
@@ -71,7 +71,7 @@ fn an_exp_beyond_all_times_is_kept_for_max_ttl_like_any_other() {
 }
 
 #[test]
-fn a_token_that_becomes_valid_while_it_is_kept_passes_then() {
+fn rs_7662_06_a_token_that_becomes_valid_while_it_is_kept_passes_then() {
     let mut host = host(json!({}));
     let answer = json!({"active": true, "nbf": host.seconds() + 5});
     assert_eq!(ask(&mut host, "t", &answer), "oauth2_not_yet_valid");
@@ -83,7 +83,7 @@ fn a_token_that_becomes_valid_while_it_is_kept_passes_then() {
 }
 
 #[test]
-fn a_refusal_is_kept_for_negative_ttl() {
+fn d3_02_a_refusal_is_kept_for_negative_ttl() {
     let mut host = host(json!({"cache": {"negative_ttl": "5s"}}));
     assert_eq!(ask(&mut host, "t", &json!({"active": false})), "oauth2_inactive");
     host.advance(Duration::from_millis(4999));
@@ -93,7 +93,7 @@ fn a_refusal_is_kept_for_negative_ttl() {
 }
 
 #[test]
-fn a_flood_of_refused_tokens_pushes_out_no_good_one() {
+fn d3_01_a_flood_of_refused_tokens_pushes_out_no_good_one() {
     let mut host = host(json!({"cache": {"max_entries": 10, "negative_max_entries": 10}}));
     for n in 0..10 {
         assert_eq!(ask(&mut host, &format!("good{n}"), &json!({"active": true})), "passed");
@@ -110,7 +110,7 @@ fn a_flood_of_refused_tokens_pushes_out_no_good_one() {
 }
 
 #[test]
-fn two_configurations_share_no_answer() {
+fn d1_10_two_configurations_share_no_answer() {
     let (mut one, mut other) = (host(json!({})), host(json!({"realm": "other"})));
     assert_eq!(ask(&mut one, "t", &json!({"active": true})), "passed");
     assert_eq!(ask(&mut other, "t", &json!({"active": false})), "oauth2_inactive");

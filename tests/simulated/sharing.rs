@@ -124,7 +124,7 @@ fn a_worker_that_starts_anew_has_forgotten_nothing() {
 }
 
 #[test]
-fn a_configuration_with_the_same_meaning_keeps_what_was_learnt_and_judges_it_anew() {
+fn d2_01_a_configuration_with_the_same_meaning_keeps_what_was_learnt_and_judges_it_anew() {
     let old = document(json!({"scope": "a", "cache": {"max_ttl": "60s"}}));
     let mut before = SimulatedHost::new(&old);
     let stream = before.send(&get("/").bearer("t"));
@@ -140,7 +140,8 @@ fn a_configuration_with_the_same_meaning_keeps_what_was_learnt_and_judges_it_ane
 }
 
 #[test]
-fn a_configuration_that_asks_otherwise_starts_from_nothing_kept() {
+fn rs_7662_08_d1_03_d1_04_d1_06_d1_11_a_configuration_that_asks_otherwise_starts_from_nothing_kept()
+{
     let mut before = SimulatedHost::new(&document(json!({})));
     let stream = before.send(&get("/").bearer("t"));
     before.answer_with(&json!({"active": true}));
@@ -163,7 +164,7 @@ fn a_configuration_that_asks_otherwise_starts_from_nothing_kept() {
 }
 
 #[test]
-fn one_token_asked_of_two_servers_at_once_gets_the_answer_of_each() {
+fn d1_02_one_token_asked_of_two_servers_at_once_gets_the_answer_of_each() {
     let [mut one, mut other] = workers(json!({"introspection": [
         {"endpoint": "http://as.test/a", "when": {"hosts": ["a.test"]}},
         {"endpoint": "http://as.test/b", "when": {"hosts": ["b.test"]}},
@@ -263,7 +264,7 @@ fn an_answer_that_is_too_long_to_be_shared_serves_its_worker() {
 }
 
 #[test]
-fn stale_answers_serve_while_the_server_fails_and_never_past_exp() {
+fn d2_02_stale_answers_serve_while_the_server_fails_and_never_past_exp() {
     let cache = json!({"max_ttl": "10s", "stale_if_error": "60s"});
     let mut host = SimulatedHost::new(&document(json!({ "cache": cache })));
     host.send(&get("/").bearer("t"));
@@ -328,7 +329,7 @@ fn a_refusal_ends_what_could_have_served_while_the_server_fails_in_every_worker(
 }
 
 #[test]
-fn rs_8705_04_a_binding_is_checked_on_every_request() {
+fn rs_8705_04_d2_06_a_binding_is_checked_on_every_request() {
     let inbound = json!({"sender_constraint": {"mtls": "optional"}});
     let mut host = SimulatedHost::new(&document(inbound));
     // The base64url form of 32 zero bytes.
