@@ -1,6 +1,8 @@
 # `make` or `make help` lists the targets.
 
 WASM   := target/oauth2_filter.wasm
+# The filter with a request that kills it: for tests only.
+PANICS := target/oauth2_filter_panics.wasm
 TARGET := wasm32-wasip1
 
 .PHONY: help
@@ -26,15 +28,28 @@ build: toolchain ## the filter, as target/oauth2_filter.wasm
 	@cargo rustc --release --lib --crate-type cdylib --target $(TARGET)
 	@cargo run --quiet --package trim -- target/$(TARGET)/release/oauth2_filter.wasm $(WASM)
 
+# In a folder of its own: in the usual one it would take the place of the filter that is used.
+.PHONY: panics
+panics: toolchain
+	@echo "== building $(PANICS) (first time: about a minute)"
+	@cargo rustc --release --lib --crate-type cdylib --target $(TARGET) \
+		--features panic-on-command --target-dir target/panics
+	@cargo run --quiet --package trim -- target/panics/$(TARGET)/release/oauth2_filter.wasm $(PANICS)
+
 .PHONY: test
-test: build envoy ## every test: units, simulated host, real Envoy
+test: panics build envoy ## every test: units, simulated host, real Envoy
 	@cargo test --workspace
+
+.PHONY: flood
+flood: build envoy ## a million refused tokens, then a million malformed ones: what memory the proxy takes
+	@cargo test --test envoy a_million -- --ignored --nocapture
 
 .PHONY: check
 check: toolchain ## format, lints for both targets, documentation
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- --deny warnings
 	cargo clippy --lib --target $(TARGET) -- --deny warnings
+	cargo clippy --lib --target $(TARGET) --all-features -- --deny warnings
 	RUSTDOCFLAGS=--deny=warnings cargo doc --workspace --no-deps --document-private-items
 	RUSTDOCFLAGS=--deny=warnings cargo doc --lib --target $(TARGET) --no-deps --document-private-items
 

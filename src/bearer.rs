@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_has_at_most_16_kib() {
+    fn d3_04_a_token_has_at_most_16_kib() {
         let longest = "a".repeat(16 * 1024);
         assert_eq!(token(format!("Bearer {longest}").as_bytes()), Ok(Some(longest.as_str())));
         assert_eq!(token(format!("Bearer {longest}a").as_bytes()), Err(Reason::TokenTooLong));

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_are_compared_with_what_a_rule_wants() {
+    fn d5_05_claims_are_compared_with_what_a_rule_wants() {
         let any = |values: Value| ClaimTest::AnyOf(values.as_array().unwrap().clone());
         let all = |values: Value| ClaimTest::All(values.as_array().unwrap().clone());
         let not = |values: Value| ClaimTest::Not(values.as_array().unwrap().clone());

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn raw_basic_credentials_stay_as_they_are() {
+    fn cl_6749_04_raw_basic_credentials_stay_as_they_are() {
         let secret = Secret::new("a%b+c".into());
         assert_eq!(decoded(&ClientAuth::basic_raw("i d", &secret)), "i d:a%b+c");
     }
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_do_not_show_in_debug_output() {
+    fn d6_01_credentials_do_not_show_in_debug_output() {
         let secret = || Secret::new("s3cr3t".into());
         let post = ClientAuth::Post { client_id: "i".into(), client_secret: secret() };
         for auth in [ClientAuth::basic("i", &secret()), post] {

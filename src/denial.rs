@@ -377,3 +377,103 @@ impl fmt::Debug for Reply {
         write!(f, "{} {} {:?} {}", self.status, self.details, self.headers, self.body)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    /// The parameters of a Bearer challenge, each of which stands once.
+    fn parameters(challenge: &str) -> BTreeMap<String, String> {
+        let mut rest = challenge.strip_prefix("Bearer ").unwrap();
+        let mut parameters = BTreeMap::new();
+        loop {
+            let (name, after) = rest.split_once("=\"").unwrap();
+            let mut value = String::new();
+            let mut chars = after.chars();
+            loop {
+                match chars.next().unwrap() {
+                    '"' => break,
+                    '\\' => value.push(chars.next().unwrap()),
+                    c => value.push(c),
+                }
+            }
+            assert_eq!(parameters.insert(name.to_owned(), value), None, "{name} in {challenge}");
+            rest = match chars.as_str() {
+                "" => return parameters,
+                more => more.strip_prefix(", ").unwrap(),
+            };
+        }
+    }
+
+    /// Every answer that there is, with all that can stand in it.
+    fn every_answer() -> impl Iterator<Item = (Reason, bool, Reply)> {
+        let resource = Resource {
+            realm: r#"a "b" \c"#.to_owned(),
+            metadata_url: Some("https://api.test/.well-known/oauth-protected-resource".to_owned()),
+        };
+        let denial = |reason| {
+            Denial::new(reason)
+                .with_scope(Some("a b"))
+                .with_authentication(Some("gold".to_owned()), Some(300))
+                .with_retry_after(Some(7))
+        };
+        Reason::ALL.into_iter().flat_map(move |reason| {
+            [false, true].map(|grpc| (reason, grpc, denial(reason).reply(&resource, grpc)))
+        })
+    }
+
+    fn header<'r>(reply: &'r Reply, name: &str) -> Vec<&'r str> {
+        reply.headers.iter().filter(|(n, _)| *n == name).map(|(_, value)| &**value).collect()
+    }
+
+    #[test]
+    fn rs_6750_06_rs_6750_11_rs_6750_12_rs_http_01_each_challenge_says_each_thing_once() {
+        let registered = [
+            "invalid_request",
+            "invalid_token",
+            "insufficient_scope",
+            "insufficient_user_authentication",
+        ];
+        for (reason, _, reply) in every_answer() {
+            let challenges = header(&reply, "www-authenticate");
+            assert!(challenges.len() <= 1, "{reason:?}");
+            assert!(reply.status != 401 || challenges.len() == 1, "{reason:?}");
+            let Some(challenge) = challenges.first() else { continue };
+            let parameters = parameters(challenge);
+            assert_eq!(parameters["realm"], r#"a "b" \c"#, "{reason:?}");
+            assert_eq!(parameters["scope"], "a b", "{reason:?}");
+            match parameters.get("error") {
+                None => assert_eq!(reason, Reason::NoToken),
+                Some(error) => assert!(registered.contains(&error.as_str()), "{reason:?} {error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn rs_http_03_d6_12_each_answer_is_a_refusal_that_nobody_keeps() {
+        for (reason, grpc, reply) in every_answer() {
+            assert!(matches!(reply.status, 400..=599), "{reason:?}");
+            assert!(matches!(reply.grpc_status, 3 | 7 | 14 | 16), "{reason:?}");
+            assert_eq!(header(&reply, "cache-control"), ["no-store"], "{reason:?}");
+            let waits = if reply.status == 503 { &["7"][..] } else { &[] };
+            assert_eq!(header(&reply, "retry-after"), waits, "{reason:?}");
+            for (name, value) in &reply.headers {
+                assert!(value.bytes().all(|b| (b' '..=b'~').contains(&b)), "{reason:?} {name}");
+            }
+            let text = if grpc {
+                reply.body
+            } else {
+                let body: Value = serde_json::from_str(&reply.body).unwrap();
+                assert!(body["error"].is_string(), "{reason:?}");
+                body["error_description"].as_str().unwrap().to_owned()
+            };
+            // What RFC 6750 section 3 allows in `error_description`.
+            let is_allowed = |b: u8| matches!(b, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+            assert!(!text.is_empty() && text.bytes().all(is_allowed), "{reason:?} {text}");
+        }
+    }
+}

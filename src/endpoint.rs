@@ -149,6 +149,7 @@ mod tests {
     use super::*;
     use crate::call::Direction;
     use crate::secret::Secret;
+    use crate::shared::Identity;
 
     fn options(url: &str) -> EndpointOptions {
         EndpointOptions {
@@ -200,6 +201,64 @@ mod tests {
         assert_eq!(call.body, "token=a%26b%3Dc&p=v4lue");
     }
 
+    fn pairs(of: &[(&str, &str)]) -> Vec<(String, String)> {
+        of.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn rs_7662_08_d1_06_no_two_ways_to_ask_have_the_same_identity() {
+        let changed = |change: fn(&mut EndpointOptions)| {
+            let mut options = options("https://as.test/i");
+            change(&mut options);
+            Identity::new(&Endpoint::new(options).identity()).fingerprint("t")
+        };
+        let basic = |id: &str, secret: &str| ClientAuth::basic(id, &Secret::new(secret.into()));
+        let all = [
+            changed(|_| {}),
+            changed(|o| o.url = Url::parse("https://as.test/j").unwrap()),
+            changed(|o| o.url = Url::parse("https://as.test/i?tenant=b").unwrap()),
+            changed(|o| o.url = Url::parse("http://as.test/i").unwrap()),
+            changed(|o| o.url = Url::parse("https://other.test/i").unwrap()),
+            changed(|o| o.cluster = Some("other".into())),
+            changed(|o| o.headers = vec![("x-api-key".into(), "other".into())]),
+            changed(|o| o.headers = vec![("x-api".into(), "keyk3y".into())]),
+            changed(|o| o.parameters = vec![("p".into(), "other".into())]),
+            changed(|o| o.parameters = vec![("pv".into(), "4lue".into())]),
+            // The same words in the same order, once as headers, once as parameters.
+            changed(|o| {
+                o.headers = pairs(&[("parameter", "p"), ("q", "parameter"), ("r", "s")]);
+                o.parameters = Vec::new();
+            }),
+            changed(|o| {
+                o.headers = Vec::new();
+                o.parameters = pairs(&[("p", "q"), ("r", "s")]);
+            }),
+            changed(|o| (o.headers, o.parameters) = (pairs(&[("form", "x")]), Vec::new())),
+            changed(|o| (o.headers, o.parameters) = (Vec::new(), pairs(&[("x", "form")]))),
+            changed(|o| o.auth = ClientAuth::None { client_id: None }.into()),
+            changed(|o| o.auth = ClientAuth::None { client_id: Some("id".into()) }.into()),
+            changed(|o| {
+                o.auth = ClientAuth::Post {
+                    client_id: "id".into(),
+                    client_secret: Secret::new("s3cr3t".into()),
+                }
+                .into()
+            }),
+        ];
+        let with_client = |id, secret| {
+            let options =
+                EndpointOptions { auth: basic(id, secret).into(), ..options("https://as.test/i") };
+            Identity::new(&Endpoint::new(options).identity()).fingerprint("t")
+        };
+        let clients = [with_client("other", "s3cr3t"), with_client("id", "other")];
+        let all = [&all[..], &clients[..]].concat();
+        for (n, one) in all.iter().enumerate() {
+            for (m, other) in all.iter().enumerate().skip(n + 1) {
+                assert_ne!(one, other, "{n} and {m}");
+            }
+        }
+    }
+
     #[test]
     fn retries_are_asked_of_envoy_and_only_if_there_are_some() {
         let call = Endpoint::new(options("http://as.test/")).ask(&[]);
@@ -225,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn no_header_or_parameter_shows_in_debug_output() {
+    fn d6_01_no_header_or_parameter_shows_in_debug_output() {
         let endpoint = Endpoint::new(options("http://as.test/"));
         let shown = format!("{endpoint:?} {:?}", endpoint.ask(&[("token", "t0ken")]));
         for hidden in ["s3cr3t", "k3y", "v4lue", "t0ken", "Basic"] {

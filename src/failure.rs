@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn retry_after_is_read_in_seconds_up_to_an_hour() {
+    fn rs_http_02_retry_after_is_read_in_seconds_up_to_an_hour() {
         for (text, expected) in [
             ("0", Some(0)),
             (" 7 ", Some(7)),

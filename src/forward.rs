@@ -159,7 +159,7 @@ mod tests {
     use crate::head::fixture::FixedHead;
 
     #[test]
-    fn claims_that_can_stand_in_a_header_are_forwarded() {
+    fn d4_03_claims_that_can_stand_in_a_header_are_forwarded() {
         for (claim, expected) in [
             (json!("alice"), Some("alice")),
             (json!("with space"), Some("with space")),
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn rs_9700_05_every_spelling_of_our_headers_is_spoofed() {
+    fn rs_9700_05_d4_02_every_spelling_of_our_headers_is_spoofed() {
         let claims = vec![("x-user".to_owned(), ClaimPath::new("sub"))];
         let forwarding = Forwarding::new(false, claims, Some("x-payload".to_owned()));
         let names = ["x-user", "X_User", "x.user", "x-users", "X-PAYLOAD", "xuser", "accept"];

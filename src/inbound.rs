@@ -130,17 +130,17 @@ impl Inbound {
         }
         let fingerprint = server.identity.fingerprint(token.reveal());
         let name = Name { key, fingerprint, identity: &server.identity };
-        let found = if alone {
-            None
+        let turn = if alone {
+            Turn::Ours
         } else {
-            recall(&self.guard, server, &mut self.answers, data, name, now)
+            turn(&self.guard, server, &mut self.answers, data, name, now)
         };
-        if let Some(finding) = found {
+        if let Turn::Known(finding) = turn {
             self.events.push(Event::Count(Counter::Lookup(Lookup::Shared)));
             return Err(self.guard.judge(finding, bearer, || is_grpc(head), now));
         }
         self.events.push(Event::Count(Counter::Lookup(Lookup::Miss)));
-        let ours = alone || self.answers.claim(data, name, server.deadline(now), now);
+        let ours = matches!(turn, Turn::Ours);
         let token_kept = (!ours).then(|| token.reveal().to_owned());
         let question = Question { server: place, token: token_kept, fingerprint, since: now };
         let id = self.waiting.open(key, question, !alone);
@@ -208,15 +208,16 @@ impl Inbound {
             let Some(token) = &question.token else { continue };
             let Some(server) = self.guard.servers.get(question.server) else { continue };
             let name = Name { key, fingerprint: question.fingerprint, identity: &server.identity };
-            let recalled = recall(&self.guard, server, &mut self.answers, data, name, now);
-            if let Some(finding) = recalled {
-                found.push((id, finding));
-            } else if self.answers.claim(data, name, server.deadline(now), now)
-                && let Ok(bearer) = BearerToken::parse(token.as_bytes())
-            {
-                self.calls.push(server.introspection.request(id, bearer, now));
-                question.since = now;
-                question.token = None;
+            match turn(&self.guard, server, &mut self.answers, data, name, now) {
+                Turn::Known(finding) => found.push((id, finding)),
+                Turn::Ours => {
+                    if let Ok(bearer) = BearerToken::parse(token.as_bytes()) {
+                        self.calls.push(server.introspection.request(id, bearer, now));
+                        question.since = now;
+                        question.token = None;
+                    }
+                }
+                Turn::Others => {}
             }
         }
         for (id, finding) in found {
@@ -280,6 +281,41 @@ impl Inbound {
         attributes.extend(known.iter().flat_map(|known| known.attributes.iter().cloned()));
         let token_expires = known.and_then(|known| known.token.expires);
         Verdict { fate, attributes, sent: None, token_expires }
+    }
+}
+
+/// Whose turn it is to ask about a token.
+enum Turn {
+    /// Nobody's: the answer is known.
+    Known(Finding),
+    /// Ours: the marker is up.
+    Ours,
+    /// Another worker's.
+    Others,
+}
+
+/// Looks for what all workers know of a token, or else puts up the marker of a call.
+fn turn(
+    guard: &Guard,
+    server: &Server,
+    answers: &mut Answers,
+    data: &dyn SharedData,
+    name: Name<'_>,
+    now: Timestamp,
+) -> Turn {
+    if let Some(finding) = recall(guard, server, answers, data, name, now) {
+        return Turn::Known(finding);
+    }
+    if !answers.claim(data, name, server.deadline(now), now) {
+        return Turn::Others;
+    }
+    // Another worker's answer may have come, and its marker gone, between the two.
+    match recall(guard, server, answers, data, name, now) {
+        Some(finding) => {
+            answers.unclaim(data, name);
+            Turn::Known(finding)
+        }
+        None => Turn::Ours,
     }
 }
 

@@ -197,7 +197,9 @@ impl Kind {
             // Keycloak says "Offline" for a refresh token that outlives the session.
             "refresh_token" | "refresh-token" | "refreshtoken" | "refresh" | "offline"
             | "rt+jwt" | "id_token" | "id-token" | "idtoken" | "id" | "id+jwt" | "logout_token"
-            | "logout" | "logout+jwt" => Err(Reason::NotAnAccessToken),
+            | "logout" | "logout+jwt" | "vp_token" | "vp" | "vp+jwt" => {
+                Err(Reason::NotAnAccessToken)
+            }
             "dpop" => Ok(Self::Dpop),
             _ => Ok(Self::Access),
         }
@@ -248,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn rs_7662_01_only_a_boolean_active_says_anything() {
+    fn rs_7662_01_rs_7662_02_only_a_boolean_active_says_anything() {
         assert!(matches!(read(200, r#"{"active":true}"#), Ok(Response::Active(_))));
         assert!(matches!(read(200, r#"{"active":false}"#), Ok(Response::Inactive)));
         for body in [r#"{"active":"true"}"#, r#"{"active":1}"#, r#"{"active":null}"#, "{}"] {
@@ -279,9 +281,18 @@ mod tests {
     }
 
     #[test]
-    fn rs_7662_10_kinds_that_are_no_access_token_are_refused_under_any_of_their_names() {
+    fn rs_7662_10_d5_03_kinds_that_are_no_access_token_are_refused_under_any_of_their_names() {
         for name in ["token_type", "token_use", "typ"] {
-            for kind in ["refresh_token", "Refresh", "OFFLINE", "id", "ID", "id_token", "rt+jwt"] {
+            for kind in [
+                "refresh_token",
+                "Refresh",
+                "OFFLINE",
+                "id",
+                "ID",
+                "id_token",
+                "rt+jwt",
+                "VP_token",
+            ] {
                 assert_eq!(token(&json!({name: kind})).unwrap_err(), Reason::NotAnAccessToken);
             }
             for kind in [json!("Bearer"), json!("access"), json!("at+jwt"), json!("JWT"), json!(5)]
@@ -292,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn times_that_cannot_be_read_do_not_let_a_token_live() {
+    fn rs_7662_06_times_that_cannot_be_read_do_not_let_a_token_live() {
         let unreadable = token(&json!({"exp": "soon", "nbf": [1]})).unwrap();
         assert_eq!(unreadable.expires, Some(Timestamp::from_millis(0)));
         assert_eq!(unreadable.not_before, Some(Timestamp::NEVER));

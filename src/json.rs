@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_json_text() {
+    fn rs_7662_02_refuses_what_is_no_json_text() {
         let deep = "[".repeat(200) + &"]".repeat(200);
         for text in
             ["", " ", "{", "{}{}", "\u{feff}{}", "{\"a\":01}", "{'a':1}", "nul", "[1,]", &deep]

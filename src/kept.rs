@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_ended_on_arrival_is_not_kept() {
+    fn d2_04_what_has_ended_on_arrival_is_not_kept() {
         let mut kept = Kept::new(room(2));
         kept.insert(Key(1), 'a', 1, at(5), at(5));
         assert_eq!(kept.get(Key(1), at(0)), None);
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_never_more_than_there_is_room_for() {
+    fn d3_01_there_is_never_more_than_there_is_room_for() {
         let mut kept = Kept::new(room(3));
         for n in 0..1000 {
             kept.insert(Key(n), n, 1, at(100), at(0));
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_differ_by_token_and_by_seed() {
+    fn d1_03_keys_differ_by_token_and_by_seed() {
         let keyed = Keyed::new([1; 16]);
         assert_eq!(keyed.key(0, "a"), keyed.key(0, "a"));
         assert_ne!(keyed.key(0, "a"), keyed.key(0, "b"));

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_compared_in_one_form() {
+    fn d4_05_paths_are_compared_in_one_form() {
         for (path, expected) in [
             ("/", "/"),
             ("/a/b", "/a/b"),
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_services_read_in_different_ways_are_bad() {
+    fn d4_05_paths_that_services_read_in_different_ways_are_bad() {
         for path in [
             "",
             "a",

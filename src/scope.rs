@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn rs_6749_02_scopes_match_as_whole_words_in_any_order() {
+    fn rs_6749_02_d5_04_scopes_match_as_whole_words_in_any_order() {
         let table = [
             ("read", "read", true),
             ("read", "write read", true),

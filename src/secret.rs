@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_does_not_show_in_debug_output() {
+    fn d6_01_a_secret_does_not_show_in_debug_output() {
         assert_eq!(format!("{:?}", Some(Secret::new("s3cr3t".into()))), "Some([redacted])");
     }
 }

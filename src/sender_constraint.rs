@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn rs_9449_07_a_confirmation_that_is_not_understood_cannot_be_checked() {
+    fn rs_9449_07_d5_09_a_confirmation_that_is_not_understood_cannot_be_checked() {
         let thumbprint = URL_SAFE_NO_PAD.encode(digest());
         for cnf in [
             json!({"jkt": "abc"}),

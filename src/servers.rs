@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_is_asked_about_the_tokens_that_its_when_names() {
+    fn d3_04_a_server_is_asked_about_the_tokens_that_its_when_names() {
         let issuer = When { issuer: Some(vec!["a".into(), "b".into()]), ..When::default() };
         assert!(fits(&issuer, &jwt(&json!({"iss": "b"})), "h"));
         for token in [
@@ -85,6 +85,7 @@ mod tests {
             "opaque".to_owned(),
             "a.b.c".to_owned(),
             format!("{}.d", jwt(&json!({"iss": "a"}))),
+            ".".repeat(16 * 1024),
         ] {
             assert!(!fits(&issuer, &token, "h"), "{token}");
         }

@@ -146,8 +146,8 @@ impl Slots {
         records.max_by_key(|record| record.written)
     }
 
-    /// Writes a record in place of the group's least useful one. A write that loses against
-    /// another is left: what is kept here can be asked for again.
+    /// Writes a record in place of the group's least useful one. One that loses against others
+    /// again and again is left: what is kept here can be asked for again.
     pub(crate) fn store(
         &self,
         data: &dyn SharedData,
@@ -155,8 +155,12 @@ impl Slots {
         fingerprint: Fingerprint,
         record: &Record,
     ) {
-        if let Some((key, after)) = self.least_useful(data, fingerprint, record.written) {
-            data.set(&key, &identity.seal(fingerprint, record), after);
+        let sealed = identity.seal(fingerprint, record);
+        for _ in 0..WAYS {
+            match self.least_useful(data, fingerprint, record.written) {
+                Some((key, after)) if !data.set(&key, &sealed, after) => {}
+                _ => return,
+            }
         }
     }
 
@@ -365,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn another_token_or_server_or_client_finds_nothing() {
+    fn d1_03_d1_04_d1_09_d1_10_d1_11_another_token_or_server_or_client_finds_nothing() {
         let (data, slots) = (Memory::default(), Slots::new('a', 1));
         slots.store(&data, &identity(), identity().fingerprint("t"), &record(0, 10, "body"));
         let others = [
@@ -481,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_tokens_fill_a_fixed_number_of_slots() {
+    fn d3_01_a_million_tokens_fill_a_fixed_number_of_slots() {
         let (data, slots) = (Memory::default(), Slots::new('a', 10));
         for n in 0..2_000 {
             let fingerprint = identity().fingerprint(&n.to_string());
@@ -492,6 +496,37 @@ mod tests {
         let none = Slots::new('a', 0);
         none.store(&data, &identity(), identity().fingerprint("t"), &record(0, 10, "body"));
         assert_eq!(none.find(&data, &identity(), identity().fingerprint("t"), at(0)), None);
+    }
+
+    /// Shared data in which others write at the same moment, so many times.
+    struct Busy(Memory, std::cell::Cell<u32>);
+
+    impl SharedData for Busy {
+        fn get(&self, key: &str) -> Option<(Vec<u8>, u32)> {
+            self.0.get(key)
+        }
+
+        fn set(&self, key: &str, value: &[u8], after: Option<u32>) -> bool {
+            if let Some(left) = self.1.get().checked_sub(1) {
+                self.1.set(left);
+                self.0.set(key, b"another's", None);
+            }
+            self.0.set(key, value, after)
+        }
+    }
+
+    #[test]
+    fn a_write_that_loses_against_another_is_tried_again_and_not_for_ever() {
+        for (lost, found) in [(0, true), (3, true), (4, false), (u32::MAX, false)] {
+            let (data, slots) = (Busy(Memory::default(), lost.into()), Slots::new('a', 1));
+            let fingerprint = identity().fingerprint("t");
+            for key in slots.group(fingerprint).unwrap() {
+                data.0.set(&key, b"", None);
+            }
+            slots.store(&data, &identity(), fingerprint, &record(0, 10, "body"));
+            let find = slots.find(&data, &identity(), fingerprint, at(0));
+            assert_eq!(find.is_some(), found, "{lost} lost");
+        }
     }
 
     #[test]

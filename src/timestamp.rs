@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numeric_dates_of_every_shape_are_read_without_overflow() {
+    fn rs_7662_06_d2_05_numeric_dates_of_every_shape_are_read_without_overflow() {
         for (value, expected) in [
             (json!(1_700_000_000), Some(1_700_000_000_000)),
             (json!(1_700_000_000.5), Some(1_700_000_000_500)),

@@ -1,6 +1,7 @@
 //! How the document arrives, and every mistake in it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use oauth2_filter::{Environment, Filter, Mistakes, SignError};
 use prost::Message;
@@ -177,7 +178,7 @@ fn to_struct_value(value: &Value) -> StructValue {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table of all mistakes")]
-fn a_mistake_names_its_place_and_what_would_be_right() {
+fn d6_11_a_mistake_names_its_place_and_what_would_be_right() {
     let rules = |rule: Value| with("inbound/rules", json!([{"paths": ["/a"]}, {}, rule]));
     let mut wrong = Vec::new();
     let introspection =
@@ -632,7 +633,7 @@ fn all_mistakes_stand_in_one_message() {
 }
 
 #[test]
-fn a_message_repeats_no_value_of_the_document() {
+fn d6_01_a_message_repeats_no_value_of_the_document() {
     for document in [
         with("inbound/introspection/client_secret", json!(["s3cr3t"])),
         with("inbound/introspection/endpoint", json!("https://u:s3cr3t@as.test/")),
@@ -668,6 +669,147 @@ fn what_is_accepted_but_should_be_known_is_warned_of() {
     document["inbound"]["unmatched"] = json!("public");
     document["inbound"]["rules"] = json!([{"audience": "a"}, {"access": "optional"}]);
     assert_eq!(load(&document).unwrap().len(), 1);
+}
+
+#[test]
+fn cl_6749_02_an_endpoint_may_have_a_query_and_no_fragment() {
+    let endpoint = |url: &str| with("inbound/introspection/endpoint", json!(url));
+    assert!(load(&endpoint("https://as.test/i?tenant=a%20b&x")).is_ok());
+    for url in ["https://as.test/i#", "https://as.test/i#x", "https://as.test/i?a=b#x"] {
+        assert!(mistake(&endpoint(url)).contains("an endpoint has no fragment"), "{url}");
+    }
+}
+
+#[test]
+fn cl_6749_03_cl_6749_05_what_the_filter_sends_is_sent_once_and_never_in_the_url() {
+    for name in [
+        "token",
+        "token_type_hint",
+        "client_id",
+        "client_secret",
+        "client_assertion",
+        "client_assertion_type",
+    ] {
+        let parameters = with("inbound/introspection/parameters", json!({name: "x"}));
+        assert!(mistake(&parameters).contains("the filter sends this parameter itself"), "{name}");
+        let url = format!("https://as.test/i?a=b&{name}=x");
+        let query = with("inbound/introspection/endpoint", json!(url));
+        assert!(mistake(&query).contains("its query repeats a parameter"), "{name}");
+    }
+    let user = with("inbound/introspection/endpoint", json!("https://rs:s@as.test/i"));
+    assert!(mistake(&user).contains("no user information in a URL"));
+}
+
+#[test]
+fn cl_6749_05_cl_7662_02_a_call_has_one_way_to_authenticate_and_none_only_if_that_is_said() {
+    let block = |members: Value| {
+        let mut block = json!({"endpoint": "https://as.test/i"});
+        for (key, value) in members.as_object().expect("an object") {
+            block[key] = value.clone();
+        }
+        with("inbound/introspection", block)
+    };
+    for (members, said) in [
+        (json!({}), "required: the server must know who asks"),
+        (json!({"client_id": "rs"}), "required: the server must know who asks"),
+        (json!({"client_secret": "s", "auth_method": "none"}), "\"none\" sends no secret"),
+        (
+            json!({"client_id": "rs", "client_secret": "s", "headers": {"authorization": "x"}}),
+            "authorization is set from client_id and client_secret",
+        ),
+    ] {
+        let found = mistake(&block(members.clone()));
+        assert!(found.contains(said), "{members}: {found}");
+    }
+    assert!(load(&block(json!({"auth_method": "none"}))).is_ok());
+    assert!(load(&block(json!({"client_id": "rs", "auth_method": "none"}))).is_ok());
+}
+
+#[test]
+fn cl_6749_06_d6_08_plain_http_is_warned_of() {
+    assert_eq!(load(&good()).unwrap(), Vec::<String>::new());
+    let warnings =
+        load(&with("inbound/introspection/endpoint", json!("http://as.test/i"))).unwrap();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].starts_with("inbound.introspection.endpoint: plain http"), "{warnings:?}");
+}
+
+#[test]
+fn cl_6749_06_cl_7662_04_an_example_that_calls_over_tls_verifies_who_answers() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("envoy");
+    let files = folder.read_dir().expect("the examples").map(|entry| entry.expect("one").path());
+    let texts = files.filter_map(|file| std::fs::read_to_string(file).ok());
+    let over_tls: Vec<_> = texts.filter(|text| text.contains(r#""endpoint": "https://"#)).collect();
+    assert!(!over_tls.is_empty());
+    for text in over_tls {
+        let (_, host) = text.split_once(r#""endpoint": "https://"#).expect("the endpoint");
+        let host = host.split(['/', '"']).next().expect("its host");
+        let (_, cluster) = text.split_once("- name: as\n").expect("the cluster");
+        for part in [
+            "envoy.transport_sockets.tls",
+            &format!("sni: {host}"),
+            "validation_context",
+            "trusted_ca",
+            "match_typed_subject_alt_names",
+            &format!("matcher: {{ exact: {host} }}"),
+        ] {
+            assert!(cluster.contains(part), "{host}: {part}");
+        }
+    }
+}
+
+#[test]
+fn rs_9700_01_a_configuration_that_takes_tokens_for_anybody_is_warned_of() {
+    let mut document = good();
+    document["inbound"].as_object_mut().unwrap().remove("audience");
+    let warnings = load(&document).unwrap();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("any active token of the authorization server passes"));
+}
+
+#[test]
+fn mcp_09_offline_access_is_warned_of_where_clients_would_read_it() {
+    let metadata = |scopes: Value| {
+        let document = json!({"resource": "https://api.test/", "scopes_supported": scopes});
+        load(&with("inbound/resource_metadata", document)).unwrap()
+    };
+    assert_eq!(metadata(json!(["a"])), Vec::<String>::new());
+    assert_eq!(metadata(json!(["a", "offline_access"])).len(), 1);
+    // Challenges name the scope of the rule.
+    assert_eq!(load(&with("inbound/scope", json!("a offline_access"))).unwrap().len(), 1);
+    let rules = json!([{"scope": ["a", "b offline_access"]}]);
+    let warnings = load(&with("inbound/rules", rules)).unwrap();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].starts_with("inbound.rules[0].scope[1]: offline_access"), "{warnings:?}");
+}
+
+#[test]
+fn rs_9728_02_rs_9728_04_metadata_is_what_the_standard_defines_in_the_form_that_is_told() {
+    let metadata = |document: Value| with("inbound/resource_metadata", document);
+    let all = json!({
+        "resource": "https://api.test/v1?tenant=a", "authorization_servers": ["https://as.test"],
+        "jwks_uri": "https://api.test/jwks", "scopes_supported": ["a"],
+        "bearer_methods_supported": ["header"], "resource_signing_alg_values_supported": ["RS256"],
+        "resource_name": "Orders", "resource_name#de": "Bestellungen",
+        "resource_documentation": "https://api.test/docs",
+        "resource_policy_uri": "https://api.test/policy", "resource_tos_uri": "https://api.test/tos",
+        "tls_client_certificate_bound_access_tokens": true,
+        "authorization_details_types_supported": ["payment"],
+        "dpop_signing_alg_values_supported": ["ES256"], "dpop_bound_access_tokens_required": false,
+        "signed_metadata": "e30.e30.c2ln"
+    });
+    assert_eq!(load(&metadata(all)).unwrap(), Vec::<String>::new());
+    for resource in [
+        "https://API.test",
+        "HTTPS://api.test",
+        "https://api.test:443",
+        "https://api.test/a/../b",
+        "https://api.test/#x",
+        "api.test",
+    ] {
+        let found = mistake(&metadata(json!({ "resource": resource })));
+        assert!(found.starts_with("inbound.resource_metadata.resource: "), "{resource}: {found}");
+    }
 }
 
 #[test]

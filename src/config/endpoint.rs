@@ -36,6 +36,12 @@ pub(super) fn endpoint(
             if url.scheme() == "http" {
                 field.warn("plain http: tokens and client credentials travel in clear text");
             }
+            if url.query_pairs().any(|(name, _)| is_ours(&name, defined)) {
+                return field.mistake(
+                    "its query repeats a parameter that the filter sends itself, and credentials \
+                     never stand in a URL (RFC 6749 sections 2.3.1, 3.2)",
+                );
+            }
             Some(url)
         }),
         Some(base) => object.read("endpoint", endpoint_url).or_else(|| Some(base.url.clone())),
@@ -235,6 +241,11 @@ fn private_key_jwt(object: &mut Object<'_>, client_id: Option<String>) -> Option
     }
 }
 
+/// Whether the filter sends this parameter itself, or may.
+fn is_ours(name: &str, defined: &[&str]) -> bool {
+    defined.contains(&name) || CLIENT_PARAMETERS.contains(&name)
+}
+
 /// Extra form parameters: none that the request defines itself.
 fn parameters(field: &Field<'_>, defined: &[&str]) -> Option<Vec<(String, String)>> {
     const WHAT: &str = "an object of form parameters, such as {\"name\": \"value\"}";
@@ -242,7 +253,7 @@ fn parameters(field: &Field<'_>, defined: &[&str]) -> Option<Vec<(String, String
         if name.is_empty() {
             return field.mistake("a form parameter has a name");
         }
-        if defined.contains(&name) || CLIENT_PARAMETERS.contains(&name) {
+        if is_ours(name, defined) {
             return field.mistake("the filter sends this parameter itself (RFC 6749 section 3.2)");
         }
         Some((name.to_owned(), field.string("a string")?))

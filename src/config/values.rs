@@ -168,6 +168,9 @@ pub(super) fn scope(field: &Field<'_>) -> Option<ScopeNeed> {
                 "a scope has visible ASCII characters other than \" and \\ (RFC 6749 section 3.3)",
             );
         }
+        if words.contains(&"offline_access") {
+            field.warn("offline_access is the client's affair, not the resource's");
+        }
         Some(words.into_iter().map(Into::into).collect())
     };
     let alternatives = match field.value {

@@ -13,6 +13,8 @@
 mod abi;
 mod data;
 mod head;
+#[cfg(feature = "panic-on-command")]
+mod panic_on_command;
 mod sign;
 mod statistics;
 
@@ -268,6 +270,8 @@ impl Context for Stream {}
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
+        #[cfg(feature = "panic-on-command")]
+        panic_on_command::obey();
         let head = RequestHead::default();
         let Some(filter) = self.worker.filter.get() else {
             send(&Filter::unconfigured());

@@ -99,7 +99,7 @@ async fn many_and_large_headers_are_no_obstacle() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_method_and_version_needs_a_token() {
+async fn mcp_08_d4_06_every_method_and_version_needs_a_token() {
     let ends = Ends::start().await;
     let versions = json!({"http_protocol_options": {
         "accept_http_10": true, "default_host_for_http_10": "api.test",
@@ -136,7 +136,7 @@ async fn every_method_and_version_needs_a_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_on_one_connection_are_judged_one_by_one() {
+async fn mcp_08_requests_on_one_connection_are_judged_one_by_one() {
     let set_up = SetUp::new(json!({})).await;
     let mut connection = Connection::open(set_up.address()).await.expect("a connection");
     for (path, token, status) in [
@@ -254,7 +254,7 @@ async fn a_client_that_closes_its_half_is_gone_for_envoy_and_for_the_filter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_grpc_client_gets_a_status_that_it_understands() {
+async fn rs_http_04_a_grpc_client_gets_a_status_that_it_understands() {
     let rules = json!([
         {"paths": ["/s.S/Denied"], "access": "deny"},
         {"paths": ["/s.S/Scoped"], "scope": "s:read"},

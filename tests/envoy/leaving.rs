@@ -18,7 +18,7 @@ const REQUESTS: u64 = 80;
 const AT_ONCE: usize = 16;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn thousands_of_http1_clients_that_leave_do_no_harm() {
+async fn d6_13_thousands_of_http1_clients_that_leave_do_no_harm() {
     let set_up = asking_often().await;
     let gate = answer_some_in_vain(&set_up.server);
     let address = set_up.address();
@@ -47,7 +47,7 @@ async fn thousands_of_http1_clients_that_leave_do_no_harm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn thousands_of_http2_clients_that_leave_do_no_harm() {
+async fn d6_13_thousands_of_http2_clients_that_leave_do_no_harm() {
     let set_up = asking_often().await;
     let gate = answer_some_in_vain(&set_up.server);
     let address = set_up.address();
@@ -87,7 +87,7 @@ async fn thousands_of_http2_clients_that_leave_do_no_harm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_leave_just_as_the_answer_comes_do_no_harm() {
+async fn d6_13_clients_that_leave_just_as_the_answer_comes_do_no_harm() {
     let set_up = SetUp::new(json!({})).await;
     for round in 0..20 {
         let gate = Gate::new();

@@ -33,7 +33,7 @@ async fn a_server_that_is_down_fills_no_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rs_6750_13_no_token_no_secret_and_no_body_is_ever_logged_or_told() {
+async fn rs_6750_11_rs_6750_13_d6_01_d6_02_no_token_no_secret_and_no_body_is_ever_logged_or_told() {
     /// Stands in everything that must not be seen.
     const MARK: &str = "Zk9Q";
     let ends = Ends::start().await;

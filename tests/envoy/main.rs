@@ -5,6 +5,8 @@ mod clients;
 mod discovery;
 #[path = "../exchanges/mod.rs"]
 mod exchanges;
+mod flood;
+mod killed;
 mod leaving;
 mod logs;
 mod mutual_tls;
@@ -15,6 +17,7 @@ mod series;
 mod servers;
 mod set_up;
 mod sharing;
+mod standards;
 mod table;
 mod updates;
 mod waiting;

@@ -166,7 +166,7 @@ async fn rs_8705_01_a_token_passes_with_the_certificate_that_it_is_bound_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rs_8705_01_a_header_proves_nothing() {
+async fn rs_8705_01_d4_04_a_header_proves_nothing() {
     let callers = Callers::start().await;
     let hex = callers.owner.digest_hex();
     let der = BASE64_STANDARD.encode(callers.owner.der());
@@ -328,7 +328,7 @@ async fn rs_8705_03_each_mode_refuses_a_binding_that_is_not_proved() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rs_8705_04_a_kept_answer_is_no_proof() {
+async fn rs_8705_04_d2_06_a_kept_answer_is_no_proof() {
     use Seen::{Passed, Unproved};
     let callers = Callers::start().await;
     let (owner, thief) = (Some(&callers.owner), Some(&callers.thief));

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs};
 
 use oauth2_filter_testbed::client::Request;
 use oauth2_filter_testbed::envoy::{Listener, WasmPlugin};
-use oauth2_filter_testbed::scripted::Gate;
+use oauth2_filter_testbed::scripted::{Answer, Gate};
 use serde_json::{Value, json};
 use wasmparser::{Parser, Payload};
 
@@ -105,6 +105,11 @@ fn the_module_imports_and_exports_what_is_listed_and_is_small() {
     assert_eq!(imports, BTreeSet::from(IMPORTS.map(str::to_owned)));
     assert_eq!(exports, BTreeSet::from(EXPORTS.map(str::to_owned)));
     assert!(module.len() < 500_000, "{} bytes", module.len());
+    let command = b"x-panic-on-command";
+    assert!(
+        !module.windows(command.len()).any(|bytes| bytes == command),
+        "it is not the module of the tests, which any request can kill"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,7 +127,7 @@ async fn a_struct_is_as_good_as_text() {
     let bootstrap = ends.bootstrap().listener(listener(&plugin));
     let set_up = ends.with(bootstrap).await;
     let said = json!({"active": true, "scope": "b a", "aud": ["here"], "sub": "somebody"});
-    set_up.server.on(ENDPOINT, oauth2_filter_testbed::scripted::Answer::json(200, &said));
+    set_up.server.on(ENDPOINT, Answer::json(200, &said));
     assert_eq!(set_up.send(&Request::get("/")).await.status, 401);
     assert_eq!(set_up.send(&Request::get("/public")).await.status, 200);
     assert_eq!(set_up.get("token").await.status, 200);
@@ -133,7 +138,7 @@ async fn a_struct_is_as_good_as_text() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn plugins_of_one_vm_do_not_share_answers() {
+async fn d1_10_d1_11_plugins_of_one_vm_do_not_share_answers() {
     let ends = Ends::start().await;
     let asking = |server: &str| {
         let endpoint = format!("http://as.test/{server}");
@@ -194,5 +199,71 @@ async fn plugins_of_one_vm_do_not_share_answers() {
     assert_eq!((passed, refused, same_root, both), (200, 401, 401, 401));
     assert_eq!(send("no", "second").await, 401);
     assert_eq!(set_up.service.requests().len(), 3);
+    set_up.comes_to_rest().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plugins_share_only_what_they_ask_in_the_same_way_and_each_judges_it_by_its_own_rules() {
+    let ends = Ends::start().await;
+    let guarded = |name: &str, client: &str, scope: &str, vm_id: &str| {
+        let asked = json!({"client_id": client, "auth_method": "client_secret_post"});
+        let inbound = json!({"introspection": asked, "scope": scope});
+        let plugin = WasmPlugin::new(&document(inbound)).root_id(name).vm_id(vm_id);
+        Listener::to(name, "service").filter(plugin.filter("a"))
+    };
+    let bootstrap = ends
+        .bootstrap()
+        .listener(guarded(LISTENER, "one", "a", "shared"))
+        .listener(guarded("other-rules", "one", "b", "shared"))
+        .listener(guarded("other-client", "two", "a", "shared"))
+        .listener(guarded("own-vm", "one", "a", "own"));
+    let set_up = ends.with(bootstrap).await;
+    let gate = Gate::new();
+    let held = gate.clone();
+    set_up.server.on_each(ENDPOINT, move |call| {
+        let of = |name| call.parameter(name).unwrap_or_default();
+        // Of some tokens the first client is told that they are active, of others the second.
+        let active = (of("token").starts_with("one")) == (of("client_id") == "one");
+        let said = Answer::json(200, &json!({"active": active, "scope": "a"}));
+        if of("token").ends_with("held") { said.held_by(&held) } else { said }
+    });
+    let listeners = [LISTENER, "other-rules", "other-client", "own-vm"];
+    let send = async |listener: &str, token: &str| {
+        let answer = Request::get("/").bearer(token).send(set_up.envoy.address(listener)).await;
+        answer.expect("an answer").status
+    };
+    let mut calls = 0;
+    for (token, expected) in [("one", [200, 403, 401, 200]), ("two", [401, 401, 200, 401])] {
+        // What is kept: whoever comes first, and again.
+        for order in [[0, 1, 2, 3], [3, 2, 1, 0]] {
+            let token = format!("{token}-{order:?}").replace(['[', ']', ',', ' '], "");
+            for at in order.into_iter().chain(order) {
+                assert_eq!(send(listeners[at], &token).await, expected[at], "{at} {token}");
+            }
+            calls += 3;
+            assert_eq!(set_up.calls(), calls, "{token}: two share, and two ask for themselves");
+        }
+        // What is under way: all at once.
+        let token = format!("{token}-held");
+        gate.close();
+        let opened = async {
+            set_up.server.arrived(ENDPOINT, calls + 3).await;
+            for listener in listeners {
+                let active = format!("http.{listener}.downstream_rq_active");
+                set_up.envoy.stat_reaches(&active, 1).await;
+            }
+            gate.open();
+        };
+        let (first, other_rules, other_client, own_vm, ()) = tokio::join!(
+            send(LISTENER, &token),
+            send("other-rules", &token),
+            send("other-client", &token),
+            send("own-vm", &token),
+            opened
+        );
+        assert_eq!([first, other_rules, other_client, own_vm], expected, "{token}");
+        calls += 3;
+        assert_eq!(set_up.calls(), calls, "{token}");
+    }
     set_up.comes_to_rest().await;
 }

@@ -25,7 +25,7 @@ async fn a_server_that_is_down_is_used_again_when_it_is_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_fails_is_used_again_when_it_works() {
+async fn rs_http_02_a_server_that_fails_is_used_again_when_it_works() {
     let inbound = json!({"introspection": {"retries": 0, "timeout": "2s"}});
     let set_up = SetUp::new(inbound).await;
     let ok = || Answer::json(200, &json!({"active": true, "sub": "somebody"}));
@@ -89,7 +89,7 @@ async fn a_server_that_fails_is_used_again_when_it_works() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_larger_than_envoy_takes_is_a_failure() {
+async fn rs_7662_02_d3_05_an_answer_larger_than_envoy_takes_is_a_failure() {
     let set_up = SetUp::new(json!({})).await;
     for (token, answer) in [("a", active()), ("b", active().chunked())] {
         set_up.server.on(ENDPOINT, answer.padded_to(40_000_000));
@@ -169,7 +169,7 @@ async fn a_cluster_that_envoy_does_not_have_is_no_reason_to_blame_the_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_circuit_breaker_gives_503_and_lets_the_others_finish() {
+async fn rs_7662_09_a_full_circuit_breaker_gives_503_and_lets_the_others_finish() {
     let ends = Ends::start().await;
     let one = json!({"max_connections": 1, "max_pending_requests": 1, "max_requests": 1});
     let bootstrap = Bootstrap::new()

@@ -124,7 +124,7 @@ fn seen(
             assert!(!untouched || received.target == request.path, "{at}: {}", received.target);
             Seen::Passed([path].into_iter().chain(pairs(&received.headers)).collect())
         }
-        [] => Seen::Refused {
+        [] => Seen::Answered {
             status: answer.status,
             grpc_status: grpc.then(|| answer.grpc_status().expect("a gRPC status")),
             details: details.get(id).cloned().unwrap_or_default(),

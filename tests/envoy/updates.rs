@@ -6,8 +6,8 @@ use std::sync::{
 };
 
 use oauth2_filter_testbed::client::{Http2, Request, Response};
-use oauth2_filter_testbed::envoy::{Envoy, Listener, StartError, WasmPlugin};
-use oauth2_filter_testbed::scripted::Gate;
+use oauth2_filter_testbed::envoy::{Cluster, Envoy, Listener, StartError, WasmPlugin};
+use oauth2_filter_testbed::scripted::{Answer, Gate};
 use oauth2_filter_testbed::wait;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -108,7 +108,7 @@ async fn no_request_is_lost_while_configurations_change() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_update_with_a_mistake_is_refused_and_the_old_configuration_stays() {
+async fn d6_11_an_update_with_a_mistake_is_refused_and_the_old_configuration_stays() {
     let set_up = updatable(named("old")).await;
     assert_eq!(set_up.get("kept").await.status, 200);
     let gate = Gate::new();
@@ -151,7 +151,7 @@ async fn a_configuration_with_the_same_meaning_forgets_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_that_was_kept_for_one_client_is_used_for_another() {
+async fn d1_11_nothing_that_was_kept_for_one_client_is_used_for_another() {
     let set_up = updatable(named("old")).await;
     let who = |call: &oauth2_filter_testbed::Received| call.parameter("client_id");
     let asks = |client: &str| {
@@ -175,7 +175,76 @@ async fn nothing_that_was_kept_for_one_client_is_used_for_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn envoy_does_not_start_with_a_mistake_and_says_where_it_is() {
+async fn whatever_changes_in_how_a_server_is_asked_starts_from_nothing_kept() {
+    let ends = Ends::start().await;
+    ends.server.on("/other", active());
+    let listener = Listener::to(LISTENER, "service")
+        .discovered_filter(FILTER, &plugin(json!({"realm": "r0"})).typed_config());
+    let twin = Cluster::new("twin", ends.server.address());
+    let bootstrap = ends.bootstrap().custom_cluster(twin).listener(listener);
+    let set_up = ends.with(bootstrap).await;
+    let calls = || set_up.calls() + set_up.server.count("/other");
+    assert_eq!(set_up.get("token").await.status, 200);
+    for (n, changed) in [
+        json!({"client_id": "other"}),
+        json!({"client_secret": "other"}),
+        json!({"auth_method": "client_secret_post"}),
+        json!({"endpoint": "http://as.test/other"}),
+        json!({"endpoint": format!("http://as.test{ENDPOINT}?tenant=b")}),
+        json!({"endpoint": format!("http://other.test{ENDPOINT}")}),
+        json!({"cluster": "twin"}),
+        json!({"parameters": {"tenant": "b"}}),
+        json!({"headers": {"x-tenant": "b"}}),
+        json!({"token_type_hint": ""}),
+        json!({"issuer": "https://as.test"}),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("r{}", n + 1);
+        update(&set_up, &name, json!({"realm": name, "introspection": changed})).await;
+        for _ in 0..2 {
+            assert_eq!(set_up.get("token").await.status, 200, "{changed}");
+        }
+        assert_eq!(calls(), n + 2, "{changed}");
+    }
+    set_up.comes_to_rest_after_updates().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changes_only_in_how_answers_are_used_forgets_nothing() {
+    let set_up = updatable(json!({"realm": "r0"})).await;
+    let said = json!({"active": true, "scope": "a", "sub": "somebody"});
+    set_up.server.on(ENDPOINT, Answer::json(200, &said));
+    assert_eq!(set_up.get("token").await.status, 200);
+    for (n, (mut changed, status)) in [
+        (json!({"scope": "a"}), 200),
+        (json!({"scope": "b"}), 403),
+        (json!({"audience": "here"}), 401),
+        (json!({"rules": [{"name": "all", "paths": ["/**"]}]}), 200),
+        (json!({"rules": [{"paths": ["/**"], "claims": {"sub": "another"}}]}), 403),
+        (json!({"forward": {"claims": {"x-user": "sub"}}}), 200),
+        (json!({"token_sources": [{"header": "authorization", "scheme": "bearer"}]}), 200),
+        (json!({"cache": {"max_ttl": "50s", "negative_ttl": "1s", "stale_if_error": "1s"}}), 200),
+        (json!({"cache": {"negative_max_entries": 10}}), 200),
+        (json!({"introspection": {"timeout": "3s"}}), 200),
+        (json!({"introspection": {"when": {"token_prefix": "tok"}}}), 200),
+        (json!({"failure_mode_allow": true}), 200),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("r{}", n + 1);
+        changed["realm"] = json!(name);
+        update(&set_up, &name, changed.clone()).await;
+        assert_eq!(set_up.get("token").await.status, status, "{changed}");
+        assert_eq!(set_up.calls(), 1, "{changed}");
+    }
+    set_up.comes_to_rest_after_updates().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d6_11_envoy_does_not_start_with_a_mistake_and_says_where_it_is() {
     for (plugin, text) in [
         (plugin(json!({"scopes": "a"})), "inbound.scopes: "),
         (
@@ -197,7 +266,7 @@ async fn envoy_does_not_start_with_a_mistake_and_says_where_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mistake_is_told_without_the_values_around_it() {
+async fn d6_01_a_mistake_is_told_without_the_values_around_it() {
     let secret = "s3cr3t-of-the-client";
     let introspection = json!({"client_secret": [secret], "client_id": secret, "timeout": secret});
     let error = start(&plugin(json!({"introspection": introspection}))).await.expect_err("three");

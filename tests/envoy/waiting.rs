@@ -13,7 +13,7 @@ use crate::set_up::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_requests_with_one_new_token_cost_one_introspection() {
+async fn rs_7662_09_two_hundred_requests_with_one_new_token_cost_one_introspection() {
     two_hundred_requests_cost_one_call_per_worker(1).await;
 }
 
@@ -49,7 +49,7 @@ async fn two_hundred_requests_cost_one_call_per_worker(workers: u32) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_others_are_answered_when_the_first_leaves() {
+async fn d6_13_the_others_are_answered_when_the_first_leaves() {
     let set_up = SetUp::new(json!({})).await;
     let address = set_up.address();
     for (way, how) in WAYS_TO_LEAVE.into_iter().enumerate() {
@@ -79,7 +79,7 @@ async fn the_others_are_answered_when_the_first_leaves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_answer_is_kept_when_all_who_asked_have_left() {
+async fn d6_13_the_answer_is_kept_when_all_who_asked_have_left() {
     let set_up = SetUp::new(json!({})).await;
     for (way, how) in WAYS_TO_LEAVE.into_iter().enumerate() {
         let token = format!("token-{way}");
@@ -98,7 +98,7 @@ async fn the_answer_is_kept_when_all_who_asked_have_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_envoy_ends_while_it_waits_does_no_harm() {
+async fn d6_13_a_request_that_envoy_ends_while_it_waits_does_no_harm() {
     let ends = Ends::start().await;
     let listener = listener(&plugin(json!({}))).stream_idle_timeout(Duration::from_secs(1));
     let bootstrap = ends.bootstrap().listener(listener);

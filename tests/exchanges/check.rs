@@ -10,7 +10,7 @@ pub enum Seen {
     /// The service got this head.
     Passed(Vec<(String, String)>),
     /// The filter gave this answer.
-    Refused {
+    Answered {
         /// The HTTP status; a gRPC request's is not looked at.
         status: u16,
         /// The gRPC status, for a gRPC request.
@@ -36,7 +36,7 @@ pub fn check(seen: &Seen, expected: &Expected, at: &str) {
             }
         }
         (
-            Seen::Refused { status, grpc_status, details, headers, body },
+            Seen::Answered { status, grpc_status, details, headers, body },
             Expected::Refused { status: expected, details: reason, challenge, error, retry_after },
         ) => {
             assert_eq!(details, reason, "{at}: {seen:?}");
@@ -59,6 +59,14 @@ pub fn check(seen: &Seen, expected: &Expected, at: &str) {
                 assert_eq!(body["error"], *error, "{at}");
                 assert!(body["error_description"].is_string(), "{at}");
             }
+        }
+        (Seen::Answered { status, details, headers, body, .. }, Expected::Described(document)) => {
+            assert_eq!((*status, details.as_str()), (200, "oauth2_resource_metadata"), "{at}");
+            assert_eq!(one(headers, "content-type", at), Some("application/json"), "{at}");
+            assert_eq!(one(headers, "www-authenticate", at), None, "{at}");
+            let body = body.as_deref().expect("a body");
+            let body: Value = serde_json::from_str(body).expect("a JSON body");
+            assert_eq!(body, *document, "{at}");
         }
         _ => panic!("{at}: {seen:?}"),
     }

@@ -16,7 +16,8 @@ pub use table::table;
 
 /// One configuration and what happens with it.
 pub struct Exchange {
-    /// What it proves, as a sentence.
+    /// What it proves, as a sentence; the lines of the standards that it proves stand before
+    /// (`tests/standards.rs`).
     pub name: &'static str,
     /// Added to the `inbound` object.
     pub inbound: Value,
@@ -97,6 +98,8 @@ pub enum Expected {
         /// `Retry-After`, if there is one.
         retry_after: Option<&'static str>,
     },
+    /// The filter answers it with the resource's metadata.
+    Described(Value),
 }
 
 /// What a call to the authorization server must look like.
@@ -151,6 +154,27 @@ impl Exchange {
         let Refusal { status, details, challenge, error, retry_after } = refusal;
         let expected = Expected::Refused { status, details, challenge, error, retry_after };
         self.expect(request, expected)
+    }
+
+    /// Sends so many requests, each with a token of its own, that must all pass.
+    pub fn passes_tokens(self, tokens: usize) -> Self {
+        (0..tokens).fold(self, |exchange, _| {
+            let token = format!("token-{}", exchange.steps.len());
+            exchange.passes(get("/").bearer(&token))
+        })
+    }
+
+    /// Sends so many requests, each with a token of its own, that must all be refused.
+    pub fn refuses_tokens(self, tokens: usize, refusal: Refusal) -> Self {
+        (0..tokens).fold(self, |exchange, _| {
+            let token = format!("token-{}", exchange.steps.len());
+            exchange.refuses(get("/").bearer(&token), refusal.clone())
+        })
+    }
+
+    /// Sends a request that must get this document of the resource's metadata.
+    pub fn describes(self, request: Request, document: Value) -> Self {
+        self.expect(request, Expected::Described(document))
     }
 
     /// The service must get this header in the last request.
@@ -304,6 +328,13 @@ pub fn invalid_request(details: &'static str) -> Refusal {
 pub fn insufficient_scope(challenge: &'static str) -> Refusal {
     let (details, error) = ("oauth2_insufficient_scope", "insufficient_scope");
     Refusal { status: 403, details, challenge: Some(challenge), error, retry_after: None }
+}
+
+/// 401: the user has to be authenticated otherwise, or anew.
+pub fn insufficient_user_authentication(challenge: &'static str) -> Refusal {
+    let (details, error) =
+        ("oauth2_insufficient_user_authentication", "insufficient_user_authentication");
+    Refusal { status: 401, details, challenge: Some(challenge), error, retry_after: None }
 }
 
 /// 403 without a challenge.

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use oauth2_filter::{
-    Answer, Call, CallFailure, Event, Fate, Filter, Forward, Head, Reply, SharedData, Step,
-    StreamId, Timestamp, Verdict,
+    Answer, Call, CallFailure, Environment, Event, Fate, Filter, Forward, Head, Reply, SharedData,
+    Step, StreamId, Timestamp, Verdict,
 };
 use serde_json::Value;
 
@@ -146,10 +146,21 @@ impl SimulatedHost {
         self.make_calls();
     }
 
+    /// Has another worker do this just before a worker looks at a marker again.
+    pub fn meanwhile(&self, other: impl FnOnce() + 'static) {
+        *self.data.meanwhile.borrow_mut() = Some(Box::new(other));
+    }
+
     /// The oldest open call gets a 200 with this body.
     pub fn answer_with(&mut self, body: &Value) {
         let body = body.to_string().into_bytes();
         self.answer(&Ok(Answer { status: 200, retry_after: None, body }));
+    }
+
+    /// All that stands in shared data, keys and values.
+    pub fn shared(&self) -> Vec<u8> {
+        let (values, _) = &*self.data.stored.borrow();
+        values.iter().flat_map(|(key, (value, _))| [key.as_bytes(), value].concat()).collect()
     }
 
     /// What became of a request; `None` while it waits.
@@ -235,8 +246,10 @@ impl Head for SimulatedHead {
 /// and no key ever goes away.
 #[derive(Default)]
 struct Memory {
-    /// The values, and how many were written.
-    values: RefCell<(Values, u32)>,
+    /// All values, and the number of the last write.
+    stored: RefCell<(Values, u32)>,
+    /// What another worker does just before the next look at a marker.
+    meanwhile: RefCell<Option<Box<dyn FnOnce()>>>,
     /// How many workers have begun.
     workers: Cell<u8>,
 }
@@ -254,11 +267,15 @@ type Values = HashMap<String, (Vec<u8>, u32)>;
 
 impl SharedData for Memory {
     fn get(&self, key: &str) -> Option<(Vec<u8>, u32)> {
-        self.values.borrow().0.get(key).cloned()
+        let meanwhile = if key.contains(".m.") { self.meanwhile.take() } else { None };
+        if let Some(meanwhile) = meanwhile {
+            meanwhile();
+        }
+        self.stored.borrow().0.get(key).cloned()
     }
 
     fn set(&self, key: &str, value: &[u8], after: Option<u32>) -> bool {
-        let (values, writes) = &mut *self.values.borrow_mut();
+        let (values, writes) = &mut *self.stored.borrow_mut();
         let current = values.get(key).map(|(_, written)| *written);
         if after.is_some() && current.is_some() && after != current {
             return false;

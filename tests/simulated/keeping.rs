@@ -57,7 +57,7 @@ fn rs_7662_05_an_answer_without_exp_is_kept_for_max_ttl() {
 }
 
 #[test]
-fn an_exp_beyond_all_times_is_kept_for_max_ttl_like_any_other() {
+fn d2_05_an_exp_beyond_all_times_is_kept_for_max_ttl_like_any_other() {
     for exp in [json!(1u64 << 53), json!(i64::MAX), json!(u64::MAX), json!(1e300)] {
         let mut host = host(json!({"cache": {"max_ttl": "60s"}, "clock_skew": "1h"}));
         let answer = json!({"active": true, "exp": exp});
@@ -71,7 +71,7 @@ fn an_exp_beyond_all_times_is_kept_for_max_ttl_like_any_other() {
 }
 
 #[test]
-fn a_token_that_becomes_valid_while_it_is_kept_passes_then() {
+fn rs_7662_06_a_token_that_becomes_valid_while_it_is_kept_passes_then() {
     let mut host = host(json!({}));
     let answer = json!({"active": true, "nbf": host.seconds() + 5});
     assert_eq!(ask(&mut host, "t", &answer), "oauth2_not_yet_valid");
@@ -83,7 +83,7 @@ fn a_token_that_becomes_valid_while_it_is_kept_passes_then() {
 }
 
 #[test]
-fn a_refusal_is_kept_for_negative_ttl() {
+fn d3_02_a_refusal_is_kept_for_negative_ttl() {
     let mut host = host(json!({"cache": {"negative_ttl": "5s"}}));
     assert_eq!(ask(&mut host, "t", &json!({"active": false})), "oauth2_inactive");
     host.advance(Duration::from_millis(4999));
@@ -93,7 +93,7 @@ fn a_refusal_is_kept_for_negative_ttl() {
 }
 
 #[test]
-fn a_flood_of_refused_tokens_pushes_out_no_good_one() {
+fn d3_01_a_flood_of_refused_tokens_pushes_out_no_good_one() {
     let mut host = host(json!({"cache": {"max_entries": 10, "negative_max_entries": 10}}));
     for n in 0..10 {
         assert_eq!(ask(&mut host, &format!("good{n}"), &json!({"active": true})), "passed");
@@ -110,7 +110,7 @@ fn a_flood_of_refused_tokens_pushes_out_no_good_one() {
 }
 
 #[test]
-fn two_configurations_share_no_answer() {
+fn d1_10_two_configurations_share_no_answer() {
     let (mut one, mut other) = (host(json!({})), host(json!({"realm": "other"})));
     assert_eq!(ask(&mut one, "t", &json!({"active": true})), "passed");
     assert_eq!(ask(&mut other, "t", &json!({"active": false})), "oauth2_inactive");
@@ -131,4 +131,105 @@ fn clock_skew_moves_both_ends_of_a_token_to_the_millisecond() {
     assert_eq!(host.made, 1);
     host.advance(Duration::from_millis(1));
     assert_eq!(ask(&mut host, "t", &answer), "oauth2_expired");
+}
+
+#[test]
+fn a_kept_answer_is_judged_by_the_rule_of_each_request() {
+    let rules = json!([
+        {"paths": ["/any"]},
+        {"paths": ["/scope"], "scope": "b"},
+        {"paths": ["/audience"], "audience": "there"},
+        {"paths": ["/issuer"], "issuer": "https://other.test"},
+        {"paths": ["/claims"], "claims": {"department": "ops"}},
+        {"paths": ["/acr"], "acr_values": "gold"},
+        {"paths": ["/denied"], "access": "deny"},
+    ]);
+    let mut host = host(json!({ "rules": rules }));
+    let said = json!({
+        "active": true, "scope": "a", "aud": "here", "iss": "https://as.test",
+        "department": "sales", "acr": "silver",
+    });
+    let stream = host.send(&get("/any").bearer("t"));
+    host.answer_with(&said);
+    assert_eq!(host.state(stream), "passed");
+    // Asked by another worker of the same proxy, they are the same.
+    let mut other =
+        host.worker(&exchange("keeping").inbound(json!({ "rules": rules })).document("p"));
+    for host in [&mut host, &mut other] {
+        for (path, state) in [
+            ("/scope", "oauth2_insufficient_scope"),
+            ("/audience", "oauth2_wrong_audience"),
+            ("/issuer", "oauth2_wrong_issuer"),
+            ("/claims", "oauth2_claim_not_met"),
+            ("/acr", "oauth2_insufficient_user_authentication"),
+            ("/denied", "oauth2_access_denied"),
+            ("/elsewhere", "oauth2_unmatched"),
+            ("/any", "passed"),
+        ] {
+            assert_eq!(host.state_of(&get(path).bearer("t")), state, "{path}");
+        }
+    }
+    assert_eq!((host.made, other.made), (1, 0));
+}
+
+#[test]
+fn the_age_of_an_authentication_is_judged_on_every_request() {
+    let mut host = host(json!({"max_age": "30s", "cache": {"max_ttl": "1h"}}));
+    let answer = json!({"active": true, "auth_time": host.seconds()});
+    assert_eq!(ask(&mut host, "t", &answer), "passed");
+    host.advance(30 * SECOND);
+    assert_eq!(ask(&mut host, "t", &answer), "passed");
+    host.advance(SECOND);
+    assert_eq!(ask(&mut host, "t", &answer), "oauth2_insufficient_user_authentication");
+    assert_eq!(host.made, 1);
+}
+
+#[test]
+fn an_answer_too_large_for_all_the_room_is_asked_for_each_time() {
+    let mut host = host(json!({"cache": {"max_entries": 2}}));
+    let huge = json!({"active": true, "scope": "a ".repeat(400_000)});
+    assert_eq!(ask(&mut host, "small", &json!({"active": true})), "passed");
+    for calls in 2..5 {
+        assert_eq!(ask(&mut host, "huge", &huge), "passed");
+        assert_eq!(host.made, calls);
+    }
+    // It pushes out nothing.
+    assert_eq!(ask(&mut host, "small", &json!({"active": true})), "passed");
+    assert_eq!(host.made, 4);
+    // Requests that wait for it still share one call.
+    let streams = [(); 3].map(|()| host.send(&get("/").bearer("huge")));
+    host.answer_with(&huge);
+    assert_eq!(streams.map(|stream| host.state(stream)), ["passed"; 3]);
+    assert_eq!(host.made, 5);
+}
+
+#[test]
+fn large_answers_push_out_each_other_and_none_that_is_in_use() {
+    let mut host = host(json!({"cache": {"max_entries": 100}}));
+    let large = json!({"active": true, "aud": "x".repeat(300_000)});
+    assert_eq!(ask(&mut host, "small", &json!({"active": true})), "passed");
+    for n in 0..20 {
+        assert_eq!(ask(&mut host, &format!("large-{n}"), &large), "passed");
+        assert_eq!(ask(&mut host, "small", &json!({"active": true})), "passed");
+    }
+    assert_eq!(host.made, 21);
+    // A mebibyte holds three of them.
+    for (n, state) in [(19, "passed"), (18, "passed"), (17, "passed"), (16, "waits"), (0, "waits")]
+    {
+        assert_eq!(host.state_of(&get("/").bearer(&format!("large-{n}"))), state, "{n}");
+    }
+}
+
+#[test]
+fn an_answer_is_measured_by_what_is_kept_of_it() {
+    let mut host = host(json!({"cache": {"max_entries": 10}}));
+    // Nobody asks for this claim, so nothing is kept of it.
+    let long = json!({"active": true, "biography": "x".repeat(500_000)});
+    for n in 0..10 {
+        assert_eq!(ask(&mut host, &format!("t{n}"), &long), "passed");
+    }
+    for n in 0..10 {
+        assert_eq!(ask(&mut host, &format!("t{n}"), &long), "passed");
+    }
+    assert_eq!(host.made, 10);
 }

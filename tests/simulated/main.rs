@@ -5,5 +5,6 @@ mod exchanges;
 mod host;
 mod keeping;
 mod sharing;
+mod standards;
 mod table;
 mod waiting;

@@ -1,5 +1,7 @@
 //! Answers that workers share: one call for all of them.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use oauth2_filter::{CallFailure, Counter, Decision, Event, Lookup};
@@ -58,6 +60,19 @@ fn while_one_worker_asks_the_others_wait_for_its_answer() {
 }
 
 #[test]
+fn an_answer_that_comes_between_two_looks_at_shared_data_is_not_asked_for_again() {
+    for (said, state) in [(true, "passed"), (false, "oauth2_inactive")] {
+        let [one, mut other] = workers(json!({}));
+        let one = Rc::new(RefCell::new(one));
+        one.borrow_mut().send(&get("/").bearer("t"));
+        let asking = Rc::clone(&one);
+        other.meanwhile(move || asking.borrow_mut().answer_with(&json!({"active": said})));
+        assert_eq!(other.state_of(&get("/").bearer("t")), state);
+        assert_eq!((one.borrow().made, other.made), (1, 0));
+    }
+}
+
+#[test]
 fn when_the_asking_worker_fails_another_asks_at_once() {
     let [mut one, mut other] = workers(json!({}));
     let first = one.send(&get("/").bearer("t"));
@@ -109,7 +124,7 @@ fn a_worker_that_starts_anew_has_forgotten_nothing() {
 }
 
 #[test]
-fn a_configuration_with_the_same_meaning_keeps_what_was_learnt_and_judges_it_anew() {
+fn d2_01_a_configuration_with_the_same_meaning_keeps_what_was_learnt_and_judges_it_anew() {
     let old = document(json!({"scope": "a", "cache": {"max_ttl": "60s"}}));
     let mut before = SimulatedHost::new(&old);
     let stream = before.send(&get("/").bearer("t"));
@@ -125,7 +140,8 @@ fn a_configuration_with_the_same_meaning_keeps_what_was_learnt_and_judges_it_ane
 }
 
 #[test]
-fn a_configuration_that_asks_otherwise_starts_from_nothing_kept() {
+fn rs_7662_08_d1_03_d1_04_d1_06_d1_11_a_configuration_that_asks_otherwise_starts_from_nothing_kept()
+{
     let mut before = SimulatedHost::new(&document(json!({})));
     let stream = before.send(&get("/").bearer("t"));
     before.answer_with(&json!({"active": true}));
@@ -144,6 +160,61 @@ fn a_configuration_that_asks_otherwise_starts_from_nothing_kept() {
     ] {
         let mut after = before.worker(&document(json!({ "introspection": introspection })));
         assert_eq!(after.state_of(&get("/").bearer("t")), "waits", "{introspection}");
+    }
+}
+
+#[test]
+fn d1_02_one_token_asked_of_two_servers_at_once_gets_the_answer_of_each() {
+    let [mut one, mut other] = workers(json!({"introspection": [
+        {"endpoint": "http://as.test/a", "when": {"hosts": ["a.test"]}},
+        {"endpoint": "http://as.test/b", "when": {"hosts": ["b.test"]}},
+    ]}));
+    let to = |host| get("/").bearer("t").host(host);
+    let (a, b) = (one.send(&to("a.test")), one.send(&to("b.test")));
+    let (late_a, late_b) = (one.send(&to("a.test")), one.send(&to("b.test")));
+    let (far_a, far_b) = (other.send(&to("a.test")), other.send(&to("b.test")));
+    assert_eq!((one.made, other.made), (2, 0), "one call for each server");
+    one.answer_with(&json!({"active": true}));
+    other.tick();
+    assert_eq!(
+        (one.state(a), one.state(late_a), other.state(far_a)),
+        ("passed", "passed", "passed")
+    );
+    assert_eq!((one.state(b), one.state(late_b), other.state(far_b)), ("waits", "waits", "waits"));
+    one.answer_with(&json!({"active": false}));
+    other.tick();
+    for (host, streams) in [(&mut one, vec![b, late_b]), (&mut other, vec![far_b])] {
+        assert!(streams.iter().all(|stream| host.state(*stream) == "oauth2_inactive"));
+        assert_eq!(host.state_of(&to("a.test")), "passed");
+        assert_eq!(host.state_of(&to("b.test")), "oauth2_inactive");
+    }
+    assert_eq!((one.made, other.made), (2, 0));
+}
+
+#[test]
+fn an_answer_that_came_by_another_worker_ends_when_it_ends_there() {
+    let cache = json!({"max_ttl": "60s", "negative_ttl": "5s"});
+    let inbound = json!({ "cache": cache });
+    for (token, mut answer, last) in [
+        ("max_ttl", json!({"active": true}), 59_999),
+        ("exp", json!({"active": true, "exp": null}), 39_999),
+        ("negative_ttl", json!({"active": false}), 4_999),
+    ] {
+        let [mut here, mut there] = workers(inbound.clone());
+        if let Some(exp) = answer.get_mut("exp") {
+            *exp = json!(here.seconds() + 40);
+        }
+        let request = get("/").bearer(token);
+        let stream = here.send(&request);
+        here.answer_with(&answer);
+        let state = here.state(stream);
+        // It is learnt late, and serves no longer for that.
+        there.advance(Duration::from_millis(last - 1));
+        assert_eq!(there.state_of(&request), state, "{token}");
+        there.advance(Duration::from_millis(1));
+        assert_eq!(there.state_of(&request), state, "{token}");
+        there.advance(Duration::from_millis(1));
+        assert_eq!(there.state_of(&request), "waits", "{token}");
     }
 }
 
@@ -193,7 +264,7 @@ fn an_answer_that_is_too_long_to_be_shared_serves_its_worker() {
 }
 
 #[test]
-fn stale_answers_serve_while_the_server_fails_and_never_past_exp() {
+fn d2_02_stale_answers_serve_while_the_server_fails_and_never_past_exp() {
     let cache = json!({"max_ttl": "10s", "stale_if_error": "60s"});
     let mut host = SimulatedHost::new(&document(json!({ "cache": cache })));
     host.send(&get("/").bearer("t"));
@@ -258,7 +329,7 @@ fn a_refusal_ends_what_could_have_served_while_the_server_fails_in_every_worker(
 }
 
 #[test]
-fn rs_8705_04_a_binding_is_checked_on_every_request() {
+fn rs_8705_04_d2_06_a_binding_is_checked_on_every_request() {
     let inbound = json!({"sender_constraint": {"mtls": "optional"}});
     let mut host = SimulatedHost::new(&document(inbound));
     // The base64url form of 32 zero bytes.

@@ -99,7 +99,7 @@ fn seen(host: &SimulatedHost, stream: StreamId, grpc: bool, at: &str) -> Seen {
                 .map(|(name, value)| (name.clone(), String::from_utf8_lossy(value).into_owned()))
                 .collect(),
         ),
-        Some(Outcome::Refused(reply)) => Seen::Refused {
+        Some(Outcome::Refused(reply)) => Seen::Answered {
             status: reply.status,
             grpc_status: grpc.then(|| reply.grpc_status.into()),
             details: reply.details.to_owned(),

@@ -12,7 +12,7 @@ fn host(inbound: Value) -> SimulatedHost {
 }
 
 #[test]
-fn any_number_of_requests_with_one_token_make_one_call() {
+fn rs_7662_09_any_number_of_requests_with_one_token_make_one_call() {
     let mut host = host(json!({}));
     let streams: Vec<_> = (0..2_000).map(|_| host.send(&get("/").bearer("t"))).collect();
     assert_eq!(host.made, 1);
@@ -82,7 +82,7 @@ fn an_answer_to_a_call_that_is_not_under_way_changes_nothing() {
 }
 
 #[test]
-fn rs_6750_13_tokens_and_secrets_show_in_no_debug_output() {
+fn rs_6750_13_d6_01_tokens_and_secrets_show_in_no_debug_output() {
     let mut host = host(json!({}));
     host.send(&get("/").bearer("t0ken"));
     let shown = format!("{:?}", host.calls);

@@ -75,6 +75,11 @@ impl ScriptedServer {
         self.shared.log.arrived(path, requests).await;
     }
 
+    /// Forgets the requests so far, and counts anew.
+    pub fn clear(&self) {
+        self.shared.log.clear();
+    }
+
     /// Closes every connection and refuses new ones; the port stays ours.
     pub async fn refuse(&self) {
         let open = std::mem::replace(&mut *lock(&self.port), Port::Changing);
