@@ -125,7 +125,7 @@ impl Reason {
 
     /// The same in labels of metrics.
     pub(crate) fn label(self) -> &'static str {
-        self.details().strip_prefix("oauth2_").unwrap_or_default()
+        self.details().split_once('_').map_or("", |(_, label)| label)
     }
 
     /// The reason of this name.

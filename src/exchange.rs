@@ -115,8 +115,7 @@ impl Exchanges {
         now: Timestamp,
     ) -> Option<Rc<Current>> {
         let record = self.shared.find(data, &client.identity, subject.fingerprint, now)?;
-        let plain = client.identity.sealing_key().open("exchange", &record.body)?;
-        let holding = Holding::decode(&*plain).ok()?;
+        let holding = Holding::decode(&*record.body).ok()?;
         self.take_in(client, subject, holding, now);
         self.current(subject.key, now)
     }
@@ -147,7 +146,7 @@ impl Exchanges {
         let holding = before.unwrap_or_default().accepted(token.clone());
         // Tokens of other workers have other numbers.
         let holding = Holding { number: random.number(), ..holding };
-        self.share(client, subject.fingerprint, &holding, random, data, now);
+        self.share(client, subject.fingerprint, &holding, data, now);
         self.unclaim(client, subject, data);
         let current = Rc::new(Current::new(&token, holding.number, &client.placement));
         self.take_in(client, subject, holding, now);
@@ -160,13 +159,11 @@ impl Exchanges {
         client: &Client,
         fingerprint: Fingerprint,
         holding: &Holding,
-        random: &Random,
         data: &dyn SharedData,
         now: Timestamp,
     ) {
         let Some(ends) = holding.token.as_ref().map(CachedToken::expires) else { return };
-        let sealing = client.identity.sealing_key();
-        let body = sealing.seal("exchange", random.draw(), &holding.encode_to_vec());
+        let body = holding.encode_to_vec();
         if ends > now && body.len() <= MAX_SHARED {
             let record = Record { written: now, ends, body };
             self.shared.store(data, &client.identity, fingerprint, &record);

@@ -6,8 +6,6 @@ use prost::Message;
 
 use crate::cached_token::{CachedToken, Holding};
 use crate::client::Placement;
-use crate::random::Random;
-use crate::sealed::SealingKey;
 use crate::secret::Secret;
 use crate::shared::{Identity, NEVER_WRITTEN, SharedData};
 use crate::timestamp::Timestamp;
@@ -47,8 +45,6 @@ impl Current {
 pub(crate) struct Holder {
     /// The key of the record. Configurations that mean the same have the same.
     key: String,
-    /// Encrypts it.
-    sealing: SealingKey,
     /// Where the token goes.
     placement: Placement,
     /// The record as it was last read or written here.
@@ -66,7 +62,6 @@ impl Holder {
     pub(crate) fn new(identity: &Identity, placement: &Placement) -> Self {
         Self {
             key: format!("oauth2_filter.1.t.{}", identity.name()),
-            sealing: identity.sealing_key(),
             placement: placement.clone(),
             holding: Holding::default(),
             written: None,
@@ -91,7 +86,7 @@ impl Holder {
     }
 
     /// Reads the record if another worker has written it. What cannot be opened is none of ours.
-    pub(crate) fn sync(&mut self, data: &dyn SharedData) {
+    pub(crate) fn sync(&mut self, identity: &Identity, data: &dyn SharedData) {
         let Some((sealed, written)) = data.get(&self.key) else {
             // Shared data that has gone takes no token with it.
             self.written = None;
@@ -100,7 +95,7 @@ impl Holder {
         if self.written == Some(written) {
             return;
         }
-        let opened = self.sealing.open(&self.key, &sealed);
+        let opened = identity.sealing.open(self.key.as_bytes(), &sealed);
         let holding = opened.and_then(|bytes| Holding::decode(&*bytes).ok()).unwrap_or_default();
         self.adopt(holding, written);
     }
@@ -108,12 +103,12 @@ impl Holder {
     /// Writes a record in place of the one that was read. Whether it was still that one.
     pub(crate) fn write(
         &mut self,
+        identity: &Identity,
         data: &dyn SharedData,
         next: Holding,
-        random: &Random,
         now: Timestamp,
     ) -> bool {
-        let sealed = self.sealing.seal(&self.key, random.draw(), &next.encode_to_vec());
+        let sealed = identity.sealing.seal(self.key.as_bytes(), &next.encode_to_vec());
         if !data.set(&self.key, &sealed, self.written.or(Some(NEVER_WRITTEN))) {
             return false;
         }

@@ -433,14 +433,14 @@ impl Outbound {
         let Some(holder) = self.holders.get_mut(client) else { return nothing };
         let Some(client) = self.config.clients.get(client) else { return nothing };
         for _ in 0..TRIES {
-            holder.sync(data);
+            holder.sync(&client.identity, data);
             if let Grant::DirectToken { access_token, expires_in, .. } = &client.grant
                 && holder.holding.number == 0
             {
                 let expires = expires_in.map_or(Timestamp::NEVER, |lives| now.plus(lives));
                 let token = CachedToken::given(access_token, expires, now);
                 let next = holder.holding.clone().accepted(token);
-                holder.write(data, next, &self.random, now);
+                holder.write(&client.identity, data, next, now);
                 continue;
             }
             if let Some(current) = holder.current(now).cloned()
@@ -460,7 +460,7 @@ impl Outbound {
             let ends = now.plus(client.timeout(&ask)).plus(LEASE_GRACE);
             let refreshes = matches!(ask, Ask::Refresh(_));
             let next = holder.holding.clone().leased(owner, ends, refreshes);
-            if holder.write(data, next, &self.random, now) {
+            if holder.write(&client.identity, data, next, now) {
                 return Attempt::Ours(Ours { ask, owner });
             }
         }
@@ -520,7 +520,7 @@ impl Outbound {
             return Attempt::Failed(failure);
         }
         // The server's failures are everybody's.
-        holder.sync(data);
+        holder.sync(&client.identity, data);
         if let Some((reason, retry_after)) = holder.holding.backs_off(now) {
             return Attempt::Failed(Failure::BackOff { reason, retry_after });
         }
@@ -688,11 +688,12 @@ impl Outbound {
         now: Timestamp,
     ) -> Option<Rc<Current>> {
         let holder = self.holders.get_mut(client)?;
-        let Client { lifetime, placement, refresh, .. } = self.config.clients.get(client)?;
+        let Client { lifetime, placement, refresh, identity, .. } =
+            self.config.clients.get(client)?;
         let had_token = holder.current(now).is_some();
         let mut token = CachedToken::default();
         for _ in 0..TRIES {
-            holder.sync(data);
+            holder.sync(identity, data);
             let lease = holder.holding.lease.as_ref();
             if lease.is_some_and(|lease| lease.owner != ours.owner)
                 && let Some(current) = holder.current(now)
@@ -707,7 +708,7 @@ impl Outbound {
                 token.refresh_token.clear();
             }
             let next = holder.holding.clone().accepted(token.clone());
-            if holder.write(data, next, &self.random, now) {
+            if holder.write(identity, data, next, now) {
                 break;
             }
         }
@@ -735,13 +736,13 @@ impl Outbound {
             (self.holders.get_mut(client), self.config.clients.get(client))
         {
             for _ in 0..TRIES {
-                holder.sync(data);
+                holder.sync(&client.identity, data);
                 let ends = now.plus(client.timeout(&ask)).plus(LEASE_GRACE);
                 let refreshes = matches!(ask, Ask::Refresh(_));
                 let mut next = holder.holding.clone().leased(ours.owner, ends, refreshes);
                 next.forget_refresh_token();
                 next.refresh_unsure = refreshes;
-                if holder.write(data, next, &self.random, now) {
+                if holder.write(&client.identity, data, next, now) {
                     break;
                 }
             }
@@ -759,9 +760,10 @@ impl Outbound {
         now: Timestamp,
     ) {
         let Some(holder) = self.holders.get_mut(client) else { return };
+        let Some(Client { identity, .. }) = self.config.clients.get(client) else { return };
         let refreshed = ours.is_some_and(|ours| matches!(ours.ask, Ask::Refresh(_)));
         for _ in 0..TRIES {
-            holder.sync(data);
+            holder.sync(identity, data);
             let lease = holder.holding.lease.as_ref();
             if let (Some(ours), Some(lease)) = (ours, lease)
                 && lease.owner != ours.owner
@@ -776,7 +778,7 @@ impl Outbound {
             let (reason, retry_after) = (failure.reason(), failure.retry_after());
             let next = holder.holding.clone();
             let next = next.failed(reason, retry_after, unsure, &self.random, now);
-            if holder.write(data, next, &self.random, now) {
+            if holder.write(identity, data, next, now) {
                 return;
             }
         }
@@ -867,11 +869,12 @@ impl Outbound {
     /// be time to renew it.
     fn care(&mut self, client: usize, data: &dyn SharedData, now: Timestamp) {
         let Some(holder) = self.holders.get_mut(client) else { return };
+        let Some(Client { identity, .. }) = self.config.clients.get(client) else { return };
         if !holder.has_token() {
             return;
         }
         holder.let_go(now);
-        holder.sync(data);
+        holder.sync(identity, data);
         let due = holder.current(now).is_some_and(|current| now >= current.renew_at);
         let key = self.keyed.key(client, "");
         // A token that nobody uses is left to end.
@@ -930,9 +933,9 @@ impl Outbound {
             Some(key) => self.exchanges.drop_token(client, key, sent.number, data, now),
             None if !client.can_renew() => false,
             None => (0..TRIES).any(|_| {
-                holder.sync(data);
+                holder.sync(&client.identity, data);
                 let Some(next) = holder.holding.dropped(sent.number, now) else { return false };
-                holder.write(data, next, &self.random, now)
+                holder.write(&client.identity, data, next, now)
             }),
         };
         if dropped {

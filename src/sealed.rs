@@ -1,45 +1,52 @@
-//! Secrets in shared data, where every plugin with the same `vm_id` can read and write: encrypted
-//! with a key that only this configuration can make (ChaCha20-Poly1305, RFC 8439).
+//! What stands in shared data, where every plugin with the same `vm_id` can read and write, is
+//! encrypted with a key that only this configuration can make (ChaCha20-Poly1305, RFC 8439).
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{ChaCha20Poly1305, Nonce};
-
-/// The form of what is sealed; others are not read.
-const VERSION: u8 = 1;
+use sha2::{Digest, Sha256};
 
 /// Bytes of a nonce.
 const NONCE: usize = 12;
 
+/// How much longer a text is when it is sealed, in bytes.
+pub(crate) const OVERHEAD: usize = NONCE + 16;
+
 /// Seals and opens.
-pub(crate) struct SealingKey(ChaCha20Poly1305);
+pub(crate) struct SealingKey {
+    /// The cipher with its key.
+    cipher: ChaCha20Poly1305,
+    /// Begun with the key: what nonces are made of.
+    nonces: Sha256,
+}
 
 impl SealingKey {
     /// The key of these bytes.
     pub(crate) fn new(key: [u8; 32]) -> Self {
-        Self(ChaCha20Poly1305::new(&key.into()))
+        Self {
+            cipher: ChaCha20Poly1305::new(&key.into()),
+            nonces: Sha256::new_with_prefix(b"oauth2-filter nonce").chain_update(key),
+        }
     }
 
-    /// The sealed form of `plain`, to be opened only where it was sealed for. `nonce` is never the
-    /// same for two texts: a random number.
-    pub(crate) fn seal(&self, place: &str, nonce: u128, plain: &[u8]) -> Vec<u8> {
-        let mut bytes = Nonce::default();
-        for (to, from) in bytes.iter_mut().zip(nonce.to_le_bytes()) {
+    /// The sealed form of `plain`, to be opened only where it was sealed for.
+    ///
+    /// The nonce is a keyed hash of both, so it is never the same for two texts: without random
+    /// numbers, all that shows is whether a text was written twice.
+    pub(crate) fn seal(&self, place: &[u8], plain: &[u8]) -> Vec<u8> {
+        let hash = self.nonces.clone().chain_update(place).chain_update(plain).finalize();
+        let mut nonce = Nonce::default();
+        for (to, from) in nonce.iter_mut().zip(hash) {
             *to = from;
         }
-        let payload = Payload { msg: plain, aad: place.as_bytes() };
         // It fails only for texts of 256 GiB.
-        let sealed = self.0.encrypt(&bytes, payload).unwrap_or_default();
-        [[VERSION].as_slice(), &bytes, &sealed].concat()
+        let sealed = self.cipher.encrypt(&nonce, Payload { msg: plain, aad: place });
+        [nonce.as_slice(), &sealed.unwrap_or_default()].concat()
     }
 
     /// The text, if it was sealed with this key for this place.
-    pub(crate) fn open(&self, place: &str, sealed: &[u8]) -> Option<Vec<u8>> {
-        let (version, rest) = sealed.split_first()?;
-        let (nonce, msg) = rest.split_first_chunk::<NONCE>()?;
-        if *version != VERSION {
-            return None;
-        }
-        self.0.decrypt(&(*nonce).into(), Payload { msg, aad: place.as_bytes() }).ok()
+    pub(crate) fn open(&self, place: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, msg) = sealed.split_first_chunk::<NONCE>()?;
+        self.cipher.decrypt(&(*nonce).into(), Payload { msg, aad: place }).ok()
     }
 }
 
@@ -50,23 +57,35 @@ mod tests {
     #[test]
     fn what_is_sealed_opens_with_the_same_key_in_the_same_place_only() {
         let key = SealingKey::new([1; 32]);
-        let sealed = key.seal("here", 7, b"s3cr3t");
+        let sealed = key.seal(b"here", b"s3cr3t");
+        assert_eq!(sealed.len(), 6 + OVERHEAD);
         assert!(!sealed.windows(6).any(|part| part == b"s3cr3t"));
-        assert_eq!(key.open("here", &sealed).as_deref(), Some(b"s3cr3t".as_slice()));
-        assert_eq!(key.open("there", &sealed), None);
-        assert_eq!(SealingKey::new([2; 32]).open("here", &sealed), None);
-        assert_ne!(key.seal("here", 8, b"s3cr3t"), sealed);
+        assert_eq!(key.open(b"here", &sealed).as_deref(), Some(b"s3cr3t".as_slice()));
+        assert_eq!(key.open(b"there", &sealed), None);
+        assert_eq!(SealingKey::new([2; 32]).open(b"here", &sealed), None);
+    }
+
+    #[test]
+    fn no_two_texts_or_places_or_keys_have_the_same_nonce() {
+        let nonce = |key: u8, place: &[u8], plain: &[u8]| {
+            SealingKey::new([key; 32]).seal(place, plain)[..NONCE].to_vec()
+        };
+        let first = nonce(1, b"here", b"text");
+        assert_eq!(nonce(1, b"here", b"text"), first);
+        assert_ne!(nonce(1, b"here", b"texts"), first);
+        assert_ne!(nonce(1, b"there", b"text"), first);
+        assert_ne!(nonce(2, b"here", b"text"), first);
     }
 
     #[test]
     fn what_was_changed_or_cut_does_not_open() {
         let key = SealingKey::new([1; 32]);
-        let sealed = key.seal("here", 7, b"text");
+        let sealed = key.seal(b"here", b"text");
         for n in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[n] ^= 1;
-            assert_eq!(key.open("here", &changed), None, "byte {n}");
-            assert_eq!(key.open("here", &sealed[..n]), None, "{n} bytes");
+            assert_eq!(key.open(b"here", &changed), None, "byte {n}");
+            assert_eq!(key.open(b"here", &sealed[..n]), None, "{n} bytes");
         }
     }
 }

@@ -1,16 +1,14 @@
 //! Answers that all workers share, in the host's shared data.
 //!
 //! The host never frees a key, and every plugin with the same `vm_id` may read and write every
-//! value. So there is a fixed number of slots, written in place; and a reader believes only what
-//! carries a code that nobody without this configuration's secrets could have made.
+//! value. So there is a fixed number of slots, written in place; and what stands there is encrypted
+//! with a key that nobody has without this configuration's secrets.
 
 use std::fmt;
 
-use hmac::digest::Key;
-use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
-use crate::sealed::SealingKey;
+use crate::sealed::{OVERHEAD, SealingKey};
 use crate::timestamp::Timestamp;
 
 /// The host's shared data: values by key, with a number that changes with each write.
@@ -35,23 +33,20 @@ const WAYS: usize = 4;
 /// The form of a record; others are not read.
 const VERSION: u8 = 1;
 
-/// Bytes of the code at a record's end.
-const TAG: usize = 16;
-
 /// The longest record.
-const MAX_RECORD: usize = Header::LENGTH + MAX_SHARED + TAG;
+const MAX_RECORD: usize = Header::LENGTH + MAX_SHARED + OVERHEAD;
 
 /// What identifies an answer to all workers: SHA-256 of the server's identity and the token.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Fingerprint([u8; 32]);
 
-/// Who is asked and as whom: all but the token that an answer depends on. It also makes the codes
-/// of records: it holds the client's secret, so no other plugin knows it.
+/// Who is asked and as whom: all but the token that an answer depends on. It also encrypts records:
+/// the client's secret is a part of it, so no other plugin knows it.
 pub(crate) struct Identity {
     /// Digest of the parts.
     digest: [u8; 32],
-    /// Makes codes.
-    mac: Hmac<Sha256>,
+    /// Encrypts records.
+    pub(crate) sealing: SealingKey,
 }
 
 impl Identity {
@@ -68,13 +63,8 @@ impl Identity {
             }
         }
         let digest: [u8; 32] = hash.finalize().into();
-        let secret = Sha256::new_with_prefix(b"oauth2-filter code").chain_update(digest).finalize();
-        // A key is as long as the hash's block; what is shorter is filled with zeros.
-        let mut key = Key::<Hmac<Sha256>>::default();
-        for (to, from) in key.iter_mut().zip(secret) {
-            *to = from;
-        }
-        Self { digest, mac: Hmac::new(&key) }
+        let key = Sha256::new_with_prefix(b"oauth2-filter sealing").chain_update(digest);
+        Self { digest, sealing: SealingKey::new(key.finalize().into()) }
     }
 
     /// The identity of what depends on two.
@@ -89,12 +79,6 @@ impl Identity {
     pub(crate) fn name(&self) -> String {
         let hash = Sha256::new_with_prefix(b"oauth2-filter name").chain_update(self.digest);
         hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
-    }
-
-    /// Encrypts what only this configuration may read.
-    pub(crate) fn sealing_key(&self) -> SealingKey {
-        let hash = Sha256::new_with_prefix(b"oauth2-filter sealing").chain_update(self.digest);
-        SealingKey::new(hash.finalize().into())
     }
 
     /// The fingerprint of a token's answer.
@@ -275,25 +259,23 @@ impl Header {
 }
 
 impl Identity {
-    /// The bytes of a record: header, body, and the code over both.
+    /// The bytes of a record: header, and the body, sealed for it.
     fn seal(&self, fingerprint: Fingerprint, record: &Record) -> Vec<u8> {
         let mut bytes = vec![VERSION];
         bytes.extend(fingerprint.0);
         bytes.extend(record.written.as_millis().to_le_bytes());
         bytes.extend(record.ends.as_millis().to_le_bytes());
-        bytes.extend(&record.body);
-        let code = self.mac.clone().chain_update(&bytes).finalize().into_bytes();
-        bytes.extend(code.iter().take(TAG));
+        let body = self.sealing.seal(&bytes, &record.body);
+        bytes.extend(body);
         bytes
     }
 
-    /// The record in these bytes, if it is this fingerprint's and its code is right.
+    /// The record in these bytes, if it is this fingerprint's and was sealed by this identity.
     fn open(&self, bytes: &[u8], fingerprint: Fingerprint) -> Option<Record> {
         let header = Header::read(bytes).filter(|header| header.fingerprint == fingerprint)?;
-        let (sealed, code) = bytes.split_at_checked(bytes.len().checked_sub(TAG)?)?;
-        let body = sealed.get(Header::LENGTH..)?;
-        self.mac.clone().chain_update(sealed).verify_truncated_left(code).ok()?;
-        Some(Record { written: header.written, ends: header.ends, body: body.to_vec() })
+        let (place, sealed) = bytes.split_at_checked(Header::LENGTH)?;
+        let body = self.sealing.open(place, sealed)?;
+        Some(Record { written: header.written, ends: header.ends, body })
     }
 }
 
@@ -432,7 +414,7 @@ mod tests {
             vec![VERSION],
             b"not a record at all".to_vec(),
             of_ours(never_ends)[..Header::LENGTH].to_vec(),
-            of_ours(never_ends)[..Header::LENGTH + TAG - 1].to_vec(),
+            of_ours(never_ends)[..Header::LENGTH + OVERHEAD - 1].to_vec(),
             wrong_code,
             another_end,
             another_version,
@@ -546,7 +528,6 @@ mod tests {
     #[test]
     fn one_worker_at_a_time_holds_the_marker_of_a_token() {
         let (data, slots) = (Memory::default(), Slots::new('m', 8));
-        assert_eq!(data.0.borrow().0.len(), 8);
         let fingerprint = identity().fingerprint("t");
         let claim =
             |now, until| slots.claim(&data, &identity(), fingerprint, &record(now, until, ""));

@@ -121,8 +121,8 @@ fn what_is_no_json_is_a_mistake_with_its_position() {
     for (text, expected) in [
         ("{", "configuration: not JSON: EOF while parsing an object at line 1 column 1"),
         ("\n{\"inbound\": }", "configuration: not JSON: expected value at line 2 column 13"),
-        ("[]", "configuration: expected an object with inbound, found a list"),
-        ("null", "configuration: expected an object with inbound, found null"),
+        ("[]", "configuration: expected an object with inbound, outbound or both, found a list"),
+        ("null", "configuration: expected an object with inbound, outbound or both, found null"),
         (
             r#"{"inbound":{},"inbound":{}}"#,
             "configuration: not JSON: `inbound` stands twice at line 1 column 27",
@@ -190,12 +190,9 @@ fn d6_11_a_mistake_names_its_place_and_what_would_be_right() {
         ),
         (
             json!({"outbound": {}}),
-            "inbound: required: what the proxy guards, and how; outbound: unknown key; known here: inbound",
+            "outbound.clients: required: an object of clients by their names",
         ),
-        (
-            json!({"inbuond": {}}),
-            "inbound: required: what the proxy guards, and how; inbuond: unknown key; did you mean `inbound`?",
-        ),
+        (json!({"inbuond": {}}), "inbuond: unknown key; did you mean `inbound`?"),
         (
             json!({"inbound": {"audience": "a"}}),
             "inbound.introspection: required: the endpoint that is asked about tokens",
@@ -303,7 +300,7 @@ fn d6_11_a_mistake_names_its_place_and_what_would_be_right() {
         ),
         (
             introspection("headers", json!({"Authorization": "b"})),
-            "inbound.introspection.headers: authorization is set from client_id and client_secret",
+            "inbound.introspection.headers: authorization is set by the filter",
         ),
         (
             introspection("parameters", json!({"token": "b"})),
@@ -350,7 +347,7 @@ fn d6_11_a_mistake_names_its_place_and_what_would_be_right() {
             "inbound.introspection.client_secret: auth_method \"none\" sends no secret",
         ),
         (
-            introspection("auth_method", json!("private_key_jwt")),
+            introspection("auth_method", json!("client_secret_jwt")),
             "inbound.introspection.auth_method: expected \"client_secret_basic\"",
         ),
         (
@@ -590,7 +587,7 @@ fn d6_11_a_mistake_names_its_place_and_what_would_be_right() {
         ),
         (
             introspection("client", json!("billing")),
-            "inbound.introspection.client: names an outbound client, and there are none yet",
+            "inbound.introspection.client: names an outbound client, and there are none",
         ),
         (
             introspection("when", json!({"issuers": []})),
@@ -715,7 +712,7 @@ fn cl_6749_05_cl_7662_02_a_call_has_one_way_to_authenticate_and_none_only_if_tha
         (json!({"client_secret": "s", "auth_method": "none"}), "\"none\" sends no secret"),
         (
             json!({"client_id": "rs", "client_secret": "s", "headers": {"authorization": "x"}}),
-            "authorization is set from client_id and client_secret",
+            "authorization is set by the filter",
         ),
     ] {
         let found = mistake(&block(members.clone()));

@@ -19,7 +19,7 @@ use crate::json;
 pub(super) fn read(bytes: &[u8]) -> Result<Value, Mistakes> {
     if bytes.trim_ascii().is_empty() {
         return Err(Mistakes::of_document(
-            "there is none; give a JSON document with `inbound` (Envoy: `configuration` as \
+            "there is none; give a JSON document with `inbound`, `outbound` or both (Envoy: `configuration` as \
              google.protobuf.StringValue or Struct; Istio: pluginConfig)",
         ));
     }
@@ -34,9 +34,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Value, Mistakes> {
         }
     };
     match &document {
-        Value::Object(members) if members.is_empty() => {
-            Err(Mistakes::of_document("it is empty; `inbound` says what the proxy guards"))
-        }
+        Value::Object(members) if members.is_empty() => Err(Mistakes::of_document(
+            "it is empty; `inbound` says what the proxy guards, `outbound` whose tokens it sends",
+        )),
         _ => Ok(document),
     }
 }

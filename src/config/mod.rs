@@ -70,11 +70,10 @@ fn config(field: &Field<'_>) -> Option<Config> {
         None => None,
     };
     object.check_keys();
-    let both = (inbound, outbound);
-    if let (None, None) = both {
-        return field.mistake(format!("expected {WHAT}"));
+    if inbound.is_none() && outbound.is_none() {
+        // All keys are unknown ones.
+        return None;
     }
-    let (inbound, outbound) = both;
     let mut config = Config {
         inbound: match inbound {
             Some(guard) => Some(guard?),
