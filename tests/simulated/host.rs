@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use oauth2_filter::{
-    Answer, Call, CallFailure, Environment, Event, Fate, Filter, Forward, Head, Reply, SharedData,
+    Answer, Call, CallFailure, Environment, Event, Fate, Filter, Forward, Head, Reply, Sent, SharedData,
     Step, StreamId, Timestamp, Verdict,
 };
 use serde_json::Value;
@@ -34,6 +34,8 @@ pub struct SimulatedHost {
     pub events: Vec<Event>,
     /// The certificate that every client shows.
     pub certificate: Option<[u8; 32]>,
+    /// The tokens of ours that requests went on with.
+    sent: HashMap<StreamId, Sent>,
 }
 
 /// What became of a request.
@@ -81,6 +83,7 @@ impl SimulatedHost {
             made: 0,
             events: Vec::new(),
             certificate: None,
+            sent: HashMap::new(),
         }
     }
 
@@ -151,6 +154,27 @@ impl SimulatedHost {
         *self.data.meanwhile.borrow_mut() = Some(Box::new(other));
     }
 
+    /// The service answers a request that has passed with this status.
+    pub fn respond(&mut self, stream: StreamId, status: u16) {
+        if let Some(sent) = self.sent.get(&stream) {
+            self.filter.response(*sent, status, &*self.data, self.now);
+        }
+        self.make_calls();
+    }
+
+    /// The oldest open call gets this answer.
+    pub fn answer_status(&mut self, status: u16, body: &Value) {
+        let body = body.to_string().into_bytes();
+        self.answer(&Ok(Answer { status, retry_after: None, body }));
+    }
+
+    /// A header of what went to the service.
+    pub fn passed_header(&self, stream: StreamId, name: &str) -> Option<String> {
+        let Some(Outcome::Passed(head)) = self.outcome(stream) else { return None };
+        let value = head.iter().find(|(n, _)| n == name).map(|(_, value)| value)?;
+        Some(String::from_utf8_lossy(value).into_owned())
+    }
+
     /// The oldest open call gets a 200 with this body.
     pub fn answer_with(&mut self, body: &Value) {
         let body = body.to_string().into_bytes();
@@ -184,6 +208,7 @@ impl SimulatedHost {
     }
 
     fn decide(&mut self, stream: StreamId, head: Vec<(String, Vec<u8>)>, verdict: Verdict) {
+        self.sent.extend(verdict.sent.map(|sent| (stream, sent)));
         let outcome = match verdict.fate {
             Fate::Answer(reply) => Outcome::Refused(reply),
             Fate::Forward(Forward { remove, set, .. }) => {

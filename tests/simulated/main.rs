@@ -4,6 +4,7 @@
 mod exchanges;
 mod host;
 mod keeping;
+mod outbound;
 mod sharing;
 mod standards;
 mod table;

@@ -1,0 +1,910 @@
+//! The life of outbound tokens: obtained once, shared, renewed ahead of their end, dropped, and
+//! done without.
+
+use std::time::Duration;
+
+use oauth2_filter::{
+    CallFailure, ClientEvent, ClientGauge, Event, Injection, StreamId, TokenEvent,
+};
+use serde_json::{Value, json};
+
+use crate::exchanges::{Request, get};
+use crate::host::SimulatedHost;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A client, with this added.
+fn client(more: Value) -> Value {
+    let mut client = json!({
+        "grant_type": "client_credentials", "endpoint": "http://as.test/token", "cluster": "as",
+        "client_id": "orders", "client_secret": "orders-secret",
+    });
+    let members = client.as_object_mut().expect("an object");
+    for (key, value) in more.as_object().expect("members") {
+        if value.is_null() {
+            members.remove(key);
+        } else {
+            members.insert(key.clone(), value.clone());
+        }
+    }
+    client
+}
+
+/// One client for every request.
+fn document(more: Value) -> Value {
+    json!({"outbound": {"clients": {"billing": client(more)}}})
+}
+
+fn host(more: Value) -> SimulatedHost {
+    SimulatedHost::new(&document(more))
+}
+
+/// Two workers of one proxy.
+fn workers(more: Value) -> [SimulatedHost; 2] {
+    let document = document(more);
+    let one = SimulatedHost::new(&document);
+    let other = one.worker(&document);
+    [one, other]
+}
+
+/// A token that lives 100 seconds.
+fn token(name: &str) -> Value {
+    json!({"access_token": name, "token_type": "Bearer", "expires_in": 100})
+}
+
+/// The same with a refresh token.
+fn with_refresh(name: &str, refresh: &str) -> Value {
+    let mut token = token(name);
+    token["refresh_token"] = refresh.into();
+    token
+}
+
+/// The `Authorization` that the service sees.
+fn seen(host: &SimulatedHost, stream: StreamId) -> Option<String> {
+    host.passed_header(stream, "authorization")
+}
+
+/// What a request that is sent now goes on with.
+fn sent_with(host: &mut SimulatedHost) -> Option<String> {
+    let stream = host.send(&get("/"));
+    assert_eq!(host.state(stream), "passed");
+    seen(host, stream)
+}
+
+/// The form of the oldest open call.
+fn form(host: &SimulatedHost) -> Vec<(String, String)> {
+    let body = host.calls.first().expect("an open call").body.as_bytes();
+    url::form_urlencoded::parse(body).into_owned().collect()
+}
+
+/// A parameter of the oldest open call.
+fn parameter(host: &SimulatedHost, name: &str) -> Option<String> {
+    form(host).into_iter().find(|(n, _)| n == name).map(|(_, value)| value)
+}
+
+fn count(host: &SimulatedHost, event: ClientEvent) -> usize {
+    host.events.iter().filter(|e| **e == Event::Client(0, event)).count()
+}
+
+#[test]
+fn a_token_is_obtained_once_and_put_on_every_request() {
+    let mut host = host(json!({}));
+    let streams: Vec<_> = (0..200).map(|_| host.send(&get("/"))).collect();
+    assert_eq!(host.made, 1);
+    assert_eq!(form(&host), [("grant_type".to_owned(), "client_credentials".to_owned())]);
+    assert!(streams.iter().all(|stream| host.state(*stream) == "waits"));
+    host.answer_with(&token("t1"));
+    for stream in streams {
+        assert_eq!(seen(&host, stream).as_deref(), Some("Bearer t1"));
+    }
+    assert_eq!(sent_with(&mut host).as_deref(), Some("Bearer t1"));
+    assert_eq!(host.made, 1);
+    assert_eq!(count(&host, ClientEvent::Request(Injection::Injected)), 201);
+    assert_eq!(count(&host, ClientEvent::Token(TokenEvent::Obtained)), 1);
+}
+
+#[test]
+fn workers_share_the_call_and_the_token() {
+    let [mut one, mut other] = workers(json!({}));
+    let first = one.send(&get("/"));
+    let second = other.send(&get("/"));
+    other.tick();
+    assert_eq!((one.made, other.made), (1, 0));
+    assert_eq!(other.state(second), "waits");
+    one.answer_with(&token("t1"));
+    other.tick();
+    assert_eq!(seen(&one, first), seen(&other, second));
+    assert_eq!(seen(&other, second).as_deref(), Some("Bearer t1"));
+    // A worker that begins later needs no call either.
+    let mut late = one.worker(&document(json!({})));
+    assert_eq!(sent_with(&mut late).as_deref(), Some("Bearer t1"));
+    assert_eq!((other.made, late.made), (0, 0));
+}
+
+#[test]
+fn a_worker_that_goes_while_it_calls_is_not_waited_for_longer_than_its_call_may_take() {
+    let [mut one, mut other] = workers(json!({"timeout": "2s"}));
+    one.send(&get("/"));
+    let waits = other.send(&get("/"));
+    drop(one);
+    other.advance(Duration::from_millis(2_999));
+    other.tick();
+    assert_eq!(other.made, 0);
+    other.advance(Duration::from_millis(1));
+    other.tick();
+    assert_eq!(other.made, 1);
+    other.answer_with(&token("t1"));
+    assert_eq!(seen(&other, waits).as_deref(), Some("Bearer t1"));
+}
+
+#[test]
+fn a_token_is_renewed_ahead_of_its_end_by_one_worker_and_nobody_waits() {
+    let [mut one, mut other] = workers(json!({"refresh_before": "20s"}));
+    one.send(&get("/"));
+    one.answer_with(&token("t1"));
+    assert_eq!(sent_with(&mut other).as_deref(), Some("Bearer t1"));
+    for host in [&mut one, &mut other] {
+        sent_with(host);
+        host.advance(SECOND * 79);
+        host.tick();
+    }
+    assert_eq!((one.made, other.made), (1, 0));
+    // The latest time that jitter gives, a quarter of `refresh_before` later.
+    for host in [&mut one, &mut other] {
+        host.advance(SECOND * 7);
+        host.tick();
+        host.tick();
+    }
+    assert_eq!((one.made, other.made), (2, 0));
+    assert_eq!(sent_with(&mut one).as_deref(), Some("Bearer t1"));
+    assert_eq!(sent_with(&mut other).as_deref(), Some("Bearer t1"));
+    one.answer_with(&token("t2"));
+    assert_eq!(sent_with(&mut one).as_deref(), Some("Bearer t2"));
+    other.tick();
+    assert_eq!(sent_with(&mut other).as_deref(), Some("Bearer t2"));
+    assert_eq!(count(&one, ClientEvent::Token(TokenEvent::Renewed)), 1);
+}
+
+#[test]
+fn a_token_that_nobody_uses_is_left_to_end() {
+    let mut host = host(json!({}));
+    host.send(&get("/"));
+    host.answer_with(&token("t1"));
+    host.advance(SECOND * 99);
+    host.tick();
+    assert_eq!(host.made, 1);
+    host.advance(SECOND);
+    host.tick();
+    let stream = host.send(&get("/"));
+    assert_eq!((host.state(stream), host.made), ("waits", 2));
+}
+
+#[test]
+fn a_renewal_that_fails_is_tried_again_while_the_token_serves() {
+    let mut host = host(json!({"refresh_before": "40s"}));
+    host.send(&get("/"));
+    host.answer_with(&token("t1"));
+    sent_with(&mut host);
+    host.advance(SECOND * 75);
+    host.tick();
+    assert_eq!(host.made, 2);
+    host.answer(&Err(CallFailure::Unreachable));
+    assert_eq!(sent_with(&mut host).as_deref(), Some("Bearer t1"));
+    host.tick();
+    assert_eq!(host.made, 2, "not before the pause is over");
+    host.advance(SECOND * 2);
+    host.tick();
+    assert_eq!(host.made, 3);
+    host.answer_with(&token("t2"));
+    assert_eq!(sent_with(&mut host).as_deref(), Some("Bearer t2"));
+}
+
+#[test]
+fn without_a_good_token_the_servers_failure_is_told_and_no_call_is_made_in_back_off() {
+    for (outcome, state) in [
+        (Err(CallFailure::Unreachable), "oauth2_server_unavailable"),
+        (Err(CallFailure::NotSent), "oauth2_server_unavailable"),
+        (Err(CallFailure::Timeout), "oauth2_server_timeout"),
+        (Ok(429), "oauth2_server_unavailable"),
+        (Ok(500), "oauth2_server_unavailable"),
+        (Ok(400), "oauth2_server_refused_client"),
+        (Ok(401), "oauth2_server_refused_client"),
+        (Ok(200), "oauth2_server_bad_answer"),
+        (Ok(302), "oauth2_server_bad_answer"),
+    ] {
+        let [mut one, mut other] = workers(json!({}));
+        let waits = one.send(&get("/"));
+        match outcome {
+            Err(failure) => one.answer(&Err(failure)),
+            Ok(status) => one.answer_status(status, &json!({"error": "invalid_client"})),
+        }
+        // A 200 that says `error` is a refusal too.
+        let state = if outcome == Ok(200) { "oauth2_server_refused_client" } else { state };
+        assert_eq!(one.state(waits), state);
+        for host in [&mut one, &mut other] {
+            for _ in 0..50 {
+                assert_eq!(host.state_of(&get("/")), state);
+            }
+        }
+        assert_eq!((one.made, other.made), (1, 0));
+        for host in [&mut one, &mut other] {
+            host.advance(Duration::from_millis(1_201));
+        }
+        let waits = other.send(&get("/"));
+        assert_eq!(other.made, 1, "after the pause one call");
+        other.answer_with(&token("t1"));
+        assert_eq!(seen(&other, waits).as_deref(), Some("Bearer t1"));
+        assert_eq!(sent_with(&mut one).as_deref(), Some("Bearer t1"));
+    }
+}
+
+#[test]
+fn a_server_that_says_how_long_to_wait_is_waited_for() {
+    let mut host = host(json!({}));
+    let stream = host.send(&get("/"));
+    let answer =
+        oauth2_filter::Answer { status: 503, retry_after: Some(b"30".into()), body: Vec::new() };
+    host.answer(&Ok(answer));
+    assert_eq!(host.state(stream), "oauth2_server_unavailable");
+    host.advance(SECOND * 29);
+    assert_eq!(host.state_of(&get("/")), "oauth2_server_unavailable");
+    assert_eq!(host.made, 1);
+    host.advance(SECOND);
+    host.send(&get("/"));
+    assert_eq!(host.made, 2);
+}
+
+#[test]
+fn a_token_that_the_upstream_refuses_is_dropped_once_and_replaced() {
+    let mut host = host(json!({}));
+    let first = host.send(&get("/"));
+    let second = host.send(&get("/"));
+    host.answer_with(&token("t1"));
+    host.respond(first, 200);
+    host.respond(first, 401);
+    let third = host.send(&get("/"));
+    assert_eq!((host.state(third), host.made), ("waits", 2));
+    host.answer_with(&token("t2"));
+    // The answer to a request with the old token says nothing about the new one.
+    host.respond(second, 401);
+    assert_eq!(sent_with(&mut host).as_deref(), Some("Bearer t2"));
+    assert_eq!(host.made, 2);
+    assert_eq!(count(&host, ClientEvent::Token(TokenEvent::Dropped)), 1);
+}
+
+#[test]
+fn an_upstream_that_refuses_every_token_causes_no_loop() {
+    let mut host = host(json!({}));
+    let first = host.send(&get("/"));
+    host.answer_with(&token("t"));
+    host.respond(first, 401);
+    for _ in 0..600 {
+        let stream = host.send(&get("/"));
+        if host.state(stream) == "waits" {
+            host.answer_with(&token("t"));
+        }
+        assert_eq!(host.state(stream), "passed");
+        host.respond(stream, 401);
+        host.advance(Duration::from_millis(100));
+        host.tick();
+        if !host.calls.is_empty() {
+            host.answer_with(&token("t"));
+        }
+    }
+    // A minute: at once, then after 1, 2, 4, 8, 16 and 32 seconds.
+    assert!((6..=8).contains(&host.made), "{} calls", host.made);
+}
+
+#[test]
+fn what_another_worker_dropped_is_not_used_for_long() {
+    let [mut one, mut other] = workers(json!({}));
+    let first = one.send(&get("/"));
+    one.answer_with(&token("t1"));
+    assert_eq!(sent_with(&mut other).as_deref(), Some("Bearer t1"));
+    one.respond(first, 401);
+    other.tick();
+    assert_eq!(other.state_of(&get("/")), "waits");
+}
+
+#[test]
+fn which_statuses_drop_a_token_is_configured() {
+    for (statuses, status, dropped) in [
+        (Value::Null, 401, true),
+        (Value::Null, 403, false),
+        (json!([401, 403]), 403, true),
+        (json!([]), 401, false),
+    ] {
+        let mut host = host(json!({"renew_on_status": statuses}));
+        let first = host.send(&get("/"));
+        host.answer_with(&token("t1"));
+        host.respond(first, status);
+        let state = if dropped { "waits" } else { "passed" };
+        assert_eq!(host.state_of(&get("/")), state, "{statuses} {status}");
+    }
+}
+
+#[test]
+fn cl_6749_10_a_refresh_token_for_client_credentials_is_not_used() {
+    let mut host = host(json!({}));
+    host.send(&get("/"));
+    host.answer_with(&with_refresh("t1", "r1"));
+    host.advance(SECOND * 100);
+    host.send(&get("/"));
+    assert_eq!(parameter(&host, "grant_type").as_deref(), Some("client_credentials"));
+}
+
+fn password() -> Value {
+    json!({"grant_type": "password", "username": "alice", "password": "p&ss w=rd"})
+}
+
+#[test]
+fn cl_6749_08_and_15_password_is_sent_once_and_rotated_refresh_tokens_follow() {
+    let mut host = host(password());
+    host.send(&get("/"));
+    assert_eq!(parameter(&host, "grant_type").as_deref(), Some("password"));
+    assert_eq!(parameter(&host, "username").as_deref(), Some("alice"));
+    assert_eq!(parameter(&host, "password").as_deref(), Some("p&ss w=rd"));
+    host.answer_with(&with_refresh("t1", "r1"));
+    for (refresh, next) in [("r1", Some("r2")), ("r2", None), ("r2", Some("r3"))] {
+        host.advance(SECOND * 100);
+        host.send(&get("/"));
+        assert_eq!(parameter(&host, "grant_type").as_deref(), Some("refresh_token"));
+        assert_eq!(parameter(&host, "refresh_token").as_deref(), Some(refresh));
+        host.answer_with(&next.map_or(token("t"), |next| with_refresh("t", next)));
+    }
+}
+
+#[test]
+fn cl_6749_16_a_refresh_token_that_is_no_good_is_forgotten_and_the_grant_run_again_at_once() {
+    let mut host = host(password());
+    host.send(&get("/"));
+    host.answer_with(&with_refresh("t1", "r1"));
+    host.advance(SECOND * 100);
+    let waits = host.send(&get("/"));
+    host.answer_status(400, &json!({"error": "invalid_grant"}));
+    assert_eq!(parameter(&host, "grant_type").as_deref(), Some("password"));
+    host.answer_with(&token("t2"));
+    assert_eq!(seen(&host, waits).as_deref(), Some("Bearer t2"));
+    host.advance(SECOND * 100);
+    host.send(&get("/"));
+    assert_eq!(parameter(&host, "grant_type").as_deref(), Some("password"));
+}
+
+#[test]
+fn a_refresh_token_that_may_be_spent_is_not_sent_again_where_there_is_another_way() {
+    for (failure, grant) in [
+        (Err(CallFailure::Timeout), "password"),
+        (Err(CallFailure::Unreachable), "password"),
+        (Err(CallFailure::NotSent), "refresh_token"),
+        (Ok(503), "refresh_token"),
+        (Ok(401), "refresh_token"),
+    ] {
+        let mut host = host(password());
+        host.send(&get("/"));
+        host.answer_with(&with_refresh("t1", "r1"));
+        host.advance(SECOND * 100);
+        host.send(&get("/"));
+        match failure {
+            Err(failure) => host.answer(&Err(failure)),
+            Ok(status) => host.answer_status(status, &json!({"error": "invalid_client"})),
+        }
+        host.advance(SECOND * 2);
+        host.send(&get("/"));
+        assert_eq!(parameter(&host, "grant_type").as_deref(), Some(grant), "{failure:?}");
+    }
+}
+
+#[test]
+fn refresh_false_runs_the_grant_again() {
+    let mut more = password();
+    more["refresh"] = json!(false);
+    let mut host = host(more);
+    host.send(&get("/"));
+    host.answer_with(&with_refresh("t1", "r1"));
+    host.advance(SECOND * 100);
+    host.send(&get("/"));
+    assert_eq!(parameter(&host, "grant_type").as_deref(), Some("password"));
+}
+
+#[test]
+fn refresh_has_an_endpoint_of_its_own_if_it_is_given_one() {
+    let mut more = password();
+    more["refresh"] = json!({
+        "endpoint": "http://other.test/refresh", "cluster": "other", "scope": "a b",
+        "parameters": {"p": "v"},
+    });
+    more["scope"] = json!("a b c");
+    let mut host = host(more);
+    host.send(&get("/"));
+    assert_eq!(parameter(&host, "scope").as_deref(), Some("a b c"));
+    assert_eq!(&*host.calls[0].cluster, "as");
+    host.answer_with(&with_refresh("t1", "r1"));
+    host.advance(SECOND * 100);
+    host.send(&get("/"));
+    let expected = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", "r1"),
+        ("scope", "a b"),
+        ("p", "v"),
+    ];
+    assert_eq!(form(&host), expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
+    assert_eq!(&*host.calls[0].cluster, "other");
+    let header = |name: &str| host.calls[0].headers.iter().find(|(n, _)| **n == *name);
+    assert!(header("authorization").is_some(), "as the client itself");
+}
+
+#[test]
+fn a_refresh_token_that_was_given_is_used_until_a_new_one_comes() {
+    let mut host = host(json!({"grant_type": "refresh_token", "refresh_token": "r0"}));
+    host.send(&get("/"));
+    assert_eq!(parameter(&host, "refresh_token").as_deref(), Some("r0"));
+    host.answer_with(&with_refresh("t1", "r1"));
+    host.advance(SECOND * 100);
+    let waits = host.send(&get("/"));
+    assert_eq!(parameter(&host, "refresh_token").as_deref(), Some("r1"));
+    host.answer_status(400, &json!({"error": "invalid_grant"}));
+    assert_eq!(parameter(&host, "refresh_token").as_deref(), Some("r0"));
+    host.answer_status(400, &json!({"error": "invalid_grant"}));
+    assert_eq!(host.state(waits), "oauth2_server_refused_client");
+    assert!(host.calls.is_empty());
+    host.advance(SECOND * 2);
+    host.send(&get("/"));
+    assert_eq!(parameter(&host, "refresh_token").as_deref(), Some("r0"), "later once more");
+}
+
+#[test]
+fn cl_9700_03_two_workers_never_send_the_same_refresh_token() {
+    let [mut one, mut other] =
+        workers(json!({"grant_type": "refresh_token", "refresh_token": "r0"}));
+    let mut sent = Vec::new();
+    for n in 0..20 {
+        let streams = [one.send(&get("/")), other.send(&get("/"))];
+        let (caller, waiter) =
+            if one.calls.is_empty() { (&mut other, &mut one) } else { (&mut one, &mut other) };
+        assert!(waiter.calls.is_empty());
+        sent.push(parameter(caller, "refresh_token").expect("a refresh"));
+        caller.answer_with(&with_refresh("t", &format!("r{}", n + 1)));
+        waiter.tick();
+        assert_eq!((one.state(streams[0]), other.state(streams[1])), ("passed", "passed"));
+        one.advance(SECOND * 100);
+        other.advance(SECOND * 100);
+        one.tick();
+        other.tick();
+    }
+    let mut distinct = sent.clone();
+    distinct.dedup();
+    assert_eq!((sent.len(), distinct.len()), (20, 20));
+}
+
+#[test]
+fn a_direct_token_is_used_as_it_is() {
+    let direct = json!({
+        "grant_type": "direct_token", "access_token": "given", "expires_in": "50s",
+        "endpoint": null, "cluster": null, "client_id": null, "client_secret": null,
+    });
+    let mut host = host(direct);
+    assert_eq!(sent_with(&mut host).as_deref(), Some("Bearer given"));
+    let stream = host.send(&get("/"));
+    host.respond(stream, 401);
+    // There is no other, so the caller had better hear what the upstream says.
+    assert_eq!(sent_with(&mut host).as_deref(), Some("Bearer given"));
+    host.advance(SECOND * 50);
+    assert_eq!(host.state_of(&get("/")), "oauth2_no_grant");
+    assert_eq!(host.made, 0);
+}
+
+#[test]
+fn a_direct_token_with_refresh_is_renewed_at_its_end_or_when_it_is_refused() {
+    let direct = json!({
+        "grant_type": "direct_token", "access_token": "given",
+        "refresh": {"refresh_token": "r0"},
+    });
+    let mut host = host(direct);
+    let stream = host.send(&get("/"));
+    assert_eq!(seen(&host, stream).as_deref(), Some("Bearer given"));
+    host.respond(stream, 401);
+    let waits = host.send(&get("/"));
+    assert_eq!(parameter(&host, "refresh_token").as_deref(), Some("r0"));
+    host.answer_with(&with_refresh("t1", "r1"));
+    assert_eq!(seen(&host, waits).as_deref(), Some("Bearer t1"));
+    host.advance(SECOND * 100);
+    host.send(&get("/"));
+    assert_eq!(parameter(&host, "refresh_token").as_deref(), Some("r1"));
+}
+
+#[test]
+fn cl_7523_03_an_assertion_is_sent_again_when_there_is_no_refresh_token() {
+    let mut host = host(json!({
+        "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": "a.b.c",
+    }));
+    host.send(&get("/"));
+    let expected = [
+        ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
+        ("assertion", "a.b.c"),
+    ];
+    assert_eq!(form(&host), expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
+    host.answer_with(&token("t1"));
+    host.advance(SECOND * 100);
+    host.send(&get("/"));
+    assert_eq!(parameter(&host, "assertion").as_deref(), Some("a.b.c"));
+    host.answer_with(&with_refresh("t2", "r2"));
+    host.advance(SECOND * 100);
+    host.send(&get("/"));
+    assert_eq!(parameter(&host, "refresh_token").as_deref(), Some("r2"));
+}
+
+#[test]
+fn cl_6749_12_a_token_that_lives_no_time_is_used_once() {
+    let mut host = host(json!({}));
+    let streams = [host.send(&get("/")), host.send(&get("/"))];
+    let mut none = token("t1");
+    none["expires_in"] = json!(0);
+    host.answer_with(&none);
+    for stream in streams {
+        assert_eq!(seen(&host, stream).as_deref(), Some("Bearer t1"));
+    }
+    host.send(&get("/"));
+    assert_eq!(host.made, 2);
+}
+
+#[test]
+fn the_token_goes_where_the_configuration_says() {
+    let request = |value: &'static str| get("/").header("x-api-token", value);
+    let place = json!({"header": "X-Api-Token", "scheme": ""});
+    let mut host = host(place.clone());
+    let stream = host.send(&request("mine"));
+    host.answer_with(&token("t1"));
+    assert_eq!(host.passed_header(stream, "x-api-token").as_deref(), Some("t1"));
+    assert_eq!(seen(&host, stream), None);
+    let mut place = place;
+    place["overwrite"] = json!(false);
+    let mut host = self::host(place);
+    let kept = host.send(&request("mine"));
+    assert_eq!(host.passed_header(kept, "x-api-token").as_deref(), Some("mine"));
+    assert_eq!(host.made, 0);
+    assert_eq!(count(&host, ClientEvent::Request(Injection::Kept)), 1);
+}
+
+#[test]
+fn d6_15_a_callers_own_header_never_goes_on_in_place_of_ours() {
+    let mine: Request = get("/").header("authorization", "Bearer mine");
+    let mut host = host(json!({}));
+    let waits = host.send(&mine);
+    host.answer(&Err(CallFailure::Timeout));
+    assert_eq!(host.state(waits), "oauth2_server_timeout");
+    let mut allows = self::host(json!({"failure_mode_allow": true}));
+    let waits = allows.send(&mine);
+    allows.answer(&Err(CallFailure::Timeout));
+    assert_eq!((allows.state(waits), seen(&allows, waits)), ("passed", None));
+    assert_eq!(count(&allows, ClientEvent::Request(Injection::Unauthenticated)), 1);
+}
+
+#[test]
+fn cl_9700_04_rules_say_whose_token_goes_where_and_nowhere_else() {
+    let document = json!({"outbound": {
+        "clients": {"a": client(json!({})), "b": client(json!({"client_id": "b"}))},
+        "rules": [
+            {"hosts": ["api.test"], "paths": ["/public/**"], "client": null},
+            {"hosts": ["api.test"], "methods": ["POST"], "client": "a"},
+            {"hosts": ["*.b.test"], "client": "b"},
+        ],
+    }});
+    let mut host = SimulatedHost::new(&document);
+    for (request, client) in [
+        (get("/orders").host("api.test").method("POST"), Some("a")),
+        (get("/public/x").host("api.test").method("POST"), None),
+        (get("/orders").host("api.test"), None),
+        (get("/").host("x.b.test:8080"), Some("b")),
+        (get("/").host("b.test"), None),
+        (get("/").host("other.test"), None),
+    ] {
+        let stream = host.send(&request.header("authorization", "Bearer mine"));
+        match client {
+            Some(client) => {
+                if host.state(stream) == "waits" {
+                    host.answer_with(&token(client));
+                }
+                let expected = format!("Bearer {client}");
+                assert_eq!(seen(&host, stream), Some(expected), "{client}");
+            }
+            None => assert_eq!(seen(&host, stream).as_deref(), Some("Bearer mine")),
+        }
+    }
+    assert_eq!(host.made, 2);
+    // It cannot be told whether the first rule fits.
+    let odd = get("/public%2Fx").host("api.test").method("POST");
+    assert_eq!(host.state_of(&odd), "oauth2_bad_path");
+    let elsewhere = get("/public%2Fx").host("x.b.test");
+    assert_eq!(host.state_of(&elsewhere), "passed", "no rule for it looks at the path");
+}
+
+#[test]
+fn a_token_of_ours_does_not_follow_a_redirect_to_where_no_rule_sends_it() {
+    let document = json!({"outbound": {
+        "clients": {"a": client(json!({}))},
+        "rules": [{"hosts": ["api.test"], "client": "a"}],
+    }});
+    let mut host = SimulatedHost::new(&document);
+    host.send(&get("/").host("api.test"));
+    host.answer_with(&token("t1"));
+    let redirected = |token: &'static str| {
+        get("/")
+            .host("evil.test")
+            .header("authorization", token)
+            .header("x-envoy-original-url", "http://api.test/")
+    };
+    let stream = host.send(&redirected("Bearer t1"));
+    assert_eq!((host.state(stream), seen(&host, stream)), ("passed", None));
+    let stream = host.send(&redirected("Bearer mine"));
+    assert_eq!(seen(&host, stream).as_deref(), Some("Bearer mine"));
+}
+
+#[test]
+fn a_configuration_with_another_meaning_starts_from_nothing() {
+    let [mut one, _] = workers(json!({}));
+    one.send(&get("/"));
+    one.answer_with(&token("t1"));
+    for (more, same) in [
+        (json!({"renew_on_status": [401, 403], "timeout": "9s"}), true),
+        (json!({"header": "x-token", "failure_mode_allow": true}), true),
+        (json!({"scope": "a"}), false),
+        (json!({"client_id": "other"}), false),
+        (json!({"client_secret": "other"}), false),
+        (json!({"audience": "https://api.test"}), false),
+        (json!({"resource": "https://api.test"}), false),
+        (json!({"parameters": {"a": "b"}}), false),
+        (json!({"endpoint": "http://as.test/other"}), false),
+        (json!({"cluster": "other"}), false),
+        (password(), false),
+    ] {
+        let mut next = one.worker(&document(more.clone()));
+        let state = if same { "passed" } else { "waits" };
+        assert_eq!(next.state_of(&get("/")), state, "{more}");
+    }
+}
+
+fn exchange(more: Value) -> Value {
+    let mut exchange = json!({
+        "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange", "audience": "billing",
+    });
+    for (key, value) in more.as_object().expect("members") {
+        exchange[key] = value.clone();
+    }
+    exchange
+}
+
+/// An exchanged token that lives 100 seconds.
+fn exchanged(name: &str) -> Value {
+    let mut token = token(name);
+    token["issued_token_type"] = "urn:ietf:params:oauth:token-type:access_token".into();
+    token
+}
+
+#[test]
+fn cl_8693_01_each_caller_gets_a_token_of_its_own() {
+    let mut host = host(exchange(json!({})));
+    let alice = host.send(&get("/").bearer("alice"));
+    let expected = [
+        ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+        ("subject_token", "alice"),
+        ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
+        ("audience", "billing"),
+    ];
+    assert_eq!(form(&host), expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
+    let bob = host.send(&get("/").bearer("bob"));
+    let again = host.send(&get("/").bearer("alice"));
+    assert_eq!(host.made, 2);
+    host.answer_with(&exchanged("for-alice"));
+    host.answer_with(&exchanged("for-bob"));
+    assert_eq!(seen(&host, alice).as_deref(), Some("Bearer for-alice"));
+    assert_eq!(seen(&host, bob).as_deref(), Some("Bearer for-bob"));
+    assert_eq!(seen(&host, again).as_deref(), Some("Bearer for-alice"));
+    assert_eq!(host.state_of(&get("/")), "oauth2_no_token");
+    let mut other = host.worker(&document(exchange(json!({}))));
+    let stream = other.send(&get("/").bearer("bob"));
+    assert_eq!(seen(&other, stream).as_deref(), Some("Bearer for-bob"));
+    assert_eq!(other.made, 0);
+}
+
+#[test]
+fn cl_8693_05_a_callers_token_that_is_not_exchanged_never_goes_on() {
+    for (error, state) in [
+        ("invalid_request", "oauth2_subject_refused"),
+        ("invalid_grant", "oauth2_subject_refused"),
+        ("invalid_target", "oauth2_exchange_refused"),
+        ("invalid_client", "oauth2_server_refused_client"),
+    ] {
+        let mut host = host(exchange(json!({})));
+        let stream = host.send(&get("/").bearer("alice"));
+        host.answer_status(400, &json!({"error": error}));
+        assert_eq!(host.state(stream), state);
+        assert_eq!(host.state_of(&get("/").bearer("alice")), state, "without a call");
+        assert_eq!(host.made, 1);
+        // One caller's fault is not another's.
+        let fault = state == "oauth2_subject_refused" || state == "oauth2_exchange_refused";
+        let other = if fault { "waits" } else { state };
+        assert_eq!(host.state_of(&get("/").bearer("bob")), other);
+    }
+}
+
+#[test]
+fn an_exchange_waits_for_its_actors_token() {
+    let document = json!({"outbound": {"clients": {
+        "a": client(exchange(json!({"actor": "self"}))), "self": client(json!({})),
+    }}});
+    let mut host = SimulatedHost::new(&document);
+    let alice = host.send(&get("/").bearer("alice"));
+    assert_eq!(parameter(&host, "grant_type").as_deref(), Some("client_credentials"));
+    assert_eq!(host.made, 1);
+    host.answer_with(&token("actor"));
+    assert_eq!(parameter(&host, "actor_token").as_deref(), Some("actor"));
+    let kind = "urn:ietf:params:oauth:token-type:access_token";
+    assert_eq!(parameter(&host, "actor_token_type").as_deref(), Some(kind));
+    host.answer_with(&exchanged("for-alice"));
+    assert_eq!(seen(&host, alice).as_deref(), Some("Bearer for-alice"));
+    host.send(&get("/").bearer("bob"));
+    assert_eq!(parameter(&host, "actor_token").as_deref(), Some("actor"));
+    assert_eq!(host.made, 3);
+}
+
+#[test]
+fn an_actor_without_a_token_fails_the_exchange() {
+    let document = json!({"outbound": {"clients": {
+        "a": client(exchange(json!({"actor": "self"}))), "self": client(json!({})),
+    }}});
+    let mut host = SimulatedHost::new(&document);
+    let waits = host.send(&get("/").bearer("alice"));
+    host.answer(&Err(CallFailure::Timeout));
+    assert_eq!(host.state(waits), "oauth2_server_timeout");
+    assert_eq!(host.state_of(&get("/").bearer("alice")), "oauth2_server_timeout");
+    assert_eq!(host.made, 1);
+}
+
+/// A document with both directions: callers' tokens are checked and exchanged.
+fn both() -> Value {
+    json!({
+        "inbound": {
+            "introspection": {
+                "endpoint": "http://as.test/introspect", "cluster": "as",
+                "client_id": "rs", "client_secret": "rs-secret",
+            },
+            "rules": [
+                {"paths": ["/public"], "access": "public"},
+                {"paths": ["/**"], "scope": "a"},
+            ],
+        },
+        "outbound": {"clients": {"billing": client(exchange(json!({})))}},
+    })
+}
+
+#[test]
+fn mcp_07_a_callers_token_is_checked_exchanged_and_never_goes_upstream() {
+    let mut host = SimulatedHost::new(&both());
+    let exp = host.seconds() + 60;
+    let waits = host.send(&get("/").bearer("alice"));
+    assert_eq!(parameter(&host, "token").as_deref(), Some("alice"));
+    host.answer_with(&json!({"active": true, "scope": "a", "exp": exp}));
+    assert_eq!(parameter(&host, "subject_token").as_deref(), Some("alice"));
+    assert_eq!(host.state(waits), "waits");
+    host.answer_with(&exchanged("for-alice"));
+    assert_eq!(seen(&host, waits).as_deref(), Some("Bearer for-alice"));
+    let kept = host.send(&get("/").bearer("alice"));
+    assert_eq!(seen(&host, kept).as_deref(), Some("Bearer for-alice"));
+    assert_eq!(host.made, 2);
+    let refused = host.send(&get("/").bearer("mallory"));
+    host.answer_with(&json!({"active": false}));
+    assert_eq!(host.state(refused), "oauth2_inactive");
+    let anonymous = host.send(&get("/public"));
+    assert_eq!((host.state(anonymous), seen(&host, anonymous)), ("passed", None));
+    assert_eq!(host.made, 3);
+}
+
+#[test]
+fn cl_8693_04_an_exchanged_token_never_outlives_the_callers() {
+    let mut host = SimulatedHost::new(&both());
+    let exp = host.seconds() + 30;
+    host.send(&get("/").bearer("alice"));
+    host.answer_with(&json!({"active": true, "scope": "a", "exp": exp}));
+    host.answer_with(&exchanged("for-alice"));
+    host.advance(SECOND * 29);
+    assert_eq!(host.state_of(&get("/").bearer("alice")), "passed");
+    host.advance(SECOND);
+    // Asked again, the server still calls it active for a while: nothing old is used for it.
+    host.send(&get("/").bearer("alice"));
+    host.answer_with(&json!({"active": true, "scope": "a", "exp": exp + 60}));
+    assert_eq!(parameter(&host, "subject_token").as_deref(), Some("alice"));
+}
+
+/// Introspection is authenticated by an outbound client's token.
+fn introspecting() -> Value {
+    json!({
+        "inbound": {"introspection": {
+            "endpoint": "http://as.test/introspect", "cluster": "as", "client": "introspector",
+        }},
+        "outbound": {"clients": {"introspector": client(json!({}))}},
+    })
+}
+
+/// The `Authorization` of the oldest open call.
+fn authorization(host: &SimulatedHost) -> Option<&str> {
+    let headers = &host.calls.first().expect("an open call").headers;
+    headers.iter().find(|(name, _)| **name == *"authorization").map(|(_, value)| &**value)
+}
+
+#[test]
+fn introspection_may_be_authenticated_by_a_clients_token() {
+    let mut host = SimulatedHost::new(&introspecting());
+    let one = host.send(&get("/").bearer("alice"));
+    let two = host.send(&get("/").bearer("bob"));
+    assert_eq!(host.made, 1);
+    assert_eq!(parameter(&host, "grant_type").as_deref(), Some("client_credentials"));
+    host.answer_with(&token("introspector-1"));
+    assert_eq!(host.calls.len(), 2);
+    for _ in 0..2 {
+        assert_eq!(authorization(&host), Some("Bearer introspector-1"));
+        host.answer_with(&json!({"active": true}));
+    }
+    assert_eq!((host.state(one), host.state(two)), ("passed", "passed"));
+    // The filter's own token goes to the authorization server and nowhere else.
+    assert_eq!((seen(&host, one), seen(&host, two)), (None, None));
+}
+
+#[test]
+fn an_introspection_token_that_was_taken_back_is_replaced_once() {
+    let mut host = SimulatedHost::new(&introspecting());
+    let alice = host.send(&get("/").bearer("alice"));
+    host.answer_with(&token("introspector-1"));
+    host.answer_status(401, &json!({}));
+    assert_eq!(parameter(&host, "grant_type").as_deref(), Some("client_credentials"));
+    host.answer_with(&token("introspector-2"));
+    assert_eq!(authorization(&host), Some("Bearer introspector-2"));
+    host.answer_status(401, &json!({}));
+    assert_eq!(host.state(alice), "oauth2_server_refused_client");
+    assert_eq!(host.made, 4);
+}
+
+#[test]
+fn without_a_token_for_introspection_callers_hear_what_is_wrong() {
+    let mut host = SimulatedHost::new(&introspecting());
+    let alice = host.send(&get("/").bearer("alice"));
+    host.answer(&Err(CallFailure::Unreachable));
+    assert_eq!(host.state(alice), "oauth2_server_unavailable");
+    // In back-off, at once.
+    assert_eq!(host.state_of(&get("/").bearer("bob")), "oauth2_server_unavailable");
+    assert_eq!(host.made, 1);
+}
+
+#[test]
+fn how_old_tokens_are_is_reported_once_a_second() {
+    let mut host = host(json!({}));
+    host.send(&get("/"));
+    host.answer_with(&token("t1"));
+    host.advance(SECOND * 10);
+    host.tick();
+    host.tick();
+    assert_eq!(count(&host, ClientEvent::Gauge(ClientGauge::Age, 10)), 1);
+    assert_eq!(count(&host, ClientEvent::Gauge(ClientGauge::ExpiresIn, 90)), 1);
+    assert_eq!(count(&host, ClientEvent::Gauge(ClientGauge::BackOff, 0)), 1);
+}
+
+#[test]
+fn d6_03_tokens_and_secrets_stand_in_shared_data_in_no_readable_form() {
+    let mut host = host(password());
+    host.send(&get("/"));
+    host.answer_with(&with_refresh("s3cr3t-access", "s3cr3t-refresh"));
+    let stored = String::from_utf8_lossy(&host.shared()).into_owned();
+    for secret in ["s3cr3t", "orders-secret", "p&ss", "Bearer", "alice"] {
+        assert!(!stored.contains(secret), "{secret}");
+    }
+}
+
+#[test]
+fn requests_that_leave_while_they_wait_take_the_call_with_them_to_nobody() {
+    let mut host = host(json!({}));
+    let gone = host.send(&get("/"));
+    let stays = host.send(&get("/"));
+    host.abort(gone);
+    host.answer_with(&token("t1"));
+    assert_eq!(seen(&host, stays).as_deref(), Some("Bearer t1"));
+    assert!(host.outcome(gone).is_none());
+}
