@@ -42,11 +42,20 @@ pub enum Counter {
 }
 
 impl Counter {
-    /// Everything that is counted: all reasons but two, for which there is nothing to count with,
-    /// or the request has been counted as what was decided.
+    /// Everything that is counted: of the reasons not two, for which there is nothing to count
+    /// with, or the request has been counted as what was decided; and not those of clients, which
+    /// count for themselves.
     pub fn all() -> impl Iterator<Item = Self> {
-        let is_counted =
-            |reason: &Reason| !matches!(reason, Reason::Unconfigured | Reason::HostError);
+        let is_counted = |reason: &Reason| {
+            !matches!(
+                reason,
+                Reason::Unconfigured
+                    | Reason::HostError
+                    | Reason::NoGrant
+                    | Reason::SubjectRefused
+                    | Reason::ExchangeRefused
+            )
+        };
         let denied = Reason::ALL.into_iter().filter(is_counted).map(Decision::Denied);
         let decisions = Decision::OTHERS.into_iter().chain(denied).map(Self::Request);
         let lookups = Lookup::ALL.into_iter().map(Self::Lookup);
