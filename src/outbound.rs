@@ -217,10 +217,12 @@ impl Outbound {
         };
         let refuse = |reason| Denial::new(reason).reply(&Resource::default(), is_grpc(head));
         let subject = if client.is_exchange() {
-            let presented = present(&self.config.token_sources, head).map_err(refuse)?;
-            match presented.as_ref().map(|presented| presented.token()) {
-                Some(token) => Some(Secret::new(token.map_err(refuse)?.reveal().to_owned())),
-                None => None,
+            let subject = subject(&self.config.token_sources, head);
+            // Where callers' tokens are checked, that is where a bad one is refused, or let pass.
+            if self.config.guarded {
+                subject.unwrap_or_default()
+            } else {
+                subject.map_err(refuse)?
             }
         } else {
             None
@@ -637,7 +639,7 @@ impl Outbound {
                         self.events.push(Event::Client(flight.client, event));
                         self.exchanges.keep(client, subject, &issued, &self.random, data, now)
                     }
-                    None => self.accept(flight.client, &ours, &issued, data, now),
+                    None => self.accept(flight.client, &issued, data, now),
                 };
                 return self.conclude(flight, waiters, &current.ok_or(Failure::NoGrant), data, now);
             }
@@ -682,7 +684,6 @@ impl Outbound {
     fn accept(
         &mut self,
         client: usize,
-        ours: &Ours,
         issued: &Issued,
         data: &dyn SharedData,
         now: Timestamp,
@@ -694,14 +695,8 @@ impl Outbound {
         let mut token = CachedToken::default();
         for _ in 0..TRIES {
             holder.sync(identity, data);
-            let lease = holder.holding.lease.as_ref();
-            if lease.is_some_and(|lease| lease.owner != ours.owner)
-                && let Some(current) = holder.current(now)
-                && current.obtained >= now
-            {
-                // We were given up, and another worker was faster.
-                return Some(Rc::clone(current));
-            }
+            // Also if we were given up and another worker called: what came last is what the
+            // server knows.
             let renewed = holder.holding.token.as_ref().filter(|_| refresh.is_some());
             token = lifetime.begin(issued, renewed, None, &self.random, now);
             if refresh.is_none() {
@@ -889,7 +884,8 @@ impl Outbound {
     /// Reports how old tokens are.
     fn report(&mut self, now: Timestamp) {
         let reports = self.holders.iter().enumerate().flat_map(|(client, holder)| {
-            let current = holder.current(now);
+            // Of a token that was obtained elsewhere nobody may know the end.
+            let current = holder.current(now).filter(|c| c.expires != Timestamp::NEVER);
             let seconds = |millis: Option<u64>| millis.map_or(0, |millis| millis / 1000);
             let backs_off = holder.holding.backs_off(now).map_or(0, |(_, seconds)| seconds);
             [
@@ -961,4 +957,10 @@ impl Outbound {
     fn count(&mut self, client: usize, event: ClientEvent) {
         self.events.push(Event::Client(client, event));
     }
+}
+
+/// The caller's token.
+fn subject(sources: &[TokenSource], head: &dyn Head) -> Result<Option<Secret>, Reason> {
+    let Some(presented) = present(sources, head)? else { return Ok(None) };
+    Ok(Some(Secret::new(presented.token()?.reveal().to_owned())))
 }
