@@ -133,7 +133,7 @@ impl Reason {
                 400,
                 Error("invalid_request"),
                 "invalid_request",
-                "The path holds an escape that is not allowed.",
+                "The path can be read in more than one way.",
             ),
             Self::MalformedToken => {
                 invalid_token("oauth2_malformed_token", "The access token is malformed.")

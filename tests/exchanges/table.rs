@@ -533,6 +533,8 @@ fn paths() -> Vec<Exchange> {
             .refuses(get("/open/%4"), invalid_request("oauth2_bad_path"))
             .refuses(get("/open/%zz"), invalid_request("oauth2_bad_path"))
             .refuses(get("/open/..;/closed"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open//../closed"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/;/../closed"), invalid_request("oauth2_bad_path"))
             .calls(0),
         exchange("a bad path is refused without rules too")
             .refuses(get("/a%2fb").bearer("t"), invalid_request("oauth2_bad_path"))
