@@ -32,9 +32,12 @@ impl NormalPath {
             ends_in_slash = matches!(segment.as_str(), "" | "." | "..");
             match segment.as_str() {
                 "." => {}
-                // Whoever merges slashes first sees no empty segment here, and removes the one before.
-                ".." if segments.pop().is_some_and(|last| is_empty(&last)) => return Err(BadPath),
-                ".." => {}
+                ".." => {
+                    // Whoever merges slashes first sees no empty segment, and removes the one before.
+                    if segments.pop().is_some_and(|last| is_empty(&last)) {
+                        return Err(BadPath);
+                    }
+                }
                 // Servlet containers drop `;x` from a segment first, and then see a dot segment.
                 dots if dots.starts_with(".;") || dots.starts_with("..;") => return Err(BadPath),
                 _ => segments.push(segment),
