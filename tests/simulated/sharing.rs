@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use oauth2_filter::{CallFailure, Counter, Decision, Event, Lookup};
+use oauth2_filter::{Answer, CallFailure, Counter, Decision, Event, Lookup};
 use serde_json::{Value, json};
 
 use crate::exchanges::{exchange, get};
@@ -83,6 +83,41 @@ fn when_the_asking_worker_fails_another_asks_at_once() {
     assert_eq!(other.made, 1);
     other.answer_with(&json!({"active": true}));
     assert_eq!(other.state(second), "passed");
+}
+
+#[test]
+fn nobody_waits_for_the_calls_of_one_worker_after_the_other() {
+    // A server that fails, and one whose answers are too long to be shared.
+    let long = Answer {
+        status: 200,
+        retry_after: None,
+        body: json!({"active": true, "x": "x".repeat(5_000)}).to_string().into_bytes(),
+    };
+    for (outcome, state) in
+        [(Err(CallFailure::Timeout), "oauth2_server_timeout"), (Ok(long), "passed")]
+    {
+        let document = document(json!({}));
+        let mut first = SimulatedHost::new(&document);
+        let mut others: Vec<_> = (0..3).map(|_| first.worker(&document)).collect();
+        first.send(&get("/").bearer("t"));
+        let waits: Vec<_> =
+            others.iter_mut().map(|other| other.send(&get("/").bearer("t"))).collect();
+        assert!(others.iter().all(|other| other.made == 0));
+        first.advance(SECOND);
+        first.answer(&outcome);
+        for other in &mut others {
+            other.advance(SECOND);
+            other.tick();
+            assert_eq!(other.made, 1);
+        }
+        // Who comes only now waits for what is under way.
+        let mut late = others[0].worker(&document);
+        assert_eq!((late.state_of(&get("/").bearer("t")), late.made), ("waits", 0));
+        for (other, stream) in others.iter_mut().zip(waits) {
+            other.answer(&outcome);
+            assert_eq!(other.state(stream), state);
+        }
+    }
 }
 
 #[test]
