@@ -505,6 +505,10 @@ fn d6_11_a_mistake_names_its_place_and_what_would_be_right() {
             "inbound.token_sources[0].header: use {\"cookie\": \"NAME\"}",
         ),
         (
+            with("inbound/token_sources", json!([{"header": "Host"}])),
+            "inbound.token_sources[0].header: this header has a meaning of its own",
+        ),
+        (
             with("inbound/token_sources", json!([{"cookie": "a b"}])),
             "inbound.token_sources[0].cookie: expected the name of a cookie",
         ),
