@@ -1,6 +1,6 @@
 //! A host without a proxy: clock, requests, calls and their outcomes are values that a test holds.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -26,6 +26,8 @@ pub struct SimulatedHost {
     /// Requests by the number that `send` gave, until they are decided.
     waiting: HashMap<StreamId, Vec<(String, Vec<u8>)>>,
     outcomes: HashMap<StreamId, Outcome>,
+    /// The filter state of the requests that were decided.
+    attributes: HashMap<StreamId, Vec<(&'static str, Rc<str>)>>,
     /// Calls that were made and not answered yet, first come first.
     pub calls: Vec<Call>,
     /// How many calls were made in all.
@@ -75,6 +77,7 @@ impl SimulatedHost {
             streams: 0,
             waiting: HashMap::new(),
             outcomes: HashMap::new(),
+            attributes: HashMap::new(),
             calls: Vec::new(),
             made: 0,
             events: Vec::new(),
@@ -114,6 +117,7 @@ impl SimulatedHost {
     pub fn abort(&mut self, stream: StreamId) {
         self.waiting.remove(&stream);
         self.filter.gone(stream);
+        self.events.extend(self.filter.events());
     }
 
     /// The oldest open call ends so.
@@ -126,12 +130,17 @@ impl SimulatedHost {
 
     /// A tick comes, if the filter wants one.
     pub fn tick(&mut self) {
-        if self.filter.needs_ticks() {
+        if self.needs_ticks() {
             let progress = self.filter.tick(&*self.data, self.now);
             self.made += progress.calls.len();
             self.calls.extend(progress.calls);
             self.carry_out(progress.verdicts);
         }
+    }
+
+    /// Whether the filter wants ticks.
+    pub fn needs_ticks(&mut self) -> bool {
+        self.filter.needs_ticks()
     }
 
     fn carry_out(&mut self, verdicts: Vec<(StreamId, Verdict)>) {
@@ -145,6 +154,11 @@ impl SimulatedHost {
     /// Has another worker do this just before a worker looks at a marker again.
     pub fn meanwhile(&self, other: impl FnOnce() + 'static) {
         *self.data.meanwhile.borrow_mut() = Some(Box::new(other));
+    }
+
+    /// Has another worker do this just before the next write to shared data.
+    pub fn just_before_a_write(&self, other: impl FnOnce() + 'static) {
+        *self.data.before_write.borrow_mut() = Some(Box::new(other));
     }
 
     /// The oldest open call gets a 200 with this body.
@@ -164,6 +178,12 @@ impl SimulatedHost {
         self.outcomes.get(&stream)
     }
 
+    /// The filter state that a request got, names without `oauth2_`.
+    pub fn filter_state(&self, stream: StreamId) -> Vec<(&str, &str)> {
+        let state = self.attributes[&stream].iter();
+        state.map(|(name, value)| (name.trim_start_matches("oauth2_"), &**value)).collect()
+    }
+
     /// What became of a request, in a word: `passed`, `waits`, or why it was refused.
     pub fn state(&self, stream: StreamId) -> &'static str {
         match self.outcome(stream) {
@@ -180,6 +200,7 @@ impl SimulatedHost {
     }
 
     fn decide(&mut self, stream: StreamId, head: Vec<(String, Vec<u8>)>, verdict: Verdict) {
+        self.attributes.insert(stream, verdict.attributes);
         let outcome = match verdict.fate {
             Fate::Answer(reply) => Outcome::Refused(reply),
             Fate::Forward(Forward { remove, set, .. }) => {
@@ -199,6 +220,8 @@ impl SimulatedHost {
 /// A request's head as Envoy hands it over.
 struct SimulatedHead {
     headers: Vec<(String, Vec<u8>)>,
+    /// Whether all of them were asked for: from then on repeated ones show.
+    whole: Cell<bool>,
     certificate: Option<[u8; 32]>,
 }
 
@@ -220,16 +243,22 @@ impl SimulatedHead {
                 None => head.push((name, value)),
             }
         }
-        Self { headers: head, certificate }
+        Self { headers: head, whole: Cell::new(false), certificate }
     }
 }
 
 impl Head for SimulatedHead {
     fn value(&self, name: &str) -> Option<Vec<u8>> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone())
+        let values = self.headers.iter().filter(|(n, _)| n == name);
+        let values: Vec<&[u8]> = values.map(|(_, value)| value.as_slice()).collect();
+        if self.whole.get() && !values.is_empty() {
+            return Some(values.join(&b','));
+        }
+        values.first().map(|first| first.to_vec())
     }
 
     fn all(&self) -> &[(String, Vec<u8>)] {
+        self.whole.set(true);
         &self.headers
     }
 
@@ -246,6 +275,8 @@ struct Memory {
     stored: RefCell<(Values, u32)>,
     /// What another worker does just before the next look at a marker.
     meanwhile: RefCell<Option<Box<dyn FnOnce()>>>,
+    /// What another worker does just before the next write.
+    before_write: RefCell<Option<Box<dyn FnOnce()>>>,
 }
 
 /// Values by key, each with the number of its write.
@@ -261,6 +292,10 @@ impl SharedData for Memory {
     }
 
     fn set(&self, key: &str, value: &[u8], after: Option<u32>) -> bool {
+        let before_write = self.before_write.take();
+        if let Some(before_write) = before_write {
+            before_write();
+        }
         let (values, writes) = &mut *self.stored.borrow_mut();
         let current = values.get(key).map(|(_, written)| *written);
         if after.is_some() && current.is_some() && after != current {
