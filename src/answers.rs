@@ -238,16 +238,18 @@ impl Answers {
         Some(Rc::clone(&entry.known))
     }
 
-    /// Puts up the marker of a call that ends by `deadline`, unless another worker has one up.
+    /// Puts up the marker of a call that ends by `deadline`, unless another worker has one up, and
+    /// had it by `since`.
     pub(crate) fn claim(
         &self,
         data: &dyn SharedData,
         name: Name<'_>,
         deadline: Timestamp,
+        since: Timestamp,
         now: Timestamp,
     ) -> bool {
         let marker = Record { written: now, ends: deadline, body: Vec::new() };
-        self.asked.claim(data, name.identity, name.fingerprint, &marker)
+        self.asked.claim(data, name.identity, name.fingerprint, &marker, since)
     }
 
     /// Takes the marker down.

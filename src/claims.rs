@@ -168,6 +168,10 @@ mod tests {
             (any(json!([1])), json!(1.0), true),
             (any(json!([1.0])), json!([2, 1]), true),
             (any(json!([1])), json!("1"), false),
+            (any(json!([1.5])), json!(1.25), false),
+            (any(json!([1])), json!(2.0), false),
+            // As floats they are the same.
+            (any(json!([9_007_199_254_740_992_u64])), json!(9_007_199_254_740_993_u64), false),
             (any(json!([true])), json!(true), true),
             (any(json!([true])), json!("true"), false),
             (any(json!(["a"])), json!({"a": "a"}), false),

@@ -125,6 +125,19 @@ mod tests {
     }
 
     #[test]
+    fn cl_6749_04_a_server_that_decodes_gets_every_character_of_id_and_secret_back() {
+        let every: String = (' '..='~').chain(['\u{e9}', '\u{1f600}']).collect();
+        let auth = ClientAuth::basic(&every, &Secret::new(every.clone()));
+        let sent = decoded(&auth);
+        let (id, secret) = sent.split_once(':').unwrap();
+        assert!(!secret.contains(':'), "{sent}");
+        for part in [id, secret] {
+            let read: Vec<_> = url::form_urlencoded::parse(part.as_bytes()).collect();
+            assert_eq!(read, [(every.as_str().into(), "".into())], "{part}");
+        }
+    }
+
+    #[test]
     fn cl_6749_04_raw_basic_credentials_stay_as_they_are() {
         let secret = Secret::new("a%b+c".into());
         assert_eq!(decoded(&ClientAuth::basic_raw("i d", &secret)), "i d:a%b+c");

@@ -152,7 +152,7 @@ impl Reason {
                 400,
                 Error("invalid_request"),
                 "invalid_request",
-                "The path holds an escape that is not allowed.",
+                "The path can be read in more than one way.",
             ),
             Self::MalformedToken => {
                 invalid_token("oauth2_malformed_token", "The access token is malformed.")
@@ -409,12 +409,13 @@ mod tests {
         }
     }
 
+    /// Where the resource's metadata is.
+    const METADATA: &str = "https://api.test/.well-known/oauth-protected-resource";
+
     /// Every answer that there is, with all that can stand in it.
     fn every_answer() -> impl Iterator<Item = (Reason, bool, Reply)> {
-        let resource = Resource {
-            realm: r#"a "b" \c"#.to_owned(),
-            metadata_url: Some("https://api.test/.well-known/oauth-protected-resource".to_owned()),
-        };
+        let resource =
+            Resource { realm: r#"a "b" \c"#.to_owned(), metadata_url: Some(METADATA.to_owned()) };
         let denial = |reason| {
             Denial::new(reason)
                 .with_scope(Some("a b"))
@@ -431,7 +432,8 @@ mod tests {
     }
 
     #[test]
-    fn rs_6750_06_rs_6750_11_rs_6750_12_rs_http_01_each_challenge_says_each_thing_once() {
+    fn rs_6750_06_rs_6750_11_rs_6750_12_rs_9728_05_rs_http_01_each_challenge_says_each_thing_once()
+    {
         let registered = [
             "invalid_request",
             "invalid_token",
@@ -446,6 +448,7 @@ mod tests {
             let parameters = parameters(challenge);
             assert_eq!(parameters["realm"], r#"a "b" \c"#, "{reason:?}");
             assert_eq!(parameters["scope"], "a b", "{reason:?}");
+            assert_eq!(parameters["resource_metadata"], METADATA, "{reason:?}");
             match parameters.get("error") {
                 None => assert_eq!(reason, Reason::NoToken),
                 Some(error) => assert!(registered.contains(&error.as_str()), "{reason:?} {error}"),

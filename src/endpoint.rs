@@ -287,6 +287,7 @@ mod tests {
     fn d6_01_no_header_or_parameter_shows_in_debug_output() {
         let endpoint = Endpoint::new(options("http://as.test/"));
         let shown = format!("{endpoint:?} {:?}", endpoint.ask(&[("token", "t0ken")]));
+        assert!(shown.starts_with("Endpoint { cluster: "), "{shown}");
         for hidden in ["s3cr3t", "k3y", "v4lue", "t0ken", "Basic"] {
             assert!(!shown.contains(hidden), "{shown}");
         }

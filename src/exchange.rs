@@ -180,7 +180,7 @@ impl Exchanges {
         now: Timestamp,
     ) -> bool {
         let marker = Record { written: now, ends: deadline, body: Vec::new() };
-        self.asked.claim(data, &client.identity, subject.fingerprint, &marker)
+        self.asked.claim(data, &client.identity, subject.fingerprint, &marker, now)
     }
 
     /// Takes the marker down.

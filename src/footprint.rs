@@ -92,4 +92,14 @@ mod tests {
         }
         assert_eq!(json!([1, 2]).owned_bytes(), ALLOCATION + 2 * size_of::<Value>());
     }
+
+    #[test]
+    fn a_text_counts_whoever_shares_it_and_nothing_counts_where_there_is_none() {
+        let (text, owned) = (Rc::<str>::from("0123456789"), 10 + ALLOCATION);
+        assert_eq!(text.owned_bytes(), owned);
+        assert_eq!(Some(Rc::clone(&text)).owned_bytes(), owned);
+        assert_eq!(None::<Rc<str>>.owned_bytes(), 0);
+        // The name belongs to the configuration.
+        assert_eq!(("a name", text).owned_bytes(), owned);
+    }
 }

@@ -205,6 +205,15 @@ mod tests {
     }
 
     #[test]
+    fn the_whole_head_is_needed_where_a_header_of_ours_could_be_spoofed() {
+        let claim = || vec![("x-user".to_owned(), ClaimPath::new("sub"))];
+        let payload = || Some("x-payload".to_owned());
+        assert!(Forwarding::new(false, claim(), None).needs_whole_head());
+        assert!(Forwarding::new(false, Vec::new(), payload()).needs_whole_head());
+        assert!(!Forwarding::new(true, Vec::new(), None).needs_whole_head());
+    }
+
+    #[test]
     fn the_payload_is_the_answer_as_it_came() {
         let body = br#"{"active": true, "sub":"a"}"#;
         let Ok(Value::Object(claims)) = crate::json::parse(body) else { unreachable!() };

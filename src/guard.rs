@@ -21,7 +21,7 @@ use crate::policy::{Access, Needs, Rule};
 use crate::resource_metadata::ResourceMetadata;
 use crate::rules::{Target, host_of};
 use crate::sender_constraint::{Confirmation, MutualTls};
-use crate::servers::Server;
+use crate::servers::{self, Server};
 use crate::timestamp::Timestamp;
 use crate::token_source::{Presented, Removal, TokenSource, present};
 
@@ -199,7 +199,7 @@ impl Guard {
 
     /// The place of the server that answers for this token.
     pub(crate) fn server(&self, token: BearerToken<'_>, head: &dyn Head) -> Option<usize> {
-        self.servers.iter().position(|server| server.when.fits(token, || host(head)))
+        servers::place(&self.servers, token, || host(head))
     }
 
     /// What follows from what a server said.

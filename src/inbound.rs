@@ -133,7 +133,7 @@ impl Inbound {
         let turn = if alone {
             Turn::Ours
         } else {
-            turn(&self.guard, server, &mut self.answers, data, name, now)
+            turn(&self.guard, server, &mut self.answers, data, name, now, now)
         };
         if let Turn::Known(finding) = turn {
             self.events.push(Event::Count(Counter::Lookup(Lookup::Shared)));
@@ -208,7 +208,8 @@ impl Inbound {
             let Some(token) = &question.token else { continue };
             let Some(server) = self.guard.servers.get(question.server) else { continue };
             let name = Name { key, fingerprint: question.fingerprint, identity: &server.identity };
-            match turn(&self.guard, server, &mut self.answers, data, name, now) {
+            let since = question.since;
+            match turn(&self.guard, server, &mut self.answers, data, name, since, now) {
                 Turn::Known(finding) => found.push((id, finding)),
                 Turn::Ours => {
                     if let Ok(bearer) = BearerToken::parse(token.as_bytes()) {
@@ -294,19 +295,21 @@ enum Turn {
     Others,
 }
 
-/// Looks for what all workers know of a token, or else puts up the marker of a call.
+/// Looks for what all workers know of a token, or else puts up the marker of a call. A request that
+/// waits since `since` waits for one call of another worker, and not for one after the other.
 fn turn(
     guard: &Guard,
     server: &Server,
     answers: &mut Answers,
     data: &dyn SharedData,
     name: Name<'_>,
+    since: Timestamp,
     now: Timestamp,
 ) -> Turn {
     if let Some(finding) = recall(guard, server, answers, data, name, now) {
         return Turn::Known(finding);
     }
-    if !answers.claim(data, name, server.deadline(now), now) {
+    if !answers.claim(data, name, server.deadline(now), since, now) {
         return Turn::Others;
     }
     // Another worker's answer may have come, and its marker gone, between the two.

@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn d1_03_keys_differ_by_token_and_by_seed() {
+    fn d1_03_keys_differ_by_token_by_server_and_by_seed() {
         let keyed = Keyed::new([1; 16]);
         assert_eq!(keyed.key(0, "a"), keyed.key(0, "a"));
         assert_ne!(keyed.key(0, "a"), keyed.key(0, "b"));

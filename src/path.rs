@@ -16,8 +16,8 @@ impl NormalPath {
     ///
     /// # Errors
     /// An encoded slash, any backslash, NUL or other control character, a broken escape, a dot
-    /// segment with parameters (`..;`), or a path that does not begin with a slash (`*` of
-    /// `OPTIONS *` excepted).
+    /// segment with parameters (`..;`), one that would remove an empty segment (`//..`), or a path
+    /// that does not begin with a slash (`*` of `OPTIONS *` excepted).
     pub(crate) fn parse(path: &[u8]) -> Result<Self, BadPath> {
         let path = path.split(|b| matches!(b, b'?' | b'#')).next().unwrap_or_default();
         if path == b"*" {
@@ -33,7 +33,10 @@ impl NormalPath {
             match segment.as_str() {
                 "." => {}
                 ".." => {
-                    segments.pop();
+                    // Whoever merges slashes first sees no empty segment, and removes the one before.
+                    if segments.pop().is_some_and(|last| is_empty(&last)) {
+                        return Err(BadPath);
+                    }
                 }
                 // Servlet containers drop `;x` from a segment first, and then see a dot segment.
                 dots if dots.starts_with(".;") || dots.starts_with("..;") => return Err(BadPath),
@@ -56,6 +59,11 @@ impl NormalPath {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether a segment has no text, or none before its parameters (`;x`), which some services drop.
+fn is_empty(segment: &str) -> bool {
+    segment.is_empty() || segment.starts_with(';')
 }
 
 /// One segment with its unreserved characters decoded and all else in one spelling.
@@ -174,6 +182,8 @@ mod tests {
             ("/a/..", "/"),
             ("/a/.", "/a/"),
             ("/../../a", "/a"),
+            ("//a/..//b", "/b"),
+            ("/a/b;x/../c", "/a/c"),
             ("/%61%2d%2E%5f%7e", "/a-._~"),
             ("/a/%2e%2e/b", "/b"),
             ("/a/%2E/b", "/a/b"),
@@ -213,6 +223,11 @@ mod tests {
             "/a/..;/b",
             "/a/.;x=1",
             "/a/%2e%2e;/b",
+            "/a//../b",
+            "/a//./%2e%2e/b",
+            "/a//b/../../c",
+            "/a/;x/../b",
+            "//..",
         ] {
             assert_eq!(normal(path), Err(BadPath), "{path}");
         }

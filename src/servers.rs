@@ -1,5 +1,7 @@
 //! The authorization servers, and which of them answers for a token.
 
+use std::cell::LazyCell;
+
 use crate::bearer::BearerToken;
 use crate::claims::unverified_claims;
 use crate::introspection::Introspection;
@@ -37,19 +39,23 @@ impl When {
         self.issuer.is_none() && self.token_prefix.is_none() && self.hosts.is_none()
     }
 
-    /// Whether the server answers for this token in a request for this host.
-    pub(crate) fn fits(&self, token: BearerToken<'_>, host: impl FnOnce() -> String) -> bool {
+    /// Whether the server answers for this token, of this unverified issuer, in a request for this
+    /// host.
+    fn fits<'a>(
+        &self,
+        token: BearerToken<'_>,
+        issuer: impl FnOnce() -> Option<&'a str>,
+        host: impl FnOnce() -> &'a str,
+    ) -> bool {
         let begins = |prefixes: &Vec<Box<str>>| {
             prefixes.iter().any(|prefix| token.reveal().starts_with(&**prefix))
         };
         let is_of = |issuers: &Vec<Box<str>>| {
-            let claims = unverified_claims(token.reveal());
-            let issuer = claims.as_ref().and_then(|claims| claims.get("iss")?.as_str());
-            issuer.is_some_and(|issuer| issuers.iter().any(|known| **known == *issuer))
+            issuer().is_some_and(|issuer| issuers.iter().any(|known| **known == *issuer))
         };
         let is_for = |hosts: &Vec<HostPattern>| {
             let host = host();
-            hosts.iter().any(|pattern| pattern.fits(&host))
+            hosts.iter().any(|pattern| pattern.fits(host))
         };
         self.token_prefix.as_ref().is_none_or(begins)
             && self.issuer.as_ref().is_none_or(is_of)
@@ -57,8 +63,37 @@ impl When {
     }
 }
 
+/// The place of the first server that answers for this token in a request for this host.
+///
+/// Anybody can send a token that takes long to read, so it is read once, however many servers ask.
+pub(crate) fn place(
+    servers: &[Server],
+    token: BearerToken<'_>,
+    host: impl FnOnce() -> String,
+) -> Option<usize> {
+    place_of(servers.iter().map(|server| &server.when), token, || unverified_issuer(token), host)
+}
+
+/// The place of the first that fits. What `issuer` and `host` say is asked for once at most.
+fn place_of<'w>(
+    mut whens: impl Iterator<Item = &'w When>,
+    token: BearerToken<'_>,
+    issuer: impl FnOnce() -> Option<String>,
+    host: impl FnOnce() -> String,
+) -> Option<usize> {
+    let (issuer, host) = (LazyCell::new(issuer), LazyCell::new(host));
+    whens.position(|when| when.fits(token, || issuer.as_deref(), || &host))
+}
+
+/// The `iss` of a token that looks like a signed JWT (RFC 7519).
+fn unverified_issuer(token: BearerToken<'_>) -> Option<String> {
+    unverified_claims(token.reveal())?.get("iss")?.as_str().map(str::to_owned)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use serde_json::{Value, json};
@@ -70,7 +105,28 @@ mod tests {
     }
 
     fn fits(when: &When, token: &str, host: &str) -> bool {
-        when.fits(BearerToken::parse(token.as_bytes()).unwrap(), || host.to_owned())
+        let token = BearerToken::parse(token.as_bytes()).unwrap();
+        place_of([when].into_iter(), token, || unverified_issuer(token), || host.to_owned())
+            .is_some()
+    }
+
+    #[test]
+    fn d3_04_a_token_is_read_once_however_many_servers_there_are() {
+        let of = |issuer: &str| When { issuer: Some(vec![issuer.into()]), ..When::default() };
+        let whens = ["a", "b", "c"].map(of);
+        let token = jwt(&json!({"iss": "c"}));
+        let token = BearerToken::parse(token.as_bytes()).unwrap();
+        let read = Cell::new(0);
+        let issuer = || {
+            read.set(read.get() + 1);
+            unverified_issuer(token)
+        };
+        assert_eq!(place_of(whens.iter(), token, issuer, String::new), Some(2));
+        assert_eq!(read.get(), 1);
+        // Nor is it read where no server goes by it.
+        let always = [When::default()];
+        let never = || unreachable!("nobody asked");
+        assert_eq!(place_of(always.iter(), token, never, || unreachable!("nor here")), Some(0));
     }
 
     #[test]

@@ -148,17 +148,20 @@ impl Slots {
         }
     }
 
-    /// Puts up a marker, unless there is one already. Whether it is ours.
+    /// Puts up a marker, unless one stands that was put up by `since`: who has waited for one
+    /// waits for no other. Whether it is ours.
     pub(crate) fn claim(
         &self,
         data: &dyn SharedData,
         identity: &Identity,
         fingerprint: Fingerprint,
         marker: &Record,
+        since: Timestamp,
     ) -> bool {
         // Each round lost is a round that another worker won, on one of a few slots.
         for _ in 0..WAYS {
-            if self.find(data, identity, fingerprint, marker.written).is_some() {
+            let standing = self.find(data, identity, fingerprint, marker.written);
+            if standing.is_some_and(|standing| standing.written <= since) {
                 return false;
             }
             let Some((key, after)) = self.least_useful(data, fingerprint, marker.written) else {
@@ -451,7 +454,7 @@ mod tests {
             for key in slots.group(fingerprint).unwrap() {
                 data.set(&key, rubbish, None);
             }
-            let claim = || slots.claim(&data, &identity(), fingerprint, &record(0, 10, ""));
+            let claim = || slots.claim(&data, &identity(), fingerprint, &record(0, 10, ""), at(0));
             assert!(claim(), "{n}");
             assert!(!claim(), "{n}: and then it is up");
         }
@@ -529,8 +532,9 @@ mod tests {
     fn one_worker_at_a_time_holds_the_marker_of_a_token() {
         let (data, slots) = (Memory::default(), Slots::new('m', 8));
         let fingerprint = identity().fingerprint("t");
-        let claim =
-            |now, until| slots.claim(&data, &identity(), fingerprint, &record(now, until, ""));
+        let claim = |now, until| {
+            slots.claim(&data, &identity(), fingerprint, &record(now, until, ""), at(now))
+        };
         assert!(claim(0, 10));
         assert!(!claim(1, 11));
         assert!(!claim(9, 19));
@@ -538,6 +542,10 @@ mod tests {
         slots.clear(&data, &identity(), fingerprint);
         assert!(claim(11, 21));
         let other = identity().fingerprint("u");
-        assert!(slots.claim(&data, &identity(), other, &record(11, 21, "")));
+        assert!(slots.claim(&data, &identity(), other, &record(11, 21, ""), at(11)));
+        // Who waits since before that marker was put up has waited for another already.
+        let late = |since| slots.claim(&data, &identity(), other, &record(12, 22, ""), at(since));
+        assert!(!late(11));
+        assert!(late(10));
     }
 }

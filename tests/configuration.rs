@@ -510,6 +510,10 @@ fn d6_11_a_mistake_names_its_place_and_what_would_be_right() {
             "inbound.token_sources[0].header: use {\"cookie\": \"NAME\"}",
         ),
         (
+            with("inbound/token_sources", json!([{"header": "Host"}])),
+            "inbound.token_sources[0].header: this header has a meaning of its own",
+        ),
+        (
             with("inbound/token_sources", json!([{"cookie": "a b"}])),
             "inbound.token_sources[0].cookie: expected the name of a cookie",
         ),
@@ -528,6 +532,14 @@ fn d6_11_a_mistake_names_its_place_and_what_would_be_right() {
         (
             with("inbound/scope_implies", json!({"a": [1]})),
             "inbound.scope_implies.a[0]: expected a scope that it implies, found a number",
+        ),
+        (
+            with("inbound/scope_implies", json!({"a": "b c"})),
+            "inbound.scope_implies.a: one scope each, several as a list",
+        ),
+        (
+            with("inbound/scope_implies", json!({"a b": ["c"]})),
+            "inbound.scope_implies.a b: one scope each, several as a list",
         ),
         (with("inbound/claims", json!([])), "inbound.claims: expected an object of claims"),
         (with("inbound/claims", json!({"a": null})), "inbound.claims.a: expected a value, a list"),
@@ -796,11 +808,16 @@ fn rs_9728_02_rs_9728_04_metadata_is_what_the_standard_defines_in_the_form_that_
         "signed_metadata": "e30.e30.c2ln"
     });
     assert_eq!(load(&metadata(all)).unwrap(), Vec::<String>::new());
+    let warnings = load(&metadata(json!({"resource": "http://api.test"}))).unwrap();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].starts_with("inbound.resource_metadata.resource: plain http"));
     for resource in [
         "https://API.test",
         "HTTPS://api.test",
         "https://api.test:443",
         "https://api.test/a/../b",
+        "https://api.test?tenant=a",
+        "https://api.test/caf\u{e9}",
         "https://api.test/#x",
         "api.test",
     ] {

@@ -10,7 +10,7 @@ use super::policy::{AskedClaims, needs, rule};
 use super::reader::Field;
 use super::servers::servers;
 use super::sources::token_sources;
-use super::values::{boolean, count, duration, one_or_any, text, ttl};
+use super::values::{boolean, count, duration, is_scope, one_or_any, text, ttl};
 use crate::answers::CacheConfig;
 use crate::claims::ClaimPath;
 use crate::denial::{Reason, Resource};
@@ -137,7 +137,15 @@ pub(super) fn claim_path(field: &Field<'_>) -> Option<ClaimPath> {
 fn scope_implies(field: &Field<'_>) -> Option<Implied> {
     const WHAT: &str = "an object of scopes, such as {\"orders:admin\": [\"orders:write\"]}";
     let direct = field.members_of(WHAT, |scope, field| {
-        Some((Box::from(scope), one_or_any(field, "a scope that it implies")?))
+        let implied = one_or_any(field, "a scope that it implies")?;
+        // One that no token can hold would be accepted, and do nothing.
+        if !is_scope(scope) || !implied.iter().all(|implied| is_scope(implied)) {
+            return field.mistake(
+                "one scope each, several as a list: visible ASCII characters other than \" and \\ \
+                 (RFC 6749 section 3.3)",
+            );
+        }
+        Some((Box::from(scope), implied))
     })?;
     match Implied::transitive(&direct) {
         Ok(implied) => Some(implied),

@@ -54,6 +54,9 @@ pub(super) fn metadata(field: &Field<'_>) -> Option<ResourceMetadata> {
 /// `resource`.
 fn resource(field: &Field<'_>) -> Option<Url> {
     let url = endpoint_url(field)?;
+    if url.scheme() == "http" {
+        field.warn("plain http: a resource's identifier is an https URL (RFC 9728 section 1.2)");
+    }
     // What clients derive the document's place from is what stands here, so it must be in the
     // form in which it is compared.
     if field
@@ -63,7 +66,10 @@ fn resource(field: &Field<'_>) -> Option<Url> {
     {
         Some(url)
     } else {
-        field.mistake("expected the URL in its normal form: lower case, no default port, no dots")
+        field.mistake(
+            "expected the URL in its normal form: scheme and host in lower case, no default port, \
+             no dot segments, a slash before a query, other than ASCII percent-encoded",
+        )
     }
 }
 

@@ -1,7 +1,7 @@
 //! `token_sources`: where tokens are looked for.
 
 use super::reader::Field;
-use super::values::{header_name, is_token_char, text};
+use super::values::{frames_or_steers, header_name, is_token_char, text};
 use crate::token_source::TokenSource;
 
 /// Reads the list.
@@ -36,6 +36,10 @@ fn source(field: &Field<'_>) -> Option<TokenSource> {
     match (header, query, cookie) {
         (Some(header), None, None) => {
             let name = header_name(&text(&header, "the name of a header")?, &header)?;
+            // It would be taken out of the request.
+            if frames_or_steers(&name) {
+                return header.mistake("this header has a meaning of its own; choose another");
+            }
             match scheme {
                 Some(scheme) => Some(TokenSource::Scheme {
                     header: name.into(),

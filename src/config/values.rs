@@ -195,6 +195,11 @@ pub(super) fn scope_text(field: &Field<'_>) -> Option<String> {
     }
 }
 
+/// Whether the text is one `scope-token`.
+pub(super) fn is_scope(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(is_scope_char)
+}
+
 /// A character of a `scope-token` (RFC 6749, section 3.3).
 fn is_scope_char(byte: u8) -> bool {
     matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e)

@@ -118,7 +118,7 @@ fn tokens() -> Vec<Exchange> {
             .passes(get("/").header("authorization", "bearer  t"))
             .passes(get("/").header("authorization", "BEARER t"))
             .calls(1),
-        exchange("rs_6750_02 d6_04 what is no b64token is refused without a call")
+        exchange("rs_6750_02 rs_7662_09 d6_04 what is no b64token is refused without a call")
             .refuses(get("/").bearer("a&client_id=evil"), invalid_token("oauth2_malformed_token"))
             .refuses(get("/").bearer("a\"b"), invalid_token("oauth2_malformed_token"))
             .refuses(get("/").bearer("="), invalid_token("oauth2_malformed_token"))
@@ -297,7 +297,21 @@ fn sources() -> Vec<Exchange> {
             .passes(get("/a?access_token=t&b"))
             .with(":path", "/a?b")
             .passes(get("/").header("cookie", "at=t"))
-            .with("cookie", "at=t"),
+            .with("cookie", "at=t")
+            .passes(get("/").header("cookie", "a=1; at=t; b=2"))
+            .with("cookie", "a=1; at=t; b=2"),
+        exchange("rs_6750_03 a header of another name that is repeated is one too many")
+            .inbound(json!({"token_sources": [{"header": "x-auth", "scheme": "Token"}]}))
+            .passes(get("/").header("x-auth", "Token t"))
+            .refuses(
+                get("/").header("x-auth", "Token t").header("x-auth", "Token u"),
+                invalid_request("oauth2_repeated_token"),
+            )
+            .refuses(
+                get("/").header("x-auth", "Basic dTpw").header("x-auth", "Token t"),
+                invalid_request("oauth2_repeated_token"),
+            )
+            .calls(1),
         exchange("rs_6750_03 two tokens in different places are one too many")
             .inbound(everywhere.clone())
             .refuses(
@@ -533,6 +547,8 @@ fn paths() -> Vec<Exchange> {
             .refuses(get("/open/%4"), invalid_request("oauth2_bad_path"))
             .refuses(get("/open/%zz"), invalid_request("oauth2_bad_path"))
             .refuses(get("/open/..;/closed"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open//../closed"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/;/../closed"), invalid_request("oauth2_bad_path"))
             .calls(0),
         exchange("a bad path is refused without rules too")
             .refuses(get("/a%2fb").bearer("t"), invalid_request("oauth2_bad_path"))
@@ -561,6 +577,7 @@ fn claims() -> Vec<Exchange> {
                     json!({"exp": null}),
                     json!({"exp": -1}),
                     json!({"exp": 0}),
+                    json!({"exp": seconds_from_now(0)}),
                     json!({"exp": "soon"}),
                     json!({"exp": "1"}),
                     json!({"exp": true}),
@@ -583,7 +600,8 @@ fn claims() -> Vec<Exchange> {
             .refuses(get("/").bearer("11"), invalid_token("oauth2_expired"))
             .refuses(get("/").bearer("12"), invalid_token("oauth2_expired"))
             .refuses(get("/").bearer("13"), invalid_token("oauth2_expired"))
-            .refuses(get("/").bearer("14"), invalid_token("oauth2_expired")),
+            .refuses(get("/").bearer("14"), invalid_token("oauth2_expired"))
+            .refuses(get("/").bearer("15"), invalid_token("oauth2_expired")),
         exchange("rs_7662_06 a token whose nbf has not come is refused")
             .server(
                 [
@@ -1191,10 +1209,10 @@ fn exceptions() -> Vec<Exchange> {
 /// What the service behind gets.
 fn forwarding() -> Vec<Exchange> {
     vec![
-        exchange("rs_9700_04 mcp_07 the token is taken out unless it is to be forwarded")
+        exchange("rs_9700_04 mcp_07 the token is taken out of a request that passes")
             .passes(get("/").bearer("t"))
             .without("authorization"),
-        exchange("forward.token leaves the token in the request")
+        exchange("rs_9700_04 only forward.token leaves the token in the request")
             .inbound(json!({"forward": {"token": true}}))
             .passes(get("/").bearer("t"))
             .with("authorization", "Bearer t"),
@@ -1319,7 +1337,7 @@ fn calls() -> Vec<Exchange> {
                 lacks: vec![],
                 body,
             }),
-        exchange("client_secret_basic_raw sends id and secret as they are")
+        exchange("cl_6749_04 client_secret_basic_raw sends id and secret as they are")
             .inbound(json!({"introspection": {
                 "client_id": "a b", "client_secret": "c%d", "auth_method": "client_secret_basic_raw"
             }}))

@@ -26,6 +26,8 @@ pub struct SimulatedHost {
     /// Requests by the number that `send` gave, until they are decided.
     waiting: HashMap<StreamId, Vec<(String, Vec<u8>)>>,
     outcomes: HashMap<StreamId, Outcome>,
+    /// The filter state of the requests that were decided.
+    attributes: HashMap<StreamId, Vec<(&'static str, Rc<str>)>>,
     /// Calls that were made and not answered yet, first come first.
     pub calls: Vec<Call>,
     /// How many calls were made in all.
@@ -79,6 +81,7 @@ impl SimulatedHost {
             streams: 0,
             waiting: HashMap::new(),
             outcomes: HashMap::new(),
+            attributes: HashMap::new(),
             calls: Vec::new(),
             made: 0,
             events: Vec::new(),
@@ -115,6 +118,7 @@ impl SimulatedHost {
     pub fn abort(&mut self, stream: StreamId) {
         self.waiting.remove(&stream);
         self.filter.gone(stream);
+        self.events.extend(self.filter.events());
     }
 
     /// The oldest open call ends so.
@@ -127,10 +131,15 @@ impl SimulatedHost {
 
     /// A tick comes, if the filter wants one.
     pub fn tick(&mut self) {
-        if self.filter.tick_period().is_some() {
+        if self.needs_ticks() {
             let verdicts = self.filter.tick(&*self.data, self.now);
             self.carry_out(verdicts);
         }
+    }
+
+    /// Whether the filter wants ticks.
+    pub fn needs_ticks(&mut self) -> bool {
+        self.filter.tick_period().is_some()
     }
 
     /// The calls that the filter wants made are open from now on.
@@ -175,6 +184,11 @@ impl SimulatedHost {
         Some(String::from_utf8_lossy(value).into_owned())
     }
 
+    /// Has another worker do this just before the next write to shared data.
+    pub fn just_before_a_write(&self, other: impl FnOnce() + 'static) {
+        *self.data.before_write.borrow_mut() = Some(Box::new(other));
+    }
+
     /// The oldest open call gets a 200 with this body.
     pub fn answer_with(&mut self, body: &Value) {
         let body = body.to_string().into_bytes();
@@ -190,6 +204,12 @@ impl SimulatedHost {
     /// What became of a request; `None` while it waits.
     pub fn outcome(&self, stream: StreamId) -> Option<&Outcome> {
         self.outcomes.get(&stream)
+    }
+
+    /// The filter state that a request got, names without `oauth2_`.
+    pub fn filter_state(&self, stream: StreamId) -> Vec<(&str, &str)> {
+        let state = self.attributes[&stream].iter();
+        state.map(|(name, value)| (name.trim_start_matches("oauth2_"), &**value)).collect()
     }
 
     /// What became of a request, in a word: `passed`, `waits`, or why it was refused.
@@ -209,6 +229,7 @@ impl SimulatedHost {
 
     fn decide(&mut self, stream: StreamId, head: Vec<(String, Vec<u8>)>, verdict: Verdict) {
         self.sent.extend(verdict.sent.map(|sent| (stream, sent)));
+        self.attributes.insert(stream, verdict.attributes);
         let outcome = match verdict.fate {
             Fate::Answer(reply) => Outcome::Refused(reply),
             Fate::Forward(Forward { remove, set, .. }) => {
@@ -228,6 +249,8 @@ impl SimulatedHost {
 /// A request's head as Envoy hands it over.
 struct SimulatedHead {
     headers: Vec<(String, Vec<u8>)>,
+    /// Whether all of them were asked for: from then on repeated ones show.
+    whole: Cell<bool>,
     certificate: Option<[u8; 32]>,
 }
 
@@ -249,16 +272,22 @@ impl SimulatedHead {
                 None => head.push((name, value)),
             }
         }
-        Self { headers: head, certificate }
+        Self { headers: head, whole: Cell::new(false), certificate }
     }
 }
 
 impl Head for SimulatedHead {
     fn value(&self, name: &str) -> Option<Vec<u8>> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone())
+        let values = self.headers.iter().filter(|(n, _)| n == name);
+        let values: Vec<&[u8]> = values.map(|(_, value)| value.as_slice()).collect();
+        if self.whole.get() && !values.is_empty() {
+            return Some(values.join(&b','));
+        }
+        values.first().map(|first| first.to_vec())
     }
 
     fn all(&self) -> &[(String, Vec<u8>)] {
+        self.whole.set(true);
         &self.headers
     }
 
@@ -275,6 +304,8 @@ struct Memory {
     stored: RefCell<(Values, u32)>,
     /// What another worker does just before the next look at a marker.
     meanwhile: RefCell<Option<Box<dyn FnOnce()>>>,
+    /// What another worker does just before the next write.
+    before_write: RefCell<Option<Box<dyn FnOnce()>>>,
     /// How many workers have begun.
     workers: Cell<u8>,
 }
@@ -300,6 +331,10 @@ impl SharedData for Memory {
     }
 
     fn set(&self, key: &str, value: &[u8], after: Option<u32>) -> bool {
+        let before_write = self.before_write.take();
+        if let Some(before_write) = before_write {
+            before_write();
+        }
         let (values, writes) = &mut *self.stored.borrow_mut();
         let current = values.get(key).map(|(_, written)| *written);
         if after.is_some() && current.is_some() && after != current {

@@ -24,7 +24,7 @@ fn ask(host: &mut SimulatedHost, token: &str, answer: &Value) -> &'static str {
 }
 
 #[test]
-fn a_token_in_constant_use_costs_one_call_per_max_ttl() {
+fn rs_7662_04_a_token_in_constant_use_costs_one_call_per_max_ttl() {
     let mut host = host(json!({"cache": {"max_ttl": "60s"}}));
     for _ in 0..3 * 600 {
         assert_eq!(ask(&mut host, "t", &json!({"active": true})), "passed");
@@ -83,13 +83,26 @@ fn rs_7662_06_a_token_that_becomes_valid_while_it_is_kept_passes_then() {
 }
 
 #[test]
-fn d3_02_a_refusal_is_kept_for_negative_ttl() {
+fn rs_7662_09_d3_02_a_refusal_is_kept_for_negative_ttl() {
     let mut host = host(json!({"cache": {"negative_ttl": "5s"}}));
     assert_eq!(ask(&mut host, "t", &json!({"active": false})), "oauth2_inactive");
     host.advance(Duration::from_millis(4999));
     assert_eq!(ask(&mut host, "t", &json!({"active": true})), "oauth2_inactive");
     host.advance(Duration::from_millis(1));
     assert_eq!(ask(&mut host, "t", &json!({"active": true})), "passed");
+}
+
+#[test]
+fn a_token_that_is_bound_to_what_nobody_can_prove_is_refused_for_negative_ttl_only() {
+    let mut host = host(json!({"cache": {"max_ttl": "60s", "negative_ttl": "5s"}}));
+    let bound = json!({"active": true, "cnf": {"jkt": "x"}});
+    assert_eq!(ask(&mut host, "t", &bound), "oauth2_unproved_cnf");
+    host.advance(Duration::from_millis(4_999));
+    assert_eq!(ask(&mut host, "t", &bound), "oauth2_unproved_cnf");
+    assert_eq!(host.made, 1);
+    host.advance(Duration::from_millis(1));
+    assert_eq!(ask(&mut host, "t", &json!({"active": true})), "passed");
+    assert_eq!(host.made, 2);
 }
 
 #[test]
@@ -217,6 +230,22 @@ fn large_answers_push_out_each_other_and_none_that_is_in_use() {
     for (n, state) in [(19, "passed"), (18, "passed"), (17, "passed"), (16, "waits"), (0, "waits")]
     {
         assert_eq!(host.state_of(&get("/").bearer(&format!("large-{n}"))), state, "{n}");
+    }
+}
+
+#[test]
+fn the_room_for_large_answers_grows_with_the_entries() {
+    // 4 KiB for each: 4 MiB hold 13 answers of 300 kB, and 64 MiB hold 20.
+    for (max_entries, kept) in [(1_000, 13), (16_384, 20)] {
+        let mut host = host(json!({"cache": {"max_entries": max_entries}}));
+        let large = json!({"active": true, "aud": "x".repeat(300_000)});
+        for n in 0..20 {
+            assert_eq!(ask(&mut host, &format!("large-{n}"), &large), "passed");
+        }
+        let states: Vec<_> =
+            (0..20).map(|n| host.state_of(&get("/").bearer(&format!("large-{n}")))).collect();
+        let passed = states.iter().filter(|state| **state == "passed").count();
+        assert_eq!(passed, kept, "{max_entries}: {states:?}");
     }
 }
 

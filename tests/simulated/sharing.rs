@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use oauth2_filter::{CallFailure, Counter, Decision, Event, Lookup};
+use oauth2_filter::{Answer, CallFailure, Counter, Decision, Event, Lookup};
 use serde_json::{Value, json};
 
 use crate::exchanges::{exchange, get};
@@ -83,6 +83,41 @@ fn when_the_asking_worker_fails_another_asks_at_once() {
     assert_eq!(other.made, 1);
     other.answer_with(&json!({"active": true}));
     assert_eq!(other.state(second), "passed");
+}
+
+#[test]
+fn nobody_waits_for_the_calls_of_one_worker_after_the_other() {
+    // A server that fails, and one whose answers are too long to be shared.
+    let long = Answer {
+        status: 200,
+        retry_after: None,
+        body: json!({"active": true, "x": "x".repeat(5_000)}).to_string().into_bytes(),
+    };
+    for (outcome, state) in
+        [(Err(CallFailure::Timeout), "oauth2_server_timeout"), (Ok(long), "passed")]
+    {
+        let document = document(json!({}));
+        let mut first = SimulatedHost::new(&document);
+        let mut others: Vec<_> = (0..3).map(|_| first.worker(&document)).collect();
+        first.send(&get("/").bearer("t"));
+        let waits: Vec<_> =
+            others.iter_mut().map(|other| other.send(&get("/").bearer("t"))).collect();
+        assert!(others.iter().all(|other| other.made == 0));
+        first.advance(SECOND);
+        first.answer(&outcome);
+        for other in &mut others {
+            other.advance(SECOND);
+            other.tick();
+            assert_eq!(other.made, 1);
+        }
+        // Who comes only now waits for what is under way.
+        let mut late = others[0].worker(&document);
+        assert_eq!((late.state_of(&get("/").bearer("t")), late.made), ("waits", 0));
+        for (other, stream) in others.iter_mut().zip(waits) {
+            other.answer(&outcome);
+            assert_eq!(other.state(stream), state);
+        }
+    }
 }
 
 #[test]
@@ -192,7 +227,7 @@ fn d1_02_one_token_asked_of_two_servers_at_once_gets_the_answer_of_each() {
 }
 
 #[test]
-fn an_answer_that_came_by_another_worker_ends_when_it_ends_there() {
+fn rs_7662_04_an_answer_that_came_by_another_worker_ends_when_it_ends_there() {
     let cache = json!({"max_ttl": "60s", "negative_ttl": "5s"});
     let inbound = json!({ "cache": cache });
     for (token, mut answer, last) in [
@@ -219,7 +254,7 @@ fn an_answer_that_came_by_another_worker_ends_when_it_ends_there() {
 }
 
 #[test]
-fn configurations_that_only_look_alike_share_nothing() {
+fn d1_09_configurations_that_only_look_alike_share_nothing() {
     // The same words in the same order, in other places.
     for [one, other] in [
         [
@@ -256,11 +291,48 @@ fn who_asks_every_time_neither_shares_nor_waits() {
 
 #[test]
 fn an_answer_that_is_too_long_to_be_shared_serves_its_worker() {
-    let [mut one, mut other] = workers(json!({}));
-    one.send(&get("/").bearer("t"));
-    one.answer_with(&json!({"active": true, "x": "x".repeat(5_000)}));
-    assert_eq!(one.state_of(&get("/").bearer("t")), "passed");
-    assert_eq!(other.state_of(&get("/").bearer("t")), "waits");
+    let frame = json!({"active": true, "x": ""}).to_string().len();
+    for (length, shared) in [(4096, true), (4097, false), (100_000, false)] {
+        let [mut one, mut other] = workers(json!({}));
+        let answer = json!({"active": true, "x": "x".repeat(length - frame)});
+        one.send(&get("/").bearer("t"));
+        let before = one.shared().len();
+        one.answer_with(&answer);
+        assert_eq!(one.state_of(&get("/").bearer("t")), "passed", "{length}");
+        let state = if shared { "passed" } else { "waits" };
+        assert_eq!(other.state_of(&get("/").bearer("t")), state, "{length}");
+        // Nor does it take room where it is of no use.
+        assert_eq!(one.shared().len() > before, shared, "{length}");
+    }
+}
+
+#[test]
+fn an_answer_that_has_ended_on_arrival_is_not_shared() {
+    let cache = json!({"negative_ttl": "0s"});
+    for answer in [json!({"active": false}), json!({"active": true, "exp": 1})] {
+        let [mut one, mut other] = workers(json!({ "cache": cache }));
+        let unused = one.shared().len();
+        one.send(&get("/").bearer("t"));
+        one.answer_with(&answer);
+        assert_eq!(one.shared().len(), unused, "{answer}");
+        assert_eq!(other.state_of(&get("/").bearer("t")), "waits", "{answer}");
+    }
+}
+
+#[test]
+fn two_workers_that_put_up_their_first_marker_at_the_same_moment_make_one_call() {
+    let [one, mut other] = workers(json!({}));
+    let one = Rc::new(RefCell::new(one));
+    let asking = Rc::clone(&one);
+    // Both have looked and found nothing; then this one is first by a hair.
+    other.just_before_a_write(move || {
+        asking.borrow_mut().send(&get("/").bearer("t"));
+    });
+    let stream = other.send(&get("/").bearer("t"));
+    assert_eq!((one.borrow().made, other.made), (1, 0));
+    one.borrow_mut().answer_with(&json!({"active": true}));
+    other.tick();
+    assert_eq!(other.state(stream), "passed");
 }
 
 #[test]
@@ -326,6 +398,40 @@ fn a_refusal_ends_what_could_have_served_while_the_server_fails_in_every_worker(
         host.answer(&Err(CallFailure::Unreachable));
         assert_eq!(host.state(stream), "oauth2_server_unavailable");
     }
+}
+
+#[test]
+fn a_refusal_of_another_worker_counts_for_more_than_what_could_serve_while_the_server_fails() {
+    let cache = json!({"max_ttl": "10s", "negative_ttl": "1s", "stale_if_error": "1h"});
+    let [mut one, mut other] = workers(json!({"cache": cache, "introspection": {"timeout": "5s"}}));
+    other.send(&get("/").bearer("t"));
+    other.answer_with(&json!({"active": true}));
+    for host in [&mut one, &mut other] {
+        host.advance(10 * SECOND);
+    }
+    // A call that takes longer than its marker stands, so that another worker asks too.
+    let late = other.send(&get("/").bearer("t"));
+    for host in [&mut one, &mut other] {
+        host.advance(6 * SECOND);
+    }
+    one.send(&get("/").bearer("t"));
+    one.answer_with(&json!({"active": false}));
+    other.answer(&Err(CallFailure::Timeout));
+    assert_eq!(other.state(late), "oauth2_server_timeout");
+    assert_eq!((one.made, other.made), (1, 2));
+}
+
+#[test]
+fn time_is_taken_note_of_only_while_another_worker_asks() {
+    let [mut one, mut other] = workers(json!({}));
+    assert!(!one.needs_ticks() && !other.needs_ticks());
+    one.send(&get("/").bearer("t"));
+    assert!(!one.needs_ticks(), "its own call ends without");
+    other.send(&get("/").bearer("t"));
+    assert!(other.needs_ticks());
+    one.answer_with(&json!({"active": true}));
+    other.tick();
+    assert!(!other.needs_ticks());
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use oauth2_filter::{Answer, CallFailure, Counter, Event, Filter, Outcome as CallOutcome, Reply};
+use oauth2_filter::{
+    Answer, CallFailure, Counter, Event, Filter, Lookup, Outcome as CallOutcome, Reply,
+};
 use serde_json::{Value, json};
 
 use crate::exchanges::{Request, exchange, get};
@@ -142,6 +144,101 @@ fn d5_08_a_server_that_calls_every_token_inactive_can_be_told_from_bad_tokens() 
     }
     let counts = [CallOutcome::Active, CallOutcome::Inactive].map(|outcome| ended(&host, outcome));
     assert_eq!(counts, [0, 10]);
+}
+
+#[test]
+fn filter_state_tells_of_the_decision_and_of_a_token_that_is_known() {
+    let rules = json!([
+        {"name": "read", "paths": ["/read"], "scope": "a"},
+        {"paths": ["/write"], "scope": "b"},
+        {"name": "open", "paths": ["/open"], "access": "public"},
+    ]);
+    let said = json!({"active": true, "sub": "alice", "client_id": "shop", "scope": "a c"});
+    let token = [("subject", "alice"), ("client", "shop"), ("scope", "a c")];
+    let mut host = host(json!({ "rules": rules }));
+    for (path, bearer, answer, decided, known) in [
+        ("/read", "t", &said, ["allowed", "token", "read"], &token[..]),
+        // Kept by now.
+        ("/read", "t", &said, ["allowed", "token", "read"], &token),
+        ("/write", "t", &said, ["denied", "insufficient_scope", "inbound.rules[1]"], &token),
+        ("/read", "u", &json!({"active": false}), ["denied", "inactive", "read"], &[]),
+        ("/read", "a b", &said, ["denied", "malformed_token", "read"], &[]),
+        ("/open", "t", &said, ["allowed", "public", "open"], &[]),
+        ("/other", "t", &said, ["denied", "unmatched", "unmatched"], &[]),
+    ] {
+        let stream = host.send(&get(path).bearer(bearer));
+        if host.state(stream) == "waits" {
+            host.answer_with(answer);
+        }
+        let decided: Vec<_> = ["decision", "reason", "rule"].into_iter().zip(decided).collect();
+        assert_eq!(host.filter_state(stream), [&decided, known].concat(), "{path} {bearer}");
+    }
+}
+
+#[test]
+fn filter_state_holds_no_more_of_a_claim_than_a_header_would() {
+    for (length, is_told) in [(8 * 1024, true), (8 * 1024 + 1, false)] {
+        let mut host = host(json!({}));
+        let stream = host.send(&get("/").bearer("t"));
+        let long = "x".repeat(length);
+        host.answer_with(&json!({"active": true, "sub": long, "client_id": long, "scope": long}));
+        for name in ["subject", "client", "scope"] {
+            let state = host.filter_state(stream);
+            assert_eq!(state.contains(&(name, &long)), is_told, "{name} of {length}");
+        }
+    }
+}
+
+#[test]
+fn each_lookup_is_counted_by_what_it_finds() {
+    let counted = |host: &mut SimulatedHost| -> Vec<Lookup> {
+        let lookup = |event| match event {
+            Event::Count(Counter::Lookup(lookup)) => Some(lookup),
+            _ => None,
+        };
+        host.events.drain(..).filter_map(lookup).collect()
+    };
+    let (active, refused) = (json!({"active": true}), json!({"active": false}));
+    let mut host = host(json!({}));
+    for (token, answer, found) in [
+        ("good", &active, Lookup::Miss),
+        ("good", &active, Lookup::Hit),
+        ("bad", &refused, Lookup::Miss),
+        ("bad", &refused, Lookup::Negative),
+    ] {
+        ask(&mut host, token, answer);
+        assert_eq!(counted(&mut host), [found], "{token}");
+    }
+}
+
+#[test]
+fn each_call_is_counted_by_how_it_ends_and_timed() {
+    let says = |status: u16, body: &str| {
+        Ok(Answer { status, retry_after: None, body: body.as_bytes().to_vec() })
+    };
+    for (ends, outcome) in [
+        (says(200, r#"{"active":true}"#), CallOutcome::Active),
+        (says(200, r#"{"active":false}"#), CallOutcome::Inactive),
+        (says(200, "{}"), CallOutcome::BadAnswer),
+        (says(302, ""), CallOutcome::BadAnswer),
+        (says(401, ""), CallOutcome::RefusedClient),
+        (says(503, ""), CallOutcome::Unavailable),
+        (Err(CallFailure::Timeout), CallOutcome::Timeout),
+        (Err(CallFailure::TooLarge), CallOutcome::BadAnswer),
+        (Err(CallFailure::Unreachable), CallOutcome::Unavailable),
+        (Err(CallFailure::NotSent), CallOutcome::Unavailable),
+        (Err(CallFailure::UnknownCluster), CallOutcome::Unavailable),
+    ] {
+        let mut host = host(json!({}));
+        host.send(&get("/").bearer("t"));
+        host.advance(Duration::from_millis(123));
+        host.events.clear();
+        host.answer(&ends);
+        let of_calls = |e: &Event| matches!(e, Event::Count(Counter::Call(_)) | Event::CallTime(_));
+        host.events.retain(of_calls);
+        let counted = [Event::Count(Counter::Call(outcome)), Event::CallTime(123)];
+        assert_eq!(host.events, counted, "{ends:?}");
+    }
 }
 
 #[test]

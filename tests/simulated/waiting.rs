@@ -1,6 +1,6 @@
 //! Requests that wait for one answer.
 
-use oauth2_filter::CallFailure;
+use oauth2_filter::{CallFailure, Event};
 use serde_json::{Value, json};
 
 use crate::exchanges::{exchange, get};
@@ -68,6 +68,28 @@ fn who_asks_every_time_joins_nobody() {
     host.answer_with(&json!({"active": true}));
     host.answer_with(&json!({"active": false}));
     assert_eq!(streams.map(|s| host.state(s)), ["passed", "oauth2_inactive", "waits"]);
+}
+
+#[test]
+fn the_requests_that_wait_are_counted_while_they_do() {
+    let waiting = |host: &SimulatedHost| -> i64 {
+        let more = |event: &Event| match event {
+            Event::Waiting(more) => *more,
+            _ => 0,
+        };
+        host.events.iter().map(more).sum()
+    };
+    let mut host = host(json!({}));
+    let streams = [(); 3].map(|()| host.send(&get("/").bearer("t")));
+    host.send(&get("/"));
+    assert_eq!(waiting(&host), 3);
+    host.abort(streams[0]);
+    assert_eq!(waiting(&host), 2);
+    host.answer_with(&json!({"active": true}));
+    assert_eq!(waiting(&host), 0);
+    host.send(&get("/").bearer("t"));
+    host.abort(streams[0]);
+    assert_eq!(waiting(&host), 0, "who does not wait is not counted");
 }
 
 #[test]
