@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use oauth2_filter::{
-    Answer, Call, CallFailure, Environment, Event, Fate, Filter, Forward, Head, Reply, Sent, SharedData,
-    Step, StreamId, Timestamp, Verdict,
+    Answer, Call, CallFailure, Environment, Event, Fate, Filter, Forward, Head, Reply, Sent,
+    SharedData, Step, StreamId, Timestamp, Verdict,
 };
 use serde_json::Value;
 
@@ -131,6 +131,11 @@ impl SimulatedHost {
             let verdicts = self.filter.tick(&*self.data, self.now);
             self.carry_out(verdicts);
         }
+    }
+
+    /// How often the filter wants ticks.
+    pub fn ticks(&mut self) -> Option<Duration> {
+        self.filter.tick_period()
     }
 
     /// The calls that the filter wants made are open from now on.

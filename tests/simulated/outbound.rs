@@ -421,12 +421,8 @@ fn refresh_has_an_endpoint_of_its_own_if_it_is_given_one() {
     host.answer_with(&with_refresh("t1", "r1"));
     host.advance(SECOND * 100);
     host.send(&get("/"));
-    let expected = [
-        ("grant_type", "refresh_token"),
-        ("refresh_token", "r1"),
-        ("scope", "a b"),
-        ("p", "v"),
-    ];
+    let expected =
+        [("grant_type", "refresh_token"), ("refresh_token", "r1"), ("scope", "a b"), ("p", "v")];
     assert_eq!(form(&host), expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
     assert_eq!(&*host.calls[0].cluster, "other");
     let header = |name: &str| host.calls[0].headers.iter().find(|(n, _)| **n == *name);
@@ -518,10 +514,8 @@ fn cl_7523_03_an_assertion_is_sent_again_when_there_is_no_refresh_token() {
         "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": "a.b.c",
     }));
     host.send(&get("/"));
-    let expected = [
-        ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
-        ("assertion", "a.b.c"),
-    ];
+    let expected =
+        [("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"), ("assertion", "a.b.c")];
     assert_eq!(form(&host), expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
     host.answer_with(&token("t1"));
     host.advance(SECOND * 100);
@@ -621,22 +615,47 @@ fn cl_9700_04_rules_say_whose_token_goes_where_and_nowhere_else() {
 #[test]
 fn a_token_of_ours_does_not_follow_a_redirect_to_where_no_rule_sends_it() {
     let document = json!({"outbound": {
-        "clients": {"a": client(json!({}))},
-        "rules": [{"hosts": ["api.test"], "client": "a"}],
+        "clients": {
+            "a": client(json!({})),
+            "b": client(json!({"client_id": "b", "header": "x-token"})),
+            "keeps": client(json!({"client_id": "keeps", "overwrite": false})),
+            "posts": client(json!({"client_id": "posts", "header": "x-posts"})),
+        },
+        "rules": [
+            {"hosts": ["a.test"], "paths": ["/public/**"], "client": null},
+            {"hosts": ["a.test"], "methods": ["POST"], "client": "posts"},
+            {"hosts": ["a.test"], "client": "a"},
+            {"hosts": ["b.test"], "client": "b"},
+            {"hosts": ["keeps.test"], "client": "keeps"},
+            {"hosts": ["a.test"], "client": "keeps"},
+        ],
     }});
     let mut host = SimulatedHost::new(&document);
-    host.send(&get("/").host("api.test"));
-    host.answer_with(&token("t1"));
-    let redirected = |token: &'static str| {
-        get("/")
-            .host("evil.test")
-            .header("authorization", token)
-            .header("x-envoy-original-url", "http://api.test/")
+    let mut passes = |to: &'static str, original: &'static str| {
+        let request = get("/")
+            .host(to)
+            .header("authorization", "Bearer carried")
+            .header("x-posts", "carried")
+            .header("x-envoy-original-url", original);
+        let stream = host.send(&request);
+        if host.state(stream) == "waits" {
+            host.answer_with(&token("t"));
+        }
+        assert_eq!(host.state(stream), "passed", "{original}");
+        let header = |name| host.passed_header(stream, name);
+        (header("authorization"), header("x-posts"), header("x-token"))
     };
-    let stream = host.send(&redirected("Bearer t1"));
-    assert_eq!((host.state(stream), seen(&host, stream)), ("passed", None));
-    let stream = host.send(&redirected("Bearer mine"));
-    assert_eq!(seen(&host, stream).as_deref(), Some("Bearer mine"));
+    let carried = || Some("carried".to_owned());
+    let bearer = |token: &str| Some(format!("Bearer {token}"));
+    // It may have been of any method, so what either client puts there is taken away.
+    for url in ["http://a.test/", "https://A.test:8443/x?y", "http://a.test?y", "http://a.test/%"] {
+        assert_eq!(passes("evil.test", url), (None, None, None), "{url}");
+        assert_eq!(passes("b.test", url), (None, None, bearer("t")), "{url}");
+        assert_eq!(passes("keeps.test", url), (bearer("t"), None, None), "{url}");
+    }
+    for url in ["http://b.test/", "http://other.test/", "http://a.test/public/x", "odd", ""] {
+        assert_eq!(passes("evil.test", url), (bearer("carried"), carried(), None), "{url}");
+    }
 }
 
 #[test]
@@ -885,6 +904,51 @@ fn how_old_tokens_are_is_reported_once_a_second() {
     assert_eq!(count(&host, ClientEvent::Gauge(ClientGauge::Age, 10)), 1);
     assert_eq!(count(&host, ClientEvent::Gauge(ClientGauge::ExpiresIn, 90)), 1);
     assert_eq!(count(&host, ClientEvent::Gauge(ClientGauge::BackOff, 0)), 1);
+}
+
+#[test]
+fn what_is_reported_goes_down_to_zero_when_there_is_no_token_any_more() {
+    let [mut one, mut other] = workers(json!({}));
+    let gauges = |host: &SimulatedHost| {
+        let last = |wanted: ClientGauge| {
+            let values = host.events.iter().filter_map(|event| match event {
+                Event::Client(0, ClientEvent::Gauge(gauge, value)) if *gauge == wanted => {
+                    Some(*value)
+                }
+                _ => None,
+            });
+            values.last()
+        };
+        [ClientGauge::Age, ClientGauge::ExpiresIn, ClientGauge::BackOff].map(last)
+    };
+    one.send(&get("/"));
+    one.answer_with(&token("t1"));
+    one.tick();
+    assert_eq!(gauges(&one), [Some(0), Some(100), Some(0)]);
+    one.advance(SECOND * 100);
+    one.tick();
+    assert_eq!(gauges(&one), [Some(0); 3]);
+    assert!(one.ticks().is_none(), "there is nothing to be done any more");
+    // Without a token the back-off shows, until another worker ends it.
+    one.send(&get("/"));
+    one.answer(&Err(CallFailure::Timeout));
+    one.advance(SECOND);
+    one.tick();
+    one.advance(SECOND * 2);
+    one.send(&get("/"));
+    one.answer(&Err(CallFailure::Timeout));
+    one.tick();
+    let [age, expires_in, back_off] = gauges(&one);
+    assert_eq!((age, expires_in), (Some(0), Some(0)));
+    assert!((2..=3).contains(&back_off.expect("a report")));
+    one.advance(SECOND * 3);
+    other.advance(SECOND * 106);
+    other.send(&get("/"));
+    other.answer_with(&token("t2"));
+    one.tick();
+    one.advance(SECOND);
+    one.tick();
+    assert_eq!(gauges(&one)[2], Some(0));
 }
 
 #[test]
