@@ -1,12 +1,12 @@
 //! The outbound direction: tokens that are obtained, kept, renewed and put on requests.
 
-// mod both;
+mod both;
 mod crowds;
 mod failing;
-// mod machines;
-// mod malformed;
-// mod observing;
-// mod placing;
+mod machines;
+mod malformed;
+mod observing;
+mod placing;
 mod renewing;
 
 use std::collections::BTreeSet;

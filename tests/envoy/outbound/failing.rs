@@ -224,11 +224,9 @@ async fn away_until(failures: u64, lives: u64) {
     let away = now();
     let failed = async || of_client(&set_up.envoy, "token_calls", ".outcome.unavailable").await;
     let limit = Duration::from_mins(1);
-    wait::poll("calls to fail", limit, async || {
-        (failed().await >= failures).then_some(())
-    })
-    .await
-    .unwrap_or_else(|error| panic!("{error}"));
+    wait::poll("calls to fail", limit, async || (failed().await >= failures).then_some(()))
+        .await
+        .unwrap_or_else(|error| panic!("{error}"));
     let elapsed = away.elapsed();
     let attempts = set_up.envoy.stat("cluster.as.upstream_cx_connect_fail").await;
     let pauses: u64 = (0..failures - 1).map(|n| 1 << n).sum();
@@ -347,17 +345,17 @@ async fn a_token_that_is_refused_once_is_renewed_once_and_no_worker_goes_on_with
         let connection = connection.clone();
         tokio::spawn(async move { connection.send(&Request::get("/")).await })
     };
-    let mut waiting = vec![get(&one)];
+    let waiting = std::cell::RefCell::new(vec![get(&one)]);
     gate.arrived(1).await;
     // The other worker soon knows: its requests wait, and do not go on with the old one.
     wait::until("the other worker to know", async || {
-        waiting.push(get(&other));
+        waiting.borrow_mut().push(get(&other));
         set_up.waiting().await > 1
     })
     .await;
     gate.open();
     let mut refused = 0;
-    for answer in waiting {
+    for answer in waiting.take() {
         let status = answer.await.expect("a task").expect("an answer").status;
         assert!(matches!(status, 200 | 401));
         refused += usize::from(status == 401);

@@ -42,9 +42,8 @@ fn rows() -> Vec<(&'static str, Answer, Row)> {
         body.as_object_mut().expect("an object").remove(member);
         Answer::json(200, &body)
     };
-    let text = |body: &str| {
-        Answer::status(200).header("content-type", "application/json").body(body)
-    };
+    let text =
+        |body: &str| Answer::status(200).header("content-type", "application/json").body(body);
     let good = r#"{"access_token": "t", "token_type": "Bearer", "expires_in": 60}"#;
     let used = |seconds| Row::Used("t".to_owned(), seconds);
     let long = "x".repeat(20_000);
@@ -74,11 +73,17 @@ fn rows() -> Vec<(&'static str, Answer, Row)> {
         ("empty", text(""), Row::Refused(502)),
         ("array", text(&format!("[{good}]")), Row::Refused(502)),
         ("half", text(&good[..good.len() / 2]), Row::Refused(502)),
-        ("twice", text(r#"{"access_token":"t","access_token":"u","token_type":"Bearer"}"#),
-            Row::Refused(502)),
+        (
+            "twice",
+            text(r#"{"access_token":"t","access_token":"u","token_type":"Bearer"}"#),
+            Row::Refused(502),
+        ),
         ("deep", text(&"[".repeat(100_000)), Row::Refused(502)),
-        ("created", Answer::json(201, &json!({"access_token": "t", "token_type": "Bearer"})),
-            used(HOUR)),
+        (
+            "created",
+            Answer::json(201, &json!({"access_token": "t", "token_type": "Bearer"})),
+            used(HOUR),
+        ),
         ("no-content", Answer::status(204), Row::Refused(502)),
         ("moved", see(301), Row::Refused(502)),
         ("found", see(302), Row::Refused(502)),
@@ -87,9 +92,13 @@ fn rows() -> Vec<(&'static str, Answer, Row)> {
         ("more", text(good).padded_to((1 << 20) + 1), Row::Refused(502)),
         ("cut-off", text(good).truncated(20), Row::Refused(503)),
         ("reset", text(good).reset_after_head(), Row::Refused(503)),
-        ("chunks", Answer::raw(
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nno length\r\n{\"access_token\""),
-            Row::Refused(503)),
+        (
+            "chunks",
+            Answer::raw(
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nno length\r\n{\"access_token\"",
+            ),
+            Row::Refused(503),
+        ),
         ("garbage", Answer::raw("garbage\r\n\r\n"), Row::Refused(503)),
         ("chunked", text(good).chunked(), used(MINUTE)),
         ("until-close", text(good).until_close(), used(MINUTE)),
@@ -118,7 +127,8 @@ async fn cl_6749_11_12_and_14_token_answers_of_every_shape() {
     for request in set_up.service.requests() {
         assert!(!request.headers.contains("x-admin"), "{request:?}");
         let value = request.header("authorization").expect("a token");
-        let ours = value == "Bearer t" || value == "Bearer good" || value.starts_with("Bearer xxxx");
+        let ours =
+            value == "Bearer t" || value == "Bearer good" || value.starts_with("Bearer xxxx");
         assert!(ours, "{value}");
     }
     set_up.comes_to_rest().await;
@@ -138,8 +148,7 @@ async fn check(set_up: &SetUp, name: &str, said: Answer, row: &Row) {
                 assert_eq!(shown(&send().await), Some(format!("Bearer {token}")), "{name}");
             }
             assert_eq!(calls(), 1, "{name}: it is kept");
-            let gauge =
-                format!("wasmcustom.oauth2_filter.token_expires_in_seconds.client.{name}");
+            let gauge = format!("wasmcustom.oauth2_filter.token_expires_in_seconds.client.{name}");
             wait::until(&format!("{name} to live {seconds:?}"), async || {
                 set_up.envoy.stat(&gauge).await.is_some_and(|left| seconds.contains(&left))
             })

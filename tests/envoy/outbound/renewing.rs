@@ -19,11 +19,7 @@ const CONNECTIONS: usize = 64;
 
 /// The grants by which a token can be renewed.
 fn grants() -> [Value; 3] {
-    [
-        json!({}),
-        password(),
-        json!({"grant_type": "refresh_token", "refresh_token": "r0"}),
-    ]
+    [json!({}), password(), json!({"grant_type": "refresh_token", "refresh_token": "r0"})]
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,13 +85,10 @@ impl Renewals {
             Answer::status(if fresh { 200 } else { 403 })
         });
         let document = document(grant.clone());
-        let bootstrap = ends
-            .bootstrap()
-            .cluster("judge", service.address())
-            .listener(
-                oauth2_filter_testbed::envoy::Listener::to(LISTENER, "judge")
-                    .filter(WasmPlugin::new(&document).filter("oauth2")),
-            );
+        let bootstrap = ends.bootstrap().cluster("judge", service.address()).listener(
+            oauth2_filter_testbed::envoy::Listener::to(LISTENER, "judge")
+                .filter(WasmPlugin::new(&document).filter("oauth2")),
+        );
         let set_up = ends.with_options(bootstrap, &Options::default()).await;
         #[expect(clippy::disallowed_methods, reason = "it is shown, and nothing depends on it")]
         let started = Instant::now();
@@ -192,8 +185,7 @@ async fn while_a_good_token_is_held_nobody_waits_for_its_renewal() {
 async fn an_idle_proxy_makes_no_token_call() {
     let ends = Ends::start().await;
     // No worker has a request: neither they nor the main thread's VM may call.
-    let bootstrap =
-        ends.bootstrap().listener(listener(&WasmPlugin::new(&document(json!({})))));
+    let bootstrap = ends.bootstrap().listener(listener(&WasmPlugin::new(&document(json!({})))));
     let set_up = ends.with_options(bootstrap, &Options::default()).await;
     for total in ["upstream_rq_total", "upstream_cx_total"] {
         assert_eq!(set_up.envoy.stat(&format!("cluster.as.{total}")).await, Some(0), "{total}");
