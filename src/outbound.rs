@@ -965,8 +965,22 @@ impl Outbound {
         }
     }
 
+    /// A token was not taken: whether the next try gets another. Many calls may have carried it, of
+    /// which the first that ends drops it.
+    pub(crate) fn is_replaced(
+        &mut self,
+        sent: Sent,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) -> bool {
+        self.drop_token(sent, data, now)
+            || self.holders.get(sent.client).is_some_and(|holder| {
+                holder.holding.number != sent.number || holder.holding.dropped
+            })
+    }
+
     /// A token was not taken: it is not used again, unless there can be no other.
-    pub(crate) fn drop_token(&mut self, sent: Sent, data: &dyn SharedData, now: Timestamp) -> bool {
+    fn drop_token(&mut self, sent: Sent, data: &dyn SharedData, now: Timestamp) -> bool {
         let Some(client) = self.config.clients.get(sent.client) else { return false };
         let Some(holder) = self.holders.get_mut(sent.client) else { return false };
         let dropped = match sent.subject {

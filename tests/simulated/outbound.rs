@@ -883,6 +883,29 @@ fn an_introspection_token_that_was_taken_back_is_replaced_once() {
 }
 
 #[test]
+fn introspections_at_once_with_a_token_that_was_taken_back_all_go_again() {
+    let mut host = SimulatedHost::new(&introspecting());
+    let streams = ["a", "b", "c"].map(|token| host.send(&get("/").bearer(token)));
+    host.answer_with(&token("introspector-1"));
+    // The first drops the token; the second waits with it, the third comes when there is another.
+    host.answer_status(401, &json!({}));
+    host.answer_status(401, &json!({}));
+    assert_eq!(host.made, 5);
+    let refused = host.calls.remove(0);
+    host.answer_with(&token("introspector-2"));
+    host.calls.insert(0, refused);
+    host.answer_status(401, &json!({}));
+    for _ in 0..3 {
+        assert_eq!(authorization(&host), Some("Bearer introspector-2"));
+        host.answer_with(&json!({"active": true}));
+    }
+    for stream in streams {
+        assert_eq!(host.state(stream), "passed");
+    }
+    assert_eq!(host.made, 8);
+}
+
+#[test]
 fn without_a_token_for_introspection_callers_hear_what_is_wrong() {
     let mut host = SimulatedHost::new(&introspecting());
     let alice = host.send(&get("/").bearer("alice"));
