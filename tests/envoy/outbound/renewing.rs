@@ -193,9 +193,9 @@ async fn an_idle_proxy_makes_no_token_call() {
     // A token that nobody uses ends, and is not renewed.
     set_up.server.on(TOKEN, issued("t1", 2));
     assert_eq!(set_up.send(&Request::get("/")).await.status, 200);
-    let expires = async || of_client(&set_up.envoy, "token_expires_in_seconds", "").await;
-    wait::until("a token that lives a second", async || expires().await == 1).await;
-    wait::until("the token to end", async || expires().await == 0).await;
+    let age = async || of_client(&set_up.envoy, "token_age_seconds", "").await;
+    wait::until("a token of a second's age", async || age().await == 1).await;
+    wait::until("no token", async || age().await == 0).await;
     assert_eq!(set_up.token_calls(), 1);
     assert_eq!(set_up.send(&Request::get("/")).await.status, 200);
     assert_eq!(set_up.token_calls(), 2);
