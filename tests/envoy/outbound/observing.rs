@@ -21,9 +21,19 @@ async fn exported(set_up: &SetUp) -> BTreeMap<String, u64> {
     let ours = ours.filter(|line| line.contains("client=\"") || line.contains("waiting"));
     ours.filter_map(|line| {
         let (name, value) = line.rsplit_once(' ')?;
-        Some((name.trim_end_matches("{}").to_owned(), value.parse().ok()?))
+        Some((in_order(name.trim_end_matches("{}")), value.parse().ok()?))
     })
     .collect()
+}
+
+/// A series with its labels in alphabetical order.
+fn in_order(series: &str) -> String {
+    let Some((name, labels)) = series.trim_end_matches('}').split_once('{') else {
+        return series.to_owned();
+    };
+    let mut labels: Vec<_> = labels.split(',').collect();
+    labels.sort_unstable();
+    format!("{name}{{{}}}", labels.join(","))
 }
 
 /// Two clients, and labels as the file for operators has them.
