@@ -44,6 +44,10 @@ test: panics build envoy ## every test: units, simulated host, real Envoy
 flood: build envoy ## a million refused tokens, then a million malformed ones: what memory the proxy takes
 	@cargo test --test envoy a_million -- --ignored --nocapture
 
+.PHONY: renewals
+renewals: build envoy ## minutes of load: tokens of three seconds, a server that is away, a service that refuses all
+	@cargo test --test envoy outbound:: -- --ignored --nocapture --test-threads 1
+
 .PHONY: check
 check: toolchain ## format, lints for both targets, documentation
 	cargo fmt --all --check

@@ -183,7 +183,7 @@ impl Filter {
             && let (Some(outbound), Some(client), Some(sent)) =
                 (&mut self.outbound, call.client, call.sent)
             && outcome.is_ok_and(|answer| answer.status == 401)
-            && outbound.drop_token(sent, data, now)
+            && outbound.is_replaced(sent, data, now)
         {
             // The token had been taken back: the call goes again, with another.
             outbound.authorize(call, client, data, now);

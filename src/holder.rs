@@ -75,11 +75,6 @@ impl Holder {
         self.current.as_ref().filter(|current| now < current.expires)
     }
 
-    /// Whether a header's value is what this worker puts on requests.
-    pub(crate) fn is_ours(&self, value: &[u8]) -> bool {
-        self.current.as_ref().is_some_and(|current| current.value.as_bytes() == value)
-    }
-
     /// Whether there is a token to be looked after.
     pub(crate) fn has_token(&self) -> bool {
         self.current.is_some()

@@ -89,6 +89,8 @@ pub(crate) struct Errand {
     subject: Option<Secret>,
     /// Whether the caller has set the header.
     own_header: bool,
+    /// Headers of ours, of another client, that must not go where it goes.
+    strays: Vec<Rc<str>>,
     /// Whether it is a gRPC request.
     grpc: bool,
 }
@@ -180,6 +182,8 @@ pub(crate) struct Outbound {
     events: Vec<Event>,
     /// When tokens are reported next.
     report_at: Timestamp,
+    /// Whether there is more to report than zeros, or the last report was more.
+    reporting: bool,
 }
 
 impl Outbound {
@@ -198,6 +202,7 @@ impl Outbound {
             outbox: Outbox::default(),
             events: Vec::new(),
             report_at: Timestamp::from_millis(0),
+            reporting: false,
             config,
         }
     }
@@ -209,9 +214,9 @@ impl Outbound {
 
     /// What a request's head says about its way out.
     pub(crate) fn plan(&self, head: &dyn Head) -> Result<Plan, Reply> {
-        let Some(number) = self.client_for(head)? else {
-            return Ok(Plan::Leave(self.strays(head)));
-        };
+        let number = self.client_for(head)?;
+        let strays = self.strays(head);
+        let Some(number) = number else { return Ok(Plan::Leave(strays)) };
         let Some(client) = self.config.clients.get(number) else {
             return Ok(Plan::Leave(Vec::new()));
         };
@@ -229,7 +234,10 @@ impl Outbound {
         };
         let placement = &client.placement;
         let own_header = !placement.overwrite && head.value(&placement.header).is_some();
-        Ok(Plan::Inject(Errand { client: number, subject, own_header, grpc: is_grpc(head) }))
+        // What Envoy carries along is not the caller's own.
+        let own_header = own_header && !strays.contains(&placement.header);
+        let grpc = is_grpc(head);
+        Ok(Plan::Inject(Errand { client: number, subject, own_header, strays, grpc }))
     }
 
     /// The client whose token the request gets.
@@ -269,19 +277,45 @@ impl Outbound {
         Ok(None)
     }
 
-    /// The headers in which a request carries a token of ours although no rule gives it one: Envoy
+    /// The headers in which a request carries a token that was meant for where it came from: Envoy
     /// has followed a redirect with the head that we had made (`internal_redirect_policy`).
     fn strays(&self, head: &dyn Head) -> Vec<Rc<str>> {
-        if head.value("x-envoy-original-url").is_none() {
-            return Vec::new();
-        }
-        let held = self.config.clients.iter().zip(&self.holders);
-        let stray = |(client, holder): (&Client, &Holder)| {
+        let Some(original) = head.value("x-envoy-original-url") else { return Vec::new() };
+        let mut strays: Vec<Rc<str>> = Vec::new();
+        for client in self.clients_of_url(&String::from_utf8_lossy(&original)) {
             let header = &client.placement.header;
-            let value = head.value(header)?;
-            holder.is_ours(&value).then(|| Rc::clone(header))
+            if !strays.contains(header) && head.value(header).is_some() {
+                strays.push(Rc::clone(header));
+            }
+        }
+        strays
+    }
+
+    /// The clients whose tokens a request to this URL may have got: its method is not known.
+    fn clients_of_url(&self, url: &str) -> impl Iterator<Item = &Client> {
+        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let host = host_of(authority.as_bytes());
+        let path = NormalPath::parse(path.as_bytes()).ok();
+        let path_is_known = path.is_some();
+        let may_fit = move |rule: &&Rule| {
+            let Matcher { hosts, paths, .. } = &rule.matcher;
+            hosts.as_ref().is_none_or(|list| list.iter().any(|pattern| pattern.fits(&host)))
+                && paths
+                    .as_ref()
+                    .zip(path.as_ref())
+                    .is_none_or(|(list, path)| list.iter().any(|pattern| pattern.fits(path)))
         };
-        held.filter_map(stray).collect()
+        // After one that fits whatever is not known, no other comes.
+        let surely_fits = move |Matcher { methods, paths, .. }: &Matcher| {
+            methods.is_none() && (paths.is_none() || path_is_known)
+        };
+        let mut decided = false;
+        let in_order =
+            self.config.rules.iter().filter(may_fit).take_while(move |rule| {
+                !std::mem::replace(&mut decided, surely_fits(&rule.matcher))
+            });
+        in_order.filter_map(|rule| self.config.clients.get(rule.client?))
     }
 
     /// A request that may go on, as `verdict` says: what is done with it now, or nothing while it
@@ -303,6 +337,7 @@ impl Outbound {
             }
         };
         let Some(client) = self.config.clients.get(errand.client) else { return Some(verdict) };
+        forward.remove.extend(errand.strays.iter().cloned());
         let header = &client.placement.header;
         if errand.own_header && !forward.remove.contains(header) {
             self.count(errand.client, ClientEvent::Request(Injection::Kept));
@@ -756,6 +791,7 @@ impl Outbound {
     ) {
         let Some(holder) = self.holders.get_mut(client) else { return };
         let Some(Client { identity, .. }) = self.config.clients.get(client) else { return };
+        self.reporting = true;
         let refreshed = ours.is_some_and(|ours| matches!(ours.ask, Ask::Refresh(_)));
         for _ in 0..TRIES {
             holder.sync(identity, data);
@@ -865,7 +901,8 @@ impl Outbound {
     fn care(&mut self, client: usize, data: &dyn SharedData, now: Timestamp) {
         let Some(holder) = self.holders.get_mut(client) else { return };
         let Some(Client { identity, .. }) = self.config.clients.get(client) else { return };
-        if !holder.has_token() {
+        // One that backs off learns here that another worker has obtained a token.
+        if !holder.has_token() && holder.holding.backs_off(now).is_none() {
             return;
         }
         holder.let_go(now);
@@ -896,6 +933,9 @@ impl Outbound {
             .map(|(gauge, value)| Event::Client(client, ClientEvent::Gauge(gauge, value)))
         });
         let reports: Vec<Event> = reports.collect();
+        // Gauges stay as they were last: at the end they are zero.
+        let is_zero = |event: &Event| matches!(event, Event::Client(_, ClientEvent::Gauge(_, 0)));
+        self.reporting = !reports.iter().all(is_zero);
         self.events.extend(reports);
     }
 
@@ -904,7 +944,7 @@ impl Outbound {
         if self.waiting.questions().any(|(_, _, flight)| flight.ours.is_none()) {
             return Some(LOOK_PERIOD);
         }
-        self.holders.iter().any(Holder::has_token).then_some(CARE_PERIOD)
+        (self.reporting || self.holders.iter().any(Holder::has_token)).then_some(CARE_PERIOD)
     }
 
     /// The upstream has answered a request that was sent with one of our tokens.
@@ -921,8 +961,22 @@ impl Outbound {
         }
     }
 
+    /// A token was not taken: whether the next try gets another. Many calls may have carried it, of
+    /// which the first that ends drops it.
+    pub(crate) fn is_replaced(
+        &mut self,
+        sent: Sent,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) -> bool {
+        self.drop_token(sent, data, now)
+            || self.holders.get(sent.client).is_some_and(|holder| {
+                holder.holding.number != sent.number || holder.holding.dropped
+            })
+    }
+
     /// A token was not taken: it is not used again, unless there can be no other.
-    pub(crate) fn drop_token(&mut self, sent: Sent, data: &dyn SharedData, now: Timestamp) -> bool {
+    fn drop_token(&mut self, sent: Sent, data: &dyn SharedData, now: Timestamp) -> bool {
         let Some(client) = self.config.clients.get(sent.client) else { return false };
         let Some(holder) = self.holders.get_mut(sent.client) else { return false };
         let dropped = match sent.subject {

@@ -134,7 +134,7 @@ async fn a_configuration_whose_vm_dies_changes_no_decision_of_another() {
 }
 
 /// The filter with a request that kills it.
-fn that_panics(document: &Value) -> WasmPlugin {
+pub fn that_panics(document: &Value) -> WasmPlugin {
     let file = workspace().join("target/oauth2_filter_panics.wasm");
     assert!(file.is_file(), "no {}: run `make panics`", file.display());
     WasmPlugin::new(document).file(file)
@@ -242,7 +242,7 @@ impl SetUp {
     }
 
     /// Checks that Envoy has made so many VMs anew, and none in vain.
-    async fn reloaded(&self, times: u64) {
+    pub async fn reloaded(&self, times: u64) {
         let reloads = self.envoy.stats("vm_reload").await;
         let count = |what: &str| -> u64 {
             reloads.iter().filter(|(name, _)| name.ends_with(what)).map(|(_, n)| n).sum()

@@ -11,6 +11,7 @@ mod leaving;
 mod logs;
 mod mutual_tls;
 mod observing;
+mod outbound;
 mod plugin;
 mod roots;
 mod series;

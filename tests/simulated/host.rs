@@ -142,6 +142,11 @@ impl SimulatedHost {
         self.filter.tick_period().is_some()
     }
 
+    /// How often the filter wants ticks.
+    pub fn ticks(&mut self) -> Option<Duration> {
+        self.filter.tick_period()
+    }
+
     /// The calls that the filter wants made are open from now on.
     fn make_calls(&mut self) {
         let calls = self.filter.calls();

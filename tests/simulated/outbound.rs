@@ -615,22 +615,47 @@ fn cl_9700_04_rules_say_whose_token_goes_where_and_nowhere_else() {
 #[test]
 fn a_token_of_ours_does_not_follow_a_redirect_to_where_no_rule_sends_it() {
     let document = json!({"outbound": {
-        "clients": {"a": client(json!({}))},
-        "rules": [{"hosts": ["api.test"], "client": "a"}],
+        "clients": {
+            "a": client(json!({})),
+            "b": client(json!({"client_id": "b", "header": "x-token"})),
+            "keeps": client(json!({"client_id": "keeps", "overwrite": false})),
+            "posts": client(json!({"client_id": "posts", "header": "x-posts"})),
+        },
+        "rules": [
+            {"hosts": ["a.test"], "paths": ["/public/**"], "client": null},
+            {"hosts": ["a.test"], "methods": ["POST"], "client": "posts"},
+            {"hosts": ["a.test"], "client": "a"},
+            {"hosts": ["b.test"], "client": "b"},
+            {"hosts": ["keeps.test"], "client": "keeps"},
+            {"hosts": ["a.test"], "client": "keeps"},
+        ],
     }});
     let mut host = SimulatedHost::new(&document);
-    host.send(&get("/").host("api.test"));
-    host.answer_with(&token("t1"));
-    let redirected = |token: &'static str| {
-        get("/")
-            .host("evil.test")
-            .header("authorization", token)
-            .header("x-envoy-original-url", "http://api.test/")
+    let mut passes = |to: &'static str, original: &'static str| {
+        let request = get("/")
+            .host(to)
+            .header("authorization", "Bearer carried")
+            .header("x-posts", "carried")
+            .header("x-envoy-original-url", original);
+        let stream = host.send(&request);
+        if host.state(stream) == "waits" {
+            host.answer_with(&token("t"));
+        }
+        assert_eq!(host.state(stream), "passed", "{original}");
+        let header = |name| host.passed_header(stream, name);
+        (header("authorization"), header("x-posts"), header("x-token"))
     };
-    let stream = host.send(&redirected("Bearer t1"));
-    assert_eq!((host.state(stream), seen(&host, stream)), ("passed", None));
-    let stream = host.send(&redirected("Bearer mine"));
-    assert_eq!(seen(&host, stream).as_deref(), Some("Bearer mine"));
+    let carried = || Some("carried".to_owned());
+    let bearer = |token: &str| Some(format!("Bearer {token}"));
+    // It may have been of any method, so what either client puts there is taken away.
+    for url in ["http://a.test/", "https://A.test:8443/x?y", "http://a.test?y", "http://a.test/%"] {
+        assert_eq!(passes("evil.test", url), (None, None, None), "{url}");
+        assert_eq!(passes("b.test", url), (None, None, bearer("t")), "{url}");
+        assert_eq!(passes("keeps.test", url), (bearer("t"), None, None), "{url}");
+    }
+    for url in ["http://b.test/", "http://other.test/", "http://a.test/public/x", "odd", ""] {
+        assert_eq!(passes("evil.test", url), (bearer("carried"), carried(), None), "{url}");
+    }
 }
 
 #[test]
@@ -858,6 +883,29 @@ fn an_introspection_token_that_was_taken_back_is_replaced_once() {
 }
 
 #[test]
+fn introspections_at_once_with_a_token_that_was_taken_back_all_go_again() {
+    let mut host = SimulatedHost::new(&introspecting());
+    let streams = ["a", "b", "c"].map(|token| host.send(&get("/").bearer(token)));
+    host.answer_with(&token("introspector-1"));
+    // The first drops the token; the second waits with it, the third comes when there is another.
+    host.answer_status(401, &json!({}));
+    host.answer_status(401, &json!({}));
+    assert_eq!(host.made, 5);
+    let refused = host.calls.remove(0);
+    host.answer_with(&token("introspector-2"));
+    host.calls.insert(0, refused);
+    host.answer_status(401, &json!({}));
+    for _ in 0..3 {
+        assert_eq!(authorization(&host), Some("Bearer introspector-2"));
+        host.answer_with(&json!({"active": true}));
+    }
+    for stream in streams {
+        assert_eq!(host.state(stream), "passed");
+    }
+    assert_eq!(host.made, 8);
+}
+
+#[test]
 fn without_a_token_for_introspection_callers_hear_what_is_wrong() {
     let mut host = SimulatedHost::new(&introspecting());
     let alice = host.send(&get("/").bearer("alice"));
@@ -879,6 +927,51 @@ fn how_old_tokens_are_is_reported_once_a_second() {
     assert_eq!(count(&host, ClientEvent::Gauge(ClientGauge::Age, 10)), 1);
     assert_eq!(count(&host, ClientEvent::Gauge(ClientGauge::ExpiresIn, 90)), 1);
     assert_eq!(count(&host, ClientEvent::Gauge(ClientGauge::BackOff, 0)), 1);
+}
+
+#[test]
+fn what_is_reported_goes_down_to_zero_when_there_is_no_token_any_more() {
+    let [mut one, mut other] = workers(json!({}));
+    let gauges = |host: &SimulatedHost| {
+        let last = |wanted: ClientGauge| {
+            let values = host.events.iter().filter_map(|event| match event {
+                Event::Client(0, ClientEvent::Gauge(gauge, value)) if *gauge == wanted => {
+                    Some(*value)
+                }
+                _ => None,
+            });
+            values.last()
+        };
+        [ClientGauge::Age, ClientGauge::ExpiresIn, ClientGauge::BackOff].map(last)
+    };
+    one.send(&get("/"));
+    one.answer_with(&token("t1"));
+    one.tick();
+    assert_eq!(gauges(&one), [Some(0), Some(100), Some(0)]);
+    one.advance(SECOND * 100);
+    one.tick();
+    assert_eq!(gauges(&one), [Some(0); 3]);
+    assert!(one.ticks().is_none(), "there is nothing to be done any more");
+    // Without a token the back-off shows, until another worker ends it.
+    one.send(&get("/"));
+    one.answer(&Err(CallFailure::Timeout));
+    one.advance(SECOND);
+    one.tick();
+    one.advance(SECOND * 2);
+    one.send(&get("/"));
+    one.answer(&Err(CallFailure::Timeout));
+    one.tick();
+    let [age, expires_in, back_off] = gauges(&one);
+    assert_eq!((age, expires_in), (Some(0), Some(0)));
+    assert!((2..=3).contains(&back_off.expect("a report")));
+    one.advance(SECOND * 3);
+    other.advance(SECOND * 106);
+    other.send(&get("/"));
+    other.answer_with(&token("t2"));
+    one.tick();
+    one.advance(SECOND);
+    one.tick();
+    assert_eq!(gauges(&one)[2], Some(0));
 }
 
 #[test]
