@@ -12,6 +12,7 @@ mod logs;
 mod mutual_tls;
 mod observing;
 mod plugin;
+mod retrying;
 mod roots;
 mod series;
 mod servers;
