@@ -1,6 +1,7 @@
 //! The filter in the real Envoy, over TCP on loopback.
 
 mod bodies;
+mod client_authentication;
 mod clients;
 mod discovery;
 #[path = "../exchanges/mod.rs"]

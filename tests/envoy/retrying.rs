@@ -377,10 +377,8 @@ async fn a_server_that_fails_is_told_to_the_program_and_not_tried_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_programs_own_header_that_is_kept_is_told_from_the_token_of_the_first_try() {
     for file in UPSTREAM {
-        let kept = [(
-            r#""scope": "invoices:read""#,
-            r#""scope": "invoices:read", "overwrite": false"#,
-        )];
+        let kept =
+            [(r#""scope": "invoices:read""#, r#""scope": "invoices:read", "overwrite": false"#)];
         let scene = Scene::start_with(file, &kept).await;
         assert_eq!(scene.get().await.status, 200);
         scene.revoke();

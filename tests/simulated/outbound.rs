@@ -421,12 +421,8 @@ fn refresh_has_an_endpoint_of_its_own_if_it_is_given_one() {
     host.answer_with(&with_refresh("t1", "r1"));
     host.advance(SECOND * 100);
     host.send(&get("/"));
-    let expected = [
-        ("grant_type", "refresh_token"),
-        ("refresh_token", "r1"),
-        ("scope", "a b"),
-        ("p", "v"),
-    ];
+    let expected =
+        [("grant_type", "refresh_token"), ("refresh_token", "r1"), ("scope", "a b"), ("p", "v")];
     assert_eq!(form(&host), expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
     assert_eq!(&*host.calls[0].cluster, "other");
     let header = |name: &str| host.calls[0].headers.iter().find(|(n, _)| **n == *name);
@@ -518,10 +514,8 @@ fn cl_7523_03_an_assertion_is_sent_again_when_there_is_no_refresh_token() {
         "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": "a.b.c",
     }));
     host.send(&get("/"));
-    let expected = [
-        ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
-        ("assertion", "a.b.c"),
-    ];
+    let expected =
+        [("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"), ("assertion", "a.b.c")];
     assert_eq!(form(&host), expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
     host.answer_with(&token("t1"));
     host.advance(SECOND * 100);
@@ -577,6 +571,21 @@ fn d6_15_a_callers_own_header_never_goes_on_in_place_of_ours() {
     allows.answer(&Err(CallFailure::Timeout));
     assert_eq!((allows.state(waits), seen(&allows, waits)), ("passed", None));
     assert_eq!(count(&allows, ClientEvent::Request(Injection::Unauthenticated)), 1);
+}
+
+#[test]
+fn a_request_that_is_sent_again_is_told_from_one_with_a_header_of_its_own() {
+    let mut host = host(json!({"overwrite": false}));
+    let first = host.send(&get("/"));
+    host.answer_with(&token("t1"));
+    host.respond(first, 401);
+    // Among a cluster's filters, the second try has the head that the first was given.
+    let again = host.send(&get("/").header("authorization", "Bearer t1"));
+    assert_eq!(host.state(again), "waits");
+    host.answer_with(&token("t2"));
+    assert_eq!(seen(&host, again).as_deref(), Some("Bearer t2"));
+    let own = host.send(&get("/").header("authorization", "Bearer own"));
+    assert_eq!(seen(&host, own).as_deref(), Some("Bearer own"));
 }
 
 #[test]
