@@ -6,6 +6,7 @@ mod clients;
 mod discovery;
 #[path = "../exchanges/mod.rs"]
 mod exchanges;
+mod exchanging;
 mod flood;
 mod killed;
 mod leaving;
