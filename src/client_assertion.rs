@@ -24,6 +24,9 @@ pub enum SignError {
     BadKey,
 }
 
+/// The size of a signature by the shortest RSA key of RS256 (RFC 7518, section 3.3): 2048 bits.
+const RSA_SIGNATURE: usize = 256;
+
 /// The value of `client_assertion_type`.
 pub(crate) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
@@ -37,9 +40,13 @@ pub(crate) enum Algorithm {
 }
 
 impl Algorithm {
-    /// The algorithm that made this signature.
-    fn of(signature: &[u8]) -> Self {
-        if joined(signature).is_some() { Self::Es256 } else { Self::Rs256 }
+    /// The algorithm that made this signature, if it is one of these: other elliptic curves make
+    /// longer ones in DER, and RSA keys that are too short for RS256 shorter ones.
+    fn of(signature: &[u8]) -> Option<Self> {
+        if joined(signature).is_some() {
+            return Some(Self::Es256);
+        }
+        (signature.len() >= RSA_SIGNATURE).then_some(Self::Rs256)
     }
 
     /// Its name in JOSE.
@@ -86,8 +93,9 @@ impl Assertions {
     /// The host cannot sign, or not with this key.
     pub(crate) fn new(options: AssertionOptions, seed: [u8; 16]) -> Result<Self, SignError> {
         let signature = (options.sign)(options.private_key.reveal(), b"")?;
+        let algorithm = Algorithm::of(&signature).ok_or(SignError::BadKey)?;
         let random = Random::new(seed, "client assertions");
-        Ok(Self { options, algorithm: Algorithm::of(&signature), random })
+        Ok(Self { options, algorithm, random })
     }
 
     /// The client's identifier.
@@ -232,15 +240,28 @@ mod tests {
     }
 
     #[test]
+    fn a_key_of_another_kind_or_too_short_is_found_by_its_signature() {
+        let p384: Sign = |_, _| {
+            Ok([&[0x30, 102, 0x02, 49, 0, 0x80][..], &[1; 47], &[0x02, 49, 0, 0x80], &[2; 47]]
+                .concat())
+        };
+        let short_rsa: Sign = |_, _| Ok(vec![7; 255]);
+        for sign in [p384, short_rsa] {
+            let made = Assertions::new(options(sign), [0; 16]);
+            assert_eq!(made.err(), Some(SignError::BadKey));
+        }
+    }
+
+    #[test]
     fn the_text_is_signed_with_the_key_and_neither_shows() {
         let sign: Sign = |key, text| {
             assert_eq!(key, "k3y");
-            Ok([vec![9; 200], text.to_vec()].concat())
+            Ok([vec![9; 256], text.to_vec()].concat())
         };
         let assertions = Assertions::new(options(sign), [0; 16]).unwrap();
         let made = assertions.assertion(Timestamp::from_millis(0)).unwrap();
         let (signed, _) = made.rsplit_once('.').unwrap();
-        assert_eq!(parts(&made)[2][200..], *signed.as_bytes());
+        assert_eq!(parts(&made)[2][256..], *signed.as_bytes());
         assert!(!format!("{assertions:?}").contains("k3y"));
     }
 

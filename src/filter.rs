@@ -253,6 +253,12 @@ impl Filter {
         inbound.into_iter().chain(outbound).min()
     }
 
+    /// Whether a service that answers with this status has not taken the token. What the proxy
+    /// answers in its place says nothing about the token, and is no [`Filter::response`].
+    pub fn is_refusal(&self, sent: Sent, status: u16) -> bool {
+        self.outbound.as_ref().is_some_and(|outbound| outbound.is_refusal(sent, status))
+    }
+
     /// The service has answered a request that went on with a token of ours.
     pub fn response(&mut self, sent: Sent, status: u16, data: &dyn SharedData, now: Timestamp) {
         if let Some(outbound) = &mut self.outbound {

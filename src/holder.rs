@@ -53,6 +53,8 @@ pub(crate) struct Holder {
     written: Option<u32>,
     /// Its token, if it was good then.
     current: Option<Rc<Current>>,
+    /// The token before: requests that were sent with it may still be under way.
+    before: Option<Rc<Current>>,
     /// Whether the current token was put on a request here.
     pub(crate) used: bool,
 }
@@ -66,6 +68,7 @@ impl Holder {
             holding: Holding::default(),
             written: None,
             current: None,
+            before: None,
             used: false,
         }
     }
@@ -73,6 +76,12 @@ impl Holder {
     /// The token, if it is good for all that this worker knows.
     pub(crate) fn current(&self, now: Timestamp) -> Option<&Rc<Current>> {
         self.current.as_ref().filter(|current| now < current.expires)
+    }
+
+    /// Whether a header's value is what this worker puts on requests, or has until lately.
+    pub(crate) fn is_ours(&self, value: &[u8]) -> bool {
+        let mut known = self.current.iter().chain(&self.before);
+        known.any(|known| known.value.as_bytes() == value)
     }
 
     /// Whether there is a token to be looked after.
@@ -126,17 +135,24 @@ impl Holder {
         match self.holding.good(now) {
             Some(_) if self.current.as_ref().is_some_and(|c| c.number == number) => {}
             Some(token) => {
-                self.current = Some(Rc::new(Current::new(token, number, &self.placement)));
+                let current = Rc::new(Current::new(token, number, &self.placement));
+                self.replace(Some(current));
                 self.used = false;
             }
-            None => self.current = None,
+            None => self.replace(None),
         }
+    }
+
+    /// Goes on with another token, or none, and remembers the one before.
+    fn replace(&mut self, next: Option<Rc<Current>>) {
+        let before = std::mem::replace(&mut self.current, next);
+        self.before = before.or_else(|| self.before.take());
     }
 
     /// Lets go of a token that has ended.
     pub(crate) fn let_go(&mut self, now: Timestamp) {
         if self.current.as_ref().is_some_and(|current| now >= current.expires) {
-            self.current = None;
+            self.replace(None);
             self.used = false;
         }
     }

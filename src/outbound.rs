@@ -233,9 +233,14 @@ impl Outbound {
             None
         };
         let placement = &client.placement;
-        let own_header = !placement.overwrite && head.value(&placement.header).is_some();
-        // What Envoy carries along is not the caller's own.
-        let own_header = own_header && !strays.contains(&placement.header);
+        // Where Envoy sends a request again, among a cluster's filters or after a redirect, it does
+        // so with the head that we had made: that is not the caller's own.
+        let is_ours = |value: &[u8]| {
+            strays.contains(&placement.header)
+                || self.holders.get(number).is_some_and(|holder| holder.is_ours(value))
+        };
+        let own_header = !placement.overwrite
+            && head.value(&placement.header).is_some_and(|value| !is_ours(&value));
         let grpc = is_grpc(head);
         Ok(Plan::Inject(Errand { client: number, subject, own_header, strays, grpc }))
     }
@@ -947,6 +952,12 @@ impl Outbound {
         (self.reporting || self.holders.iter().any(Holder::has_token)).then_some(CARE_PERIOD)
     }
 
+    /// Whether an answer with this status says that the token was not taken.
+    pub(crate) fn is_refusal(&self, sent: Sent, status: u16) -> bool {
+        let client = self.config.clients.get(sent.client);
+        client.is_some_and(|client| client.renew_on_status.contains(&status))
+    }
+
     /// The upstream has answered a request that was sent with one of our tokens.
     pub(crate) fn response(
         &mut self,
@@ -955,8 +966,7 @@ impl Outbound {
         data: &dyn SharedData,
         now: Timestamp,
     ) {
-        let Some(client) = self.config.clients.get(sent.client) else { return };
-        if client.renew_on_status.contains(&status) {
+        if self.is_refusal(sent, status) {
             self.drop_token(sent, data, now);
         }
     }

@@ -39,6 +39,13 @@ pub(super) fn response_status() -> Option<u16> {
     std::str::from_utf8(&abi::response_header(":status")?).ok()?.parse().ok()
 }
 
+/// Whether the service itself has sent the effective context's response, unless the host says that
+/// it has answered in its place.
+pub(super) fn is_of_service() -> bool {
+    let details = abi::property("response", "code_details");
+    details.is_none_or(|details| details == b"via_upstream")
+}
+
 /// Keeps the response to a request whose token stood in its query out of shared caches (RFC 6750,
 /// section 2.3). What the service says more strictly stays.
 pub(super) fn make_response_private() {

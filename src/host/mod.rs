@@ -307,6 +307,8 @@ impl HttpContext for Stream {
         }
         if let (Some(sent), Some(filter)) = (sent, self.worker.filter.get())
             && let Some(status) = head::response_status()
+            && filter.borrow().is_refusal(sent, status)
+            && head::is_of_service()
         {
             filter.borrow_mut().response(sent, status, &HostData, now());
             self.worker.count();

@@ -1,10 +1,12 @@
 //! The filter in the real Envoy, over TCP on loopback.
 
 mod bodies;
+mod client_authentication;
 mod clients;
 mod discovery;
 #[path = "../exchanges/mod.rs"]
 mod exchanges;
+mod exchanging;
 mod flood;
 mod killed;
 mod leaving;
@@ -13,6 +15,7 @@ mod mutual_tls;
 mod observing;
 mod outbound;
 mod plugin;
+mod retrying;
 mod roots;
 mod series;
 mod servers;

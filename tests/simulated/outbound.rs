@@ -574,6 +574,21 @@ fn d6_15_a_callers_own_header_never_goes_on_in_place_of_ours() {
 }
 
 #[test]
+fn a_request_that_is_sent_again_is_told_from_one_with_a_header_of_its_own() {
+    let mut host = host(json!({"overwrite": false}));
+    let first = host.send(&get("/"));
+    host.answer_with(&token("t1"));
+    host.respond(first, 401);
+    // Among a cluster's filters, the second try has the head that the first was given.
+    let again = host.send(&get("/").header("authorization", "Bearer t1"));
+    assert_eq!(host.state(again), "waits");
+    host.answer_with(&token("t2"));
+    assert_eq!(seen(&host, again).as_deref(), Some("Bearer t2"));
+    let own = host.send(&get("/").header("authorization", "Bearer own"));
+    assert_eq!(seen(&host, own).as_deref(), Some("Bearer own"));
+}
+
+#[test]
 fn cl_9700_04_rules_say_whose_token_goes_where_and_nowhere_else() {
     let document = json!({"outbound": {
         "clients": {"a": client(json!({})), "b": client(json!({"client_id": "b"}))},

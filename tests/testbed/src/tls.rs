@@ -1,6 +1,10 @@
 //! Certificates, and TLS around clients and servers that speak without.
 
-use std::{fs, io, net::SocketAddr, sync::Arc};
+use std::{
+    fs, io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use rcgen::{
@@ -19,8 +23,10 @@ use tokio_rustls::{
     TlsAcceptor, TlsConnector,
     client::TlsStream,
     rustls::{
-        ClientConfig, HandshakeKind, RootCertStore, ServerConfig, SupportedProtocolVersion,
+        ClientConfig, ConfigBuilder, HandshakeKind, RootCertStore, ServerConfig,
+        SupportedProtocolVersion,
         pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName},
+        server::{WantsServerCert, WebPkiClientVerifier},
         version::{TLS12, TLS13},
     },
 };
@@ -240,20 +246,48 @@ impl TlsConnection {
 #[derive(Debug)]
 pub struct TlsFront {
     address: SocketAddr,
+    certificates: Arc<Mutex<Vec<Vec<u8>>>>,
     task: JoinHandle<()>,
 }
 
 impl TlsFront {
     /// Starts on a free loopback port, with this certificate before this server.
     pub async fn start(identity: &Identity, server: SocketAddr) -> Self {
-        let config = ServerConfig::builder()
-            .with_no_client_auth()
+        Self::start_with(identity, ServerConfig::builder().with_no_client_auth(), server).await
+    }
+
+    /// The same, for clients only that show a certificate of this authority.
+    pub async fn start_mutual(
+        identity: &Identity,
+        clients: &Authority,
+        server: SocketAddr,
+    ) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(clients.0.der().clone()).expect("an authority's certificate");
+        let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build().expect("a verifier");
+        let config = ServerConfig::builder().with_client_cert_verifier(verifier);
+        Self::start_with(identity, config, server).await
+    }
+
+    async fn start_with(
+        identity: &Identity,
+        config: ConfigBuilder<ServerConfig, WantsServerCert>,
+        server: SocketAddr,
+    ) -> Self {
+        let config = config
             .with_single_cert(vec![identity.certificate.clone()], identity.private_key())
             .expect("a certificate with its key");
         let listener = TcpListener::bind(FREE_PORT).await.expect("a free port");
         let address = listener.local_addr().expect("the address of an open port");
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        Self { address, task: tokio::spawn(accept(listener, acceptor, server)) }
+        let certificates = Arc::<Mutex<_>>::default();
+        let task = tokio::spawn(accept(listener, acceptor, server, Arc::clone(&certificates)));
+        Self { address, certificates, task }
+    }
+
+    /// The certificate that each client has shown, in DER; those that showed none are left out.
+    pub fn certificates(&self) -> Vec<Vec<u8>> {
+        self.certificates.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Where it listens.
@@ -268,14 +302,23 @@ impl Drop for TlsFront {
     }
 }
 
-async fn accept(listener: TcpListener, acceptor: TlsAcceptor, server: SocketAddr) {
+async fn accept(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    server: SocketAddr,
+    certificates: Arc<Mutex<Vec<Vec<u8>>>>,
+) {
     let mut connections = JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        let acceptor = acceptor.clone();
+        let (acceptor, certificates) = (acceptor.clone(), Arc::clone(&certificates));
         // What goes wrong on a connection is the client's to see.
         connections.spawn(async move {
             let mut stream = acceptor.accept(stream).await.ok()?;
+            if let Some([shown, ..]) = stream.get_ref().1.peer_certificates() {
+                let mut all = certificates.lock().unwrap_or_else(PoisonError::into_inner);
+                all.push(shown.to_vec());
+            }
             let mut server = TcpStream::connect(server).await.ok()?;
             copy_bidirectional(&mut stream, &mut server).await.ok()
         });

@@ -1,0 +1,434 @@
+//! A program behind Envoy calls a service that refuses a token: the files of `envoy/` themselves,
+//! with the filter among the listener's filters, and among the upstream filters of a cluster and of
+//! the router.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use oauth2_filter_testbed::client::{Connection, Request, Response};
+use oauth2_filter_testbed::envoy::{Envoy, Options, example};
+use oauth2_filter_testbed::scripted::{Answer, Gate, ScriptedServer};
+use oauth2_filter_testbed::{Received, open_files, wait};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::set_up::{BOTH, Http, one_worker};
+
+/// The file with the filter among the listener's filters.
+const LISTENER: &str = "outbound.yaml";
+
+/// The files with the filter among upstream filters.
+const UPSTREAM: [&str; 2] = ["outbound-retry-cluster.yaml", "outbound-retry-router.yaml"];
+
+/// The path of the service.
+const INVOICES: &str = "/invoices";
+
+/// The path of the token endpoint.
+const TOKEN: &str = "/token";
+
+/// An Envoy that runs one of the files, between an authorization server and a service.
+struct Scene {
+    /// It issues t1, t2, t3, …
+    server: ScriptedServer,
+    /// It refuses tokens that are older than this number.
+    service: ScriptedServer,
+    oldest: Arc<AtomicUsize>,
+    envoy: Envoy,
+}
+
+impl Scene {
+    /// Runs this file.
+    async fn start(file: &str) -> Self {
+        Self::start_with(file, &[]).await
+    }
+
+    /// Runs this file with other changes to its text.
+    async fn start_with(file: &str, changes: &[(&str, &str)]) -> Self {
+        open_files::allow_many();
+        let (server, service) = (ScriptedServer::start().await, ScriptedServer::start().await);
+        server.on_each(TOKEN, issue(None));
+        let oldest = Arc::new(AtomicUsize::new(0));
+        service.on_each(INVOICES, answer(&oldest, None));
+        let port = |server: &ScriptedServer| format!("port_value: {} ", server.address().port());
+        let (endpoint, as_port, service_port) =
+            (format!("{}/", server.address()), port(&server), port(&service));
+        let mut replacements = vec![
+            ("127.0.0.1:9000/", endpoint.as_str()),
+            ("port_value: 9000 ", &as_port),
+            ("port_value: 9001 ", &service_port),
+            ("port_value: 10000 ", "port_value: 0 "),
+        ];
+        replacements.extend(changes);
+        let secret = ("BILLING_SECRET".to_owned(), "orders-secret".to_owned());
+        let options = Options { environment: vec![secret], ..one_worker() };
+        let envoy = Envoy::start_with(example(file, &replacements), &options).await;
+        Self { server, service, oldest, envoy: envoy.expect("Envoy with the filter") }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.envoy.address("outbound")
+    }
+
+    /// From now on the service refuses every token but the next ones.
+    fn revoke(&self) {
+        self.oldest.store(self.calls() + 1, Ordering::Relaxed);
+    }
+
+    /// Sends a request on a connection of its own.
+    async fn send(&self, request: &Request) -> Response {
+        Http::One.send(request, self.address()).await
+    }
+
+    /// Sends a request of the program.
+    async fn get(&self) -> Response {
+        self.send(&invoices()).await
+    }
+
+    /// How many calls the token endpoint has had.
+    fn calls(&self) -> usize {
+        self.server.count(TOKEN)
+    }
+
+    /// The tokens that have reached the service, in order.
+    fn seen(&self) -> Vec<String> {
+        self.service.requests(INVOICES).iter().map(token).collect()
+    }
+
+    async fn stat(&self, name: &str) -> u64 {
+        self.envoy.stat(name).await.unwrap_or_else(|| panic!("no {name}"))
+    }
+
+    /// How many tokens were dropped.
+    async fn dropped(&self) -> u64 {
+        self.stat("wasmcustom.oauth2_filter.tokens.client.billing.event.dropped").await
+    }
+
+    /// Waits until this many requests are under way.
+    async fn under_way(&self, requests: u64) {
+        let what = format!("{requests} requests under way");
+        wait::until(&what, async || {
+            self.stat("http.outbound.downstream_rq_active").await == requests
+        })
+        .await;
+    }
+
+    /// Waits until nothing is under way, and checks that no VM has died.
+    async fn comes_to_rest(&self) {
+        self.under_way(0).await;
+        for cluster in ["as", "service"] {
+            let active = format!("cluster.{cluster}.upstream_rq_active");
+            wait::until(&active, async || self.stat(&active).await == 0).await;
+        }
+        assert_eq!(self.stat("wasmcustom.oauth2_filter.waiting_requests").await, 0);
+        let log = self.envoy.log();
+        for failure in ["panicked", "Function: proxy_", "[critical]", "[error]", "orders-secret"] {
+            assert!(!log.contains(failure), "{failure:?} in Envoy's log");
+        }
+    }
+}
+
+/// A request of the program, which knows nothing of tokens.
+fn invoices() -> Request {
+    Request::get(INVOICES).authority("billing.example.com")
+}
+
+/// The same with this body.
+fn invoice(body: impl Into<Vec<u8>>) -> Request {
+    Request::post(INVOICES, body).authority("billing.example.com")
+}
+
+/// The token that a request carries.
+fn token(request: &Received) -> String {
+    let values = request.headers.all("authorization");
+    let [value] = values.as_slice() else { panic!("one token: {values:?}") };
+    value.strip_prefix("Bearer ").expect("a bearer token").to_owned()
+}
+
+/// Issues t1, t2, t3, …, once the gate is open.
+fn issue(gate: Option<&Gate>) -> impl Fn(&Received) -> Answer + Send + 'static {
+    let (issued, gate) = (AtomicUsize::new(0), gate.cloned());
+    move |call| {
+        // An upstream filter that served its own calls would have put a token there.
+        assert!(call.header("authorization").is_some_and(|value| value.starts_with("Basic ")));
+        let number = issued.fetch_add(1, Ordering::Relaxed) + 1;
+        let token = format!("t{number}");
+        let answer = json!({"access_token": token, "token_type": "Bearer", "expires_in": 3600});
+        let answer = Answer::json(200, &answer);
+        gate.iter().fold(answer, Answer::held_by)
+    }
+}
+
+/// Answers 200 or, for tokens that are older than this, 401, which the gate holds back.
+fn answer(
+    oldest: &Arc<AtomicUsize>,
+    gate: Option<&Gate>,
+) -> impl Fn(&Received) -> Answer + Send + 'static {
+    let (oldest, gate) = (Arc::clone(oldest), gate.cloned());
+    move |request| {
+        let number: usize = token(request)[1..].parse().expect("a token of ours");
+        if number < oldest.load(Ordering::Relaxed) {
+            let refused = Answer::status(401).header("www-authenticate", "Bearer");
+            gate.iter().fold(refused, Answer::held_by)
+        } else {
+            Answer::json(200, &json!({"invoices": number}))
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_token_is_replaced_for_the_next_request() {
+    let scene = Scene::start(LISTENER).await;
+    assert_eq!(scene.get().await.status, 200);
+    scene.revoke();
+    assert_eq!(scene.get().await.status, 401);
+    for http in BOTH {
+        assert_eq!(http.send(&invoices(), scene.address()).await.status, 200);
+    }
+    assert_eq!(scene.seen(), ["t1", "t1", "t2", "t2"]);
+    assert_eq!((scene.calls(), scene.dropped().await), (2, 1));
+    scene.comes_to_rest().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_program_sees_no_401_when_the_service_refuses_a_token_once() {
+    let body = "a line of an invoice; ".repeat(4_000);
+    for file in UPSTREAM {
+        for http in BOTH {
+            for request in [invoices(), invoice(body.as_str()), invoice(body.as_str()).chunked()] {
+                let scene = Scene::start(file).await;
+                assert_eq!(scene.get().await.status, 200, "{file}");
+                scene.revoke();
+                scene.service.clear();
+                let answer = http.send(&request, scene.address()).await;
+                assert_eq!(answer.status, 200, "{file} {http:?}: {}", answer.text());
+                assert_eq!(scene.seen(), ["t1", "t2"], "{file} {http:?}");
+                let [refused, taken] = scene.service.requests(INVOICES).try_into().expect("two");
+                assert_eq!(refused.method, taken.method, "{file} {http:?}");
+                assert!(refused.body == taken.body, "{file} {http:?}: another body");
+                let length = if taken.method == "GET" { 0 } else { body.len() };
+                assert_eq!(taken.body.len(), length, "{file} {http:?}");
+                assert_eq!((scene.calls(), scene.dropped().await), (2, 1), "{file} {http:?}");
+                assert_eq!(scene.stat("cluster.service.upstream_rq_retry_success").await, 1);
+                scene.comes_to_rest().await;
+            }
+        }
+    }
+}
+
+/// 64 requests carry a token that is refused all at once: how many get through, by status.
+async fn sixty_four_are_refused_at_once(scene: &Scene) -> (usize, usize) {
+    assert_eq!(scene.get().await.status, 200);
+    let gate = Gate::new();
+    scene.service.on_each(INVOICES, answer(&scene.oldest, Some(&gate)));
+    scene.revoke();
+    scene.service.clear();
+    let mut requests = JoinSet::new();
+    for number in 0..64 {
+        let (http, address) = (BOTH[number % 2], scene.address());
+        let body = format!("invoice {number}");
+        let request = if number < 32 { invoices() } else { invoice(body) };
+        requests.spawn(async move { http.send(&request, address).await.status });
+    }
+    gate.arrived(64).await;
+    gate.open();
+    let statuses = requests.join_all().await;
+    let of = |status| statuses.iter().filter(|s| **s == status).count();
+    assert_eq!(of(200) + of(401), 64, "{statuses:?}");
+    assert_eq!(scene.calls(), 2, "one new token for all");
+    assert_eq!(scene.dropped().await, 1);
+    scene.comes_to_rest().await;
+    (of(200), of(401))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixty_four_requests_that_are_refused_at_once_all_succeed_by_one_new_token() {
+    for file in UPSTREAM {
+        let scene = Scene::start(file).await;
+        assert_eq!(sixty_four_are_refused_at_once(&scene).await, (64, 0), "{file}");
+        assert_eq!(scene.stat("cluster.service.upstream_rq_retry").await, 64);
+        assert_eq!(scene.stat("cluster.service.upstream_rq_retry_overflow").await, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_circuit_breakers_room_for_retries_most_of_them_see_the_401() {
+    for file in UPSTREAM {
+        // Envoy's default.
+        let scene = Scene::start_with(file, &[("max_retries: 1024", "max_retries: 3")]).await;
+        let (_, refused) = sixty_four_are_refused_at_once(&scene).await;
+        assert!(refused >= 32, "{file}: only {refused} were refused");
+        let overflow = scene.stat("cluster.service.upstream_rq_retry_overflow").await;
+        assert_eq!(overflow, refused as u64, "{file}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_refuses_every_token_is_heard_and_causes_no_loop() {
+    for file in UPSTREAM {
+        let scene = Scene::start(file).await;
+        scene.oldest.store(usize::MAX, Ordering::Relaxed);
+        for _ in 0..20 {
+            assert_eq!(scene.get().await.status, 401, "{file}");
+        }
+        assert_eq!(scene.seen().len(), 40, "{file}: each is tried twice");
+        assert!(scene.calls() <= 4, "{file}: {} calls", scene.calls());
+        scene.comes_to_rest().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_too_large_to_be_kept_is_not_sent_twice_and_the_next_request_has_a_new_token() {
+    for file in UPSTREAM {
+        let scene = Scene::start(file).await;
+        assert_eq!(scene.get().await.status, 200);
+        scene.revoke();
+        let large = invoice(vec![b'x'; 3 << 20]);
+        assert_eq!(scene.send(&large).await.status, 401, "{file}");
+        assert_eq!(scene.send(&large).await.status, 200, "{file}");
+        assert_eq!(scene.seen(), ["t1", "t1", "t2"], "{file}");
+        scene.comes_to_rest().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn upstream_requests_with_bodies_wait_for_the_first_token() {
+    for file in UPSTREAM {
+        let scene = Scene::start(file).await;
+        let gate = Gate::new();
+        scene.server.on_each(TOKEN, issue(Some(&gate)));
+        let mut requests = JoinSet::new();
+        for http in BOTH {
+            for body in [0, 100, 5 << 20] {
+                let (address, request) = (scene.address(), invoice(vec![b'x'; body]));
+                requests.spawn(async move { http.send(&request, address).await.status });
+            }
+        }
+        scene.under_way(6).await;
+        gate.arrived(1).await;
+        assert!(scene.seen().is_empty(), "{file}: something went on without a token");
+        gate.open();
+        assert_eq!(requests.join_all().await, [200; 6], "{file}");
+        let mut bodies: Vec<_> =
+            scene.service.requests(INVOICES).iter().map(|request| request.body.len()).collect();
+        bodies.sort_unstable();
+        assert_eq!(bodies, [0, 0, 100, 100, 5 << 20, 5 << 20], "{file}");
+        assert_eq!(scene.calls(), 1, "{file}");
+        scene.comes_to_rest().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_that_leave_while_their_upstream_request_waits_do_no_harm() {
+    for file in UPSTREAM {
+        let scene = Scene::start(file).await;
+        let gate = Gate::new();
+        scene.server.on_each(TOKEN, issue(Some(&gate)));
+        let mut leaving = Vec::new();
+        for _ in 0..20 {
+            let mut connection = Connection::open(scene.address()).await.expect("a connection");
+            connection.send_head(&invoices()).await.expect("a request");
+            leaving.push(connection);
+        }
+        scene.under_way(20).await;
+        gate.arrived(1).await;
+        leaving.into_iter().for_each(Connection::abort);
+        scene.under_way(0).await;
+        gate.open();
+        assert_eq!(scene.get().await.status, 200, "{file}");
+        assert_eq!((scene.seen().len(), scene.calls()), (1, 1), "{file}");
+        scene.comes_to_rest().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_for_a_token_counts_as_a_part_of_the_try_and_may_end_it() {
+    for file in UPSTREAM {
+        let limit = format!("num_retries: 1\n{}per_try_timeout: 0.2s", " ".repeat(30));
+        let changes = [("num_retries: 1", limit.as_str())];
+        let scene = Scene::start_with(file, &changes).await;
+        let gate = Gate::new();
+        scene.server.on_each(TOKEN, issue(Some(&gate)));
+        assert_eq!(scene.get().await.status, 504, "{file}");
+        assert!(scene.seen().is_empty(), "{file}");
+        gate.open();
+        // What the first request asked for serves the next.
+        wait::until("a token", async || scene.get().await.status == 200).await;
+        assert_eq!(scene.calls(), 1, "{file}");
+        scene.comes_to_rest().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_fails_is_told_to_the_program_and_not_tried_again() {
+    for file in UPSTREAM {
+        let scene = Scene::start(file).await;
+        scene.server.on(TOKEN, Answer::status(503).header("retry-after", "7"));
+        let answer = scene.get().await;
+        assert_eq!(answer.status, 503, "{file}");
+        assert!(answer.header("retry-after").is_some(), "{file}");
+        // Not the two that come of a retry by Envoy for what the service answers.
+        assert_eq!(scene.stat("cluster.service.upstream_rq_retry").await, 0, "{file}");
+        assert!(scene.seen().is_empty(), "{file}");
+        scene.comes_to_rest().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_programs_own_header_that_is_kept_is_told_from_the_token_of_the_first_try() {
+    for file in UPSTREAM {
+        let kept =
+            [(r#""scope": "invoices:read""#, r#""scope": "invoices:read", "overwrite": false"#)];
+        let scene = Scene::start_with(file, &kept).await;
+        assert_eq!(scene.get().await.status, 200);
+        scene.revoke();
+        assert_eq!(scene.get().await.status, 200, "{file}");
+        assert_eq!(scene.seen(), ["t1", "t1", "t2"], "{file}");
+        let own = invoices().bearer("t99");
+        assert_eq!(scene.send(&own).await.status, 200, "{file}");
+        assert_eq!(scene.seen().last().map(String::as_str), Some("t99"), "{file}");
+        scene.comes_to_rest().await;
+    }
+}
+
+/// A filter of Envoy that answers 401 by itself.
+fn refusing_filter(depth: usize) -> String {
+    let lines = [
+        "- name: refusing",
+        "  typed_config:",
+        "    \"@type\": type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
+        "    default_source_code:",
+        "      inline_string: |",
+        "        function envoy_on_request(handle)",
+        "          if handle:headers():get(\"x-refuse\") then",
+        "            handle:respond({[\":status\"] = \"401\"}, \"\")",
+        "          end",
+        "        end",
+    ];
+    lines.iter().map(|line| format!("{}{line}\n", " ".repeat(depth))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_401_that_envoy_itself_answers_drops_no_token() {
+    let before = [
+        (LISTENER, 18, "- name: envoy.filters.http.router"),
+        (UPSTREAM[0], 12, "- name: envoy.filters.http.upstream_codec"),
+        (UPSTREAM[1], 24, "- name: envoy.filters.http.upstream_codec"),
+    ];
+    for (file, depth, last) in before {
+        let filter = refusing_filter(depth);
+        let both = format!("{}\n{}{last}", filter.trim(), " ".repeat(depth));
+        let scene = Scene::start_with(file, &[(last, &both)]).await;
+        assert_eq!(scene.get().await.status, 200, "{file}");
+        let answer = scene.send(&invoices().header("x-refuse", "1")).await;
+        assert_eq!(answer.status, 401, "{file}");
+        assert_eq!(scene.get().await.status, 200, "{file}");
+        assert_eq!(scene.seen(), ["t1", "t1"], "{file}");
+        assert_eq!((scene.calls(), scene.dropped().await), (1, 0), "{file}");
+        // One of the service's own does.
+        scene.revoke();
+        scene.get().await;
+        wait::until("the token to be dropped", async || scene.dropped().await == 1).await;
+        scene.comes_to_rest().await;
+    }
+}
