@@ -421,12 +421,8 @@ fn refresh_has_an_endpoint_of_its_own_if_it_is_given_one() {
     host.answer_with(&with_refresh("t1", "r1"));
     host.advance(SECOND * 100);
     host.send(&get("/"));
-    let expected = [
-        ("grant_type", "refresh_token"),
-        ("refresh_token", "r1"),
-        ("scope", "a b"),
-        ("p", "v"),
-    ];
+    let expected =
+        [("grant_type", "refresh_token"), ("refresh_token", "r1"), ("scope", "a b"), ("p", "v")];
     assert_eq!(form(&host), expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
     assert_eq!(&*host.calls[0].cluster, "other");
     let header = |name: &str| host.calls[0].headers.iter().find(|(n, _)| **n == *name);
@@ -518,10 +514,8 @@ fn cl_7523_03_an_assertion_is_sent_again_when_there_is_no_refresh_token() {
         "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": "a.b.c",
     }));
     host.send(&get("/"));
-    let expected = [
-        ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
-        ("assertion", "a.b.c"),
-    ];
+    let expected =
+        [("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"), ("assertion", "a.b.c")];
     assert_eq!(form(&host), expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
     host.answer_with(&token("t1"));
     host.advance(SECOND * 100);
