@@ -226,6 +226,7 @@ fn every_file_of_envoy_loads_in_envoy() {
             .current_dir(root())
             .env("ORDERS_API_SECRET", "secret")
             .env("MCP_SERVER_SECRET", "secret")
+            .env("BILLING_SECRET", "secret")
             .args(["--mode", "validate", "--log-level", "warning", "--config-yaml"])
             .arg(text.replace("/etc/envoy/tls", &folder))
             .output()
