@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn cl_7523_02_an_assertion_says_who_to_whom_and_for_how_long() {
+    fn cl_7523_02_cl_10070_01_cl_10070_02_an_assertion_says_who_to_whom_and_for_how_long() {
         let assertions = Assertions::new(options(|_, _| Ok(vec![7; 256])), [0; 16]).unwrap();
         let now = Timestamp::from_millis(1_700_000_000_900);
         let made = assertions.assertion(now).unwrap();
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn cl_7523_04_every_try_is_a_new_assertion() {
+    fn cl_7523_04_d6_06_every_try_is_a_new_assertion() {
         let assertions = Assertions::new(options(|_, _| Ok(vec![7; 256])), [0; 16]).unwrap();
         let now = Timestamp::from_millis(0);
         assert_ne!(assertions.assertion(now), assertions.assertion(now));

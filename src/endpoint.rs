@@ -90,11 +90,6 @@ impl Endpoint {
         [vec![&*self.cluster], head.collect(), form.collect(), self.auth.identity()]
     }
 
-    /// Whether the filter says who it is.
-    pub(crate) fn is_authenticated(&self) -> bool {
-        !matches!(*self.auth, ClientAuth::None { client_id: None })
-    }
-
     /// A call with these form parameters; the extra ones and the client's follow.
     pub(crate) fn call(
         &self,

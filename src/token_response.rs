@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn cl_6749_12_lifetimes_of_every_shape_are_read_without_overflow() {
+    fn cl_6749_12_d2_04_lifetimes_of_every_shape_are_read_without_overflow() {
         let year = Some(MAX_LIFETIME);
         for (value, expected) in [
             (json!(3600), Some(Duration::from_hours(1))),
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn cl_6749_11_and_17_only_bearer_tokens_are_used_in_any_case_of_the_word() {
+    fn cl_6749_11_cl_6749_17_only_bearer_tokens_are_used_in_any_case_of_the_word() {
         for kind in [json!("Bearer"), json!("bearer"), json!("BEARER")] {
             assert!(read(&with("token_type", kind)).is_ok());
         }
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn cl_6749_14_errors_are_errors_whatever_the_status() {
+    fn cl_6749_14_d6_02_errors_are_errors_whatever_the_status() {
         for (status, code, error) in [
             (400, "invalid_grant", Some(OAuthError::InvalidGrant)),
             (401, "invalid_client", Some(OAuthError::InvalidClient)),
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_object_is_a_bad_answer() {
+    fn d6_07_what_is_no_json_object_or_a_redirect_is_a_bad_answer() {
         for body in ["", "<html>", "[]", "\"t\"", "{\"access_token\": \"t\"", "null"] {
             let failure = Issued::read(Ok(&answer(200, body)), Expected::AnyGrant).unwrap_err();
             assert_eq!(failure, Failure::NotJson, "{body}");

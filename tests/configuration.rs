@@ -9,6 +9,9 @@ use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value as StructValue};
 use serde_json::{Value, json};
 
+#[path = "configuration/outbound.rs"]
+mod outbound;
+
 fn load_bytes(document: &[u8]) -> Result<Vec<String>, Mistakes> {
     let variable = |name: &str| match name {
         "SECRET" => Some("s3cr3t-from-env".to_owned()),

@@ -5,12 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use oauth2_filter::{Environment, Filter};
+use oauth2_filter::{ClientEvent, Environment, Filter, TOKEN_CALL_TIME};
 use oauth2_filter_testbed::tls::{Authority, certificate_files};
 use oauth2_filter_testbed::{envoy, story::InboundYaml};
 use serde_json::{Value, json};
 
-use series::every_series;
+use series::{every_series, series};
 
 #[path = "envoy/series.rs"]
 mod series;
@@ -57,13 +57,21 @@ fn every_statistic_stands_in_the_readme_and_no_other() {
     let told: BTreeSet<String> = rows
         .map(|row| format!("oauth2_filter_{}", row.split('`').next().expect("a series")))
         .collect();
-    // The reasons stand in the table of refusals.
-    let denied = "oauth2_filter_requests{decision=\"denied\",reason=\"";
-    let short = |series: String| match series.strip_prefix(denied) {
-        Some(_) => format!("{denied}…\"}}"),
+    // The reasons stand in the tables of refusals.
+    let denied = "decision=\"denied\",reason=\"";
+    let short = |series: String| match series.split_once(denied) {
+        Some((before, _)) => format!("{before}{denied}…\"}}"),
         None => series,
     };
-    assert_eq!(told, every_series().into_iter().map(short).collect());
+    let all = every_series().into_iter().chain(every_series_of_clients());
+    assert_eq!(told, all.map(short).collect());
+}
+
+/// Every statistic of outbound clients, for one of the name `NAME`.
+fn every_series_of_clients() -> impl Iterator<Item = String> {
+    let of_all = [TOKEN_CALL_TIME.to_owned()];
+    let names = ClientEvent::all().map(|event| event.name("NAME")).chain(of_all);
+    names.map(|name| series(&name))
 }
 
 #[test]
@@ -71,7 +79,8 @@ fn every_label_is_taken_out_of_the_names_of_statistics() {
     let file = InboundYaml::named("inbound-observed.yaml").field("stats_config");
     let tags = file.lines().filter_map(|line| line.trim().strip_prefix("- tag_name: "));
     let tags: BTreeSet<String> = tags.map(str::to_owned).collect();
-    let labels = every_series().into_iter().flat_map(|series| {
+    let all = every_series().into_iter().chain(every_series_of_clients());
+    let labels = all.flat_map(|series| {
         let (_, labels) = series.split_once('{').unwrap_or_default();
         let label = |pair: &str| pair.split_once('=').map(|(label, _)| label.to_owned());
         labels.split(',').filter_map(label).collect::<Vec<_>>()
@@ -92,29 +101,72 @@ fn all_filter_state_stands_in_the_readme_and_in_its_example_and_no_other() {
 
 #[test]
 fn every_key_stands_in_its_table_of_the_readme_and_no_other() {
-    let rule = |rule: Value| json!({"inbound": {"rules": [rule]}});
+    let inbound = |key: &str, value: Value| json!({"inbound": {key: value}});
+    let outbound = |key: &str, value: Value| json!({"outbound": {key: value}});
     for (heading, probe) in [
         ("### `inbound`", json!({"inbound": {"~": 1}})),
-        ("### `inbound.introspection`", json!({"inbound": {"introspection": {"~": 1}}})),
-        ("### `inbound.cache`", json!({"inbound": {"cache": {"~": 1}}})),
-        ("### `inbound.rules`", rule(json!({"~": 1}))),
-        ("### `inbound.forward`", json!({"inbound": {"forward": {"~": 1}}})),
+        ("### `inbound.cache`", inbound("cache", json!({"~": 1}))),
+        ("### `inbound.rules`", inbound("rules", json!([{"~": 1}]))),
+        ("### `inbound.forward`", inbound("forward", json!({"~": 1}))),
+        ("### `outbound`", json!({"outbound": {"~": 1}})),
+        ("### `outbound.rules`", outbound("rules", json!([{"~": 1}]))),
     ] {
         assert_eq!(keys_in_table(heading), known_keys(&probe), "{heading}");
+    }
+    let block = keys_in_table("### Endpoint blocks");
+    let introspection = known_keys(&inbound("introspection", json!({"~": 1})));
+    assert_eq!(&block | &keys_in_table("### `inbound.introspection`"), introspection);
+}
+
+#[test]
+fn every_key_of_every_grant_stands_in_the_readme_and_no_other() {
+    let of_all = &keys_in_table("### Endpoint blocks") | &keys_in_table("### `outbound.clients`");
+    let probe = |grant: &str, more: Value| {
+        let mut client = json!({
+            "grant_type": grant, "endpoint": "https://as.test/", "client_id": "a",
+            "client_secret": "s",
+        });
+        client.as_object_mut().expect("an object").extend(more.as_object().expect("one").clone());
+        known_keys(&json!({"outbound": {"clients": {"a": client}}}))
+    };
+    let grants = rows_of_table("### Grants", "| `grant_type`");
+    assert_eq!(grants.len(), 6);
+    for row in grants {
+        let [grant, keys] = [1, 2].map(|n| keys_in(row.split('|').nth(n).expect("a cell")));
+        let grant = grant.first().expect("a grant");
+        assert_eq!(&of_all | &keys, probe(grant, json!({"~": 1})), "{grant}");
+        if keys.contains("refresh") {
+            let rows = rows_of_table("### Grants", "| key");
+            let own =
+                rows.into_iter().flat_map(|row| keys_in(row.split('|').nth(1).expect("keys")));
+            let mut own: BTreeSet<&str> = own.collect();
+            if *grant == "password" {
+                // Its refresh token comes with its token.
+                own.remove("refresh_token");
+            }
+            let block = keys_in_table("### Endpoint blocks");
+            assert_eq!(&block | &own, probe(grant, json!({"refresh": {"~": 1}})), "{grant}");
+        }
     }
 }
 
 /// The keys in the first column of the table below a heading.
-fn keys_in_table(heading: &str) -> BTreeSet<&str> {
+fn keys_in_table(heading: &str) -> BTreeSet<&'static str> {
+    let rows = rows_of_table(heading, "| key");
+    rows.into_iter().flat_map(|row| keys_in(row.split('|').nth(1).unwrap_or_default())).collect()
+}
+
+/// The rows of the first table below a heading whose head begins so.
+fn rows_of_table(heading: &str, head: &str) -> Vec<&'static str> {
     let (_, below) = README.split_once(&format!("{heading}\n")).expect("the heading");
-    below
-        .lines()
-        .skip_while(|line| !line.starts_with("| key"))
-        .skip(2)
-        .take_while(|line| line.starts_with('|'))
-        .flat_map(|row| row.split('|').nth(1).unwrap_or_default().split(','))
-        .map(|key| key.trim().trim_matches('`'))
-        .collect()
+    let table = below.lines().skip_while(|line| !line.starts_with(head)).skip(2);
+    table.take_while(|line| line.starts_with('|')).collect()
+}
+
+/// The keys in a cell.
+fn keys_in(cell: &'static str) -> BTreeSet<&'static str> {
+    let keys = cell.split(',').map(|key| key.trim().trim_matches('`'));
+    keys.filter(|key| !key.is_empty()).collect()
 }
 
 /// The keys that the filter itself names when it meets an unknown one.

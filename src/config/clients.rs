@@ -6,11 +6,12 @@ use std::time::Duration;
 use serde_json::Value;
 use url::Url;
 
-use super::endpoint::{Rest, endpoint};
+use super::endpoint::{AUTH_KEYS, Rest, endpoint};
 use super::policy::matcher;
 use super::reader::{Field, Object};
 use super::values::{
-    boolean, duration, frames_or_steers, header_name, is_token_char, scope_text, secret, text, ttl,
+    boolean, count_from, duration, frames_or_steers, header_name, is_token_char, scope_text,
+    secret, text, ttl,
 };
 use crate::cached_token::Lifetime;
 use crate::client::{ACCESS_TOKEN, Asked, Client, Grant, Placement, Refresh};
@@ -113,11 +114,12 @@ impl Names {
     }
 }
 
-/// Reads `outbound`. `used` are the clients whose tokens authenticate introspection calls.
+/// Reads `outbound`. `used` are the clients whose tokens authenticate introspection calls, if that
+/// is known.
 pub(super) fn clients(
     field: &Field<'_>,
     names: &Names,
-    used: &[usize],
+    used: Option<&[usize]>,
     token_sources: Option<Vec<TokenSource>>,
 ) -> Option<Clients> {
     let mut object = field.object("an object with clients and rules")?;
@@ -134,7 +136,12 @@ pub(super) fn clients(
     let rules = object.read("rules", |field| field.list_of("rules", |field| rule(field, names)));
     object.check_keys();
     let mut clients = clients?;
-    let rules = if has_rules { rules? } else { for_every_request(&object, &clients, used)? };
+    let rules = match used {
+        _ if has_rules => rules?,
+        Some(used) => for_every_request(&object, &clients, used)?,
+        None => return None,
+    };
+    let used = used.unwrap_or_default();
     let everywhere = |rule: &Rule| rule.client.is_some() && rule.matcher.hosts.is_none();
     if rules.iter().any(everywhere) {
         object.at("rules").warn(
@@ -145,6 +152,14 @@ pub(super) fn clients(
     let guarded = token_sources.is_some();
     let token_sources = token_sources.unwrap_or_else(|| vec![TokenSource::authorization()]);
     join_actors(&object, &mut clients)?;
+    for client in used.iter().filter_map(|number| clients.get(*number)) {
+        if client.is_exchange() {
+            return object.at(&format!("clients.{}.grant_type", client.name)).mistake(
+                "this client authenticates introspection calls, so it needs a token of its own, not \
+                 one that is exchanged for a caller's",
+            );
+        }
+    }
     Some(Clients { clients, rules, token_sources, guarded })
 }
 
@@ -221,12 +236,28 @@ fn client(name: &str, field: &Field<'_>, names: &Names) -> Option<Client> {
     let grant = grant(kind, &mut object, names);
     let options = if kind == Kind::DirectToken && !object.has("endpoint") {
         // A token that was obtained elsewhere needs none.
+        for key in ENDPOINT_KEYS.into_iter().chain(AUTH_KEYS) {
+            if object.has(key) {
+                object.know(&[key]);
+                let _: Option<()> = object.at(key).mistake("of no use without `endpoint`");
+            }
+        }
         Some(None)
     } else {
         endpoint(&mut object, kind.parameters(), Rest::Defaults).map(Some)
     };
     let asked = asked(&mut object);
-    let (refresh, given) = refresh(kind, &mut object, options.as_ref().and_then(Option::as_ref));
+    let (refresh, given) = match &options {
+        Some(options) => refresh(kind, &mut object, options.as_ref()),
+        // What it would be completed with is not known.
+        None => {
+            object.know(&["refresh"]);
+            (None, None)
+        }
+    };
+    if kind == Kind::DirectToken && refresh.is_none() && matches!(options, Some(Some(_))) {
+        object.at("endpoint").warn("never called: the token is not renewed without `refresh`");
+    }
     let lifetime = lifetime(&mut object);
     let placement = placement(&mut object);
     let renew_on_status = object.read("renew_on_status", statuses);
@@ -237,6 +268,7 @@ fn client(name: &str, field: &Field<'_>, names: &Names) -> Option<Client> {
         }
         Some(allow)
     });
+    others_keys(&mut object);
     object.check_keys();
     let endpoint = options?.map(|options| Rc::new(Endpoint::new(options)));
     let grant = match grant? {
@@ -245,10 +277,9 @@ fn client(name: &str, field: &Field<'_>, names: &Names) -> Option<Client> {
         }
         grant => grant,
     };
-    if kind == Kind::ClientCredentials
-        && endpoint.as_ref().is_some_and(|endpoint| !endpoint.is_authenticated())
-    {
-        // Asked for by `auth_method`, or this would be a mistake already.
+    let says_none = field.value.get("auth_method").is_some_and(|method| method == "none");
+    if kind == Kind::ClientCredentials && says_none {
+        // Without the word, this would be a mistake already.
         field.warn("client_credentials without credentials (RFC 6749 section 4.4.2)");
     }
     let identity = identity(kind, &grant, endpoint.as_deref(), refresh.as_ref(), &asked, &lifetime);
@@ -264,6 +295,32 @@ fn client(name: &str, field: &Field<'_>, names: &Names) -> Option<Client> {
         failure_mode_allow: failure_mode_allow.unwrap_or(false),
         identity,
     })
+}
+
+/// Keys of the endpoint block beside its URL and client authentication.
+const ENDPOINT_KEYS: [&str; 5] = ["cluster", "timeout", "retries", "headers", "parameters"];
+
+/// Refuses keys that other grants have.
+fn others_keys(object: &mut Object<'_>) {
+    /// The keys that some grants have, with those grants.
+    const KEYS: [(&str, &str); 10] = [
+        ("username", "password"),
+        ("password", "password"),
+        ("refresh_token", "refresh_token; of a direct_token, it stands in `refresh`"),
+        ("access_token", "direct_token"),
+        ("expires_in", "direct_token"),
+        ("assertion", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
+        ("subject_token_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+        ("requested_token_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+        ("actor", "urn:ietf:params:oauth:grant-type:token-exchange"),
+        ("refresh", "password or direct_token"),
+    ];
+    for (key, grants) in KEYS {
+        if object.has(key) && !object.knows(key) {
+            object.know(&[key]);
+            let _: Option<()> = object.at(key).mistake(format!("belongs to grant_type {grants}"));
+        }
+    }
 }
 
 /// The keys of one grant.
@@ -292,7 +349,7 @@ fn grant(kind: Kind, object: &mut Object<'_>, names: &Names) -> Option<Grant> {
                     field.mistake("a token has visible ASCII characters only")
                 }
             });
-            let expires_in = object.read("expires_in", ttl);
+            let expires_in = object.read("expires_in", lives);
             Some(Grant::DirectToken {
                 access_token: access_token?,
                 expires_in,
@@ -376,16 +433,19 @@ fn refresh(
 fn lifetime(object: &mut Object<'_>) -> Lifetime {
     let refresh_before = object.read("refresh_before", ttl);
     let clock_skew = object.read("clock_skew", duration).unwrap_or_default();
-    let default_expires_in = object.read("default_expires_in", |field| {
-        let lives = ttl(field)?;
-        if lives.is_zero() {
-            field.mistake("a token that lives no time is of no use")
-        } else {
-            Some(lives)
-        }
-    });
+    let default_expires_in = object.read("default_expires_in", lives);
     let default_expires_in = default_expires_in.unwrap_or(Duration::from_hours(1));
     Lifetime { refresh_before, clock_skew, default_expires_in }
+}
+
+/// How long a token lives.
+fn lives(field: &Field<'_>) -> Option<Duration> {
+    let lives = ttl(field)?;
+    if lives.is_zero() {
+        field.mistake("a token that lives no time is of no use")
+    } else {
+        Some(lives)
+    }
 }
 
 /// `header`, `scheme` and `overwrite`.
@@ -420,11 +480,8 @@ fn statuses(field: &Field<'_>) -> Option<Vec<u16>> {
         return Some(Vec::new());
     }
     field.list_of(WHAT, |field| {
-        let status = super::values::count(field, 599)?;
-        match u16::try_from(status) {
-            Ok(status @ 400..) => Some(status),
-            _ => field.mistake(format!("expected {WHAT}")),
-        }
+        let status = count_from(field, 400, 599)?;
+        u16::try_from(status).ok()
     })
 }
 

@@ -53,14 +53,11 @@ pub(super) fn endpoint(
     let headers_at = object.at("headers");
     let headers = object.read("headers", headers);
     let own_auth = AUTH_KEYS.into_iter().find(|key| object.has(key));
+    // A mistake in one of them does not make the others unknown.
+    object.know(&AUTH_KEYS);
     let auth = match rest {
-        Rest::Block(base) if own_auth.is_none() => {
-            // So that they are known keys.
-            AUTH_KEYS.into_iter().for_each(|key| _ = object.take(key));
-            Rc::clone(&base.auth)
-        }
+        Rest::Block(base) if own_auth.is_none() => Rc::clone(&base.auth),
         Rest::ClientToken => {
-            AUTH_KEYS.into_iter().for_each(|key| _ = object.take(key));
             if let Some(key) = own_auth {
                 return object
                     .at(key)
@@ -101,8 +98,8 @@ pub(super) enum Rest<'a> {
     Block(&'a EndpointOptions),
 }
 
-/// The keys of client authentication.
-const AUTH_KEYS: [&str; 9] = [
+/// The keys of client authentication: those from `private_key` on belong to `private_key_jwt`.
+pub(super) const AUTH_KEYS: [&str; 9] = [
     "client_id",
     "client_secret",
     "auth_method",

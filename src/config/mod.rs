@@ -56,17 +56,18 @@ fn config(field: &Field<'_>) -> Option<Config> {
         Some(field) => Some(inbound::inbound(&field, &names)),
         None => None,
     };
-    let used: Vec<usize> = match &inbound {
-        Some(Some(guard)) => {
+    // Not known if there are mistakes in `inbound`.
+    let used: Option<Vec<usize>> = match &inbound {
+        None => Some(Vec::new()),
+        Some(guard) => guard.as_ref().map(|guard| {
             guard.servers.iter().filter_map(|server| server.introspection.client).collect()
-        }
-        _ => Vec::new(),
+        }),
     };
     let sources = inbound
         .as_ref()
         .map(|guard| guard.as_ref().map(|guard| guard.token_sources.clone()).unwrap_or_default());
     let outbound = match outbound {
-        Some(field) => Some(clients::clients(&field, &names, &used, sources)),
+        Some(field) => Some(clients::clients(&field, &names, used.as_deref(), sources)),
         None => None,
     };
     object.check_keys();

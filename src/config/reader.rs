@@ -204,9 +204,21 @@ impl<'r> Object<'r> {
         Field { reader: self.reader, place: join(&self.place, key), value: Value::Null }
     }
 
+    /// Whether the key was asked for.
+    pub(super) fn knows(&self, key: &str) -> bool {
+        self.known.contains(&key)
+    }
+
+    /// Has these keys be known, whether they are taken or not.
+    pub(super) fn know(&mut self, keys: &[&'static str]) {
+        let new = keys.iter().filter(|key| !self.known.contains(key));
+        let new: Vec<_> = new.copied().collect();
+        self.known.extend(new);
+    }
+
     /// Takes a key, if the document has it.
     pub(super) fn take(&mut self, key: &'static str) -> Option<Field<'r>> {
-        self.known.push(key);
+        self.know(&[key]);
         let value = self.members.get(key)?.clone();
         Some(Field { reader: self.reader, place: join(&self.place, key), value })
     }

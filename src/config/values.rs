@@ -81,16 +81,22 @@ pub(super) fn ttl(field: &Field<'_>) -> Option<Duration> {
 
 /// A number of things, from 0 to `most`.
 pub(super) fn count(field: &Field<'_>, most: u32) -> Option<u32> {
+    count_from(field, 0, most)
+}
+
+/// A whole number from `least` to `most`.
+pub(super) fn count_from(field: &Field<'_>, least: u32, most: u32) -> Option<u32> {
+    let what = format!("a whole number from {least} to {most}");
     let whole = match &field.value {
         // A Struct's numbers are all floats, so 3.0 is a whole number too.
         Value::Number(number) => number
             .as_u64()
             .or_else(|| number.as_f64().filter(|n| n.fract() == 0.0).and_then(float_to_count)),
-        _ => return field.expected(&format!("a whole number from 0 to {most}")),
+        _ => return field.expected(&what),
     };
-    match whole.and_then(|n| u32::try_from(n).ok()).filter(|n| *n <= most) {
+    match whole.and_then(|n| u32::try_from(n).ok()).filter(|n| (least..=most).contains(n)) {
         Some(n) => Some(n),
-        None => field.mistake(format!("expected a whole number from 0 to {most}")),
+        None => field.mistake(format!("expected {what}")),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The filter in a simulated host: exact times, races and failures.
 
+mod clients;
 #[path = "../exchanges/mod.rs"]
 mod exchanges;
 mod host;

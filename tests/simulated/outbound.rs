@@ -14,7 +14,7 @@ use crate::host::SimulatedHost;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A client, with this added.
-fn client(more: Value) -> Value {
+pub fn client(more: Value) -> Value {
     let mut client = json!({
         "grant_type": "client_credentials", "endpoint": "http://as.test/token", "cluster": "as",
         "client_id": "orders", "client_secret": "orders-secret",
@@ -31,11 +31,11 @@ fn client(more: Value) -> Value {
 }
 
 /// One client for every request.
-fn document(more: Value) -> Value {
+pub fn document(more: Value) -> Value {
     json!({"outbound": {"clients": {"billing": client(more)}}})
 }
 
-fn host(more: Value) -> SimulatedHost {
+pub fn host(more: Value) -> SimulatedHost {
     SimulatedHost::new(&document(more))
 }
 
@@ -48,19 +48,19 @@ fn workers(more: Value) -> [SimulatedHost; 2] {
 }
 
 /// A token that lives 100 seconds.
-fn token(name: &str) -> Value {
+pub fn token(name: &str) -> Value {
     json!({"access_token": name, "token_type": "Bearer", "expires_in": 100})
 }
 
 /// The same with a refresh token.
-fn with_refresh(name: &str, refresh: &str) -> Value {
+pub fn with_refresh(name: &str, refresh: &str) -> Value {
     let mut token = token(name);
     token["refresh_token"] = refresh.into();
     token
 }
 
 /// The `Authorization` that the service sees.
-fn seen(host: &SimulatedHost, stream: StreamId) -> Option<String> {
+pub fn seen(host: &SimulatedHost, stream: StreamId) -> Option<String> {
     host.passed_header(stream, "authorization")
 }
 
@@ -72,13 +72,13 @@ fn sent_with(host: &mut SimulatedHost) -> Option<String> {
 }
 
 /// The form of the oldest open call.
-fn form(host: &SimulatedHost) -> Vec<(String, String)> {
+pub fn form(host: &SimulatedHost) -> Vec<(String, String)> {
     let body = host.calls.first().expect("an open call").body.as_bytes();
     url::form_urlencoded::parse(body).into_owned().collect()
 }
 
 /// A parameter of the oldest open call.
-fn parameter(host: &SimulatedHost, name: &str) -> Option<String> {
+pub fn parameter(host: &SimulatedHost, name: &str) -> Option<String> {
     form(host).into_iter().find(|(n, _)| n == name).map(|(_, value)| value)
 }
 
@@ -333,12 +333,12 @@ fn cl_6749_10_a_refresh_token_for_client_credentials_is_not_used() {
     assert_eq!(parameter(&host, "grant_type").as_deref(), Some("client_credentials"));
 }
 
-fn password() -> Value {
+pub fn password() -> Value {
     json!({"grant_type": "password", "username": "alice", "password": "p&ss w=rd"})
 }
 
 #[test]
-fn cl_6749_08_and_15_password_is_sent_once_and_rotated_refresh_tokens_follow() {
+fn cl_6749_08_cl_6749_15_password_is_sent_once_and_rotated_refresh_tokens_follow() {
     let mut host = host(password());
     host.send(&get("/"));
     assert_eq!(parameter(&host, "grant_type").as_deref(), Some("password"));
@@ -560,7 +560,7 @@ fn the_token_goes_where_the_configuration_says() {
 }
 
 #[test]
-fn d6_15_a_callers_own_header_never_goes_on_in_place_of_ours() {
+fn d6_09_d6_10_a_callers_own_header_never_goes_on_in_place_of_ours() {
     let mine: Request = get("/").header("authorization", "Bearer mine");
     let mut host = host(json!({}));
     let waits = host.send(&mine);
@@ -674,7 +674,7 @@ fn a_token_of_ours_does_not_follow_a_redirect_to_where_no_rule_sends_it() {
 }
 
 #[test]
-fn a_configuration_with_another_meaning_starts_from_nothing() {
+fn cl_8707_02_d1_05_d1_06_a_configuration_with_another_meaning_starts_from_nothing() {
     let [mut one, _] = workers(json!({}));
     one.send(&get("/"));
     one.answer_with(&token("t1"));
@@ -697,7 +697,7 @@ fn a_configuration_with_another_meaning_starts_from_nothing() {
     }
 }
 
-fn exchange(more: Value) -> Value {
+pub fn exchange(more: Value) -> Value {
     let mut exchange = json!({
         "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange", "audience": "billing",
     });
@@ -708,14 +708,14 @@ fn exchange(more: Value) -> Value {
 }
 
 /// An exchanged token that lives 100 seconds.
-fn exchanged(name: &str) -> Value {
+pub fn exchanged(name: &str) -> Value {
     let mut token = token(name);
     token["issued_token_type"] = "urn:ietf:params:oauth:token-type:access_token".into();
     token
 }
 
 #[test]
-fn cl_8693_01_each_caller_gets_a_token_of_its_own() {
+fn cl_8693_01_d1_08_each_caller_gets_a_token_of_its_own() {
     let mut host = host(exchange(json!({})));
     let alice = host.send(&get("/").bearer("alice"));
     let expected = [
@@ -762,7 +762,7 @@ fn cl_8693_05_a_callers_token_that_is_not_exchanged_never_goes_on() {
 }
 
 #[test]
-fn an_exchange_waits_for_its_actors_token() {
+fn cl_8693_02_an_exchange_waits_for_its_actors_token() {
     let document = json!({"outbound": {"clients": {
         "a": client(exchange(json!({"actor": "self"}))), "self": client(json!({})),
     }}});
@@ -1001,7 +1001,7 @@ fn d6_03_tokens_and_secrets_stand_in_shared_data_in_no_readable_form() {
 }
 
 #[test]
-fn requests_that_leave_while_they_wait_take_the_call_with_them_to_nobody() {
+fn d6_13_a_request_that_leaves_while_it_waits_gets_nothing_and_takes_nothing_from_others() {
     let mut host = host(json!({}));
     let gone = host.send(&get("/"));
     let stays = host.send(&get("/"));

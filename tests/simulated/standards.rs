@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::exchanges::{Request, exchange, get};
 use crate::host::{Outcome, SimulatedHost};
+use crate::outbound;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -93,6 +94,36 @@ fn ways_to_be_refused() -> Vec<Way> {
     ]
 }
 
+/// The same of a client: whatever a caller or a token endpoint can write holds the mark.
+fn ways_to_get_no_token() -> Vec<Way> {
+    let caller = || get("/Zk9Q?Zk9Q=Zk9Q").host("Zk9Q.test").header("x-note", MARK).bearer(MARK);
+    let answers = |status, error: &str| {
+        let body = json!({
+            "error": error, "error_description": MARK, "error_uri": MARK, "access_token": MARK,
+            MARK: MARK,
+        });
+        let retry_after = Some(MARK.as_bytes().to_vec());
+        Some(Ok(Answer { status, retry_after, body: body.to_string().into_bytes() }))
+    };
+    let direct = json!({"outbound": {"clients": {"a": {
+        "grant_type": "direct_token", "access_token": MARK, "expires_in": "1s",
+    }}}});
+    let own = || outbound::document(json!({}));
+    let exchange = || outbound::document(outbound::exchange(json!({})));
+    vec![
+        (direct, caller(), None),
+        (own(), caller(), answers(400, MARK)),
+        (own(), caller(), answers(401, "invalid_client")),
+        (own(), caller(), answers(200, MARK)),
+        (own(), caller(), answers(503, MARK)),
+        (own(), caller(), answers(302, MARK)),
+        (own(), caller(), Some(Err(CallFailure::Timeout))),
+        (exchange(), caller(), answers(400, "invalid_grant")),
+        (exchange(), caller(), answers(400, "invalid_target")),
+        (exchange(), caller(), answers(400, MARK)),
+    ]
+}
+
 #[test]
 fn rs_6750_11_d6_02_d6_12_every_way_to_be_refused_ends_in_a_refusal_that_repeats_nothing() {
     let mut seen = BTreeSet::new();
@@ -111,6 +142,24 @@ fn rs_6750_11_d6_02_d6_12_every_way_to_be_refused_ends_in_a_refusal_that_repeats
             match host.outcome(stream) {
                 Some(Outcome::Refused(reply)) => check(reply),
                 other => panic!("{inbound} {}: {other:?}", request.path),
+            }
+        }
+    }
+    for (document, request, ends) in ways_to_get_no_token() {
+        for request in [request.clone(), request.grpc()] {
+            let mut host = SimulatedHost::new(&document);
+            let mut stream = host.send(&request);
+            match &ends {
+                Some(outcome) => host.answer(outcome),
+                None => {
+                    // The token that was given has ended.
+                    host.advance(SECOND);
+                    stream = host.send(&request);
+                }
+            }
+            match host.outcome(stream) {
+                Some(Outcome::Refused(reply)) => check(reply),
+                other => panic!("{document} {}: {other:?}", request.path),
             }
         }
     }

@@ -71,13 +71,10 @@ impl Line {
 const SECTION: &str = "section";
 const SEEN: &str = "seen in";
 
-/// The filter fetches no tokens.
-const OUTBOUND: &str = "about a client that fetches tokens, which the filter is not yet";
-
 /// Every line.
 pub const GROUPS: &[Group] = &[
     Group {
-        title: "RFC 6749: the framework, and the introspection call's client authentication",
+        title: "RFC 6749: the framework",
         origin: SECTION,
         lines: &[
             must(
@@ -90,6 +87,7 @@ pub const GROUPS: &[Group] = &[
                 "3.3",
                 "scopes are compared as whole words, case-sensitive, in any order: `read` is not `read:all`, `reader` or `READ`",
             ),
+            must("CL-6749-01", "3.2", "a token request is a POST of a form"),
             must("CL-6749-02", "3.2", "the query of an endpoint is kept; a fragment is a mistake"),
             must(
                 "CL-6749-03",
@@ -107,6 +105,53 @@ pub const GROUPS: &[Group] = &[
                 "exactly one way to authenticate for each call; credentials never in the URL, in the body only if configured",
             ),
             must("CL-6749-06", "1.6, 3.2", "calls go over TLS; plain `http` is warned of"),
+            must(
+                "CL-6749-07",
+                "3.3",
+                "a scope that is asked for is words of its character set; anything else is a mistake",
+            ),
+            must(
+                "CL-6749-08",
+                "4.3.2",
+                "the password grant sends `username` and `password`, and `scope` if there is one",
+            ),
+            must(
+                "CL-6749-09",
+                "4.4.2",
+                "client credentials are sent with authentication; without only if `none` is said, and that is warned of",
+            ),
+            should("CL-6749-10", "4.4.3", "a refresh token for client credentials is not used"),
+            must(
+                "CL-6749-11",
+                "5.1",
+                "`access_token` and `token_type` are needed, the type in any case; a token may be long",
+            ),
+            may(
+                "CL-6749-12",
+                "5.1",
+                "without `expires_in` a default holds, never for ever; text and fractions are read; nothing overflows; what lives no time is not kept",
+            ),
+            must(
+                "CL-6749-13",
+                "3.3, 5.1",
+                "the scope of an answer changes nothing in what is asked for next: none is made up, none lost",
+            ),
+            must(
+                "CL-6749-14",
+                "5.2",
+                "an answer with `error` is an error, 200 too; its text stands in no log",
+            ),
+            must(
+                "CL-6749-15",
+                "6",
+                "a refresh asks for no more than was granted; a new refresh token takes the place of the old, none leaves it",
+            ),
+            own(
+                "CL-6749-16",
+                "5.2",
+                "`invalid_grant` on refresh: the refresh token is forgotten and the grant run again; other errors wait for the back-off",
+            ),
+            must("CL-6749-17", "7.1", "a token of another type than Bearer is not used"),
         ],
     },
     Group {
@@ -224,9 +269,73 @@ pub const GROUPS: &[Group] = &[
         ],
     },
     Group {
-        title: "RFC 8693: token exchange, as far as a resource sees it",
+        title: "RFC 7521, RFC 7523, RFC 10070: assertions",
+        origin: "document and section",
+        lines: &[
+            must(
+                "CL-7523-01",
+                "7521 4.2, 7523 2.2",
+                "`client_assertion_type`, one JWT as `client_assertion`, and a `client_id` that is its `sub`",
+            ),
+            must(
+                "CL-7523-02",
+                "7523 3",
+                "`iss` and `sub` are the client, `exp` is near, `jti` is new; it is signed, with a `kid` if one is set",
+            ),
+            must(
+                "CL-7523-03",
+                "7523 2.1",
+                "the JWT bearer grant sends one JWT as `assertion`, anew where no refresh token came",
+            ),
+            own("CL-7523-04", "7523 3", "each call has an assertion of its own"),
+            must(
+                "CL-7523-05",
+                "7521 4.2.1",
+                "`invalid_client` is not answered by asking again at once",
+            ),
+            must(
+                "CL-10070-01",
+                "10070",
+                "`aud` is what is configured, the issuer identifier, one string; never learnt from an answer",
+            ),
+            must(
+                "CL-10070-02",
+                "10070",
+                "`typ` is `client-authentication+jwt`, or what is configured",
+            ),
+        ],
+    },
+    Group {
+        title: "RFC 8693: token exchange",
         origin: SECTION,
-        lines: &[must("RS-8693-01", "4.1", "only the outermost `act` counts for access")],
+        lines: &[
+            must("RS-8693-01", "4.1", "only the outermost `act` counts for access"),
+            must(
+                "CL-8693-01",
+                "2.1",
+                "`subject_token` with its type; `resource`, `audience`, `scope`, `requested_token_type` if they are set",
+            ),
+            must(
+                "CL-8693-02",
+                "2.1",
+                "`actor_token_type` goes with `actor_token` and never without",
+            ),
+            must(
+                "CL-8693-03",
+                "2.2.1",
+                "`issued_token_type` is there and is what was asked for; a token of type `N_A` is not put on requests",
+            ),
+            own(
+                "CL-8693-04",
+                "2.2.1",
+                "what is kept depends on the caller's token and all else that was asked, and never outlives that token",
+            ),
+            own(
+                "CL-8693-05",
+                "2.2.2",
+                "a caller whose token is not exchanged gets 401 or 403, or 502 and 503 if the server fails; its token never goes on",
+            ),
+        ],
     },
     Group {
         title: "RFC 8705: certificate-bound tokens",
@@ -244,6 +353,29 @@ pub const GROUPS: &[Group] = &[
                 "`required` refuses tokens that are not bound; `optional` and `off` still refuse bound ones that are not proved",
             ),
             own("RS-8705-04", "3", "the binding is checked on every request, kept answer or not"),
+            must(
+                "CL-8705-01",
+                "2",
+                "with `tls_client_auth` the request has `client_id` and no secret; the certificate is the Envoy cluster's",
+            ),
+            must("CL-8705-02", "5", "`mtls_endpoint_aliases` come first where mutual TLS is used")
+                .not_offered("endpoints are configured, not read from metadata"),
+        ],
+    },
+    Group {
+        title: "RFC 8707: resource indicators",
+        origin: SECTION,
+        lines: &[
+            must(
+                "CL-8707-01",
+                "2",
+                "`resource` is an absolute URI without fragment; several are several parameters",
+            ),
+            own(
+                "CL-8707-02",
+                "2.2",
+                "another resource is another token; `invalid_target` is asked about again in back-off only",
+            ),
         ],
     },
     Group {
@@ -331,6 +463,14 @@ pub const GROUPS: &[Group] = &[
                 "4.13",
                 "headers that the filter sets are taken out of what clients send",
             ),
+            must("CL-9700-01", "2.4", "the password grant is legacy: it is warned of"),
+            may("CL-9700-02", "2.5", "asymmetric client authentication: a signed JWT, mutual TLS"),
+            own("CL-9700-03", "4.14", "no refresh token is sent twice, by whichever workers"),
+            own(
+                "CL-9700-04",
+                "2.3",
+                "a token goes where a rule sends it and nowhere else, redirects included",
+            ),
         ],
     },
     Group {
@@ -404,6 +544,18 @@ pub const GROUPS: &[Group] = &[
                 "Refresh Tokens",
                 "`offline_access` in `scopes_supported` or in a rule's scope is warned of",
             ),
+            must("MCP-10", "Resource Parameter", "as a client: `resource` in token requests"),
+            must(
+                "MCP-11",
+                "OAuth Client Credentials",
+                "client credentials with a signed assertion or a secret, `resource` included",
+            ),
+            must(
+                "MCP-12",
+                "Enterprise-Managed Authorization",
+                "an assertion is obtained by exchange at one server and used at another",
+            )
+            .not_offered("an assertion is configured, or made by another program, not obtained"),
         ],
     },
     Group {
@@ -437,12 +589,10 @@ pub const GROUPS: &[Group] = &[
             own("D1-02", "Duende GHSA-84rm-mhfq-f476", "so it is while both are being asked"),
             own("D1-03", "Tyk, Couper, liboauth2", "an answer's key holds more than the token"),
             own("D1-04", "Quarkus 56319", "the key is made of all parts"),
-            own("D1-05", "Camel CVE-2026-94386", "another scope or secret fetches another token")
-                .not_applicable(OUTBOUND),
+            own("D1-05", "Camel CVE-2026-94386", "another scope or secret fetches another token"),
             own("D1-06", "FastMCP CVE-2025-69196", "parameters such as `resource` are in the key"),
-            own("D1-07", "Tyk", "two users of a client get two tokens").not_applicable(OUTBOUND),
-            own("D1-08", "nextjs-auth0 2382", "exchanges for two users never share a result")
-                .not_applicable(OUTBOUND),
+            own("D1-07", "Tyk", "two users of a client get two tokens"),
+            own("D1-08", "nextjs-auth0 2382", "exchanges for two users never share a result"),
             own("D1-09", "Kong", "parts of a key cannot run into each other"),
             own("D1-10", "lua-resty-openidc 526", "several configurations in one VM keep apart"),
             own("D1-11", "Skipper 4196", "two clients of one server keep apart"),
@@ -459,7 +609,11 @@ pub const GROUPS: &[Group] = &[
                 "Kong",
                 "a revoked token ends with its time to live; zero means that nothing is kept",
             ),
-            own("D2-04", "Kong", "an `exp` of zero, below, now or no number never means for ever"),
+            own(
+                "D2-04",
+                "Kong",
+                "an `exp` or `expires_in` of zero, below, now or no number never means for ever",
+            ),
             own("D2-05", "mod_auth_openidc", "an `exp` far away is kept like any other"),
             own("D2-06", "RFC 8705", "another certificate does not get a kept answer"),
         ],
@@ -572,10 +726,8 @@ pub const GROUPS: &[Group] = &[
             ),
             own("D6-03", "liboauth2", "what is stored holds no token"),
             own("D6-04", "NGINX", "a token is one form parameter, whatever stands in it"),
-            own("D6-05", "CVE-2025-27370", "the audience of an assertion is configured")
-                .not_applicable(OUTBOUND),
-            own("D6-06", "Hydra GHSA-3p3g-vpw6-4w66", "every try has its own assertion")
-                .not_applicable(OUTBOUND),
+            own("D6-05", "CVE-2025-27370", "the audience of an assertion is configured"),
+            own("D6-06", "Hydra GHSA-3p3g-vpw6-4w66", "every try has its own assertion"),
             own("D6-07", "oauth2-rs", "redirects are not followed"),
             own("D6-08", "Quarkus GHSA-6hc9-cf8x-hf83", "calls in clear text are warned of"),
             own(
@@ -583,8 +735,7 @@ pub const GROUPS: &[Group] = &[
                 "Duende",
                 "while requests pass unchecked, their token is taken out all the same",
             ),
-            own("D6-10", "Kong, Tyk", "a fetched token takes the place of the caller's")
-                .not_applicable(OUTBOUND),
+            own("D6-10", "Kong, Tyk", "a fetched token takes the place of the caller's"),
             own("D6-11", "mod_auth_openidc", "a configuration is read strictly"),
             own(
                 "D6-12",

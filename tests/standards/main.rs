@@ -96,7 +96,7 @@ fn page() -> String {
     let mut page = format!(
         "# Standards, line by line\n\n\
          <!-- Written by `UPDATE=1 cargo test --test standards`; a stale page fails that test. -->\n\n\
-         What the standards ask of a filter that guards a resource, what went wrong in others, and the\n\
+         What the standards ask of a filter that guards a resource and of a client, what went wrong in others, and the\n\
          tests that prove each line. A test's name begins with the lines that it proves, so\n\
          `grep -r rs_6750_02 src tests` finds them. Rows of [exchanges/table.rs](exchanges/table.rs) run in the\n\
          simulated host and in the real Envoy. The lines themselves are in\n\

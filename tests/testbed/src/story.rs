@@ -1,10 +1,12 @@
 //! A walk through what the filter does, step by step, with any authorization server: a request
 //! without a token, a public path, scopes, what the service learns, one call for many requests,
-//! and a token that is revoked.
+//! and a token that is revoked. [`outbound`] is the other
+//! direction.
 
 mod arrival;
 mod inbound_yaml;
 mod not_as_expected;
+pub mod outbound;
 mod page;
 mod revocation;
 mod server;

@@ -14,7 +14,7 @@ use oauth2_filter_testbed::{
     },
     envoy::{self, Envoy},
     process::{end_of_log, interrupted},
-    story::{self, InboundYaml, Page, Scene, Server},
+    story::{self, InboundYaml, Page, Scene, Server, outbound},
     upstream::Upstream,
     workspace,
 };
@@ -82,6 +82,8 @@ struct Setting {
     server: AuthorizationServer,
     _service: Upstream,
     envoy: Envoy,
+    /// The proxy of a program that calls others, with an authorization server of its own.
+    outbound: Option<(Envoy, outbound::Scene)>,
 }
 
 async fn play(page: &mut Page) -> Result<Setting, Box<dyn Error>> {
@@ -89,7 +91,7 @@ async fn play(page: &mut Page) -> Result<Setting, Box<dyn Error>> {
     page.line(PICTURE);
     let ports = Ports::vacant(page)?;
     let file = ports.put_in(InboundYaml::read());
-    let setting = Setting::start(&ports, &file, page).await?;
+    let mut setting = Setting::start(&ports, &file, page).await?;
     let scene = Scene {
         envoy: setting.envoy.address("inbound"),
         server: Server::ours(setting.server.address()),
@@ -97,7 +99,38 @@ async fn play(page: &mut Page) -> Result<Setting, Box<dyn Error>> {
         max_ttl: file.max_ttl(),
     };
     story::play(&scene, page).await;
+    let (envoy, mut scene) = start_outbound(&ports, page).await?;
+    outbound::play(&mut scene, page).await;
+    setting.outbound = Some((envoy, scene));
     Ok(setting)
+}
+
+/// Starts what the outbound story is played with.
+async fn start_outbound(
+    ports: &Ports,
+    page: &mut Page,
+) -> Result<(Envoy, outbound::Scene), Box<dyn Error>> {
+    page.title("The other direction: a program calls a protected service");
+    page.line(OUTBOUND_PICTURE);
+    let file = ports.put_in_outbound(InboundYaml::named("outbound.yaml"));
+    page.begin("Starting an authorization server whose tokens live a few seconds");
+    let options = outbound::Scene::options(loopback(ports.outbound_server));
+    let server = AuthorizationServer::start(options.clone()).await?;
+    page.line(server.issuer());
+    page.begin("Starting Envoy with the filter, as in envoy/outbound.yaml");
+    let begin = Instant::now();
+    let started = envoy::Options {
+        admin: loopback(ports.outbound_admin),
+        concurrency: story::WORKERS,
+        environment: vec![("BILLING_SECRET".to_owned(), outbound::CLIENT_SECRET.to_owned())],
+        ..envoy::Options::default()
+    };
+    let envoy = Envoy::start_with(file.text(), &started).await?;
+    let time = begin.elapsed().as_secs_f64();
+    let address = envoy.address("outbound");
+    page.line(&format!("http://{address} ({time:.1} s)"));
+    page.blank();
+    Ok((envoy, outbound::Scene { envoy: address, server: Some(server), options }))
 }
 
 impl Setting {
@@ -130,12 +163,15 @@ impl Setting {
         page.blank();
         page.line("Each step shows a request, as a line for curl, and the answer to it.");
         page.blank();
-        Ok(Self { server, _service: service, envoy })
+        Ok(Self { server, _service: service, envoy, outbound: None })
     }
 
     /// What Envoy has logged, without the many requests that went well.
     fn telling_log(&self) -> String {
-        let log = self.envoy.log();
+        let mut log = self.envoy.log();
+        if let Some((envoy, _)) = &self.outbound {
+            log.push_str(&envoy.log());
+        }
         let telling = log.lines().filter(|line| !line.contains(" 200 via_upstream "));
         telling.collect::<Vec<_>>().join("\n")
     }
@@ -173,15 +209,36 @@ All of it runs on, until Ctrl-C. Lines for another terminal:
 "#,
             log.display(),
         ));
+        let Some((envoy, scene)) = &self.outbound else { return };
+        let (proxy, admin) = (scene.envoy, envoy.admin());
+        let server = scene.options.listen;
+        page.line(&format!(
+            r#"   # the other direction: a program's request gets a token, for this host and no other
+   curl -i http://{proxy}/invoices/7 -H 'Host: {host}'
+   curl -i http://{proxy}/invoices/7
+
+   # refused by the service: the next request has another token
+   curl -i http://{proxy}/status/401 -H 'Host: {host}'
+
+   # how often a token was asked for; and the filter's statistics
+   curl http://{server}/stats
+   curl 'http://{admin}/stats?filter=oauth2_filter.token'
+"#,
+            host = outbound::HOST,
+        ));
     }
 }
 
-/// The ports that `envoy/inbound.yaml` names, or free ones for those that are taken.
+/// The ports that `envoy/inbound.yaml` names, and three for `envoy/outbound.yaml` beside it; free
+/// ones for those that are taken.
 struct Ports {
     proxy: u16,
     admin: u16,
     service: u16,
     server: u16,
+    outbound_proxy: u16,
+    outbound_admin: u16,
+    outbound_server: u16,
 }
 
 impl Ports {
@@ -204,28 +261,39 @@ impl Ports {
             let moved = moved.join(", ");
             page.line(&format!("Taken ports, replaced in a copy of the file: {moved}"));
         }
-        let [proxy, admin, service, server] = ports;
-        Ok(Self { proxy, admin, service, server })
+        let [proxy, admin, service, server, outbound_proxy, outbound_admin, outbound_server] =
+            ports;
+        Ok(Self { proxy, admin, service, server, outbound_proxy, outbound_admin, outbound_server })
     }
 
     /// The file with these ports.
     fn put_in(&self, file: InboundYaml) -> InboundYaml {
         let ports = [self.proxy, self.admin, self.service, self.server];
-        let mut file = file;
-        for (named, port) in NAMED.into_iter().zip(ports) {
-            file = file.with_port(named, port);
-        }
-        file
+        with_ports(file, ports)
     }
+
+    /// The file for the other direction with these ports; it names the same.
+    fn put_in_outbound(&self, file: InboundYaml) -> InboundYaml {
+        let ports = [self.outbound_proxy, self.outbound_admin, self.service, self.outbound_server];
+        with_ports(file, ports)
+    }
+}
+
+/// A file with other ports than it names.
+fn with_ports(mut file: InboundYaml, ports: [u16; 4]) -> InboundYaml {
+    for (named, port) in NAMED.into_iter().zip(ports) {
+        file = file.with_port(named, port);
+    }
+    file
 }
 
 const fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), port)
 }
 
-/// As `envoy/inbound.yaml` has them: of the proxy, its admin interface, the service and the
-/// authorization server.
-const NAMED: [u16; 4] = [10000, 9901, 9001, 9000];
+/// As both files have them: of the proxy, its admin interface, the service and the authorization
+/// server; then what the outbound one gets beside the other.
+const NAMED: [u16; 7] = [10000, 9901, 9001, 9000, 10001, 9902, 9002];
 const WASM: &str = "target/oauth2_filter.wasm";
 /// What shells make of SIGINT.
 const INTERRUPTED: u8 = 130;
@@ -234,6 +302,12 @@ const PICTURE: &str = "   caller ──▶ Envoy with the filter ──▶ servi
                        │
                        ▼
               authorization server
+";
+
+const OUTBOUND_PICTURE: &str = "   program ──▶ Envoy with the filter ──▶ protected service
+                         │
+                         ▼
+               authorization server
 ";
 
 const USAGE: &str = "\
