@@ -49,7 +49,7 @@ async fn ruled() -> SetUp {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cl_9700_04_d6_15_rules_say_whose_token_goes_where_and_nowhere_else() {
+async fn cl_9700_04_d6_10_rules_say_whose_token_goes_where_and_nowhere_else() {
     let set_up = ruled().await;
     for http in BOTH {
         for (method, host, path, own, status, authorization, api_token) in [
