@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use oauth2_filter::{
-    Answer, Call, CallFailure, Environment, Event, Fate, Filter, Forward, Head, Reply, Sent, SharedData,
-    Step, StreamId, Timestamp, Verdict,
+    Answer, Call, CallFailure, Environment, Event, Fate, Filter, Forward, Head, Reply, Sent,
+    SharedData, Step, StreamId, Timestamp, Verdict,
 };
 use serde_json::Value;
 
