@@ -58,9 +58,9 @@ check: toolchain ## format, lints for both targets, documentation
 	RUSTDOCFLAGS=--deny=warnings cargo doc --lib --target $(TARGET) --no-deps --document-private-items
 
 .PHONY: interop
-interop: build envoy ## the demo's story against authorization servers of others, which it installs
+interop: build envoy ## both directions against authorization servers of others, which it installs
 	@echo "== building the runner (first time: about a minute)"
-	@cargo run --quiet --package oauth2-filter-testbed --bin interop
+	@cargo run --quiet --package oauth2-filter-testbed --features tls --bin interop
 
 .PHONY: setup
 setup: toolchain envoy ## what the other targets need: the wasm target and Envoy

@@ -164,14 +164,21 @@ impl Client {
         }
     }
 
-    /// What may be sent after `ask` has failed with `failure`: the server does not know a refresh
+    /// What may be sent after `ask` has failed with `failure`: the server does not take a refresh
     /// token any more that it had given us.
     pub(crate) fn ask_instead(&self, ask: &Ask, failure: Failure) -> Option<Ask> {
-        let Failure::Refused { error: Some(OAuthError::InvalidGrant), .. } = failure else {
-            return None;
-        };
         let Ask::Refresh(_) = ask else { return None };
-        self.ask(&Holding::default()).filter(|other| other != ask)
+        let other = self.ask(&Holding::default()).filter(|other| other != ask)?;
+        match failure {
+            Failure::Refused { error: Some(OAuthError::InvalidGrant), .. } => Some(other),
+            // Not every server has that word for it. On a guess, no refresh token is sent that may
+            // be spent.
+            Failure::Refused {
+                status: 400,
+                error: None | Some(OAuthError::InvalidRequest | OAuthError::InvalidTarget),
+            } => Some(other).filter(|other| *other == Ask::Grant),
+            _ => None,
+        }
     }
 
     /// Whether another token could be obtained.

@@ -147,6 +147,12 @@ impl Failure {
             _ => false,
         }
     }
+
+    /// Whether the server knows the client, and does not take what it sent from it.
+    pub(crate) fn refuses_grant(self) -> bool {
+        let Self::Refused { error: Some(error), .. } = self else { return false };
+        error != OAuthError::InvalidClient
+    }
 }
 
 impl fmt::Display for Failure {

@@ -810,7 +810,8 @@ impl Outbound {
             if ours.is_none() && holder.holding.backs_off(now).is_some() {
                 return;
             }
-            let unsure = refreshed && failure.is_unsure();
+            // A refresh token that is refused is not better next time either.
+            let unsure = refreshed && (failure.is_unsure() || failure.refuses_grant());
             let (reason, retry_after) = (failure.reason(), failure.retry_after());
             let next = holder.holding.clone();
             let next = next.failed(reason, retry_after, unsure, &self.random, now);

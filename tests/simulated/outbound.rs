@@ -371,6 +371,52 @@ fn cl_6749_16_a_refresh_token_that_is_no_good_is_forgotten_and_the_grant_run_aga
 }
 
 #[test]
+fn a_refresh_token_that_is_refused_in_other_words_or_none_is_forgotten_too() {
+    for body in [json!({}), json!({"error": "invalid_request"}), json!({"error": "invalid_target"})]
+    {
+        let mut host = host(password());
+        host.send(&get("/"));
+        host.answer_with(&with_refresh("t1", "r1"));
+        host.advance(SECOND * 100);
+        let waits = host.send(&get("/"));
+        host.answer_status(400, &body);
+        assert_eq!(parameter(&host, "grant_type").as_deref(), Some("password"), "{body}");
+        host.answer_with(&token("t2"));
+        assert_eq!(seen(&host, waits).as_deref(), Some("Bearer t2"), "{body}");
+    }
+}
+
+#[test]
+fn a_given_refresh_token_is_not_sent_again_on_a_guess() {
+    let mut host = host(json!({"grant_type": "refresh_token", "refresh_token": "r0"}));
+    host.send(&get("/"));
+    host.answer_with(&with_refresh("t1", "r1"));
+    host.advance(SECOND * 100);
+    let refused = host.send(&get("/"));
+    host.answer_status(400, &json!({"error": "invalid_target"}));
+    assert!(host.calls.is_empty());
+    assert_eq!(host.state(refused), "oauth2_server_refused_client");
+}
+
+#[test]
+fn cl_6749_16_where_refreshing_is_not_allowed_the_grant_is_run_again_after_a_pause() {
+    for error in ["unauthorized_client", "unsupported_grant_type", "invalid_scope"] {
+        let mut host = host(password());
+        host.send(&get("/"));
+        host.answer_with(&with_refresh("t1", "r1"));
+        host.advance(SECOND * 100);
+        host.send(&get("/"));
+        host.answer_status(400, &json!({"error": error}));
+        assert!(host.calls.is_empty(), "{error}");
+        host.advance(SECOND * 2);
+        let waits = host.send(&get("/"));
+        assert_eq!(parameter(&host, "grant_type").as_deref(), Some("password"), "{error}");
+        host.answer_with(&token("t2"));
+        assert_eq!(seen(&host, waits).as_deref(), Some("Bearer t2"), "{error}");
+    }
+}
+
+#[test]
 fn a_refresh_token_that_may_be_spent_is_not_sent_again_where_there_is_another_way() {
     for (failure, grant) in [
         (Err(CallFailure::Timeout), "password"),

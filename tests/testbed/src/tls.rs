@@ -8,8 +8,8 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose,
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -332,6 +332,8 @@ fn key() -> KeyPair {
 
 fn params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::new([name.to_owned()]).expect("a DNS name");
+    // A subject that is not its issuer's: OpenSSL takes it for self-signed otherwise.
+    params.distinguished_name.push(DnType::CommonName, name);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages =
         vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];

@@ -1,9 +1,11 @@
-//! Plays the demo's story, and some more, against authorization servers that are not ours. It
-//! installs them, starts them on loopback ports, and stops them in the end.
+//! Plays the demo's story, and some more, against authorization servers that are not ours: the
+//! filter asks them about tokens, and then gets tokens from them. It installs them, starts them on
+//! loopback ports, and stops them in the end.
 
 mod child;
 mod glewlwyd;
 mod oidc_provider;
+mod outbound;
 mod stage;
 
 use std::{net::SocketAddr, process::ExitCode};
@@ -15,11 +17,13 @@ use oauth2_filter_testbed::{
 use serde_json::Value;
 use tokio::select;
 
-use self::{child::Child, glewlwyd::Glewlwyd, oidc_provider::OidcProvider, stage::Stage};
+use self::{
+    child::Child, glewlwyd::Glewlwyd, oidc_provider::OidcProvider, outbound::Outbound, stage::Stage,
+};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let visits = async { [visit(OidcProvider).await, visit(Glewlwyd).await] };
+    let visits = async { [visit(OidcProvider::default()).await, visit(Glewlwyd).await] };
     let visits = select! {
         biased;
         () = interrupted() => {
@@ -63,6 +67,14 @@ trait Foreign {
 
     /// The steps that follow the story: what is special here.
     async fn specials(&self, stage: &Stage, page: &mut Page);
+
+    /// The steps in which the filter gets tokens from it, in an Envoy of their own.
+    async fn outbound(
+        &self,
+        child: &Child,
+        stage: &Stage,
+        page: &mut Page,
+    ) -> Result<Outbound, String>;
 }
 
 /// How it went with a server.
@@ -107,11 +119,13 @@ async fn play(foreign: &impl Foreign, page: &mut Page) -> Result<Outcome, String
 
     story::play(&stage.scene, page).await;
     foreign.specials(&stage, page).await;
+    let outbound = foreign.outbound(&child, &stage, page).await?;
     if page.failures() == 0 {
         page.verdict();
         return Ok(Outcome::Right(page.steps()));
     }
     page.line(&end_of_log("Envoy", &stage.envoy.log()));
+    page.line(&end_of_log("Envoy as a client", &outbound.envoy.log()));
     page.line(&end_of_log("the authorization server", &child.log()));
     page.blank();
     page.verdict();

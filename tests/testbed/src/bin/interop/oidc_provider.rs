@@ -1,22 +1,74 @@
 //! oidc-provider, a library for Node.js, in a server of `tests/interop/oidc-provider`.
 
-use std::{fs, net::SocketAddr, process::Command, time::Duration};
+mod clients;
+
+use std::{cell::OnceCell, fs, net::SocketAddr, process::Command, time::Duration};
 
 use oauth2_filter_testbed::{
     client::Request,
+    envoy::merge,
     story::{Count, NotAsExpected, Page, Server, expect},
+    tls::{Authority, Identity, certificate_files},
     wait, workspace,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::{
     Foreign,
     child::{self, Child},
-    stage::{ORDER, STORY, Stage, document, introspection, with},
+    outbound::Outbound,
+    stage::{AUDIENCE, GUARDED, ORDER, STORY, Stage, document, guarded, introspection, with},
 };
 
-pub(crate) struct OidcProvider;
+#[derive(Default)]
+pub(crate) struct OidcProvider {
+    /// What it was started with.
+    keys: OnceCell<Keys>,
+}
+
+/// Keys and certificates of one run.
+struct Keys {
+    /// Where the server speaks TLS.
+    tls: SocketAddr,
+    /// Who vouches for the server there, and for its clients.
+    authority: Authority,
+    /// The certificate of the client that authenticates by it.
+    client: Identity,
+    /// The server's files, and the private keys of the client that signs.
+    folder: TempDir,
+}
+
+impl Keys {
+    fn new() -> Result<Self, String> {
+        let authority = Authority::new();
+        let (client, server) = (authority.issue(CLIENT_NAME), authority.issue(SERVER_NAME));
+        let folder = certificate_files(&server, &authority);
+        Ok(Self { tls: child::free_address()?, authority, client, folder })
+    }
+
+    /// What an endpoint block authenticates with by `private_key_jwt`, with the key of this name,
+    /// which the server has left in the folder.
+    fn signing(&self, key: &str, server: SocketAddr) -> Value {
+        let path = self.folder.path().join(format!("{key}.pem"));
+        let private_key = fs::read_to_string(&path);
+        let private_key = private_key.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        json!({
+            "auth_method": "private_key_jwt",
+            "private_key": private_key,
+            "kid": key,
+            // The server's issuer identifier.
+            "aud": format!("http://{server}"),
+        })
+    }
+}
+
+impl OidcProvider {
+    fn keys(&self) -> &Keys {
+        self.keys.get().expect("the server was started")
+    }
+}
 
 impl Foreign for OidcProvider {
     const NAME: &'static str = "oidc-provider 9.13.3";
@@ -52,16 +104,24 @@ impl Foreign for OidcProvider {
         fs::copy(workspace().join("tests/interop/oidc-provider/server.mjs"), &program)
             .map_err(|error| format!("{}: {error}", program.display()))?;
         let address = child::free_address()?;
+        let keys = Keys::new()?;
         let mut command = Command::new("node");
-        command.arg(&program).env("PORT", address.port().to_string());
-        Child::start(command, address, &folder).await
+        command
+            .arg(&program)
+            .env("PORT", address.port().to_string())
+            .env("TLS_PORT", keys.tls.port().to_string())
+            .env("KEYS", keys.folder.path());
+        let child = Child::start(command, address, &folder).await?;
+        // It is started once.
+        self.keys.get_or_init(|| keys);
+        Ok(child)
     }
 
     fn server(&self, child: &Child, _: SocketAddr) -> Server {
         let address = child.address;
         Server {
             address,
-            token_path: "/token",
+            token_path: TOKEN,
             revocation_path: "/token/revocation",
             client_id: "svc",
             client_secret: "svc-secret",
@@ -73,6 +133,9 @@ impl Foreign for OidcProvider {
     fn documents(&self, child: &Child) -> Vec<(&'static str, Value)> {
         let ask = |id, secret| introspection(child.address, INTROSPECTION, id, secret);
         let odd = || ask("odd:client id", "s%c&r=t+/~!");
+        let mut key = self.keys().signing("rsa", child.address);
+        let endpoint = format!("http://{}{INTROSPECTION}", child.address);
+        merge(&mut key, json!({"endpoint": endpoint, "cluster": "as", "client_id": "rs-key"}));
         let mut short = document(&ask("rs", "rs-secret"));
         short["inbound"]["audience"] = SHORT.into();
         // 60 s then, by default.
@@ -89,8 +152,10 @@ impl Foreign for OidcProvider {
                     "client_secret_post",
                 )),
             ),
+            ("key", document(&key)),
             ("wrong-secret", document(&ask("rs", "not-the-secret"))),
             ("short", short),
+            (GUARDED, guarded(&ask("rs", "rs-secret"), &AUDIENCE.into())),
         ]
     }
 
@@ -102,6 +167,11 @@ impl Foreign for OidcProvider {
         page.step("The filter authenticates by client_secret_post", async |page| {
             let token = stage.token(page, &[]).await?;
             stage.passes(page, "post", &token).await
+        })
+        .await;
+        page.step("The filter authenticates by private_key_jwt", async |page| {
+            let token = stage.token(page, &[]).await?;
+            stage.passes(page, "key", &token).await
         })
         .await;
         page.step("A wrong secret of the filter is not the caller's fault", async |page| {
@@ -124,7 +194,7 @@ impl Foreign for OidcProvider {
                 "This server calls a refresh token active, whatever the hint, and does not say \
                  what it is. But a refresh token is for no audience, and the filter wants one.",
             );
-            let token = stage.refresh_token(page).await?;
+            let token = stage.user_tokens(page).await?.refresh_token;
             stage.refuses(page, STORY, &token, 401, "oauth2_wrong_audience").await
         })
         .await;
@@ -132,6 +202,15 @@ impl Foreign for OidcProvider {
             async |page| expiry(stage, page).await
         })
         .await;
+    }
+
+    async fn outbound(
+        &self,
+        child: &Child,
+        stage: &Stage,
+        page: &mut Page,
+    ) -> Result<Outbound, String> {
+        clients::play(self.keys(), child.address, stage, page).await
     }
 }
 
@@ -167,6 +246,9 @@ async fn expiry(stage: &Stage, page: &mut Page) -> Result<(), NotAsExpected> {
 const VERSION: &str = "9.13.3";
 const FOLDER: &str = "oidc-provider";
 const INTROSPECTION: &str = "/token/introspection";
+const TOKEN: &str = "/token";
+const SERVER_NAME: &str = "as.test";
+const CLIENT_NAME: &str = "shop.test";
 const SHORT: &str = "https://short.example.com";
 const LIFETIME: Duration = Duration::from_secs(3);
 /// How much later it may be seen on a slow machine.

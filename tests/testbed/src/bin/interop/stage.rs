@@ -20,8 +20,6 @@ pub(crate) struct Stage {
     pub(crate) envoy: Envoy,
     /// The story's part of it.
     pub(crate) scene: Scene,
-    /// The next order that nobody has asked for.
-    orders: AtomicU32,
     _service: Upstream,
 }
 
@@ -48,7 +46,7 @@ impl Stage {
             user: "svc",
             max_ttl: InboundYaml::read().max_ttl(),
         };
-        Ok(Self { envoy, scene, orders: AtomicU32::new(FRESH), _service: service })
+        Ok(Self { envoy, scene, _service: service })
     }
 
     /// A token of the story's client, with these parameters besides.
@@ -63,15 +61,27 @@ impl Stage {
         token_of(&page.brief_exchange(server.address, &request).await?)
     }
 
-    /// The refresh token that comes with a user's access token.
-    pub(crate) async fn refresh_token(&self, page: &mut Page) -> Result<String, NotAsExpected> {
+    /// A user's tokens.
+    pub(crate) async fn user_tokens(&self, page: &mut Page) -> Result<UserTokens, NotAsExpected> {
         let server = &self.scene.server;
         let grant = [("grant_type", "password"), ("username", "alice"), ("password", "alice-pw")];
-        let request = server.request(server.token_path, &[&grant[..], &[("scope", READ)]].concat());
+        let scope = [("scope", READ)];
+        let parameters = [&grant[..], &scope, server.token_parameters].concat();
+        let request = server.request(server.token_path, &parameters);
         let answer = page.brief_exchange(server.address, &request).await?;
-        token_of(&answer)?;
-        let token = answer.json()["refresh_token"].as_str().map(ToOwned::to_owned);
-        token.ok_or_else(|| NotAsExpected::new("there is no refresh_token"))
+        let access_token = token_of(&answer)?;
+        let refresh_token = answer.json()["refresh_token"].as_str().map(ToOwned::to_owned);
+        let refresh_token =
+            refresh_token.ok_or_else(|| NotAsExpected::new("there is no refresh_token"))?;
+        Ok(UserTokens { access_token, refresh_token })
+    }
+
+    /// Takes a token back at the server.
+    pub(crate) async fn revoke(&self, page: &mut Page, token: &str) -> Result<(), NotAsExpected> {
+        let server = &self.scene.server;
+        let request = server.revocation_request(token);
+        let answer = page.brief_exchange(server.address, &request).await?;
+        expect("the revocation endpoint's status", answer.status, 200)
     }
 
     /// Sends a request with this token to a listener: the service, and nobody else, must answer.
@@ -97,20 +107,38 @@ impl Stage {
         status: u16,
         reason: &str,
     ) -> Result<(), NotAsExpected> {
-        // A path of its own, by which the request is found in the access log.
-        let order = self.orders.fetch_add(1, Relaxed);
-        let path = format!("{ORDERS}{order}");
-        let request = Request::get(&path).bearer(token);
-        let answer = page.exchange(self.envoy.address(listener), &request).await?;
-        expect("the status", answer.status, status)?;
-        let entry = wait::poll("the access log", wait::LIMIT, async || {
-            self.envoy.access_log(listener).into_iter().find(|entry| entry["path"] == path)
-        });
-        let entry = entry.await.map_err(|error| NotAsExpected::new(error.to_string()))?;
-        let found = entry["details"].as_str().unwrap_or_default();
-        page.say(&format!("Envoy's access log says why: {found}"));
-        expect("the reason", found, reason)
+        let request = |path: &str| Request::get(path).bearer(token);
+        refuses(&self.envoy, page, listener, request, status, reason).await
     }
+}
+
+/// A user's access token and refresh token.
+pub(crate) struct UserTokens {
+    pub(crate) access_token: String,
+    pub(crate) refresh_token: String,
+}
+
+/// Sends a request to a listener: it must be refused with this status, and Envoy's access log must
+/// name this reason.
+pub(crate) async fn refuses(
+    envoy: &Envoy,
+    page: &mut Page,
+    listener: &str,
+    request: impl FnOnce(&str) -> Request,
+    status: u16,
+    reason: &str,
+) -> Result<(), NotAsExpected> {
+    // A path of its own, by which the request is found in the access log.
+    let path = format!("{ORDERS}{}", FRESH.fetch_add(1, Relaxed));
+    let answer = page.exchange(envoy.address(listener), &request(&path)).await?;
+    expect("the status", answer.status, status)?;
+    let entry = wait::poll("the access log", wait::LIMIT, async || {
+        envoy.access_log(listener).into_iter().find(|entry| entry["path"] == path)
+    });
+    let entry = entry.await.map_err(|error| NotAsExpected::new(error.to_string()))?;
+    let found = entry["details"].as_str().unwrap_or_default();
+    page.say(&format!("Envoy's access log says why: {found}"));
+    expect("the reason", found, reason)
 }
 
 /// The document of `envoy/inbound.yaml` with this `introspection`, in which `x-user` gets the
@@ -138,6 +166,23 @@ pub(crate) fn introspection(
     })
 }
 
+/// The document of a service that asks about each request's token, keeps no answer, and tells what
+/// it has heard.
+pub(crate) fn guarded(introspection: &Value, audience: &Value) -> Value {
+    json!({"inbound": {
+        "introspection": introspection,
+        "audience": audience,
+        "scope": READ,
+        "cache": {"max_ttl": "0s", "negative_ttl": "0s"},
+        "forward": {
+            "token": true,
+            "claims": {
+                "x-client": "client_id", "x-user": "sub", "x-scope": "scope", "x-actor": "act.sub",
+            },
+        },
+    }})
+}
+
 /// A member of a JSON object, set.
 pub(crate) fn with(mut object: Value, member: &str, value: &str) -> Value {
     object[member] = value.into();
@@ -146,8 +191,12 @@ pub(crate) fn with(mut object: Value, member: &str, value: &str) -> Value {
 
 /// The listener of the story.
 pub(crate) const STORY: &str = "story";
+/// The listener that an outbound filter's requests go to.
+pub(crate) const GUARDED: &str = "guarded";
+/// Whom tokens are for.
+pub(crate) const AUDIENCE: &str = "https://orders.example.com";
 /// What is asked for where it does not matter.
 pub(crate) const ORDER: &str = "/orders/1";
 const ORDERS: &str = "/orders/";
-/// Past those of the story.
-const FRESH: u32 = 1001;
+/// The next order that nobody has asked for, past those of the story.
+static FRESH: AtomicU32 = AtomicU32::new(1001);
