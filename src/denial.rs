@@ -234,13 +234,13 @@ const fn invalid_token(details: &'static str, description: &'static str) -> RowP
 
 /// 503: the token cannot be judged now.
 const fn unavailable(details: &'static str) -> RowParts {
-    let description = "The access token cannot be checked at the moment.";
+    let description = "No access token can be checked or obtained at the moment.";
     (details, 503, Challenge::Absent, "temporarily_unavailable", description)
 }
 
 /// 502: the authorization server's answer cannot be used.
 const fn server_error(details: &'static str) -> RowParts {
-    let description = "The access token could not be checked.";
+    let description = "No access token could be checked or obtained.";
     (details, 502, Challenge::Absent, "server_error", description)
 }
 

@@ -247,13 +247,12 @@ fn client(name: &str, field: &Field<'_>, names: &Names) -> Option<Client> {
         endpoint(&mut object, kind.parameters(), Rest::Defaults).map(Some)
     };
     let asked = asked(&mut object);
-    let (refresh, given) = match &options {
-        Some(options) => refresh(kind, &mut object, options.as_ref()),
+    let (refresh, given) = if let Some(options) = &options {
+        refresh(kind, &mut object, options.as_ref())
+    } else {
         // What it would be completed with is not known.
-        None => {
-            object.know(&["refresh"]);
-            (None, None)
-        }
+        object.know(&["refresh"]);
+        (None, None)
     };
     if kind == Kind::DirectToken && refresh.is_none() && matches!(options, Some(Some(_))) {
         object.at("endpoint").warn("never called: the token is not renewed without `refresh`");
@@ -501,7 +500,7 @@ fn identity(
         Grant::Password { username, password } => vec![username.reveal(), password.reveal()],
         Grant::RefreshToken(token) => vec![token.reveal()],
         Grant::DirectToken { access_token, refresh_token, .. } => {
-            let refresh_token = refresh_token.iter().map(|token| token.reveal());
+            let refresh_token = refresh_token.iter().map(Secret::reveal);
             [access_token.reveal()].into_iter().chain(refresh_token).collect()
         }
         Grant::JwtBearer { assertion } => vec![assertion.reveal()],

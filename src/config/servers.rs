@@ -15,8 +15,8 @@ use crate::shared::Identity;
 
 /// Reads one block, or a list of them.
 pub(super) fn servers(field: &Field<'_>, names: &Names) -> Option<Vec<Server>> {
-    let server = |field: &Field<'_>| server(field, names);
     const WHAT: &str = "an object with endpoint, cluster, client_id, client_secret";
+    let server = |field: &Field<'_>| server(field, names);
     match &field.value {
         Value::Array(_) => {
             let servers = field.list_of(&format!("a list of blocks, each {WHAT}"), server)?;

@@ -1,5 +1,7 @@
 //! The `outbound` object: every mistake in it, and every warning.
 
+#![expect(clippy::needless_pass_by_value, reason = "tables of JSON read better without `&`")]
+
 use prost::Message;
 use serde_json::{Value, json};
 

@@ -149,13 +149,12 @@ fn rs_6750_11_d6_02_d6_12_every_way_to_be_refused_ends_in_a_refusal_that_repeats
         for request in [request.clone(), request.grpc()] {
             let mut host = SimulatedHost::new(&document);
             let mut stream = host.send(&request);
-            match &ends {
-                Some(outcome) => host.answer(outcome),
-                None => {
-                    // The token that was given has ended.
-                    host.advance(SECOND);
-                    stream = host.send(&request);
-                }
+            if let Some(outcome) = &ends {
+                host.answer(outcome);
+            } else {
+                // The token that was given has ended.
+                host.advance(SECOND);
+                stream = host.send(&request);
             }
             match host.outcome(stream) {
                 Some(Outcome::Refused(reply)) => check(reply),

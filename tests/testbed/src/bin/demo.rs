@@ -213,7 +213,7 @@ All of it runs on, until Ctrl-C. Lines for another terminal:
         let (proxy, admin) = (scene.envoy, envoy.admin());
         let server = scene.options.listen;
         page.line(&format!(
-            r#"   # the other direction: a program's request gets a token, for this host and no other
+            r"   # the other direction: a program's request gets a token, for this host and no other
    curl -i http://{proxy}/invoices/7 -H 'Host: {host}'
    curl -i http://{proxy}/invoices/7
 
@@ -223,7 +223,7 @@ All of it runs on, until Ctrl-C. Lines for another terminal:
    # how often a token was asked for; and the filter's statistics
    curl http://{server}/stats
    curl 'http://{admin}/stats?filter=oauth2_filter.token'
-"#,
+",
             host = outbound::HOST,
         ));
     }

@@ -177,9 +177,9 @@ async fn bridged(scene: &mut Scene, page: &mut Page) -> Result<(), NotAsExpected
     let passed = Cell::new(0);
     let refused = wait::poll("a request to be refused", LIFETIME + SLACK, async || {
         let answer = scene.send().await;
-        let passes = answer.as_ref().is_ok_and(|answer| answer.status == 200);
-        passed.set(passed.get() + u32::from(passes));
-        (!passes).then_some(answer)
+        let is_good = answer.as_ref().is_ok_and(|answer| answer.status == 200);
+        passed.set(passed.get() + u32::from(is_good));
+        (!is_good).then_some(answer)
     })
     .await;
     page.line(&format!("after {:.1} s.", started.elapsed().as_secs_f64()));
