@@ -133,8 +133,8 @@ impl Lifetime {
         let end = now.plus(lives.saturating_sub(self.clock_skew));
         let end = bound.map_or(end, |bound| bound.min(end));
         let lives = Duration::from_millis(end.since(now));
-        let fifth = lives.checked_div(5).unwrap_or_default();
-        let before = self.refresh_before.unwrap_or(fifth.min(Duration::from_mins(1))).min(lives);
+        let fifth = lives.checked_div(5).unwrap_or_default().min(Duration::from_mins(1));
+        let before = self.refresh_before.unwrap_or(fifth).min(lives);
         let jitter = random.up_to(before.checked_div(JITTER).unwrap_or_default());
         let kept = renewed.map(|token| token.refresh_token.clone());
         let refresh_token = issued.refresh_token.as_ref().map(|token| token.reveal().to_owned());

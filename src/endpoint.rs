@@ -237,7 +237,7 @@ mod tests {
                     client_id: "id".into(),
                     client_secret: Secret::new("s3cr3t".into()),
                 }
-                .into()
+                .into();
             }),
         ];
         let with_client = |id, secret| {

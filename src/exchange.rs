@@ -139,7 +139,7 @@ impl Exchanges {
         random: &Random,
         data: &dyn SharedData,
         now: Timestamp,
-    ) -> Option<Rc<Current>> {
+    ) -> Rc<Current> {
         let mut token = client.lifetime.begin(issued, None, subject.expires, random, now);
         token.refresh_token.clear();
         let before = self.kept.get(subject.key, now).map(|entry| entry.holding.clone());
@@ -150,7 +150,7 @@ impl Exchanges {
         self.unclaim(client, subject, data);
         let current = Rc::new(Current::new(&token, holding.number, &client.placement));
         self.take_in(client, subject, holding, now);
-        Some(current)
+        current
     }
 
     /// Writes what is known of a caller for all workers.

@@ -113,14 +113,13 @@ impl Filter {
             None => Some(Verdict::unchanged()),
             Some(inbound) => inbound.request(stream, head, data, now),
         };
-        let verdict = match verdict {
-            Some(verdict) => self.send(stream, plan, verdict, data, now),
-            None => {
-                if let Plan::Inject(_) = plan {
-                    self.plans.insert(stream, plan);
-                }
-                None
+        let verdict = if let Some(verdict) = verdict {
+            self.send(stream, plan, verdict, data, now)
+        } else {
+            if let Plan::Inject(_) = plan {
+                self.plans.insert(stream, plan);
             }
+            None
         };
         self.collect(data, now);
         // What it waits for may have failed at once.

@@ -60,7 +60,7 @@ pub(crate) struct Rule {
 
 /// What the configuration says of the outbound direction.
 #[derive(Debug)]
-pub(crate) struct Clients {
+pub(crate) struct ClientConfig {
     /// The clients, in the order of their names.
     pub(crate) clients: Vec<Client>,
     /// In order; the first that fits decides.
@@ -163,7 +163,7 @@ enum Attempt {
 /// The outbound direction of one configuration in one worker.
 pub(crate) struct Outbound {
     /// What the operator wants.
-    config: Clients,
+    config: ClientConfig,
     /// The clients' tokens.
     holders: Vec<Holder>,
     /// Whether each token endpoint answers.
@@ -188,7 +188,7 @@ pub(crate) struct Outbound {
 
 impl Outbound {
     /// Nothing is held yet, and nobody waits. `seed` is random.
-    pub(crate) fn new(config: Clients, seed: [u8; 16]) -> Self {
+    pub(crate) fn new(config: ClientConfig, seed: [u8; 16]) -> Self {
         let holder = |client: &Client| Holder::new(&client.identity, &client.placement);
         let health =
             |client: &Client| Health::new(format!("the token endpoint of {}", client.name));
@@ -365,7 +365,7 @@ impl Outbound {
                 return Some(verdict);
             }
             (true, None) => {
-                return Some(self.refuse(&errand, Denial::new(Reason::NoToken), verdict));
+                return Some(self.refuse(&errand, &Denial::new(Reason::NoToken), verdict));
             }
         };
         match found {
@@ -430,12 +430,12 @@ impl Outbound {
                 self.count(errand.client, ClientEvent::Request(Injection::Unauthenticated));
                 verdict
             }
-            _ => self.refuse(errand, failure.denial(), verdict),
+            _ => self.refuse(errand, &failure.denial(), verdict),
         }
     }
 
     /// Refuses a request.
-    fn refuse(&mut self, errand: &Errand, denial: Denial, verdict: Verdict) -> Verdict {
+    fn refuse(&mut self, errand: &Errand, denial: &Denial, verdict: Verdict) -> Verdict {
         self.count(errand.client, ClientEvent::Request(Injection::Denied(denial.reason)));
         let fate = Fate::Answer(denial.reply(&Resource::default(), errand.grpc));
         Verdict { fate, ..verdict }
@@ -671,53 +671,59 @@ impl Outbound {
         if let Some((level, line)) = line {
             log!(level, "{line}");
         }
-        let failure = match response {
+        match response {
             Ok(issued) => {
                 let current = match &flight.subject {
                     Some(subject) => {
                         let event = ClientEvent::Token(TokenEvent::Obtained);
                         self.events.push(Event::Client(flight.client, event));
-                        self.exchanges.keep(client, subject, &issued, &self.random, data, now)
+                        let random = &self.random;
+                        Some(self.exchanges.keep(client, subject, &issued, random, data, now))
                     }
                     None => self.accept(flight.client, &issued, data, now),
                 };
-                return self.conclude(flight, waiters, &current.ok_or(Failure::NoGrant), data, now);
+                self.conclude(flight, waiters, &current.ok_or(Failure::NoGrant), data, now);
             }
-            Err(failure) => failure,
-        };
-        if let Some(ask) = client.ask_instead(&ours.ask, failure) {
-            info!(
-                "client {}: the refresh token is not taken any more, so the grant is run again",
-                client.name
-            );
-            let ours = self.change_ask(flight.client, &ours, ask, data, now);
-            let again = Flight { ours: Some(ours), since: now, ..flight };
-            let id = self.waiting.open(key, again, true);
-            for (stream, waiter) in waiters {
-                self.waiting.add(id, stream, waiter);
-            }
-            if let Err(failure) = self.start(id, data, now) {
-                self.fall_through(id, failure, data, now);
-            }
-            return;
-        }
-        let failure = match &flight.subject {
-            Some(subject) => {
-                self.exchanges.unclaim(client, subject, data);
-                match self.exchanges.refuse(subject.key, failure, now) {
-                    Some(refused) => refused,
-                    None => {
-                        self.back_off(flight.client, None, failure, data, now);
-                        failure
-                    }
+            Err(failure) => {
+                let Some(ask) = client.ask_instead(&ours.ask, failure) else {
+                    let failure = self.note_failure(&flight, &ours, failure, data, now);
+                    return self.conclude(flight, waiters, &Err(failure), data, now);
+                };
+                let ours = self.change_ask(flight.client, &ours, ask, data, now);
+                let again = Flight { ours: Some(ours), since: now, ..flight };
+                let id = self.waiting.open(key, again, true);
+                for (stream, waiter) in waiters {
+                    self.waiting.add(id, stream, waiter);
+                }
+                if let Err(failure) = self.start(id, data, now) {
+                    self.fall_through(id, failure, data, now);
                 }
             }
-            None => {
-                self.back_off(flight.client, Some(&ours), failure, data, now);
-                failure
+        }
+    }
+
+    /// Takes note of a failure, for all workers if it is the server's: what those who waited are
+    /// told.
+    fn note_failure(
+        &mut self,
+        flight: &Flight,
+        ours: &Ours,
+        failure: Failure,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) -> Failure {
+        let mut ours = Some(ours);
+        if let (Some(subject), Some(client)) =
+            (&flight.subject, self.config.clients.get(flight.client))
+        {
+            self.exchanges.unclaim(client, subject, data);
+            if let Some(refused) = self.exchanges.refuse(subject.key, failure, now) {
+                return refused;
             }
-        };
-        self.conclude(flight, waiters, &Err(failure), data, now);
+            ours = None;
+        }
+        self.back_off(flight.client, ours, failure, data, now);
+        failure
     }
 
     /// Takes a token in for all workers.
@@ -770,6 +776,10 @@ impl Outbound {
         if let (Some(holder), Some(client)) =
             (self.holders.get_mut(client), self.config.clients.get(client))
         {
+            info!(
+                "client {}: the refresh token is not taken, so the grant is run again",
+                client.name
+            );
             for _ in 0..TRIES {
                 holder.sync(&client.identity, data);
                 let ends = now.plus(client.timeout(&ask)).plus(LEASE_GRACE);

@@ -32,8 +32,8 @@ impl Random {
 
     /// The next number, in 64 bits.
     pub(crate) fn number(&self) -> u64 {
-        let [a, b, c, d, e, f, g, h, ..] = self.draw().to_le_bytes();
-        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+        let bytes = self.draw().to_le_bytes();
+        bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
     }
 
     /// A duration from zero up to `most`, to the millisecond.

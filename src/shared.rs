@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
 use crate::sealed::{OVERHEAD, SealingKey};
@@ -69,16 +71,15 @@ impl Identity {
 
     /// The identity of what depends on two.
     pub(crate) fn joined(first: &Self, second: &Self) -> Self {
-        let name = |identity: &Self| -> String {
-            identity.digest.iter().map(|byte| format!("{byte:02x}")).collect()
-        };
+        let name = |identity: &Self| URL_SAFE_NO_PAD.encode(identity.digest);
         Self::new(&[vec![&name(first), &name(second)]])
     }
 
     /// A name for keys and for other identities: it tells nothing of what it is made of.
     pub(crate) fn name(&self) -> String {
         let hash = Sha256::new_with_prefix(b"oauth2-filter name").chain_update(self.digest);
-        hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+        let hash = hash.finalize();
+        URL_SAFE_NO_PAD.encode(hash.first_chunk::<16>().unwrap_or(&[0; 16]))
     }
 
     /// The fingerprint of a token's answer.

@@ -16,7 +16,7 @@ use super::values::{
 use crate::cached_token::Lifetime;
 use crate::client::{ACCESS_TOKEN, Asked, Client, Grant, Placement, Refresh};
 use crate::endpoint::{Endpoint, EndpointOptions};
-use crate::outbound::{Clients, Rule};
+use crate::outbound::{ClientConfig, Rule};
 use crate::rules::Matcher;
 use crate::secret::Secret;
 use crate::shared::Identity;
@@ -121,7 +121,7 @@ pub(super) fn clients(
     names: &Names,
     used: Option<&[usize]>,
     token_sources: Option<Vec<TokenSource>>,
-) -> Option<Clients> {
+) -> Option<ClientConfig> {
     let mut object = field.object("an object with clients and rules")?;
     let clients = object.need("clients", "an object of clients by their names", |field| {
         let clients = field.members_of("an object of clients by their names", |name, field| {
@@ -160,7 +160,7 @@ pub(super) fn clients(
             );
         }
     }
-    Some(Clients { clients, rules, token_sources, guarded })
+    Some(ClientConfig { clients, rules, token_sources, guarded })
 }
 
 /// The rules where there are none: one client is for every request.

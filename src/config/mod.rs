@@ -17,7 +17,7 @@ pub use reader::{Mistake, Mistakes};
 
 use crate::filter::Environment;
 use crate::guard::Guard;
-use crate::outbound::Clients;
+use crate::outbound::ClientConfig;
 use crate::shared::Identity;
 use reader::{Field, Reader};
 
@@ -27,7 +27,7 @@ pub(crate) struct Config {
     /// The proxy guards a resource.
     pub(crate) inbound: Option<Guard>,
     /// The proxy is a client.
-    pub(crate) outbound: Option<Clients>,
+    pub(crate) outbound: Option<ClientConfig>,
 }
 
 /// Reads the configuration as the host hands it over: JSON text, or the bytes of a

@@ -1,6 +1,9 @@
 //! The life of outbound tokens: obtained once, shared, renewed ahead of their end, dropped, and
 //! done without.
 
+// Parts of documents read best when they are given as values.
+#![allow(clippy::needless_pass_by_value)]
+
 use std::time::Duration;
 
 use oauth2_filter::{
@@ -350,7 +353,7 @@ fn cl_6749_08_cl_6749_15_password_is_sent_once_and_rotated_refresh_tokens_follow
         host.send(&get("/"));
         assert_eq!(parameter(&host, "grant_type").as_deref(), Some("refresh_token"));
         assert_eq!(parameter(&host, "refresh_token").as_deref(), Some(refresh));
-        host.answer_with(&next.map_or(token("t"), |next| with_refresh("t", next)));
+        host.answer_with(&next.map_or_else(|| token("t"), |next| with_refresh("t", next)));
     }
 }
 
@@ -1001,7 +1004,7 @@ fn what_is_reported_goes_down_to_zero_when_there_is_no_token_any_more() {
                 }
                 _ => None,
             });
-            values.last()
+            values.next_back()
         };
         [ClientGauge::Age, ClientGauge::ExpiresIn, ClientGauge::BackOff].map(last)
     };
