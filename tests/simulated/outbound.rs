@@ -998,7 +998,7 @@ fn what_is_reported_goes_down_to_zero_when_there_is_no_token_any_more() {
     let [mut one, mut other] = workers(json!({}));
     let gauges = |host: &SimulatedHost| {
         let last = |wanted: ClientGauge| {
-            let values = host.events.iter().filter_map(|event| match event {
+            let mut values = host.events.iter().filter_map(|event| match event {
                 Event::Client(0, ClientEvent::Gauge(gauge, value)) if *gauge == wanted => {
                     Some(*value)
                 }
