@@ -940,7 +940,7 @@ fn what_is_reported_goes_down_to_zero_when_there_is_no_token_any_more() {
                 }
                 _ => None,
             });
-            values.last()
+            values.reduce(|_, last| last)
         };
         [ClientGauge::Age, ClientGauge::ExpiresIn, ClientGauge::BackOff].map(last)
     };
