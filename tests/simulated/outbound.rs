@@ -998,13 +998,13 @@ fn what_is_reported_goes_down_to_zero_when_there_is_no_token_any_more() {
     let [mut one, mut other] = workers(json!({}));
     let gauges = |host: &SimulatedHost| {
         let last = |wanted: ClientGauge| {
-            let mut values = host.events.iter().filter_map(|event| match event {
+            let values = host.events.iter().filter_map(|event| match event {
                 Event::Client(0, ClientEvent::Gauge(gauge, value)) if *gauge == wanted => {
                     Some(*value)
                 }
                 _ => None,
             });
-            values.next_back()
+            values.reduce(|_, last| last)
         };
         [ClientGauge::Age, ClientGauge::ExpiresIn, ClientGauge::BackOff].map(last)
     };

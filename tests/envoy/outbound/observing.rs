@@ -60,6 +60,7 @@ async fn observed() -> SetUp {
     ends.with(bootstrap).await
 }
 
+#[expect(clippy::too_many_lines, reason = "a script, step by step")]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_statistics_of_clients_are_zero_at_first_and_move_rightly() {
     let set_up = observed().await;

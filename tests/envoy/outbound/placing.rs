@@ -125,6 +125,8 @@ async fn a_grpc_request_gets_the_token_or_a_status_that_it_understands() {
     assert_eq!(seen(&set_up, "/s.S/Any"), [Some("Bearer of-a".to_owned())]);
     let answer = call("broken.test").await;
     assert_eq!((answer.status, answer.grpc_status()), (200, Some(14)), "{answer:?}");
+    let message = answer.grpc_message().expect("a message");
+    assert!(message.ends_with('.') && !message.contains('{'), "{message}");
     assert_eq!(set_up.service.count("/s.S/Any"), 1);
     set_up.comes_to_rest().await;
 }
