@@ -272,7 +272,8 @@ async fn a_service_that_refuses_every_token_is_heard_and_causes_no_loop() {
             assert_eq!(scene.get().await.status, 401, "{file}");
         }
         assert_eq!(scene.seen().len(), 40, "{file}: each is tried twice");
-        assert!(scene.calls() <= 4, "{file}: {} calls", scene.calls());
+        // The first token is replaced at once, and the next ones after 1, 2, 4, … seconds.
+        assert!((2..=5).contains(&scene.calls()), "{file}: {} calls", scene.calls());
         scene.comes_to_rest().await;
     }
 }
@@ -393,6 +394,7 @@ async fn a_programs_own_header_that_is_kept_is_told_from_the_token_of_the_first_
 
 /// A filter of Envoy that answers 401 by itself.
 fn refusing_filter(depth: usize) -> String {
+    let pad = " ".repeat(depth);
     let lines = [
         "- name: refusing",
         "  typed_config:",
@@ -405,7 +407,7 @@ fn refusing_filter(depth: usize) -> String {
         "          end",
         "        end",
     ];
-    lines.iter().map(|line| format!("{}{line}\n", " ".repeat(depth))).collect()
+    lines.map(|line| [&pad, line, "\n"].concat()).concat()
 }
 
 #[tokio::test(flavor = "multi_thread")]
