@@ -104,6 +104,11 @@ impl Scene {
         self.stat("wasmcustom.oauth2_filter.tokens.client.billing.event.dropped").await
     }
 
+    /// How many requests wait for a token.
+    async fn waiting(&self) -> u64 {
+        self.stat("wasmcustom.oauth2_filter.waiting_requests").await
+    }
+
     /// Waits until this many requests are under way.
     async fn under_way(&self, requests: u64) {
         let what = format!("{requests} requests under way");
@@ -120,7 +125,7 @@ impl Scene {
             let active = format!("cluster.{cluster}.upstream_rq_active");
             wait::until(&active, async || self.stat(&active).await == 0).await;
         }
-        assert_eq!(self.stat("wasmcustom.oauth2_filter.waiting_requests").await, 0);
+        assert_eq!(self.waiting().await, 0);
         let log = self.envoy.log();
         for failure in ["panicked", "Function: proxy_", "[critical]", "[error]", "orders-secret"] {
             assert!(!log.contains(failure), "{failure:?} in Envoy's log");
@@ -332,9 +337,11 @@ async fn programs_that_leave_while_their_upstream_request_waits_do_no_harm() {
             leaving.push(connection);
         }
         scene.under_way(20).await;
+        wait::until("all to wait", async || scene.waiting().await == 20).await;
         gate.arrived(1).await;
         leaving.into_iter().for_each(Connection::abort);
         scene.under_way(0).await;
+        wait::until("nobody to wait", async || scene.waiting().await == 0).await;
         gate.open();
         assert_eq!(scene.get().await.status, 200, "{file}");
         assert_eq!((scene.seen().len(), scene.calls()), (1, 1), "{file}");
