@@ -180,6 +180,8 @@ impl<V> Kept<V> {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::BuildHasher;
+
     use super::*;
 
     const fn at(millis: u64) -> Timestamp {
@@ -257,9 +259,9 @@ mod tests {
         kept.insert(Key(1), 1, 1, at(10), at(0));
         kept.insert(Key(2), 2, 1, at(100), at(0));
         kept.get(Key(1), at(0));
-        kept.insert(Key(3), 3, 1, at(100), at(50));
-        assert_eq!(kept.get(Key(2), at(50)), Some(&mut 2));
-        assert_eq!(kept.get(Key(3), at(50)), Some(&mut 3));
+        kept.insert(Key(3), 3, 1, at(100), at(10));
+        assert_eq!(kept.get(Key(2), at(10)), Some(&mut 2));
+        assert_eq!(kept.get(Key(3), at(10)), Some(&mut 3));
     }
 
     #[test]
@@ -312,6 +314,20 @@ mod tests {
                 assert!(kept.index.contains_key(&Key(left)), "{left} after {n}");
             }
         }
+    }
+
+    #[test]
+    fn a_part_of_the_key_is_its_hash_and_every_byte_counts_in_others() {
+        let hash = |key| BuildHasherDefault::<KeyHasher>::default().hash_one(key);
+        assert_eq!(hash(Key(5 << 64 | 7)), 7);
+        assert_eq!(hash(Key(u128::MAX)), u64::MAX);
+        let of_bytes = |bytes: &[u8]| {
+            let mut hasher = KeyHasher::default();
+            hasher.write(bytes);
+            hasher.finish()
+        };
+        assert_eq!(of_bytes(&[1, 2]), 0x0102);
+        assert_eq!(of_bytes(&[0xff; 9]), u64::MAX << 8);
     }
 
     #[test]

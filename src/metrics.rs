@@ -191,6 +191,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_names_of_counters_stay_as_dashboards_know_them() {
+        let names = |before: &str, ends: &str| -> Vec<String> {
+            ends.split_ascii_whitespace()
+                .map(|end| format!("oauth2_filter.{before}{end}"))
+                .collect()
+        };
+        let others = "allowed.reason.token allowed.reason.stale allowed.reason.public \
+                      allowed.reason.unchecked answered.reason.resource_metadata";
+        let denied = "no_token repeated_token bad_path malformed_token token_too_long inactive \
+                      expired not_yet_valid wrong_issuer wrong_audience not_an_access_token \
+                      unproved_cnf insufficient_scope claim_not_met \
+                      insufficient_user_authentication no_server access_denied unmatched \
+                      server_unavailable server_timeout server_refused_client server_bad_answer";
+        let outcomes = "active inactive unavailable timeout refused_client bad_answer";
+        let known = [
+            names("requests.decision.", others),
+            names("requests.decision.denied.reason.", denied),
+            names("lookups.result.", "hit negative shared stale miss"),
+            names("calls.endpoint.introspection.outcome.", outcomes),
+        ];
+        assert_eq!(Counter::all().map(Counter::name).collect::<Vec<_>>(), known.concat());
+    }
+
+    #[test]
     fn every_counter_has_a_name_of_its_own_that_statistics_can_bear() {
         let names: Vec<String> = Counter::all().map(Counter::name).collect();
         let distinct: BTreeSet<&String> = names.iter().collect();

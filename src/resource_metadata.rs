@@ -73,3 +73,37 @@ fn query(head: &dyn Head) -> Option<String> {
     let (_, query) = path.split_at_checked(mark.checked_add(1)?)?;
     Some(String::from_utf8_lossy(query).into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::head::fixture::FixedHead;
+
+    #[test]
+    fn rs_9728_01_reading_gets_the_document_asking_gets_nothing_and_changing_no_answer() {
+        let resource = Url::parse("https://api.test/mcp?v=1").unwrap();
+        let Value::Object(members) = json!({"resource": resource.as_str()}) else { unreachable!() };
+        let metadata = ResourceMetadata::new(&resource, members).unwrap();
+        let document = r#"{"resource":"https://api.test/mcp?v=1"}"#;
+        let path = "/.well-known/oauth-protected-resource/mcp";
+        let asked = format!("{path}?v=1");
+        for (method, target, body) in [
+            ("GET", asked.as_str(), Some(document)),
+            ("HEAD", &asked, Some(document)),
+            ("OPTIONS", &asked, Some("")),
+            ("POST", &asked, None),
+            ("get", &asked, None),
+            ("GET", path, None),
+            ("GET", &format!("{path}?v=2"), None),
+            ("GET", "/mcp?v=1", None),
+        ] {
+            let head = FixedHead::new([(":method", method), (":path", target)]);
+            let path = NormalPath::parse(target.as_bytes()).ok();
+            let answer = metadata.answer(path.as_ref(), &head);
+            assert_eq!(answer.as_ref().map(|reply| &*reply.body), body, "{method} {target}");
+            assert!(answer.is_none_or(|reply| reply.status == 200), "{method} {target}");
+        }
+    }
+}

@@ -693,6 +693,27 @@ fn cl_6749_02_an_endpoint_may_have_a_query_and_no_fragment() {
 }
 
 #[test]
+fn a_server_that_no_token_would_come_to_is_a_mistake() {
+    let block = |when: Value| {
+        json!({
+            "endpoint": "https://as.test/i", "client_id": "rs", "client_secret": "s", "when": when
+        })
+    };
+    let list = |blocks: &[Value]| with("inbound/introspection", json!(blocks));
+    let of_hosts = || block(json!({"hosts": ["a.test"]}));
+    for when in [
+        json!({"hosts": ["a.test"]}),
+        json!({"issuer": "https://as.test"}),
+        json!({"token_prefix": ["x-"]}),
+    ] {
+        assert!(load(&list(&[block(when.clone()), block(json!({}))])).is_ok(), "{when}");
+    }
+    assert!(load(&list(&[of_hosts(), of_hosts(), block(json!({}))])).is_ok());
+    let found = mistake(&list(&[of_hosts(), block(json!({})), of_hosts()]));
+    assert!(found.starts_with("inbound.introspection[1]: without `when`"), "{found}");
+}
+
+#[test]
 fn cl_6749_03_cl_6749_05_what_the_filter_sends_is_sent_once_and_never_in_the_url() {
     for name in [
         "token",

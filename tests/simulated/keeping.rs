@@ -123,10 +123,17 @@ fn d3_01_a_flood_of_refused_tokens_pushes_out_no_good_one() {
 }
 
 #[test]
-fn d1_10_two_configurations_share_no_answer() {
-    let (mut one, mut other) = (host(json!({})), host(json!({"realm": "other"})));
-    assert_eq!(ask(&mut one, "t", &json!({"active": true})), "passed");
-    assert_eq!(ask(&mut other, "t", &json!({"active": false})), "oauth2_inactive");
+fn d1_10_configurations_of_one_proxy_that_ask_as_different_clients_share_no_answer() {
+    let asking = |client: &str| {
+        exchange("keeping").inbound(json!({"introspection": {"client_id": client}})).document("p")
+    };
+    let mut one = SimulatedHost::new(&asking("one"));
+    let mut other = one.worker(&asking("other"));
+    for _ in 0..2 {
+        assert_eq!(ask(&mut one, "t", &json!({"active": true})), "passed");
+        assert_eq!(ask(&mut other, "t", &json!({"active": false})), "oauth2_inactive");
+    }
+    assert_eq!((one.made, other.made), (1, 1));
 }
 
 #[test]
