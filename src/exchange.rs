@@ -13,11 +13,9 @@ use crate::denial::Reason;
 use crate::failure::{Failure, OAuthError};
 use crate::holder::Current;
 use crate::kept::{Kept, Key, Room};
-use crate::random::Random;
 use crate::secret::Secret;
 use crate::shared::{Fingerprint, Identity, MAX_SHARED, Record, SharedData, Slots};
 use crate::timestamp::Timestamp;
-use crate::token_response::Issued;
 
 /// Room for callers' tokens.
 const CALLERS: usize = 4096;
@@ -41,7 +39,7 @@ pub(crate) struct Subject {
     /// What it is kept under for all.
     fingerprint: Fingerprint,
     /// When it ends, if that is known.
-    expires: Option<Timestamp>,
+    pub(crate) expires: Option<Timestamp>,
 }
 
 impl Subject {
@@ -130,25 +128,22 @@ impl Exchanges {
         self.kept.insert(subject.key, entry, bytes, until, now);
     }
 
-    /// Keeps a token for all workers, and takes the marker down.
+    /// Keeps a token for all workers, and takes the marker down. Tokens of other workers have other
+    /// numbers.
     pub(crate) fn keep(
         &mut self,
         client: &Client,
         subject: &Subject,
-        issued: &Issued,
-        random: &Random,
+        token: CachedToken,
+        number: u64,
         data: &dyn SharedData,
         now: Timestamp,
     ) -> Rc<Current> {
-        let mut token = client.lifetime.begin(issued, None, subject.expires, random, now);
-        token.refresh_token.clear();
+        let current = Rc::new(Current::new(&token, number, &client.placement));
         let before = self.kept.get(subject.key, now).map(|entry| entry.holding.clone());
-        let holding = before.unwrap_or_default().accepted(token.clone());
-        // Tokens of other workers have other numbers.
-        let holding = Holding { number: random.number(), ..holding };
+        let holding = Holding { number, ..before.unwrap_or_default().accepted(token) };
         self.share(client, subject.fingerprint, &holding, data, now);
         self.unclaim(client, subject, data);
-        let current = Rc::new(Current::new(&token, holding.number, &client.placement));
         self.take_in(client, subject, holding, now);
         current
     }

@@ -45,6 +45,11 @@ impl Current {
 pub(crate) struct Holder {
     /// The key of the record. Configurations that mean the same have the same.
     key: String,
+    /// The key of an empty value that is written after each write of the record: how often costs
+    /// next to nothing to ask, so it is asked for each request.
+    signal: String,
+    /// The number of its last write that was seen here.
+    signalled: Option<u32>,
     /// Where the token goes.
     placement: Placement,
     /// The record as it was last read or written here.
@@ -64,6 +69,8 @@ impl Holder {
     pub(crate) fn new(identity: &Identity, placement: &Placement) -> Self {
         Self {
             key: format!("oauth2_filter.1.t.{}", identity.name()),
+            signal: format!("oauth2_filter.1.s.{}", identity.name()),
+            signalled: None,
             placement: placement.clone(),
             holding: Holding::default(),
             written: None,
@@ -87,6 +94,15 @@ impl Holder {
     /// Whether there is a token to be looked after.
     pub(crate) fn has_token(&self) -> bool {
         self.current.is_some()
+    }
+
+    /// Reads the record if another worker says that it has written it.
+    pub(crate) fn look(&mut self, identity: &Identity, data: &dyn SharedData) {
+        let signalled = data.get(&self.signal).map(|(_, written)| written);
+        if signalled != self.signalled {
+            self.signalled = signalled;
+            self.sync(identity, data);
+        }
     }
 
     /// Reads the record if another worker has written it. What cannot be opened is none of ours.
@@ -116,6 +132,7 @@ impl Holder {
         if !data.set(&self.key, &sealed, self.written.or(Some(NEVER_WRITTEN))) {
             return false;
         }
+        data.set(&self.signal, b"", None);
         // The host does not tell the number of a write, so the next look reads it again.
         self.written = None;
         self.take_in(next, now);

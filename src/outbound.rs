@@ -42,8 +42,7 @@ const TRIES: usize = 8;
 /// The pause between two looks at what other workers obtain.
 const LOOK_PERIOD: Duration = Duration::from_millis(4);
 
-/// The pause between two looks at tokens that are held: for how long two workers may use different
-/// ones, and how exactly renewals are timed.
+/// The pause between two looks at tokens that are held: how exactly renewals are timed.
 const CARE_PERIOD: Duration = Duration::from_millis(100);
 
 /// The pause between two reports of how old tokens are.
@@ -221,7 +220,8 @@ impl Outbound {
             return Ok(Plan::Leave(Vec::new()));
         };
         let refuse = |reason| Denial::new(reason).reply(&Resource::default(), is_grpc(head));
-        let subject = if client.is_exchange() {
+        // After a redirect it is a token of ours that stands there, and the caller's is lost.
+        let subject = if client.is_exchange() && strays.is_empty() {
             let subject = subject(&self.config.token_sources, head);
             // Where callers' tokens are checked, that is where a bad one is refused, or let pass.
             if self.config.guarded {
@@ -443,9 +443,12 @@ impl Outbound {
 
     /// The token of a client that is no exchange.
     fn obtain(&mut self, client: usize, data: &dyn SharedData, now: Timestamp) -> Found {
-        let Some(holder) = self.holders.get_mut(client) else {
+        let (Some(holder), Some(Client { identity, .. })) =
+            (self.holders.get_mut(client), self.config.clients.get(client))
+        else {
             return Found::Failed(Failure::NoGrant);
         };
+        holder.look(identity, data);
         if let Some(current) = holder.current(now).cloned() {
             holder.used = true;
             return Found::Token(current);
@@ -677,10 +680,14 @@ impl Outbound {
                     Some(subject) => {
                         let event = ClientEvent::Token(TokenEvent::Obtained);
                         self.events.push(Event::Client(flight.client, event));
-                        let random = &self.random;
-                        Some(self.exchanges.keep(client, subject, &issued, random, data, now))
+                        let (bound, asked) = (subject.expires, flight.since);
+                        let token =
+                            client.lifetime.begin(&issued, None, bound, &self.random, asked);
+                        let token = CachedToken { refresh_token: String::new(), ..token };
+                        let number = self.random.number();
+                        Some(self.exchanges.keep(client, subject, token, number, data, now))
                     }
-                    None => self.accept(flight.client, &issued, data, now),
+                    None => self.accept(flight.client, &issued, flight.since, data, now),
                 };
                 self.conclude(flight, waiters, &current.ok_or(Failure::NoGrant), data, now);
             }
@@ -726,11 +733,12 @@ impl Outbound {
         failure
     }
 
-    /// Takes a token in for all workers.
+    /// Takes a token in for all workers. It was asked for at `asked`: from then on it may live.
     fn accept(
         &mut self,
         client: usize,
         issued: &Issued,
+        asked: Timestamp,
         data: &dyn SharedData,
         now: Timestamp,
     ) -> Option<Rc<Current>> {
@@ -744,7 +752,7 @@ impl Outbound {
             // Also if we were given up and another worker called: what came last is what the
             // server knows.
             let renewed = holder.holding.token.as_ref().filter(|_| refresh.is_some());
-            token = lifetime.begin(issued, renewed, None, &self.random, now);
+            token = lifetime.begin(issued, renewed, None, &self.random, asked);
             if refresh.is_none() {
                 token.refresh_token.clear();
             }
