@@ -66,8 +66,15 @@ pub struct Verdict {
     pub attributes: Vec<(&'static str, Rc<str>)>,
     /// The token of ours that it goes on with, to be named when its response comes.
     pub sent: Option<Sent>,
-    /// When the caller's token ends, if that is known.
-    pub(crate) token_expires: Option<Timestamp>,
+    /// What is known of the caller's token, if it was checked and is good.
+    pub(crate) checked: Option<Checked>,
+}
+
+/// A caller's token that was checked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Checked {
+    /// When it ends, if that is known.
+    pub(crate) expires: Option<Timestamp>,
 }
 
 impl Verdict {
@@ -78,7 +85,7 @@ impl Verdict {
 
     /// Nothing but what is done with it.
     pub(crate) fn of(fate: Fate) -> Self {
-        Self { fate, attributes: Vec::new(), sent: None, token_expires: None }
+        Self { fate, attributes: Vec::new(), sent: None, checked: None }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::bearer::BearerToken;
 use crate::call::{Answer, Call, CallId, Direction};
 use crate::denial::Reason;
 use crate::failure::Failure;
-use crate::guard::{Bearer, Decided, Guard, Verdict, is_grpc};
+use crate::guard::{Bearer, Checked, Decided, Guard, Verdict, is_grpc};
 use crate::head::Head;
 use crate::health::Health;
 use crate::introspection::Response;
@@ -280,8 +280,8 @@ impl Inbound {
             ("oauth2_rule", rule),
         ];
         attributes.extend(known.iter().flat_map(|known| known.attributes.iter().cloned()));
-        let token_expires = known.and_then(|known| known.token.expires);
-        Verdict { fate, attributes, sent: None, token_expires }
+        let checked = known.map(|known| Checked { expires: known.token.expires });
+        Verdict { fate, attributes, sent: None, checked }
     }
 }
 

@@ -348,25 +348,26 @@ impl Outbound {
             self.count(errand.client, ClientEvent::Request(Injection::Kept));
             return Some(verdict);
         }
-        let found = match (client.is_exchange(), &errand.subject) {
-            (false, _) => self.obtain(errand.client, data, now),
-            (true, Some(subject)) => {
+        // Where callers' tokens are checked, one that was not, on a public path, counts as none.
+        let guarded = self.config.guarded;
+        let subject = errand.subject.as_ref().filter(|_| !guarded || verdict.checked.is_some());
+        let found = match subject {
+            _ if !client.is_exchange() => self.obtain(errand.client, data, now),
+            Some(subject) => {
                 let subject = Subject::new(
                     subject.clone(),
-                    verdict.token_expires,
+                    verdict.checked.and_then(|checked| checked.expires),
                     self.keyed.key(errand.client, subject.reveal()),
                     &client.identity,
                 );
                 self.exchange(errand.client, subject, data, now)
             }
-            // A caller without a token was let in: it goes on as it came in.
-            (true, None) if self.config.guarded => {
+            // It was let in without a token, and goes on without one.
+            None if guarded => {
                 forward.remove.push(Rc::clone(header));
                 return Some(verdict);
             }
-            (true, None) => {
-                return Some(self.refuse(&errand, &Denial::new(Reason::NoToken), verdict));
-            }
+            None => return Some(self.refuse(&errand, &Denial::new(Reason::NoToken), verdict)),
         };
         match found {
             Found::Token(current) => Some(self.inject(&errand, &current, verdict)),
