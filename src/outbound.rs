@@ -571,10 +571,16 @@ impl Outbound {
             return Attempt::Failed(Failure::BackOff { reason, retry_after });
         }
         let deadline = now.plus(client.timeout(&Ask::Grant)).plus(LEASE_GRACE);
-        if self.exchanges.claim(client, subject, deadline, data, now) {
-            Attempt::Ours(Ours { ask: Ask::Grant, owner: 0 })
-        } else {
-            Attempt::Busy
+        if !self.exchanges.claim(client, subject, deadline, data, now) {
+            return Attempt::Busy;
+        }
+        // Another worker's token may have come, and its marker gone, between the two.
+        match self.exchanges.recall(client, subject, data, now) {
+            Some(current) if !(renew && Exchanges::is_due(&current, subject, now)) => {
+                self.exchanges.unclaim(client, subject, data);
+                Attempt::Token(current)
+            }
+            _ => Attempt::Ours(Ours { ask: Ask::Grant, owner: 0 }),
         }
     }
 

@@ -4,6 +4,8 @@
 // Parts of documents read best when they are given as values.
 #![allow(clippy::needless_pass_by_value)]
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use oauth2_filter::{
@@ -819,6 +821,20 @@ fn cl_8693_05_a_callers_token_that_is_not_exchanged_never_goes_on() {
         let other = if fault { "waits" } else { state };
         assert_eq!(host.state_of(&get("/").bearer("bob")), other);
     }
+}
+
+#[test]
+fn an_exchanged_token_that_comes_between_two_looks_at_shared_data_is_not_asked_for_again() {
+    let document = document(exchange(json!({})));
+    let one = SimulatedHost::new(&document);
+    let mut other = one.worker(&document);
+    let one = Rc::new(RefCell::new(one));
+    one.borrow_mut().send(&get("/").bearer("alice"));
+    let asking = Rc::clone(&one);
+    other.meanwhile(move || asking.borrow_mut().answer_with(&exchanged("for-alice")));
+    let stream = other.send(&get("/").bearer("alice"));
+    assert_eq!(seen(&other, stream).as_deref(), Some("Bearer for-alice"));
+    assert_eq!((one.borrow().made, other.made), (1, 0));
 }
 
 #[test]

@@ -102,7 +102,7 @@ async fn d6_13_masses_of_clients_that_leave_while_they_wait_for_a_token_do_no_ha
     let answered: u64 = clients.join_all().await.into_iter().sum();
     let reset = format!("http.{LISTENER}.downstream_rq_rx_reset");
     let left = set_up.envoy.stat(&reset).await.expect("a counter");
-    assert!(answered >= 100 && left >= 300, "{answered} answered, {left} left");
+    assert!(answered >= 100 && left >= 100, "{answered} answered, {left} left");
     set_up.waits(0).await;
     set_up.comes_to_rest().await;
     set_up.server.on(TOKEN, issued("last", 3600));
