@@ -246,9 +246,9 @@ impl Filter {
     }
 
     /// How often time has to be taken note of, if at all.
-    pub fn tick_period(&mut self) -> Option<Duration> {
-        let inbound = self.inbound.as_mut().and_then(Inbound::tick_period);
-        let outbound = self.outbound.as_mut().and_then(Outbound::tick_period);
+    pub fn tick_period(&self) -> Option<Duration> {
+        let inbound = self.inbound.as_ref().and_then(Inbound::tick_period);
+        let outbound = self.outbound.as_ref().and_then(Outbound::tick_period);
         inbound.into_iter().chain(outbound).min()
     }
 

@@ -144,6 +144,9 @@ impl Inbound {
         let token_kept = (!ours).then(|| token.reveal().to_owned());
         let question = Question { server: place, token: token_kept, fingerprint, since: now };
         let id = self.waiting.open(key, question, !alone);
+        if !ours {
+            self.waiting.leave_to_others(id);
+        }
         self.calls.extend(ours.then(|| server.introspection.request(id, token, now)));
         self.wait(id, stream, bearer, head);
         Ok(())
@@ -202,9 +205,9 @@ impl Inbound {
         data: &dyn SharedData,
         now: Timestamp,
     ) -> Vec<(StreamId, Verdict)> {
-        let mut verdicts = Vec::new();
         let mut found = Vec::new();
-        for (id, key, question) in self.waiting.questions() {
+        let mut ours = Vec::new();
+        for (id, key, question) in self.waiting.elsewhere() {
             let Some(token) = &question.token else { continue };
             let Some(server) = self.guard.servers.get(question.server) else { continue };
             let name = Name { key, fingerprint: question.fingerprint, identity: &server.identity };
@@ -214,13 +217,20 @@ impl Inbound {
                 Turn::Ours => {
                     if let Ok(bearer) = BearerToken::parse(token.as_bytes()) {
                         self.calls.push(server.introspection.request(id, bearer, now));
-                        question.since = now;
-                        question.token = None;
+                        ours.push(id);
                     }
                 }
                 Turn::Others => {}
             }
         }
+        for id in ours {
+            self.waiting.take_over(id);
+            if let Some(question) = self.waiting.question(id) {
+                question.since = now;
+                question.token = None;
+            }
+        }
+        let mut verdicts = Vec::new();
         for (id, finding) in found {
             let waiters = self.waiting.finish(id).map(|(_, _, waiters)| waiters);
             self.events.push(Event::Count(Counter::Lookup(Lookup::Shared)));
@@ -230,9 +240,8 @@ impl Inbound {
     }
 
     /// How often time has to be taken note of: while anybody waits for another worker's call.
-    pub(crate) fn tick_period(&mut self) -> Option<Duration> {
-        let waits = self.waiting.questions().any(|(_, _, question)| question.token.is_some());
-        waits.then_some(LOOK_PERIOD)
+    pub(crate) fn tick_period(&self) -> Option<Duration> {
+        self.waiting.has_elsewhere().then_some(LOOK_PERIOD)
     }
 
     /// A request that waited has gone.

@@ -598,7 +598,11 @@ impl Outbound {
         let (calls, exchanges) = (Vec::new(), Vec::new());
         let flight = Flight { client, subject, ours, since: now, calls, exchanges };
         let id = self.waiting.open(key, flight, true);
-        match if is_ours { self.start(id, data, now) } else { Ok(()) } {
+        if !is_ours {
+            self.waiting.leave_to_others(id);
+            return Found::Wait(id);
+        }
+        match self.start(id, data, now) {
             Ok(()) => Found::Wait(id),
             Err(failure) => {
                 self.fall_through(id, failure, data, now);
@@ -898,10 +902,8 @@ impl Outbound {
 
     /// Looks whether other workers have obtained what is waited for.
     fn look(&mut self, data: &dyn SharedData, now: Timestamp) {
-        let theirs = |(id, _, flight): (CallId, Key, &mut Flight)| {
-            flight.ours.is_none().then(|| (id, flight.client, flight.subject.clone()))
-        };
-        let theirs: Vec<_> = self.waiting.questions().filter_map(theirs).collect();
+        let what = |(id, _, flight): (_, _, &Flight)| (id, flight.client, flight.subject.clone());
+        let theirs: Vec<_> = self.waiting.elsewhere().map(what).collect();
         for (id, client, subject) in theirs {
             let attempt = match &subject {
                 Some(subject) => self.attempt_exchange(client, subject, false, data, now),
@@ -912,6 +914,7 @@ impl Outbound {
                 Attempt::Token(current) => Ok(current),
                 Attempt::Failed(failure) => Err(failure),
                 Attempt::Ours(ours) => {
+                    self.waiting.take_over(id);
                     if let Some(flight) = self.waiting.question(id) {
                         flight.ours = Some(ours);
                     }
@@ -971,8 +974,8 @@ impl Outbound {
     }
 
     /// How often time has to be taken note of.
-    pub(crate) fn tick_period(&mut self) -> Option<Duration> {
-        if self.waiting.questions().any(|(_, _, flight)| flight.ours.is_none()) {
+    pub(crate) fn tick_period(&self) -> Option<Duration> {
+        if self.waiting.has_elsewhere() {
             return Some(LOOK_PERIOD);
         }
         (self.reporting || self.holders.iter().any(Holder::has_token)).then_some(CARE_PERIOD)

@@ -1,6 +1,6 @@
 //! One call for all requests that wait for the same answer.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::call::{CallId, Direction};
 use crate::kept::Key;
@@ -17,6 +17,8 @@ pub(crate) struct Waiting<Q, W> {
     joinable: HashMap<Key, CallId>,
     /// The call that each request waits for.
     streams: HashMap<StreamId, CallId>,
+    /// The calls that another worker makes.
+    elsewhere: BTreeSet<CallId>,
     /// Whose calls these are.
     direction: Direction,
     /// The number of the next call.
@@ -36,8 +38,8 @@ struct Flight<Q, W> {
 impl<Q, W> Waiting<Q, W> {
     /// Nobody waits.
     pub(crate) fn new(direction: Direction) -> Self {
-        let (flights, joinable, streams) = Default::default();
-        Self { flights, joinable, streams, direction, next: 0 }
+        let (flights, joinable, streams, elsewhere) = Default::default();
+        Self { flights, joinable, streams, elsewhere, direction, next: 0 }
     }
 
     /// The call that asks for this, if others may join it.
@@ -76,14 +78,31 @@ impl<Q, W> Waiting<Q, W> {
         self.flights.get_mut(&id).is_some_and(|flight| flight.waiters.remove(&stream).is_some())
     }
 
-    /// Every call with what it asks.
-    pub(crate) fn questions(&mut self) -> impl Iterator<Item = (CallId, Key, &mut Q)> {
-        self.flights.iter_mut().map(|(id, flight)| (*id, flight.key, &mut flight.question))
+    /// A call that was begun is made by another worker.
+    pub(crate) fn leave_to_others(&mut self, id: CallId) {
+        self.elsewhere.insert(id);
+    }
+
+    /// A call that another worker was to make is made here.
+    pub(crate) fn take_over(&mut self, id: CallId) {
+        self.elsewhere.remove(&id);
+    }
+
+    /// Whether another worker makes any of the calls.
+    pub(crate) fn has_elsewhere(&self) -> bool {
+        !self.elsewhere.is_empty()
+    }
+
+    /// The calls that other workers make, and what each asks.
+    pub(crate) fn elsewhere(&self) -> impl Iterator<Item = (CallId, Key, &Q)> {
+        let flight = |id: &CallId| self.flights.get(id).map(|f| (*id, f.key, &f.question));
+        self.elsewhere.iter().filter_map(flight)
     }
 
     /// Ends a call: what it asked, and who waited for it.
     pub(crate) fn finish(&mut self, id: CallId) -> Option<(Key, Q, BTreeMap<StreamId, W>)> {
         let Flight { key, question, waiters } = self.flights.remove(&id)?;
+        self.elsewhere.remove(&id);
         if self.joinable.get(&key) == Some(&id) {
             self.joinable.remove(&key);
         }
@@ -133,6 +152,24 @@ mod tests {
         let (_, (), waiters) = waiting.finish(id).unwrap();
         assert!(waiters.into_values().eq(['y']));
         assert!(waiting.streams.is_empty() && waiting.joinable.is_empty());
+    }
+
+    #[test]
+    fn a_call_is_elsewhere_until_it_is_taken_over_or_ends() {
+        let mut waiting = Waiting::<char, ()>::new(Direction::Inbound);
+        let [a, b, c] = ['a', 'b', 'c'].map(|q| waiting.open(key(&q.to_string()), q, true));
+        waiting.leave_to_others(a);
+        waiting.leave_to_others(b);
+        let elsewhere = |waiting: &Waiting<char, ()>| -> String {
+            waiting.elsewhere().map(|(_, _, question)| *question).collect()
+        };
+        assert_eq!(elsewhere(&waiting), "ab");
+        waiting.finish(c).unwrap();
+        waiting.take_over(a);
+        assert_eq!(elsewhere(&waiting), "b");
+        assert!(waiting.has_elsewhere());
+        waiting.finish(b).unwrap();
+        assert!(!waiting.has_elsewhere());
     }
 
     #[test]

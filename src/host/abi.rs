@@ -3,7 +3,7 @@
 //!
 //! | what | why not the SDK's |
 //! | --- | --- |
-//! | `proxy_on_tick` called by ourselves | it remembers the *stream* as the owner of a call that is dispatched while a stream is handled, and drops the answer when the stream is gone; there is no other way to make the root the active context |
+//! | `proxy_http_call` | it remembers each call, to find the owner of its answer among its own contexts, of which there are none |
 //! | `proxy_send_local_response` | it passes no response code details, and no gRPC status |
 //! | `proxy_get_header_map_value`, `_pairs` | it panics on text that is not UTF-8, and on a status that a call without an answer gives |
 //! | `proxy_get_property`, `proxy_set_property`, `proxy_replace_…`, `proxy_remove_header_map_value`, `proxy_continue_stream`, `proxy_set_effective_context`, `proxy_get_buffer_bytes`, `proxy_call_foreign_function` | it panics on statuses that a dying stream can give |
@@ -15,12 +15,18 @@ use std::ptr::null_mut;
 
 use proxy_wasm::types::{BufferType, MapType};
 
+use crate::call::{Call, CallFailure};
+use crate::timestamp::Timestamp;
+
 /// The host did not do it.
 #[derive(Debug)]
 pub(super) struct Refused;
 
 /// `StreamType` of the ABI: the request's direction.
 const HTTP_REQUEST: u32 = 0;
+
+/// `Status` of the ABI.
+const BAD_ARGUMENT: u32 = 2;
 
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
@@ -57,6 +63,19 @@ unsafe extern "C" {
         headers_size: usize,
         grpc_status: i32,
     ) -> u32;
+    fn proxy_http_call(
+        cluster: *const u8,
+        cluster_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        body: *const u8,
+        body_size: usize,
+        trailers: *const u8,
+        trailers_size: usize,
+        timeout: u32,
+        number: *mut u32,
+    ) -> u32;
+    fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
     fn proxy_get_property(
         path: *const u8,
         path_size: usize,
@@ -79,19 +98,6 @@ unsafe extern "C" {
         results: *mut *mut u8,
         results_size: *mut usize,
     ) -> u32;
-}
-
-unsafe extern "C" {
-    /// Exported by the SDK in this same module.
-    fn proxy_on_tick(root: u32);
-}
-
-/// Has the SDK enter the root's `on_tick`, so that the root is the active context there. Only from
-/// a stream's callback: a root's would find the root borrowed.
-pub(super) fn enter_root(root: u32) {
-    // SAFETY: an ordinary function of this module, which the host calls in the same way. It borrows
-    // the SDK's list of roots, and stream callbacks hold the list of streams only.
-    unsafe { proxy_on_tick(root) }
 }
 
 /// A status as a result.
@@ -291,6 +297,43 @@ fn serialize_pairs(pairs: &[(&str, &str)]) -> Option<Vec<u8>> {
         bytes.push(0);
     }
     Some(bytes)
+}
+
+/// Sends a request to a cluster: the number under which its answer comes to the root context.
+pub(super) fn http_call(call: &Call) -> Result<u32, CallFailure> {
+    let headers: Vec<(&str, &str)> = call.headers.iter().map(|(n, v)| (&**n, &**v)).collect();
+    let headers = serialize_pairs(&headers).ok_or(CallFailure::NotSent)?;
+    let trailers = [0; 4];
+    let timeout = u32::try_from(call.timeout.as_millis()).unwrap_or(u32::MAX);
+    let mut number = 0;
+    // SAFETY: the pointers are to live memory of the given sizes during the call.
+    let status = unsafe {
+        proxy_http_call(
+            call.cluster.as_ptr(),
+            call.cluster.len(),
+            headers.as_ptr(),
+            headers.len(),
+            call.body.as_ptr(),
+            call.body.len(),
+            trailers.as_ptr(),
+            trailers.len(),
+            timeout,
+            &raw mut number,
+        )
+    };
+    match status {
+        0 => Ok(number),
+        BAD_ARGUMENT => Err(CallFailure::UnknownCluster),
+        _ => Err(CallFailure::NotSent),
+    }
+}
+
+/// The host's clock.
+pub(super) fn now() -> Timestamp {
+    let mut nanoseconds = 0;
+    // SAFETY: the pointer is to live memory during the call. A host without a clock leaves zero.
+    let _ = unsafe { proxy_get_current_time_nanoseconds(&raw mut nanoseconds) };
+    Timestamp::from_millis(nanoseconds / 1_000_000)
 }
 
 /// Lets the effective context's request go on.

@@ -138,12 +138,12 @@ impl SimulatedHost {
     }
 
     /// Whether the filter wants ticks.
-    pub fn needs_ticks(&mut self) -> bool {
+    pub fn needs_ticks(&self) -> bool {
         self.filter.tick_period().is_some()
     }
 
     /// How often the filter wants ticks.
-    pub fn ticks(&mut self) -> Option<Duration> {
+    pub fn ticks(&self) -> Option<Duration> {
         self.filter.tick_period()
     }
 

@@ -1,32 +1,24 @@
-//! `trim IN OUT`: takes exports out of the linked module that no host has to call, and all code
-//! that only they reached.
+//! `trim IN OUT`: leaves only those exports in the linked module that a host has to call, and takes
+//! out all code that only others reached.
 //!
 //! The SDK exports every callback of the ABI. A host calls those that it finds, so each that does
 //! nothing costs an entry into the VM for every request; and the code behind them is a tenth of
-//! the module.
+//! the module. The filter has callbacks of its own, which cannot have the ABI's names while the
+//! SDK's are there: they get them here.
 
 use std::{env, process::ExitCode};
 
 use walrus::{ModuleConfig, passes};
 
-/// What the filter needs to be called for.
-const KEPT: [&str; 15] = [
-    "_initialize",
-    "memory",
-    "proxy_abi_version_0_2_1",
-    "proxy_on_configure",
-    "proxy_on_context_create",
-    "proxy_on_delete",
-    "proxy_on_done",
-    "proxy_on_http_call_response",
-    "proxy_on_memory_allocate",
-    "proxy_on_request_body",
-    "proxy_on_request_headers",
-    "proxy_on_request_trailers",
-    "proxy_on_response_headers",
-    "proxy_on_tick",
-    "proxy_on_vm_start",
-];
+/// What stays as it is.
+const KEPT: [&str; 4] =
+    ["_initialize", "memory", "proxy_abi_version_0_2_1", "proxy_on_memory_allocate"];
+
+/// The callbacks of the filter begin so, and have the names of the ABI after it.
+const OURS: &str = "oauth2_on_";
+
+/// What the callbacks of the ABI begin with.
+const CALLBACK: &str = "proxy_on_";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -48,13 +40,19 @@ fn trim(from: &str, to: &str) -> Result<(), String> {
     config.generate_name_section(false).generate_producers_section(false);
     let mut module = config.parse_file(from).map_err(|error| error.to_string())?;
     let exports: Vec<_> = module.exports.iter().map(|e| (e.id(), e.name.clone())).collect();
+    let is_ours = |name: &str| name.starts_with(OURS);
+    if !exports.iter().any(|(_, name)| is_ours(name)) {
+        return Err(format!("it exports no callback that begins with {OURS}"));
+    }
     for name in KEPT {
         if !exports.iter().any(|(_, exported)| exported == name) {
             return Err(format!("it does not export {name}"));
         }
     }
     for (id, name) in exports {
-        if !KEPT.contains(&name.as_str()) {
+        if let Some(callback) = name.strip_prefix(OURS) {
+            module.exports.get_mut(id).name = format!("{CALLBACK}{callback}");
+        } else if !KEPT.contains(&name.as_str()) {
             module.exports.delete(id);
         }
     }
