@@ -33,7 +33,7 @@ pub(crate) struct Known {
     /// The headers that its requests get.
     pub(crate) headers: Vec<(Rc<str>, Rc<str>)>,
     /// What its requests get as filter state, besides rule and decision.
-    pub(crate) attributes: Vec<(&'static str, Rc<str>)>,
+    pub(crate) attributes: Rc<[(&'static str, Rc<str>)]>,
     /// Whether the answer is past its time, and serves since the server fails.
     pub(crate) stale: bool,
 }

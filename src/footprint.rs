@@ -39,9 +39,20 @@ impl<T: Footprint> Footprint for Option<T> {
 
 impl<T: Footprint> Footprint for Vec<T> {
     fn owned_bytes(&self) -> usize {
-        let list = self.capacity().saturating_mul(size_of::<T>()).saturating_add(ALLOCATION);
-        self.iter().map(T::owned_bytes).fold(list, usize::saturating_add)
+        list(self, self.capacity())
     }
+}
+
+impl<T: Footprint> Footprint for Rc<[T]> {
+    fn owned_bytes(&self) -> usize {
+        list(self, self.len())
+    }
+}
+
+/// The bytes of a list with room for so many.
+fn list<T: Footprint>(list: &[T], room: usize) -> usize {
+    let own = room.saturating_mul(size_of::<T>()).saturating_add(ALLOCATION);
+    list.iter().map(T::owned_bytes).fold(own, usize::saturating_add)
 }
 
 /// A header or an attribute: its name belongs to the configuration.

@@ -47,11 +47,10 @@ impl Forwarding {
         if self.own.is_empty() {
             return Vec::new();
         }
-        let names = head.all().iter().map(|(name, _)| name);
-        names
-            .filter(|name| self.own.contains(&fold(name)))
-            .map(|name| name.as_str().into())
-            .collect()
+        let is_ours = |name: &[u8]| self.own.iter().any(|own| is_spelling(name, own));
+        let names = head.fields().iter().map(|(name, _)| name).filter(|name| is_ours(name));
+        // Names of ours are ASCII, and so is every spelling of them.
+        names.filter_map(|name| Some(std::str::from_utf8(name).ok()?.into())).collect()
     }
 
     /// Whether the whole head has to be looked at.
@@ -114,14 +113,22 @@ pub struct Forward {
     pub private: bool,
 }
 
-/// A header name as loose readers see it: case, `-`, `_` and `.` make no difference.
+/// A header name, in ASCII, as loose readers see it: case, `-`, `_` and `.` make no difference.
 pub(crate) fn fold(name: &str) -> String {
-    name.chars()
-        .map(|c| match c {
-            '_' | '.' => '-',
-            c => c.to_ascii_lowercase(),
-        })
-        .collect()
+    name.bytes().map(folded).map(char::from).collect()
+}
+
+/// Whether loose readers take this name for one that is folded.
+fn is_spelling(name: &[u8], own: &str) -> bool {
+    name.len() == own.len() && name.iter().map(|byte| folded(*byte)).eq(own.bytes())
+}
+
+/// A byte of a name as loose readers see it.
+fn folded(byte: u8) -> u8 {
+    match byte {
+        b'_' | b'.' => b'-',
+        byte => byte.to_ascii_lowercase(),
+    }
 }
 
 /// A claim as a header value, if it can stand in one: printable ASCII without spaces at the ends.

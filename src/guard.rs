@@ -62,8 +62,8 @@ pub(crate) struct Guard {
 pub struct Verdict {
     /// Whether it goes on.
     pub fate: Fate,
-    /// Filter state for access logs, policies and routes: names and values.
-    pub attributes: Vec<(&'static str, Rc<str>)>,
+    /// Filter state for access logs, policies and routes.
+    pub attributes: Attributes,
     /// The token of ours that it goes on with, to be named when its response comes.
     pub sent: Option<Sent>,
     /// What is known of the caller's token, if it was checked and is good.
@@ -85,7 +85,31 @@ impl Verdict {
 
     /// Nothing but what is done with it.
     pub(crate) fn of(fate: Fate) -> Self {
-        Self { fate, attributes: Vec::new(), sent: None, checked: None }
+        Self { fate, attributes: Attributes::default(), sent: None, checked: None }
+    }
+}
+
+/// The filter state that a request gets.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub struct Attributes {
+    /// What was decided, if it was for the inbound direction to decide.
+    pub(crate) decision: Option<Decision>,
+    /// The name of the rule that decided, if there are rules.
+    pub(crate) rule: Option<Rc<str>>,
+    /// What its token gives.
+    pub(crate) token: Option<Rc<[(&'static str, Rc<str>)]>>,
+}
+
+impl Attributes {
+    /// Names and values. That a token has let a request pass is no reason worth naming.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let decision = self.decision.map(|decision| ("oauth2_decision", decision.labels().0));
+        let reason = self.decision.filter(|decision| *decision != Decision::Allowed);
+        let reason = reason.map(|decision| ("oauth2_reason", decision.labels().1));
+        let rule = self.rule.as_deref().map(|rule| ("oauth2_rule", rule));
+        let token = self.token.iter().flat_map(|token| token.iter());
+        let token = token.map(|(name, value)| (*name, &**value));
+        decision.into_iter().chain(reason).chain(rule).chain(token)
     }
 }
 
@@ -126,12 +150,15 @@ pub(crate) struct Bearer {
 
 impl Guard {
     /// The request's token and what it needs, if its token matters.
-    pub(crate) fn bearer(&self, head: &dyn Head) -> Result<(Bearer, Presented), Decided> {
+    pub(crate) fn bearer<'h>(
+        &'h self,
+        head: &'h dyn Head,
+    ) -> Result<(Bearer, Presented<'h>), Decided> {
         if self.forward.needs_whole_head()
             || self.token_sources.iter().any(TokenSource::needs_whole_head)
         {
             // First, since the host then has every header at hand.
-            head.all();
+            head.fields();
         }
         let spoofed = self.forward.spoofed(head);
         let path = head.value(":path").map(|path| NormalPath::parse(&path)).transpose();
@@ -199,7 +226,7 @@ impl Guard {
     /// Whether this is a browser that asks what it may send (Fetch standard), and may do so.
     fn is_preflight(&self, head: &dyn Head) -> bool {
         self.allow_cors_preflight
-            && head.value(":method").is_some_and(|method| method == b"OPTIONS")
+            && head.value(":method").is_some_and(|method| *method == *b"OPTIONS")
             && head.value("origin").is_some()
             && head.value("access-control-request-method").is_some()
     }
@@ -304,7 +331,7 @@ impl Guard {
 }
 
 /// The filter state that a token gives its requests.
-fn attributes(claims: &Claims, scope_claim: &ClaimPath) -> Vec<(&'static str, Rc<str>)> {
+fn attributes(claims: &Claims, scope_claim: &ClaimPath) -> Rc<[(&'static str, Rc<str>)]> {
     let text = |claim: Option<&Value>| {
         let text = claim.and_then(Value::as_str).filter(|text| text.len() <= MAX_CLAIM);
         text.map(Rc::<str>::from)

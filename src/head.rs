@@ -1,49 +1,173 @@
 //! The head of a request, as far as the filter looks at it.
 
+use std::borrow::Cow;
+
 /// Reads a request's head. Each call may cost the host a copy, so the filter asks for little.
 pub trait Head {
     /// A header's value, or a pseudo-header's (`:method`, `:path`, `:authority`). A header that
     /// stands more than once is joined by commas, if the host shows that here: Envoy does for
     /// `authorization`.
-    fn value(&self, name: &str) -> Option<Vec<u8>>;
+    fn value(&self, name: &str) -> Option<Cow<'_, [u8]>>;
 
     /// All headers, each as often as it stands, names in lower case. From then on
     /// [`value`](Self::value) joins every header.
-    fn all(&self) -> &[(String, Vec<u8>)];
+    fn fields(&self) -> &Fields;
 
     /// The SHA-256 digest of the certificate that the client has shown in TLS, if it has.
     fn peer_certificate(&self) -> Option<[u8; 32]>;
+}
+
+/// All headers of a request, in one piece.
+#[derive(Debug, Default)]
+pub struct Fields {
+    /// Names and values.
+    text: Vec<u8>,
+    /// Where in there each name and value begins, and how long it is.
+    at: Vec<[Span; 2]>,
+}
+
+/// A part of the text: where it begins, and its length.
+type Span = (usize, usize);
+
+impl Fields {
+    /// Reads a header map in the form of the proxy-wasm ABI: the number of fields, the sizes of
+    /// each, then all names and values, each with a NUL after it; numbers have 32 bits, the lowest
+    /// first. `None` if it is not of that form.
+    pub fn parse(text: Vec<u8>) -> Option<Self> {
+        let word = |at: usize| -> Option<usize> {
+            let bytes = text.get(at..at.checked_add(4)?)?.try_into().ok()?;
+            usize::try_from(u32::from_le_bytes(bytes)).ok()
+        };
+        let count = word(0)?;
+        let mut next = count.checked_mul(8)?.checked_add(4)?;
+        let mut span = |size: usize| -> Option<Span> {
+            let start = next;
+            let end = start.checked_add(size)?;
+            next = end.checked_add(1)?;
+            (end <= text.len()).then_some((start, size))
+        };
+        let mut at = Vec::with_capacity(count.min(text.len()));
+        for n in 0..count {
+            let sizes = n.checked_mul(8)?.checked_add(4)?;
+            at.push([span(word(sizes)?)?, span(word(sizes.checked_add(4)?)?)?]);
+        }
+        Some(Self { text, at })
+    }
+
+    /// Each name and value, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let part = |(start, size): Span| {
+            let (_, rest) = self.text.split_at_checked(start).unwrap_or_default();
+            rest.split_at_checked(size).unwrap_or_default().0
+        };
+        self.at.iter().map(move |[name, value]| (part(*name), part(*value)))
+    }
+
+    /// The values of a header, in order.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.iter().filter(move |(n, _)| *n == name.as_bytes()).map(|(_, value)| value)
+    }
+
+    /// The values of a header, joined by commas.
+    pub fn joined(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        let mut values = self.values(name);
+        let mut joined = Cow::Borrowed(values.next()?);
+        for value in values {
+            let joined = joined.to_mut();
+            joined.push(b',');
+            joined.extend_from_slice(value);
+        }
+        Some(joined)
+    }
+}
+
+impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Fields {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(fields: I) -> Self {
+        let mut this = Self::default();
+        let mut add = |part: &[u8]| {
+            let start = this.text.len();
+            this.text.extend_from_slice(part);
+            (start, part.len())
+        };
+        let at = fields.into_iter().map(|(n, v)| [add(n.as_ref()), add(v.as_ref())]).collect();
+        Self { at, ..this }
+    }
 }
 
 #[cfg(test)]
 pub(crate) mod fixture {
     //! A head that a test writes down.
 
-    use super::Head;
+    use super::{Cow, Fields, Head};
 
     /// Headers as given.
-    pub(crate) struct FixedHead(Vec<(String, Vec<u8>)>);
+    pub(crate) struct FixedHead(Fields);
 
     impl FixedHead {
         /// A head of these headers.
         pub(crate) fn new<'a>(headers: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-            Self(headers.into_iter().map(|(n, v)| (n.to_owned(), v.into())).collect())
+            Self(headers.into_iter().collect())
         }
     }
 
     impl Head for FixedHead {
-        fn value(&self, name: &str) -> Option<Vec<u8>> {
-            let values: Vec<&[u8]> =
-                self.0.iter().filter(|(n, _)| n == name).map(|(_, v)| v.as_slice()).collect();
-            (!values.is_empty()).then(|| values.join(&b','))
+        fn value(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+            self.0.joined(name)
         }
 
-        fn all(&self) -> &[(String, Vec<u8>)] {
+        fn fields(&self) -> &Fields {
             &self.0
         }
 
         fn peer_certificate(&self) -> Option<[u8; 32]> {
             None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A header map as the ABI has it.
+    fn serialized(fields: &[(&str, &str)]) -> Vec<u8> {
+        let word = |n: usize| u32::try_from(n).unwrap().to_le_bytes();
+        let mut bytes = word(fields.len()).to_vec();
+        for (name, value) in fields {
+            bytes.extend([word(name.len()), word(value.len())].concat());
+        }
+        for part in fields.iter().flat_map(|(name, value)| [name, value]) {
+            bytes.extend([part.as_bytes(), b"\0"].concat());
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_header_map_is_read_field_by_field_and_repeated_ones_are_joined() {
+        let fields = [("a", "1"), ("b", ""), ("a", "2"), ("long-name", "some value")];
+        let read = Fields::parse(serialized(&fields)).unwrap();
+        let expected = fields.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        assert!(read.iter().eq(expected));
+        assert_eq!(read.joined("a").as_deref(), Some(&b"1,2"[..]));
+        assert_eq!(read.joined("b").as_deref(), Some(&b""[..]));
+        assert_eq!(read.joined("c"), None);
+        assert!(Fields::parse(serialized(&[])).unwrap().iter().next().is_none());
+    }
+
+    #[test]
+    fn what_is_no_header_map_is_not_read() {
+        let whole = serialized(&[("name", "value"), ("other", "x")]);
+        // The last NUL is read by nobody.
+        for end in 0..whole.len() - 1 {
+            assert!(Fields::parse(whole[..end].to_vec()).is_none(), "{end} bytes");
+        }
+        for word in [u32::MAX, u32::MAX / 8, 1 << 28] {
+            let mut wrong = whole.clone();
+            wrong[..4].copy_from_slice(&word.to_le_bytes());
+            assert!(Fields::parse(wrong).is_none());
+            let mut wrong = whole.clone();
+            wrong[4..8].copy_from_slice(&word.to_le_bytes());
+            assert!(Fields::parse(wrong).is_none());
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::bearer::BearerToken;
 use crate::call::{Answer, Call, CallId, Direction};
 use crate::denial::Reason;
 use crate::failure::Failure;
-use crate::guard::{Bearer, Checked, Decided, Guard, Verdict, is_grpc};
+use crate::guard::{Attributes, Bearer, Checked, Decided, Guard, Verdict, is_grpc};
 use crate::head::Head;
 use crate::health::Health;
 use crate::introspection::Response;
@@ -61,6 +61,10 @@ pub(crate) struct Inbound {
     answers: Answers,
     /// The requests that wait.
     waiting: Waiting<Question, Waiter>,
+    /// Whether it depends on a request's host which server is asked about its token.
+    by_host: bool,
+    /// Whether there are rules whose names are worth telling.
+    has_rules: bool,
     /// Whether each server answers.
     health: Vec<Health>,
     /// Calls to be made.
@@ -82,6 +86,8 @@ impl Inbound {
             answers,
             waiting: Waiting::new(Direction::Inbound),
             health: guard.servers.iter().map(health).collect(),
+            by_host: guard.servers.iter().any(|server| server.when.hosts.is_some()),
+            has_rules: !guard.rules.is_empty(),
             calls: Vec::new(),
             events: Vec::new(),
             guard,
@@ -110,10 +116,16 @@ impl Inbound {
     ) -> Result<(), Decided> {
         let (bearer, presented) = self.guard.bearer(head)?;
         let deny = |reason| self.guard.deny(reason, &bearer.needs, is_grpc(head));
-        let token = presented.token().map_err(deny)?;
-        let place = self.guard.server(token, head).ok_or_else(|| deny(Reason::NoServer))?;
-        let server = self.guard.servers.get(place).ok_or_else(|| deny(Reason::NoServer))?;
-        let key = self.keyed.key(place, token.reveal());
+        // The token alone says who is asked, so that its answer is found before that is worked out;
+        // and what was kept was kept under a token, so that its syntax needs no second look.
+        let mut key = self.keyed.key(0, presented.unchecked());
+        let mut place = None;
+        if self.by_host {
+            let token = presented.token().map_err(deny)?;
+            let server = self.guard.server(token, head).ok_or_else(|| deny(Reason::NoServer))?;
+            key = self.keyed.key(server, token.reveal());
+            place = Some(server);
+        }
         if let Some(finding) = self.answers.find(key, now) {
             self.events.push(Event::Count(Counter::Lookup(match finding {
                 Finding::Known(ref known) if known.stale => Lookup::Stale,
@@ -122,6 +134,10 @@ impl Inbound {
             })));
             return Err(self.guard.judge(finding, bearer, || is_grpc(head), now));
         }
+        let token = presented.token().map_err(deny)?;
+        let place = place.or_else(|| self.guard.server(token, head));
+        let place = place.ok_or_else(|| deny(Reason::NoServer))?;
+        let server = self.guard.servers.get(place).ok_or_else(|| deny(Reason::NoServer))?;
         // Who asks every time gets an answer to his own question, not to one asked before it.
         let alone = self.answers.ask_every_time();
         if !alone && let Some(id) = self.waiting.find(key) {
@@ -282,13 +298,11 @@ impl Inbound {
             debug!("refused by {rule}: {}", reason.details());
         }
         self.events.push(Event::Count(Counter::Request(decision)));
-        let (word, reason) = decision.labels();
-        let mut attributes = vec![
-            ("oauth2_decision", Rc::from(word)),
-            ("oauth2_reason", Rc::from(reason)),
-            ("oauth2_rule", rule),
-        ];
-        attributes.extend(known.iter().flat_map(|known| known.attributes.iter().cloned()));
+        let attributes = Attributes {
+            decision: Some(decision),
+            rule: self.has_rules.then_some(rule),
+            token: known.as_ref().map(|known| Rc::clone(&known.attributes)),
+        };
         let checked = known.map(|known| Checked { expires: known.token.expires });
         Verdict { fate, attributes, sent: None, checked }
     }

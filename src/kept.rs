@@ -23,11 +23,11 @@ impl Keyed {
         Self(SipHasher24::new_with_key(&seed))
     }
 
-    /// The key of the answer that one of the servers gives on a token.
-    pub(crate) fn key(&self, server: usize, token: &str) -> Key {
+    /// The key of an answer on a token: of one of the servers, or of one of the clients.
+    pub(crate) fn key(&self, number: usize, token: impl AsRef<[u8]>) -> Key {
         let mut hash = self.0;
-        hash.write_usize(server);
-        hash.write(token.as_bytes());
+        hash.write_usize(number);
+        hash.write(token.as_ref());
         Key(hash.finish128().as_u128())
     }
 }

@@ -46,7 +46,7 @@ impl ResourceMetadata {
         if path != Some(&self.path) || self.query != query(head) {
             return None;
         }
-        let body = match head.value(":method")?.as_slice() {
+        let body = match &*head.value(":method")? {
             b"GET" | b"HEAD" => self.document.clone(),
             b"OPTIONS" => String::new(),
             _ => return None,

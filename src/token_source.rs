@@ -1,11 +1,12 @@
 //! Where a request carries its token, and how it is taken out there (RFC 6750, section 2).
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::rc::Rc;
 
 use url::form_urlencoded;
 
-use crate::bearer::{BearerToken, credentials};
+use crate::bearer::{BearerToken, credentials, is_repeated};
 use crate::denial::Reason;
 use crate::head::Head;
 
@@ -28,11 +29,13 @@ pub(crate) enum TokenSource {
 }
 
 /// A token, and where it was.
-pub(crate) struct Presented {
+pub(crate) struct Presented<'h> {
     /// The text that it stands in.
-    text: Vec<u8>,
+    text: Cow<'h, [u8]>,
     /// Where in there.
     at: Range<usize>,
+    /// The scheme that it stands after: others may follow it there.
+    scheme: Option<&'h str>,
     /// What takes it out of the request.
     pub(crate) removal: Removal,
     /// Whether it came in the query, where caches and logs find it.
@@ -48,29 +51,41 @@ pub(crate) enum Removal {
     Replace(Rc<str>, Rc<str>),
 }
 
-impl Presented {
+impl<'h> Presented<'h> {
     /// A token that is all of `text`.
-    fn whole(text: Vec<u8>, removal: Removal) -> Self {
-        Self { at: 0..text.len(), text, removal, in_query: false }
+    fn whole(text: impl Into<Cow<'h, [u8]>>, removal: Removal) -> Self {
+        let text = text.into();
+        Self { at: 0..text.len(), text, scheme: None, removal, in_query: false }
+    }
+
+    /// What stands in the token's place, which may be no token at all.
+    pub(crate) fn unchecked(&self) -> &[u8] {
+        self.text.get(self.at.clone()).unwrap_or_default()
     }
 
     /// The token, checked for its syntax.
     ///
     /// # Errors
-    /// [`Reason::TokenTooLong`] or [`Reason::MalformedToken`].
+    /// [`Reason::TokenTooLong`], [`Reason::MalformedToken`], or [`Reason::RepeatedToken`] if others
+    /// are joined to it.
     pub(crate) fn token(&self) -> Result<BearerToken<'_>, Reason> {
-        BearerToken::parse(self.text.get(self.at.clone()).unwrap_or_default())
+        // No token has the comma that joins them.
+        BearerToken::parse(self.unchecked()).map_err(|reason| match self.scheme {
+            Some(scheme) if is_repeated(&self.text, scheme) => Reason::RepeatedToken,
+            _ => reason,
+        })
     }
 }
 
 /// The one token of a request, if it has one.
 ///
 /// # Errors
-/// [`Reason::RepeatedToken`] if there is more than one, in one place or in several.
-pub(crate) fn present(
-    sources: &[TokenSource],
-    head: &dyn Head,
-) -> Result<Option<Presented>, Reason> {
+/// [`Reason::RepeatedToken`] if there is more than one, in one place or in several. Those that are
+/// joined in one header show when its syntax is checked.
+pub(crate) fn present<'h>(
+    sources: &'h [TokenSource],
+    head: &'h dyn Head,
+) -> Result<Option<Presented<'h>>, Reason> {
     let mut presented = None;
     for source in sources {
         if let Some(found) = source.look(head)?
@@ -108,21 +123,25 @@ impl TokenSource {
     }
 
     /// The token here, if there is one.
-    fn look(&self, head: &dyn Head) -> Result<Option<Presented>, Reason> {
+    fn look<'h>(&'h self, head: &'h dyn Head) -> Result<Option<Presented<'h>>, Reason> {
         match self {
             Self::Scheme { header, scheme } => {
                 let Some(text) = head.value(header) else { return Ok(None) };
-                let Some(at) = credentials(&text, scheme)? else { return Ok(None) };
+                let Some(at) = credentials(&text, scheme) else {
+                    let others = is_repeated(&text, scheme);
+                    return if others { Err(Reason::RepeatedToken) } else { Ok(None) };
+                };
                 let removal = Removal::Remove(Rc::clone(header));
-                Ok(Some(Presented { text, at, removal, in_query: false }))
+                let scheme = Some(&**scheme);
+                Ok(Some(Presented { text, at, scheme, removal, in_query: false }))
             }
             Self::Header(header) => {
-                let mut values = head.all().iter().filter(|(name, _)| **name == **header);
-                let Some((_, value)) = values.next() else { return Ok(None) };
+                let mut values = head.fields().values(header);
+                let Some(value) = values.next() else { return Ok(None) };
                 if values.next().is_some() {
                     return Err(Reason::RepeatedToken);
                 }
-                let text = value.trim_ascii().to_vec();
+                let text = value.trim_ascii();
                 let removal = Removal::Remove(Rc::clone(header));
                 Ok((!text.is_empty()).then(|| Presented::whole(text, removal)))
             }
@@ -133,7 +152,10 @@ impl TokenSource {
 }
 
 /// The token in a query parameter. The path goes on without it.
-fn in_query(parameter: &str, head: &dyn Head) -> Result<Option<Presented>, Reason> {
+fn in_query<'h>(
+    parameter: &str,
+    head: &'h dyn Head,
+) -> Result<Option<Presented<'h>>, Reason> {
     let path = head.value(":path").unwrap_or_default();
     let Some(mark) = path.iter().position(|b| *b == b'?') else { return Ok(None) };
     let (before, query) = path.split_at_checked(mark).unwrap_or_default();
@@ -162,18 +184,18 @@ fn in_query(parameter: &str, head: &dyn Head) -> Result<Option<Presented>, Reaso
 }
 
 /// The token in a cookie (RFC 6265, section 4.2). The other cookies stay.
-fn in_cookie(wanted: &str, head: &dyn Head) -> Result<Option<Presented>, Reason> {
+fn in_cookie<'h>(wanted: &str, head: &'h dyn Head) -> Result<Option<Presented<'h>>, Reason> {
     let mut found = None;
     let mut rest: Vec<&[u8]> = Vec::new();
-    let headers = head.all().iter().filter(|(name, _)| name == "cookie");
-    let cookies = headers.flat_map(|(_, value)| value.split(|b| *b == b';'));
+    let headers = head.fields().values("cookie");
+    let cookies = headers.flat_map(|value| value.split(|b| *b == b';'));
     for cookie in cookies.map(<[u8]>::trim_ascii).filter(|cookie| !cookie.is_empty()) {
         let mut parts = cookie.splitn(2, |b| *b == b'=');
         match (parts.next(), parts.next()) {
             (Some(name), Some(value)) if name.trim_ascii_end() == wanted.as_bytes() => {
                 let value = value.trim_ascii();
                 let quoted = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\""));
-                if found.replace(quoted.unwrap_or(value).to_vec()).is_some() {
+                if found.replace(quoted.unwrap_or(value)).is_some() {
                     return Err(Reason::RepeatedToken);
                 }
             }
@@ -210,8 +232,8 @@ mod tests {
     }
 
     fn look(headers: &[(&str, &str)]) -> Result<Option<(String, Removal)>, Reason> {
-        let head = FixedHead::new(headers.iter().copied());
-        let Some(presented) = present(&all(), &head)? else { return Ok(None) };
+        let (sources, head) = (all(), FixedHead::new(headers.iter().copied()));
+        let Some(presented) = present(&sources, &head)? else { return Ok(None) };
         let token = presented.token()?.reveal().to_owned();
         Ok(Some((token, presented.removal)))
     }

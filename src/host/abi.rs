@@ -16,6 +16,7 @@ use std::ptr::null_mut;
 use proxy_wasm::types::{BufferType, MapType};
 
 use crate::call::{Call, CallFailure};
+use crate::head::Fields;
 use crate::timestamp::Timestamp;
 
 /// The host did not do it.
@@ -139,37 +140,12 @@ pub(super) fn call_response_header(name: &str) -> Option<Vec<u8>> {
 }
 
 /// All headers of the request; none if there is no request any more.
-pub(super) fn request_headers() -> Vec<(String, Vec<u8>)> {
+pub(super) fn request_headers() -> Fields {
     let pairs = bytes(|pairs, size| {
         // SAFETY: the pointers are to live memory during the call.
         unsafe { proxy_get_header_map_pairs(MapType::HttpRequestHeaders as u32, pairs, size) }
     });
-    pairs.and_then(|pairs| parse_pairs(&pairs)).unwrap_or_default()
-}
-
-/// Reads the ABI's form of a header map: the number of pairs, the sizes of each, then all names
-/// and values, each with a NUL after it.
-fn parse_pairs(pairs: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
-    let word = |at: usize| -> Option<usize> {
-        let bytes = pairs.get(at..at.checked_add(4)?)?.try_into().ok()?;
-        usize::try_from(u32::from_le_bytes(bytes)).ok()
-    };
-    let count = word(0)?;
-    let mut data = count.checked_mul(8)?.checked_add(4)?;
-    let mut text = |size: usize| -> Option<&[u8]> {
-        let end = data.checked_add(size)?;
-        let text = pairs.get(data..end)?;
-        data = end.checked_add(1)?;
-        Some(text)
-    };
-    (0..count)
-        .map(|n| {
-            let sizes = n.checked_mul(8)?.checked_add(4)?;
-            let name = text(word(sizes)?)?;
-            let value = text(word(sizes.checked_add(4)?)?)?;
-            Some((String::from_utf8_lossy(name).into_owned(), value.to_vec()))
-        })
-        .collect()
+    pairs.and_then(Fields::parse).unwrap_or_default()
 }
 
 /// A header of the response.
@@ -284,7 +260,7 @@ pub(super) fn send_local_response(
     })
 }
 
-/// The ABI's form of a header map, as [`parse_pairs`] reads it.
+/// The ABI's form of a header map, as [`Fields::parse`] reads it.
 fn serialize_pairs(pairs: &[(&str, &str)]) -> Option<Vec<u8>> {
     let word = |n: usize| u32::try_from(n).ok().map(u32::to_le_bytes);
     let mut bytes = word(pairs.len())?.to_vec();

@@ -1,32 +1,29 @@
 //! The head of the effective context's request, and of its response.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use super::abi;
-use crate::head::Head;
+use crate::head::{Fields, Head};
 use crate::sender_constraint::digest_from_hex;
 
 /// The head of the effective context's request.
 #[derive(Default)]
 pub(super) struct RequestHead {
     /// All of it, once it was asked for: cheaper than a second header by itself.
-    all: OnceCell<Vec<(String, Vec<u8>)>>,
+    fields: OnceCell<Fields>,
 }
 
 impl Head for RequestHead {
-    fn value(&self, name: &str) -> Option<Vec<u8>> {
-        let Some(all) = self.all.get() else { return abi::request_header(name) };
-        let mut values = all.iter().filter(|(n, _)| n == name).map(|(_, value)| value);
-        let mut joined = values.next()?.clone();
-        for value in values {
-            joined.push(b',');
-            joined.extend_from_slice(value);
+    fn value(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        match self.fields.get() {
+            Some(fields) => fields.joined(name),
+            None => abi::request_header(name).map(Cow::Owned),
         }
-        Some(joined)
     }
 
-    fn all(&self) -> &[(String, Vec<u8>)] {
-        self.all.get_or_init(abi::request_headers)
+    fn fields(&self) -> &Fields {
+        self.fields.get_or_init(abi::request_headers)
     }
 
     fn peer_certificate(&self) -> Option<[u8; 32]> {

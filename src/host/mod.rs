@@ -289,7 +289,7 @@ impl Worker {
 /// Carries out a verdict on the effective context's request. A request that may go on still has
 /// to be resumed if it was paused.
 fn carry_out(verdict: Verdict) -> Passage {
-    for (name, value) in &verdict.attributes {
+    for (name, value) in verdict.attributes.iter() {
         // What is missing here is missing in logs; it lets nobody pass.
         let _ = abi::set_filter_state(name, value);
     }
@@ -297,7 +297,7 @@ fn carry_out(verdict: Verdict) -> Passage {
         Fate::Forward(forward) => {
             if edit(&forward).is_ok() {
                 let is_edited = !forward.remove.is_empty() || !forward.set.is_empty();
-                if !is_edited && !verdict.attributes.is_empty() {
+                if !is_edited && verdict.attributes.iter().next().is_some() {
                     // Routes may go by filter state, and Envoy has chosen one before there was
                     // any. Each edit of the head has it choose again.
                     abi::clear_route_cache();

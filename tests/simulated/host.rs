@@ -1,12 +1,13 @@
 //! A host without a proxy: clock, requests, calls and their outcomes are values that a test holds.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use oauth2_filter::{
-    Answer, Call, CallFailure, Environment, Event, Fate, Filter, Forward, Head, Reply, Sent,
+    Answer, Attributes, Call, CallFailure, Environment, Event, Fate, Fields, Filter, Forward, Head, Reply, Sent,
     SharedData, Step, StreamId, Timestamp, Verdict,
 };
 use serde_json::Value;
@@ -27,7 +28,7 @@ pub struct SimulatedHost {
     waiting: HashMap<StreamId, Vec<(String, Vec<u8>)>>,
     outcomes: HashMap<StreamId, Outcome>,
     /// The filter state of the requests that were decided.
-    attributes: HashMap<StreamId, Vec<(&'static str, Rc<str>)>>,
+    attributes: HashMap<StreamId, Attributes>,
     /// Calls that were made and not answered yet, first come first.
     pub calls: Vec<Call>,
     /// How many calls were made in all.
@@ -214,7 +215,7 @@ impl SimulatedHost {
     /// The filter state that a request got, names without `oauth2_`.
     pub fn filter_state(&self, stream: StreamId) -> Vec<(&str, &str)> {
         let state = self.attributes[&stream].iter();
-        state.map(|(name, value)| (name.trim_start_matches("oauth2_"), &**value)).collect()
+        state.map(|(name, value)| (name.trim_start_matches("oauth2_"), value)).collect()
     }
 
     /// What became of a request, in a word: `passed`, `waits`, or why it was refused.
@@ -254,6 +255,7 @@ impl SimulatedHost {
 /// A request's head as Envoy hands it over.
 struct SimulatedHead {
     headers: Vec<(String, Vec<u8>)>,
+    fields: Fields,
     /// Whether all of them were asked for: from then on repeated ones show.
     whole: Cell<bool>,
     certificate: Option<[u8; 32]>,
@@ -277,23 +279,22 @@ impl SimulatedHead {
                 None => head.push((name, value)),
             }
         }
-        Self { headers: head, whole: Cell::new(false), certificate }
+        let fields = head.iter().map(|(name, value)| (name, value)).collect();
+        Self { headers: head, fields, whole: Cell::new(false), certificate }
     }
 }
 
 impl Head for SimulatedHead {
-    fn value(&self, name: &str) -> Option<Vec<u8>> {
-        let values = self.headers.iter().filter(|(n, _)| n == name);
-        let values: Vec<&[u8]> = values.map(|(_, value)| value.as_slice()).collect();
-        if self.whole.get() && !values.is_empty() {
-            return Some(values.join(&b','));
+    fn value(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        if self.whole.get() {
+            return self.fields.joined(name);
         }
-        values.first().map(|first| first.to_vec())
+        self.fields.values(name).next().map(Cow::Borrowed)
     }
 
-    fn all(&self) -> &[(String, Vec<u8>)] {
+    fn fields(&self) -> &Fields {
         self.whole.set(true);
-        &self.headers
+        &self.fields
     }
 
     fn peer_certificate(&self) -> Option<[u8; 32]> {
