@@ -20,6 +20,14 @@ impl NormalPath {
     /// that does not begin with a slash (`*` of `OPTIONS *` excepted).
     pub(crate) fn parse(path: &[u8]) -> Result<Self, BadPath> {
         let path = path.split(|b| matches!(b, b'?' | b'#')).next().unwrap_or_default();
+        match std::str::from_utf8(path) {
+            Ok(path) if is_normal(path) => Ok(Self(path.to_owned())),
+            _ => Self::normalize(path),
+        }
+    }
+
+    /// The form of any path without its query.
+    fn normalize(path: &[u8]) -> Result<Self, BadPath> {
         if path == b"*" {
             return Ok(Self("*".to_owned()));
         }
@@ -59,6 +67,21 @@ impl NormalPath {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether a path clearly has the form already, as almost all have: a slash, then visible ASCII
+/// without escapes, in segments of which none but the last is empty and none begins with a dot.
+fn is_normal(path: &str) -> bool {
+    let mut before = 0;
+    path.starts_with('/')
+        && path.bytes().all(|byte| {
+            let begins = std::mem::replace(&mut before, byte) == b'/';
+            match byte {
+                b'/' | b'.' => !begins,
+                b'%' | b'\\' => false,
+                _ => (0x21..=0x7e).contains(&byte),
+            }
+        })
 }
 
 /// Whether a segment has no text, or none before its parameters (`;x`), which some services drop.
@@ -232,6 +255,40 @@ mod tests {
             assert_eq!(normal(path), Err(BadPath), "{path}");
         }
         assert_eq!(normal("/fine?but=%zz%2f\\"), Ok("/fine".to_owned()));
+    }
+
+    #[test]
+    fn paths_that_have_the_form_already_are_read_as_others() {
+        let mut quick = 0;
+        let mut check = |path: &[u8]| {
+            let end = path.iter().position(|b| b"?#".contains(b)).unwrap_or(path.len());
+            let parsed = NormalPath::parse(path);
+            assert_eq!(parsed, NormalPath::normalize(&path[..end]), "{:?}", path.escape_ascii());
+            let text = std::str::from_utf8(&path[..end]).unwrap_or_default();
+            quick += usize::from(is_normal(text));
+        };
+        // All paths of up to six bytes that matter, and all bytes in pairs.
+        let alphabet = b"/.;a%2\\?";
+        let mut paths: Vec<Vec<u8>> = vec![Vec::new()];
+        for _ in 0..6 {
+            for path in &paths {
+                check(path);
+            }
+            let longer = |path: &Vec<u8>| {
+                let path = path.clone();
+                alphabet.iter().map(move |byte| [&*path, &[*byte]].concat())
+            };
+            paths = paths.iter().flat_map(longer).collect();
+        }
+        for path in &paths {
+            check(path);
+        }
+        for pair in 0..=u16::MAX {
+            let [first, second] = pair.to_be_bytes();
+            check(&[b'/', first, second]);
+            check(&[b'/', b'a', first, second, b'b']);
+        }
+        assert!(quick > 10_000, "{quick}");
     }
 
     #[test]
