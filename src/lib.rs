@@ -60,6 +60,7 @@ mod path;
 mod policy;
 mod random;
 mod resource_metadata;
+mod rule_index;
 mod rules;
 mod scope;
 mod sealed;

@@ -62,6 +62,11 @@ impl NormalPath {
         Ok(Self(normal))
     }
 
+    /// The text after each of its slashes. `OPTIONS *` names no path, so it has none.
+    pub(crate) fn segments(&self) -> Option<impl Iterator<Item = &str>> {
+        self.0.strip_prefix('/').map(|path| path.split('/'))
+    }
+
     /// The path's text.
     #[cfg(test)]
     pub(crate) fn as_str(&self) -> &str {
@@ -122,14 +127,14 @@ fn hex(digit: Option<u8>) -> Result<u8, BadPath> {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct PathPattern {
     /// The segments before the rest.
-    segments: Vec<Segment>,
+    pub(crate) segments: Vec<Segment>,
     /// Whether `**` follows.
-    rest: bool,
+    pub(crate) rest: bool,
 }
 
 /// One segment of a pattern.
 #[derive(Clone, Debug, Eq, PartialEq)]
-enum Segment {
+pub(crate) enum Segment {
     /// `*`: any segment that is not empty.
     Any,
     /// The same text.
@@ -166,7 +171,8 @@ impl PathPattern {
         Ok(Self { segments: segments.iter().map(segment).collect::<Result<_, _>>()?, rest })
     }
 
-    /// Whether the path fits.
+    /// Whether the path fits: what the index of rules must agree with.
+    #[cfg(test)]
     pub(crate) fn fits(&self, path: &NormalPath) -> bool {
         let mut given = path.0.split('/').skip(1);
         for segment in &self.segments {
