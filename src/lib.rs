@@ -29,6 +29,9 @@
 
 mod answers;
 mod bearer;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod cached_token;
 mod call;
 mod claims;

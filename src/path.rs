@@ -19,15 +19,15 @@ impl NormalPath {
     /// segment with parameters (`..;`), one that would remove an empty segment (`//..`), or a path
     /// that does not begin with a slash (`*` of `OPTIONS *` excepted).
     pub(crate) fn parse(path: &[u8]) -> Result<Self, BadPath> {
-        let path = path.split(|b| matches!(b, b'?' | b'#')).next().unwrap_or_default();
-        match std::str::from_utf8(path) {
-            Ok(path) if is_normal(path) => Ok(Self(path.to_owned())),
-            _ => Self::normalize(path),
+        match normal(path) {
+            Some(path) => Ok(Self(path.to_owned())),
+            None => Self::normalize(path),
         }
     }
 
-    /// The form of any path without its query.
+    /// The form of any path.
     fn normalize(path: &[u8]) -> Result<Self, BadPath> {
+        let path = path.split(|b| matches!(b, b'?' | b'#')).next().unwrap_or_default();
         if path == b"*" {
             return Ok(Self("*".to_owned()));
         }
@@ -74,19 +74,26 @@ impl NormalPath {
     }
 }
 
-/// Whether a path clearly has the form already, as almost all have: a slash, then visible ASCII
-/// without escapes, in segments of which none but the last is empty and none begins with a dot.
-fn is_normal(path: &str) -> bool {
-    let mut before = 0;
-    path.starts_with('/')
-        && path.bytes().all(|byte| {
-            let begins = std::mem::replace(&mut before, byte) == b'/';
-            match byte {
-                b'/' | b'.' => !begins,
-                b'%' | b'\\' => false,
-                _ => (0x21..=0x7e).contains(&byte),
+/// The path without its query, if it clearly has the form already, as almost all have: a slash, then
+/// visible ASCII without escapes, in segments of which none but the last is empty and none begins
+/// with a dot.
+fn normal(path: &[u8]) -> Option<&str> {
+    let mut end = path.len();
+    let mut begins = false;
+    for (at, byte) in path.iter().enumerate() {
+        match byte {
+            b'?' | b'#' => {
+                end = at;
+                break;
             }
-        })
+            b'/' | b'.' if begins => return None,
+            b'%' | b'\\' => return None,
+            0x21..=0x7e => begins = *byte == b'/',
+            _ => return None,
+        }
+    }
+    let path = std::str::from_utf8(path.get(..end)?).ok()?;
+    path.starts_with('/').then_some(path)
 }
 
 /// Whether a segment has no text, or none before its parameters (`;x`), which some services drop.
@@ -194,7 +201,7 @@ impl PathPattern {
 mod tests {
     use super::*;
 
-    fn normal(path: &str) -> Result<String, BadPath> {
+    fn form(path: &str) -> Result<String, BadPath> {
         NormalPath::parse(path.as_bytes()).map(|path| path.as_str().to_owned())
     }
 
@@ -226,7 +233,7 @@ mod tests {
             ("/a%0a%7F", "/a%0A%7F"),
             ("*", "*"),
         ] {
-            assert_eq!(normal(path), Ok(expected.to_owned()), "{path}");
+            assert_eq!(form(path), Ok(expected.to_owned()), "{path}");
         }
     }
 
@@ -258,20 +265,18 @@ mod tests {
             "/a/;x/../b",
             "//..",
         ] {
-            assert_eq!(normal(path), Err(BadPath), "{path}");
+            assert_eq!(form(path), Err(BadPath), "{path}");
         }
-        assert_eq!(normal("/fine?but=%zz%2f\\"), Ok("/fine".to_owned()));
+        assert_eq!(form("/fine?but=%zz%2f\\"), Ok("/fine".to_owned()));
     }
 
     #[test]
     fn paths_that_have_the_form_already_are_read_as_others() {
         let mut quick = 0;
         let mut check = |path: &[u8]| {
-            let end = path.iter().position(|b| b"?#".contains(b)).unwrap_or(path.len());
             let parsed = NormalPath::parse(path);
-            assert_eq!(parsed, NormalPath::normalize(&path[..end]), "{:?}", path.escape_ascii());
-            let text = std::str::from_utf8(&path[..end]).unwrap_or_default();
-            quick += usize::from(is_normal(text));
+            assert_eq!(parsed, NormalPath::normalize(path), "{:?}", path.escape_ascii());
+            quick += usize::from(normal(path).is_some());
         };
         // All paths of up to six bytes that matter, and all bytes in pairs.
         let alphabet = b"/.;a%2\\?";

@@ -13,7 +13,8 @@
 //! Nothing is read from a request before a rule that may be the first asks for it.
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+
+use fnv::FnvHashMap;
 
 use crate::head::Head;
 use crate::path::{BadPath, NormalPath, PathPattern, Segment};
@@ -280,7 +281,7 @@ impl Block {
 #[derive(Debug)]
 struct Table {
     /// What fits the values that are named.
-    named: HashMap<Box<str>, Set>,
+    named: FnvHashMap<Box<str>, Set>,
     /// What fits any other.
     others: Set,
 }
@@ -288,7 +289,7 @@ struct Table {
 impl Table {
     /// No value is named yet.
     fn new(others: Set) -> Self {
-        Self { named: HashMap::new(), others }
+        Self { named: FnvHashMap::default(), others }
     }
 
     /// `number` fits `value`.
@@ -306,9 +307,9 @@ impl Table {
 #[derive(Debug)]
 struct Hosts {
     /// What names a host itself.
-    exact: HashMap<Box<str>, Set>,
+    exact: FnvHashMap<Box<str>, Set>,
     /// What names all below one, by the end of their names, which begins with a dot.
-    below: HashMap<Box<str>, Set>,
+    below: FnvHashMap<Box<str>, Set>,
     /// The length of the longest such end.
     longest: usize,
     /// What fits every host.
@@ -318,7 +319,7 @@ struct Hosts {
 impl Hosts {
     /// No host is named yet.
     fn new(others: Set) -> Self {
-        Self { exact: HashMap::new(), below: HashMap::new(), longest: 0, others }
+        Self { exact: FnvHashMap::default(), below: FnvHashMap::default(), longest: 0, others }
     }
 
     /// `number` fits `host`.
