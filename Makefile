@@ -48,6 +48,11 @@ flood: build envoy ## a million refused tokens, then a million malformed ones: w
 renewals: build envoy ## minutes of load: tokens of three seconds, a server that is away, a service that refuses all
 	@cargo test --test envoy outbound:: -- --ignored --nocapture --test-threads 1
 
+.PHONY: micro
+micro: ## what the core costs by itself, natively: instructions (with valgrind) and time
+	@echo "== building the benchmark (first time: about a minute)"
+	@cargo bench --quiet --package micro
+
 .PHONY: check
 check: toolchain ## format, lints for both targets, documentation
 	cargo fmt --all --check

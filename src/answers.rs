@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::denial::Reason;
 use crate::footprint::Footprint;
+use crate::guard::TokenAttribute;
 use crate::introspection::AccessToken;
 use crate::kept::{Kept, Key, Room};
 use crate::shared::{Fingerprint, Identity, MAX_SHARED, Record, SharedData, Slots};
@@ -33,7 +34,7 @@ pub(crate) struct Known {
     /// The headers that its requests get.
     pub(crate) headers: Vec<(Rc<str>, Rc<str>)>,
     /// What its requests get as filter state, besides rule and decision.
-    pub(crate) attributes: Rc<[(&'static str, Rc<str>)]>,
+    pub(crate) attributes: Rc<[TokenAttribute]>,
     /// Whether the answer is past its time, and serves since the server fails.
     pub(crate) stale: bool,
 }

@@ -114,10 +114,10 @@ impl Filter {
             Some(inbound) => inbound.request(stream, head, data, now),
         };
         let verdict = if let Some(verdict) = verdict {
-            self.send(stream, plan, verdict, data, now)
+            self.send(stream, Some(head), plan, verdict, data, now)
         } else {
             if let Plan::Inject(_) = plan {
-                self.plans.insert(stream, plan);
+                self.plans.insert(stream, plan.without_head(head));
             }
             None
         };
@@ -132,13 +132,14 @@ impl Filter {
     fn send(
         &mut self,
         stream: StreamId,
+        head: Option<&dyn Head>,
         plan: Plan,
         verdict: Verdict,
         data: &dyn SharedData,
         now: Timestamp,
     ) -> Option<Verdict> {
         match &mut self.outbound {
-            Some(outbound) => outbound.send(stream, plan, verdict, data, now),
+            Some(outbound) => outbound.send(stream, head, plan, verdict, data, now),
             None => Some(verdict),
         }
     }
@@ -147,7 +148,7 @@ impl Filter {
     fn go_on(&mut self, verdicts: Verdicts, data: &dyn SharedData, now: Timestamp) {
         for (stream, verdict) in verdicts {
             let plan = self.plans.remove(&stream).unwrap_or(Plan::Leave(Vec::new()));
-            let verdict = self.send(stream, plan, verdict, data, now);
+            let verdict = self.send(stream, None, plan, verdict, data, now);
             self.decided.extend(verdict.map(|verdict| (stream, verdict)));
         }
     }

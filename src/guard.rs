@@ -16,10 +16,11 @@ use crate::forward::{Forward, Forwarding, MAX_CLAIM, header_value};
 use crate::head::Head;
 use crate::introspection::{AccessToken, Reading, Response};
 use crate::metrics::Decision;
-use crate::path::{BadPath, NormalPath};
+use crate::path::BadPath;
 use crate::policy::{Access, Needs, Rule};
 use crate::resource_metadata::ResourceMetadata;
-use crate::rules::{Target, host_of};
+use crate::rule_index::{RuleIndex, Target};
+use crate::rules::host_of;
 use crate::sender_constraint::{Confirmation, MutualTls};
 use crate::servers::{self, Server};
 use crate::timestamp::Timestamp;
@@ -39,7 +40,7 @@ pub(crate) struct Guard {
     /// The document that says it in full.
     pub(crate) metadata: Option<ResourceMetadata>,
     /// In order; the first that fits decides.
-    pub(crate) rules: Vec<Rule>,
+    pub(crate) rules: RuleIndex<Rule>,
     /// Decides on requests that no other rule fits.
     pub(crate) unmatched: Rule,
     /// How answers are read.
@@ -89,6 +90,9 @@ impl Verdict {
     }
 }
 
+/// Name and value of filter state that a token gives.
+pub(crate) type TokenAttribute = (&'static str, Rc<str>);
+
 /// The filter state that a request gets.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub struct Attributes {
@@ -97,7 +101,7 @@ pub struct Attributes {
     /// The name of the rule that decided, if there are rules.
     pub(crate) rule: Option<Rc<str>>,
     /// What its token gives.
-    pub(crate) token: Option<Rc<[(&'static str, Rc<str>)]>>,
+    pub(crate) token: Option<Rc<[TokenAttribute]>>,
 }
 
 impl Attributes {
@@ -161,17 +165,23 @@ impl Guard {
             head.fields();
         }
         let spoofed = self.forward.spoofed(head);
-        let path = head.value(":path").map(|path| NormalPath::parse(&path)).transpose();
-        let path = path.map_err(|BadPath| {
+        let target = Target::new(head);
+        let bad_path = |BadPath| {
             let denial = Denial::new(Reason::BadPath);
             self.refuse(&denial, &"path".into(), is_grpc(head))
-        })?;
-        if let Some(reply) = self.metadata.as_ref().and_then(|m| m.answer(path.as_ref(), head)) {
+        };
+        // Where paths matter a bad one is refused, whichever rule would fit but for that.
+        if self.metadata.is_some() || self.rules.looks_at_paths() {
+            target.path().map_err(bad_path)?;
+        }
+        if let Some(metadata) = &self.metadata
+            && let Some(reply) = metadata.answer(target.path().unwrap_or_default(), head)
+        {
             let fate = Fate::Answer(reply);
             let rule = "resource_metadata".into();
             return Err(Decided { fate, decision: Decision::Metadata, rule, known: None });
         }
-        let rule = self.rule(path.as_ref(), head);
+        let rule = self.rules.find(&target).map_err(bad_path)?.unwrap_or(&self.unmatched);
         let public = |spoofed| Decided {
             fate: Fate::Forward(Forward { remove: spoofed, ..Forward::default() }),
             decision: Decision::Public,
@@ -184,7 +194,7 @@ impl Guard {
                 let denial = Denial::new(*reason);
                 return Err(self.refuse(&denial, &rule.name, is_grpc(head)));
             }
-            Access::Token(_) | Access::Optional(_) if self.is_preflight(head) => {
+            Access::Token(_) | Access::Optional(_) if self.is_preflight(&target, head) => {
                 return Err(public(spoofed));
             }
             Access::Token(needs) => (needs, false),
@@ -209,24 +219,10 @@ impl Guard {
         Ok((bearer, presented))
     }
 
-    /// The rule that decides on this request.
-    fn rule(&self, path: Option<&NormalPath>, head: &dyn Head) -> &Rule {
-        if self.rules.is_empty() {
-            return &self.unmatched;
-        }
-        let method = head.value(":method").unwrap_or_default();
-        let target = Target {
-            method: std::str::from_utf8(&method).unwrap_or_default(),
-            host: &host(head),
-            path,
-        };
-        self.rules.iter().find(|rule| rule.matcher.fits(&target)).unwrap_or(&self.unmatched)
-    }
-
     /// Whether this is a browser that asks what it may send (Fetch standard), and may do so.
-    fn is_preflight(&self, head: &dyn Head) -> bool {
+    fn is_preflight(&self, target: &Target<'_>, head: &dyn Head) -> bool {
         self.allow_cors_preflight
-            && head.value(":method").is_some_and(|method| *method == *b"OPTIONS")
+            && target.method() == "OPTIONS"
             && head.value("origin").is_some()
             && head.value("access-control-request-method").is_some()
     }
@@ -331,7 +327,7 @@ impl Guard {
 }
 
 /// The filter state that a token gives its requests.
-fn attributes(claims: &Claims, scope_claim: &ClaimPath) -> Rc<[(&'static str, Rc<str>)]> {
+fn attributes(claims: &Claims, scope_claim: &ClaimPath) -> Rc<[TokenAttribute]> {
     let text = |claim: Option<&Value>| {
         let text = claim.and_then(Value::as_str).filter(|text| text.len() <= MAX_CLAIM);
         text.map(Rc::<str>::from)

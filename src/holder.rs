@@ -85,6 +85,19 @@ impl Holder {
         self.current.as_ref().filter(|current| now < current.expires)
     }
 
+    /// The token to be put on a request, if it is good for all that any worker knows.
+    pub(crate) fn take(
+        &mut self,
+        identity: &Identity,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) -> Option<Rc<Current>> {
+        self.look(identity, data);
+        let current = self.current(now).cloned();
+        self.used |= current.is_some();
+        current
+    }
+
     /// Whether a header's value is what this worker puts on requests, or has until lately.
     pub(crate) fn is_ours(&self, value: &[u8]) -> bool {
         let mut known = self.current.iter().chain(&self.before);
@@ -97,7 +110,7 @@ impl Holder {
     }
 
     /// Reads the record if another worker says that it has written it.
-    pub(crate) fn look(&mut self, identity: &Identity, data: &dyn SharedData) {
+    fn look(&mut self, identity: &Identity, data: &dyn SharedData) {
         let signalled = data.get(&self.signal).map(|(_, written)| written);
         if signalled != self.signalled {
             self.signalled = signalled;

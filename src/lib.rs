@@ -29,6 +29,9 @@
 
 mod answers;
 mod bearer;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod cached_token;
 mod call;
 mod claims;
@@ -60,6 +63,7 @@ mod path;
 mod policy;
 mod random;
 mod resource_metadata;
+mod rule_index;
 mod rules;
 mod scope;
 mod sealed;

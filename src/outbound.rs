@@ -4,7 +4,6 @@
 //! nothing waits and nothing is asked; it is renewed ahead of its end by one worker. Without one,
 //! requests wait for one call, whichever worker makes it.
 
-use std::cell::OnceCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -23,9 +22,10 @@ use crate::health::Health;
 use crate::holder::{Current, Holder};
 use crate::kept::{Key, Keyed};
 use crate::metrics::Event;
-use crate::path::NormalPath;
+use crate::path::{BadPath, NormalPath};
 use crate::random::Random;
-use crate::rules::{Matcher, Target, host_of};
+use crate::rule_index::{RuleIndex, Target};
+use crate::rules::host_of;
 use crate::secret::Secret;
 use crate::shared::SharedData;
 use crate::timestamp::Timestamp;
@@ -48,22 +48,13 @@ const CARE_PERIOD: Duration = Duration::from_millis(100);
 /// The pause between two reports of how old tokens are.
 const REPORT_PERIOD: Duration = Duration::from_secs(1);
 
-/// One of `rules`.
-#[derive(Debug)]
-pub(crate) struct Rule {
-    /// Which requests it is for.
-    pub(crate) matcher: Matcher,
-    /// Whose token they get; `None` to leave them alone.
-    pub(crate) client: Option<usize>,
-}
-
 /// What the configuration says of the outbound direction.
 #[derive(Debug)]
 pub(crate) struct ClientConfig {
     /// The clients, in the order of their names.
     pub(crate) clients: Vec<Client>,
-    /// In order; the first that fits decides.
-    pub(crate) rules: Vec<Rule>,
+    /// Whose token requests get; `None` to leave them alone. The first that fits decides.
+    pub(crate) rules: RuleIndex<Option<usize>>,
     /// Where callers' tokens are looked for, to be exchanged.
     pub(crate) token_sources: Vec<TokenSource>,
     /// Whether callers' tokens are checked before.
@@ -90,8 +81,25 @@ pub(crate) struct Errand {
     own_header: bool,
     /// Headers of ours, of another client, that must not go where it goes.
     strays: Vec<Rc<str>>,
-    /// Whether it is a gRPC request.
+    /// Whether it is a gRPC request; looked at if it may have to be told why it is refused.
     grpc: bool,
+}
+
+impl Plan {
+    /// Takes what is needed later, when the head is gone.
+    pub(crate) fn without_head(self, head: &dyn Head) -> Self {
+        match self {
+            Self::Inject(errand) => Self::Inject(errand.without_head(head)),
+            Self::Leave(strays) => Self::Leave(strays),
+        }
+    }
+}
+
+impl Errand {
+    /// The same.
+    fn without_head(self, head: &dyn Head) -> Self {
+        Self { grpc: is_grpc(head), ..self }
+    }
 }
 
 /// What has to be done outside.
@@ -241,59 +249,31 @@ impl Outbound {
         };
         let own_header = !placement.overwrite
             && head.value(&placement.header).is_some_and(|value| !is_ours(&value));
-        let grpc = is_grpc(head);
-        Ok(Plan::Inject(Errand { client: number, subject, own_header, strays, grpc }))
+        Ok(Plan::Inject(Errand { client: number, subject, own_header, strays, grpc: false }))
     }
 
     /// The client whose token the request gets.
     fn client_for(&self, head: &dyn Head) -> Result<Option<usize>, Reply> {
-        let rules = &self.config.rules;
-        // What no rule asks for is not read.
-        let read = |asked: fn(&Matcher) -> bool, name: &str| {
-            let asked = rules.iter().any(|rule| asked(&rule.matcher));
-            asked.then(|| head.value(name)).flatten().unwrap_or_default()
-        };
-        let method = read(|matcher| matcher.methods.is_some(), ":method");
-        let host = host_of(&read(|matcher| matcher.hosts.is_some(), ":authority"));
-        let method = std::str::from_utf8(&method).unwrap_or_default();
-        let path = OnceCell::new();
-        for Rule { matcher, client } in rules {
-            let anywhere = Target { method, host: &host, path: None };
-            if !matcher.fits_but_for_path(&anywhere) {
-                continue;
-            }
-            if matcher.paths.is_none() {
-                return Ok(*client);
-            }
-            let path = path.get_or_init(|| head.value(":path").map(|p| NormalPath::parse(&p)));
-            let path = match path {
-                Some(Ok(path)) => Some(path),
-                // It cannot be told which rule fits.
-                Some(Err(_)) => {
-                    let denial = Denial::new(Reason::BadPath);
-                    return Err(denial.reply(&Resource::default(), is_grpc(head)));
-                }
-                None => None,
-            };
-            if matcher.fits(&Target { path, ..anywhere }) {
-                return Ok(*client);
-            }
-        }
-        Ok(None)
+        let found = self.config.rules.find(&Target::new(head));
+        // Where it cannot be told which rule fits, nobody's token is for it.
+        let refuse =
+            |BadPath| Denial::new(Reason::BadPath).reply(&Resource::default(), is_grpc(head));
+        Ok(found.map_err(refuse)?.copied().flatten())
     }
 
     /// The headers in which a request carries a token that was meant for where it came from: Envoy
     /// has followed a redirect with the head that we had made (`internal_redirect_policy`).
     fn strays(&self, head: &dyn Head) -> Vec<Rc<str>> {
         let Some(original) = head.value("x-envoy-original-url") else { return Vec::new() };
-        let mut strays: Vec<Rc<str>> = Vec::new();
+        let mut headers: Vec<Rc<str>> = Vec::new();
         for client in self.clients_of_url(&String::from_utf8_lossy(&original)) {
             let header = &client.placement.header;
-            if !strays.contains(header) && head.value(header).is_some() {
-                strays.push(Rc::clone(header));
+            if !headers.contains(header) {
+                headers.push(Rc::clone(header));
             }
         }
-        strays
+        headers.retain(|header| head.value(header).is_some());
+        headers
     }
 
     /// The clients whose tokens a request to this URL may have got: its method is not known.
@@ -302,39 +282,23 @@ impl Outbound {
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         let host = host_of(authority.as_bytes());
         let path = NormalPath::parse(path.as_bytes()).ok();
-        let path_is_known = path.is_some();
-        let may_fit = move |rule: &&Rule| {
-            let Matcher { hosts, paths, .. } = &rule.matcher;
-            hosts.as_ref().is_none_or(|list| list.iter().any(|pattern| pattern.fits(&host)))
-                && paths
-                    .as_ref()
-                    .zip(path.as_ref())
-                    .is_none_or(|(list, path)| list.iter().any(|pattern| pattern.fits(path)))
-        };
-        // After one that fits whatever is not known, no other comes.
-        let surely_fits = move |Matcher { methods, paths, .. }: &Matcher| {
-            methods.is_none() && (paths.is_none() || path_is_known)
-        };
-        let mut decided = false;
-        let in_order =
-            self.config.rules.iter().filter(may_fit).take_while(move |rule| {
-                !std::mem::replace(&mut decided, surely_fits(&rule.matcher))
-            });
-        in_order.filter_map(|rule| self.config.clients.get(rule.client?))
+        let rules = self.config.rules.candidates(&host, path.as_ref());
+        rules.into_iter().filter_map(|client| self.config.clients.get((*client)?))
     }
 
     /// A request that may go on, as `verdict` says: what is done with it now, or nothing while it
-    /// waits.
+    /// waits. Without its head, it must have been planned for that ([`Plan::without_head`]).
     pub(crate) fn send(
         &mut self,
         stream: StreamId,
+        head: Option<&dyn Head>,
         plan: Plan,
         mut verdict: Verdict,
         data: &dyn SharedData,
         now: Timestamp,
     ) -> Option<Verdict> {
         let Fate::Forward(forward) = &mut verdict.fate else { return Some(verdict) };
-        let errand = match plan {
+        let mut errand = match plan {
             Plan::Inject(errand) => errand,
             Plan::Leave(strays) => {
                 forward.remove.extend(strays);
@@ -347,6 +311,15 @@ impl Outbound {
         if errand.own_header && !forward.remove.contains(header) {
             self.count(errand.client, ClientEvent::Request(Injection::Kept));
             return Some(verdict);
+        }
+        if !client.is_exchange()
+            && let Some(holder) = self.holders.get_mut(errand.client)
+            && let Some(current) = holder.take(&client.identity, data, now)
+        {
+            return Some(self.inject(&errand, &current, verdict));
+        }
+        if let Some(head) = head {
+            errand = errand.without_head(head);
         }
         // Where callers' tokens are checked, one that was not, on a public path, counts as none.
         let guarded = self.config.guarded;
@@ -449,9 +422,7 @@ impl Outbound {
         else {
             return Found::Failed(Failure::NoGrant);
         };
-        holder.look(identity, data);
-        if let Some(current) = holder.current(now).cloned() {
-            holder.used = true;
+        if let Some(current) = holder.take(identity, data, now) {
             return Found::Token(current);
         }
         let key = self.keyed.key(client, "");

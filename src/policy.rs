@@ -6,17 +6,14 @@ use std::time::Duration;
 use crate::claims::ClaimTest;
 use crate::denial::{Denial, Reason};
 use crate::introspection::AccessToken;
-use crate::rules::Matcher;
 use crate::scope::ScopeNeed;
 use crate::timestamp::Timestamp;
 
-/// Which requests, and what they need.
+/// What the requests that it is for need.
 #[derive(Debug)]
 pub(crate) struct Rule {
     /// What logs and filter state call it.
     pub(crate) name: Rc<str>,
-    /// Which requests.
-    pub(crate) matcher: Matcher,
     /// What they need.
     pub(crate) access: Access,
 }

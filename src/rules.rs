@@ -1,17 +1,6 @@
-//! Rules: which requests need what. The first that fits decides.
+//! Which requests a rule is for. The first that fits decides: see [`rule_index`](crate::rule_index).
 
-use crate::path::{NormalPath, PathPattern};
-
-/// What a rule looks at in a request, ready to be compared.
-#[derive(Debug)]
-pub(crate) struct Target<'a> {
-    /// The method, case-sensitive.
-    pub(crate) method: &'a str,
-    /// The host of `:authority` in lower case, without port; empty if there is none.
-    pub(crate) host: &'a str,
-    /// The path; absent for CONNECT.
-    pub(crate) path: Option<&'a NormalPath>,
-}
+use crate::path::PathPattern;
 
 /// Which requests a rule is for: each list that is given must fit.
 #[derive(Debug, Default)]
@@ -22,22 +11,6 @@ pub(crate) struct Matcher {
     pub(crate) methods: Option<Vec<Box<str>>>,
     /// Any of these paths.
     pub(crate) paths: Option<Vec<PathPattern>>,
-}
-
-impl Matcher {
-    /// Whether the request is one of them.
-    pub(crate) fn fits(&self, target: &Target<'_>) -> bool {
-        self.paths.as_ref().is_none_or(|list| {
-            target.path.is_some_and(|path| list.iter().any(|pattern| pattern.fits(path)))
-        }) && self.fits_but_for_path(target)
-    }
-
-    /// Whether the request could be one of them with another path.
-    pub(crate) fn fits_but_for_path(&self, target: &Target<'_>) -> bool {
-        let (hosts, methods) = (self.hosts.as_ref(), self.methods.as_ref());
-        methods.is_none_or(|list| list.iter().any(|method| **method == *target.method))
-            && hosts.is_none_or(|list| list.iter().any(|pattern| pattern.fits(target.host)))
-    }
 }
 
 /// A host, or all hosts below one.
@@ -140,29 +113,5 @@ mod tests {
         ] {
             assert!(HostPattern::parse(pattern).is_err(), "{pattern}");
         }
-    }
-
-    #[test]
-    fn all_lists_of_a_rule_must_fit() {
-        let matcher = Matcher {
-            hosts: Some(vec![HostPattern::parse("a.test").unwrap()]),
-            methods: Some(vec!["GET".into(), "PUT".into()]),
-            paths: Some(vec![PathPattern::parse("/x").unwrap(), PathPattern::parse("/y").unwrap()]),
-        };
-        let path = NormalPath::parse(b"/y").unwrap();
-        let other = NormalPath::parse(b"/z").unwrap();
-        for (method, host, path, fits) in [
-            ("GET", "a.test", Some(&path), true),
-            ("PUT", "a.test", Some(&path), true),
-            ("get", "a.test", Some(&path), false),
-            ("HEAD", "a.test", Some(&path), false),
-            ("GET", "b.test", Some(&path), false),
-            ("GET", "a.test", Some(&other), false),
-            ("GET", "a.test", None, false),
-        ] {
-            assert_eq!(matcher.fits(&Target { method, host, path }), fits, "{method} {host}");
-        }
-        let all = Matcher::default();
-        assert!(all.fits(&Target { method: "CONNECT", host: "", path: None }));
     }
 }

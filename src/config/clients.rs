@@ -16,7 +16,8 @@ use super::values::{
 use crate::cached_token::Lifetime;
 use crate::client::{ACCESS_TOKEN, Asked, Client, Grant, Placement, Refresh};
 use crate::endpoint::{Endpoint, EndpointOptions};
-use crate::outbound::{ClientConfig, Rule};
+use crate::outbound::ClientConfig;
+use crate::rule_index::RuleIndex;
 use crate::rules::Matcher;
 use crate::secret::Secret;
 use crate::shared::Identity;
@@ -114,6 +115,9 @@ impl Names {
     }
 }
 
+/// Which requests, and whose token they get: `None` to leave them alone.
+type Rule = (Matcher, Option<usize>);
+
 /// Reads `outbound`. `used` are the clients whose tokens authenticate introspection calls, if that
 /// is known.
 pub(super) fn clients(
@@ -142,7 +146,7 @@ pub(super) fn clients(
         None => return None,
     };
     let used = used.unwrap_or_default();
-    let everywhere = |rule: &Rule| rule.client.is_some() && rule.matcher.hosts.is_none();
+    let everywhere = |(matcher, client): &Rule| client.is_some() && matcher.hosts.is_none();
     if rules.iter().any(everywhere) {
         object.at("rules").warn(
             "a rule without hosts: its token goes to every host that requests through this filter \
@@ -160,6 +164,7 @@ pub(super) fn clients(
             );
         }
     }
+    let rules = RuleIndex::new(rules);
     Some(ClientConfig { clients, rules, token_sources, guarded })
 }
 
@@ -172,7 +177,7 @@ fn for_every_request(object: &Object<'_>, clients: &[Client], used: &[usize]) ->
     };
     // A token for calls of the filter itself is for nobody else.
     let mut free = (0..clients.len()).filter(|number| !used.contains(number) && !is_actor(*number));
-    let rule = |client| Rule { matcher: Matcher::default(), client: Some(client) };
+    let rule = |client| (Matcher::default(), Some(client));
     match (free.next(), free.next()) {
         (None, _) => Some(Vec::new()),
         (Some(client), None) => Some(vec![rule(client)]),
@@ -215,7 +220,7 @@ fn rule(field: &Field<'_>, names: &Names) -> Option<Rule> {
         }
     });
     object.check_keys();
-    Some(Rule { matcher, client: client? })
+    Some((matcher, client?))
 }
 
 /// One client.

@@ -17,7 +17,7 @@ use crate::denial::{Reason, Resource};
 use crate::guard::Guard;
 use crate::introspection::Reading;
 use crate::policy::{Access, Rule};
-use crate::rules::Matcher;
+use crate::rule_index::RuleIndex;
 use crate::scope::Implied;
 use crate::sender_constraint::MutualTls;
 use crate::token_source::TokenSource;
@@ -62,9 +62,10 @@ pub(super) fn inbound(field: &Field<'_>, names: &Names) -> Option<Guard> {
         Unmatched::Token => Access::Token(Rc::new(needs)),
         Unmatched::Public => Access::Public,
     };
-    let unmatched = Rule { name, matcher: Matcher::default(), access };
+    let unmatched = Rule { name, access };
     object.check_keys();
-    if rules.iter().flatten().chain([&unmatched]).any(Rule::takes_any_audience) {
+    let rules = rules.unwrap_or_default();
+    if rules.iter().map(|(_, rule)| rule).chain([&unmatched]).any(Rule::takes_any_audience) {
         object.at("audience").warn(
             "not set: any active token of the authorization server passes, whoever it was issued \
              for (RFC 9700 section 2.3)",
@@ -77,7 +78,7 @@ pub(super) fn inbound(field: &Field<'_>, names: &Names) -> Option<Guard> {
         token_sources: token_sources.unwrap_or_else(|| vec![TokenSource::authorization()]),
         resource: Resource { realm, metadata_url: metadata.as_ref().map(|m| m.url.clone()) },
         metadata,
-        rules: rules.unwrap_or_default(),
+        rules: RuleIndex::new(rules),
         unmatched,
         reading: Reading { scope_claim, implied, claims: asked.into_paths() },
         clock_skew,

@@ -145,7 +145,11 @@ impl Rule {
 }
 
 /// One of `rules`.
-pub(super) fn rule(field: &Field<'_>, defaults: &Needs, asked: &AskedClaims) -> Option<Rule> {
+pub(super) fn rule(
+    field: &Field<'_>,
+    defaults: &Needs,
+    asked: &AskedClaims,
+) -> Option<(Matcher, Rule)> {
     /// What `access` may be.
     const ACCESS: &str = "\"token\", \"optional\", \"public\" or \"deny\"";
     let mut object = field.object("a rule with hosts, methods, paths and what they need")?;
@@ -168,7 +172,7 @@ pub(super) fn rule(field: &Field<'_>, defaults: &Needs, asked: &AskedClaims) -> 
         Some(_) => object.at("access").mistake(format!("expected {ACCESS}")),
     };
     object.check_keys();
-    Some(Rule { name, matcher, access: access? })
+    Some((matcher, Rule { name, access: access? }))
 }
 
 /// `hosts`, `methods` and `paths`.

@@ -550,9 +550,14 @@ fn paths() -> Vec<Exchange> {
             .refuses(get("/open//../closed"), invalid_request("oauth2_bad_path"))
             .refuses(get("/open/;/../closed"), invalid_request("oauth2_bad_path"))
             .calls(0),
-        exchange("a bad path is refused without rules too")
+        exchange("one rule that looks at paths is enough to refuse a bad one, whichever would fit")
+            .inbound(json!({"rules": [{"methods": ["GET"]}, {"paths": ["/open"]}]}))
             .refuses(get("/a%2fb").bearer("t"), invalid_request("oauth2_bad_path"))
             .calls(0),
+        exchange("where nothing looks at paths, services may be sent any")
+            .inbound(json!({"rules": [{"methods": ["GET"], "hosts": ["api.test"]}]}))
+            .passes(get("/group%2fproject").bearer("t"))
+            .calls(1),
     ]
 }
 

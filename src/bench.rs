@@ -1,0 +1,105 @@
+//! Parts of the filter by themselves, for `make micro`: only with the feature of this name.
+
+use std::fmt;
+use std::rc::Rc;
+
+use crate::bearer::BearerToken;
+use crate::head::Head;
+use crate::introspection::Response;
+use crate::kept;
+use crate::path::{NormalPath, PathPattern};
+use crate::rule_index::{RuleIndex, Target};
+use crate::rules::Matcher;
+use crate::timestamp::Timestamp;
+
+/// Whether these bytes are a token.
+pub fn is_token(token: &[u8]) -> bool {
+    BearerToken::parse(token).is_ok()
+}
+
+/// Whether this is a path that rules can be compared with.
+pub fn is_path(path: &[u8]) -> bool {
+    NormalPath::parse(path).is_ok()
+}
+
+/// Whether this is an answer about an active token.
+pub fn is_active(body: &[u8]) -> bool {
+    matches!(Response::parse(body), Ok(Response::Active(_)))
+}
+
+/// The key of a kept answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Key(kept::Key);
+
+/// Makes keys.
+pub struct Keyed(kept::Keyed);
+
+impl Keyed {
+    /// Keys that depend on `seed`.
+    pub fn new(seed: [u8; 16]) -> Self {
+        Self(kept::Keyed::new(seed))
+    }
+
+    /// The key of the answer on a token.
+    pub fn key(&self, token: &str) -> Key {
+        Key(self.0.key(0, token))
+    }
+}
+
+impl fmt::Debug for Keyed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyed").finish_non_exhaustive()
+    }
+}
+
+/// Kept answers.
+pub struct Kept(kept::Kept<Rc<()>>);
+
+impl Kept {
+    /// An answer for each key, for ever.
+    pub fn new(keys: &[Key]) -> Self {
+        let mut kept = kept::Kept::new(kept::Room { entries: keys.len(), bytes: 0 });
+        for Key(key) in keys {
+            kept.insert(*key, Rc::default(), 0, Timestamp::NEVER, Timestamp::from_millis(0));
+        }
+        Self(kept)
+    }
+
+    /// Whether there is one.
+    pub fn has(&mut self, Key(key): Key) -> bool {
+        self.0.get(key, Timestamp::from_millis(0)).is_some()
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept").finish_non_exhaustive()
+    }
+}
+
+/// Rules over methods and paths.
+#[derive(Debug)]
+pub struct Rules(RuleIndex<usize>);
+
+impl Rules {
+    /// Rules, each with its method and the pattern of its paths.
+    ///
+    /// # Errors
+    /// What is wrong with a pattern.
+    pub fn new(rules: &[(String, String)]) -> Result<Self, &'static str> {
+        let matcher = |(method, path): &(String, String)| {
+            let methods = Some(vec![method.as_str().into()]);
+            let paths = Some(vec![PathPattern::parse(path)?]);
+            Ok(Matcher { hosts: None, methods, paths })
+        };
+        let matchers: Vec<Matcher> = rules.iter().map(matcher).collect::<Result<_, _>>()?;
+        Ok(Self(RuleIndex::new(matchers.into_iter().zip(0..))))
+    }
+
+    /// The number of the first that fits, with the path read first, as the inbound direction does.
+    pub fn find(&self, head: &dyn Head) -> Option<usize> {
+        let target = Target::new(head);
+        target.path().ok()?;
+        self.0.find(&target).ok()?.copied()
+    }
+}

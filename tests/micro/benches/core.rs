@@ -1,0 +1,240 @@
+//! What the core of the filter costs by itself, without a proxy and natively: `make micro`.
+
+use std::hint::black_box;
+use std::process::ExitCode;
+
+use micro::{Piece, Work};
+use oauth2_filter::bench::{Kept, Keyed, Rules, is_active, is_path, is_token};
+use oauth2_filter::{
+    Answer, Environment, Fate, Filter, Head, SharedData, Step, StreamId, Timestamp,
+};
+use serde_json::{Value, json};
+
+/// What an authorization server says of a token.
+const ANSWER: &str = r#"{"active": true, "scope": "orders:read orders:write profile",
+    "client_id": "l238j323ds-23ij4", "username": "jdoe", "token_type": "Bearer",
+    "sub": "Z5O3upPC88QrAjx00dis", "aud": "https://orders.example.com",
+    "iss": "https://as.example.com/", "exp": 4102444800, "iat": 1419350238,
+    "department": "sales", "extension_field": "twenty-seven"}"#;
+
+/// What one says that issues a token.
+const TOKEN: &str = r#"{"access_token": "of-ours", "token_type": "Bearer", "expires_in": 3600}"#;
+
+/// The time of every request.
+const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+fn main() -> ExitCode {
+    micro::main(&[
+        Piece::new("read a token of 900 bytes", || {
+            let token = token(0).into_bytes();
+            Box::new(move || assert!(is_token(black_box(&token))))
+        }),
+        Piece::new("its key", || {
+            let (keyed, token) = (Keyed::new([7; 16]), token(0));
+            Box::new(move || _ = black_box(keyed.key(black_box(&token))))
+        }),
+        Piece::new("look up one of 1 kept answer", || look_up(1)),
+        Piece::new("look up one of 500", || look_up(500)),
+        Piece::new("look up one of 10,000", || look_up(10_000)),
+        Piece::new("read a path that is normal", || path("/api/v1/orders/4711/items")),
+        Piece::new("read a path that is not", || path("/api/v1/./orders/%34711/items")),
+        Piece::new("find the rule, the last of 1", || last_rule(1)),
+        Piece::new("find the rule, the last of 50", || last_rule(50)),
+        Piece::new("find the rule, the last of 500", || last_rule(500)),
+        Piece::new("find the rule, the last of 2,000", || last_rule(2_000)),
+        Piece::new("read an introspection answer", || {
+            Box::new(|| assert!(is_active(black_box(ANSWER.as_bytes()))))
+        }),
+        Piece::new("read the head three times (the part of the benchmark)", || {
+            let head = Request::new(&token(0));
+            Box::new(move || {
+                for name in [":path", ":method", "authorization"] {
+                    black_box(head.value(black_box(name)));
+                }
+            })
+        }),
+        Piece::new("a request, answer kept: no rules", || inbound(1, &json!({}))),
+        Piece::new("the same, one of 500 tokens", || inbound(500, &json!({}))),
+        Piece::new("the same, one of 10,000 tokens", || inbound(10_000, &json!({}))),
+        Piece::new("the same, one token, one rule", || inbound(1, &rules(1))),
+        Piece::new("the same, 50 rules", || inbound(1, &rules(50))),
+        Piece::new("the same, forward.claims", || {
+            let claims = json!({"x-user": "sub", "x-client": "client_id", "x-scope": "scope"});
+            inbound(1, &json!({"forward": {"claims": claims}}))
+        }),
+        Piece::new("the same, all of it: 500 tokens, 50 rules, forward.claims", || {
+            let claims = json!({"x-user": "sub", "x-client": "client_id", "x-scope": "scope"});
+            let mut all = rules(50);
+            all["forward"] = json!({"claims": claims});
+            inbound(500, &all)
+        }),
+        Piece::new("a request and its introspection: nothing kept", || {
+            let mut worker = Worker::new(&guard(&json!({"cache": {"max_ttl": "0s"}})));
+            let head = Request::new(&token(0));
+            Box::new(move || worker.pass(black_box(&head)))
+        }),
+        Piece::new("a request on its way out, token held", || {
+            let mut worker = Worker::new(&json!({"outbound": {
+                "clients": {"billing": {
+                    "grant_type": "client_credentials", "cluster": "as",
+                    "endpoint": "https://as.example.com/oauth2/token",
+                    "client_id": "orders", "client_secret": "secret",
+                }},
+                "rules": [{"hosts": ["api.example.com"], "client": "billing"}],
+            }}));
+            let mut head = Request::new(&token(0));
+            head.0.retain(|(name, _)| name != "authorization");
+            worker.pass(&head);
+            Box::new(move || worker.pass(black_box(&head)))
+        }),
+    ])
+}
+
+/// A token of 900 bytes.
+fn token(number: usize) -> String {
+    format!("{number:08}{}", "eyJhbGciOi".repeat(90)).chars().take(900).collect()
+}
+
+/// Looks up kept answers, one after the other.
+fn look_up(kept: usize) -> Work {
+    let keyed = Keyed::new([7; 16]);
+    let keys: Vec<_> = (0..kept).map(|number| keyed.key(&token(number))).collect();
+    let mut answers = Kept::new(&keys);
+    let mut next = (0..kept).cycle();
+    Box::new(move || assert!(answers.has(black_box(keys[next.next().expect("a number")]))))
+}
+
+/// Reads a path.
+fn path(path: &'static str) -> Work {
+    Box::new(move || assert!(is_path(black_box(path.as_bytes()))))
+}
+
+/// As many rules as an API of that many operations has, with the one for our request last.
+fn rule_texts(count: usize) -> Vec<(String, String)> {
+    let other = |number: usize| ("GET".to_owned(), format!("/api/v1/resource{number}/*/items"));
+    let ours = ("GET".to_owned(), "/api/v1/orders/*/items".to_owned());
+    (1..count).map(other).chain([ours]).collect()
+}
+
+/// Finds the last of so many rules.
+fn last_rule(count: usize) -> Work {
+    let rules = Rules::new(&rule_texts(count)).expect("rules");
+    let head = Request::new(&token(0));
+    Box::new(move || assert_eq!(rules.find(black_box(&head)), Some(count - 1)))
+}
+
+/// A configuration of so many rules.
+fn rules(count: usize) -> Value {
+    let rule =
+        |(method, path)| json!({"methods": [method], "paths": [path], "scope": "orders:read"});
+    json!({"rules": rule_texts(count).into_iter().map(rule).collect::<Vec<_>>()})
+}
+
+/// A document for the inbound direction, with more keys.
+fn guard(more: &Value) -> Value {
+    let mut inbound = json!({
+        "introspection": {
+            "endpoint": "https://as.example.com/oauth2/introspect", "cluster": "as",
+            "client_id": "orders-api", "client_secret": "secret",
+        },
+        "audience": "https://orders.example.com",
+    });
+    for (key, value) in more.as_object().expect("an object") {
+        inbound[key] = value.clone();
+    }
+    json!({"inbound": inbound})
+}
+
+/// Requests of so many tokens, one after the other, to which the answers are kept.
+fn inbound(tokens: usize, more: &Value) -> Work {
+    let mut worker = Worker::new(&guard(more));
+    let heads: Vec<Request> = (0..tokens).map(|number| Request::new(&token(number))).collect();
+    for head in &heads {
+        worker.pass(head);
+    }
+    let mut next = (0..tokens).cycle();
+    Box::new(move || worker.pass(black_box(&heads[next.next().expect("a number")])))
+}
+
+/// A filter, and an authorization server that answers at once.
+struct Worker(Filter);
+
+impl Worker {
+    /// A worker with this configuration.
+    fn new(document: &Value) -> Self {
+        let sign = |_: &str, text: &[u8]| Ok(text.to_vec());
+        let environment = Environment { variable: &|_| None, seed: [7; 16], sign };
+        let (filter, _) = Filter::load(document.to_string().as_bytes(), &environment)
+            .unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        Self(filter)
+    }
+
+    /// Lets a request pass, as the host does.
+    fn pass(&mut self, head: &Request) {
+        let Self(filter) = self;
+        let step = filter.request(StreamId(1), head, &Nothing, NOW);
+        let verdict = match step {
+            Step::Decide(verdict) => verdict,
+            Step::Wait => {
+                let call = filter.calls().pop().expect("a call");
+                let asks_for_token = call.headers.iter().any(|(_, v)| v.ends_with("/token"));
+                let body = if asks_for_token { TOKEN } else { ANSWER };
+                let answer = Answer { status: 200, retry_after: None, body: body.into() };
+                let verdicts = filter.answer(call.id, Ok(&answer), &Nothing, NOW);
+                verdicts.into_iter().next().expect("a verdict").1
+            }
+        };
+        assert!(matches!(black_box(verdict).fate, Fate::Forward(_)), "refused");
+        filter.tick_period();
+        filter.events().for_each(|event| _ = black_box(event));
+    }
+}
+
+/// Shared data of which nobody else knows anything.
+struct Nothing;
+
+impl SharedData for Nothing {
+    fn get(&self, _: &str) -> Option<(Vec<u8>, u32)> {
+        None
+    }
+
+    fn set(&self, _: &str, _: &[u8], _: Option<u32>) -> bool {
+        true
+    }
+}
+
+/// The head of a request, already copied from its host.
+struct Request(Vec<(String, Vec<u8>)>);
+
+impl Request {
+    /// What a program sends.
+    fn new(token: &str) -> Self {
+        let authorization = format!("Bearer {token}");
+        let headers = [
+            (":method", "GET"),
+            (":path", "/api/v1/orders/4711/items"),
+            (":authority", "api.example.com"),
+            (":scheme", "https"),
+            ("authorization", &*authorization),
+            ("accept", "application/json"),
+            ("user-agent", "orders-client/1.0"),
+            ("x-forwarded-proto", "https"),
+            ("x-request-id", "a2f1c3de-0d2b-4d2c-9a55-0d6f5d6f2a10"),
+        ];
+        Self(headers.map(|(name, value)| (name.to_owned(), value.into())).into())
+    }
+}
+
+impl Head for Request {
+    fn value(&self, name: &str) -> Option<Vec<u8>> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+    }
+
+    fn all(&self) -> &[(String, Vec<u8>)] {
+        &self.0
+    }
+
+    fn peer_certificate(&self) -> Option<[u8; 32]> {
+        None
+    }
+}
