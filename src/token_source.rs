@@ -152,10 +152,7 @@ impl TokenSource {
 }
 
 /// The token in a query parameter. The path goes on without it.
-fn in_query<'h>(
-    parameter: &str,
-    head: &'h dyn Head,
-) -> Result<Option<Presented<'h>>, Reason> {
+fn in_query<'h>(parameter: &str, head: &'h dyn Head) -> Result<Option<Presented<'h>>, Reason> {
     let path = head.value(":path").unwrap_or_default();
     let Some(mark) = path.iter().position(|b| *b == b'?') else { return Ok(None) };
     let (before, query) = path.split_at_checked(mark).unwrap_or_default();

@@ -14,12 +14,10 @@ use crate::set_up::{ENDPOINT, Ends, LISTENER, active, document, inactive, listen
 const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/oauth2_filter.wasm");
 
 /// The functions that the module asks of its host. A host without one of them refuses it.
-const IMPORTS: [&str; 41] = [
+const IMPORTS: [&str; 37] = [
     // The proxy-wasm ABI, 0.2.1. The SDK's traits have methods for all of them, and their vtables
     // keep those that nobody calls.
-    "env.proxy_add_header_map_value",
     "env.proxy_call_foreign_function",
-    "env.proxy_close_stream",
     "env.proxy_continue_stream",
     "env.proxy_define_metric",
     "env.proxy_dequeue_shared_queue",
@@ -47,9 +45,7 @@ const IMPORTS: [&str; 41] = [
     "env.proxy_replace_header_map_value",
     "env.proxy_resolve_shared_queue",
     "env.proxy_send_local_response",
-    "env.proxy_set_buffer_bytes",
     "env.proxy_set_effective_context",
-    "env.proxy_set_header_map_pairs",
     "env.proxy_set_property",
     "env.proxy_set_shared_data",
     "env.proxy_set_tick_period_milliseconds",
@@ -64,15 +60,14 @@ const IMPORTS: [&str; 41] = [
     "wasi_snapshot_preview1.random_get",
 ];
 
-/// What the host finds in the module: what `trim` leaves of the SDK's exports.
-const EXPORTS: [&str; 15] = [
+/// What the host finds in the module, after `trim`.
+const EXPORTS: [&str; 13] = [
     "_initialize",
     "memory",
     "proxy_abi_version_0_2_1",
     "proxy_on_configure",
     "proxy_on_context_create",
     "proxy_on_delete",
-    "proxy_on_done",
     "proxy_on_http_call_response",
     "proxy_on_memory_allocate",
     "proxy_on_request_body",
@@ -80,7 +75,6 @@ const EXPORTS: [&str; 15] = [
     "proxy_on_request_trailers",
     "proxy_on_response_headers",
     "proxy_on_tick",
-    "proxy_on_vm_start",
 ];
 
 #[test]

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use oauth2_filter::{
-    Answer, Attributes, Call, CallFailure, Environment, Event, Fate, Fields, Filter, Forward, Head, Reply, Sent,
-    SharedData, Step, StreamId, Timestamp, Verdict,
+    Answer, Attributes, Call, CallFailure, Environment, Event, Fate, Fields, Filter, Forward, Head,
+    Reply, Sent, SharedData, Step, StreamId, Timestamp, Verdict,
 };
 use serde_json::Value;
 
