@@ -159,6 +159,7 @@ impl Guard {
         head: &'h dyn Head,
     ) -> Result<(Bearer, Presented<'h>), Decided> {
         if self.forward.needs_whole_head()
+            || self.rules.looks_at_several()
             || self.token_sources.iter().any(TokenSource::needs_whole_head)
         {
             // First, since the host then has every header at hand.

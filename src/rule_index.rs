@@ -69,6 +69,8 @@ pub(crate) struct RuleIndex<T> {
     blocks: Vec<Block>,
     /// Whether any of them looks at paths.
     looks_at_paths: bool,
+    /// Whether they look at more than one thing: host, method, path.
+    looks_at_several: bool,
 }
 
 impl<T> RuleIndex<T> {
@@ -87,12 +89,25 @@ impl<T> RuleIndex<T> {
             }
         }
         let blocks = numbered.chunks(BLOCK).map(Block::new).collect();
-        Self { rules, blocks, looks_at_paths: matchers.iter().any(|m| m.paths.is_some()) }
+        let asked = |asks: fn(&Matcher) -> bool| matchers.iter().any(asks);
+        let looks_at_paths = asked(|matcher| matcher.paths.is_some());
+        let parts = [
+            looks_at_paths,
+            asked(|matcher| matcher.methods.is_some()),
+            asked(|matcher| matcher.hosts.is_some()),
+        ];
+        let looks_at_several = parts.into_iter().filter(|asked| *asked).count() > 1;
+        Self { rules, blocks, looks_at_paths, looks_at_several }
     }
 
     /// Whether there are none.
     pub(crate) fn is_empty(&self) -> bool {
         self.rules.is_empty()
+    }
+
+    /// Whether they look at more than one thing, so that the whole head costs less than its parts.
+    pub(crate) fn looks_at_several(&self) -> bool {
+        self.looks_at_several
     }
 
     /// Whether any of them looks at paths.
