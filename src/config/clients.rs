@@ -520,7 +520,8 @@ fn identity(
     lists.push(asked.scope.as_deref().into_iter().collect());
     lists.push(asked.audience.as_deref().into_iter().collect());
     lists.push(asked.resource.iter().map(String::as_str).collect());
-    let times = format!("{:?} {:?}", lifetime.clock_skew, lifetime.default_expires_in);
-    lists.push(vec![&times]);
+    let seconds = |time: Duration| format!("{}.{:03}", time.as_secs(), time.subsec_millis());
+    let times = [lifetime.clock_skew, lifetime.default_expires_in].map(seconds);
+    lists.push(times.iter().map(String::as_str).collect());
     Identity::new(&lists)
 }
