@@ -1,6 +1,5 @@
 //! The inbound direction: the proxy guards a resource (RFC 6750, RFC 7662).
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -251,7 +250,7 @@ impl Inbound {
     fn conclude(
         &mut self,
         finding: &Result<Finding, Failure>,
-        waiters: BTreeMap<StreamId, Waiter>,
+        waiters: Vec<(StreamId, Waiter)>,
         now: Timestamp,
     ) -> Vec<(StreamId, Verdict)> {
         let mut verdicts = Vec::with_capacity(waiters.len());

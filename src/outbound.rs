@@ -850,7 +850,7 @@ impl Outbound {
     fn conclude(
         &mut self,
         flight: Flight,
-        waiters: impl IntoIterator<Item = (StreamId, Waiter)>,
+        waiters: Vec<(StreamId, Waiter)>,
         found: &Result<Rc<Current>, Failure>,
         data: &dyn SharedData,
         now: Timestamp,

@@ -1,6 +1,6 @@
 //! One call for all requests that wait for the same answer.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use crate::call::{CallId, Direction};
 use crate::kept::Key;
@@ -29,8 +29,8 @@ struct Flight<Q, W> {
     key: Key,
     /// What it asks.
     question: Q,
-    /// What each request needs to go on. Ordered, so that nobody is overtaken.
-    waiters: BTreeMap<StreamId, W>,
+    /// What each request needs to go on, in the order of requests: nobody is overtaken.
+    waiters: Vec<(StreamId, W)>,
 }
 
 impl<Q, W> Waiting<Q, W> {
@@ -49,7 +49,7 @@ impl<Q, W> Waiting<Q, W> {
     pub(crate) fn open(&mut self, key: Key, question: Q, joinable: bool) -> CallId {
         let id = CallId(self.direction, self.next);
         self.next = self.next.wrapping_add(1);
-        self.flights.insert(id, Flight { key, question, waiters: BTreeMap::new() });
+        self.flights.insert(id, Flight { key, question, waiters: Vec::new() });
         if joinable {
             self.joinable.insert(key, id);
         }
@@ -59,7 +59,8 @@ impl<Q, W> Waiting<Q, W> {
     /// Lets a request wait for a call.
     pub(crate) fn add(&mut self, id: CallId, stream: StreamId, waiter: W) {
         if let Some(flight) = self.flights.get_mut(&id) {
-            flight.waiters.insert(stream, waiter);
+            let at = flight.waiters.partition_point(|(earlier, _)| *earlier < stream);
+            flight.waiters.insert(at, (stream, waiter));
             self.streams.insert(stream, id);
         }
     }
@@ -73,7 +74,12 @@ impl<Q, W> Waiting<Q, W> {
     /// keeping.
     pub(crate) fn forget(&mut self, stream: StreamId) -> bool {
         let Some(id) = self.streams.remove(&stream) else { return false };
-        self.flights.get_mut(&id).is_some_and(|flight| flight.waiters.remove(&stream).is_some())
+        let Some(Flight { waiters, .. }) = self.flights.get_mut(&id) else { return false };
+        let place = waiters.binary_search_by_key(&stream, |(waiting, _)| *waiting);
+        place.is_ok_and(|place| {
+            waiters.remove(place);
+            true
+        })
     }
 
     /// Every call with what it asks.
@@ -82,12 +88,12 @@ impl<Q, W> Waiting<Q, W> {
     }
 
     /// Ends a call: what it asked, and who waited for it.
-    pub(crate) fn finish(&mut self, id: CallId) -> Option<(Key, Q, BTreeMap<StreamId, W>)> {
+    pub(crate) fn finish(&mut self, id: CallId) -> Option<(Key, Q, Vec<(StreamId, W)>)> {
         let Flight { key, question, waiters } = self.flights.remove(&id)?;
         if self.joinable.get(&key) == Some(&id) {
             self.joinable.remove(&key);
         }
-        for stream in waiters.keys() {
+        for (stream, _) in &waiters {
             self.streams.remove(stream);
         }
         Some((key, question, waiters))
@@ -114,7 +120,7 @@ mod tests {
         waiting.add(id, StreamId(2), 'y');
         let (asked, question, waiters) = waiting.finish(id).unwrap();
         assert_eq!((asked, question), (key("a"), "q"));
-        assert!(waiters.into_values().eq(['x', 'y']));
+        assert_eq!(waiters, [(StreamId(1), 'x'), (StreamId(2), 'y')]);
         assert!(waiting.finish(id).is_none());
         assert_eq!(waiting.find(key("a")), None);
         assert_ne!(waiting.open(key("a"), "q", true), id);
@@ -131,7 +137,7 @@ mod tests {
         assert!(!waiting.forget(StreamId(9)));
         assert_eq!(waiting.find(key("a")), Some(id));
         let (_, (), waiters) = waiting.finish(id).unwrap();
-        assert!(waiters.into_values().eq(['y']));
+        assert_eq!(waiters, [(StreamId(2), 'y')]);
         assert!(waiting.streams.is_empty() && waiting.joinable.is_empty());
     }
 
