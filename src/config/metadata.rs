@@ -1,6 +1,6 @@
 //! `resource_metadata`: the members that RFC 9728, section 2 defines.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use url::Url;
 
 use super::reader::Field;
@@ -44,9 +44,7 @@ pub(super) fn metadata(field: &Field<'_>) -> Option<ResourceMetadata> {
         };
         Some((name.to_owned(), value))
     });
-    let mut document = Map::new();
-    document.extend(members?);
-    let metadata = ResourceMetadata::new(&resource?, document);
+    let metadata = ResourceMetadata::new(&resource?, members?);
     metadata.or_else(|| {
         field.mistake("the path of `resource` has an escape that no request can be compared with")
     })
