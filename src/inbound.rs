@@ -19,7 +19,7 @@ use crate::metrics::{Counter, Decision, Event, Lookup, Outcome};
 use crate::servers::Server;
 use crate::shared::{Fingerprint, SharedData};
 use crate::timestamp::Timestamp;
-use crate::waiting::{StreamId, Waiting};
+use crate::waiting::{StreamId, Waiters, Waiting};
 
 /// How long a stale answer serves before the failing server is asked again.
 const STALE_PAUSE: Duration = Duration::from_secs(1);
@@ -250,7 +250,7 @@ impl Inbound {
     fn conclude(
         &mut self,
         finding: &Result<Finding, Failure>,
-        waiters: Vec<(StreamId, Waiter)>,
+        waiters: Waiters<Waiter>,
         now: Timestamp,
     ) -> Vec<(StreamId, Verdict)> {
         let mut verdicts = Vec::with_capacity(waiters.len());

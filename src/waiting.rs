@@ -23,14 +23,17 @@ pub(crate) struct Waiting<Q, W> {
     next: u64,
 }
 
+/// Requests and what each needs to go on, in the order of requests: nobody is overtaken.
+pub(crate) type Waiters<W> = Vec<(StreamId, W)>;
+
 /// A call and those who wait for it, first come first.
 struct Flight<Q, W> {
     /// What its answer is kept under.
     key: Key,
     /// What it asks.
     question: Q,
-    /// What each request needs to go on, in the order of requests: nobody is overtaken.
-    waiters: Vec<(StreamId, W)>,
+    /// Who waits.
+    waiters: Waiters<W>,
 }
 
 impl<Q, W> Waiting<Q, W> {
@@ -88,7 +91,7 @@ impl<Q, W> Waiting<Q, W> {
     }
 
     /// Ends a call: what it asked, and who waited for it.
-    pub(crate) fn finish(&mut self, id: CallId) -> Option<(Key, Q, Vec<(StreamId, W)>)> {
+    pub(crate) fn finish(&mut self, id: CallId) -> Option<(Key, Q, Waiters<W>)> {
         let Flight { key, question, waiters } = self.flights.remove(&id)?;
         if self.joinable.get(&key) == Some(&id) {
             self.joinable.remove(&key);
@@ -124,6 +127,18 @@ mod tests {
         assert!(waiting.finish(id).is_none());
         assert_eq!(waiting.find(key("a")), None);
         assert_ne!(waiting.open(key("a"), "q", true), id);
+    }
+
+    #[test]
+    fn requests_go_on_in_the_order_in_which_they_came() {
+        let mut waiting = Waiting::new(Direction::Inbound);
+        let id = waiting.open(key("a"), (), true);
+        for (stream, waiter) in [(2, 'y'), (3, 'z'), (1, 'x')] {
+            waiting.add(id, StreamId(stream), waiter);
+        }
+        assert!(waiting.forget(StreamId(2)));
+        let (_, (), waiters) = waiting.finish(id).unwrap();
+        assert_eq!(waiters, [(StreamId(1), 'x'), (StreamId(3), 'z')]);
     }
 
     #[test]
