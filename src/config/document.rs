@@ -39,7 +39,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Value, Mistakes> {
     }
 }
 
-/// A `google.protobuf.Struct`. The published type has a map, which this one becomes only once.
+/// A `google.protobuf.Struct`. That of `prost-types` has a tree, whose code nothing else would use.
 #[derive(Clone, PartialEq, Message)]
 struct Struct {
     /// The members, in the order of the wire.
