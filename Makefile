@@ -4,6 +4,10 @@ WASM   := target/oauth2_filter.wasm
 # The filter with a request that kills it: for tests only.
 PANICS := target/oauth2_filter_panics.wasm
 TARGET := wasm32-wasip1
+# Where cargo keeps sources stays out of the module: it is the same wherever it is built. The
+# compact SHA-256 is 7 kB smaller than the unrolled one.
+FLAGS  := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src= \
+	--cfg sha2_backend_soft="compact"
 
 .PHONY: help
 help: ## this list
@@ -25,14 +29,14 @@ run: build envoy ## the same set-up, left running for you to try
 build: toolchain ## the filter, as target/oauth2_filter.wasm
 	@echo "== building $(WASM) (first time: about a minute)"
 	@# One crate type: only then does the linker see the whole program.
-	@cargo rustc --release --lib --crate-type cdylib --target $(TARGET)
+	@RUSTFLAGS='$(FLAGS)' cargo rustc --release --lib --crate-type cdylib --target $(TARGET)
 	@cargo run --quiet --package trim -- target/$(TARGET)/release/oauth2_filter.wasm $(WASM)
 
 # In a folder of its own: in the usual one it would take the place of the filter that is used.
 .PHONY: panics
 panics: toolchain
 	@echo "== building $(PANICS) (first time: about a minute)"
-	@cargo rustc --release --lib --crate-type cdylib --target $(TARGET) \
+	@RUSTFLAGS='$(FLAGS)' cargo rustc --release --lib --crate-type cdylib --target $(TARGET) \
 		--features panic-on-command --target-dir target/panics
 	@cargo run --quiet --package trim -- target/panics/$(TARGET)/release/oauth2_filter.wasm $(PANICS)
 

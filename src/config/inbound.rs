@@ -150,7 +150,7 @@ fn scope_implies(field: &Field<'_>) -> Option<Implied> {
     })?;
     match Implied::transitive(&direct) {
         Ok(implied) => Some(implied),
-        Err(scope) => field.mistake(format!(
+        Err(scope) => field.mistake(format_args!(
             "`{}` implies itself in the end: break the circle",
             scope.escape_debug()
         )),
@@ -170,11 +170,11 @@ enum Unmatched {
 /// `unmatched`.
 fn unmatched(field: &Field<'_>) -> Option<Unmatched> {
     const WHAT: &str = "\"deny\", \"token\" or \"public\"";
-    match field.string(WHAT)?.as_str() {
+    match field.string(WHAT)? {
         "deny" => Some(Unmatched::Deny),
         "token" => Some(Unmatched::Token),
         "public" => Some(Unmatched::Public),
-        _ => field.mistake(format!("expected {WHAT}")),
+        _ => field.mistake(format_args!("expected {WHAT}")),
     }
 }
 
@@ -182,11 +182,11 @@ fn unmatched(field: &Field<'_>) -> Option<Unmatched> {
 fn sender_constraint(field: &Field<'_>) -> Option<MutualTls> {
     const MODES: &str = "\"off\", \"optional\" or \"required\"";
     let mut object = field.object("an object with mtls")?;
-    let mode = object.read("mtls", |field| match field.string(MODES)?.as_str() {
+    let mode = object.read("mtls", |field| match field.string(MODES)? {
         "off" => Some(MutualTls::Off),
         "optional" => Some(MutualTls::Optional),
         "required" => Some(MutualTls::Required),
-        _ => field.mistake(format!("expected {MODES}")),
+        _ => field.mistake(format_args!("expected {MODES}")),
     });
     object.check_keys();
     Some(mode.unwrap_or_default())

@@ -19,7 +19,7 @@ mod sign;
 mod statistics;
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use log::{error, warn};
@@ -54,9 +54,9 @@ struct Worker {
     /// Set once, by a configuration without mistakes.
     loaded: OnceCell<Loaded>,
     /// The calls under way, by the host's number.
-    under_way: RefCell<BTreeMap<u32, CallId>>,
+    under_way: RefCell<HashMap<u32, CallId>>,
     /// The streams of which something has to be remembered; none of those that just went on.
-    streams: RefCell<BTreeMap<StreamId, Passage>>,
+    streams: RefCell<HashMap<StreamId, Passage>>,
     /// Verdicts to be carried out.
     verdicts: RefCell<VecDeque<(StreamId, Verdict)>>,
     /// The time between two ticks; zero if none come.

@@ -98,7 +98,7 @@ fn the_module_imports_and_exports_what_is_listed_and_is_small() {
     }
     assert_eq!(imports, BTreeSet::from(IMPORTS.map(str::to_owned)));
     assert_eq!(exports, BTreeSet::from(EXPORTS.map(str::to_owned)));
-    assert!(module.len() < 640_000, "{} bytes", module.len());
+    assert!(module.len() < 540_000, "{} bytes", module.len());
     let command = b"x-panic-on-command";
     assert!(
         !module.windows(command.len()).any(|bytes| bytes == command),
