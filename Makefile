@@ -4,10 +4,14 @@ WASM   := target/oauth2_filter.wasm
 # The filter with a request that kills it: for tests only.
 PANICS := target/oauth2_filter_panics.wasm
 TARGET := wasm32-wasip1
-# Where cargo keeps sources stays out of the module: it is the same wherever it is built. The
-# compact SHA-256 is 7 kB smaller than the unrolled one.
-FLAGS  := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src= \
+# Where Cargo keeps sources stays out of the module, and where rustup keeps those of the standard
+# library if it has them: the module is the same wherever it is built. The compact SHA-256 is 7 kB
+# smaller than the unrolled one.
+FLAGS   = $(patsubst %,--remap-path-prefix=%=,$(shell ls -d $(SOURCES)/*/ 2>/dev/null)) \
+	--remap-path-prefix=$(shell rustc --print sysroot)/lib/rustlib/src/rust=/rustc/$(COMMIT) \
 	--cfg sha2_backend_soft="compact"
+SOURCES = $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
+COMMIT  = $(shell rustc --verbose --version | sed -n 's/^commit-hash: //p')
 
 .PHONY: help
 help: ## this list
@@ -77,6 +81,8 @@ setup: toolchain envoy ## what the other targets need: the wasm target and Envoy
 .PHONY: toolchain
 toolchain:
 	@sh tests/setup/toolchain.sh $(TARGET)
+	@# The flags of the module name the folders that it brings.
+	@cargo fetch --target $(TARGET)
 
 .PHONY: envoy
 envoy:
