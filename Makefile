@@ -44,6 +44,23 @@ panics: toolchain
 		--features panic-on-command --target-dir target/panics
 	@cargo run --quiet --package trim -- target/panics/$(TARGET)/release/oauth2_filter.wasm $(PANICS)
 
+.PHONY: image
+image: build ## the filter as an OCI image, in target/image: for Istio and other hosts
+	@cargo run --quiet --package dist -- image $(WASM) target/image
+
+.PHONY: dist
+dist: image ## what a release has, in target/dist: module, image, bill of materials, licences, checksums
+	@cargo run --quiet --package dist -- gather $(WASM) target/dist
+
+.PHONY: distcheck
+distcheck: dist envoy ## the image through a registry into Envoy, the release against skopeo and CycloneDX
+	@sh tests/setup/distcheck.sh target
+	@cargo test --quiet --package dist --test distcheck -- --ignored
+
+.PHONY: reproducible
+reproducible: toolchain ## two builds in two folders, each with a Cargo of its own: the same bytes
+	@sh tests/setup/reproducible.sh target/reproducible
+
 .PHONY: test
 test: panics build envoy ## every test: units, simulated host, real Envoy
 	@cargo test --workspace
