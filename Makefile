@@ -17,7 +17,7 @@ COMMIT  = $(shell rustc --verbose --version | sed -n 's/^commit-hash: //p')
 help: ## this list
 	@echo "usage: make TARGET    (ENVOY=/path/to/envoy uses that Envoy instead of installing one)"
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 .PHONY: demo
 demo: build envoy ## set everything up, and walk through what the filter does in a real Envoy
@@ -49,16 +49,17 @@ image: build ## the filter as an OCI image, in target/image: for Istio and other
 	@cargo run --quiet --package dist -- image $(WASM) target/image
 
 .PHONY: dist
-dist: image ## what a release has, in target/dist: module, image, bill of materials, licences, checksums
+dist: build ## what a release has, in target/dist: module, image, bill of materials, checksums, …
 	@cargo run --quiet --package dist -- gather $(WASM) target/dist
 
 .PHONY: distcheck
-distcheck: dist envoy ## the image through a registry into Envoy, the release against skopeo and CycloneDX
+distcheck: image dist envoy ## both, as others take them: through a registry into Envoy
 	@sh tests/setup/distcheck.sh target
-	@cargo test --quiet --package dist --test distcheck -- --ignored
+	@# With the features of `make test`, whose build serves here too.
+	@cargo test --quiet --workspace --test distcheck -- --ignored
 
 .PHONY: reproducible
-reproducible: toolchain ## two builds in two folders, each with a Cargo of its own: the same bytes
+reproducible: toolchain ## two builds in two places: the same bytes
 	@sh tests/setup/reproducible.sh target/reproducible
 
 .PHONY: test

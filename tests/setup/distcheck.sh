@@ -28,7 +28,7 @@ if [ ! -x "$folder/registry/usr/bin/docker-registry" ]; then
     rm -rf "$folder/registry"
     mkdir -p "$folder/registry"
     [ "$(id -u)" != 0 ] || apt-get update -qq
-    (cd "$folder/registry" && apt-get download -qq docker-registry)
+    (cd "$folder/registry" && apt-get download -qq -o APT::Sandbox::User=root docker-registry)
     dpkg -x "$folder"/registry/docker-registry_*.deb "$folder/registry"
 fi
 

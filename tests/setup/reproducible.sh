@@ -16,14 +16,14 @@ for clone in "$one" "$two"; do
 done
 
 echo "== the first build, in $one"
-(cd "$one" && CARGO_HOME="$folder/cargo" make --no-print-directory dist)
+(cd "$one" && CARGO_HOME="$folder/cargo" make --no-print-directory image dist)
 echo "== the second build, in $two"
 (
     cd "$two"
     umask 077
     export CARGO_BUILD_JOBS=1 TZ=Asia/Kathmandu LC_ALL=C
     export RUSTFLAGS=--cfg=other HOSTNAME=another
-    CARGO_HOME=$folder/another-cargo make --no-print-directory dist
+    CARGO_HOME=$folder/another-cargo make --no-print-directory image dist
 )
 
 if ! diff -r "$one/target/dist" "$two/target/dist" || ! diff -r "$one/target/image" "$two/target/image"
