@@ -1,5 +1,6 @@
-//! `trim IN OUT`: takes exports out of the linked module that no host has to call, and all code
-//! that only they reached.
+//! `trim IN OUT [NAME,NAME…]`: takes exports out of the linked module that no host has to call, and
+//! all code that only they reached. The names are those of the exports that stay; without any, those
+//! that the filter needs.
 //!
 //! The SDK exports every callback of the ABI. A host calls those that it finds, so each that does
 //! nothing costs an entry into the VM for every request; and the code behind them is a tenth of
@@ -30,11 +31,15 @@ const KEPT: [&str; 15] = [
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let [from, to] = arguments.as_slice() else {
-        eprintln!("usage: trim IN OUT");
-        return ExitCode::from(2);
+    let (from, to, kept) = match arguments.as_slice() {
+        [from, to] => (from, to, KEPT.to_vec()),
+        [from, to, names] => (from, to, names.split(',').collect()),
+        _ => {
+            eprintln!("usage: trim IN OUT [NAME,NAME…]");
+            return ExitCode::from(2);
+        }
     };
-    match trim(from, to) {
+    match trim(from, to, &kept) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {from}: {error}");
@@ -43,18 +48,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn trim(from: &str, to: &str) -> Result<(), String> {
+fn trim(from: &str, to: &str, kept: &[&str]) -> Result<(), String> {
     let mut config = ModuleConfig::new();
     config.generate_name_section(false).generate_producers_section(false);
     let mut module = config.parse_file(from).map_err(|error| error.to_string())?;
     let exports: Vec<_> = module.exports.iter().map(|e| (e.id(), e.name.clone())).collect();
-    for name in KEPT {
+    for name in kept {
         if !exports.iter().any(|(_, exported)| exported == name) {
             return Err(format!("it does not export {name}"));
         }
     }
     for (id, name) in exports {
-        if !KEPT.contains(&name.as_str()) {
+        if !kept.contains(&name.as_str()) {
             module.exports.delete(id);
         }
     }
