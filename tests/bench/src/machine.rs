@@ -52,9 +52,10 @@ fn gibibytes(meminfo: &str) -> Option<u64> {
     Some((kibibytes / 1024.0 / 1024.0).round() as u64)
 }
 
-/// Of `envoy  version: COMMIT/1.40.0/Clean/RELEASE/BoringSSL`.
+/// Of `/usr/bin/envoy  version: COMMIT/1.40.0/Clean/RELEASE/BoringSSL`.
 fn envoy_version(text: &str) -> &str {
-    text.split('/').nth(1).unwrap_or("unknown")
+    let parts = text.split_once(" version: ").map(|(_, parts)| parts);
+    parts.and_then(|parts| parts.split('/').nth(1)).unwrap_or("unknown")
 }
 
 #[cfg(test)]
@@ -66,10 +67,8 @@ mod tests {
         assert_eq!(processor("processor\t: 0\nmodel name\t: AMD EPYC 9\n"), "AMD EPYC 9");
         assert_eq!(processor(""), "unknown");
         assert_eq!(gibibytes("MemTotal:       24684032 kB\nMemFree: 1 kB"), Some(24));
-        assert_eq!(
-            envoy_version("\n/e  version: 1f2/1.40.0/Clean/RELEASE/BoringSSL\n"),
-            "e  version: 1f2"
-        );
-        assert_eq!(envoy_version("envoy  version: 1f2/1.40.0/Clean/RELEASE"), "1.40.0");
+        let text = "\n/usr/bin/envoy  version: 1f2/1.40.0/Clean/RELEASE/BoringSSL\n";
+        assert_eq!(envoy_version(text), "1.40.0");
+        assert_eq!(envoy_version("no such program"), "unknown");
     }
 }

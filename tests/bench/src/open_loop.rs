@@ -2,8 +2,8 @@
 //! then: what one slow answer does to those behind it is not left out.
 
 use std::net::SocketAddr;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{io, thread};
 
 use crate::Outcome;
 use crate::connection::Connection;
@@ -25,34 +25,25 @@ pub struct OpenLoop<'a> {
 impl OpenLoop<'_> {
     /// Sends the requests: how many microseconds each took. Any answer but 200 is an error.
     pub fn run(&self, requests: &[&str]) -> Outcome<Vec<f64>> {
+        self.run_from(|| Instant::now() + Duration::from_millis(20), requests)
+    }
+
+    /// The same; `start` says, once all connections are open, when the first request is due.
+    fn run_from(&self, start: impl Fn() -> Instant, requests: &[&str]) -> Outcome<Vec<f64>> {
         let mut connections = Vec::new();
         for _ in 0..self.connections {
             let mut connection = Connection::open(self.address)?;
             connection.exchange(self.first)?;
             connections.push(connection);
         }
-        let schedule = Schedule {
-            start: Instant::now() + Duration::from_millis(20),
-            rate: self.rate,
-            connections: self.connections,
-        };
+        let schedule = Schedule { start: start(), rate: self.rate, connections: connections.len() };
         thread::scope(|scope| {
             let threads: Vec<_> = connections
                 .into_iter()
                 .enumerate()
-                .map(|(place, mut connection)| {
+                .map(|(place, connection)| {
                     let own = requests.iter().skip(place).step_by(self.connections);
-                    scope.spawn(move || {
-                        wake_at_once();
-                        own.enumerate()
-                            .map(|(number, request)| {
-                                let due = schedule.due(place, number);
-                                sleep_until(due);
-                                connection.exchange(request)?;
-                                Ok(due.elapsed().as_secs_f64() * 1e6)
-                            })
-                            .collect::<std::io::Result<Vec<f64>>>()
-                    })
+                    scope.spawn(move || take_turns(connection, place, schedule, own))
                 })
                 .collect();
             let mut latencies = Vec::new();
@@ -64,6 +55,23 @@ impl OpenLoop<'_> {
     }
 }
 
+/// What one connection does.
+fn take_turns<'a>(
+    mut connection: Connection,
+    place: usize,
+    schedule: Schedule,
+    requests: impl Iterator<Item = &'a &'a str>,
+) -> io::Result<Vec<f64>> {
+    wake_at_once();
+    let exchange = |(number, request): (usize, &&str)| {
+        let due = schedule.due(place, number);
+        sleep_until(due);
+        connection.exchange(request)?;
+        Ok(due.elapsed().as_secs_f64() * 1e6)
+    };
+    requests.enumerate().map(exchange).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -73,26 +81,15 @@ mod tests {
     use crate::server;
 
     #[test]
-    fn a_slow_answer_counts_for_all_requests_that_were_due_behind_it() {
-        let slow = Duration::from_millis(60);
-        let address = server::serve(move |request| {
-            if request.path == "/slow" {
-                thread::sleep(slow);
-            }
-            (200, String::new())
-        });
-        let load = OpenLoop {
-            address: address.expect("a free port"),
-            rate: 100,
-            connections: 1,
-            first: "GET /first HTTP/1.1\r\n\r\n",
-        };
+    fn a_latency_counts_from_when_the_request_was_due() {
+        let address = server::serve(|_| (200, String::new())).expect("a free port");
         let quick = "GET / HTTP/1.1\r\n\r\n";
-        let latencies =
-            load.run(&["GET /slow HTTP/1.1\r\n\r\n", quick, quick]).expect("all are answered");
-        // One is due every 10 ms, and all of them came after the 60 ms of the first.
+        let load = OpenLoop { address, rate: 10, connections: 1, first: quick };
+        // As if something had been slow for a minute: all of them are late, each by less.
+        let minute_ago = || Instant::now().checked_sub(Duration::from_mins(1)).expect("uptime");
+        let latencies = load.run_from(minute_ago, &[quick; 3]).expect("all are answered");
         for (place, latency) in latencies.iter().enumerate() {
-            assert!(*latency >= 60_000.0 - 10_000.0 * place as f64, "{latencies:?}");
+            assert!(*latency >= 60e6 - 1e5 * place as f64, "{latencies:?}");
         }
     }
 

@@ -8,7 +8,7 @@ use crate::kept::Kept;
 use crate::machine::Machine;
 use crate::misses::{self, Misses};
 use crate::proxy::Memory;
-use crate::rounds::{Sample, Samples};
+use crate::rounds::Samples;
 use crate::statistics::{Spread, median, percentile};
 use crate::variants::{Answers, Variant};
 
@@ -75,7 +75,7 @@ impl Results {
         if rows.peek().is_none() {
             return;
         }
-        let rate = fixed_rate::RATE;
+        let rate = thousands(f64::from(fixed_rate::RATE));
         let _ = write!(
             page,
             "{title}\n\n\
@@ -110,27 +110,24 @@ impl Results {
         ))
     }
 
-    /// Whose figures are not those of the proxy alone.
+    /// Whose requests/s are not those of the proxy alone.
     fn limits(&self, page: &mut String) {
         let mut lines = Vec::new();
         for Measured { variant, .. } in &self.proxies {
             let Some(samples) = self.samples.get(variant.name) else { continue };
-            let part = |value: fn(&Sample) -> f64| median(samples.iter().map(value));
-            let (busy, others) = (part(|sample| sample.busy), part(|sample| sample.others_busy));
-            if busy < SATURATED {
-                lines.push(format!(
-                    "`{}` (its core {:.0} %, the others {:.0} %)",
-                    variant.name,
-                    busy * 100.0,
-                    others * 100.0
-                ));
+            let share = median(samples.iter().map(|sample| sample.share)) * 100.0;
+            let others = median(samples.iter().map(|sample| sample.others)) * 100.0;
+            if share < SATURATED {
+                lines.push(format!("`{}` ({share:.0} %; {others:.0} %)", variant.name));
             }
         }
         if !lines.is_empty() {
             let _ = write!(
                 page,
-                "The core of the proxy was not busy all the time, so requests/s are too low, in: \
-                 {}.\n\n",
+                "These proxies had less than {SATURATED:.0} % of their core: the load, a service \
+                 or other programs were the limit, and the ratios are of CPU rather than of \
+                 requests/s. In brackets: their part of the core, and how busy the other cores \
+                 were. {}.\n\n",
                 lines.join(", ")
             );
         }
@@ -175,8 +172,8 @@ impl Results {
     }
 }
 
-/// Below this, the core of a proxy is not its limit.
-const SATURATED: f64 = 0.95;
+/// Percent: below this, the core of a proxy is not its limit.
+const SATURATED: f64 = 95.0;
 
 fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
@@ -198,10 +195,11 @@ fn thousands(number: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rounds::Sample;
     use crate::variants::chosen;
 
     fn results() -> Results {
-        let sample = |rate, busy| Sample { rate, cpu: 40.0, busy, others_busy: 1.0 };
+        let sample = |rate, share| Sample { rate, cpu: 40.0, share, others: 1.0 };
         let proxies = chosen(&["ours".to_owned()]).into_iter().map(|variant| Measured {
             variant,
             calls: 1,
@@ -244,7 +242,7 @@ mod tests {
     #[test]
     fn who_was_held_up_by_the_load_is_named() {
         let page = results().page();
-        assert!(page.contains("in: `ours` (its core 50 %, the others 100 %)."), "{page}");
+        assert!(page.contains("were. `ours` (50 %; 100 %).\n"), "{page}");
     }
 
     #[test]

@@ -15,10 +15,10 @@ pub struct Sample {
     pub rate: f64,
     /// Microseconds that its threads ran for each request.
     pub cpu: f64,
-    /// The part of the time in which its core was busy.
-    pub busy: f64,
-    /// The part in which the others were.
-    pub others_busy: f64,
+    /// The part of the time in which they ran: less than all of it if something else was the limit.
+    pub share: f64,
+    /// The part in which the other cores were busy.
+    pub others: f64,
 }
 
 /// The samples of each proxy, in the order of the rounds.
@@ -59,15 +59,14 @@ pub async fn run(
 }
 
 fn sample(proxy: &Proxy, tokens: &Path, wrk: &Wrk, cores: &Cores, seconds: u32) -> Outcome<Sample> {
-    let busy = || Outcome::Ok((Busy::now(&[cores.proxy])?, Busy::now(&cores.others)?));
-    let (cpu, before) = (proxy.cpu_time()?, busy()?);
+    let (cpu, others) = (proxy.cpu_time()?, Busy::now(&cores.others)?);
     let run = wrk.run(proxy.address, tokens, seconds)?;
-    let (cpu, after) = (proxy.cpu_time()?.saturating_sub(cpu), busy()?);
+    let cpu = proxy.cpu_time()?.saturating_sub(cpu).as_secs_f64();
     Ok(Sample {
         rate: run.requests as f64 / run.seconds,
-        cpu: cpu.as_secs_f64() * 1e6 / run.requests as f64,
-        busy: after.0.since(before.0),
-        others_busy: after.1.since(before.1),
+        cpu: cpu * 1e6 / run.requests as f64,
+        share: cpu / run.seconds,
+        others: Busy::now(&cores.others)?.since(others),
     })
 }
 
