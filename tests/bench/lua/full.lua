@@ -74,7 +74,11 @@ function envoy_on_request(handle)
   if not token then return refuse(handle, "401", 'Bearer realm="oauth2"') end
   local now = os.time()
   local answer = kept[token]
-  if not answer or answer.ends <= now then answer = introspect(handle, token, now) end
+  if not answer or answer.ends <= now then
+    answer = introspect(handle, token, now)
+    -- What was read before a call is not good after it.
+    headers = handle:headers()
+  end
   if not answer then return refuse(handle, "503") end
   if not answer.active or answer.ends <= now or answer.audience ~= AUDIENCE then
     return refuse(handle, "401", 'Bearer realm="oauth2", error="invalid_token"')

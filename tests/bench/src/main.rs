@@ -8,6 +8,7 @@
 //! | [`rounds`], [`wrk`] | as many requests as a proxy can bear, in interleaved rounds |
 //! | [`fixed_rate`], [`open_loop`], [`pacing`], [`connection`], [`request`] | latency at a fixed rate |
 //! | [`kept`], [`misses`] | memory of kept answers; what asking adds |
+//! | `equivalence` (tests) | that what is compared does the same |
 //! | [`statistics`], [`goals`], [`results`], [`readme`], [`machine`] | what comes of it |
 //!
 //! Every proxy is up all the time, on one core; load, servers and service are on the others.
@@ -15,6 +16,8 @@
 mod authorization;
 mod connection;
 mod cores;
+#[cfg(test)]
+mod equivalence;
 mod filters;
 mod fixed_rate;
 mod goals;

@@ -77,10 +77,7 @@ impl Proxy {
             .custom_cluster(cluster("as", server))
             .custom_cluster(cluster("service", service.address(LISTENER)))
             .listener(listener);
-        let mut configuration = bootstrap.value();
-        let secrets = json!({"static_resources": {"secrets": [client_secret()]}});
-        merge(&mut configuration, secrets);
-        let envoy = start_pinned(cores, configuration, workers).await;
+        let envoy = start_pinned(cores, with_secret(&bootstrap), workers).await;
         let envoy = envoy.map_err(|error| format!("{}: {error}", variant.name))?;
         Cores::check(envoy.pid(), cores.proxy)?;
         let address = envoy.address(LISTENER);
@@ -139,7 +136,16 @@ async fn start_pinned(cores: &Cores, configuration: Value, workers: u32) -> Outc
     Ok(envoy?)
 }
 
-fn options(workers: u32) -> Options {
+/// The configuration, with the secret of Envoy's own client.
+pub fn with_secret(bootstrap: &Bootstrap) -> Value {
+    let mut configuration = bootstrap.value();
+    let secrets = json!({"static_resources": {"secrets": [client_secret()]}});
+    merge(&mut configuration, secrets);
+    configuration
+}
+
+/// How Envoy is run.
+pub fn options(workers: u32) -> Options {
     Options {
         concurrency: workers,
         // Nothing is logged for a request.
@@ -149,7 +155,7 @@ fn options(workers: u32) -> Options {
 }
 
 /// Without an access log, which would cost about as much as a filter.
-fn quiet(listener: Listener) -> Listener {
+pub fn quiet(listener: Listener) -> Listener {
     listener.connection_manager(json!({"access_log": []}))
 }
 

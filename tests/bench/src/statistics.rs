@@ -69,6 +69,7 @@ mod tests {
         assert_eq!(percentile(&mut values, 0.99).to_string(), "198");
         assert_eq!(percentile(&mut values, 0.5).to_string(), "100");
         assert_eq!(percentile(&mut values, 1.0).to_string(), "200");
+        assert_eq!(percentile(&mut [3.0, 1.0, 2.0], 0.5).to_string(), "2");
         assert_eq!(percentile(&mut [3.0], 0.01).to_string(), "3");
         assert!(percentile(&mut [], 0.5).is_nan());
     }
