@@ -8,7 +8,7 @@ use crate::kept::Kept;
 use crate::machine::Machine;
 use crate::misses::{self, Misses};
 use crate::proxy::Memory;
-use crate::rounds::Samples;
+use crate::rounds::{Sample, Samples};
 use crate::statistics::{Spread, median, percentile};
 use crate::variants::{Answers, Variant};
 
@@ -115,19 +115,20 @@ impl Results {
         let mut lines = Vec::new();
         for Measured { variant, .. } in &self.proxies {
             let Some(samples) = self.samples.get(variant.name) else { continue };
-            let share = median(samples.iter().map(|sample| sample.share)) * 100.0;
-            let others = median(samples.iter().map(|sample| sample.others)) * 100.0;
+            let percent = |part: fn(&Sample) -> f64| median(samples.iter().map(part)) * 100.0;
+            let share = percent(|sample| sample.share);
             if share < SATURATED {
-                lines.push(format!("`{}` ({share:.0} %; {others:.0} %)", variant.name));
+                let (wrk, others) = (percent(|sample| sample.wrk), percent(|sample| sample.others));
+                lines.push(format!("`{}` ({share:.0} %; {wrk:.0} %; {others:.0} %)", variant.name));
             }
         }
         if !lines.is_empty() {
             let _ = write!(
                 page,
-                "These proxies had less than {SATURATED:.0} % of their core: the load, a service \
-                 or other programs were the limit, and the ratios are of CPU rather than of \
-                 requests/s. In brackets: their part of the core, and how busy the other cores \
-                 were. {}.\n\n",
+                "These proxies ran for less than {SATURATED:.0} % of the time: something else was \
+                 the limit of their requests/s, and only their CPU is to be compared. In \
+                 brackets: how much they ran, how much wrk did, and how busy all of that was \
+                 which is not the proxies' core. {}.\n\n",
                 lines.join(", ")
             );
         }
@@ -195,11 +196,10 @@ fn thousands(number: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rounds::Sample;
     use crate::variants::chosen;
 
     fn results() -> Results {
-        let sample = |rate, share| Sample { rate, cpu: 40.0, share, others: 1.0 };
+        let sample = |rate, share| Sample { rate, cpu: 40.0, share, wrk: 0.7, others: 1.0 };
         let proxies = chosen(&["ours".to_owned()]).into_iter().map(|variant| Measured {
             variant,
             calls: 1,
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn who_was_held_up_by_the_load_is_named() {
         let page = results().page();
-        assert!(page.contains("were. `ours` (50 %; 100 %).\n"), "{page}");
+        assert!(page.contains("core. `ours` (50 %; 70 %; 100 %).\n"), "{page}");
     }
 
     #[test]

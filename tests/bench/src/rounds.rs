@@ -17,7 +17,9 @@ pub struct Sample {
     pub cpu: f64,
     /// The part of the time in which they ran: less than all of it if something else was the limit.
     pub share: f64,
-    /// The part in which the other cores were busy.
+    /// The part in which wrk ran.
+    pub wrk: f64,
+    /// The part in which the other cores were busy, with wrk or with anything.
     pub others: f64,
 }
 
@@ -66,6 +68,7 @@ fn sample(proxy: &Proxy, tokens: &Path, wrk: &Wrk, cores: &Cores, seconds: u32) 
         rate: run.requests as f64 / run.seconds,
         cpu: cpu * 1e6 / run.requests as f64,
         share: cpu / run.seconds,
+        wrk: run.cpu / run.seconds,
         others: Busy::now(&cores.others)?.since(others),
     })
 }

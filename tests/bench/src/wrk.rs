@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use oauth2_filter_testbed::workspace;
+use rustix::param::clock_ticks_per_second;
 use tempfile::TempDir;
 
 use crate::{Outcome, request};
@@ -26,6 +27,8 @@ pub struct Run {
     pub requests: u64,
     /// How long it took.
     pub seconds: f64,
+    /// How much of that time wrk itself ran.
+    pub cpu: f64,
 }
 
 impl Wrk {
@@ -50,6 +53,7 @@ impl Wrk {
 
     /// Sends requests with these tokens for so many seconds.
     pub fn run(&self, address: SocketAddr, tokens: &Path, seconds: u32) -> Outcome<Run> {
+        let before = children_time()?;
         let output = Command::new("wrk")
             .args(["--threads", "1", "--connections", CONNECTIONS])
             .args(["--duration", &format!("{seconds}s"), "--timeout", "5s", "--script"])
@@ -58,8 +62,9 @@ impl Wrk {
             .arg(self.directory.path().join(HEAD))
             .arg(tokens)
             .output()?;
+        let cpu = children_time()? - before;
         let text = String::from_utf8_lossy(&output.stdout);
-        let run = parse(&text);
+        let run = parse(&text).map(|run| Run { cpu, ..run });
         run.and_then(|run| run.whole(seconds)).map_err(|error| {
             format!("{error}\n{text}{}", String::from_utf8_lossy(&output.stderr)).into()
         })
@@ -100,7 +105,21 @@ fn parse(output: &str) -> Result<Run, String> {
     let (Some(requests), Some(microseconds)) = (requests, microseconds) else {
         return Err(format!("wrk: figures are missing: {line}"));
     };
-    Ok(Run { requests, seconds: microseconds as f64 / 1e6 })
+    Ok(Run { requests, seconds: microseconds as f64 / 1e6, cpu: 0.0 })
+}
+
+/// How many seconds the children of this process have run that have ended.
+fn children_time() -> Outcome<f64> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let ticks = children_ticks(&stat).ok_or("the kernel does not tell the time of children")?;
+    Ok(ticks as f64 / clock_ticks_per_second() as f64)
+}
+
+/// `cutime` and `cstime`; the name of the program, in brackets, may hold anything.
+fn children_ticks(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let mut times = fields.split(' ').skip(13).map(|field| field.parse::<u64>().ok());
+    Some(times.next()?? + times.next()??)
 }
 
 const HEAD: &str = "head";
@@ -114,7 +133,7 @@ mod tests {
 
     #[test]
     fn the_figures_are_read() {
-        let run = Run { requests: 50_021, seconds: 2.000_133 };
+        let run = Run { requests: 50_021, seconds: 2.000_133, cpu: 0.0 };
         assert_eq!(parse(OUTPUT), Ok(run));
         assert_eq!(run.whole(2), Ok(run));
     }
@@ -135,7 +154,14 @@ mod tests {
     fn a_run_that_was_cut_off_or_says_nothing_fails() {
         assert!(parse("Running 2s test").is_err());
         assert!(parse("bench requests=1").is_err());
-        assert!(Run { requests: 9, seconds: 1.8 }.whole(2).is_err());
-        assert!(Run { requests: 0, seconds: 2.0 }.whole(2).is_err());
+        assert!(Run { requests: 9, seconds: 1.8, cpu: 0.0 }.whole(2).is_err());
+        assert!(Run { requests: 0, seconds: 2.0, cpu: 0.0 }.whole(2).is_err());
+    }
+
+    #[test]
+    fn the_time_of_children_is_read_whatever_the_program_is_called() {
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194304 90 80 0 0 11 12 30 5 20 0 1 0 99";
+        assert_eq!(children_ticks(stat), Some(35));
+        assert_eq!(children_ticks("7 (a) S 1"), None);
     }
 }
