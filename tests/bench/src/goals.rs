@@ -146,8 +146,14 @@ mod tests {
     use crate::variants::ALL;
 
     fn samples(rates: &[f64]) -> Vec<Sample> {
-        let sample =
-            |rate: &f64| Sample { rate: *rate, cpu: 1e6 / rate, share: 1.0, wrk: 0.4, others: 0.5 };
+        let sample = |rate: &f64| Sample {
+            rate: *rate,
+            cpu: 1e6 / rate,
+            share: 1.0,
+            waited: 0.0,
+            wrk: 0.4,
+            others: 0.5,
+        };
         rates.iter().map(sample).collect()
     }
 

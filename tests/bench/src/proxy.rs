@@ -54,6 +54,23 @@ pub struct Memory {
     pub resident: u64,
 }
 
+/// What threads have had of a core.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct CoreTime {
+    /// How long they have run.
+    pub ran: Duration,
+    /// How long they would have, had the core been free.
+    pub waited: Duration,
+}
+
+impl CoreTime {
+    /// What they have had since then, in seconds: run, and waited.
+    pub fn since(self, before: Self) -> (f64, f64) {
+        let ran = self.ran.saturating_sub(before.ran);
+        (ran.as_secs_f64(), self.waited.saturating_sub(before.waited).as_secs_f64())
+    }
+}
+
 impl Proxy {
     /// Starts it. `server` is whom its filter asks.
     pub async fn start(
@@ -84,14 +101,16 @@ impl Proxy {
         Ok(Self { variant, address, envoy })
     }
 
-    /// How long its threads have run.
-    pub fn cpu_time(&self) -> Outcome<Duration> {
-        let mut nanoseconds = 0;
+    /// What its threads have had of their core.
+    pub fn core_time(&self) -> Outcome<CoreTime> {
+        let mut sum = CoreTime::default();
         for thread in fs::read_dir(format!("/proc/{}/task", self.envoy.pid()))? {
             let text = fs::read_to_string(thread?.path().join("schedstat"))?;
-            nanoseconds += run_time(&text).ok_or("this kernel has no schedstat")?;
+            let CoreTime { ran, waited } =
+                core_time(&text).ok_or("this kernel has no schedstat")?;
+            sum = CoreTime { ran: sum.ran + ran, waited: sum.waited + waited };
         }
-        Ok(Duration::from_nanos(nanoseconds))
+        Ok(sum)
     }
 
     /// Its memory.
@@ -159,9 +178,11 @@ pub fn quiet(listener: Listener) -> Listener {
     listener.connection_manager(json!({"access_log": []}))
 }
 
-/// The first number of a `schedstat`: nanoseconds.
-fn run_time(schedstat: &str) -> Option<u64> {
-    schedstat.split(' ').next()?.parse().ok()
+/// The first two numbers of a `schedstat`, in nanoseconds.
+fn core_time(schedstat: &str) -> Option<CoreTime> {
+    let mut numbers = schedstat.split(' ').map(|number| number.parse().ok());
+    let mut time = || Some(Duration::from_nanos(numbers.next()??));
+    Some(CoreTime { ran: time()?, waited: time()? })
 }
 
 fn resident(status: &str) -> Option<u64> {
@@ -177,8 +198,12 @@ mod tests {
 
     #[test]
     fn the_kernel_tells_time_and_memory() {
-        assert_eq!(run_time("1187752 6920476 3\n"), Some(1_187_752));
-        assert_eq!(run_time(""), None);
+        let [ran, waited] = [1_187_752, 6_920_476].map(Duration::from_nanos);
+        assert_eq!(core_time("1187752 6920476 3\n"), Some(CoreTime { ran, waited }));
+        assert_eq!(core_time("1187752"), None);
+        let twice = CoreTime { ran: ran * 2, waited: waited * 3 };
+        let since = twice.since(CoreTime { ran, waited });
+        assert_eq!(since, (ran.as_secs_f64(), (waited * 2).as_secs_f64()));
         assert_eq!(resident("VmPeak:\t 9 kB\nVmRSS:\t   2048 kB\n"), Some(2_097_152));
         assert_eq!(resident("VmPeak:\t 9 kB\n"), None);
     }

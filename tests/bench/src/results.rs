@@ -54,6 +54,7 @@ impl Results {
              {date}, {processor}, {cores} cores, {memory} GiB, Linux {kernel}, Envoy {envoy}; \
              {rounds} rounds of {seconds} s each.\n\n",
         );
+        self.quiet(&mut page);
         self.table(&mut page, Answers::Proxy, "The proxy answers by itself:");
         self.table(&mut page, Answers::Service, "A service behind the proxy answers:");
         self.limits(&mut page);
@@ -67,6 +68,19 @@ impl Results {
             page.push('\n');
         }
         page
+    }
+
+    /// Whether other programs had their part of the core.
+    fn quiet(&self, page: &mut String) {
+        let waited = median(self.samples.values().flatten().map(|sample| sample.waited)) * 100.0;
+        if waited > QUIET {
+            let _ = write!(
+                page,
+                "**Not on a quiet machine**: the proxies waited for their core {waited:.0} % of \
+                 the time, since other programs had it. Latencies and requests/s are worth \
+                 little; compare CPU.\n\n",
+            );
+        }
     }
 
     fn table(&self, page: &mut String, answers: Answers, title: &str) {
@@ -173,6 +187,9 @@ impl Results {
     }
 }
 
+/// Percent: what the threads of a proxy wait for one another.
+const QUIET: f64 = 3.0;
+
 /// Percent: below this, the core of a proxy is not its limit.
 const SATURATED: f64 = 95.0;
 
@@ -199,7 +216,8 @@ mod tests {
     use crate::variants::chosen;
 
     fn results() -> Results {
-        let sample = |rate, share| Sample { rate, cpu: 40.0, share, wrk: 0.7, others: 1.0 };
+        let sample =
+            |rate, share| Sample { rate, cpu: 40.0, share, waited: 0.2, wrk: 0.7, others: 1.0 };
         let proxies = chosen(&["ours".to_owned()]).into_iter().map(|variant| Measured {
             variant,
             calls: 1,
@@ -237,6 +255,14 @@ mod tests {
             page.contains("2026-01-02, CPU, 2 cores, 24 GiB, Linux 6.1, Envoy 1.40.0"),
             "{page}"
         );
+    }
+
+    #[test]
+    fn a_machine_that_is_not_quiet_is_told_of() {
+        let mut results = results();
+        assert!(results.page().contains("waited for their core 20 % of the time"));
+        results.samples.values_mut().flatten().for_each(|sample| sample.waited = 0.01);
+        assert!(!results.page().contains("quiet"));
     }
 
     #[test]

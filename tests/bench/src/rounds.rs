@@ -17,6 +17,8 @@ pub struct Sample {
     pub cpu: f64,
     /// The part of the time in which they ran: less than all of it if something else was the limit.
     pub share: f64,
+    /// The part in which they waited for their core: other programs had it.
+    pub waited: f64,
     /// The part in which wrk ran.
     pub wrk: f64,
     /// The part in which the other cores were busy, with wrk or with anything.
@@ -61,13 +63,14 @@ pub async fn run(
 }
 
 fn sample(proxy: &Proxy, tokens: &Path, wrk: &Wrk, cores: &Cores, seconds: u32) -> Outcome<Sample> {
-    let (cpu, others) = (proxy.cpu_time()?, Busy::now(&cores.others)?);
+    let (before, others) = (proxy.core_time()?, Busy::now(&cores.others)?);
     let run = wrk.run(proxy.address, tokens, seconds)?;
-    let cpu = proxy.cpu_time()?.saturating_sub(cpu).as_secs_f64();
+    let (cpu, waited) = proxy.core_time()?.since(before);
     Ok(Sample {
         rate: run.requests as f64 / run.seconds,
         cpu: cpu * 1e6 / run.requests as f64,
         share: cpu / run.seconds,
+        waited: waited / run.seconds,
         wrk: run.cpu / run.seconds,
         others: Busy::now(&cores.others)?.since(others),
     })
