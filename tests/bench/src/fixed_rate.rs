@@ -13,6 +13,9 @@ pub const RATE: u32 = 3_000;
 /// How often it is each proxy's turn.
 const TURNS: u32 = 3;
 
+/// A quarter of a second at the beginning of each turn.
+const LEAD: usize = RATE as usize / 4;
+
 /// As many as wrk has.
 const CONNECTIONS: usize = 8;
 
@@ -39,7 +42,7 @@ pub async fn measure(proxies: &[WithRequests<'_>], seconds: u32) -> Outcome<Late
         eprintln!("== latency at {RATE} requests/s, turn {} of {TURNS}", turn + 1);
         for place in order(proxies.len(), turn) {
             let (proxy, requests) = &proxies[place];
-            let number = (RATE * seconds) as usize;
+            let number = LEAD + (RATE * seconds) as usize;
             let requests: Vec<&str> =
                 requests.iter().map(String::as_str).cycle().take(number).collect();
             let taken = run(proxy, &requests)?;
@@ -52,6 +55,7 @@ pub async fn measure(proxies: &[WithRequests<'_>], seconds: u32) -> Outcome<Late
 
 fn run(proxy: &Proxy, requests: &[&str]) -> Outcome<Vec<f64>> {
     let first = requests.first().copied().unwrap_or_default();
-    let load = OpenLoop { address: proxy.address, rate: RATE, connections: CONNECTIONS, first };
+    let (address, connections) = (proxy.address, CONNECTIONS);
+    let load = OpenLoop { address, rate: RATE, connections, first, lead: LEAD };
     load.run(requests).map_err(|error| proxy.failed(&error.to_string()))
 }

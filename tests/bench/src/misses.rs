@@ -15,7 +15,13 @@ use crate::variants;
 /// Misses a second.
 pub const RATE: u32 = 1_000;
 
-/// Each turn is a second of new tokens.
+/// A quarter of a second at the beginning of each turn.
+const LEAD: usize = RATE as usize / 4;
+
+/// New tokens in a turn: those of a second count.
+const TOKENS: usize = LEAD + RATE as usize;
+
+/// How often it is everybody's turn.
 const TURNS: usize = 5;
 
 /// So many that none waits for its turn.
@@ -65,7 +71,8 @@ impl Asked {
             Self::Server(address) => *address,
         };
         let first = &request(first);
-        OpenLoop { address, rate: RATE, connections: CONNECTIONS, first }.run(&requests)
+        let load = OpenLoop { address, rate: RATE, connections: CONNECTIONS, first, lead: LEAD };
+        load.run(&requests)
     }
 }
 
@@ -81,7 +88,7 @@ pub async fn measure(surroundings: &Surroundings, delay: Duration) -> Outcome<Ve
     let (first, tokens) = surroundings.tokens.all().split_last().ok_or("no tokens")?;
     let mut latencies = vec![Vec::new(); asked.len()];
     // Connections to the server are opened in a turn that does not count.
-    for (turn, tokens) in tokens.chunks_exact(RATE as usize).take(1 + TURNS).enumerate() {
+    for (turn, tokens) in tokens.chunks_exact(TOKENS).take(1 + TURNS).enumerate() {
         for place in order(asked.len(), turn as u32) {
             let taken = asked[place].run(tokens, first);
             let taken = taken.map_err(|error| format!("{}: {error}", asked[place].what()))?;
@@ -93,7 +100,7 @@ pub async fn measure(surroundings: &Surroundings, delay: Duration) -> Outcome<Ve
     for proxy in &asked {
         if let Asked::Proxy(proxy) = proxy {
             proxy.check_answers().await?;
-            let (calls, tokens) = (server.calls(proxy.variant.name), (1 + TURNS) * RATE as usize);
+            let (calls, tokens) = (server.calls(proxy.variant.name), (1 + TURNS) * TOKENS);
             if calls < tokens as u64 {
                 return Err(proxy.failed(&format!("{calls} calls for {tokens} new tokens")));
             }
