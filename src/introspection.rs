@@ -119,6 +119,7 @@ pub(crate) struct Reading {
 
 /// What rules ask for of tokens: nothing else is kept of them, since there may be many.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a question by itself")]
 pub(crate) struct Asked {
     /// Whether any asks for an issuer.
     pub(crate) issuer: bool,
