@@ -10,7 +10,8 @@ use std::rc::Rc;
 
 use proxy_wasm::hostcalls;
 
-use super::{Worker, abi};
+use super::{Worker, abi, send};
+use crate::filter::Filter;
 use crate::waiting::StreamId;
 
 /// `Action` of the ABI.
@@ -103,9 +104,15 @@ extern "C" fn oauth2_on_request_headers(stream: u32, _headers: usize, _end: u32)
     #[cfg(feature = "panic-on-command")]
     super::panic_on_command::obey();
     let stream = StreamId(stream);
-    let worker = VM.with(|vm| vm.worker(vm.root_of(stream)?));
-    // A stream without a root has nothing that could let it pass.
-    if worker.is_some_and(|worker| worker.request(stream)) { CONTINUE } else { PAUSE }
+    let goes_on = match VM.with(|vm| vm.worker(vm.root_of(stream)?)) {
+        Some(worker) => worker.request(stream),
+        // Nobody has been told of it, so nothing may let it pass.
+        None => {
+            send(&Filter::unconfigured());
+            false
+        }
+    };
+    if goes_on { CONTINUE } else { PAUSE }
 }
 
 #[unsafe(no_mangle)]
