@@ -159,11 +159,22 @@ async fn an_authorization_policy_allows_and_refuses_by_what_the_filter_has_forwa
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_workload_sees_two_slashes_which_istio_does_not_merge_by_default() {
+    let scene = Scene::start(&[AUTHORIZATION_SERVER, INBOUND]).await;
+    for path in ["//orders//1", "/x/../orders/./1"] {
+        assert_eq!(scene.status(get(path), SHOP, "orders:read").await, 200, "{path}");
+    }
+    let paths: Vec<_> = scene.sidecar.workload.requests().into_iter().map(|r| r.target).collect();
+    assert_eq!(paths, ["//orders//1", "/orders/1"]);
+    scene.sidecar.is_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sidecar_that_cannot_pull_the_module_lets_nobody_pass() {
     let scene = Scene::start(&[AUTHORIZATION_SERVER, INBOUND]).await;
     assert_eq!(scene.status(get("/orders/1"), SHOP, "orders:read").await, 200);
     scene.sidecar.workload.clear();
-    scene.sidecar.cannot_pull("shop.oauth2-inbound").await;
+    scene.sidecar.cannot_pull().await;
     assert_eq!(scene.status(get("/orders/1"), SHOP, "orders:read").await, 403);
     assert_eq!(scene.sidecar.send(&get("/healthz")).await.status, 403);
     assert!(scene.sidecar.workload.requests().is_empty());

@@ -160,7 +160,7 @@ impl Istiod {
         let host = only_one(&spec["hosts"]);
         let cluster = |port: &Value| {
             knows(port, &["number", "name", "protocol", "targetPort"]);
-            let target = port.get("targetPort").unwrap_or(&port["number"]);
+            let target = port.get("targetPort").unwrap_or_else(|| &port["number"]);
             let address = json!({"socket_address": {"address": host, "port_value": target}});
             let name = format!("outbound|{}||{host}", port["number"]);
             let no_limit = u32::MAX;
@@ -351,7 +351,7 @@ fn wasm(plugin: &Value) -> Value {
         "@type": WASM,
         "config": {
             "name": name(plugin),
-            "root_id": spec.get("pluginName").unwrap_or(&"".into()),
+            "root_id": spec["pluginName"].as_str().unwrap_or_default(),
             "failure_policy": match spec.get("failStrategy").map(text) {
                 None | Some("FAIL_CLOSE") => "FAIL_CLOSED",
                 Some("FAIL_OPEN") => "FAIL_OPEN",
@@ -367,7 +367,7 @@ fn wasm(plugin: &Value) -> Value {
                 "runtime": "envoy.wasm.runtime.v8",
                 "code": {"remote": {
                     "http_uri": {"uri": spec["url"], "timeout": "30s", "cluster": "_"},
-                    "sha256": spec.get("sha256").unwrap_or(&"".into()),
+                    "sha256": spec["sha256"].as_str().unwrap_or_default(),
                 }},
                 "environment_variables": {"host_env_keys": from_host, "key_values": values},
             },
@@ -387,8 +387,11 @@ pub fn pulled(mut config: Value, file: &str) -> Value {
     config
 }
 
-/// What the agent puts into the place of a plugin that it cannot pull, unless that fails open.
-pub fn not_pulled() -> Value {
+/// What the agent makes of it when it cannot pull the module: nobody passes, or everybody.
+pub fn not_pulled(config: &Value) -> Value {
+    if config["config"]["failure_policy"] == "FAIL_OPEN" {
+        return json!({"@type": RBAC, "rules_stat_prefix": "wasm-default-allow"});
+    }
     json!({"@type": RBAC, "rules": {}, "rules_stat_prefix": "wasm-default-deny"})
 }
 

@@ -43,6 +43,7 @@ pub struct Sidecar {
     pub workload: Upstream,
     /// The server that has every name that Istio does not know.
     pub others: Upstream,
+    istiod: Istiod,
     envoy: Envoy,
     files: TempDir,
     _hosts: Vec<TlsFront>,
@@ -76,11 +77,8 @@ impl Sidecar {
             let host = host.unwrap_or_else(|| panic!("nothing is told of {name}"));
             let front = TlsFront::start(&authority.issue(host.certificate), host.server).await;
             let address = front.address();
-            bootstrap = bootstrap.custom_cluster(Cluster::new(&name, address).with(placed(
-                cluster,
-                &authorities,
-                address,
-            )));
+            let cluster = placed(&cluster, &authorities, address);
+            bootstrap = bootstrap.custom_cluster(Cluster::new(&name, address).with(cluster));
             fronts.push(front);
         }
         for (name, config) in istiod.extension_configs() {
@@ -115,7 +113,7 @@ impl Sidecar {
         let environment = secrets.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         let options = Options { environment, concurrency: 1, ..Options::default() };
         let envoy = Envoy::start_with(bootstrap, &options).await.expect("Envoy as a sidecar");
-        Self { workload, others, envoy, files, _hosts: fronts }
+        Self { workload, others, istiod, envoy, files, _hosts: fronts }
     }
 
     /// Sends a request to the workload.
@@ -142,9 +140,15 @@ impl Sidecar {
         self.envoy.stat(name).await.unwrap_or_else(|| panic!("no {name}"))
     }
 
-    /// The agent has not got the module of a plugin.
-    pub async fn cannot_pull(&self, plugin: &str) {
-        let name = format!("extensions.istio.io/wasmplugin/{plugin}");
+    /// The agent cannot pull the modules of the plugins.
+    pub async fn cannot_pull(&self) {
+        for (name, config) in self.istiod.extension_configs() {
+            self.update(&name, &not_pulled(&config)).await;
+        }
+    }
+
+    /// The control plane sends another configuration of this name.
+    async fn update(&self, name: &str, config: &Value) {
         let stats = format!("extension_config_discovery.http_filter.{name}");
         let taken = async || {
             let stats = self.envoy.stats(&stats).await;
@@ -152,7 +156,7 @@ impl Sidecar {
             taken.map(|(_, count)| count).sum::<u64>()
         };
         let before = taken().await;
-        write_extension(self.files.path(), &name, &not_pulled());
+        write_extension(self.files.path(), name, config);
         wait::until("Envoy to take it", async || taken().await > before).await;
     }
 
@@ -185,7 +189,7 @@ pub fn module() -> PathBuf {
 }
 
 /// The cluster with a host on loopback, and the authorities in this file.
-fn placed(cluster: Value, authorities: &Path, address: SocketAddr) -> Value {
+fn placed(cluster: &Value, authorities: &Path, address: SocketAddr) -> Value {
     let in_sidecar = "/etc/oauth2-filter/oauth2_filter.wasm";
     let text = cluster.to_string().replace(in_sidecar, &module().display().to_string());
     let mut cluster: Value = serde_json::from_str(&text).expect("still JSON");

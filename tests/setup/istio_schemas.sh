@@ -17,10 +17,12 @@ for program in node npm; do
         exit 1
     fi
 done
+mkdir -p "$folder"
+# Beside its node_modules, for there Node.js looks for them.
+cp tests/istio/schemas/check.mjs "$folder"
 if installed @kubernetes-models/istio $istio && installed typescript $typescript; then
     exit 0
 fi
 echo "== installing Istio's schemas into $folder"
-mkdir -p "$folder"
 npm install --silent --no-save --no-package-lock --no-audit --no-fund --ignore-scripts \
     --prefix "$folder" "@kubernetes-models/istio@$istio" "typescript@$typescript"

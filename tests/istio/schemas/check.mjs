@@ -12,14 +12,15 @@ import ts from "typescript";
 
 const PACKAGE = "@kubernetes-models/istio";
 
-const manifests = JSON.parse(readFileSync(0, "utf8"));
+const manifests = Object.entries(JSON.parse(readFileSync(0, "utf8")));
+const mistyped = compile(manifests.map(([, object]) => object));
 const mistakes = {};
-for (const [name, object] of Object.entries(manifests)) {
-  mistakes[name] = [...(await invalid(object)), ...mistyped(object)];
+for (const [index, [name, object]] of manifests.entries()) {
+  mistakes[name] = [...(await invalid(object)), ...mistyped[index]];
 }
 process.stdout.write(JSON.stringify(mistakes));
 
-/// What the validators say.
+// What the validators say.
 async function invalid({ apiVersion, kind, ...rest }) {
   const models = await import(`${PACKAGE}/${apiVersion}`).catch(() => ({}));
   if (!models[kind]) {
@@ -33,12 +34,13 @@ async function invalid({ apiVersion, kind, ...rest }) {
   }
 }
 
-/// What the types say.
-function mistyped(object) {
-  const file = join(import.meta.dirname, "manifest.mts");
-  const { apiVersion, kind, ...rest } = object;
-  const text = `import type { I${kind} } from "${PACKAGE}/${apiVersion}";
-export const manifest: I${kind} = ${JSON.stringify(rest, null, 1)};\n`;
+// What the types say of each object: a program with a file for each, which is nowhere on the disk.
+function compile(objects) {
+  const path = (index) => join(import.meta.dirname, `manifest-${index}.mts`);
+  const text = ({ apiVersion, kind, ...rest }) =>
+    `import type { I${kind} } from "${PACKAGE}/${apiVersion}";\n` +
+    `export const object: I${kind} = ${JSON.stringify({ apiVersion, kind, ...rest })};\n`;
+  const files = new Map(objects.map((object, index) => [path(index), text(object)]));
   const options = {
     module: ts.ModuleKind.NodeNext,
     moduleResolution: ts.ModuleResolutionKind.NodeNext,
@@ -48,16 +50,19 @@ export const manifest: I${kind} = ${JSON.stringify(rest, null, 1)};\n`;
     skipLibCheck: true,
     types: [],
   };
-  const host = ts.createCompilerHost(options);
-  const { fileExists, readFile, getSourceFile } = host;
-  host.fileExists = (path) => path === file || fileExists(path);
-  host.readFile = (path) => (path === file ? text : readFile(path));
-  host.getSourceFile = (path, version, ...others) =>
-    path === file
-      ? ts.createSourceFile(path, text, version)
-      : getSourceFile(path, version, ...others);
-  const program = ts.createProgram([file], options, host);
-  return ts
-    .getPreEmitDiagnostics(program)
-    .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, " "));
+  const disk = ts.createCompilerHost(options);
+  const program = ts.createProgram([...files.keys()], options, {
+    ...disk,
+    fileExists: (path) => files.has(path) || disk.fileExists(path),
+    readFile: (path) => files.get(path) ?? disk.readFile(path),
+    getSourceFile: (path, ...others) =>
+      files.has(path)
+        ? ts.createSourceFile(path, files.get(path), ...others)
+        : disk.getSourceFile(path, ...others),
+  });
+  return objects.map((_, index) =>
+    ts
+      .getPreEmitDiagnostics(program, program.getSourceFile(path(index)))
+      .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, " ")),
+  );
 }
