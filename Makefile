@@ -68,7 +68,7 @@ interop: build envoy ## both directions against authorization servers of others,
 	@cargo run --quiet --package oauth2-filter-testbed --features tls --bin interop
 
 .PHONY: istio
-istio: build envoy ## envoy/istio: what Istio makes of it, and whether it is as Istio defines it (needs Node.js)
+istio: panics build envoy ## envoy/istio: what Istio makes of it, and whether it is as Istio defines it (needs Node.js)
 	@sh tests/setup/istio_schemas.sh target/istio-schemas
 	@cargo test --test istio -- --include-ignored
 

@@ -1,15 +1,21 @@
 //! Istio guards a workload: `inbound.yaml`, and `authorization-policy.yaml` on top of it.
 
+use std::path::Path;
+
 use oauth2_filter_testbed::authorization_server::{
     AuthorizationServer, Client, ORDERS_API_SECRET, Options, SHOP,
 };
 use oauth2_filter_testbed::client::Request;
+use oauth2_filter_testbed::wait;
 
 use crate::manifests::{AUTHORIZATION_POLICY, AUTHORIZATION_SERVER, INBOUND};
-use crate::sidecar::{Host, Sidecar};
+use crate::sidecar::{Host, Sidecar, module, panicking_module};
 
 /// The client that the policy lets do more.
 const BACK_OFFICE: &str = "back-office";
+
+/// The host of the authorization server.
+const AUTHORIZATION_SERVER_HOST: &str = "as.example.com";
 
 /// The secret of the filter.
 const SECRET: (&str, &str) = ("ORDERS_API_SECRET", ORDERS_API_SECRET);
@@ -23,11 +29,11 @@ struct Scene {
 impl Scene {
     /// Of these files.
     async fn start(files: &[&str]) -> Self {
-        Self::start_with(files, |server| Host::new("as.example.com", server.address())).await
+        Self::start_with(&module(), files, AUTHORIZATION_SERVER_HOST).await
     }
 
-    /// The same, with the authorization server as this host.
-    async fn start_with(files: &[&str], host: impl Fn(&AuthorizationServer) -> Host) -> Self {
+    /// The same with another module, or the authorization server with a certificate of this name.
+    async fn start_with(module: &Path, files: &[&str], certificate: &'static str) -> Self {
         let back_office = Client {
             id: BACK_OFFICE.to_owned(),
             subject: BACK_OFFICE.to_owned(),
@@ -36,7 +42,8 @@ impl Scene {
         let clients = vec![Client::shop(), back_office, Client::orders_api()];
         let options = Options { clients, ..Options::default() };
         let server = AuthorizationServer::start(options).await.expect("an authorization server");
-        let sidecar = Sidecar::start(files, &[host(&server)], &[SECRET]).await;
+        let host = Host { certificate, ..Host::new(AUTHORIZATION_SERVER_HOST, server.address()) };
+        let sidecar = Sidecar::start_with(module, files, &[host], &[SECRET]).await;
         Self { server, sidecar }
     }
 
@@ -110,11 +117,8 @@ async fn the_filter_leaves_what_the_workload_sends_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_with_a_certificate_of_another_name_is_told_nothing() {
-    let scene = Scene::start_with(&[AUTHORIZATION_SERVER, INBOUND], |server| Host {
-        certificate: "evil.example.com",
-        ..Host::new("as.example.com", server.address())
-    })
-    .await;
+    let files = [AUTHORIZATION_SERVER, INBOUND];
+    let scene = Scene::start_with(&module(), &files, "evil.example.com").await;
     assert_eq!(scene.status(get("/orders/1"), SHOP, "orders:read").await, 503);
     assert_eq!(scene.sidecar.details(1).await, ["oauth2_server_unavailable"]);
     assert_eq!(scene.server.stats().introspect, 0);
@@ -167,6 +171,24 @@ async fn the_workload_sees_two_slashes_which_istio_does_not_merge_by_default() {
     let paths: Vec<_> = scene.sidecar.workload.requests().into_iter().map(|r| r.target).collect();
     assert_eq!(paths, ["//orders//1", "/orders/1"]);
     scene.sidecar.is_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_that_has_crashed_is_started_anew_and_meanwhile_nobody_passes() {
+    let files = [AUTHORIZATION_SERVER, INBOUND];
+    let scene = Scene::start_with(&panicking_module(), &files, AUTHORIZATION_SERVER_HOST).await;
+    let kill = get("/orders/1").bearer("token").header("x-panic-on-command", "now");
+    assert_eq!(scene.sidecar.send(&kill).await.status, 503);
+    wait::until("a filter that serves again", async || {
+        match scene.status(get("/orders/1"), SHOP, "orders:read").await {
+            200 => true,
+            503 => false,
+            other => panic!("{other}"),
+        }
+    })
+    .await;
+    assert_eq!(scene.sidecar.send(&get("/orders/1")).await.status, 401);
+    assert_eq!(scene.sidecar.workload.requests().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -53,6 +53,16 @@ impl Sidecar {
     /// Starts the sidecar of a mesh to which these files were applied, in which these hosts are to
     /// be reached, and whose environment has these secrets.
     pub async fn start(files: &[&str], hosts: &[Host], secrets: &[(&str, &str)]) -> Self {
+        Self::start_with(&module(), files, hosts, secrets).await
+    }
+
+    /// The same with another module.
+    pub async fn start_with(
+        module: &Path,
+        files: &[&str],
+        hosts: &[Host],
+        secrets: &[(&str, &str)],
+    ) -> Self {
         let istiod = Istiod::with(files);
         let (workload, others) = (Upstream::start().await, Upstream::start().await);
         let authority = Authority::new();
@@ -77,12 +87,12 @@ impl Sidecar {
             let host = host.unwrap_or_else(|| panic!("nothing is told of {name}"));
             let front = TlsFront::start(&authority.issue(host.certificate), host.server).await;
             let address = front.address();
-            let cluster = placed(&cluster, &authorities, address);
+            let cluster = placed(&cluster, module, &authorities, address);
             bootstrap = bootstrap.custom_cluster(Cluster::new(&name, address).with(cluster));
             fronts.push(front);
         }
         for (name, config) in istiod.extension_configs() {
-            let config = pulled(config, &module().display().to_string());
+            let config = pulled(config, &module.display().to_string());
             write_extension(files.path(), &name, &config);
         }
         let listener = |name: &str, direction| {
@@ -188,10 +198,17 @@ pub fn module() -> PathBuf {
     file
 }
 
-/// The cluster with a host on loopback, and the authorities in this file.
-fn placed(cluster: &Value, authorities: &Path, address: SocketAddr) -> Value {
+/// The module with a request that kills it; panics if there is none.
+pub fn panicking_module() -> PathBuf {
+    let file = workspace().join("target/oauth2_filter_panics.wasm");
+    assert!(file.is_file(), "no {}: run `make panics`", file.display());
+    file
+}
+
+/// The cluster with its files here, and the host on loopback.
+fn placed(cluster: &Value, module: &Path, authorities: &Path, address: SocketAddr) -> Value {
     let in_sidecar = "/etc/oauth2-filter/oauth2_filter.wasm";
-    let text = cluster.to_string().replace(in_sidecar, &module().display().to_string());
+    let text = cluster.to_string().replace(in_sidecar, &module.display().to_string());
     let mut cluster: Value = serde_json::from_str(&text).expect("still JSON");
     let endpoint = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address";
     *cluster.pointer_mut(endpoint).expect("the address") =
