@@ -93,6 +93,11 @@ interop: build envoy ## both directions against authorization servers of others,
 	@echo "== building the runner (first time: about a minute)"
 	@cargo run --quiet --package oauth2-filter-testbed --features tls --bin interop
 
+.PHONY: istio
+istio: panics build envoy ## envoy/istio: what Istio makes of it, and whether it is as Istio defines it (needs Node.js)
+	@sh tests/setup/istio_schemas.sh target/istio-schemas
+	@cargo test --test istio -- --include-ignored
+
 .PHONY: setup
 setup: toolchain envoy ## what the other targets need: the wasm target and Envoy
 
