@@ -79,12 +79,34 @@ micro: ## what the core costs by itself, natively: instructions (with valgrind) 
 	@echo "== building the benchmark (first time: about a minute)"
 	@cargo bench --quiet --package micro
 
+# The modules that the filter is compared with; the one by the SDK with and without the exports
+# that it does not need.
+FLOOR := target/bench
+SDK   := _initialize,memory,proxy_abi_version_0_2_1,proxy_on_context_create,proxy_on_delete
+SDK   := $(SDK),proxy_on_memory_allocate,proxy_on_request_headers
+
+.PHONY: bench
+bench: build envoy ## how fast it is, beside what people use instead: a quarter of an hour
+	@sh tests/setup/wrk.sh
+	@echo "== building the bench (first time: about a minute)"
+	@cargo build --quiet --release --target $(TARGET) \
+		--package floor-empty --package floor-header --package floor-bare
+	@mkdir -p $(FLOOR)
+	@cp target/$(TARGET)/release/floor_empty.wasm $(FLOOR)/empty.wasm
+	@cp target/$(TARGET)/release/floor_header.wasm $(FLOOR)/header.wasm
+	@cp target/$(TARGET)/release/floor_bare.wasm $(FLOOR)/bare.wasm
+	@cargo run --quiet --package trim -- $(FLOOR)/header.wasm $(FLOOR)/header-trimmed.wasm $(SDK)
+	@cargo run --quiet --package oauth2-filter-bench -- \
+		$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) \
+		$(if $(ONLY),--only $(ONLY)) $(if $(WRITE),--write)
+
 .PHONY: check
 check: toolchain ## format, lints for both targets, documentation
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- --deny warnings
 	cargo clippy --lib --target $(TARGET) -- --deny warnings
 	cargo clippy --lib --target $(TARGET) --all-features -- --deny warnings
+	cargo clippy --package 'floor-*' --target $(TARGET) -- --deny warnings
 	RUSTDOCFLAGS=--deny=warnings cargo doc --workspace --no-deps --document-private-items
 	RUSTDOCFLAGS=--deny=warnings cargo doc --lib --target $(TARGET) --no-deps --document-private-items
 
@@ -92,6 +114,11 @@ check: toolchain ## format, lints for both targets, documentation
 interop: build envoy ## both directions against authorization servers of others, which it installs
 	@echo "== building the runner (first time: about a minute)"
 	@cargo run --quiet --package oauth2-filter-testbed --features tls --bin interop
+
+.PHONY: istio
+istio: panics build envoy ## envoy/istio: what Istio makes of it, and whether it is as Istio defines it (needs Node.js)
+	@sh tests/setup/istio_schemas.sh target/istio-schemas
+	@cargo test --test istio -- --include-ignored
 
 .PHONY: setup
 setup: toolchain envoy ## what the other targets need: the wasm target and Envoy
