@@ -35,6 +35,11 @@ struct Scene {
 impl Scene {
     /// Of these files, besides what makes the hosts reachable.
     async fn start(files: &[&str]) -> Self {
+        Self::start_with(files, "billing.example.com").await
+    }
+
+    /// The same, with the service's certificate of this name.
+    async fn start_with(files: &[&str], certificate: &'static str) -> Self {
         open_files::allow_many();
         let (server, service) = (ScriptedServer::start().await, ScriptedServer::start().await);
         let issued = AtomicUsize::new(0);
@@ -55,7 +60,7 @@ impl Scene {
         });
         let hosts = [
             Host::new("as.example.com", server.address()),
-            Host::new("billing.example.com", service.address()),
+            Host { certificate, ..Host::new("billing.example.com", service.address()) },
         ];
         let secrets = [("BILLING_SECRET", "orders-secret"), ("ORDERS_API_SECRET", "api-secret")];
         let files = [&[AUTHORIZATION_SERVER, PROTECTED_SERVICE], files].concat();
@@ -93,21 +98,31 @@ fn invoices() -> Request {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_service_gets_a_token_and_no_other_host_does() {
-    for files in [OUTBOUND, OUTBOUND_RETRY] {
-        let scene = Scene::start(&[files]).await;
-        assert_eq!(scene.status(&invoices()).await, 200, "{files}");
+    for file in [OUTBOUND, OUTBOUND_RETRY] {
+        let scene = Scene::start(&[file]).await;
+        assert_eq!(scene.status(&invoices()).await, 200, "{file}");
         let with_port = Request::get(INVOICES).authority("billing.example.com:80");
-        assert_eq!(scene.status(&with_port).await, 200, "{files}");
-        assert_eq!(scene.seen(), ["t1", "t1"], "{files}");
+        assert_eq!(scene.status(&with_port).await, 200, "{file}");
+        assert_eq!(scene.seen(), ["t1", "t1"], "{file}");
         let elsewhere = Request::get(INVOICES).authority("other.example.com");
-        assert_eq!(scene.status(&elsewhere).await, 200, "{files}");
+        assert_eq!(scene.status(&elsewhere).await, 200, "{file}");
         let [request] = scene.sidecar.others.requests().try_into().expect("one request");
-        assert_eq!(request.header("authorization"), None, "{files}");
+        assert_eq!(request.header("authorization"), None, "{file}");
         // What comes to the workload is nobody's business here.
-        assert_eq!(scene.sidecar.send(&Request::get(INVOICES)).await.status, 200, "{files}");
+        assert_eq!(scene.sidecar.send(&Request::get(INVOICES)).await.status, 200, "{file}");
         let [request] = scene.sidecar.workload.requests().try_into().expect("one request");
-        assert_eq!(request.header("authorization"), None, "{files}");
-        assert_eq!(scene.server.count(TOKEN), 1, "{files}");
+        assert_eq!(request.header("authorization"), None, "{file}");
+        assert_eq!(scene.server.count(TOKEN), 1, "{file}");
+        scene.sidecar.is_well();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_with_a_certificate_of_another_name_gets_no_token() {
+    for file in [OUTBOUND, OUTBOUND_RETRY] {
+        let scene = Scene::start_with(&[file], "evil.example.com").await;
+        assert_eq!(scene.status(&invoices()).await, 503, "{file}");
+        assert_eq!(scene.seen(), [""; 0], "{file}");
         scene.sidecar.is_well();
     }
 }

@@ -46,7 +46,7 @@ pub struct Sidecar {
     istiod: Istiod,
     envoy: Envoy,
     files: TempDir,
-    _hosts: Vec<TlsFront>,
+    hosts: Vec<(&'static str, TlsFront)>,
 }
 
 impl Sidecar {
@@ -89,7 +89,7 @@ impl Sidecar {
             let address = front.address();
             let cluster = placed(&cluster, module, &authorities, address);
             bootstrap = bootstrap.custom_cluster(Cluster::new(&name, address).with(cluster));
-            fronts.push(front);
+            fronts.push((host.name, front));
         }
         for (name, config) in istiod.extension_configs() {
             let config = pulled(config, &module.display().to_string());
@@ -123,7 +123,7 @@ impl Sidecar {
         let environment = secrets.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         let options = Options { environment, concurrency: 1, ..Options::default() };
         let envoy = Envoy::start_with(bootstrap, &options).await.expect("Envoy as a sidecar");
-        Self { workload, others, istiod, envoy, files, _hosts: fronts }
+        Self { workload, others, istiod, envoy, files, hosts: fronts }
     }
 
     /// Sends a request to the workload.
@@ -170,8 +170,15 @@ impl Sidecar {
         wait::until("Envoy to take it", async || taken().await > before).await;
     }
 
-    /// Checks that no VM has died, and that no secret is in the log.
+    /// Checks that hosts were asked for by their names, that no VM has died, and that no secret is
+    /// in the log.
     pub fn is_well(&self) {
+        for (name, host) in &self.hosts {
+            assert!(
+                host.server_names().iter().all(|asked| asked.as_deref() == Some(name)),
+                "{name}"
+            );
+        }
         let log = self.envoy.log();
         for failure in ["panicked", "Function: proxy_", "[critical]", "[error]", "-secret"] {
             assert!(!log.contains(failure), "{failure:?} in Envoy's log");
