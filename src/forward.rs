@@ -44,13 +44,19 @@ impl Forwarding {
     /// The headers of the request that pass for ours under any spelling: all of them go, on every
     /// path, since a service behind reads `x_user` or `X-User` as if we had written it.
     pub(crate) fn spoofed(&self, head: &dyn Head) -> Vec<Rc<str>> {
+        let mut spoofed = Vec::new();
         if self.own.is_empty() {
-            return Vec::new();
+            return spoofed;
         }
-        let is_ours = |name: &[u8]| self.own.iter().any(|own| is_spelling(name, own));
-        let names = head.fields().iter().map(|(name, _)| name).filter(|name| is_ours(name));
-        // Names of ours are ASCII, and so is every spelling of them.
-        names.filter_map(|name| Some(std::str::from_utf8(name).ok()?.into())).collect()
+        for (name, _) in head.fields().iter() {
+            // Names of ours are ASCII, and so is every spelling of them.
+            if self.own.iter().any(|own| is_spelling(name, own))
+                && let Ok(name) = std::str::from_utf8(name)
+            {
+                spoofed.push(name.into());
+            }
+        }
+        spoofed
     }
 
     /// Whether the whole head has to be looked at.
