@@ -2,8 +2,7 @@
 
 use std::rc::Rc;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::Value;
 
 use crate::claims::{ClaimPath, Claims};
@@ -80,7 +79,7 @@ impl Forwarding {
             }
         }
         if let Some(name) = &self.payload {
-            let value = URL_SAFE_NO_PAD.encode(body);
+            let value = Base64UrlUnpadded::encode_string(body);
             if value.len() <= MAX_PAYLOAD {
                 headers.push((Rc::clone(name), value.into()));
             }
