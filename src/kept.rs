@@ -33,7 +33,10 @@ impl Keyed {
 
 /// Hands a part of the key on as the hash: it is one already.
 #[derive(Default)]
-struct KeyHasher(u64);
+pub(crate) struct KeyHasher(u64);
+
+/// A map from keys.
+pub(crate) type KeyMap<V> = HashMap<Key, V, BuildHasherDefault<KeyHasher>>;
 
 impl Hasher for KeyHasher {
     fn finish(&self) -> u64 {
@@ -59,7 +62,7 @@ impl Hasher for KeyHasher {
 /// it takes.
 pub(crate) struct Kept<V> {
     /// Where each key's slot is.
-    index: HashMap<Key, usize, BuildHasherDefault<KeyHasher>>,
+    index: KeyMap<usize>,
     /// The slots; never more than the room has.
     slots: Vec<Slot<V>>,
     /// How much there may be.
@@ -96,7 +99,7 @@ struct Slot<V> {
 impl<V> Kept<V> {
     /// Nothing is kept yet.
     pub(crate) fn new(room: Room) -> Self {
-        Self { index: HashMap::default(), slots: Vec::new(), room, bytes: 0, hand: 0 }
+        Self { index: KeyMap::default(), slots: Vec::new(), room, bytes: 0, hand: 0 }
     }
 
     /// The value that is kept under `key` and has not ended.
