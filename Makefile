@@ -34,7 +34,9 @@ build: toolchain ## the filter, as target/oauth2_filter.wasm
 	@echo "== building $(WASM) (first time: about a minute)"
 	@# One crate type: only then does the linker see the whole program.
 	@RUSTFLAGS='$(FLAGS)' cargo rustc --release --lib --crate-type cdylib --target $(TARGET)
-	@cargo run --quiet --package trim -- target/$(TARGET)/release/oauth2_filter.wasm $(WASM)
+	@cargo run --quiet --package trim -- target/$(TARGET)/release/oauth2_filter.wasm $(WASM).trimmed
+	@sh tests/setup/optimize.sh $(WASM).trimmed $(WASM) target/binaryen
+	@rm $(WASM).trimmed
 
 # In a folder of its own: in the usual one it would take the place of the filter that is used.
 .PHONY: panics
@@ -45,10 +47,12 @@ panics: toolchain
 	@cargo run --quiet --package trim -- target/panics/$(TARGET)/release/oauth2_filter.wasm $(PANICS)
 
 .PHONY: image
+image: export OPTIMIZE = required
 image: build ## the filter as an OCI image, in target/image: for Istio and other hosts
 	@cargo run --quiet --package dist -- image $(WASM) target/image
 
 .PHONY: dist
+dist: export OPTIMIZE = required
 dist: build ## what a release has, in target/dist: module, image, bill of materials, checksums, …
 	@cargo run --quiet --package dist -- gather $(WASM) target/dist
 
