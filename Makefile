@@ -37,7 +37,7 @@ panics: toolchain
 	@cargo run --quiet --package trim -- target/panics/$(TARGET)/release/oauth2_filter.wasm $(PANICS)
 
 .PHONY: test
-test: panics build envoy ## every test: units, simulated host, real Envoy
+test: panics build envoy prometheus ## every test: units, simulated host, real Envoy
 	@cargo test --workspace
 
 .PHONY: flood
@@ -47,6 +47,10 @@ flood: build envoy ## a million refused tokens, then a million malformed ones: w
 .PHONY: renewals
 renewals: build envoy ## minutes of load: tokens of three seconds, a server that is away, a service that refuses all
 	@cargo test --test envoy outbound:: -- --ignored --nocapture --test-threads 1
+
+.PHONY: observability
+observability: panics build envoy prometheus ## dashboard and alerts, in a real Prometheus that looks at a real Envoy
+	@cargo test --test observability
 
 .PHONY: micro
 micro: ## what the core costs by itself, natively: instructions (with valgrind) and time
@@ -68,7 +72,7 @@ interop: build envoy ## both directions against authorization servers of others,
 	@cargo run --quiet --package oauth2-filter-testbed --features tls --bin interop
 
 .PHONY: setup
-setup: toolchain envoy ## what the other targets need: the wasm target and Envoy
+setup: toolchain envoy prometheus ## what the other targets need: the wasm target, Envoy, Prometheus
 
 .PHONY: toolchain
 toolchain:
@@ -77,6 +81,10 @@ toolchain:
 .PHONY: envoy
 envoy:
 	@sh tests/setup/envoy.sh target/envoy
+
+.PHONY: prometheus
+prometheus:
+	@sh tests/setup/prometheus.sh target/prometheus
 
 .PHONY: clean
 clean: ## remove everything that was built or installed here
