@@ -190,6 +190,9 @@ impl Stage {
             let expected: BTreeSet<String> = expected.iter().map(|name| in_order(name)).collect();
             assert_eq!(found, expected);
         }
+        // Prometheus would make this label too, where Envoy does not.
+        let text = self.inbound.admin_get("/stats/prometheus").await;
+        assert!(text.contains("envoy_wasm_vm_reload_success{plugin=\"oauth2\"} 0"), "{text}");
     }
 
     /// Sends a request, and waits for its status.

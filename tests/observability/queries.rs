@@ -100,7 +100,7 @@ const OPERATORS: [&str; 7] = ["and", "or", "unless", "bool", "sum", "min", "max"
 
 #[test]
 fn metrics_and_matchers_are_found_in_a_query() {
-    let query = "sum by (le, a) (rate(m_bucket{a=~\"x|y\", b!=\"\"}[5m])) / on (a) group_left 2 * n:o \
+    let query = "sum by (le, a) (rate(m_bucket{a=~\"x|y\", b!=\"\"}[$__r])) / on (a) group_left 2 * n:o \
                  unless on (a) sum by (a) (p) > 0.5";
     let pair = |label: &str, operator: &str, value: &str| {
         (label.to_owned(), operator.to_owned(), value.to_owned())
