@@ -4,12 +4,20 @@ WASM   := target/oauth2_filter.wasm
 # The filter with a request that kills it: for tests only.
 PANICS := target/oauth2_filter_panics.wasm
 TARGET := wasm32-wasip1
+# Where Cargo keeps sources stays out of the module, and where rustup keeps those of the standard
+# library if it has them: the module is the same wherever it is built. The compact SHA-256 is 7 kB
+# smaller than the unrolled one.
+FLAGS   = $(patsubst %,--remap-path-prefix=%=,$(shell ls -d $(SOURCES)/*/ 2>/dev/null)) \
+	--remap-path-prefix=$(shell rustc --print sysroot)/lib/rustlib/src/rust=/rustc/$(COMMIT) \
+	--cfg sha2_backend_soft="compact"
+SOURCES = $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
+COMMIT  = $(shell rustc --verbose --version | sed -n 's/^commit-hash: //p')
 
 .PHONY: help
 help: ## this list
 	@echo "usage: make TARGET    (ENVOY=/path/to/envoy uses that Envoy instead of installing one)"
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 .PHONY: demo
 demo: build envoy ## set everything up, and walk through what the filter does in a real Envoy
@@ -25,16 +33,34 @@ run: build envoy ## the same set-up, left running for you to try
 build: toolchain ## the filter, as target/oauth2_filter.wasm
 	@echo "== building $(WASM) (first time: about a minute)"
 	@# One crate type: only then does the linker see the whole program.
-	@cargo rustc --release --lib --crate-type cdylib --target $(TARGET)
+	@RUSTFLAGS='$(FLAGS)' cargo rustc --release --lib --crate-type cdylib --target $(TARGET)
 	@cargo run --quiet --package trim -- target/$(TARGET)/release/oauth2_filter.wasm $(WASM)
 
 # In a folder of its own: in the usual one it would take the place of the filter that is used.
 .PHONY: panics
 panics: toolchain
 	@echo "== building $(PANICS) (first time: about a minute)"
-	@cargo rustc --release --lib --crate-type cdylib --target $(TARGET) \
+	@RUSTFLAGS='$(FLAGS)' cargo rustc --release --lib --crate-type cdylib --target $(TARGET) \
 		--features panic-on-command --target-dir target/panics
 	@cargo run --quiet --package trim -- target/panics/$(TARGET)/release/oauth2_filter.wasm $(PANICS)
+
+.PHONY: image
+image: build ## the filter as an OCI image, in target/image: for Istio and other hosts
+	@cargo run --quiet --package dist -- image $(WASM) target/image
+
+.PHONY: dist
+dist: build ## what a release has, in target/dist: module, image, bill of materials, checksums, …
+	@cargo run --quiet --package dist -- gather $(WASM) target/dist
+
+.PHONY: distcheck
+distcheck: image dist envoy ## both, as others take them: through a registry into Envoy
+	@sh tests/setup/distcheck.sh target
+	@# With the features of `make test`, whose build serves here too.
+	@cargo test --quiet --workspace --test distcheck -- --ignored
+
+.PHONY: reproducible
+reproducible: toolchain ## two builds in two places: the same bytes
+	@sh tests/setup/reproducible.sh target/reproducible
 
 .PHONY: test
 test: panics build envoy prometheus ## every test: units, simulated host, real Envoy
@@ -57,12 +83,34 @@ micro: ## what the core costs by itself, natively: instructions (with valgrind) 
 	@echo "== building the benchmark (first time: about a minute)"
 	@cargo bench --quiet --package micro
 
+# The modules that the filter is compared with; the one by the SDK with and without the exports
+# that it does not need.
+FLOOR := target/bench
+SDK   := _initialize,memory,proxy_abi_version_0_2_1,proxy_on_context_create,proxy_on_delete
+SDK   := $(SDK),proxy_on_memory_allocate,proxy_on_request_headers
+
+.PHONY: bench
+bench: build envoy ## how fast it is, beside what people use instead: a quarter of an hour
+	@sh tests/setup/wrk.sh
+	@echo "== building the bench (first time: about a minute)"
+	@cargo build --quiet --release --target $(TARGET) \
+		--package floor-empty --package floor-header --package floor-bare
+	@mkdir -p $(FLOOR)
+	@cp target/$(TARGET)/release/floor_empty.wasm $(FLOOR)/empty.wasm
+	@cp target/$(TARGET)/release/floor_header.wasm $(FLOOR)/header.wasm
+	@cp target/$(TARGET)/release/floor_bare.wasm $(FLOOR)/bare.wasm
+	@cargo run --quiet --package trim -- $(FLOOR)/header.wasm $(FLOOR)/header-trimmed.wasm $(SDK)
+	@cargo run --quiet --package oauth2-filter-bench -- \
+		$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) \
+		$(if $(ONLY),--only $(ONLY)) $(if $(WRITE),--write)
+
 .PHONY: check
 check: toolchain ## format, lints for both targets, documentation
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- --deny warnings
 	cargo clippy --lib --target $(TARGET) -- --deny warnings
 	cargo clippy --lib --target $(TARGET) --all-features -- --deny warnings
+	cargo clippy --package 'floor-*' --target $(TARGET) -- --deny warnings
 	RUSTDOCFLAGS=--deny=warnings cargo doc --workspace --no-deps --document-private-items
 	RUSTDOCFLAGS=--deny=warnings cargo doc --lib --target $(TARGET) --no-deps --document-private-items
 
@@ -71,12 +119,19 @@ interop: build envoy ## both directions against authorization servers of others,
 	@echo "== building the runner (first time: about a minute)"
 	@cargo run --quiet --package oauth2-filter-testbed --features tls --bin interop
 
+.PHONY: istio
+istio: panics build envoy ## envoy/istio: what Istio makes of it, and whether it is as Istio defines it (needs Node.js)
+	@sh tests/setup/istio_schemas.sh target/istio-schemas
+	@cargo test --test istio -- --include-ignored
+
 .PHONY: setup
 setup: toolchain envoy prometheus ## what the other targets need: the wasm target, Envoy, Prometheus
 
 .PHONY: toolchain
 toolchain:
 	@sh tests/setup/toolchain.sh $(TARGET)
+	@# The flags of the module name the folders that it brings.
+	@cargo fetch --target $(TARGET)
 
 .PHONY: envoy
 envoy:

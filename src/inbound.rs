@@ -1,6 +1,5 @@
 //! The inbound direction: the proxy guards a resource (RFC 6750, RFC 7662).
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use crate::metrics::{Counter, Decision, Event, Lookup, Outcome};
 use crate::servers::Server;
 use crate::shared::{Fingerprint, SharedData};
 use crate::timestamp::Timestamp;
-use crate::waiting::{StreamId, Waiting};
+use crate::waiting::{StreamId, Waiters, Waiting};
 
 /// How long a stale answer serves before the failing server is asked again.
 const STALE_PAUSE: Duration = Duration::from_secs(1);
@@ -276,7 +275,7 @@ impl Inbound {
     fn conclude(
         &mut self,
         finding: &Result<Finding, Failure>,
-        waiters: BTreeMap<StreamId, Waiter>,
+        waiters: Waiters<Waiter>,
         now: Timestamp,
     ) -> Vec<(StreamId, Verdict)> {
         let mut verdicts = Vec::with_capacity(waiters.len());

@@ -31,7 +31,7 @@ use crate::shared::SharedData;
 use crate::timestamp::Timestamp;
 use crate::token_response::Issued;
 use crate::token_source::{TokenSource, present};
-use crate::waiting::{StreamId, Waiting};
+use crate::waiting::{StreamId, Waiters, Waiting};
 
 /// How much longer than a call its lease lasts: until the answer has been taken in.
 const LEASE_GRACE: Duration = Duration::from_secs(1);
@@ -825,7 +825,7 @@ impl Outbound {
     fn conclude(
         &mut self,
         flight: Flight,
-        waiters: impl IntoIterator<Item = (StreamId, Waiter)>,
+        waiters: Waiters<Waiter>,
         found: &Result<Rc<Current>, Failure>,
         data: &dyn SharedData,
         now: Timestamp,

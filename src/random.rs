@@ -38,9 +38,8 @@ impl Random {
 
     /// A duration from zero up to `most`, to the millisecond.
     pub(crate) fn up_to(&self, most: Duration) -> Duration {
-        let most = most.as_millis().saturating_add(1);
-        let millis = self.draw().checked_rem(most).unwrap_or_default();
-        Duration::from_millis(u64::try_from(millis).unwrap_or_default())
+        let most = u64::try_from(most.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+        Duration::from_millis(self.number().checked_rem(most).unwrap_or_default())
     }
 }
 

@@ -23,10 +23,11 @@ pub(crate) struct ResourceMetadata {
 impl ResourceMetadata {
     /// The metadata of `resource`, whose members are checked. A member without elements is left
     /// out (section 3.2). `None` if the resource's path has no form in which it can be compared.
-    pub(crate) fn new(resource: &Url, mut members: Map<String, Value>) -> Option<Self> {
-        members.retain(|_, value| {
+    pub(crate) fn new(resource: &Url, members: Vec<(String, Value)>) -> Option<Self> {
+        let mut document = Map::new();
+        document.extend(members.into_iter().filter(|(_, value)| {
             !value.is_null() && value.as_array().is_none_or(|elements| !elements.is_empty())
-        });
+        }));
         let mut url = resource.clone();
         let path = match resource.path() {
             "/" => "",
@@ -37,7 +38,7 @@ impl ResourceMetadata {
             path: NormalPath::parse(url.path().as_bytes()).ok()?,
             query: url.query().map(str::to_owned),
             url: url.into(),
-            document: Value::Object(members).to_string(),
+            document: Value::Object(document).to_string(),
         })
     }
 
@@ -84,7 +85,7 @@ mod tests {
     #[test]
     fn rs_9728_01_reading_gets_the_document_asking_gets_nothing_and_changing_no_answer() {
         let resource = Url::parse("https://api.test/mcp?v=1").unwrap();
-        let Value::Object(members) = json!({"resource": resource.as_str()}) else { unreachable!() };
+        let members = vec![("resource".to_owned(), json!(resource.as_str()))];
         let metadata = ResourceMetadata::new(&resource, members).unwrap();
         let document = r#"{"resource":"https://api.test/mcp?v=1"}"#;
         let path = "/.well-known/oauth-protected-resource/mcp";

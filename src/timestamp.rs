@@ -48,18 +48,19 @@ impl Timestamp {
     /// A `NumericDate` (RFC 7519, section 2): seconds since the epoch, whole or not. A string of
     /// decimal digits is read too, since servers send it; anything else is `None`.
     pub(crate) fn from_numeric_date(value: &Value) -> Option<Self> {
-        let seconds = match value {
-            Value::Number(number) => number.as_f64()?,
+        match value {
+            // A float cast saturates: negative dates become the epoch, 1e300 the end of time.
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            Value::Number(number) => Some(Self((number.as_f64()? * 1000.0) as u64)),
             Value::String(digits)
                 if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) =>
             {
-                digits.parse().ok()?
+                // Digits alone fail only for being too many.
+                let seconds: u64 = digits.parse().unwrap_or(u64::MAX);
+                Some(Self(seconds.saturating_mul(1000)))
             }
-            _ => return None,
-        };
-        // A float cast saturates: negative dates become the epoch, 1e300 the end of time.
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        Some(Self((seconds * 1000.0) as u64))
+            _ => None,
+        }
     }
 }
 
@@ -75,6 +76,7 @@ mod tests {
             (json!(1_700_000_000), Some(1_700_000_000_000)),
             (json!(1_700_000_000.5), Some(1_700_000_000_500)),
             (json!("1700000000"), Some(1_700_000_000_000)),
+            (json!("99999999999999999999"), Some(u64::MAX)),
             (json!(0), Some(0)),
             (json!(-1), Some(0)),
             (json!(-1e300), Some(0)),

@@ -104,15 +104,13 @@ pub(crate) fn is_usable(token: &str) -> bool {
 /// `expires_in`: a number of seconds, or one in a string. What is no number counts as missing.
 fn lifetime(expires_in: &Value) -> Option<Duration> {
     let seconds = match expires_in {
-        Value::Number(number) => number.as_f64()?,
-        Value::String(text) => text.trim().parse().ok()?,
-        _ => return None,
+        Value::String(text) => json::parse(text.as_bytes()).ok()?.as_f64()?,
+        number => number.as_f64()?,
     };
-    if seconds.is_nan() {
-        return None;
-    }
-    let longest = MAX_LIFETIME.as_secs_f64();
-    Some(Duration::from_secs_f64(seconds.clamp(0.0, longest)))
+    // A float cast saturates: what is below zero becomes zero.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let lives = Duration::from_millis((seconds * 1000.0) as u64);
+    Some(lives.min(MAX_LIFETIME))
 }
 
 #[cfg(test)]
@@ -148,7 +146,10 @@ mod tests {
             (json!("0"), Some(Duration::ZERO)),
             (json!(1e18), year),
             (json!(1e300), year),
-            (json!("inf"), year),
+            (json!("1e18"), year),
+            (json!(" 60 "), Some(Duration::from_mins(1))),
+            (json!("inf"), None),
+            (json!("[60]"), None),
             (json!(u64::MAX), year),
             (json!("NaN"), None),
             (json!("soon"), None),

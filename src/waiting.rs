@@ -1,6 +1,6 @@
 //! One call for all requests that wait for the same answer.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
 
 use crate::call::{CallId, Direction};
 use crate::kept::Key;
@@ -18,12 +18,15 @@ pub(crate) struct Waiting<Q, W> {
     /// The call that each request waits for.
     streams: HashMap<StreamId, CallId>,
     /// The calls that another worker makes.
-    elsewhere: BTreeSet<CallId>,
+    elsewhere: HashSet<CallId>,
     /// Whose calls these are.
     direction: Direction,
     /// The number of the next call.
     next: u64,
 }
+
+/// Requests and what each needs to go on, in the order of requests: nobody is overtaken.
+pub(crate) type Waiters<W> = Vec<(StreamId, W)>;
 
 /// A call and those who wait for it, first come first.
 struct Flight<Q, W> {
@@ -31,8 +34,10 @@ struct Flight<Q, W> {
     key: Key,
     /// What it asks.
     question: Q,
-    /// What each request needs to go on. Ordered, so that nobody is overtaken.
-    waiters: BTreeMap<StreamId, W>,
+    /// Who waits, in the order of requests; nobody stands where one has gone.
+    waiters: Vec<(StreamId, Option<W>)>,
+    /// How many have gone.
+    gone: usize,
 }
 
 impl<Q, W> Waiting<Q, W> {
@@ -51,7 +56,7 @@ impl<Q, W> Waiting<Q, W> {
     pub(crate) fn open(&mut self, key: Key, question: Q, joinable: bool) -> CallId {
         let id = CallId(self.direction, self.next);
         self.next = self.next.wrapping_add(1);
-        self.flights.insert(id, Flight { key, question, waiters: BTreeMap::new() });
+        self.flights.insert(id, Flight { key, question, waiters: Vec::new(), gone: 0 });
         if joinable {
             self.joinable.insert(key, id);
         }
@@ -61,7 +66,8 @@ impl<Q, W> Waiting<Q, W> {
     /// Lets a request wait for a call.
     pub(crate) fn add(&mut self, id: CallId, stream: StreamId, waiter: W) {
         if let Some(flight) = self.flights.get_mut(&id) {
-            flight.waiters.insert(stream, waiter);
+            let at = flight.waiters.partition_point(|(earlier, _)| *earlier < stream);
+            flight.waiters.insert(at, (stream, Some(waiter)));
             self.streams.insert(stream, id);
         }
     }
@@ -75,7 +81,16 @@ impl<Q, W> Waiting<Q, W> {
     /// keeping.
     pub(crate) fn forget(&mut self, stream: StreamId) -> bool {
         let Some(id) = self.streams.remove(&stream) else { return false };
-        self.flights.get_mut(&id).is_some_and(|flight| flight.waiters.remove(&stream).is_some())
+        let Some(Flight { waiters, gone, .. }) = self.flights.get_mut(&id) else { return false };
+        let place = waiters.binary_search_by_key(&stream, |(waiting, _)| *waiting).ok();
+        let waiter = place.and_then(|place| waiters.get_mut(place)?.1.take());
+        *gone = gone.saturating_add(usize::from(waiter.is_some()));
+        // Closing each gap at once would move all who wait behind it.
+        if *gone > waiters.len() / 2 {
+            waiters.retain(|(_, waiter)| waiter.is_some());
+            *gone = 0;
+        }
+        waiter.is_some()
     }
 
     /// A call that was begun is made by another worker.
@@ -100,16 +115,17 @@ impl<Q, W> Waiting<Q, W> {
     }
 
     /// Ends a call: what it asked, and who waited for it.
-    pub(crate) fn finish(&mut self, id: CallId) -> Option<(Key, Q, BTreeMap<StreamId, W>)> {
-        let Flight { key, question, waiters } = self.flights.remove(&id)?;
+    pub(crate) fn finish(&mut self, id: CallId) -> Option<(Key, Q, Waiters<W>)> {
+        let Flight { key, question, waiters, .. } = self.flights.remove(&id)?;
         self.elsewhere.remove(&id);
         if self.joinable.get(&key) == Some(&id) {
             self.joinable.remove(&key);
         }
-        for stream in waiters.keys() {
+        for (stream, _) in &waiters {
             self.streams.remove(stream);
         }
-        Some((key, question, waiters))
+        let waiters = waiters.into_iter().filter_map(|(stream, waiter)| Some((stream, waiter?)));
+        Some((key, question, waiters.collect()))
     }
 }
 
@@ -133,10 +149,22 @@ mod tests {
         waiting.add(id, StreamId(2), 'y');
         let (asked, question, waiters) = waiting.finish(id).unwrap();
         assert_eq!((asked, question), (key("a"), "q"));
-        assert!(waiters.into_values().eq(['x', 'y']));
+        assert_eq!(waiters, [(StreamId(1), 'x'), (StreamId(2), 'y')]);
         assert!(waiting.finish(id).is_none());
         assert_eq!(waiting.find(key("a")), None);
         assert_ne!(waiting.open(key("a"), "q", true), id);
+    }
+
+    #[test]
+    fn requests_go_on_in_the_order_in_which_they_came() {
+        let mut waiting = Waiting::new(Direction::Inbound);
+        let id = waiting.open(key("a"), (), true);
+        for (stream, waiter) in [(2, 'y'), (3, 'z'), (1, 'x')] {
+            waiting.add(id, StreamId(stream), waiter);
+        }
+        assert!(waiting.forget(StreamId(2)));
+        let (_, (), waiters) = waiting.finish(id).unwrap();
+        assert_eq!(waiters, [(StreamId(1), 'x'), (StreamId(3), 'z')]);
     }
 
     #[test]
@@ -150,8 +178,26 @@ mod tests {
         assert!(!waiting.forget(StreamId(9)));
         assert_eq!(waiting.find(key("a")), Some(id));
         let (_, (), waiters) = waiting.finish(id).unwrap();
-        assert!(waiters.into_values().eq(['y']));
+        assert_eq!(waiters, [(StreamId(2), 'y')]);
         assert!(waiting.streams.is_empty() && waiting.joinable.is_empty());
+    }
+
+    #[test]
+    fn those_who_have_gone_leave_the_others_in_their_order() {
+        let mut waiting = Waiting::new(Direction::Inbound);
+        let id = waiting.open(key("a"), (), true);
+        for n in 0..1000 {
+            waiting.add(id, StreamId(n), n);
+        }
+        for n in (0..1000).filter(|n| n % 3 > 0) {
+            assert!(waiting.forget(StreamId(n)));
+            assert!(!waiting.forget(StreamId(n)));
+        }
+        waiting.add(id, StreamId(1000), 1000);
+        assert!(waiting.flights[&id].waiters.len() < 700);
+        let (_, (), waiters) = waiting.finish(id).unwrap();
+        let left = (0..1000).filter(|n| n % 3 == 0).chain([1000]);
+        assert!(waiters.into_iter().eq(left.map(|n| (StreamId(n), n))));
     }
 
     #[test]
@@ -161,7 +207,9 @@ mod tests {
         waiting.leave_to_others(a);
         waiting.leave_to_others(b);
         let elsewhere = |waiting: &Waiting<char, ()>| -> String {
-            waiting.elsewhere().map(|(_, _, question)| *question).collect()
+            let mut questions: Vec<char> = waiting.elsewhere().map(|(_, _, q)| *q).collect();
+            questions.sort_unstable();
+            questions.into_iter().collect()
         };
         assert_eq!(elsewhere(&waiting), "ab");
         waiting.finish(c).unwrap();

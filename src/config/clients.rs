@@ -100,13 +100,13 @@ impl Names {
     /// The number of the client that a field names.
     pub(super) fn number(&self, field: &Field<'_>) -> Option<usize> {
         let name = field.string("the name of a client")?;
-        let number = self.0.iter().position(|known| *known == name);
+        let number = self.0.iter().position(|known| known == name);
         number.or_else(|| {
             let known = self.0.join(", ");
             if known.is_empty() {
                 field.mistake("names an outbound client, and there are none: see outbound.clients")
             } else {
-                field.mistake(format!(
+                field.mistake(format_args!(
                     "no client has this name; there are: {}",
                     known.escape_debug()
                 ))
@@ -234,7 +234,7 @@ fn client(name: &str, field: &Field<'_>, names: &Names) -> Option<Client> {
     let kind = object.need("grant_type", &known.join(", "), |field| {
         let name = field.string("the name of a grant")?;
         let kind = GRANTS.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind);
-        kind.or_else(|| field.mistake(format!("expected one of {}", known.join(", "))))
+        kind.or_else(|| field.mistake(format_args!("expected one of {}", known.join(", "))))
     });
     // Without it nobody knows which other keys there may be.
     let kind = kind?;
@@ -322,7 +322,8 @@ fn others_keys(object: &mut Object<'_>) {
     for (key, grants) in KEYS {
         if object.has(key) && !object.knows(key) {
             object.know(&[key]);
-            let _: Option<()> = object.at(key).mistake(format!("belongs to grant_type {grants}"));
+            let _: Option<()> =
+                object.at(key).mistake(format_args!("belongs to grant_type {grants}"));
         }
     }
 }
@@ -417,7 +418,7 @@ fn refresh(
     let Some(field) = field else {
         return (if is_given { None } else { inferred() }, None);
     };
-    if field.value == Value::Bool(false) {
+    if *field.value == Value::Bool(false) {
         return (None, None);
     }
     let what = "false, or an object with endpoint, scope, parameters";
@@ -471,7 +472,7 @@ fn placement(object: &mut Object<'_>) -> Placement {
     });
     Placement {
         header: header.unwrap_or_else(|| "authorization".to_owned()).into(),
-        scheme: scheme.unwrap_or_else(|| "Bearer".to_owned()),
+        scheme: scheme.unwrap_or("Bearer").to_owned(),
         overwrite: object.read("overwrite", boolean).unwrap_or(true),
     }
 }
@@ -524,7 +525,8 @@ fn identity(
     lists.push(asked.scope.as_deref().into_iter().collect());
     lists.push(asked.audience.as_deref().into_iter().collect());
     lists.push(asked.resource.iter().map(String::as_str).collect());
-    let times = format!("{:?} {:?}", lifetime.clock_skew, lifetime.default_expires_in);
-    lists.push(vec![&times]);
+    let seconds = |time: Duration| format!("{}.{:03}", time.as_secs(), time.subsec_millis());
+    let times = [lifetime.clock_skew, lifetime.default_expires_in].map(seconds);
+    lists.push(times.iter().map(String::as_str).collect());
     Identity::new(&lists)
 }

@@ -1,8 +1,6 @@
 //! How the document arrives: JSON text, or a protobuf `Struct` in its wire format.
 
-use prost::Message;
-use prost_types::value::Kind;
-use prost_types::{Struct, Value as StructValue};
+use prost::{Message, Oneof};
 use serde_json::{Map, Number, Value};
 
 use super::Mistakes;
@@ -41,11 +39,69 @@ pub(super) fn read(bytes: &[u8]) -> Result<Value, Mistakes> {
     }
 }
 
+/// A `google.protobuf.Struct`. That of `prost-types` has a tree, whose code nothing else would use.
+#[derive(Clone, PartialEq, Message)]
+struct Struct {
+    /// The members, in the order of the wire.
+    #[prost(message, repeated, tag = "1")]
+    fields: Vec<Member>,
+}
+
+/// An entry of its map.
+#[derive(Clone, PartialEq, Message)]
+struct Member {
+    /// The name.
+    #[prost(string, tag = "1")]
+    key: String,
+    /// The value.
+    #[prost(message, optional, tag = "2")]
+    value: Option<StructValue>,
+}
+
+/// A `google.protobuf.Value`.
+#[derive(Clone, PartialEq, Message)]
+struct StructValue {
+    /// Which kind of value it is.
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6")]
+    kind: Option<Kind>,
+}
+
+/// The kinds of value.
+#[derive(Clone, PartialEq, Oneof)]
+enum Kind {
+    /// Null.
+    #[prost(int32, tag = "1")]
+    Null(i32),
+    /// A number.
+    #[prost(double, tag = "2")]
+    Number(f64),
+    /// A string.
+    #[prost(string, tag = "3")]
+    String(String),
+    /// True or false.
+    #[prost(bool, tag = "4")]
+    Bool(bool),
+    /// An object.
+    #[prost(message, tag = "5")]
+    Struct(Struct),
+    /// A list.
+    #[prost(message, tag = "6")]
+    List(ListValue),
+}
+
+/// A `google.protobuf.ListValue`.
+#[derive(Clone, PartialEq, Message)]
+struct ListValue {
+    /// The elements.
+    #[prost(message, repeated, tag = "1")]
+    values: Vec<StructValue>,
+}
+
 /// A `Struct` as a JSON object.
 fn object(document: Struct) -> Value {
     let mut members = Map::new();
-    for (key, member) in document.fields {
-        members.insert(key, value(member));
+    for Member { key, value: member } in document.fields {
+        members.insert(key, member.map_or(Value::Null, value));
     }
     Value::Object(members)
 }
@@ -53,13 +109,11 @@ fn object(document: Struct) -> Value {
 /// A `Value` as JSON. Its depth is bounded by the decoder (100).
 fn value(value_of: StructValue) -> Value {
     match value_of.kind {
-        None | Some(Kind::NullValue(_)) => Value::Null,
-        Some(Kind::BoolValue(value)) => Value::Bool(value),
-        Some(Kind::NumberValue(value)) => {
-            Number::from_f64(value).map_or(Value::Null, Value::Number)
-        }
-        Some(Kind::StringValue(value)) => Value::String(value),
-        Some(Kind::ListValue(list)) => Value::Array(list.values.into_iter().map(value).collect()),
-        Some(Kind::StructValue(document)) => object(document),
+        None | Some(Kind::Null(_)) => Value::Null,
+        Some(Kind::Bool(value)) => Value::Bool(value),
+        Some(Kind::Number(value)) => Number::from_f64(value).map_or(Value::Null, Value::Number),
+        Some(Kind::String(value)) => Value::String(value),
+        Some(Kind::List(list)) => Value::Array(list.values.into_iter().map(value).collect()),
+        Some(Kind::Struct(document)) => object(document),
     }
 }

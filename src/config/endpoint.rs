@@ -128,7 +128,7 @@ fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
         Some(field) => Some(field.string(METHODS)?),
         None => None,
     };
-    if method.as_deref() == Some("private_key_jwt") {
+    if method == Some("private_key_jwt") {
         if secret_field.is_some() {
             return object.at("client_secret").mistake("private_key_jwt sends no secret");
         }
@@ -143,7 +143,7 @@ fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
         Some(field) => Some(secret(field)?),
         None => None,
     };
-    let make: fn(&str, &Secret) -> ClientAuth = match (method.as_deref(), &client_secret) {
+    let make: fn(&str, &Secret) -> ClientAuth = match (method, &client_secret) {
         (Some("none"), None) => return Some(ClientAuth::None { client_id }),
         (Some("tls_client_auth"), None) => {
             return match client_id {
@@ -157,7 +157,7 @@ fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
         (Some(method @ ("none" | "tls_client_auth")), Some(_)) => {
             return object
                 .at("client_secret")
-                .mistake(format!("auth_method {method:?} sends no secret"));
+                .mistake(format_args!("auth_method {method:?} sends no secret"));
         }
         (None, None) => {
             return object.at("client_secret").mistake(
@@ -173,7 +173,7 @@ fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
             client_secret: client_secret.clone(),
         },
         (Some(_), _) => {
-            return object.at("auth_method").mistake(format!("expected {METHODS}"));
+            return object.at("auth_method").mistake(format_args!("expected {METHODS}"));
         }
     };
     let Some(client_secret) = client_secret else {
@@ -194,7 +194,7 @@ fn private_key_jwt(object: &mut Object<'_>, client_id: Option<String>) -> Option
          endpoint's URL",
         |f| text(f, "the issuer identifier of the authorization server"),
     );
-    let alg = object.read("alg", |field| match field.string("\"RS256\" or \"ES256\"")?.as_str() {
+    let alg = object.read("alg", |field| match field.string("\"RS256\" or \"ES256\"")? {
         "RS256" => Some(Algorithm::Rs256),
         "ES256" => Some(Algorithm::Es256),
         _ => field.mistake("expected \"RS256\" or \"ES256\": the host signs with no other"),
@@ -227,9 +227,9 @@ fn private_key_jwt(object: &mut Object<'_>, client_id: Option<String>) -> Option
         Ok(assertions) if alg.is_none_or(|alg| alg == assertions.algorithm) => {
             Some(ClientAuth::PrivateKeyJwt(Box::new(assertions)))
         }
-        Ok(assertions) => {
-            object.at("alg").mistake(format!("the key is one for {}", assertions.algorithm.name()))
-        }
+        Ok(assertions) => object
+            .at("alg")
+            .mistake(format_args!("the key is one for {}", assertions.algorithm.name())),
         Err(SignError::Absent) => object
             .at("auth_method")
             .mistake("this host cannot sign (Envoy can from 1.37 on): use another method"),
@@ -253,7 +253,7 @@ fn parameters(field: &Field<'_>, defined: &[&str]) -> Option<Vec<(String, String
         if is_ours(name, defined) {
             return field.mistake("the filter sends this parameter itself (RFC 6749 section 3.2)");
         }
-        Some((name.to_owned(), field.string("a string")?))
+        Some((name.to_owned(), field.string("a string")?.to_owned()))
     })
 }
 
@@ -269,6 +269,6 @@ fn headers(field: &Field<'_>) -> Option<Vec<(String, String)>> {
         if !value.bytes().all(|b| b == b'\t' || (b' '..=b'~').contains(&b)) {
             return field.mistake("a header value has printable ASCII characters only");
         }
-        Some((name, value))
+        Some((name, value.to_owned()))
     })
 }

@@ -15,7 +15,7 @@ use crate::answers::CacheConfig;
 use crate::claims::ClaimPath;
 use crate::denial::{Reason, Resource};
 use crate::guard::Guard;
-use crate::introspection::Reading;
+use crate::introspection::{Asked, Reading};
 use crate::policy::{Access, Rule};
 use crate::rule_index::RuleIndex;
 use crate::scope::Implied;
@@ -72,6 +72,7 @@ pub(super) fn inbound(field: &Field<'_>, names: &Names) -> Option<Guard> {
         );
     }
     let scope_claim = scope_claim.unwrap_or_else(|| ClaimPath::new("scope"));
+    let what = asked_of_tokens(rules.iter().map(|(_, rule)| rule).chain([&unmatched]));
     Some(Guard {
         servers: servers?,
         cache,
@@ -80,13 +81,27 @@ pub(super) fn inbound(field: &Field<'_>, names: &Names) -> Option<Guard> {
         metadata,
         rules: RuleIndex::new(rules),
         unmatched,
-        reading: Reading { scope_claim, implied, claims: asked.into_paths() },
+        reading: Reading { scope_claim, implied, claims: asked.into_paths(), asked: what },
         clock_skew,
         mutual_tls,
         allow_cors_preflight,
         failure_mode_allow: failure_mode_allow.unwrap_or(false),
         forward,
     })
+}
+
+/// What rules ask for of tokens.
+fn asked_of_tokens<'r>(rules: impl Iterator<Item = &'r Rule>) -> Asked {
+    let mut asked = Asked::default();
+    for rule in rules {
+        if let Access::Token(needs) | Access::Optional(needs) = &rule.access {
+            asked.issuer |= !needs.issuer.is_empty();
+            asked.audience |= !needs.audience.is_empty();
+            asked.scope |= needs.scope.is_some();
+            asked.acr |= !needs.acr_values.is_empty();
+        }
+    }
+    asked
 }
 
 impl Default for CacheConfig {
@@ -150,7 +165,7 @@ fn scope_implies(field: &Field<'_>) -> Option<Implied> {
     })?;
     match Implied::transitive(&direct) {
         Ok(implied) => Some(implied),
-        Err(scope) => field.mistake(format!(
+        Err(scope) => field.mistake(format_args!(
             "`{}` implies itself in the end: break the circle",
             scope.escape_debug()
         )),
@@ -170,11 +185,11 @@ enum Unmatched {
 /// `unmatched`.
 fn unmatched(field: &Field<'_>) -> Option<Unmatched> {
     const WHAT: &str = "\"deny\", \"token\" or \"public\"";
-    match field.string(WHAT)?.as_str() {
+    match field.string(WHAT)? {
         "deny" => Some(Unmatched::Deny),
         "token" => Some(Unmatched::Token),
         "public" => Some(Unmatched::Public),
-        _ => field.mistake(format!("expected {WHAT}")),
+        _ => field.mistake(format_args!("expected {WHAT}")),
     }
 }
 
@@ -182,11 +197,11 @@ fn unmatched(field: &Field<'_>) -> Option<Unmatched> {
 fn sender_constraint(field: &Field<'_>) -> Option<MutualTls> {
     const MODES: &str = "\"off\", \"optional\" or \"required\"";
     let mut object = field.object("an object with mtls")?;
-    let mode = object.read("mtls", |field| match field.string(MODES)?.as_str() {
+    let mode = object.read("mtls", |field| match field.string(MODES)? {
         "off" => Some(MutualTls::Off),
         "optional" => Some(MutualTls::Optional),
         "required" => Some(MutualTls::Required),
-        _ => field.mistake(format!("expected {MODES}")),
+        _ => field.mistake(format_args!("expected {MODES}")),
     });
     object.check_keys();
     Some(mode.unwrap_or_default())

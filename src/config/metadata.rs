@@ -44,8 +44,7 @@ pub(super) fn metadata(field: &Field<'_>) -> Option<ResourceMetadata> {
         };
         Some((name.to_owned(), value))
     });
-    let members = members?.into_iter().collect();
-    let metadata = ResourceMetadata::new(&resource?, members);
+    let metadata = ResourceMetadata::new(&resource?, members?);
     metadata.or_else(|| {
         field.mistake("the path of `resource` has an escape that no request can be compared with")
     })

@@ -42,7 +42,7 @@ pub(crate) fn load(
 ) -> Result<(Config, Vec<Mistake>), Mistakes> {
     let document = document::read(bytes)?;
     let reader = Reader::new(host);
-    let config = config(&reader.document(document));
+    let config = config(&reader.document(&document));
     reader.close(config)
 }
 

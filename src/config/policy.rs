@@ -78,7 +78,7 @@ fn claims(field: &Field<'_>, asked: &AskedClaims) -> Option<Vec<(usize, ClaimTes
 /// What a claim must be.
 fn claim_test(field: &Field<'_>) -> Option<ClaimTest> {
     const WHAT: &str = "a value, a list of which any will do, {\"all\": […]}, {\"not\": […]} or {\"exists\": true}";
-    match &field.value {
+    match field.value {
         Value::Object(_) => {
             let mut object = field.object(WHAT)?;
             let all = object.take("all");
@@ -92,7 +92,7 @@ fn claim_test(field: &Field<'_>) -> Option<ClaimTest> {
                     Value::Bool(true) => Some(ClaimTest::Exists),
                     _ => field.mistake("expected true: a claim that is absent meets no test"),
                 },
-                _ => field.mistake(format!("expected {WHAT}")),
+                _ => field.mistake(format_args!("expected {WHAT}")),
             }
         }
         Value::Null => field.expected(WHAT),
@@ -104,9 +104,9 @@ fn claim_test(field: &Field<'_>) -> Option<ClaimTest> {
 fn scalars(field: &Field<'_>) -> Option<Vec<Value>> {
     const WHAT: &str = "a string, a number, true or false, or a list of such";
     let scalar = |field: &Field<'_>| {
-        if is_scalar(&field.value) { Some(field.value.clone()) } else { field.expected(WHAT) }
+        if is_scalar(field.value) { Some(field.value.clone()) } else { field.expected(WHAT) }
     };
-    match &field.value {
+    match field.value {
         Value::Array(_) => field.list_of(WHAT, scalar),
         _ => scalar(field).map(|value| vec![value]),
     }
@@ -120,7 +120,7 @@ fn acr_values(field: &Field<'_>) -> Option<Vec<Box<str>>> {
     let words: Vec<Box<str>> = words.map(Into::into).collect();
     let is_word = |word: &str| word.bytes().all(|b| (0x21..=0x7e).contains(&b));
     if words.is_empty() || !words.iter().all(|word| is_word(word)) {
-        return field.mistake(format!("expected {WHAT}, in visible ASCII characters"));
+        return field.mistake(format_args!("expected {WHAT}, in visible ASCII characters"));
     }
     Some(words)
 }
@@ -154,22 +154,22 @@ pub(super) fn rule(
     const ACCESS: &str = "\"token\", \"optional\", \"public\" or \"deny\"";
     let mut object = field.object("a rule with hosts, methods, paths and what they need")?;
     let name = object.read("name", |f| text(f, "a name for logs"));
-    let name: Rc<str> = name.unwrap_or_else(|| field.place.clone()).into();
+    let name: Rc<str> = name.unwrap_or_else(|| field.place()).into();
     let matcher = matcher(&mut object);
     let access = object.read("access", |field| field.string(ACCESS));
     let asks = NEEDS.into_iter().find(|key| object.has(key));
     let needs = Rc::new(needs(&mut object, Rc::clone(&name), Some(defaults), asked));
-    let access = match access.as_deref() {
+    let access = match access {
         None | Some("token") => Some(Access::Token(needs)),
         Some("optional") => Some(Access::Optional(needs)),
         Some(access @ ("public" | "deny")) => match asks {
-            Some(key) => object
-                .at(key)
-                .mistake(format!("never looked at: access is {access:?}, so drop one of the two")),
+            Some(key) => object.at(key).mistake(format_args!(
+                "never looked at: access is {access:?}, so drop one of the two"
+            )),
             None if access == "public" => Some(Access::Public),
             None => Some(Access::Deny(Reason::AccessDenied)),
         },
-        Some(_) => object.at("access").mistake(format!("expected {ACCESS}")),
+        Some(_) => object.at("access").mistake(format_args!("expected {ACCESS}")),
     };
     object.check_keys();
     Some((matcher, Rule { name, access: access? }))
@@ -197,7 +197,7 @@ pub(super) fn list<T>(
     what: &str,
     parse: impl Fn(&str) -> Result<T, &'static str>,
 ) -> Option<Vec<T>> {
-    let read = |field: &Field<'_>| match parse(&field.string("a string")?) {
+    let read = |field: &Field<'_>| match parse(field.string("a string")?) {
         Ok(value) => Some(value),
         Err(advice) => field.mistake(advice),
     };

@@ -59,6 +59,8 @@ impl std::error::Error for Mistakes {}
 
 /// What reading gathers besides the values, and what it may ask.
 pub(super) struct Reader<'a> {
+    /// The places that were looked at, by their numbers.
+    places: RefCell<Vec<String>>,
     /// The mistakes found so far.
     mistakes: RefCell<Vec<Mistake>>,
     /// What is accepted but should be known.
@@ -70,7 +72,8 @@ pub(super) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// A reader that has found nothing yet.
     pub(super) fn new(host: &'a Environment<'a>) -> Self {
-        Self { mistakes: RefCell::default(), warnings: RefCell::default(), host }
+        let (places, mistakes, warnings) = Default::default();
+        Self { places, mistakes, warnings, host }
     }
 
     /// The value of an environment variable of the VM.
@@ -79,8 +82,8 @@ impl<'a> Reader<'a> {
     }
 
     /// The document as the field at the root of all places.
-    pub(super) fn document(&self, value: Value) -> Field<'_> {
-        Field { reader: self, place: String::new(), value }
+    pub(super) fn document<'r>(&'r self, value: &'r Value) -> Field<'r> {
+        self.field(String::new(), value)
     }
 
     /// Closes the reading: `value` and the warnings if no mistake was found.
@@ -91,56 +94,86 @@ impl<'a> Reader<'a> {
             _ => Err(Mistakes(mistakes)),
         }
     }
+
+    /// A value at a place.
+    fn field<'r>(&'r self, place: String, value: &'r Value) -> Field<'r> {
+        let mut places = self.places.borrow_mut();
+        let number = places.len();
+        places.push(place);
+        Field { reader: self, place: number, value }
+    }
+
+    /// The text of a place.
+    fn place(&self, number: usize) -> String {
+        self.places.borrow().get(number).cloned().unwrap_or_default()
+    }
 }
 
-/// A value of the document, with its place.
+/// A value of the document, with its place. It is passed by value in hundreds of spots, so it owns
+/// nothing: code that drops would be a good part of the module.
+#[derive(Clone, Copy)]
 pub(super) struct Field<'r> {
     /// Where mistakes go.
     pub(super) reader: &'r Reader<'r>,
-    /// The path to this value.
-    pub(super) place: String,
+    /// The number of its place.
+    place: usize,
     /// The value.
-    pub(super) value: Value,
+    pub(super) value: &'r Value,
 }
 
 impl<'r> Field<'r> {
+    /// The path to this value.
+    pub(super) fn place(&self) -> String {
+        self.reader.place(self.place)
+    }
+
     /// Records a mistake at this place; `None`, so that a reading function can end with it.
-    pub(super) fn mistake<T>(&self, text: impl Into<String>) -> Option<T> {
-        let mistake = Mistake { place: self.place.clone(), text: text.into() };
-        self.reader.mistakes.borrow_mut().push(mistake);
+    pub(super) fn mistake<T>(&self, text: impl fmt::Display) -> Option<T> {
+        self.record(&self.reader.mistakes, &text);
         None
     }
 
     /// Records that the value is of the wrong kind.
     pub(super) fn expected<T>(&self, what: &str) -> Option<T> {
-        self.mistake(format!("expected {what}, found {}", json::kind(&self.value)))
+        self.mistake(format_args!("expected {what}, found {}", json::kind(self.value)))
     }
 
     /// Records something that is accepted but should be known.
-    pub(super) fn warn(&self, text: impl Into<String>) {
-        let warning = Mistake { place: self.place.clone(), text: text.into() };
-        self.reader.warnings.borrow_mut().push(warning);
+    pub(super) fn warn(&self, text: &str) {
+        self.record(&self.reader.warnings, &text);
+    }
+
+    /// Records what is said about this place.
+    fn record(&self, records: &RefCell<Vec<Mistake>>, text: &dyn fmt::Display) {
+        records.borrow_mut().push(Mistake { place: self.place(), text: text.to_string() });
     }
 
     /// The value as an object whose keys are then taken one by one.
     pub(super) fn object(&self, what: &str) -> Option<Object<'r>> {
-        let Value::Object(members) = &self.value else { return self.expected(what) };
-        let members = members.clone();
-        Some(Object { reader: self.reader, place: self.place.clone(), members, known: Vec::new() })
+        let members = self.members(what)?;
+        Some(Object { reader: self.reader, place: self.place, members, known: Vec::new() })
     }
 
-    /// The value as a string.
-    pub(super) fn string(&self, what: &str) -> Option<String> {
-        match &self.value {
-            Value::String(text) => Some(text.clone()),
+    /// The members of the value, if it is an object.
+    fn members(&self, what: &str) -> Option<&'r Map<String, Value>> {
+        match self.value {
+            Value::Object(members) => Some(members),
             _ => self.expected(what),
         }
     }
 
-    /// The place of one of the list's elements.
+    /// The value as a string.
+    pub(super) fn string(&self, what: &str) -> Option<&'r str> {
+        match self.value {
+            Value::String(text) => Some(text),
+            _ => self.expected(what),
+        }
+    }
+
+    /// One of the list's elements.
     pub(super) fn element(&self, n: usize) -> Self {
-        let place = format!("{}[{n}]", self.place);
-        Self { reader: self.reader, place, value: Value::Null }
+        let value = self.value.get(n).unwrap_or(&Value::Null);
+        self.reader.field(format!("{}[{n}]", self.place()), value)
     }
 
     /// The value as a list with at least one element, each read by `read`.
@@ -149,18 +182,17 @@ impl<'r> Field<'r> {
     pub(super) fn list_of<T>(
         &self,
         what: &str,
-        read: impl Fn(&Self) -> Option<T>,
+        mut read: impl FnMut(&Self) -> Option<T>,
     ) -> Option<Vec<T>> {
-        let Value::Array(elements) = &self.value else { return self.expected(what) };
+        let Value::Array(elements) = self.value else { return self.expected(what) };
         if elements.is_empty() {
-            return self.mistake(format!("an empty list fits nothing: expected {what}"));
+            return self.mistake(format_args!("an empty list fits nothing: expected {what}"));
         }
-        let element = |(n, value): (usize, &Value)| {
-            let place = format!("{}[{n}]", self.place);
-            read(&Self { reader: self.reader, place, value: value.clone() })
-        };
-        let read: Vec<Option<T>> = elements.iter().enumerate().map(element).collect();
-        read.into_iter().collect()
+        let mut values = Some(Vec::new());
+        for n in 0..elements.len() {
+            collect(&mut values, read(&self.element(n)));
+        }
+        values
     }
 
     /// The value as an object whose keys are the operator's, each member read by `read`.
@@ -169,15 +201,22 @@ impl<'r> Field<'r> {
     pub(super) fn members_of<T>(
         &self,
         what: &str,
-        mut read: impl FnMut(&str, &Self) -> Option<T>,
+        mut read: impl FnMut(&'r str, &Self) -> Option<T>,
     ) -> Option<Vec<T>> {
-        let Value::Object(members) = &self.value else { return self.expected(what) };
-        let member = |(key, value): (&String, &Value)| {
-            let place = join(&self.place, key);
-            read(key, &Self { reader: self.reader, place, value: value.clone() })
-        };
-        let read: Vec<Option<T>> = members.iter().map(member).collect();
-        read.into_iter().collect()
+        let mut values = Some(Vec::new());
+        for (key, value) in self.members(what)? {
+            let field = self.reader.field(join(&self.place(), key), value);
+            collect(&mut values, read(key, &field));
+        }
+        values
+    }
+}
+
+/// Adds what was read to what was read before; nothing is left after a mistake.
+fn collect<T>(values: &mut Option<Vec<T>>, read: Option<T>) {
+    match (values.as_mut(), read) {
+        (Some(values), Some(value)) => values.push(value),
+        _ => *values = None,
     }
 }
 
@@ -185,10 +224,10 @@ impl<'r> Field<'r> {
 pub(super) struct Object<'r> {
     /// Where mistakes go.
     reader: &'r Reader<'r>,
-    /// The path to this object.
-    place: String,
+    /// The number of this object's place.
+    place: usize,
     /// All its members.
-    members: Map<String, Value>,
+    members: &'r Map<String, Value>,
     /// The keys that were asked for: all that this object may have.
     known: Vec<&'static str>,
 }
@@ -199,9 +238,10 @@ impl<'r> Object<'r> {
         self.members.contains_key(key)
     }
 
-    /// The place of one of the keys, whether the document has it or not.
+    /// One of the keys, whether the document has it or not.
     pub(super) fn at(&self, key: &str) -> Field<'r> {
-        Field { reader: self.reader, place: join(&self.place, key), value: Value::Null }
+        let value = self.members.get(key).unwrap_or(&Value::Null);
+        self.reader.field(join(&self.reader.place(self.place), key), value)
     }
 
     /// Whether the key was asked for.
@@ -211,16 +251,17 @@ impl<'r> Object<'r> {
 
     /// Has these keys be known, whether they are taken or not.
     pub(super) fn know(&mut self, keys: &[&'static str]) {
-        let new = keys.iter().filter(|key| !self.known.contains(key));
-        let new: Vec<_> = new.copied().collect();
-        self.known.extend(new);
+        for key in keys {
+            if !self.knows(key) {
+                self.known.push(key);
+            }
+        }
     }
 
     /// Takes a key, if the document has it.
     pub(super) fn take(&mut self, key: &'static str) -> Option<Field<'r>> {
         self.know(&[key]);
-        let value = self.members.get(key)?.clone();
-        Some(Field { reader: self.reader, place: join(&self.place, key), value })
+        self.has(key).then(|| self.at(key))
     }
 
     /// Reads an optional key. A mistake in it is recorded and counts as absent until the end.
@@ -229,7 +270,7 @@ impl<'r> Object<'r> {
         key: &'static str,
         read: impl FnOnce(&Field<'r>) -> Option<T>,
     ) -> Option<T> {
-        self.take(key).and_then(|field| read(&field))
+        read(&self.take(key)?)
     }
 
     /// Reads a key that must be there; `what` says what it is for.
@@ -239,27 +280,27 @@ impl<'r> Object<'r> {
         what: &str,
         read: impl FnOnce(&Field<'r>) -> Option<T>,
     ) -> Option<T> {
-        match self.take(key) {
-            Some(field) => read(&field),
-            None => self.at(key).mistake(format!("required: {what}")),
-        }
+        read(&self.needed(key, what)?)
+    }
+
+    /// Takes a key that must be there.
+    fn needed(&mut self, key: &'static str, what: &str) -> Option<Field<'r>> {
+        let field = self.take(key);
+        field.or_else(|| self.at(key).mistake(format_args!("required: {what}")))
     }
 
     /// Refuses the keys that nobody asked for.
     pub(super) fn check_keys(&self) {
-        for key in self.members.keys().filter(|key| !self.known.contains(&key.as_str())) {
-            let near = self
-                .known
-                .iter()
-                .map(|known| (strsim::osa_distance(key, known), known))
-                .min()
-                .filter(|(distance, _)| *distance <= 2);
-            let advice = match near {
-                Some((_, known)) => format!("did you mean `{known}`?"),
-                None => format!("known here: {}", self.known.join(", ")),
-            };
+        for key in self.members.keys().filter(|key| !self.knows(key)) {
+            let distances =
+                self.known.iter().map(|known| (strsim::osa_distance(key, known), known));
             let place = self.at(&key.escape_debug().to_string());
-            let _: Option<()> = place.mistake(format!("unknown key; {advice}"));
+            let _: Option<()> = if let Some((0..=2, known)) = distances.min() {
+                place.mistake(format_args!("unknown key; did you mean `{known}`?"))
+            } else {
+                let known = self.known.join(", ");
+                place.mistake(format_args!("unknown key; known here: {known}"))
+            };
         }
     }
 }

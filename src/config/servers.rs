@@ -17,7 +17,7 @@ use crate::shared::Identity;
 pub(super) fn servers(field: &Field<'_>, names: &Names) -> Option<Vec<Server>> {
     const WHAT: &str = "an object with endpoint, cluster, client_id, client_secret";
     let server = |field: &Field<'_>| server(field, names);
-    match &field.value {
+    match field.value {
         Value::Array(_) => {
             let servers = field.list_of(&format!("a list of blocks, each {WHAT}"), server)?;
             for (n, server) in servers.iter().enumerate() {
@@ -51,10 +51,11 @@ fn server(field: &Field<'_>, names: &Names) -> Option<Server> {
     let when = object.read("when", when).unwrap_or_default();
     object.check_keys();
     let endpoint = Endpoint::new(options?);
-    let token_type_hint = hint.unwrap_or_else(|| "access_token".to_owned());
+    let token_type_hint = hint.unwrap_or("access_token");
     let asked = endpoint.identity().into_iter();
-    let read = [vec![token_type_hint.as_str()], issuer.as_deref().into_iter().collect()];
+    let read = [vec![token_type_hint], issuer.as_deref().into_iter().collect()];
     let identity = Identity::new(&asked.chain(read).collect::<Vec<_>>());
+    let token_type_hint = token_type_hint.to_owned();
     let introspection = Introspection { endpoint, token_type_hint, client };
     Some(Server { introspection, when, issuer, identity })
 }

@@ -30,7 +30,7 @@ fn source(field: &Field<'_>) -> Option<TokenSource> {
         if word.bytes().all(is_token_char) {
             Some(word)
         } else {
-            field.mistake(format!("expected {what}: letters, digits, - and _"))
+            field.mistake(format_args!("expected {what}: letters, digits, - and _"))
         }
     };
     match (header, query, cookie) {
@@ -59,6 +59,6 @@ fn source(field: &Field<'_>) -> Option<TokenSource> {
         (None, None, Some(cookie)) => {
             Some(TokenSource::Cookie(word(&cookie, "the name of a cookie")?.into()))
         }
-        _ => field.mistake(format!("expected {WHAT}, one of them")),
+        _ => field.mistake(format_args!("expected {WHAT}, one of them")),
     }
 }

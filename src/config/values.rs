@@ -14,10 +14,10 @@ const DURATION: &str = "a duration such as \"250ms\", \"5s\", \"1.5s\", \"1m30s\
 
 /// A duration: numbers with the units `h`, `m`, `s`, `ms`, from large to small.
 pub(super) fn duration(field: &Field<'_>) -> Option<Duration> {
-    let Value::String(text) = &field.value else { return field.expected(DURATION) };
+    let Value::String(text) = field.value else { return field.expected(DURATION) };
     match parse_duration(text) {
         Some(duration) => Some(duration),
-        None => field.mistake(format!("expected {DURATION}")),
+        None => field.mistake(format_args!("expected {DURATION}")),
     }
 }
 
@@ -87,7 +87,7 @@ pub(super) fn count(field: &Field<'_>, most: u32) -> Option<u32> {
 /// A whole number from `least` to `most`.
 pub(super) fn count_from(field: &Field<'_>, least: u32, most: u32) -> Option<u32> {
     let what = format!("a whole number from {least} to {most}");
-    let whole = match &field.value {
+    let whole = match field.value {
         // A Struct's numbers are all floats, so 3.0 is a whole number too.
         Value::Number(number) => number
             .as_u64()
@@ -96,7 +96,7 @@ pub(super) fn count_from(field: &Field<'_>, least: u32, most: u32) -> Option<u32
     };
     match whole.and_then(|n| u32::try_from(n).ok()).filter(|n| (least..=most).contains(n)) {
         Some(n) => Some(n),
-        None => field.mistake(format!("expected {what}")),
+        None => field.mistake(format_args!("expected {what}")),
     }
 }
 
@@ -109,18 +109,16 @@ fn float_to_count(n: f64) -> Option<u64> {
 /// True or false.
 pub(super) fn boolean(field: &Field<'_>) -> Option<bool> {
     match field.value {
-        Value::Bool(value) => Some(value),
+        Value::Bool(value) => Some(*value),
         _ => field.expected("true or false"),
     }
 }
 
 /// A string that is not empty; `what` says what it holds.
 pub(super) fn text(field: &Field<'_>, what: &str) -> Option<String> {
-    match &field.value {
-        Value::String(text) if text.is_empty() => {
-            field.mistake(format!("expected {what}, found an empty string"))
-        }
-        _ => field.string(what),
+    match field.string(what)? {
+        "" => field.mistake(format_args!("expected {what}, found an empty string")),
+        text => Some(text.to_owned()),
     }
 }
 
@@ -148,7 +146,7 @@ pub(super) fn secret(field: &Field<'_>) -> Option<Secret> {
             let name = name?;
             match at.reader.environment(&name).filter(|value| !value.is_empty()) {
                 Some(value) => Some(Secret::new(value)),
-                None => at.mistake(format!(
+                None => at.mistake(format_args!(
                     "the environment variable `{}` is unset or empty; give it to the VM with \
                      vm_config.environment_variables (Istio: vmConfig.env)",
                     name.escape_debug()
@@ -164,7 +162,7 @@ pub(super) fn secret(field: &Field<'_>) -> Option<Secret> {
 pub(super) fn scope(field: &Field<'_>) -> Option<ScopeNeed> {
     const WHAT: &str = "scopes: \"a b\" needs both, [\"a\", \"b\"] either";
     let entry = |field: &Field<'_>| -> Option<Vec<Box<str>>> {
-        let Value::String(text) = &field.value else { return field.expected(WHAT) };
+        let Value::String(text) = field.value else { return field.expected(WHAT) };
         let words: Vec<&str> = text.split(' ').filter(|word| !word.is_empty()).collect();
         if words.is_empty() {
             return field.mistake("names no scope; leave the key out if none is needed");
@@ -197,7 +195,9 @@ pub(super) fn scope_text(field: &Field<'_>) -> Option<String> {
     if words.iter().all(|word| word.bytes().all(is_scope_char)) {
         Some(words.join(" "))
     } else {
-        field.mistake(format!("expected {WHAT}, in visible ASCII characters other than \" and \\"))
+        field.mistake(format_args!(
+            "expected {WHAT}, in visible ASCII characters other than \" and \\"
+        ))
     }
 }
 
@@ -214,11 +214,11 @@ fn is_scope_char(byte: u8) -> bool {
 /// An absolute `http` or `https` URL without fragment or user information.
 pub(super) fn endpoint_url(field: &Field<'_>) -> Option<Url> {
     const WHAT: &str = "an absolute URL such as \"https://as.example.com/oauth2/introspect\"";
-    let Value::String(text) = &field.value else { return field.expected(WHAT) };
+    let Value::String(text) = field.value else { return field.expected(WHAT) };
     let url = match Url::parse(text) {
         Ok(url) if text.trim() == text => url,
-        Ok(_) => return field.mistake(format!("expected {WHAT}, found spaces around it")),
-        Err(error) => return field.mistake(format!("expected {WHAT}: {error}")),
+        Ok(_) => return field.mistake(format_args!("expected {WHAT}, found spaces around it")),
+        Err(error) => return field.mistake(format_args!("expected {WHAT}: {error}")),
     };
     if !matches!(url.scheme(), "http" | "https") {
         return field.mistake("expected an http or https URL");

@@ -19,7 +19,7 @@ mod sign;
 mod statistics;
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use log::{error, warn};
@@ -54,9 +54,9 @@ struct Worker {
     /// Set once, by a configuration without mistakes.
     loaded: OnceCell<Loaded>,
     /// The calls under way, by the host's number.
-    under_way: RefCell<BTreeMap<u32, CallId>>,
+    under_way: RefCell<HashMap<u32, CallId>>,
     /// The streams of which something has to be remembered; none of those that just went on.
-    streams: RefCell<BTreeMap<StreamId, Passage>>,
+    streams: RefCell<HashMap<StreamId, Passage>>,
     /// Verdicts to be carried out.
     verdicts: RefCell<VecDeque<(StreamId, Verdict)>>,
     /// The time between two ticks; zero if none come.
@@ -141,18 +141,14 @@ impl Worker {
             return false;
         };
         let head = RequestHead::default();
-        let mut filter = filter.borrow_mut();
-        let passage = match filter.request(stream, &head, &HostData, abi::now()) {
+        let step = filter.borrow_mut().request(stream, &head, &HostData, abi::now());
+        let passage = match step {
             Step::Decide(verdict) => carry_out(verdict),
             Step::Wait => Passage::default(),
         };
         self.remember(stream, passage);
-        self.count(&mut filter);
-        let has_calls = filter.has_calls();
-        drop(filter);
-        if has_calls {
-            self.dispatch();
-        }
+        self.count(&mut filter.borrow_mut());
+        self.dispatch();
         self.keep_time();
         self.goes_on(stream)
     }

@@ -1,5 +1,6 @@
-//! `trim IN OUT`: leaves only those exports in the linked module that a host has to call, and takes
-//! out all code that only others reached.
+//! `trim IN OUT [NAME,NAME…]`: leaves only those exports in the linked module that a host has to
+//! call, and takes out all code that only others reached. With names, those stay; without any, what
+//! the filter needs.
 //!
 //! The SDK exports every callback of the ABI. A host calls those that it finds, so each that does
 //! nothing costs an entry into the VM for every request; and the code behind them is a tenth of
@@ -10,7 +11,7 @@ use std::{env, process::ExitCode};
 
 use walrus::{ModuleConfig, passes};
 
-/// What stays as it is.
+/// What the filter needs besides its callbacks.
 const KEPT: [&str; 4] =
     ["_initialize", "memory", "proxy_abi_version_0_2_1", "proxy_on_memory_allocate"];
 
@@ -22,11 +23,15 @@ const CALLBACK: &str = "proxy_on_";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let [from, to] = arguments.as_slice() else {
-        eprintln!("usage: trim IN OUT");
-        return ExitCode::from(2);
+    let (from, to, kept) = match arguments.as_slice() {
+        [from, to] => (from, to, None),
+        [from, to, names] => (from, to, Some(names.split(',').collect())),
+        _ => {
+            eprintln!("usage: trim IN OUT [NAME,NAME…]");
+            return ExitCode::from(2);
+        }
     };
-    match trim(from, to) {
+    match trim(from, to, kept) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {from}: {error}");
@@ -35,16 +40,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn trim(from: &str, to: &str) -> Result<(), String> {
+fn trim(from: &str, to: &str, names: Option<Vec<&str>>) -> Result<(), String> {
     let mut config = ModuleConfig::new();
     config.generate_name_section(false).generate_producers_section(false);
     let mut module = config.parse_file(from).map_err(|error| error.to_string())?;
     let exports: Vec<_> = module.exports.iter().map(|e| (e.id(), e.name.clone())).collect();
-    let is_ours = |name: &str| name.starts_with(OURS);
-    if !exports.iter().any(|(_, name)| is_ours(name)) {
+    if names.is_none() && !exports.iter().any(|(_, name)| name.starts_with(OURS)) {
         return Err(format!("it exports no callback that begins with {OURS}"));
     }
-    for name in KEPT {
+    let kept = names.unwrap_or(KEPT.to_vec());
+    for name in &kept {
         if !exports.iter().any(|(_, exported)| exported == name) {
             return Err(format!("it does not export {name}"));
         }
@@ -52,7 +57,7 @@ fn trim(from: &str, to: &str) -> Result<(), String> {
     for (id, name) in exports {
         if let Some(callback) = name.strip_prefix(OURS) {
             module.exports.get_mut(id).name = format!("{CALLBACK}{callback}");
-        } else if !KEPT.contains(&name.as_str()) {
+        } else if !kept.contains(&name.as_str()) {
             module.exports.delete(id);
         }
     }

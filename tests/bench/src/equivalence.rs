@@ -1,0 +1,129 @@
+//! What is compared does the same: the full Lua filter and ours answer alike, and let the same on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use oauth2_filter_testbed::client::Request;
+use oauth2_filter_testbed::envoy::{Bootstrap, Envoy, Listener};
+use oauth2_filter_testbed::upstream::Upstream;
+
+use crate::authorization::AuthorizationServer;
+use crate::proxy::{options, quiet, with_secret};
+use crate::tokens::{SCOPE, Tokens};
+use crate::variants::{Variant, named};
+
+/// A proxy before a service that keeps what reaches it.
+struct Guarded {
+    envoy: Envoy,
+    service: Upstream,
+    server: AuthorizationServer,
+    tokens: Arc<Tokens>,
+}
+
+impl Guarded {
+    async fn by(name: &str) -> Self {
+        let Variant { name, filter, .. } = named(name).expect("a variant");
+        let tokens = Arc::new(Tokens::sign(1).expect("a token"));
+        let server = AuthorizationServer::start(Arc::clone(&tokens), Duration::ZERO);
+        let (server, service) = (server.expect("a free port"), Upstream::start().await);
+        let filter = filter.value(name, &tokens.key_set).expect("a filter");
+        let bootstrap = Bootstrap::new()
+            .cluster("as", server.address)
+            .cluster("service", service.address())
+            .listener(quiet(Listener::to("bench", "service")).filter(filter));
+        let envoy = Envoy::start_with(with_secret(&bootstrap), &options(1)).await;
+        let envoy = envoy.expect("Envoy with the filter");
+        Self { envoy, service, server, tokens }
+    }
+
+    async fn status(&self, request: &Request) -> u16 {
+        let answer = request.send(self.envoy.address("bench")).await;
+        answer.expect("an answer").status
+    }
+}
+
+/// What both full filters guard against, and how each request is to be answered.
+fn cases(token: &str) -> Vec<(Request, u16)> {
+    let get = |path| Request::get(path);
+    vec![
+        (get("/orders/1").bearer(token), 200),
+        (get("/orders/1?a=/none").bearer(token), 200),
+        (Request::new("DELETE", "/orders/1").bearer(token), 200),
+        (get("/healthz"), 200),
+        (get("/orders/1"), 401),
+        (get("/orders/1").header("authorization", "Basic YTpi"), 401),
+        (get("/orders/1").bearer("another"), 401),
+        (get("/none").bearer(token), 403),
+        (get("/ordersx").bearer(token), 403),
+        (get("/orders/%2Fa").bearer(token), 400),
+        (get("/orders//../healthz").bearer(token), 400),
+    ]
+}
+
+#[tokio::test]
+async fn the_full_lua_filter_and_ours_answer_alike() {
+    for name in ["ours-full", "lua-full", "lua-told"] {
+        let guarded = Guarded::by(name).await;
+        for (request, status) in cases(&guarded.tokens.all()[0]) {
+            assert_eq!(guarded.status(&request).await, status, "{name}: {request:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_client_can_spoof_what_the_full_filters_let_on() {
+    for name in ["ours-full", "lua-full"] {
+        let guarded = Guarded::by(name).await;
+        let spoofed = |path| Request::get(path).header("x-user", "root").header("x-scope", "all");
+        let token = &guarded.tokens.all()[0];
+        assert_eq!(guarded.status(&spoofed("/orders/1").bearer(token)).await, 200);
+        assert_eq!(guarded.status(&spoofed("/healthz")).await, 200);
+        let requests = guarded.service.requests();
+        let fields = |place: usize| {
+            let headers = &requests[place].headers;
+            ["x-user", "x-scope", "authorization"].map(|name| headers.get(name))
+        };
+        let claims = ["user-00000", SCOPE].map(|claim| Some(claim.to_owned()));
+        assert_eq!(fields(0)[..2], claims, "{name}");
+        assert_eq!(fields(0)[2], None, "{name}");
+        assert_eq!(fields(1), [None, None, None], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn every_guard_refuses_a_token_that_is_none_and_those_that_keep_answers_ask_once() {
+    for (name, calls) in [
+        ("lua-short", Some(2)),
+        ("lua-full", Some(2)),
+        ("ours", Some(2)),
+        ("ours-full", Some(2)),
+        ("ext-authz", Some(6)),
+        ("jwt-authn", None),
+        ("jwt-authn-cache", None),
+    ] {
+        let guarded = Guarded::by(name).await;
+        let good = guarded.tokens.all()[0].clone();
+        for (token, status) in [(good.as_str(), 200), ("another", 401)] {
+            for _ in 0..3 {
+                let request = Request::get("/orders/1").bearer(token);
+                assert_eq!(guarded.status(&request).await, status, "{name}: {token}");
+            }
+        }
+        assert_eq!(guarded.server.calls(name), calls.unwrap_or(0), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn both_clients_put_the_token_of_the_server_in_place_of_the_callers() {
+    for name in ["credential-injector", "ours-outbound"] {
+        let guarded = Guarded::by(name).await;
+        for _ in 0..3 {
+            let request = Request::get("/orders/1").bearer("the-callers");
+            assert_eq!(guarded.status(&request).await, 200, "{name}");
+        }
+        let token = format!("Bearer {}", guarded.tokens.all()[0]);
+        for request in guarded.service.requests() {
+            assert_eq!(request.headers.get("authorization"), Some(token.clone()), "{name}");
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! A proxy that is measured: an Envoy with a core of its own.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use oauth2_filter_testbed::envoy::{Bootstrap, Cluster, Envoy, Listener, Options, merge};
+use oauth2_filter_testbed::process::end_of_log;
+use serde_json::{Value, json};
+
+use crate::Outcome;
+use crate::cores::Cores;
+use crate::filters::client_secret;
+use crate::tokens::Tokens;
+use crate::variants::{Answers, Variant};
+
+/// What all proxies stand between.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// How the cores are shared out.
+    pub cores: Cores,
+    /// The tokens of all requests.
+    pub tokens: Arc<Tokens>,
+    /// The service behind some of them, on the core of the load: an Envoy that answers by itself.
+    pub service: Envoy,
+}
+
+impl Surroundings {
+    /// Starts the service.
+    pub async fn new(cores: Cores, tokens: Arc<Tokens>) -> Outcome<Self> {
+        let bootstrap = Bootstrap::new().listener(quiet(Listener::answering(LISTENER, 200, "ok")));
+        let service = Envoy::start_with(bootstrap, &options(1)).await?;
+        Ok(Self { cores, tokens, service })
+    }
+}
+
+/// A running proxy.
+#[derive(Debug)]
+pub struct Proxy {
+    /// Which it is.
+    pub variant: Variant,
+    /// Where it listens.
+    pub address: SocketAddr,
+    envoy: Envoy,
+}
+
+/// The memory of a proxy, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Memory {
+    /// What it has allocated; not that of WebAssembly.
+    pub allocated: u64,
+    /// What is resident of its process.
+    pub resident: u64,
+}
+
+/// What threads have had of a core.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct CoreTime {
+    /// How long they have run.
+    pub ran: Duration,
+    /// How long they would have, had the core been free.
+    pub waited: Duration,
+}
+
+impl CoreTime {
+    /// What they have had since then, in seconds: run, and waited.
+    pub fn since(self, before: Self) -> (f64, f64) {
+        let ran = self.ran.saturating_sub(before.ran);
+        (ran.as_secs_f64(), self.waited.saturating_sub(before.waited).as_secs_f64())
+    }
+}
+
+impl Proxy {
+    /// Starts it. `server` is whom its filter asks.
+    pub async fn start(
+        variant: Variant,
+        surroundings: &Surroundings,
+        server: SocketAddr,
+        workers: u32,
+    ) -> Outcome<Self> {
+        let Surroundings { cores, tokens, service } = surroundings;
+        let listener = match variant.answers {
+            Answers::Proxy => Listener::answering(LISTENER, 200, "ok"),
+            Answers::Service => Listener::to(LISTENER, "service"),
+        };
+        let filter = variant.filter.value(variant.name, &tokens.key_set);
+        let listener = filter.into_iter().fold(quiet(listener), Listener::filter);
+        let room = json!({
+            "max_connections": 1_000, "max_pending_requests": 10_000, "max_requests": 10_000,
+        });
+        let cluster = |name, address| Cluster::new(name, address).thresholds(&room);
+        let bootstrap = Bootstrap::new()
+            .custom_cluster(cluster("as", server))
+            .custom_cluster(cluster("service", service.address(LISTENER)))
+            .listener(listener);
+        let envoy = start_pinned(cores, with_secret(&bootstrap), workers).await;
+        let envoy = envoy.map_err(|error| format!("{}: {error}", variant.name))?;
+        Cores::check(envoy.pid(), cores.proxy)?;
+        let address = envoy.address(LISTENER);
+        Ok(Self { variant, address, envoy })
+    }
+
+    /// What its threads have had of their core.
+    pub fn core_time(&self) -> Outcome<CoreTime> {
+        let mut sum = CoreTime::default();
+        for thread in fs::read_dir(format!("/proc/{}/task", self.envoy.pid()))? {
+            let text = fs::read_to_string(thread?.path().join("schedstat"))?;
+            let CoreTime { ran, waited } =
+                core_time(&text).ok_or("this kernel has no schedstat")?;
+            sum = CoreTime { ran: sum.ran + ran, waited: sum.waited + waited };
+        }
+        Ok(sum)
+    }
+
+    /// Its memory.
+    pub async fn memory(&self) -> Outcome<Memory> {
+        let document: Value = serde_json::from_str(&self.envoy.admin_get("/memory").await)?;
+        let allocated = document["allocated"].as_str().and_then(|bytes| bytes.parse().ok());
+        let status = fs::read_to_string(format!("/proc/{}/status", self.envoy.pid()))?;
+        Ok(Memory {
+            allocated: allocated.ok_or("Envoy does not tell its memory")?,
+            resident: resident(&status).ok_or("the kernel does not tell Envoy's memory")?,
+        })
+    }
+
+    /// Checks that every answer so far was a good one.
+    pub async fn check_answers(&self) -> Outcome<()> {
+        let stats = self.envoy.stats(&format!("http.{LISTENER}.downstream_rq_.xx")).await;
+        match stats.iter().find(|(name, count)| !name.ends_with("2xx") && **count > 0) {
+            Some((name, count)) => Err(self.failed(&format!("{count} answers: {name}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// The number of connections of each worker.
+    pub async fn connections(&self) -> Vec<u64> {
+        let stats = self.envoy.stats("listener.*worker_.*downstream_cx_active").await;
+        let of_listener = |name: &String| !name.starts_with("listener.admin");
+        stats.into_iter().filter(|(name, _)| of_listener(name)).map(|(_, count)| count).collect()
+    }
+
+    /// What went wrong with it, with the end of its log.
+    pub fn failed(&self, why: &str) -> Box<dyn std::error::Error> {
+        format!("{}: {why}\n{}", self.variant.name, end_of_log("Envoy", &self.envoy.log())).into()
+    }
+}
+
+/// Starts Envoy on the core of the proxies.
+async fn start_pinned(cores: &Cores, configuration: Value, workers: u32) -> Outcome<Envoy> {
+    // A process has the cores of the thread that starts it.
+    cores.to_proxy()?;
+    let envoy = Envoy::start_with(configuration, &options(workers)).await;
+    cores.to_others()?;
+    Ok(envoy?)
+}
+
+/// The configuration, with the secret of Envoy's own client.
+pub fn with_secret(bootstrap: &Bootstrap) -> Value {
+    let mut configuration = bootstrap.value();
+    let secrets = json!({"static_resources": {"secrets": [client_secret()]}});
+    merge(&mut configuration, secrets);
+    configuration
+}
+
+/// How Envoy is run.
+pub fn options(workers: u32) -> Options {
+    Options {
+        concurrency: workers,
+        // Nothing is logged for a request.
+        component_log_level: "wasm:warning".to_owned(),
+        ..Options::default()
+    }
+}
+
+/// Without an access log, which would cost about as much as a filter.
+pub fn quiet(listener: Listener) -> Listener {
+    listener.connection_manager(json!({"access_log": []}))
+}
+
+/// The first two numbers of a `schedstat`, in nanoseconds.
+fn core_time(schedstat: &str) -> Option<CoreTime> {
+    let mut numbers = schedstat.split(' ').map(|number| number.parse().ok());
+    let mut time = || Some(Duration::from_nanos(numbers.next()??));
+    Some(CoreTime { ran: time()?, waited: time()? })
+}
+
+fn resident(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+}
+
+const LISTENER: &str = "bench";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_tells_time_and_memory() {
+        let [ran, waited] = [1_187_752, 6_920_476].map(Duration::from_nanos);
+        assert_eq!(core_time("1187752 6920476 3\n"), Some(CoreTime { ran, waited }));
+        assert_eq!(core_time("1187752"), None);
+        let twice = CoreTime { ran: ran * 2, waited: waited * 3 };
+        let since = twice.since(CoreTime { ran, waited });
+        assert_eq!(since, (ran.as_secs_f64(), (waited * 2).as_secs_f64()));
+        assert_eq!(resident("VmPeak:\t 9 kB\nVmRSS:\t   2048 kB\n"), Some(2_097_152));
+        assert_eq!(resident("VmPeak:\t 9 kB\n"), None);
+    }
+}

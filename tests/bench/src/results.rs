@@ -1,0 +1,287 @@
+//! The results as a page.
+
+use std::fmt::Write;
+
+use crate::fixed_rate::{self, Latencies};
+use crate::goals::{Goal, ratio};
+use crate::kept::Kept;
+use crate::machine::Machine;
+use crate::misses::{self, Misses};
+use crate::proxy::Memory;
+use crate::rounds::{Sample, Samples};
+use crate::statistics::{Spread, median, percentile};
+use crate::variants::{Answers, Variant};
+
+/// All that was measured.
+#[derive(Debug)]
+pub struct Results {
+    /// Where.
+    pub machine: Machine,
+    /// How many rounds there were, and of how many seconds.
+    pub rounds: (u32, u32),
+    /// The proxies.
+    pub proxies: Vec<Measured>,
+    /// The rounds.
+    pub samples: Samples,
+    /// The latencies at a fixed rate.
+    pub latencies: Latencies,
+    /// What kept answers take.
+    pub kept: Vec<Kept>,
+    /// What a miss adds.
+    pub misses: Vec<Misses>,
+    /// What must hold.
+    pub goals: Vec<Goal>,
+}
+
+/// What was read off a proxy at the end of all rounds.
+#[derive(Clone, Copy, Debug)]
+pub struct Measured {
+    /// Which.
+    pub variant: Variant,
+    /// How often it has asked.
+    pub calls: u64,
+    /// Its memory.
+    pub memory: Memory,
+}
+
+impl Results {
+    /// The page.
+    pub fn page(&self) -> String {
+        let Machine { date, processor, cores, memory, kernel, envoy } = &self.machine;
+        let (rounds, seconds) = self.rounds;
+        let mut page = format!(
+            "# What `make bench` has measured\n\n\
+             {date}, {processor}, {cores} cores, {memory} GiB, Linux {kernel}, Envoy {envoy}; \
+             {rounds} rounds of {seconds} s each.\n\n",
+        );
+        self.quiet(&mut page);
+        self.table(&mut page, Answers::Proxy, "The proxy answers by itself:");
+        self.table(&mut page, Answers::Service, "A service behind the proxy answers:");
+        self.limits(&mut page);
+        self.kept(&mut page);
+        self.misses(&mut page);
+        if !self.goals.is_empty() {
+            page.push_str(
+                "| what must hold | wanted | measured | holds |\n| --- | --- | --- | --- |\n",
+            );
+            self.goals.iter().for_each(|goal| _ = writeln!(page, "{goal}"));
+            page.push('\n');
+        }
+        page
+    }
+
+    /// Whether other programs had their part of the core.
+    fn quiet(&self, page: &mut String) {
+        let waited = median(self.samples.values().flatten().map(|sample| sample.waited)) * 100.0;
+        if waited > QUIET {
+            let _ = write!(
+                page,
+                "**Not on a quiet machine**: the proxies waited for their core {waited:.0} % of \
+                 the time, since other programs had it. Latencies and requests/s are worth \
+                 little; compare CPU.\n\n",
+            );
+        }
+    }
+
+    fn table(&self, page: &mut String, answers: Answers, title: &str) {
+        let proxies = self.proxies.iter().filter(|proxy| proxy.variant.answers == answers);
+        let mut rows = proxies.filter_map(|proxy| self.row(proxy)).peekable();
+        if rows.peek().is_none() {
+            return;
+        }
+        let rate = thousands(f64::from(fixed_rate::RATE));
+        let _ = write!(
+            page,
+            "{title}\n\n\
+             | | | requests/s (quartiles) | of plain | CPU, µs | p50, µs at {rate}/s | p99, µs | \
+             calls | allocated, MB | resident, MB |\n\
+             | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+        );
+        rows.for_each(|row| page.push_str(&row));
+        page.push('\n');
+    }
+
+    fn row(&self, measured: &Measured) -> Option<String> {
+        let Measured { variant, calls, memory } = measured;
+        let samples = self.samples.get(variant.name)?;
+        let Spread { low, median: middle, high } = Spread::of(samples.iter().map(|s| s.rate))?;
+        let of_plain =
+            ratio(&self.samples, variant.name, variant.baseline(), |sample| sample.rate)?;
+        let mut latencies = self.latencies.get(variant.name)?.clone();
+        Some(format!(
+            "| `{}` | {} | {} ({}–{}) | {of_plain:.2} | {:.1} | {:.0} | {:.0} | {} | {:.1} | {:.0} |\n",
+            variant.name,
+            variant.what,
+            thousands(middle),
+            thousands(low),
+            thousands(high),
+            median(samples.iter().map(|sample| sample.cpu)),
+            percentile(&mut latencies, 0.5),
+            percentile(&mut latencies, 0.99),
+            thousands(*calls as f64),
+            megabytes(memory.allocated),
+            megabytes(memory.resident),
+        ))
+    }
+
+    /// Whose requests/s are not those of the proxy alone.
+    fn limits(&self, page: &mut String) {
+        let mut lines = Vec::new();
+        for Measured { variant, .. } in &self.proxies {
+            let Some(samples) = self.samples.get(variant.name) else { continue };
+            let percent = |part: fn(&Sample) -> f64| median(samples.iter().map(part)) * 100.0;
+            let share = percent(|sample| sample.share);
+            if share < SATURATED {
+                let (wrk, others) = (percent(|sample| sample.wrk), percent(|sample| sample.others));
+                lines.push(format!("`{}` ({share:.0} %; {wrk:.0} %; {others:.0} %)", variant.name));
+            }
+        }
+        if !lines.is_empty() {
+            let _ = write!(
+                page,
+                "These proxies ran for less than {SATURATED:.0} % of the time: something else was \
+                 the limit of their requests/s, and only their CPU is to be compared. In \
+                 brackets: how much they ran, how much wrk did, and how busy all of that was \
+                 which is not the proxies' core. {}.\n\n",
+                lines.join(", ")
+            );
+        }
+    }
+
+    fn kept(&self, page: &mut String) {
+        if self.kept.is_empty() {
+            return;
+        }
+        page.push_str(
+            "| 10,000 kept answers, two workers | allocated, MB | resident, MB |\n\
+             | --- | --- | --- |\n",
+        );
+        for Kept { what, before, after } in &self.kept {
+            let _ = writeln!(
+                page,
+                "| {what} | {:.1} → {:.1} | {:.1} → {:.1} |",
+                megabytes(before.allocated),
+                megabytes(after.allocated),
+                megabytes(before.resident),
+                megabytes(after.resident),
+            );
+        }
+        page.push('\n');
+    }
+
+    fn misses(&self, page: &mut String) {
+        if self.misses.is_empty() {
+            return;
+        }
+        let _ = write!(
+            page,
+            "| {} new tokens/s | the server takes | p50, µs | p99, µs | added at p99, µs |\n\
+             | --- | --- | --- | --- | --- |\n",
+            thousands(f64::from(misses::RATE)),
+        );
+        for Misses { what, delay, median, p99, added } in &self.misses {
+            let added = if added.is_nan() { String::new() } else { format!("{added:.0}") };
+            let _ = writeln!(page, "| {what} | {delay:?} | {median:.0} | {p99:.0} | {added} |");
+        }
+        page.push('\n');
+    }
+}
+
+/// Percent: what the threads of a proxy wait for one another.
+const QUIET: f64 = 3.0;
+
+/// Percent: below this, the core of a proxy is not its limit.
+const SATURATED: f64 = 95.0;
+
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+/// A whole number with commas.
+fn thousands(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::variants::chosen;
+
+    fn results() -> Results {
+        let sample =
+            |rate, share| Sample { rate, cpu: 40.0, share, waited: 0.2, wrk: 0.7, others: 1.0 };
+        let proxies = chosen(&["ours".to_owned()]).into_iter().map(|variant| Measured {
+            variant,
+            calls: 1,
+            memory: Memory { allocated: 12_300_000, resident: 61_000_000 },
+        });
+        Results {
+            machine: Machine {
+                date: "2026-01-02".to_owned(),
+                processor: "CPU".to_owned(),
+                cores: 2,
+                memory: 24,
+                kernel: "6.1".to_owned(),
+                envoy: "1.40.0".to_owned(),
+            },
+            rounds: (2, 3),
+            proxies: proxies.collect(),
+            samples: Samples::from([
+                ("plain", vec![sample(20_000.0, 1.0), sample(30_000.0, 1.0)]),
+                ("ours", vec![sample(16_000.0, 0.5), sample(21_000.0, 0.5)]),
+            ]),
+            latencies: Latencies::from([("plain", vec![90.0]), ("ours", vec![100.0, 120.0])]),
+            kept: Vec::new(),
+            misses: Vec::new(),
+            goals: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_row_has_all_figures_of_a_proxy() {
+        let page = results().page();
+        let row = "| `ours` | **ours**, introspection alone | 18,500 (17,250–19,750) | 0.75 | 40.0 \
+                   | 100 | 120 | 1 | 12.3 | 61 |\n";
+        assert!(page.contains(row), "{page}");
+        assert!(
+            page.contains("2026-01-02, CPU, 2 cores, 24 GiB, Linux 6.1, Envoy 1.40.0"),
+            "{page}"
+        );
+    }
+
+    #[test]
+    fn a_machine_that_is_not_quiet_is_told_of() {
+        let mut results = results();
+        assert!(results.page().contains("waited for their core 20 % of the time"));
+        results.samples.values_mut().flatten().for_each(|sample| sample.waited = 0.01);
+        assert!(!results.page().contains("quiet"));
+    }
+
+    #[test]
+    fn who_was_held_up_by_the_load_is_named() {
+        let page = results().page();
+        assert!(page.contains("core. `ours` (50 %; 70 %; 100 %).\n"), "{page}");
+    }
+
+    #[test]
+    fn what_was_not_run_has_no_table() {
+        let page = results().page();
+        for absent in ["A service behind", "kept answers", "new tokens/s", "must hold"] {
+            assert!(!page.contains(absent), "{absent}: {page}");
+        }
+    }
+
+    #[test]
+    fn large_numbers_have_commas() {
+        let numbers = [0.0, 999.4, 1_000.0, 26_512.0, 1_234_567.0].map(thousands);
+        assert_eq!(numbers, ["0", "999", "1,000", "26,512", "1,234,567"]);
+    }
+}
