@@ -75,8 +75,9 @@ renewals: build envoy ## minutes of load: tokens of three seconds, a server that
 	@cargo test --test envoy outbound:: -- --ignored --nocapture --test-threads 1
 
 .PHONY: observability
-observability: panics build envoy prometheus ## dashboard and alerts, in a real Prometheus that looks at a real Envoy
-	@cargo test --test observability
+observability: panics build envoy prometheus ## dashboard and alerts: a real Prometheus looks at a real Envoy (needs Node.js)
+	@sh tests/setup/grafana_schema.sh target/grafana-schema
+	@cargo test --test observability -- --include-ignored
 
 .PHONY: micro
 micro: ## what the core costs by itself, natively: instructions (with valgrind) and time

@@ -22,11 +22,14 @@ use crate::series::{every_series, series};
 use crate::{RULES, all_value};
 
 /// The clients of the filter that calls others.
-const CLIENTS: [&str; 4] = ["billing", "lost", "refused", "stuck"];
+const CLIENTS: [&str; 5] = ["billing", "exchanged", "lost", "refused", "stuck"];
 
 /// Alerts that this cannot bring about: a service that refuses tokens for minutes, and a module
 /// that loads once and never again. promtool shows how they fire.
 const NOT_HERE: [&str; 2] = ["OAuth2TokensDropped", "OAuth2VmStaysDead"];
+
+/// The alert that there is no filter any more.
+const LAST: &str = "OAuth2FilterGone";
 
 /// What may stay at zero here: a circuit breaker, requests in the moment in which a VM is away, and
 /// that module.
@@ -56,6 +59,9 @@ async fn every_query_has_data_and_every_alert_fires_when_it_should_and_not_befor
     prometheus.has_seen_firing("OAuth2RequestsWait").await;
     stage.held.open();
     for rule in prometheus.rules().await.iter().filter(|rule| rule.is_alert()) {
+        if rule.name() == LAST {
+            continue;
+        }
         if NOT_HERE.contains(&rule.name()) {
             // The expression without its threshold.
             let (measured, _) = rule.query().rsplit_once(" > ").expect("a threshold");
@@ -70,6 +76,7 @@ async fn every_query_has_data_and_every_alert_fires_when_it_should_and_not_befor
                 !annotations.contains("error") && !annotations.contains("no value"),
                 "{annotations}"
             );
+            assert!(annotations.contains("shop/envoy"), "{annotations}");
         }
     }
     stage.every_panel_has_data(&prometheus).await;
@@ -80,6 +87,8 @@ async fn every_query_has_data_and_every_alert_fires_when_it_should_and_not_befor
     for (name, value) in stage.inbound.stats("vm_reload_failure").await {
         assert_eq!(value, 0, "{name}");
     }
+    drop(stage);
+    prometheus.has_seen_firing(LAST).await;
 }
 
 /// Two Envoys, and what stands around them.
@@ -123,6 +132,9 @@ impl Stage {
                 .yaml("stats_flush_interval: 0.2s\n")
         };
         let labels = InboundYaml::named("inbound-observed.yaml").field("stats_config");
+        // What Istio's sidecars have instead.
+        let of_istio = "stats_config:\n  use_all_default_tags: false\n  stats_tags:\n    \
+                        - { tag_name: cluster_name, regex: '^cluster\\.((.+?)\\.)' }\n";
         let listener = |name: &str, plugin: WasmPlugin| {
             Listener::to(name, "service").filter(plugin.filter("oauth2"))
         };
@@ -137,7 +149,8 @@ impl Stage {
                 guarding(json!({"cache": {"max_ttl": "1s", "stale_if_error": "1h"}})),
             ))
             .listener(listener("mortal", guarding(json!({})).file(mortal).vm_id("mortal")));
-        let outbound = ends(&server).listener(listener("out", WasmPlugin::new(&calling())));
+        let outbound =
+            ends(&server).yaml(of_istio).listener(listener("out", WasmPlugin::new(&calling())));
         let options = Options { concurrency: 1, ..Options::default() };
         Self {
             inbound: Envoy::start_with(inbound, &options).await.expect("Envoy that checks tokens"),
@@ -190,6 +203,9 @@ impl Stage {
             let expected: BTreeSet<String> = expected.iter().map(|name| in_order(name)).collect();
             assert_eq!(found, expected);
         }
+        let cluster = "envoy_cluster_upstream_rq_total{envoy_cluster_name=\"as\"}";
+        let found = prometheus.query(&format!("sum by (instance) ({cluster})")).await;
+        assert_eq!(found.len(), 2, "{found:?}");
         // Prometheus would make this label too, where Envoy does not.
         let text = self.inbound.admin_get("/stats/prometheus").await;
         assert!(text.contains("envoy_wasm_vm_reload_success{plugin=\"oauth2\"} 0"), "{text}");
@@ -204,6 +220,13 @@ impl Stage {
     /// A request that has no token of its own, to a host.
     async fn call(&self, host: &str, path: &str) -> u16 {
         let request = Request::get(path).authority(&format!("{host}.test"));
+        request.send(self.outbound.address("out")).await.expect("an answer").status
+    }
+
+    /// A request that is to go on with a token that this one is exchanged for.
+    async fn exchange(&self, token: Option<&str>) -> u16 {
+        let request = Request::get("/").authority("exchanged.test");
+        let request = if let Some(token) = token { request.bearer(token) } else { request };
         request.send(self.outbound.address("out")).await.expect("an answer").status
     }
 
@@ -226,6 +249,9 @@ impl Stage {
             assert_eq!(self.call("billing", "/").await, 200);
         }
         assert_eq!(self.call("billing", "/status/401").await, 401);
+        for _ in 0..200 {
+            assert_eq!(self.exchange(Some("caller")).await, 200);
+        }
         let renewed = "wasmcustom.oauth2_filter.tokens.client.billing.event.renewed";
         wait::until("a renewal", async || {
             assert_eq!(self.call("billing", "/").await, 200);
@@ -236,7 +262,7 @@ impl Stage {
 
     /// Waits until Prometheus has looked at that for a while, and has found nothing wrong.
     async fn is_seen_to_go_well(&self, prometheus: &Prometheus) {
-        let seen = "count_over_time((oauth2_filter:lookups_known:share5m > 0.9)[5m:1s]) >= 6";
+        let seen = "count_over_time((oauth2_filter:lookups:hit_ratio5m > 0.9)[5m:1s]) >= 6";
         prometheus.finds(seen).await;
         let firing = prometheus.query("max_over_time(ALERTS[5m])").await;
         assert!(firing.is_empty(), "{firing:?}");
@@ -281,6 +307,9 @@ impl Stage {
         assert_eq!(connection.send(&command).await.expect("an answer").status, 503);
         wait::until("the VM to be back", async || self.get(&connection, "/", "good").await == 200)
             .await;
+        for _ in 0..400 {
+            assert_eq!(self.exchange(None).await, 401);
+        }
         for (host, status) in [("stuck", 200), ("lost", 503), ("refused", 502)] {
             for _ in 0..10 {
                 assert_eq!(self.call(host, "/").await, status, "{host}");
@@ -371,6 +400,13 @@ fn issued(call: &Received, renewals: &Gate, is_first: impl Fn() -> bool) -> Answ
     };
     match call.parameter("client_id").unwrap_or_default().as_str() {
         "billing" => token(4),
+        "exchanged" => Answer::json(
+            200,
+            &json!({
+                "access_token": "t", "token_type": "Bearer", "expires_in": 3600,
+                "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
+            }),
+        ),
         "stuck" if is_first() => token(100),
         "stuck" => Answer::status(503).held_by(renewals),
         "refused" => Answer::json(401, &json!({"error": "invalid_client"})),
@@ -406,6 +442,10 @@ fn calling() -> Value {
         "clients": {
             "billing": client("billing", json!({"refresh_before": "3s"})),
             "stuck": client("stuck", json!({"refresh_before": "99s", "timeout": "5m"})),
+            "exchanged": client(
+                "exchanged",
+                json!({"grant_type": "urn:ietf:params:oauth:grant-type:token-exchange"}),
+            ),
             "lost": client("lost", json!({})),
             "refused": client("refused", json!({})),
         },

@@ -1,6 +1,7 @@
 //! `envoy/observability`: what it asks of Prometheus is there, and its alerts fire when they should
 //! and not before. A real Prometheus looks at a real Envoy.
 
+mod grafana;
 mod live;
 mod prometheus;
 mod queries;
@@ -10,13 +11,13 @@ mod series;
 use std::collections::{BTreeMap, BTreeSet};
 
 use oauth2_filter::{ClientEvent, TOKEN_CALL_TIME};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use prometheus::{Prometheus, promtool};
 use queries::{Selector, dashboard, panels, queries as queries_of, selectors, variables};
 use series::{every_series, series};
 
-const README: &str = include_str!("../../README.md");
+const PAGE: &str = include_str!("../../docs/alerts.md");
 const RULES: &str = include_str!("../../envoy/observability/alerts.yaml");
 const TESTS_OF_RULES: &str = include_str!("alerts.test.yaml");
 
@@ -43,15 +44,16 @@ async fn each_alert_says_what_is_wrong_and_where_it_is_told_what_to_do() {
         for annotation in ["summary", "description"] {
             assert!(alert.annotation(annotation).is_some_and(|text| text.len() > 20), "{name}");
         }
-        let anchor = format!("README.md#{}", name.to_lowercase());
-        assert_eq!(alert.annotation("runbook"), Some(&*anchor), "{name}");
+        let anchor = format!("docs/alerts.md#{}", name.to_lowercase());
+        assert_eq!(alert.annotation("runbook_url"), Some(&*anchor), "{name}");
+        assert!(PAGE.contains(&format!("[{name}](#{})", name.to_lowercase())), "{name}");
         assert!(
             TESTS_OF_RULES.contains(&format!("alertname=\"{name}\", alertstate=\"firing\"")),
             "{name} is not tested"
         );
     }
-    // And no heading is left behind.
-    let told = README.lines().filter_map(|line| line.strip_prefix("### OAuth2"));
+    // Each has a heading, which is what its anchor is made of, and no heading is left behind.
+    let told = PAGE.lines().filter_map(|line| line.strip_prefix("## OAuth2"));
     let told: BTreeSet<String> = told.map(|name| format!("OAuth2{name}")).collect();
     assert_eq!(told, alerts.iter().map(|alert| alert.name().to_owned()).collect());
 }
@@ -59,18 +61,22 @@ async fn each_alert_says_what_is_wrong_and_where_it_is_told_what_to_do() {
 #[test]
 fn each_panel_says_what_it_shows_and_lets_its_viewer_choose() {
     let dashboard = dashboard();
-    let mut ids = BTreeSet::new();
-    for panel in dashboard["panels"].as_array().expect("panels") {
-        assert!(ids.insert(panel["id"].as_u64()), "{}", panel["id"]);
-    }
     let panels = panels(&dashboard);
     assert!(panels.len() > 10);
-    for panel in panels {
+    let titles: BTreeSet<&str> =
+        panels.iter().map(|panel| panel["title"].as_str().expect("a title")).collect();
+    assert_eq!(titles.len(), panels.len(), "each title is there once");
+    for panel in &panels {
         let title = panel["title"].as_str().expect("a title");
         assert!(panel["description"].as_str().is_some_and(|text| text.len() > 20), "{title}");
-        assert!(panel["fieldConfig"]["defaults"]["unit"].is_string(), "{title}");
-        assert_eq!(panel["datasource"]["uid"], "${datasource}", "{title}");
-        for query in queries_of(&panel) {
+        let unit = panel["fieldConfig"]["defaults"]["unit"].as_str().expect("a unit");
+        assert!(["reqps", "ops", "percentunit", "short", "s", "ms"].contains(&unit), "{title}");
+        // A panel that another one's description sends its reader to.
+        let description = panel["description"].as_str().expect("a description");
+        for named in description.split('“').skip(1).filter_map(|rest| rest.split('”').next()) {
+            assert!(titles.contains(named) || named == "What a caller gets", "{title}: {named}");
+        }
+        for query in queries_of(panel) {
             for Selector { metric, matchers } in selectors(&query) {
                 for chosen in ["job", "namespace", "instance"] {
                     let chosen = (chosen.to_owned(), "=~".to_owned(), format!("${chosen}"));
@@ -78,6 +84,53 @@ fn each_panel_says_what_it_shows_and_lets_its_viewer_choose() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn the_dashboard_is_of_one_piece() {
+    let dashboard = dashboard();
+    // It can be imported as it is: no number of a database, no input to fill in.
+    assert!(dashboard.get("id").is_none() && dashboard.get("__inputs").is_none());
+    assert_eq!(dashboard["uid"], "oauth2-filter");
+    let all = dashboard["panels"].as_array().expect("panels");
+    let mut ids = BTreeSet::new();
+    let mut taken = BTreeSet::new();
+    for panel in all {
+        let title = &panel["title"];
+        assert!(ids.insert(panel["id"].as_u64().expect("a number")), "{title}: {}", panel["id"]);
+        let [x, y, w, h] =
+            ["x", "y", "w", "h"].map(|key| panel["gridPos"][key].as_u64().expect(key));
+        assert!(w > 0 && h > 0 && x + w <= 24, "{title} is wider than the page");
+        for place in (y..y + h).flat_map(|y| (x..x + w).map(move |x| (x, y))) {
+            assert!(taken.insert(place), "{title} lies on another panel at {place:?}");
+        }
+        let targets = panel["targets"].as_array().into_iter().flatten();
+        let references: Vec<_> = targets.map(|target| target["refId"].as_str()).collect();
+        assert!(references.iter().all(Option::is_some), "{title}");
+        assert_eq!(references.iter().collect::<BTreeSet<_>>().len(), references.len(), "{title}");
+    }
+    // No line of the page is left empty.
+    let lines: BTreeSet<u64> = taken.iter().map(|(_, y)| *y).collect();
+    assert_eq!(lines.len() as u64, lines.last().expect("panels") + 1);
+    // Every query is sent to the data source that the viewer has chosen.
+    let asked = ["/templating/list/0/type", "/templating/list/0/name"];
+    assert_eq!(asked.map(|place| dashboard.pointer(place)), [Some(&"datasource".into()); 2]);
+    let panels = panels(&dashboard);
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().expect("targets"));
+    let variables = dashboard["templating"]["list"].as_array().expect("variables").iter().skip(1);
+    for part in panels.iter().chain(targets).chain(variables) {
+        let source = json!({"type": "prometheus", "uid": "${datasource}"});
+        assert_eq!(part["datasource"], source, "{part}");
+    }
+    // What is written as a variable is one, of the dashboard or of Grafana.
+    let variables = dashboard["templating"]["list"].as_array().expect("variables");
+    let known: BTreeSet<&str> = variables.iter().filter_map(|v| v["name"].as_str()).collect();
+    let text = dashboard.to_string();
+    for used in text.split('$').skip(1) {
+        let of_name = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
+        let name: String = used.trim_start_matches('{').chars().take_while(of_name).collect();
+        assert!(known.contains(&*name) || name == "__rate_interval" || name == "__all", "${name}");
     }
 }
 

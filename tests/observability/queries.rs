@@ -96,7 +96,7 @@ fn matchers(labels: &str) -> Vec<(String, String, String)> {
 
 const GROUPINGS: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
 /// Operators that are words; those that take a list of labels before what they work on, too.
-const OPERATORS: [&str; 7] = ["and", "or", "unless", "bool", "sum", "min", "max"];
+const OPERATORS: [&str; 8] = ["and", "or", "unless", "bool", "sum", "min", "max", "count"];
 
 #[test]
 fn metrics_and_matchers_are_found_in_a_query() {
