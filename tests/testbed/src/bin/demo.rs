@@ -52,9 +52,8 @@ async fn main() -> ExitCode {
         page.blank();
     }
     page.verdict();
-    page.line(NEXT);
-    if !stay {
-        page.line("   make run                                   the same again, left running for you to try");
+    for line in NEXT.lines().filter(|line| !(stay && line.contains("make run"))) {
+        page.line(line);
     }
     if stay {
         setting.lines_to_try(&mut page);
@@ -105,7 +104,7 @@ async fn play(page: &mut Page) -> Result<Setting, Box<dyn Error>> {
     story::play(&scene, page).await;
     let (envoy, mut scene) = start_outbound(&ports, page).await?;
     outbound::play(&mut scene, page).await;
-    page.title("What the dashboard makes of it");
+    page.title("What the dashboard shows of it");
     let admins = [setting.envoy.admin(), envoy.admin()];
     page.line("   By what both Envoys show under /stats/prometheus since they were started:");
     page.blank();
@@ -330,12 +329,12 @@ const OUTBOUND_PICTURE: &str = "   program ──▶ Envoy with the filter ─�
 const NEXT: &str = "
 Where to go next:
 
-   envoy/inbound.yaml, envoy/outbound.yaml    what ran here, to begin with
-   envoy/observability                        this in Grafana, and alerts for Prometheus
-   README.md#configuration                    every key
-   README.md#what-a-caller-gets               every answer
-   README.md#dashboard-and-alerts             what to do when one fires
-   README.md#in-production                    what to see to before others rely on it";
+   make run                                  the same again, left running for you to try
+   README.md                                 what it does, and where the documentation is
+   envoy/inbound.yaml, envoy/outbound.yaml   what ran here, to begin with
+   oauth2-filter check FILE                  what is wrong with a configuration (make command)
+   envoy/observability                       these numbers in Grafana, and alerts for Prometheus
+   docs/alerts.md                            what to do when an alert fires";
 
 const USAGE: &str = "\
 demo [--stay]

@@ -54,36 +54,50 @@ impl Numbers {
         Self(text.lines().filter_map(series).collect())
     }
 
-    /// The table.
+    /// The table: titles as on the dashboard, the largest count of each first.
     pub fn show(&self, page: &mut Page) {
-        let counted = |name: &str, labels: &[&str]| -> String {
+        let mut rows = Vec::new();
+        let counts = |name: &str, labels: &[&str]| {
             let counts = self.by(name, labels).into_iter().filter(|(_, count)| *count > 0.0);
-            let counts: Vec<_> = counts.map(|(what, count)| format!("{count} {what}")).collect();
-            if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }
+            let mut counts: Vec<_> = counts.collect();
+            counts.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+            counts.into_iter().map(|(what, count)| (count.to_string(), what)).collect::<Vec<_>>()
         };
-        let mut row = |what: &str, value: &str| page.line(&format!("   {what:<22} {value}"));
-        let by_decision = self.by("requests", &["decision", "reason"]);
-        for (n, (what, count)) in by_decision.iter().filter(|(_, count)| **count > 0.0).enumerate()
-        {
-            row(if n == 0 { "requests in" } else { "" }, &format!("{count:>6} {what}"));
+        rows.push(("Inbound requests", counts("requests", &["decision", "reason"])));
+        let hits = ["hit", "negative", "shared"].map(|way| self.sum("lookups", &[("result", way)]));
+        let hits: f64 = hits.iter().sum();
+        let lookups = hits + self.sum("lookups", &[("result", "miss")]);
+        if lookups > 0.0 {
+            let share = format!("{:.1} %", 100.0 * hits / lookups);
+            rows.push(("Cache hit ratio", vec![(share, format!("{hits} of {lookups} lookups"))]));
         }
-        let known =
-            ["hit", "negative", "shared"].map(|way| self.sum("lookups", &[("result", way)]));
-        let known: f64 = known.iter().sum();
-        let looked_for = known + self.sum("lookups", &[("result", "miss")]);
-        let share = 100.0 * known / looked_for.max(1.0);
-        row("tokens known", &format!("{known} of {looked_for} looked for: {share:.1} %"));
-        row("introspections", &counted("calls", &["outcome"]));
-        row("", &self.latency("introspection"));
-        row("requests out", &counted("outbound_requests", &["client", "decision", "reason"]));
-        row("tokens", &counted("tokens", &["client", "event"]));
-        for (client, seconds) in self.by("token_expires_in_seconds", &["client"]) {
-            let age = self.sum("token_age_seconds", &[("client", &client)]);
-            let text = format!("{client}: {age} s old, lives for {seconds} s more");
-            row("", if seconds > 0.0 { &text } else { "none is held" });
+        rows.push(("Introspections", counts("calls", &["outcome"])));
+        rows.push((
+            "Outbound requests",
+            counts("outbound_requests", &["client", "decision", "reason"]),
+        ));
+        rows.push(("Token calls", counts("token_calls", &["client", "outcome"])));
+        rows.push(("Tokens", counts("tokens", &["client", "event"])));
+        let seconds = |name: &str| {
+            let ages = self.by(name, &["client"]).into_iter();
+            ages.map(|(client, seconds)| (format!("{seconds} s"), client)).collect()
+        };
+        rows.push(("Token age", seconds("token_age_seconds")));
+        rows.push(("Token expires in", seconds("token_expires_in_seconds")));
+        let latency = |share: f64| {
+            let endpoints = self.by("call_milliseconds_count", &["endpoint"]).into_iter();
+            let made = endpoints.filter(|(_, count)| *count > 0.0);
+            made.map(|(endpoint, _)| (format!("≤ {} ms", self.within(&endpoint, share)), endpoint))
+                .collect()
+        };
+        rows.push(("Call latency, p50", latency(0.5)));
+        rows.push(("Call latency, p99", latency(0.99)));
+        for (title, values) in rows {
+            for (n, (value, what)) in values.iter().enumerate() {
+                let title = if n == 0 { title } else { "" };
+                page.line(&format!("   {title:<18} {value:>9}  {what}"));
+            }
         }
-        row("calls for a token", &counted("token_calls", &["client", "outcome"]));
-        row("", &self.latency("token"));
     }
 
     /// The sum of the series of this name that have these labels.
@@ -108,27 +122,17 @@ impl Numbers {
         sums
     }
 
-    /// How long calls to an endpoint took, as the bounds of Envoy's buckets tell it.
-    fn latency(&self, endpoint: &str) -> String {
+    /// Within how many milliseconds this share of the calls to an endpoint ended: the bound of one of
+    /// Envoy's buckets.
+    fn within(&self, endpoint: &str, share: f64) -> f64 {
         let all = self.sum("call_milliseconds_count", &[("endpoint", endpoint)]);
-        let within = |share: f64| {
-            let bounds = self.0.iter().filter(|series| {
-                series.name == "call_milliseconds_bucket"
-                    && series.labels.get("endpoint").is_some_and(|found| found == endpoint)
-            });
-            let bounds = bounds.filter_map(|series| series.labels.get("le")?.parse().ok());
-            let enough = |bound: &f64| {
-                let bound = bound.to_string();
-                let labels = [("endpoint", endpoint), ("le", bound.as_str())];
-                self.sum("call_milliseconds_bucket", &labels) >= share * all
-            };
-            bounds.filter(|bound: &f64| bound.is_finite()).filter(enough).fold(f64::NAN, f64::min)
-        };
-        if all > 0.0 {
-            format!("p50 within {} ms, p99 within {} ms", within(0.5), within(0.99))
-        } else {
-            "none was timed".to_owned()
-        }
+        let bounds = self.by("call_milliseconds_bucket", &["endpoint", "le"]);
+        let enough = bounds.iter().filter(|(_, count)| **count >= share * all);
+        let bounds = enough.filter_map(|(what, _)| {
+            let (of, bound) = what.split_once(' ')?;
+            (of == endpoint).then(|| bound.parse().ok()).flatten()
+        });
+        bounds.fold(f64::INFINITY, f64::min)
     }
 }
 
@@ -167,16 +171,15 @@ oauth2_filter_token_expires_in_seconds{client=\"a\"} 6
         Numbers::read(text).show(&mut page);
         assert_eq!(
             paper.text(),
-            "   requests in                42 allowed token
-                               2 denied inactive
-   tokens known           8 of 10 looked for: 80.0 %
-   introspections         2 active
-                          p50 within 1 ms, p99 within 5 ms
-   requests out           none
-   tokens                 3 a renewed
-                          a: 4 s old, lives for 6 s more
-   calls for a token      none
-                          none was timed
+            "   Inbound requests          42  allowed token
+                              2  denied inactive
+   Cache hit ratio       80.0 %  8 of 10 lookups
+   Introspections             2  active
+   Tokens                     3  a renewed
+   Token age                4 s  a
+   Token expires in         6 s  a
+   Call latency, p50     ≤ 1 ms  introspection
+   Call latency, p99     ≤ 5 ms  introspection
 "
         );
     }
