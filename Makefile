@@ -67,7 +67,7 @@ reproducible: toolchain ## two builds in two places: the same bytes
 	@sh tests/setup/reproducible.sh target/reproducible
 
 .PHONY: test
-test: panics build envoy ## every test: units, simulated host, real Envoy
+test: panics build envoy prometheus ## every test: units, simulated host, real Envoy
 	@cargo test --workspace
 
 .PHONY: flood
@@ -77,6 +77,11 @@ flood: build envoy ## a million refused tokens, then a million malformed ones: w
 .PHONY: renewals
 renewals: build envoy ## minutes of load: tokens of three seconds, a server that is away, a service that refuses all
 	@cargo test --test envoy outbound:: -- --ignored --nocapture --test-threads 1
+
+.PHONY: observability
+observability: panics build envoy prometheus ## dashboard and alerts: a real Prometheus looks at a real Envoy (needs Node.js)
+	@sh tests/setup/grafana_schema.sh target/grafana-schema
+	@cargo test --test observability -- --include-ignored
 
 .PHONY: micro
 micro: ## what the core costs by itself, natively: instructions (with valgrind) and time
@@ -125,7 +130,7 @@ istio: panics build envoy ## envoy/istio: what Istio makes of it, and whether it
 	@cargo test --test istio -- --include-ignored
 
 .PHONY: setup
-setup: toolchain envoy ## what the other targets need: the wasm target and Envoy
+setup: toolchain envoy prometheus ## what the other targets need: the wasm target, Envoy, Prometheus
 
 .PHONY: toolchain
 toolchain:
@@ -136,6 +141,10 @@ toolchain:
 .PHONY: envoy
 envoy:
 	@sh tests/setup/envoy.sh target/envoy
+
+.PHONY: prometheus
+prometheus:
+	@sh tests/setup/prometheus.sh target/prometheus
 
 .PHONY: clean
 clean: ## remove everything that was built or installed here
