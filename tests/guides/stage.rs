@@ -12,7 +12,7 @@ use oauth2_filter_testbed::{wait, workspace};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::session::{EnvoyCommand, Step};
+use crate::session::EnvoyCommand;
 use crate::shown::{is_as_shown, place_behind};
 use crate::yaml;
 
@@ -53,8 +53,7 @@ impl Stage {
     }
 
     /// Plays a step. An error says what did not come out as the page shows it.
-    pub async fn play(&mut self, step: &Step) -> Result<(), String> {
-        let Step { command, shown, .. } = step;
+    pub async fn play(&mut self, command: &str, shown: &str) -> Result<(), String> {
         let came = if command == "make servers" {
             self.start_servers().await
         } else if let Some(target) = command.strip_prefix("make ") {
@@ -81,7 +80,7 @@ impl Stage {
         let found = wait::poll("the lines in the log", wait::LIMIT, async || {
             place_behind(shown, &log()).map(|_| ())
         });
-        found.await.map_err(|error| format!("{error}\n{}", log()))?;
+        found.await.map_err(|error| format!("{error}\n{}", telling(&log())))?;
         // The next lines are those of what comes next on the page.
         *read = envoy.log().len();
         Ok(())
@@ -123,7 +122,7 @@ impl Stage {
             Err(error) => {
                 let log = self.as_on_the_page(&error.log);
                 let is_shown = place_behind(shown, &log).is_some();
-                return if is_shown { Ok(()) } else { Err(format!("it logs\n{log}")) };
+                return if is_shown { Ok(()) } else { Err(format!("it logs\n{}", telling(&log))) };
             }
         };
         for (port, listener) in &named.listeners {
@@ -167,6 +166,9 @@ impl Stage {
     fn validate(&self, command: &EnvoyCommand) -> Result<String, String> {
         let mut envoy = Command::new(envoy::binary());
         envoy.args(["--mode", "validate", "--config-path", &command.file]);
+        if let Some(level) = &command.log_level {
+            envoy.args(["--log-level", level]);
+        }
         envoy.envs(command.environment.iter().map(|(name, value)| (name, value)));
         let Output { stdout, stderr, .. } =
             envoy.current_dir(self.folder.path()).output().map_err(|e| e.to_string())?;
@@ -222,6 +224,11 @@ impl Named {
         let listeners = listeners.into_iter().flatten().map(listener).collect::<Result<_, _>>()?;
         Ok(Self { admin: port(&document["admin"])?, listeners })
     }
+}
+
+/// A log without what Envoy says of itself each time.
+fn telling(log: &str) -> String {
+    log.lines().filter(|line| !line.contains("[info]")).collect::<Vec<_>>().join("\n")
 }
 
 /// Whether there is such a target.
