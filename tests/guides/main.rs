@@ -64,6 +64,17 @@ macro_rules! pages {
 
 pages! {
     getting_started_on_envoy_runs: "getting-started-envoy.md",
+    the_index_of_recipes_runs: "recipes/README.md",
+    guarding_an_api_runs: "recipes/guard-an-api.md",
+    calling_an_api_runs: "recipes/call-an-api.md",
+    token_exchange_runs: "recipes/token-exchange.md",
+    guarding_an_mcp_server_runs: "recipes/mcp-server.md",
+    several_issuers_run: "recipes/several-issuers.md",
+    tokens_bound_to_a_certificate_run: "recipes/mtls-bound-tokens.md",
+    renewing_on_401_runs: "recipes/renew-on-401.md",
+    tokens_in_cookies_and_queries_run: "recipes/cookie-and-query-tokens.md",
+    public_paths_and_cors_run: "recipes/public-paths-and-cors.md",
+    optional_access_runs: "recipes/optional-access.md",
 }
 
 #[test]

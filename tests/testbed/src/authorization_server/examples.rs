@@ -16,10 +16,10 @@ impl Options {
             Client {
                 grant_types: vec![GrantType::TokenExchange],
                 scope: words("invoices:read"),
-                audience: BILLING.to_owned(),
+                resources: vec![BILLING.to_owned()],
                 ..resource_server("gateway")
             },
-            Client { resources: vec![BILLING.to_owned()], ..resource_server("billing-api") },
+            resource_server("billing-api"),
             Client {
                 id: "orders".to_owned(),
                 secret: "orders-secret".to_owned(),
