@@ -23,6 +23,9 @@
 //! and those of their Envoys. A command below which nothing is shown has to print nothing, and
 //! must not fail.
 //!
+//! When a document is loaded, each variable of its environment holds some text, and one that ends
+//! in `_PRIVATE_KEY` a key.
+//!
 //! A new page needs a line in [`pages!`] below.
 
 mod page;
@@ -64,6 +67,7 @@ macro_rules! pages {
 
 pages! {
     getting_started_on_envoy_runs: "getting-started-envoy.md",
+    settings_for_authorization_servers_load: "authorization-servers.md",
     the_index_of_recipes_runs: "recipes/README.md",
     guarding_an_api_runs: "recipes/guard-an-api.md",
     calling_an_api_runs: "recipes/call-an-api.md",
@@ -233,7 +237,7 @@ fn json(text: &str) -> Result<Value, String> {
 fn load(document: &Value) -> Result<(), String> {
     let variable = |name: &str| {
         let key = include_str!("../envoy/keys/rsa-pkcs8.pem");
-        Some(if name.ends_with("_KEY") { key } else { "secret" }.to_owned())
+        Some(if name.ends_with("_PRIVATE_KEY") { key } else { "secret" }.to_owned())
     };
     let sign = |_: &str, _: &[u8]| Ok(vec![1; 256]);
     let environment = Environment { variable: &variable, seed: [0; 16], sign };
