@@ -222,7 +222,7 @@ fn with_document(configuration: &str, document: &str) -> String {
 }
 
 fn example(file: &str) -> Result<InboundYaml, String> {
-    let name = file.strip_prefix("envoy/").ok_or(format!("{file} is not in envoy/"))?;
+    let name = file.strip_prefix("envoy/").ok_or_else(|| format!("{file} is not in envoy/"))?;
     if workspace().join(file).is_file() {
         Ok(InboundYaml::named(name))
     } else {

@@ -30,7 +30,7 @@ pub fn blocks(page: &str) -> Result<Vec<Block>, String> {
         let indentation = line.len() - line.trim_start().len();
         let mut text = String::new();
         loop {
-            let (_, line) = lines.next().ok_or(format!("line {}: no end", number + 1))?;
+            let (_, line) = lines.next().ok_or_else(|| format!("line {}: no end", number + 1))?;
             if line.trim() == FENCE {
                 break;
             }
@@ -38,7 +38,7 @@ pub fn blocks(page: &str) -> Result<Vec<Block>, String> {
             text.push('\n');
         }
         let mut words = info.split_whitespace().map(str::to_owned);
-        let language = words.next().ok_or(format!("line {}: no language", number + 1))?;
+        let language = words.next().ok_or_else(|| format!("line {}: no language", number + 1))?;
         let words = words.collect();
         let not_run = before.strip_prefix("<!-- not run: ").and_then(|b| b.strip_suffix(" -->"));
         let not_run = not_run.map(str::to_owned);

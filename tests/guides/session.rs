@@ -67,7 +67,8 @@ impl EnvoyCommand {
         mut words: impl Iterator<Item = &'a str>,
     ) -> Result<Self, String> {
         while let Some(option) = words.next() {
-            let mut value = || words.next().map(str::to_owned).ok_or(format!("{option}: no value"));
+            let mut value =
+                || words.next().map(str::to_owned).ok_or_else(|| format!("{option}: no value"));
             match option {
                 "--config-path" => self.file = value()?,
                 "--log-level" => self.log_level = Some(value()?),

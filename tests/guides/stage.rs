@@ -102,7 +102,7 @@ impl Stage {
         let is_named = |port: u16| named.admin == port || named.listeners.contains_key(&port);
         self.envoys.retain(|running| !running.named.iter().any(|port| is_named(*port)));
         let text = self.placed(&text, &named)?;
-        let log_level = command.log_level.clone().unwrap_or("info".to_owned());
+        let log_level = command.log_level.clone().unwrap_or_else(|| "info".to_owned());
         let mut options = Options {
             folder: self.folder.path().to_owned(),
             environment: command.environment.clone(),
@@ -150,7 +150,9 @@ impl Stage {
             } else {
                 self.here(port)?
             };
-            placed.push_str(&format!("{before}{PORT_VALUE}{here}"));
+            placed.push_str(before);
+            placed.push_str(PORT_VALUE);
+            placed.push_str(&here.to_string());
             rest = behind;
         }
         placed.push_str(rest);
@@ -159,7 +161,10 @@ impl Stage {
 
     /// What a port of the page is here.
     fn here(&self, port: u16) -> Result<u16, String> {
-        self.ports.get(&port).copied().ok_or(format!("nothing listens on {port} on this page"))
+        self.ports
+            .get(&port)
+            .copied()
+            .ok_or_else(|| format!("nothing listens on {port} on this page"))
     }
 
     /// What Envoy says of a configuration.
@@ -214,7 +219,7 @@ impl Named {
         let document = documents.first().ok_or("an empty file")?;
         let port = |owner: &Value| {
             let port = owner["address"]["socket_address"]["port_value"].as_u64();
-            port.and_then(|port| u16::try_from(port).ok()).ok_or("no port_value".to_owned())
+            port.and_then(|port| u16::try_from(port).ok()).ok_or_else(|| "no port_value".to_owned())
         };
         let listeners = document["static_resources"]["listeners"].as_array();
         let listener = |listener: &Value| {
