@@ -17,7 +17,7 @@
 //! readable, and files of `envoy/` and targets of `make` that it names must be there.
 //!
 //! Commands of one page share a folder, in which `envoy/` and `target/` are those of the project,
-//! and their variables. `make servers` and `envoy --config-path FILE` are started by the tests, and
+//! and their variables; programs of the project are found. `make servers` and `envoy --config-path FILE` are started by the tests, and
 //! go with the page; other targets of `make` are looked up. An Envoy takes the place of one that
 //! has its ports. Ports are free ones here: pages name 9000, 9001 and 9002 as `make servers` does,
 //! and those of their Envoys. A command below which nothing is shown has to print nothing, and

@@ -95,8 +95,8 @@ fn a_session_is_commands_and_what_they_print() {
         command: command.to_owned(),
         shown: shown.to_owned(),
     };
-    let expected = [step(0, "a \\\n  b", ""), step(2, "c", "d\n\n"), step(5, "e", "")];
-    assert_eq!(steps("$ a \\\n  b\n$ c\nd\n\n$ e\n"), Ok(expected.to_vec()));
+    let expected = [step(0, "a \\\n  b \\\n  c", ""), step(3, "d", "e\n\n"), step(6, "f", "")];
+    assert_eq!(steps("$ a \\\n  b \\\n  c\n$ d\ne\n\n$ f\n"), Ok(expected.to_vec()));
     steps("a\n").unwrap_err();
 }
 

@@ -1,8 +1,10 @@
 //! Where a page is played: a folder, the servers, and the Envoys that the page has started.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::{Command, Output};
 use std::{env, fs};
 
@@ -192,7 +194,7 @@ impl Stage {
             .args(["-c", &script])
             .current_dir(folder)
             .env_clear()
-            .env("PATH", env::var_os("PATH").unwrap_or_default())
+            .env("PATH", programs()?)
             .env("HOME", folder)
             .output()
             .map_err(|error| format!("sh: {error}"))?;
@@ -229,6 +231,14 @@ impl Named {
         let listeners = listeners.into_iter().flatten().map(listener).collect::<Result<_, _>>()?;
         Ok(Self { admin: port(&document["admin"])?, listeners })
     }
+}
+
+/// The `PATH` of commands: first the programs of the project that Cargo builds with the tests.
+fn programs() -> Result<OsString, String> {
+    let test = env::current_exe().map_err(|error| error.to_string())?;
+    let built = test.parent().and_then(Path::parent).map(Path::to_owned);
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::join_paths(built.into_iter().chain(env::split_paths(&path))).map_err(|e| e.to_string())
 }
 
 /// A log without what Envoy says of itself each time.
