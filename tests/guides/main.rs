@@ -80,6 +80,7 @@ pages! {
     tokens_in_cookies_and_queries_run: "recipes/cookie-and-query-tokens.md",
     public_paths_and_cors_run: "recipes/public-paths-and-cors.md",
     optional_access_runs: "recipes/optional-access.md",
+    what_to_do_when_an_alert_fires_runs: "alerts.md",
 }
 
 #[test]
