@@ -15,6 +15,8 @@ use pages::{OURS, README};
 mod keys;
 #[path = "documentation/links.rs"]
 mod links;
+#[path = "documentation/log_lines.rs"]
+mod log_lines;
 #[path = "documentation/names.rs"]
 mod names;
 #[path = "documentation/pages.rs"]

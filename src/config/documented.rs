@@ -115,11 +115,10 @@ fn picture(document: &Value) -> String {
     let (config, _) = loaded.unwrap_or_else(|mistakes| panic!("{mistakes}\n{document:#}"));
     let Config { inbound, outbound } = config;
     let (guard, clients) = (inbound.unwrap(), outbound.unwrap());
-    let mut picture = format!("{guard:?} {clients:?}");
-    for server in &guard.servers {
-        picture += &call(&server.introspection.endpoint);
-    }
+    let mut parts = vec![format!("{guard:?} {clients:?}")];
+    parts.extend(guard.servers.iter().map(|server| call(&server.introspection.endpoint)));
     for client in clients.clients {
+        // Whole, so that a field that is added is not forgotten here.
         let Client {
             name,
             grant,
@@ -132,11 +131,11 @@ fn picture(document: &Value) -> String {
             failure_mode_allow,
             identity: _,
         } = client;
-        picture += &endpoint.as_deref().map(call).unwrap_or_default();
-        picture += &format!("{name} {grant:?} {refresh:?} {asked:?} {lifetime:?} {placement:?}");
-        picture += &format!("{renew_on_status:?} {failure_mode_allow}");
+        parts.extend(endpoint.as_deref().map(call));
+        parts.push(format!("{name} {grant:?} {refresh:?} {asked:?} {lifetime:?} {placement:?}"));
+        parts.push(format!("{renew_on_status:?} {failure_mode_allow}"));
     }
-    picture
+    parts.join("\n")
 }
 
 /// A call, as text. That of an endpoint is not shown otherwise, since it has secrets in it.

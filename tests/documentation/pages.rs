@@ -13,14 +13,15 @@ pub struct Page {
 pub const README: Page = page("README.md", include_str!("../../README.md"));
 /// Answers, keys and statistics.
 pub const REFERENCE: Page = page("docs/reference.md", include_str!("../../docs/reference.md"));
-
-/// Both of these, and those that tell how to use them.
+/// Log lines, and what to do.
+pub const OPERATIONS: Page = page("docs/operations.md", include_str!("../../docs/operations.md"));
+/// All of these, and those that tell how to use them.
 pub const OURS: [Page; 5] = [
     README,
     REFERENCE,
     page("docs/design.md", include_str!("../../docs/design.md")),
     page("docs/migration.md", include_str!("../../docs/migration.md")),
-    page("docs/operations.md", include_str!("../../docs/operations.md")),
+    OPERATIONS,
 ];
 
 const fn page(path: &'static str, text: &'static str) -> Page {
