@@ -23,6 +23,8 @@ mod names;
 mod pages;
 #[path = "envoy/series.rs"]
 mod series;
+#[path = "documentation/threats.rs"]
+mod threats;
 
 #[test]
 fn every_json_block_of_the_pages_loads() {

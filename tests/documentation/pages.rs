@@ -15,13 +15,16 @@ pub const README: Page = page("README.md", include_str!("../../README.md"));
 pub const REFERENCE: Page = page("docs/reference.md", include_str!("../../docs/reference.md"));
 /// Log lines, and what to do.
 pub const OPERATIONS: Page = page("docs/operations.md", include_str!("../../docs/operations.md"));
+/// What is promised, threat by threat.
+pub const SECURITY: Page = page("docs/security.md", include_str!("../../docs/security.md"));
 /// All of these, and those that tell how to use them.
-pub const OURS: [Page; 5] = [
+pub const OURS: [Page; 6] = [
     README,
     REFERENCE,
     page("docs/design.md", include_str!("../../docs/design.md")),
     page("docs/migration.md", include_str!("../../docs/migration.md")),
     OPERATIONS,
+    SECURITY,
 ];
 
 const fn page(path: &'static str, text: &'static str) -> Page {
