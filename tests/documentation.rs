@@ -17,6 +17,8 @@ mod keys;
 mod links;
 #[path = "documentation/log_lines.rs"]
 mod log_lines;
+#[path = "documentation/migration.rs"]
+mod migration;
 #[path = "documentation/names.rs"]
 mod names;
 #[path = "documentation/pages.rs"]
@@ -25,6 +27,8 @@ mod pages;
 mod series;
 #[path = "documentation/threats.rs"]
 mod threats;
+#[path = "istio/yaml.rs"]
+mod yaml;
 
 #[test]
 fn every_json_block_of_the_pages_loads() {

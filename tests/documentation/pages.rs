@@ -17,12 +17,15 @@ pub const REFERENCE: Page = page("docs/reference.md", include_str!("../../docs/r
 pub const OPERATIONS: Page = page("docs/operations.md", include_str!("../../docs/operations.md"));
 /// What is promised, threat by threat.
 pub const SECURITY: Page = page("docs/security.md", include_str!("../../docs/security.md"));
+/// From what others use.
+pub const MIGRATION: Page = page("docs/migration.md", include_str!("../../docs/migration.md"));
+
 /// All of these, and those that tell how to use them.
 pub const OURS: [Page; 6] = [
     README,
     REFERENCE,
     page("docs/design.md", include_str!("../../docs/design.md")),
-    page("docs/migration.md", include_str!("../../docs/migration.md")),
+    MIGRATION,
     OPERATIONS,
     SECURITY,
 ];
