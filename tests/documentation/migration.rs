@@ -17,6 +17,11 @@ use serde_json::{Value, json};
 use crate::pages::MIGRATION;
 use crate::yaml;
 
+/// The documents of a block.
+fn documents(block: &str) -> Vec<Value> {
+    yaml::documents(block).unwrap_or_else(|error| panic!("{error}\n{block}"))
+}
+
 /// The listeners: the filter of before, ours, and one behind the other.
 const LISTENERS: [&str; 3] = [BEFORE, AFTER, BOTH];
 const BEFORE: &str = "before";
@@ -50,8 +55,7 @@ impl Migration {
             let (_, rest) = section.split_once(&format!("```{language}\n")).expect("a block");
             rest.split("```").next().expect("its end")
         };
-        let [before] =
-            <[Value; 1]>::try_from(yaml::documents(block("yaml"))).expect("one document");
+        let [before] = <[Value; 1]>::try_from(documents(block("yaml"))).expect("one document");
         let plugin = WasmPlugin::new(block("json"))
             .env("ORDERS_API_SECRET", "orders-api-secret")
             .env("BILLING_SECRET", "billing-secret");
@@ -281,7 +285,7 @@ async fn a_filter_that_is_disabled_guards_the_routes_that_ask_for_it() {
     let section = MIGRATION.section("## Step by step");
     let (_, block) = section.split_once("```yaml\n").expect("a block");
     let block = block.split("```").next().expect("its end");
-    let [with_filter] = <[Value; 1]>::try_from(yaml::documents(block)).expect("one document");
+    let [with_filter] = <[Value; 1]>::try_from(documents(block)).expect("one document");
     let (server, service) = (ScriptedServer::start().await, Upstream::start().await);
     let route =
         |prefix: &str| json!({"match": {"prefix": prefix}, "route": {"cluster": "service"}});

@@ -31,6 +31,7 @@ pub fn objects(file: &str) -> Vec<Value> {
     let text = fs::read_to_string(&path);
     let text = text.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let documents = yaml::documents(&text);
+    let documents = documents.unwrap_or_else(|error| panic!("{file}: {error}"));
     assert!(!documents.is_empty(), "{file} is empty");
     documents
 }

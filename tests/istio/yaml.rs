@@ -1,13 +1,11 @@
 //! YAML as JSON.
 
-use saphyr::{LoadableYamlNode, Scalar, Yaml};
+use saphyr::{LoadableYamlNode, Scalar, ScanError, Yaml};
 use serde_json::Value;
 
-/// The documents in a text; panics if it is no YAML.
-pub fn documents(text: &str) -> Vec<Value> {
-    let documents = Yaml::load_from_str(text);
-    let documents = documents.unwrap_or_else(|error| panic!("{error}\n{text}"));
-    documents.iter().map(json).collect()
+/// The documents of a text.
+pub fn documents(text: &str) -> Result<Vec<Value>, ScanError> {
+    Ok(Yaml::load_from_str(text)?.iter().map(json).collect())
 }
 
 /// The same value in JSON.
