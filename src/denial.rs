@@ -380,7 +380,7 @@ impl fmt::Debug for Reply {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use serde_json::Value;
 
@@ -478,5 +478,53 @@ mod tests {
             let is_allowed = |b: u8| matches!(b, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e);
             assert!(!text.is_empty() && text.bytes().all(is_allowed), "{reason:?} {text}");
         }
+    }
+
+    /// The rows of a table of the reference, each as its cells, from the line that begins so.
+    fn rows_of_reference(begin: &str) -> Vec<Vec<&'static str>> {
+        let (_, table) = include_str!("../docs/reference.md").split_once(begin).unwrap();
+        let rows = table.lines().skip(3).take_while(|line| line.starts_with('|'));
+        rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect()
+    }
+
+    #[test]
+    fn the_reference_tells_of_every_reason_what_its_answer_is() {
+        let inbound = rows_of_reference("it guards a service:\n");
+        let outbound = rows_of_reference("no token to put on a request:\n");
+        let bodies = rows_of_reference("### Bodies\n");
+        let mut told: Vec<&str> = Vec::new();
+        for row in inbound.iter().chain(&outbound).filter(|row| row[1] != "as above") {
+            let details = row[3].trim_matches('`');
+            let reason = Reason::of_details(details).expect(details);
+            let reply = Denial::new(reason).reply(&Resource::default(), false);
+            let waits = if reply.status == 503 { ", `Retry-After`" } else { "" };
+            assert_eq!(row[1], format!("{}{waits}", reply.status), "{details}");
+            let challenge = header(&reply, "www-authenticate");
+            let error = challenge.first().map(|challenge| parameters(challenge).remove("error"));
+            match error {
+                None => assert_eq!(row[2], "none", "{details}"),
+                Some(None) => assert_eq!(row[2], "", "{details}"),
+                Some(Some(error)) => {
+                    let first = row[2].split(", ").next().unwrap();
+                    assert_eq!(first, format!("`error=\"{error}\"`"), "{details}");
+                }
+            }
+            told.push(details);
+        }
+        let mut with_body: Vec<&str> = Vec::new();
+        for row in bodies {
+            for details in row[2].split(", ").map(|details| details.trim_matches('`')) {
+                let reason = Reason::of_details(details).expect(details);
+                let reply = Denial::new(reason).reply(&Resource::default(), false);
+                let body: Value = serde_json::from_str(&reply.body).unwrap();
+                assert_eq!(format!("`{}`", body["error"].as_str().unwrap()), row[0], "{details}");
+                assert_eq!(body["error_description"], row[1], "{details}");
+                with_body.push(details);
+            }
+        }
+        let all: BTreeSet<&str> = Reason::ALL.into_iter().map(Reason::details).collect();
+        assert_eq!(told.into_iter().collect::<BTreeSet<_>>(), all);
+        assert_eq!(with_body.len(), all.len());
+        assert_eq!(with_body.into_iter().collect::<BTreeSet<_>>(), all);
     }
 }

@@ -51,7 +51,6 @@ impl Counter {
                 reason,
                 Reason::Unconfigured
                     | Reason::HostError
-                    | Reason::NoGrant
                     | Reason::SubjectRefused
                     | Reason::ExchangeRefused
             )
@@ -224,7 +223,8 @@ mod tests {
                       expired not_yet_valid wrong_issuer wrong_audience not_an_access_token \
                       unproved_cnf insufficient_scope claim_not_met \
                       insufficient_user_authentication no_server access_denied unmatched \
-                      server_unavailable server_timeout server_refused_client server_bad_answer";
+                      server_unavailable server_timeout server_refused_client server_bad_answer \
+                      no_grant";
         let outcomes = "active inactive unavailable timeout refused_client bad_answer";
         let known = [
             names("requests.decision.", others),

@@ -2,6 +2,8 @@
 
 mod clients;
 mod document;
+#[cfg(test)]
+mod documented;
 mod endpoint;
 mod forward;
 mod inbound;

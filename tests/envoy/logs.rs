@@ -2,8 +2,9 @@
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use oauth2_filter_testbed::client::Request;
-use oauth2_filter_testbed::envoy::{Listener, Options};
+use oauth2_filter_testbed::envoy::{Envoy, Listener, Options, example};
 use oauth2_filter_testbed::scripted::Answer;
+use oauth2_filter_testbed::wait;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -116,5 +117,44 @@ async fn rs_6750_11_rs_6750_13_d6_01_d6_02_no_token_no_secret_and_no_body_is_eve
         assert!(!log.contains(&hidden), "{hidden} in the log");
         assert!(!stats.contains(&hidden), "{hidden} in the statistics");
         assert!(!told.iter().any(|told| told.contains(&hidden)), "{hidden} in an answer");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_are_logged_at_debug_and_the_level_is_that_of_the_last_configuration() {
+    const FILTER: &str = "oauth2";
+    let ends = Ends::start().await;
+    let named = |realm: &str| plugin(json!({"realm": realm})).typed_config();
+    let listener = Listener::to(LISTENER, "service").discovered_filter(FILTER, &named("r0"));
+    let options = Options { component_log_level: "wasm:info".to_owned(), ..one_worker() };
+    let bootstrap = ends.bootstrap().listener(listener);
+    let set_up = ends.with_options(bootstrap, &options).await;
+    let refused = || set_up.envoy.log().matches("refused by unmatched: oauth2_no_token").count();
+    assert_eq!(set_up.send(&Request::get("/")).await.status, 401);
+    set_up.envoy.admin_post("/logging?wasm=debug").await;
+    assert_eq!(set_up.send(&Request::get("/")).await.status, 401);
+    assert_eq!(refused(), 0);
+    set_up.envoy.update_filter(FILTER, &named("r1")).await.expect("a good configuration");
+    wait::until("a line at the new level", async || {
+        assert_eq!(set_up.send(&Request::get("/")).await.status, 401);
+        refused() > 0
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_of_the_environment_stands_in_no_dump_of_the_configuration() {
+    const SECRET: &str = "Zk9Q-secret";
+    let environment = vec![("ORDERS_API_SECRET".to_owned(), SECRET.to_owned())];
+    let options = Options { environment, ..one_worker() };
+    let of_host = "host_env_keys: [ORDERS_API_SECRET]";
+    let in_file = format!("key_values: {{ORDERS_API_SECRET: {SECRET}}}");
+    // What stands in the file stands in the dump.
+    for (variables, shown) in [(of_host, false), (&*in_file, true)] {
+        let replacements = [("port_value: 10000", "port_value: 0"), (of_host, variables)];
+        let envoy = Envoy::start_with(example("inbound.yaml", &replacements), &options).await;
+        let dump = envoy.expect("Envoy with the file").admin_get("/config_dump?include_eds").await;
+        assert!(dump.contains("ORDERS_API_SECRET"), "the dump shows the filter");
+        assert_eq!(dump.contains(SECRET), shown, "{variables}");
     }
 }

@@ -20,6 +20,7 @@ mod roots;
 mod series;
 mod servers;
 mod set_up;
+mod shadow;
 mod sharing;
 mod standards;
 mod table;

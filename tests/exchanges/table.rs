@@ -643,13 +643,14 @@ fn claims() -> Vec<Exchange> {
             .passes(get("/").bearer("4"))
             .calls(4),
         exchange("clock_skew is leeway for exp and nbf")
-            .inbound(json!({"clock_skew": "1m"}))
+            // With room for a machine on which the table takes minutes.
+            .inbound(json!({"clock_skew": "1h"}))
             .server(
                 [
                     json!({"exp": seconds_from_now(-5)}),
-                    json!({"nbf": seconds_from_now(30)}),
-                    json!({"exp": seconds_from_now(-65)}),
-                    json!({"nbf": seconds_from_now(90)}),
+                    json!({"nbf": seconds_from_now(1800)}),
+                    json!({"exp": seconds_from_now(-3605)}),
+                    json!({"nbf": seconds_from_now(5400)}),
                 ]
                 .map(active),
             )

@@ -81,6 +81,12 @@ pages! {
     public_paths_and_cors_run: "recipes/public-paths-and-cors.md",
     optional_access_runs: "recipes/optional-access.md",
     what_to_do_when_an_alert_fires_runs: "alerts.md",
+    the_index_runs: "README.md",
+    the_reference_runs: "reference.md",
+    operations_run: "operations.md",
+    security_runs: "security.md",
+    migration_is_readable: "migration.md",
+    the_design_runs: "design.md",
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use oauth2_filter::{
-    CallFailure, ClientEvent, ClientGauge, Event, Injection, StreamId, TokenEvent,
+    CallFailure, ClientEvent, ClientGauge, Counter, Event, Injection, StreamId, TokenEvent,
 };
 use serde_json::{Value, json};
 
@@ -1008,6 +1008,25 @@ fn without_a_token_for_introspection_callers_hear_what_is_wrong() {
     // In back-off, at once.
     assert_eq!(host.state_of(&get("/").bearer("bob")), "oauth2_server_unavailable");
     assert_eq!(host.made, 1);
+}
+
+#[test]
+fn a_refusal_since_there_is_no_token_for_introspection_is_counted() {
+    let mut document = introspecting();
+    document["outbound"]["clients"]["introspector"] =
+        json!({"grant_type": "direct_token", "access_token": "t", "expires_in": "10s"});
+    let mut host = SimulatedHost::new(&document);
+    let alice = host.send(&get("/").bearer("alice"));
+    host.answer_with(&json!({"active": true}));
+    assert_eq!(host.state(alice), "passed");
+    host.advance(Duration::from_secs(10));
+    host.events.clear();
+    assert_eq!(host.state_of(&get("/").bearer("bob")), "oauth2_no_grant");
+    let denied = Counter::all().filter(|counter| counter.name().contains(".denied."));
+    let counted: Vec<_> =
+        denied.filter(|counter| host.events.contains(&Event::Count(*counter))).collect();
+    let [counted] = counted.as_slice() else { panic!("{counted:?}") };
+    assert_eq!(counted.name(), "oauth2_filter.requests.decision.denied.reason.no_grant");
 }
 
 #[test]
