@@ -80,6 +80,8 @@ pub use call::{Answer, Call, CallFailure, CallId, MAX_BODY, Sent};
 pub use client_assertion::{Sign, SignError};
 pub use client_metrics::{ClientEvent, ClientGauge, Injection, TokenEvent};
 pub use config::{Mistake, Mistakes};
+#[cfg(not(target_arch = "wasm32"))]
+pub use config::{Review, review, schema};
 pub use denial::{Reason, Reply};
 pub use filter::{Environment, Filter, Step, Verdicts};
 pub use forward::Forward;

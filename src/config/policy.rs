@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::notes::Form;
 use super::reader::{Field, Object};
 use super::values::{duration, is_token_char, one_or_any, scope, text};
 use crate::claims::{ClaimPath, ClaimTest, is_scalar};
@@ -88,10 +89,13 @@ fn claim_test(field: &Field<'_>) -> Option<ClaimTest> {
             match (all, not, exists) {
                 (Some(field), None, None) => scalars(&field).map(ClaimTest::All),
                 (None, Some(field), None) => scalars(&field).map(ClaimTest::Not),
-                (None, None, Some(field)) => match field.value {
-                    Value::Bool(true) => Some(ClaimTest::Exists),
-                    _ => field.mistake("expected true: a claim that is absent meets no test"),
-                },
+                (None, None, Some(field)) => {
+                    field.looks_for(|| Form::Only(true));
+                    match field.value {
+                        Value::Bool(true) => Some(ClaimTest::Exists),
+                        _ => field.mistake("expected true: a claim that is absent meets no test"),
+                    }
+                }
                 _ => field.mistake(format_args!("expected {WHAT}")),
             }
         }
@@ -104,6 +108,7 @@ fn claim_test(field: &Field<'_>) -> Option<ClaimTest> {
 fn scalars(field: &Field<'_>) -> Option<Vec<Value>> {
     const WHAT: &str = "a string, a number, true or false, or a list of such";
     let scalar = |field: &Field<'_>| {
+        field.looks_for(|| Form::Scalar);
         if is_scalar(field.value) { Some(field.value.clone()) } else { field.expected(WHAT) }
     };
     match field.value {
@@ -144,32 +149,50 @@ impl Rule {
     }
 }
 
+/// What `access` says.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Says {
+    /// A token is needed.
+    Token,
+    /// A token is looked at if there is one.
+    Optional,
+    /// Nothing is looked at.
+    Public,
+    /// Nobody passes.
+    Deny,
+}
+
 /// One of `rules`.
 pub(super) fn rule(
     field: &Field<'_>,
     defaults: &Needs,
     asked: &AskedClaims,
 ) -> Option<(Matcher, Rule)> {
-    /// What `access` may be.
-    const ACCESS: &str = "\"token\", \"optional\", \"public\" or \"deny\"";
     let mut object = field.object("a rule with hosts, methods, paths and what they need")?;
     let name = object.read("name", |f| text(f, "a name for logs"));
     let name: Rc<str> = name.unwrap_or_else(|| field.place()).into();
     let matcher = matcher(&mut object);
-    let access = object.read("access", |field| field.string(ACCESS));
+    let access = object.read("access", |field| {
+        field.choice(&[
+            ("token", Says::Token),
+            ("optional", Says::Optional),
+            ("public", Says::Public),
+            ("deny", Says::Deny),
+        ])
+    });
     let asks = NEEDS.into_iter().find(|key| object.has(key));
     let needs = Rc::new(needs(&mut object, Rc::clone(&name), Some(defaults), asked));
-    let access = match access {
-        None | Some("token") => Some(Access::Token(needs)),
-        Some("optional") => Some(Access::Optional(needs)),
-        Some(access @ ("public" | "deny")) => match asks {
-            Some(key) => object.at(key).mistake(format_args!(
+    let access = match (access.unwrap_or(Says::Token), asks) {
+        (Says::Token, _) => Some(Access::Token(needs)),
+        (Says::Optional, _) => Some(Access::Optional(needs)),
+        (Says::Public, None) => Some(Access::Public),
+        (Says::Deny, None) => Some(Access::Deny(Reason::AccessDenied)),
+        (says, Some(key)) => {
+            let access = if says == Says::Public { "public" } else { "deny" };
+            object.at(key).mistake(format_args!(
                 "never looked at: access is {access:?}, so drop one of the two"
-            )),
-            None if access == "public" => Some(Access::Public),
-            None => Some(Access::Deny(Reason::AccessDenied)),
-        },
-        Some(_) => object.at("access").mistake(format_args!("expected {ACCESS}")),
+            ))
+        }
     };
     object.check_keys();
     Some((matcher, Rule { name, access: access? }))
