@@ -253,7 +253,7 @@ impl Outbound {
     }
 
     /// The client whose token the request gets.
-    fn client_for(&self, head: &dyn Head) -> Result<Option<usize>, Reply> {
+    pub(crate) fn client_for(&self, head: &dyn Head) -> Result<Option<usize>, Reply> {
         let found = self.config.rules.find(&Target::new(head));
         // Where it cannot be told which rule fits, nobody's token is for it.
         let refuse =
