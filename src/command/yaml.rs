@@ -136,15 +136,10 @@ impl<'t> Reader<'t> {
     fn written(&self, text: &str, style: ScalarStyle, at: Position) -> Written {
         match style {
             ScalarStyle::Literal => {
-                // Its first line is the one after the sign; each begins with the same spaces.
-                let is_full = |line: &&str| !line.trim().is_empty();
-                let content = text.lines().find(is_full).unwrap_or_default();
-                let line = self.lines.iter().skip(at.line).find(|line| is_full(line));
-                let spaces = |line: &str| line.len().saturating_sub(line.trim_start().len());
-                let indent = line.map_or(0, |line| spaces(line).saturating_sub(spaces(content)));
-                let from =
-                    Position { line: at.line.saturating_add(1), column: indent.saturating_add(1) };
-                Written::AsIs { from, indent }
+                // The parser begins it with its first line that is not empty, after the indent.
+                let empty = text.lines().take_while(|line| line.trim().is_empty()).count();
+                let from = Position { line: at.line.saturating_sub(empty), ..at };
+                Written::AsIs { from, indent: at.column.saturating_sub(1) }
             }
             ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => {
                 let line = self.lines.get(at.line.saturating_sub(1)).copied().unwrap_or_default();
