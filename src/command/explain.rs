@@ -1,5 +1,460 @@
-//! stub
-use crate::Failure;
-pub(crate) fn run(_: lexopt::Parser) -> Result<std::process::ExitCode, Failure> {
-    Err(Failure::usage("x"))
+//! `explain`: what becomes of a request.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use lexopt::{Arg, Parser, ValueExt};
+use oauth2_filter::{
+    Answer, Call, Explanation, Fate, Fields, Filter, Forward, Head, Reply, SharedData, Step,
+    StreamId, Timestamp, TokenNeeds, Verdict,
+};
+use serde_json::{Map, Value, json};
+
+use crate::report::{Format, Report};
+use crate::uses::{self, Contents, Use};
+use crate::{Failure, check, read_file, say, text_value};
+
+/// The caller's token, which nobody has issued.
+const TOKEN: &str = "TOKEN";
+
+/// The stream of the only request.
+const STREAM: StreamId = StreamId(1);
+
+/// What is asked.
+#[derive(Debug, Default)]
+struct Question {
+    /// The file.
+    file: Option<String>,
+    /// Which use of the filter in it, from 1.
+    number: Option<usize>,
+    /// The URL.
+    url: Option<String>,
+    /// The method.
+    method: Option<String>,
+    /// Further headers, names in lower case.
+    headers: Vec<(String, String)>,
+    /// What the authorization server says of the token.
+    claims: Option<Map<String, Value>>,
+    /// The scope that the token has, if that is all that is asked.
+    scope: Option<String>,
+    /// Whether there is no token.
+    no_token: bool,
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: Parser) -> Result<ExitCode, Failure> {
+    let question = Question::read(arguments)?;
+    let file = question.file.as_deref().ok_or_else(|| Failure::usage("explain which file?"))?;
+    let url = question.url.as_deref().ok_or_else(|| Failure::usage("explain needs --url"))?;
+    let mut head = head(question.method.as_deref().unwrap_or("GET"), url)?;
+    let contents = uses::read(&read_file(file)?);
+    let found = chosen(&contents, question.number, file)?;
+    let loaded = check::with_environment(found, false, |environment| {
+        Filter::load(&found.bytes, environment)
+    });
+    let Ok((mut filter, _)) = loaded else {
+        let mut report = Report::default();
+        report.add(file, &contents, check::findings(&contents, false));
+        say(&Format::Text.write(&report))?;
+        return Ok(ExitCode::from(1));
+    };
+    let document = Document::of(found);
+    head.extend(question.headers.iter().cloned());
+    let explanation = filter.explain(&Headers::new(&head));
+    let claims = question.claims(&explanation.needs);
+    let has_token = !question.no_token && document.wants_token;
+    if has_token {
+        filter.present(&mut head, &document.token(&claims));
+    }
+    let headers = Headers::new(&head);
+    let mut story = Story { document, claims, head, text: String::new() };
+    story.tell_request(&explanation, has_token);
+    match story.drive(&mut filter, &headers) {
+        Some(verdict) => story.tell_verdict(&verdict),
+        None => story.line("", "it waits: nothing is known that it could wait for"),
+    }
+    say(&story.text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Question {
+    /// The arguments.
+    fn read(mut arguments: Parser) -> Result<Self, Failure> {
+        let mut question = Self::default();
+        while let Some(argument) = arguments.next()? {
+            match argument {
+                Arg::Long("url") => question.url = Some(text_value(&mut arguments)?),
+                Arg::Long("method") => question.method = Some(text_value(&mut arguments)?),
+                Arg::Long("scope") => question.scope = Some(text_value(&mut arguments)?),
+                Arg::Long("no-token") => question.no_token = true,
+                Arg::Long("use") => question.number = Some(arguments.value()?.parse()?),
+                Arg::Long("header") => {
+                    let header = text_value(&mut arguments)?;
+                    let (name, value) = header
+                        .split_once(':')
+                        .ok_or_else(|| Failure::usage("a header is 'NAME: VALUE'"))?;
+                    let name = name.trim().to_ascii_lowercase();
+                    question.headers.push((name, value.trim().to_owned()));
+                }
+                Arg::Long("claims") => {
+                    let file = text_value(&mut arguments)?;
+                    let claims = serde_json::from_str(&read_file(&file)?);
+                    let claims = claims.map_err(|error| {
+                        Failure(format!("{file}: no object of claims: {error}"))
+                    })?;
+                    question.claims = Some(claims);
+                }
+                Arg::Value(file) if question.file.is_none() => {
+                    question.file = Some(file.string()?);
+                }
+                other => return Err(other.unexpected().into()),
+            }
+        }
+        let tokens = [question.claims.is_some(), question.scope.is_some(), question.no_token];
+        if tokens.into_iter().filter(|is_given| *is_given).count() > 1 {
+            return Err(Failure::usage("one of --claims, --scope and --no-token"));
+        }
+        Ok(question)
+    }
+
+    /// What the authorization server says of the token: what was given, or else the scope and all
+    /// that the rule needs besides.
+    fn claims(&self, needs: &TokenNeeds) -> Map<String, Value> {
+        let mut claims = Map::from_iter([("active".to_owned(), json!(true))]);
+        if let Some(given) = &self.claims {
+            claims.extend(given.clone());
+            return claims;
+        }
+        for (name, values) in
+            [("aud", &needs.audience), ("iss", &needs.issuer), ("acr", &needs.acr_values)]
+        {
+            if let Some(value) = values.first() {
+                claims.insert(name.to_owned(), value.as_str().into());
+            }
+        }
+        if needs.max_age.is_some() {
+            claims.insert("auth_time".to_owned(), since_epoch().as_secs().into());
+        }
+        if let Some(scope) = &self.scope {
+            claims.insert("scope".to_owned(), scope.as_str().into());
+        }
+        claims
+    }
+}
+
+/// The pseudo-headers of a request. The path stays as it is, for the filter to judge.
+fn head(method: &str, url: &str) -> Result<Vec<(String, String)>, Failure> {
+    let (scheme, rest) = url
+        .split_once("://")
+        .ok_or_else(|| Failure::usage("--url is a whole one, such as https://api.example.com/a"))?;
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
+    let path = path.split('#').next().unwrap_or_default();
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    let head =
+        [(":method", method), (":scheme", scheme), (":authority", authority), (":path", &path)];
+    Ok(head.map(|(name, value)| (name.to_owned(), value.to_owned())).into())
+}
+
+/// The use that is asked about.
+fn chosen<'c>(
+    contents: &'c Contents,
+    number: Option<usize>,
+    file: &str,
+) -> Result<&'c Use, Failure> {
+    match (contents.uses.as_slice(), number) {
+        ([], _) => Err(Failure(format!("{file}: no use of the filter"))),
+        ([only], None) => Ok(only),
+        (uses, Some(number)) => uses
+            .get(number.wrapping_sub(1))
+            .ok_or_else(|| Failure::usage(format!("{file} has {} uses", uses.len()))),
+        (uses, None) => {
+            let list = uses
+                .iter()
+                .enumerate()
+                .map(|(n, found)| format!("{} is {}", n.saturating_add(1), found.within));
+            let list = list.collect::<Vec<_>>().join("; ");
+            Err(Failure(format!("{file} uses the filter more than once, so say --use: {list}")))
+        }
+    }
+}
+
+/// What the document says that matters for the telling.
+struct Document {
+    /// The secrets that stand in it.
+    secrets: Vec<String>,
+    /// Whether callers come with tokens.
+    wants_token: bool,
+    /// Whether a token's form says which server is asked.
+    reads_tokens: bool,
+}
+
+impl Document {
+    /// The document of a use.
+    fn of(found: &Use) -> Self {
+        let text = String::from_utf8_lossy(&found.bytes);
+        let review = check::reviewed(found, false);
+        let secret = |place: &str| found.value(place)?.as_str().map(str::to_owned);
+        let in_clear = review.warnings.iter().filter(|said| said.text.contains("in clear text:"));
+        Self {
+            secrets: in_clear.filter_map(|said| secret(&said.place)).collect(),
+            wants_token: text.contains("\"inbound\"") || text.contains("token-exchange"),
+            reads_tokens: text.contains("\"when\""),
+        }
+    }
+
+    /// A token that shows what servers are told apart by.
+    fn token(&self, claims: &Map<String, Value>) -> String {
+        match claims.get("iss") {
+            Some(issuer) if self.reads_tokens => {
+                let encode = |part: Value| URL_SAFE_NO_PAD.encode(part.to_string());
+                format!(
+                    "{}.{}.{TOKEN}",
+                    encode(json!({"alg": "none"})),
+                    encode(json!({"iss": issuer}))
+                )
+            }
+            _ => TOKEN.to_owned(),
+        }
+    }
+}
+
+/// What happens, as it is told.
+struct Story {
+    /// The document.
+    document: Document,
+    /// What the authorization server says of the caller's token.
+    claims: Map<String, Value>,
+    /// The request's head.
+    head: Vec<(String, String)>,
+    /// What was told.
+    text: String,
+}
+
+impl Story {
+    /// Adds a line: a word in front, and what it is about. Writing to a String does not fail.
+    fn line(&mut self, word: &str, text: &str) {
+        let _ = writeln!(self.text, "{}", format!("{word:<10}{text}").trim_end());
+    }
+
+    /// A header of the request.
+    fn header(&self, name: &str) -> &str {
+        let header = self.head.iter().find(|(known, _)| known == name);
+        header.map_or("", |(_, value)| value)
+    }
+
+    /// Tells what the request is, and what it needs.
+    fn tell_request(&mut self, explanation: &Explanation, has_token: bool) {
+        let token = if has_token { "with a token" } else { "without a token" };
+        let request = format!(
+            "{} {} for {}, {token}",
+            self.header(":method"),
+            self.header(":path"),
+            self.header(":authority")
+        );
+        self.line("request", &request);
+        if let Some(rule) = &explanation.rule {
+            self.line("rule", rule);
+            self.line("access", explanation.access);
+        }
+        let needs = &explanation.needs;
+        let age = needs.max_age.map(|age| format!("{} s", age.as_secs())).into_iter().collect();
+        for (name, values) in [
+            ("scope", needs.scope.clone()),
+            ("audience", needs.audience.clone()),
+            ("issuer", needs.issuer.clone()),
+            ("acr_values", needs.acr_values.clone()),
+            ("max_age", age),
+        ] {
+            if !values.is_empty() {
+                self.line("needs", &format!("{name}: {}", values.join(", or ")));
+            }
+        }
+        for (claim, test) in &needs.claims {
+            self.line("needs", &format!("claim {claim}: {test}"));
+        }
+        if let Some(client) = &explanation.client {
+            self.line("client", client);
+        }
+    }
+
+    /// Drives the filter until it has decided.
+    fn drive(&mut self, filter: &mut Filter, head: &Headers) -> Option<Verdict> {
+        let data = Memory::default();
+        let now = Timestamp::from_millis(u64::try_from(since_epoch().as_millis()).unwrap_or(0));
+        let mut verdict = match filter.request(STREAM, head, &data, now) {
+            Step::Decide(verdict) => Some(verdict),
+            Step::Wait => None,
+        };
+        while verdict.is_none() {
+            let calls = filter.calls();
+            if calls.is_empty() {
+                return None;
+            }
+            for call in calls {
+                let answer = self.answer(&call);
+                let verdicts = filter.answer(call.id, Ok(&answer), &data, now);
+                verdict = verdicts.into_iter().map(|(_, verdict)| verdict).next().or(verdict);
+            }
+        }
+        verdict
+    }
+
+    /// What the authorization server answers to a call.
+    fn answer(&mut self, call: &Call) -> Answer {
+        let header = |name: &str| {
+            let header = call.headers.iter().find(|(known, _)| **known == *name);
+            header.map_or("", |(_, value)| value).to_owned()
+        };
+        // A query may have keys in it.
+        let path = header(":path");
+        let path = path.split('?').next().unwrap_or_default();
+        let url = format!("{}://{}{path}", header(":scheme"), header(":authority"));
+        self.line("calls", &format!("POST {url} (cluster {})", call.cluster));
+        let is_introspection = !call.body.contains("grant_type=");
+        let (body, told) = if is_introspection {
+            let claims = Value::Object(self.claims.clone());
+            (claims.clone(), claims.to_string())
+        } else {
+            let is_token = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
+            let cluster: String =
+                call.cluster.chars().map(|c| if is_token(c) { c } else { '-' }).collect();
+            let token = format!("{TOKEN}-FROM-{cluster}");
+            let told = format!("a token: {token}");
+            let kind = "urn:ietf:params:oauth:token-type:access_token";
+            let body = json!({
+                "access_token": token, "token_type": "Bearer", "expires_in": 3600,
+                "issued_token_type": kind,
+            });
+            (body, told)
+        };
+        self.line("answer", &told);
+        Answer { status: 200, retry_after: None, body: body.to_string().into_bytes() }
+    }
+
+    /// Tells what becomes of the request.
+    fn tell_verdict(&mut self, verdict: &Verdict) {
+        let state: Vec<_> = verdict.attributes.iter().collect();
+        for (name, value) in state {
+            let name = name.strip_prefix("oauth2_").unwrap_or(name);
+            if matches!(name, "decision" | "reason") {
+                self.line(name, value);
+            }
+        }
+        match &verdict.fate {
+            Fate::Answer(reply) => self.tell_reply(reply),
+            Fate::Forward(forward) => self.tell_forward(forward),
+        }
+    }
+
+    /// Tells the answer that the caller gets.
+    fn tell_reply(&mut self, reply: &Reply) {
+        let is_grpc = reply.headers.iter().all(|(name, _)| *name != "content-type");
+        self.line("details", reply.details);
+        let _ = writeln!(self.text, "\nThe caller gets:");
+        if is_grpc {
+            let _ = writeln!(self.text, "HTTP 200\ngrpc-status: {}", reply.grpc_status);
+            let _ = writeln!(self.text, "grpc-message: {}", reply.body);
+        } else {
+            let _ = writeln!(self.text, "HTTP {} {}", reply.status, phrase(reply.status));
+        }
+        for (name, value) in &reply.headers {
+            let _ = writeln!(self.text, "{name}: {value}");
+        }
+        if !is_grpc {
+            let _ = writeln!(self.text, "\n{}", reply.body);
+        }
+    }
+
+    /// Tells the head that the service gets: what stays, what goes (-), what comes (+).
+    fn tell_forward(&mut self, forward: &Forward) {
+        let _ = writeln!(self.text, "\nThe service gets:");
+        let is_gone = |name: &str| forward.remove.iter().any(|removed| **removed == *name);
+        let is_set = |name: &str| forward.set.iter().any(|(set, _)| **set == *name);
+        for (name, value) in &self.head {
+            let sign = if is_gone(name) || is_set(name) { '-' } else { ' ' };
+            let is_ours = value.contains(TOKEN);
+            let may_be_secret =
+                matches!(&**name, "authorization" | "cookie" | "proxy-authorization")
+                    || (sign == '-' && !name.starts_with(':'));
+            let value = if may_be_secret && !is_ours { "[as given]" } else { value };
+            let _ = writeln!(self.text, "{sign} {name}: {value}");
+        }
+        for (name, value) in &forward.set {
+            let is_secret = self.document.secrets.iter().any(|secret| value.contains(secret));
+            let value = if is_secret { "[the secret of the document]" } else { value };
+            let _ = writeln!(self.text, "+ {name}: {value}");
+        }
+    }
+}
+
+/// What a status means.
+fn phrase(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        204 => "No Content",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        405 => "Method Not Allowed",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        _ => "",
+    }
+}
+
+/// The time.
+#[expect(clippy::disallowed_methods, reason = "here the command is the host")]
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
+/// The request's head, as Envoy hands it over.
+struct Headers(Fields);
+
+impl Headers {
+    /// A head of these headers.
+    fn new(headers: &[(String, String)]) -> Self {
+        Self(headers.iter().map(|(name, value)| (name, value)).collect())
+    }
+}
+
+impl Head for Headers {
+    fn value(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        self.0.joined(name)
+    }
+
+    fn fields(&self) -> &Fields {
+        &self.0
+    }
+
+    fn peer_certificate(&self) -> Option<[u8; 32]> {
+        None
+    }
+}
+
+/// Shared data of one worker.
+#[derive(Default)]
+struct Memory(RefCell<HashMap<String, (Vec<u8>, u32)>>);
+
+impl SharedData for Memory {
+    fn get(&self, key: &str) -> Option<(Vec<u8>, u32)> {
+        self.0.borrow().get(key).cloned()
+    }
+
+    fn set(&self, key: &str, value: &[u8], after: Option<u32>) -> bool {
+        let mut values = self.0.borrow_mut();
+        let current = values.get(key).map_or(0, |(_, number)| *number);
+        if current > 0 && after.is_some_and(|after| after != current) {
+            return false;
+        }
+        values.insert(key.to_owned(), (value.to_vec(), current.saturating_add(1)));
+        true
+    }
 }

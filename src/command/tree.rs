@@ -148,6 +148,16 @@ impl Node {
         here.1
     }
 
+    /// What is at a place.
+    pub(crate) fn value(&self, place: &str) -> Option<&Self> {
+        let mut here = self;
+        let mut rest = place;
+        while !rest.is_empty() {
+            (here, _, rest) = here.step(rest)?;
+        }
+        Some(here)
+    }
+
     /// The first part of a place: the value there, where it stands, and the rest of the place.
     fn step<'p>(&self, place: &'p str) -> Option<(&Self, Position, &'p str)> {
         if let Some(rest) = place.strip_prefix('[') {

@@ -126,6 +126,15 @@ impl Use {
         }
     }
 
+    /// The value at a place of the document.
+    pub(crate) fn value(&self, place: &str) -> Option<Value> {
+        let tree = self
+            .tree
+            .clone()
+            .or_else(|| json_text::read(std::str::from_utf8(&self.bytes).ok()?, Position::START))?;
+        Some(tree.value(place)?.to_json(Dialect::Kubernetes))
+    }
+
     /// Whether the document looks like one of this filter's.
     fn is_ours_by_document(&self) -> bool {
         let document: Option<Value> = serde_json::from_slice(&self.bytes).ok();
