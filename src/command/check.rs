@@ -35,6 +35,10 @@ pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
         report.add(&file, &contents, findings(&contents, real));
     }
     say(&format.write(&report))?;
+    if report.is_empty() {
+        // A check that checks nothing must not look like one that has found nothing.
+        return Err(Failure::usage("none of the files uses the filter"));
+    }
     Ok(if report.is_fine(strict) { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 

@@ -70,6 +70,11 @@ impl Report {
         self.count(Level::Mistake) == 0 && (!strict || self.count(Level::Warning) == 0)
     }
 
+    /// Whether no file has anything to do with the filter.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.files.iter().all(|(_, uses, findings)| *uses == 0 && findings.is_empty())
+    }
+
     /// How many there are of a level.
     fn count(&self, level: Level) -> usize {
         let findings = self.files.iter().flat_map(|(_, _, findings)| findings);
@@ -124,6 +129,10 @@ fn text(report: &Report) -> String {
                 let _ = write!(text, " [{}]", finding.within);
             }
             text.push('\n');
+        }
+        if *uses == 0 && findings.is_empty() {
+            let _ = writeln!(text, "{file}: no use of the filter");
+            continue;
         }
         let count = |level| findings.iter().filter(|finding| finding.level == level).count();
         let _ = writeln!(

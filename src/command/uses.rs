@@ -267,13 +267,6 @@ fn contents(documents: &[(FileKind, Node)], is_yaml: bool) -> Contents {
             remarks.push(Remark { at: repeated.at, is_mistake: false, text });
         }
     }
-    if finder.uses.is_empty() {
-        let text = match finder.others {
-            0 => "no use of the filter".to_owned(),
-            _ => "no use of the filter: its Wasm filters are others".to_owned(),
-        };
-        remarks.push(Remark { at: Position::START, is_mistake: false, text });
-    }
     Contents { uses: finder.uses, remarks }
 }
 
@@ -308,8 +301,6 @@ struct Way {
 struct Finder {
     /// Those that were found.
     uses: Vec<Use>,
-    /// How many Wasm filters of others there are.
-    others: usize,
     /// The clusters of the proxy, if they are known.
     clusters: Option<Rc<BTreeSet<String>>>,
     /// Whether the file is a manifest: then its numbers are those of Kubernetes.
@@ -403,7 +394,6 @@ impl Finder {
         let url = code.and_then(|code| code.path(&["remote", "http_uri", "uri"]));
         let names = ids.into_iter().chain([file, url]).flatten().filter_map(Node::text);
         if !names.into_iter().any(is_our_name) && !found.is_ours_by_document() {
-            self.others = self.others.saturating_add(1);
             return;
         }
         found.within = way.within.join(", ");
@@ -435,7 +425,6 @@ impl Finder {
         };
         let names = ["url", "pluginName"].map(|name| spec.get(name).and_then(Node::text));
         if !names.into_iter().flatten().any(is_our_name) && !found.is_ours_by_document() {
-            self.others = self.others.saturating_add(1);
             return;
         }
         found.within = within;
