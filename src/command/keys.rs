@@ -67,3 +67,42 @@ fn element(tag: u8, content: &[u8]) -> Vec<u8> {
     let [high, low] = u16::try_from(content.len()).unwrap_or(u16::MAX).to_be_bytes();
     [&[tag, 0x82, high, low][..], content].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A signature's length, if there is one.
+    fn signs(key: &str) -> Option<usize> {
+        sign(key, b"").ok().map(|signature| signature.len())
+    }
+
+    #[test]
+    fn keys_are_taken_that_envoy_takes_and_no_others() {
+        /// The keys that the tests in Envoy try.
+        macro_rules! key {
+            ($name:literal) => {
+                include_str!(concat!("../../tests/envoy/keys/", $name, ".pem"))
+            };
+        }
+        for key in [key!("p256-pkcs8"), key!("p256-sec1"), ASSUMED_ES256] {
+            assert_eq!(signs(key), Some(70), "{}", &key[..30]);
+        }
+        for key in [key!("rsa-pkcs1"), key!("rsa-pkcs8"), ASSUMED] {
+            assert_eq!(signs(key), Some(256));
+        }
+        for key in [
+            key!("ed25519-pkcs8"),
+            key!("p384-pkcs8"),
+            key!("p521-pkcs8"),
+            key!("rsa-encrypted"),
+            key!("rsa-public"),
+            key!("rsa1024-pkcs8"),
+            "",
+            "-----BEGIN PRIVATE KEY-----\n!\n-----END PRIVATE KEY-----",
+            "-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----",
+        ] {
+            assert_eq!(signs(key), None, "{key}");
+        }
+    }
+}
