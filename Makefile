@@ -4,16 +4,20 @@ WASM   := target/oauth2_filter.wasm
 # The filter with a request that kills it: for tests only.
 PANICS := target/oauth2_filter_panics.wasm
 TARGET := wasm32-wasip1
-# Where cargo keeps sources stays out of the module: it is the same wherever it is built. The
-# compact SHA-256 is 7 kB smaller than the unrolled one.
-FLAGS  := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src= \
+# Where Cargo keeps sources stays out of the module, and where rustup keeps those of the standard
+# library if it has them: the module is the same wherever it is built. The compact SHA-256 is 7 kB
+# smaller than the unrolled one.
+FLAGS   = $(patsubst %,--remap-path-prefix=%=,$(shell ls -d $(SOURCES)/*/ 2>/dev/null)) \
+	--remap-path-prefix=$(shell rustc --print sysroot)/lib/rustlib/src/rust=/rustc/$(COMMIT) \
 	--cfg sha2_backend_soft="compact"
+SOURCES = $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
+COMMIT  = $(shell rustc --verbose --version | sed -n 's/^commit-hash: //p')
 
 .PHONY: help
 help: ## this list
 	@echo "usage: make TARGET    (ENVOY=/path/to/envoy uses that Envoy instead of installing one)"
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 .PHONY: demo
 demo: build envoy ## set everything up, and walk through what the filter does in a real Envoy
@@ -39,6 +43,24 @@ panics: toolchain
 	@RUSTFLAGS='$(FLAGS)' cargo rustc --release --lib --crate-type cdylib --target $(TARGET) \
 		--features panic-on-command --target-dir target/panics
 	@cargo run --quiet --package trim -- target/panics/$(TARGET)/release/oauth2_filter.wasm $(PANICS)
+
+.PHONY: image
+image: build ## the filter as an OCI image, in target/image: for Istio and other hosts
+	@cargo run --quiet --package dist -- image $(WASM) target/image
+
+.PHONY: dist
+dist: build ## what a release has, in target/dist: module, image, bill of materials, checksums, …
+	@cargo run --quiet --package dist -- gather $(WASM) target/dist
+
+.PHONY: distcheck
+distcheck: image dist envoy ## both, as others take them: through a registry into Envoy
+	@sh tests/setup/distcheck.sh target
+	@# With the features of `make test`, whose build serves here too.
+	@cargo test --quiet --workspace --test distcheck -- --ignored
+
+.PHONY: reproducible
+reproducible: toolchain ## two builds in two places: the same bytes
+	@sh tests/setup/reproducible.sh target/reproducible
 
 .PHONY: test
 test: panics build envoy ## every test: units, simulated host, real Envoy
@@ -93,12 +115,19 @@ interop: build envoy ## both directions against authorization servers of others,
 	@echo "== building the runner (first time: about a minute)"
 	@cargo run --quiet --package oauth2-filter-testbed --features tls --bin interop
 
+.PHONY: istio
+istio: panics build envoy ## envoy/istio: what Istio makes of it, and whether it is as Istio defines it (needs Node.js)
+	@sh tests/setup/istio_schemas.sh target/istio-schemas
+	@cargo test --test istio -- --include-ignored
+
 .PHONY: setup
 setup: toolchain envoy ## what the other targets need: the wasm target and Envoy
 
 .PHONY: toolchain
 toolchain:
 	@sh tests/setup/toolchain.sh $(TARGET)
+	@# The flags of the module name the folders that it brings.
+	@cargo fetch --target $(TARGET)
 
 .PHONY: envoy
 envoy:

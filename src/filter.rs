@@ -222,11 +222,6 @@ impl Filter {
         }
     }
 
-    /// Whether there are calls to be made.
-    pub fn has_calls(&self) -> bool {
-        !self.calls.is_empty()
-    }
-
     /// Calls to be made: each outcome is to be handed to [`Filter::answer`].
     pub fn calls(&mut self) -> Vec<Call> {
         std::mem::take(&mut self.calls)

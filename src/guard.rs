@@ -252,8 +252,14 @@ impl Guard {
                 Finding::Refused(Reason::UnprovedCnf)
             }
             Ok(token) => {
-                let headers = self.forward.headers(claims, &self.reading.scope_claim, body);
                 let attributes = attributes(claims, &self.reading.scope_claim);
+                let mut headers = self.forward.headers(claims, &self.reading.scope_claim, body);
+                // Both are kept for long, and often say the same.
+                for (_, value) in &mut headers {
+                    if let Some((_, same)) = attributes.iter().find(|(_, text)| text == value) {
+                        *value = Rc::clone(same);
+                    }
+                }
                 Finding::Known(Rc::new(Known { token, headers, attributes, stale: false }))
             }
         }

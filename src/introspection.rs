@@ -113,6 +113,22 @@ pub(crate) struct Reading {
     pub(crate) implied: Implied,
     /// The claims that rules ask for.
     pub(crate) claims: Vec<ClaimPath>,
+    /// What else they ask for.
+    pub(crate) asked: Asked,
+}
+
+/// What rules ask for of tokens: nothing else is kept of them, since there may be many.
+#[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a question by itself")]
+pub(crate) struct Asked {
+    /// Whether any asks for an issuer.
+    pub(crate) issuer: bool,
+    /// Whether any asks for an audience.
+    pub(crate) audience: bool,
+    /// Whether any asks for scopes.
+    pub(crate) scope: bool,
+    /// Whether any asks how the user was authenticated.
+    pub(crate) acr: bool,
 }
 
 impl Footprint for AccessToken {
@@ -162,15 +178,17 @@ impl AccessToken {
         let time = |name, unreadable| {
             present(name).map(|v| Timestamp::from_numeric_date(v).unwrap_or(unreadable))
         };
-        let scope = ScopeSet::from_claim(reading.scope_claim.find(claims));
+        let asked = reading.asked;
+        let scope = reading.scope_claim.find(claims).filter(|_| asked.scope);
+        let audience = present("aud").filter(|_| asked.audience);
         let confirmation = present("cnf").map(Confirmation::from_claim);
         Ok(Self {
             expires: time("exp", Timestamp::from_millis(0)),
             not_before: time("nbf", Timestamp::NEVER),
-            issuer: text("iss").or_else(|| issuer.map(Into::into)),
-            audience: strings(present("aud")).map(Into::into).collect(),
-            scope: scope.with_implied(&reading.implied),
-            acr: text("acr"),
+            issuer: text("iss").or_else(|| issuer.map(Into::into)).filter(|_| asked.issuer),
+            audience: strings(audience).map(Into::into).collect(),
+            scope: ScopeSet::from_claim(scope).with_implied(&reading.implied),
+            acr: text("acr").filter(|_| asked.acr),
             authenticated: present("auth_time").and_then(Timestamp::from_numeric_date),
             // Bound to a key by its type, and presented as if it were not (RFC 9449, section 7.2).
             confirmation: if of_type_dpop { Some(Confirmation::Other) } else { confirmation },
@@ -226,6 +244,7 @@ mod tests {
             scope_claim: ClaimPath::new("scope"),
             implied: Implied::default(),
             claims: Vec::new(),
+            asked: Asked { issuer: true, audience: true, scope: true, acr: true },
         };
         AccessToken::from_claims(claims.as_object().unwrap(), &reading, issuer)
     }

@@ -4,42 +4,36 @@ use serde_json::Value;
 
 use crate::footprint::Footprint;
 
-/// The scopes that a token holds.
+/// The scopes that a token holds: words with spaces between.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct ScopeSet(Vec<Box<str>>);
+pub(crate) struct ScopeSet(Box<str>);
 
 impl ScopeSet {
     /// The scopes in a claim: words with single spaces between, or a list with one word an
     /// element. Anything else holds none.
     pub(crate) fn from_claim(claim: Option<&Value>) -> Self {
-        let words =
-            |text: &str| text.split(' ').filter(|w| !w.is_empty()).map(Into::into).collect();
         match claim {
-            Some(Value::String(text)) => Self(words(text)),
+            Some(Value::String(text)) => Self(text.as_str().into()),
             Some(Value::Array(elements)) => {
-                Self(elements.iter().filter_map(Value::as_str).map(Into::into).collect())
+                // An element that is not one word is no scope.
+                let words = elements.iter().filter_map(Value::as_str);
+                let words: Vec<&str> = words.filter(|word| !word.contains(' ')).collect();
+                Self(words.join(" ").into())
             }
             _ => Self::default(),
         }
     }
 
     /// The same set with all that its scopes imply.
-    pub(crate) fn with_implied(mut self, implied: &Implied) -> Self {
-        for (scope, more) in &implied.0 {
-            if self.contains(scope) {
-                for word in more {
-                    if !self.contains(word) {
-                        self.0.push(word.clone());
-                    }
-                }
-            }
-        }
-        self
+    pub(crate) fn with_implied(self, implied: &Implied) -> Self {
+        let held = implied.0.iter().filter(|(scope, _)| self.contains(scope));
+        let more: Vec<&str> = held.flat_map(|(_, more)| more).map(|word| &**word).collect();
+        if more.is_empty() { self } else { Self([&self.0, &*more.join(" ")].join(" ").into()) }
     }
 
     /// Whether the token holds this one.
     pub(crate) fn contains(&self, word: &str) -> bool {
-        self.0.iter().any(|held| **held == *word)
+        !word.is_empty() && self.0.split(' ').any(|held| held == word)
     }
 }
 

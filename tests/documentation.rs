@@ -224,7 +224,9 @@ fn every_make_target_that_the_readme_names_is_there() {
 
 #[test]
 fn every_file_of_envoy_loads_in_envoy() {
-    let files = yaml_files(&root().join("envoy"));
+    let mut files = yaml_files(&root().join("envoy"));
+    // What Istio takes is none of Envoy's (tests/istio).
+    files.retain(|file| !file.starts_with(root().join("envoy/istio")));
     assert!(!files.is_empty());
     // Envoy reads the certificates that a file names.
     let authority = Authority::new();

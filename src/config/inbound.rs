@@ -15,7 +15,7 @@ use crate::answers::CacheConfig;
 use crate::claims::ClaimPath;
 use crate::denial::{Reason, Resource};
 use crate::guard::Guard;
-use crate::introspection::Reading;
+use crate::introspection::{Asked, Reading};
 use crate::policy::{Access, Rule};
 use crate::rule_index::RuleIndex;
 use crate::scope::Implied;
@@ -74,6 +74,7 @@ pub(super) fn inbound(field: &Field<'_>, names: &Names) -> Option<Guard> {
         );
     }
     let scope_claim = scope_claim.unwrap_or_else(|| ClaimPath::new("scope"));
+    let what = asked_of_tokens(rules.iter().map(|(_, rule)| rule).chain([&unmatched]));
     Some(Guard {
         servers: servers?,
         cache,
@@ -82,13 +83,27 @@ pub(super) fn inbound(field: &Field<'_>, names: &Names) -> Option<Guard> {
         metadata,
         rules: RuleIndex::new(rules),
         unmatched,
-        reading: Reading { scope_claim, implied, claims: asked.into_paths() },
+        reading: Reading { scope_claim, implied, claims: asked.into_paths(), asked: what },
         clock_skew,
         mutual_tls,
         allow_cors_preflight,
         failure_mode_allow: failure_mode_allow.unwrap_or(false),
         forward,
     })
+}
+
+/// What rules ask for of tokens.
+fn asked_of_tokens<'r>(rules: impl Iterator<Item = &'r Rule>) -> Asked {
+    let mut asked = Asked::default();
+    for rule in rules {
+        if let Access::Token(needs) | Access::Optional(needs) = &rule.access {
+            asked.issuer |= !needs.issuer.is_empty();
+            asked.audience |= !needs.audience.is_empty();
+            asked.scope |= needs.scope.is_some();
+            asked.acr |= !needs.acr_values.is_empty();
+        }
+    }
+    asked
 }
 
 impl Default for CacheConfig {

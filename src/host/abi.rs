@@ -1,5 +1,5 @@
-//! The hostcalls that the SDK does not give, or gives in a form that panics: the one place with
-//! unsafe code.
+//! The hostcalls that the SDK does not give, or gives in a form that panics: the one place
+//! with unsafe blocks.
 //!
 //! | what | why not the SDK's |
 //! | --- | --- |

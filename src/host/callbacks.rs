@@ -10,7 +10,8 @@ use std::rc::Rc;
 
 use proxy_wasm::hostcalls;
 
-use super::{Worker, abi};
+use super::{Worker, abi, send};
+use crate::filter::Filter;
 use crate::waiting::StreamId;
 
 /// `Action` of the ABI.
@@ -60,6 +61,7 @@ fn follow(stream: u32) -> u32 {
     if worker.is_none_or(|worker| worker.goes_on(stream)) { CONTINUE } else { PAUSE }
 }
 
+/// A root context, or a stream of one.
 #[unsafe(no_mangle)]
 extern "C" fn oauth2_on_context_create(context: u32, root: u32) {
     VM.with(|vm| match root {
@@ -68,6 +70,7 @@ extern "C" fn oauth2_on_context_create(context: u32, root: u32) {
     });
 }
 
+/// A configuration for a root context. Whether it is taken.
 #[unsafe(no_mangle)]
 extern "C" fn oauth2_on_configure(root: u32, size: usize) -> u32 {
     if let Ok(level) = hostcalls::get_log_level() {
@@ -78,6 +81,7 @@ extern "C" fn oauth2_on_configure(root: u32, size: usize) -> u32 {
     u32::from(worker.is_some_and(|worker| worker.configure(document)))
 }
 
+/// The time that was asked for has gone by.
 #[unsafe(no_mangle)]
 extern "C" fn oauth2_on_tick(root: u32) {
     if let Some(worker) = VM.with(|vm| vm.worker(root)) {
@@ -85,6 +89,7 @@ extern "C" fn oauth2_on_tick(root: u32) {
     }
 }
 
+/// The answer to a call, or its end without one.
 #[unsafe(no_mangle)]
 extern "C" fn oauth2_on_http_call_response(
     root: u32,
@@ -98,26 +103,35 @@ extern "C" fn oauth2_on_http_call_response(
     }
 }
 
+/// A request's head.
 #[unsafe(no_mangle)]
 extern "C" fn oauth2_on_request_headers(stream: u32, _headers: usize, _end: u32) -> u32 {
     #[cfg(feature = "panic-on-command")]
     super::panic_on_command::obey();
     let stream = StreamId(stream);
-    let worker = VM.with(|vm| vm.worker(vm.root_of(stream)?));
-    // A stream without a root has nothing that could let it pass.
-    if worker.is_some_and(|worker| worker.request(stream)) { CONTINUE } else { PAUSE }
+    let goes_on = if let Some(worker) = VM.with(|vm| vm.worker(vm.root_of(stream)?)) {
+        worker.request(stream)
+    } else {
+        // Nobody has been told of it, so nothing may let it pass.
+        send(&Filter::unconfigured());
+        false
+    };
+    if goes_on { CONTINUE } else { PAUSE }
 }
 
+/// A part of its body.
 #[unsafe(no_mangle)]
 extern "C" fn oauth2_on_request_body(stream: u32, _size: usize, _end: u32) -> u32 {
     follow(stream)
 }
 
+/// What stands after its body.
 #[unsafe(no_mangle)]
 extern "C" fn oauth2_on_request_trailers(stream: u32, _trailers: usize) -> u32 {
     follow(stream)
 }
 
+/// The head of its response.
 #[unsafe(no_mangle)]
 extern "C" fn oauth2_on_response_headers(stream: u32, _headers: usize, _end: u32) -> u32 {
     let stream = StreamId(stream);
@@ -127,6 +141,7 @@ extern "C" fn oauth2_on_response_headers(stream: u32, _headers: usize, _end: u32
     CONTINUE
 }
 
+/// A context is gone.
 #[unsafe(no_mangle)]
 extern "C" fn oauth2_on_delete(context: u32) {
     let stream = StreamId(context);

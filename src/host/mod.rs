@@ -141,18 +141,14 @@ impl Worker {
             return false;
         };
         let head = RequestHead::default();
-        let mut filter = filter.borrow_mut();
-        let passage = match filter.request(stream, &head, &HostData, abi::now()) {
+        let step = filter.borrow_mut().request(stream, &head, &HostData, abi::now());
+        let passage = match step {
             Step::Decide(verdict) => carry_out(verdict),
             Step::Wait => Passage::default(),
         };
         self.remember(stream, passage);
-        self.count(&mut filter);
-        let has_calls = filter.has_calls();
-        drop(filter);
-        if has_calls {
-            self.dispatch();
-        }
+        self.count(&mut filter.borrow_mut());
+        self.dispatch();
         self.keep_time();
         self.goes_on(stream)
     }

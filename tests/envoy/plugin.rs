@@ -1,6 +1,6 @@
 //! The module itself, and how it gets into Envoy.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, env, fs};
 
 use oauth2_filter_testbed::client::Request;
 use oauth2_filter_testbed::envoy::{Listener, WasmPlugin};
@@ -104,6 +104,21 @@ fn the_module_imports_and_exports_what_is_listed_and_is_small() {
         !module.windows(command.len()).any(|bytes| bytes == command),
         "it is not the module of the tests, which any request can kill"
     );
+}
+
+#[test]
+fn the_module_names_no_folder_of_the_machine_that_built_it() {
+    let module = fs::read(MODULE).expect("the module: run `make build`");
+    let home = env::var("HOME").expect("a home");
+    let cargo = env::var("CARGO_HOME").unwrap_or_else(|_| format!("{home}/.cargo"));
+    // Each is named after where the sources were fetched from.
+    let sources = fs::read_dir(format!("{cargo}/registry/src")).into_iter().flatten().flatten();
+    let sources = sources.map(|folder| folder.file_name().into_string().expect("UTF-8"));
+    let workspace = env!("CARGO_MANIFEST_DIR").to_owned();
+    for folder in sources.chain([cargo, workspace, "lib/rustlib".to_owned()]) {
+        let found = module.windows(folder.len()).any(|bytes| bytes == folder.as_bytes());
+        assert!(!found, "{folder}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -206,15 +206,16 @@ fn the_age_of_an_authentication_is_judged_on_every_request() {
 
 #[test]
 fn an_answer_too_large_for_all_the_room_is_asked_for_each_time() {
-    let mut host = host(json!({"cache": {"max_entries": 2}}));
-    let huge = json!({"active": true, "scope": "a ".repeat(400_000)});
-    assert_eq!(ask(&mut host, "small", &json!({"active": true})), "passed");
+    let mut host = host(json!({"claims": {"groups": "a"}, "cache": {"max_entries": 2}}));
+    let huge = json!({"active": true, "groups": vec!["a"; 100_000]});
+    let small = json!({"active": true, "groups": "a"});
+    assert_eq!(ask(&mut host, "small", &small), "passed");
     for calls in 2..5 {
         assert_eq!(ask(&mut host, "huge", &huge), "passed");
         assert_eq!(host.made, calls);
     }
     // It pushes out nothing.
-    assert_eq!(ask(&mut host, "small", &json!({"active": true})), "passed");
+    assert_eq!(ask(&mut host, "small", &small), "passed");
     assert_eq!(host.made, 4);
     // Requests that wait for it still share one call.
     let streams = [(); 3].map(|()| host.send(&get("/").bearer("huge")));
@@ -223,14 +224,33 @@ fn an_answer_too_large_for_all_the_room_is_asked_for_each_time() {
     assert_eq!(host.made, 5);
 }
 
+/// A claim that is there.
+fn any() -> Value {
+    json!({"exists": true})
+}
+
 #[test]
-fn large_answers_push_out_each_other_and_none_that_is_in_use() {
+fn of_what_no_rule_asks_for_nothing_is_kept() {
     let mut host = host(json!({"cache": {"max_entries": 100}}));
-    let large = json!({"active": true, "aud": "x".repeat(300_000)});
-    assert_eq!(ask(&mut host, "small", &json!({"active": true})), "passed");
+    let text = "x".repeat(200_000);
+    let large = json!({"active": true, "iss": text, "aud": text, "scope": text, "acr": text});
     for n in 0..20 {
         assert_eq!(ask(&mut host, &format!("large-{n}"), &large), "passed");
-        assert_eq!(ask(&mut host, "small", &json!({"active": true})), "passed");
+    }
+    // More than a mebibyte of text was said.
+    assert_eq!(host.state_of(&get("/").bearer("large-0")), "passed");
+    assert_eq!(host.made, 20);
+}
+
+#[test]
+fn large_answers_push_out_each_other_and_none_that_is_in_use() {
+    let mut host = host(json!({"claims": {"note": any()}, "cache": {"max_entries": 100}}));
+    let large = json!({"active": true, "note": "x".repeat(300_000)});
+    let small = json!({"active": true, "note": "x"});
+    assert_eq!(ask(&mut host, "small", &small), "passed");
+    for n in 0..20 {
+        assert_eq!(ask(&mut host, &format!("large-{n}"), &large), "passed");
+        assert_eq!(ask(&mut host, "small", &small), "passed");
     }
     assert_eq!(host.made, 21);
     // A mebibyte holds three of them.
@@ -244,8 +264,9 @@ fn large_answers_push_out_each_other_and_none_that_is_in_use() {
 fn the_room_for_large_answers_grows_with_the_entries() {
     // 4 KiB for each: 4 MiB hold 13 answers of 300 kB, and 64 MiB hold 20.
     for (max_entries, kept) in [(1_000, 13), (16_384, 20)] {
-        let mut host = host(json!({"cache": {"max_entries": max_entries}}));
-        let large = json!({"active": true, "aud": "x".repeat(300_000)});
+        let cache = json!({"max_entries": max_entries});
+        let mut host = host(json!({"claims": {"note": any()}, "cache": cache}));
+        let large = json!({"active": true, "note": "x".repeat(300_000)});
         for n in 0..20 {
             assert_eq!(ask(&mut host, &format!("large-{n}"), &large), "passed");
         }

@@ -1,7 +1,8 @@
 -- A Lua filter that does what the filter does in its full configuration: rules by method and path,
 -- scope and audience, expiry, refusals kept for a while, a bound on what is kept, and headers for the
--- service that no client can spoof.
+-- service that no client can spoof. With TELL it lets access logs and policies know of it, too.
 local CAPACITY, MAX_TTL, NEGATIVE_TTL = 10000, 3600, 5
+local TELL = false
 local AUDIENCE = "https://orders.example.com"
 local RULES = {
   {prefix = "/healthz/", public = true},
@@ -45,6 +46,7 @@ local function introspect(handle, token, now)
   local expires = tonumber(body:match('"exp"%s*:%s*(%d+)')) or now
   return keep(token, {
     active = true, ends = math.min(expires, now + MAX_TTL), scopes = scopes, scope = scope,
+    client = body:match('"client_id"%s*:%s*"([^"]*)"'),
     subject = body:match('"sub"%s*:%s*"([^"]*)"'), audience = body:match('"aud"%s*:%s*"([^"]*)"'),
   })
 end
@@ -89,4 +91,12 @@ function envoy_on_request(handle)
   headers:remove("authorization")
   if answer.subject then headers:replace("x-user", answer.subject) end
   headers:replace("x-scope", answer.scope)
+  if not TELL then return end
+  -- What access logs and policies can read, as the filter's filter state is.
+  local metadata = handle:streamInfo():dynamicMetadata()
+  metadata:set("oauth2", "decision", "allowed")
+  metadata:set("oauth2", "rule", rule.prefix)
+  metadata:set("oauth2", "subject", answer.subject)
+  metadata:set("oauth2", "client", answer.client)
+  metadata:set("oauth2", "scope", answer.scope)
 end

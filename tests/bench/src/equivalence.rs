@@ -62,7 +62,7 @@ fn cases(token: &str) -> Vec<(Request, u16)> {
 
 #[tokio::test]
 async fn the_full_lua_filter_and_ours_answer_alike() {
-    for name in ["ours-full", "lua-full"] {
+    for name in ["ours-full", "lua-full", "lua-told"] {
         let guarded = Guarded::by(name).await;
         for (request, status) in cases(&guarded.tokens.all()[0]) {
             assert_eq!(guarded.status(&request).await, status, "{name}: {request:?}");

@@ -15,6 +15,10 @@ pub fn floor(module: &str) -> Value {
 /// A Lua filter, one of `tests/bench/lua`.
 pub fn lua(code: &str, proxy: &str) -> Value {
     let code = code.replace("PATH", &format!("/introspect/{proxy}"));
+    let code = match proxy {
+        "lua-told" => code.replace("TELL = false", "TELL = true"),
+        _ => code,
+    };
     typed("lua", "lua.v3.Lua", json!({"default_source_code": {"inline_string": code}}))
 }
 
@@ -78,7 +82,7 @@ pub fn ours(document: &Value) -> Value {
 
 /// Ours, and no more asked of it than of the short Lua filter.
 pub fn minimal(proxy: &str) -> Value {
-    inbound(proxy, json!({"forward": {"token": true}}))
+    inbound(proxy, json!({}))
 }
 
 /// Ours, with what a service usually wants.
@@ -97,13 +101,13 @@ pub fn rules(proxy: &str, number: usize) -> Value {
     let rule = |path: String| json!({"methods": ["GET"], "paths": [path], "scope": "orders:read"});
     let others = (1..number).map(|number| rule(format!("/resource-{number}/**")));
     let rules: Vec<Value> = others.chain([rule("/orders/**".to_owned())]).collect();
-    inbound(proxy, json!({"rules": rules, "forward": {"token": true}}))
+    inbound(proxy, json!({"rules": rules}))
 }
 
 /// Ours, with claims for the service and no rules.
 pub fn claims(proxy: &str) -> Value {
     let claims = json!({"x-user": "sub", "x-scope": "scope"});
-    inbound(proxy, json!({"forward": {"token": true, "claims": claims}}))
+    inbound(proxy, json!({"forward": {"claims": claims}}))
 }
 
 /// Ours as a client.

@@ -68,7 +68,7 @@ pub const SHORT: Filter = Filter::Lua(include_str!("../lua/short.lua"));
 pub const FULL: Filter = Filter::Lua(include_str!("../lua/full.lua"));
 
 /// All of them.
-pub const ALL: [Variant; 29] = [
+pub const ALL: [Variant; 30] = [
     proxy("plain", "no filter", 1, Filter::None),
     proxy("wasm-empty", "WebAssembly that does nothing", 1, Filter::Floor("empty")),
     proxy("wasm-header", "… that reads `Authorization`", 1, Filter::Floor("header")),
@@ -79,6 +79,7 @@ pub const ALL: [Variant; 29] = [
     proxy("lua-short-10000", "short Lua, 10,000 tokens", 10_000, SHORT),
     proxy("lua-full", "full Lua", 1, FULL),
     proxy("lua-full-500", "full Lua, 500 tokens", 500, FULL),
+    proxy("lua-told", "full Lua that tells access logs and policies as much as ours", 1, FULL),
     proxy("jwt-authn", "`jwt_authn`, RS256", 1, Filter::JwtAuthn { cache: false }),
     proxy("jwt-authn-cache", "… with `jwt_cache`", 1, Filter::JwtAuthn { cache: true }),
     proxy("ext-authz", "`ext_authz` over HTTP", 1, Filter::ExtAuthz),

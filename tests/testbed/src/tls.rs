@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -246,8 +246,15 @@ impl TlsConnection {
 #[derive(Debug)]
 pub struct TlsFront {
     address: SocketAddr,
-    certificates: Arc<Mutex<Vec<Vec<u8>>>>,
+    shown: Arc<Mutex<Shown>>,
     task: JoinHandle<()>,
+}
+
+/// What clients have shown of themselves.
+#[derive(Debug, Default)]
+struct Shown {
+    certificates: Vec<Vec<u8>>,
+    server_names: Vec<Option<String>>,
 }
 
 impl TlsFront {
@@ -280,14 +287,19 @@ impl TlsFront {
         let listener = TcpListener::bind(FREE_PORT).await.expect("a free port");
         let address = listener.local_addr().expect("the address of an open port");
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let certificates = Arc::<Mutex<_>>::default();
-        let task = tokio::spawn(accept(listener, acceptor, server, Arc::clone(&certificates)));
-        Self { address, certificates, task }
+        let shown = Arc::<Mutex<_>>::default();
+        let task = tokio::spawn(accept(listener, acceptor, server, Arc::clone(&shown)));
+        Self { address, shown, task }
     }
 
     /// The certificate that each client has shown, in DER; those that showed none are left out.
     pub fn certificates(&self) -> Vec<Vec<u8>> {
-        self.certificates.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.shown).certificates.clone()
+    }
+
+    /// The name by which each client has asked for the server (SNI).
+    pub fn server_names(&self) -> Vec<Option<String>> {
+        lock(&self.shown).server_names.clone()
     }
 
     /// Where it listens.
@@ -306,24 +318,31 @@ async fn accept(
     listener: TcpListener,
     acceptor: TlsAcceptor,
     server: SocketAddr,
-    certificates: Arc<Mutex<Vec<Vec<u8>>>>,
+    shown: Arc<Mutex<Shown>>,
 ) {
     let mut connections = JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        let (acceptor, certificates) = (acceptor.clone(), Arc::clone(&certificates));
+        let (acceptor, shown) = (acceptor.clone(), Arc::clone(&shown));
         // What goes wrong on a connection is the client's to see.
         connections.spawn(async move {
             let mut stream = acceptor.accept(stream).await.ok()?;
-            if let Some([shown, ..]) = stream.get_ref().1.peer_certificates() {
-                let mut all = certificates.lock().unwrap_or_else(PoisonError::into_inner);
-                all.push(shown.to_vec());
+            {
+                let (session, mut shown) = (stream.get_ref().1, lock(&shown));
+                shown.server_names.push(session.server_name().map(str::to_owned));
+                if let Some([certificate, ..]) = session.peer_certificates() {
+                    shown.certificates.push(certificate.to_vec());
+                }
             }
             let mut server = TcpStream::connect(server).await.ok()?;
             copy_bidirectional(&mut stream, &mut server).await.ok()
         });
         while connections.try_join_next().is_some() {}
     }
+}
+
+fn lock(shown: &Mutex<Shown>) -> MutexGuard<'_, Shown> {
+    shown.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn key() -> KeyPair {

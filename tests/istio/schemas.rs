@@ -1,0 +1,79 @@
+//! The manifests against the custom resource definitions that Istio publishes (`make istio`).
+//!
+//! What definitions say in CEL is not checked: the package that has them leaves it out.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use oauth2_filter_testbed::workspace;
+use serde_json::{Value, json};
+
+use crate::manifests::{ALL, INBOUND, OUTBOUND_RETRY, PROTECTED_SERVICE, object, objects};
+
+#[test]
+#[ignore = "needs Node.js and npm: make istio"]
+fn every_manifest_is_as_istio_defines_it() {
+    let manifests = ALL.into_iter().flat_map(|file| {
+        objects(file).into_iter().map(move |object| (format!("{file}: {}", object["kind"]), object))
+    });
+    let manifests: BTreeMap<_, _> = manifests.collect();
+    assert_eq!(manifests.len(), 9);
+    for (name, mistakes) in check(&manifests) {
+        assert!(mistakes.is_empty(), "{name}: {mistakes:#?}");
+    }
+}
+
+#[test]
+#[ignore = "needs Node.js and npm: make istio"]
+fn the_definitions_refuse_what_istio_does_not_know() {
+    let plugin = object(INBOUND, "WasmPlugin");
+    let entry = object(PROTECTED_SERVICE, "ServiceEntry");
+    let rule = object(PROTECTED_SERVICE, "DestinationRule");
+    let filter = object(OUTBOUND_RETRY, "EnvoyFilter");
+    let service = object(OUTBOUND_RETRY, "VirtualService");
+    let wrong = [
+        (&plugin, "/spec/failStrategy", json!("FAIL_CLOSED")),
+        (&plugin, "/spec/failStrategi", json!("FAIL_RELOAD")),
+        (&plugin, "/spec/sha256", json!("sha256:00")),
+        (&plugin, "/spec/url", json!("")),
+        (&plugin, "/spec/match/0/mode", json!("INBOUND")),
+        (&plugin, "/spec/vmConfig/env/0/valuefrom", json!("HOST")),
+        (&plugin, "/spec/vmConfig/env/0/value", json!("x".repeat(2049))),
+        (&plugin, "/apiVersion", json!("extensions.istio.io/v1")),
+        (&entry, "/spec/ports/0/number", json!(-1)),
+        (&entry, "/spec/resolution", json!("dns")),
+        (&rule, "/spec/trafficPolicy/tls/mode", json!("TLS")),
+        (&rule, "/spec/trafficPolicy/tls/subjectAltName", json!("billing.example.com")),
+        (&filter, "/spec/configPatches/0/applyTo", json!("CLUSTERS")),
+        (&filter, "/spec/configPatches/0/match/cluster/port", json!(80)),
+        (&service, "/spec/http/0/retries/attempts", json!("1")),
+        (&service, "/spec/http/0/timeout", json!(15)),
+    ];
+    let manifests = wrong.into_iter().map(|(manifest, place, value)| {
+        let mut manifest = manifest.clone();
+        let (parent, name) = place.rsplit_once('/').expect("a place");
+        let name_of_mistake = format!("{place}: {value:.80}");
+        manifest.pointer_mut(parent).expect("what is there")[name] = value;
+        (name_of_mistake, manifest)
+    });
+    let manifests: BTreeMap<_, _> = manifests.collect();
+    assert_eq!(manifests.len(), 16);
+    let missed = check(&manifests).into_iter().filter(|(_, mistakes)| mistakes.is_empty());
+    let missed: Vec<_> = missed.map(|(mistake, _)| mistake).collect();
+    assert!(missed.is_empty(), "{missed:#?}");
+}
+
+/// The mistakes of each manifest; panics if what `make istio` installs is not there.
+fn check(manifests: &BTreeMap<String, Value>) -> BTreeMap<String, Vec<String>> {
+    let program = workspace().join("target/istio-schemas/check.mjs");
+    assert!(program.is_file(), "no {}: run `make istio`", program.display());
+    let mut node = Command::new("node");
+    let mut node =
+        node.arg(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("node");
+    let input = json!(manifests).to_string();
+    node.stdin.take().expect("its input").write_all(input.as_bytes()).expect("it reads");
+    let output = node.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "node: {}", output.status);
+    serde_json::from_slice(&output.stdout).expect("the mistakes")
+}

@@ -1,0 +1,96 @@
+//! The licences of what is linked into the module, whole, as most of them ask for.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{Package, linked::Linked};
+
+/// The C library of WASI is a part of Rust's standard library, which names it nowhere.
+const WASI_LIBC: &str = include_str!("wasi-libc.txt");
+
+/// One text: who is in it under which licence, and each licence with those who come with it.
+pub(crate) fn licences(filter: &Package, linked: &Linked) -> Result<String, String> {
+    let packages: Vec<&Package> = [filter].into_iter().chain(linked.others()).collect();
+    let mut text = format!(
+        "{} {} is one WebAssembly module, into which the following packages are linked.\n\
+         Rust's standard library is too: its notices are in the page beside this file.\n\n",
+        filter.name, filter.version
+    );
+    let mut holders: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for package in &packages {
+        let name = format!("{} {}", package.name, package.version);
+        let _ = writeln!(text, "{name}: {}", package.licence()?);
+        for licence in of(package)? {
+            holders.entry(licence).or_default().insert(name.clone());
+        }
+    }
+    text += "wasi-libc: MIT and others\n";
+    // In the order of those who come with them, since their texts say nothing to a reader.
+    let mut licences: Vec<(BTreeSet<String>, String)> =
+        holders.into_iter().map(|(licence, holders)| (holders, licence)).collect();
+    licences.sort();
+    for (holders, licence) in licences {
+        section(&mut text, &holders.into_iter().collect::<Vec<_>>().join(", "), &licence);
+    }
+    section(&mut text, "wasi-libc", WASI_LIBC);
+    Ok(text)
+}
+
+/// The texts that come with this package. Without one it may not be given on.
+fn of(package: &Package) -> Result<Vec<String>, String> {
+    let folder = package.manifest_path.parent().unwrap_or_else(|| Path::new("."));
+    let failed = |error| format!("{}: {error}", folder.display());
+    let mut files: Vec<PathBuf> = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_uppercase();
+        if path.is_file() && NAMES.iter().any(|start| name.starts_with(start)) {
+            files.push(path);
+        }
+    }
+    if files.is_empty() {
+        return Err(format!(
+            "{} {} comes without the text of its licence ({}): add it to tests/setup/dist/src",
+            package.name,
+            package.version,
+            package.licence()?
+        ));
+    }
+    files.sort();
+    let read = |path: &PathBuf| {
+        let text = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(in_one_form(&String::from_utf8_lossy(&text)))
+    };
+    files.iter().map(read).collect()
+}
+
+/// Lines without white space at their ends, and no empty ones around them: texts that differ in
+/// nothing else stand there once.
+fn in_one_form(text: &str) -> String {
+    let lines: Vec<&str> = text.trim_start_matches('\u{feff}').lines().map(str::trim_end).collect();
+    lines.join("\n").trim_matches('\n').to_owned()
+}
+
+fn section(text: &mut String, title: &str, licence: &str) {
+    let rule = "=".repeat(80);
+    let _ = write!(text, "\n{rule}\n{title}\n{rule}\n\n{}\n", licence.trim_end());
+}
+
+/// How the files begin that hold licences and what belongs to them.
+const NAMES: [&str; 6] = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE", "UNLICENSE"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_that_differ_in_white_space_alone_are_one() {
+        let dos = "\u{feff}\r\nMIT License  \r\n\r\nPermission\r\n";
+        assert_eq!(in_one_form(dos), "MIT License\n\nPermission");
+        assert_eq!(in_one_form("MIT License\n\nPermission"), in_one_form(dos));
+    }
+}

@@ -1,0 +1,36 @@
+#!/bin/sh
+# reproducible.sh FOLDER: builds the release twice from the files of this clone, in two folders,
+# each with a Cargo home of its own and in other surroundings, and compares what comes out.
+set -eu
+mkdir -p "$1"
+folder=$(cd "$1" && pwd)
+one=$folder/one
+two=$folder/another/folder/that/is/deeper/two
+
+# What an earlier run has left would hide what a build depends on.
+rm -rf "$folder"
+for clone in "$one" "$two"; do
+    mkdir -p "$clone"
+    # As they are now, not as they were committed.
+    git ls-files -z --cached --others --exclude-standard | tar -c --null -T - | tar -x -C "$clone"
+done
+
+echo "== the first build, in $one"
+(cd "$one" && CARGO_HOME="$folder/cargo" make --no-print-directory image dist)
+echo "== the second build, in $two"
+(
+    cd "$two"
+    umask 077
+    export CARGO_BUILD_JOBS=1 TZ=Asia/Kathmandu LC_ALL=C
+    export RUSTFLAGS=--cfg=other HOSTNAME=another
+    CARGO_HOME=$folder/another-cargo make --no-print-directory image dist
+)
+
+if ! diff -r "$one/target/dist" "$two/target/dist" || ! diff -r "$one/target/image" "$two/target/image"
+then
+    echo "error: the two builds differ; both are in $folder" >&2
+    exit 1
+fi
+echo "== both are the same"
+cat "$one/target/dist/SHA256SUMS"
+rm -rf "$folder"
