@@ -65,7 +65,13 @@ fn pem(text: &str) -> Option<(&str, Vec<u8>)> {
 /// An element of DER; it has less than 64 KiB.
 fn element(tag: u8, content: &[u8]) -> Vec<u8> {
     let [high, low] = u16::try_from(content.len()).unwrap_or(u16::MAX).to_be_bytes();
-    [&[tag, 0x82, high, low][..], content].concat()
+    // The shortest form of the length is the only one.
+    let length: &[u8] = match (high, low) {
+        (0, 0..0x80) => &[low],
+        (0, _) => &[0x81, low],
+        _ => &[0x82, high, low],
+    };
+    [&[tag], length, content].concat()
 }
 
 #[cfg(test)]
