@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::call::{Call, Direction};
 use crate::claims::ClaimTest;
+use crate::client::Client;
 use crate::filter::Filter;
 use crate::head::Head;
 use crate::policy::{Access, Needs};
 use crate::rule_index::Target;
-use crate::token_source::TokenSource;
+use crate::token_source::{TokenSource, present};
 
 /// Which rules a request meets, and what they need.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -21,6 +23,8 @@ pub struct Explanation {
     pub access: &'static str,
     /// What a token must be like.
     pub needs: TokenNeeds,
+    /// Whether the filter looks for a caller's token here.
+    pub looks_for_token: bool,
     /// The outbound client whose token the request gets.
     pub client: Option<String>,
 }
@@ -62,30 +66,41 @@ impl Filter {
                 };
             }
         }
-        let client = self.outbound.as_ref().and_then(|outbound| outbound.client_for(head).ok()?);
-        explanation.client = client.and_then(|n| self.clients().nth(n).map(str::to_owned));
+        let chosen = self.outbound.as_ref().and_then(|outbound| outbound.chosen(head));
+        explanation.client = chosen.map(|client| client.name.to_string());
+        explanation.looks_for_token =
+            self.inbound.is_some() || chosen.is_some_and(Client::is_exchange);
         explanation
     }
 
-    /// Puts a caller's token into a head, where the filter looks for it first.
-    pub fn present(&self, head: &mut Vec<(String, String)>, token: &str) {
-        let sources = self.inbound.as_ref().map(|inbound| &inbound.guard().token_sources);
-        let first = sources.and_then(|sources| sources.first().cloned());
-        match first.unwrap_or_else(TokenSource::authorization) {
+    /// The header, or `:path`, with a caller's token where the filter looks for it first; `None` if
+    /// the request has one already.
+    pub fn carrier(&self, head: &dyn Head, token: &str) -> Option<(String, String)> {
+        let sources = match &self.inbound {
+            Some(inbound) => inbound.guard().token_sources.clone(),
+            None => vec![TokenSource::authorization()],
+        };
+        let Ok(None) = present(&sources, head) else { return None };
+        Some(match sources.first()? {
             TokenSource::Scheme { header, scheme } => {
-                head.push((header.to_string(), format!("{scheme} {token}")));
+                (header.to_string(), format!("{scheme} {token}"))
             }
-            TokenSource::Header(header) => head.push((header.to_string(), token.to_owned())),
-            TokenSource::Cookie(name) => {
-                head.push(("cookie".to_owned(), format!("{name}={token}")));
-            }
+            TokenSource::Header(header) => (header.to_string(), token.to_owned()),
+            TokenSource::Cookie(name) => ("cookie".to_owned(), format!("{name}={token}")),
             TokenSource::Query(name) => {
-                if let Some((_, path)) = head.iter_mut().find(|(name, _)| name == ":path") {
-                    let separator = if path.contains('?') { '&' } else { '?' };
-                    path.extend([separator.to_string().as_str(), &name, "=", token]);
-                }
+                let path = head.value(":path").unwrap_or_default();
+                let path = String::from_utf8_lossy(&path);
+                let separator = if path.contains('?') { '&' } else { '?' };
+                (":path".to_owned(), format!("{path}{separator}{name}={token}"))
             }
-        }
+        })
+    }
+}
+
+impl Call {
+    /// Whether it asks about a token; if not, it asks for one.
+    pub fn is_introspection(&self) -> bool {
+        self.id.0 == Direction::Inbound
     }
 }
 

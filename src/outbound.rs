@@ -253,12 +253,18 @@ impl Outbound {
     }
 
     /// The client whose token the request gets.
-    pub(crate) fn client_for(&self, head: &dyn Head) -> Result<Option<usize>, Reply> {
+    fn client_for(&self, head: &dyn Head) -> Result<Option<usize>, Reply> {
         let found = self.config.rules.find(&Target::new(head));
         // Where it cannot be told which rule fits, nobody's token is for it.
         let refuse =
             |BadPath| Denial::new(Reason::BadPath).reply(&Resource::default(), is_grpc(head));
         Ok(found.map_err(refuse)?.copied().flatten())
+    }
+
+    /// The same for people who ask beforehand.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn chosen(&self, head: &dyn Head) -> Option<&Client> {
+        self.config.clients.get(self.client_for(head).ok()??)
     }
 
     /// The headers in which a request carries a token that was meant for where it came from: Envoy

@@ -31,7 +31,7 @@ pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
     }
     let mut report = Report::default();
     for file in files {
-        let contents = uses::read(&read_file(&file)?);
+        let contents = uses::read(&file, &read_file(&file)?);
         report.add(&file, &contents, findings(&contents, real));
     }
     say(&format.write(&report))?;
@@ -60,7 +60,7 @@ pub(crate) fn findings(contents: &Contents, real: bool) -> Vec<Finding> {
         });
     }
     for found in &contents.uses {
-        let Review { mistakes, warnings, clusters } = reviewed(found, real);
+        let Review { mistakes, warnings, clusters, .. } = reviewed(found, real);
         findings.extend(mistakes.iter().map(|said| finding(found, Level::Mistake, said)));
         findings.extend(warnings.iter().map(|said| finding(found, Level::Warning, said)));
         for (place, cluster) in clusters {

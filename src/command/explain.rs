@@ -53,27 +53,30 @@ pub(crate) fn run(arguments: Parser) -> Result<ExitCode, Failure> {
     let file = question.file.as_deref().ok_or_else(|| Failure::usage("explain which file?"))?;
     let url = question.url.as_deref().ok_or_else(|| Failure::usage("explain needs --url"))?;
     let mut head = head(question.method.as_deref().unwrap_or("GET"), url)?;
-    let contents = uses::read(&read_file(file)?);
+    let contents = uses::read(file, &read_file(file)?);
     let found = chosen(&contents, question.number, file)?;
-    let loaded = check::with_environment(found, false, |environment| {
-        Filter::load(&found.bytes, environment)
-    });
-    let Ok((mut filter, _)) = loaded else {
+    let Some(mut filter) = load(found) else {
         let mut report = Report::default();
         report.add(file, &contents, check::findings(&contents, false));
         say(&Format::Text.write(&report))?;
         return Ok(ExitCode::from(1));
     };
-    let document = Document::of(found);
     head.extend(question.headers.iter().cloned());
     let explanation = filter.explain(&Headers::new(&head));
     let claims = question.claims(&explanation.needs);
-    let has_token = !question.no_token && document.wants_token;
-    if has_token {
-        filter.present(&mut head, &document.token(&claims));
+    let token = token(&claims);
+    let carrier = filter.carrier(&Headers::new(&head), &token);
+    let has_token = carrier.is_none() || !question.no_token;
+    if explanation.looks_for_token
+        && !question.no_token
+        && let Some(carrier) = carrier
+    {
+        head.retain(|(name, _)| *name != carrier.0 || name != ":path");
+        head.push(carrier);
     }
     let headers = Headers::new(&head);
-    let mut story = Story { document, claims, head, text: String::new() };
+    let given = question.headers.into_iter().map(|(name, _)| name).collect();
+    let mut story = Story { claims, head, given, token, text: String::new() };
     story.tell_request(&explanation, has_token);
     match story.drive(&mut filter, &headers) {
         Some(verdict) => story.tell_verdict(&verdict),
@@ -96,11 +99,18 @@ impl Question {
                 Arg::Long("use") => question.number = Some(arguments.value()?.parse()?),
                 Arg::Long("header") => {
                     let header = text_value(&mut arguments)?;
-                    let (name, value) = header
-                        .split_once(':')
-                        .ok_or_else(|| Failure::usage("a header is 'NAME: VALUE'"))?;
-                    let name = name.trim().to_ascii_lowercase();
-                    question.headers.push((name, value.trim().to_owned()));
+                    let header = header.split_once(':').map(|(name, value)| {
+                        (name.trim().to_ascii_lowercase(), value.trim().to_owned())
+                    });
+                    let is_header = |(name, value): &(String, String)| {
+                        !name.is_empty()
+                            && name.chars().all(|c| c.is_ascii_graphic())
+                            && !value.contains(char::is_control)
+                    };
+                    let header = header.filter(is_header);
+                    let header =
+                        header.ok_or_else(|| Failure::usage("a header is 'NAME: VALUE'"))?;
+                    question.headers.push(header);
                 }
                 Arg::Long("claims") => {
                     let file = text_value(&mut arguments)?;
@@ -153,8 +163,14 @@ fn head(method: &str, url: &str) -> Result<Vec<(String, String)>, Failure> {
     let (scheme, rest) = url
         .split_once("://")
         .ok_or_else(|| Failure::usage("--url is a whole one, such as https://api.example.com/a"))?;
+    if !url.chars().chain(method.chars()).all(|c| c.is_ascii_graphic()) {
+        return Err(Failure::usage("--url is percent-encoded, and --method one word"));
+    }
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
+    if authority.is_empty() || authority.contains('@') {
+        return Err(Failure::usage("--url has a host, and no user information"));
+    }
     let path = path.split('#').next().unwrap_or_default();
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     let head =
@@ -185,54 +201,38 @@ fn chosen<'c>(
     }
 }
 
-/// What the document says that matters for the telling.
-struct Document {
-    /// The secrets that stand in it.
-    secrets: Vec<String>,
-    /// Whether callers come with tokens.
-    wants_token: bool,
-    /// Whether a token's form says which server is asked.
-    reads_tokens: bool,
+/// The filter with the document of a use, but for its secrets: it could not print one. `None` if
+/// there are mistakes.
+fn load(found: &Use) -> Option<Filter> {
+    let review = check::reviewed(found, false);
+    let found = found.without_secrets(&review.secrets)?;
+    let filter = check::with_environment(&found, false, |environment| {
+        Filter::load(&found.bytes, environment)
+    });
+    if review.mistakes.is_empty() { Some(filter.ok()?.0) } else { None }
 }
 
-impl Document {
-    /// The document of a use.
-    fn of(found: &Use) -> Self {
-        let text = String::from_utf8_lossy(&found.bytes);
-        let review = check::reviewed(found, false);
-        let secret = |place: &str| found.value(place)?.as_str().map(str::to_owned);
-        let in_clear = review.warnings.iter().filter(|said| said.text.contains("in clear text:"));
-        Self {
-            secrets: in_clear.filter_map(|said| secret(&said.place)).collect(),
-            wants_token: text.contains("\"inbound\"") || text.contains("token-exchange"),
-            reads_tokens: text.contains("\"when\""),
+/// A token that shows whose it is, for servers that are told apart by that.
+fn token(claims: &Map<String, Value>) -> String {
+    match claims.get("iss") {
+        Some(issuer) => {
+            let encode = |part: Value| URL_SAFE_NO_PAD.encode(part.to_string());
+            format!("{}.{}.{TOKEN}", encode(json!({"alg": "none"})), encode(json!({"iss": issuer})))
         }
-    }
-
-    /// A token that shows what servers are told apart by.
-    fn token(&self, claims: &Map<String, Value>) -> String {
-        match claims.get("iss") {
-            Some(issuer) if self.reads_tokens => {
-                let encode = |part: Value| URL_SAFE_NO_PAD.encode(part.to_string());
-                format!(
-                    "{}.{}.{TOKEN}",
-                    encode(json!({"alg": "none"})),
-                    encode(json!({"iss": issuer}))
-                )
-            }
-            _ => TOKEN.to_owned(),
-        }
+        None => TOKEN.to_owned(),
     }
 }
 
 /// What happens, as it is told.
 struct Story {
-    /// The document.
-    document: Document,
     /// What the authorization server says of the caller's token.
     claims: Map<String, Value>,
     /// The request's head.
     head: Vec<(String, String)>,
+    /// The names of the headers that were given.
+    given: Vec<String>,
+    /// The caller's token.
+    token: String,
     /// What was told.
     text: String,
 }
@@ -251,13 +251,14 @@ impl Story {
 
     /// Tells what the request is, and what it needs.
     fn tell_request(&mut self, explanation: &Explanation, has_token: bool) {
-        let token = if has_token { "with a token" } else { "without a token" };
-        let request = format!(
-            "{} {} for {}, {token}",
-            self.header(":method"),
-            self.header(":path"),
-            self.header(":authority")
-        );
+        let token = match (explanation.looks_for_token, has_token) {
+            (false, _) => "",
+            (true, true) => ", with a token",
+            (true, false) => ", without a token",
+        };
+        let path = self.header(":path").replace(&self.token, TOKEN);
+        let request =
+            format!("{} {path} for {}{token}", self.header(":method"), self.header(":authority"));
         self.line("request", &request);
         if let Some(rule) = &explanation.rule {
             self.line("rule", rule);
@@ -317,8 +318,7 @@ impl Story {
         let path = path.split('?').next().unwrap_or_default();
         let url = format!("{}://{}{path}", header(":scheme"), header(":authority"));
         self.line("calls", &format!("POST {url} (cluster {})", call.cluster));
-        let is_introspection = !call.body.contains("grant_type=");
-        let (body, told) = if is_introspection {
+        let (body, told) = if call.is_introspection() {
             let claims = Value::Object(self.claims.clone());
             (claims.clone(), claims.to_string())
         } else {
@@ -379,16 +379,12 @@ impl Story {
         let is_set = |name: &str| forward.set.iter().any(|(set, _)| **set == *name);
         for (name, value) in &self.head {
             let sign = if is_gone(name) || is_set(name) { '-' } else { ' ' };
-            let is_ours = value.contains(TOKEN);
-            let may_be_secret =
-                matches!(&**name, "authorization" | "cookie" | "proxy-authorization")
-                    || (sign == '-' && !name.starts_with(':'));
-            let value = if may_be_secret && !is_ours { "[as given]" } else { value };
+            // What was given may be a secret.
+            let is_given = self.given.contains(name);
+            let value = if is_given { "[as given]" } else { &*value.replace(&self.token, TOKEN) };
             let _ = writeln!(self.text, "{sign} {name}: {value}");
         }
         for (name, value) in &forward.set {
-            let is_secret = self.document.secrets.iter().any(|secret| value.contains(secret));
-            let value = if is_secret { "[the secret of the document]" } else { value };
             let _ = writeln!(self.text, "+ {name}: {value}");
         }
     }

@@ -6,17 +6,26 @@ use oauth2_filter::SignError;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, RsaKeyPair};
 
-/// Stands for the value of a variable that is not known here, and for an RSA key if it is one.
-pub(crate) const ASSUMED: &str = "assumed";
+/// Stands for a secret that is not known here, or not to be shown, and for an RSA key if it is one.
+pub(crate) const ASSUMED: &str = "SECRET";
 
 /// The same for an elliptic key.
-pub(crate) const ASSUMED_ES256: &str = "assumed-ES256";
+pub(crate) const ASSUMED_ES256: &str = "SECRET-ES256";
 
 /// The algorithm in front of an elliptic key, as PKCS #8 has it: `id-ecPublicKey`, P-256.
 const P256: [u8; 21] = [
     0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
     0xce, 0x3d, 0x03, 0x01, 0x07,
 ];
+
+/// What stands for this secret.
+pub(crate) fn assumed(secret: &str) -> &'static str {
+    match sign(secret, b"") {
+        _ if secret.is_empty() => "",
+        Ok(signature) if signature.len() < 256 => ASSUMED_ES256,
+        _ => ASSUMED,
+    }
+}
 
 /// Something of the form of a signature by this key, if it is one that Envoy would sign with.
 ///

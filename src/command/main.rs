@@ -50,6 +50,9 @@ schema   prints the JSON Schema of the document, for editors.
 new      prints a configuration to start with, for Envoy or for Istio.
 ";
 
+/// The largest file that is read.
+const MOST_BYTES: u64 = 64 << 20;
+
 fn main() -> ExitCode {
     match run(Parser::from_env()) {
         Ok(code) => code,
@@ -99,11 +102,16 @@ fn say(text: &str) -> Result<(), Failure> {
 /// The text of a file, or of standard input.
 fn read_file(name: &str) -> Result<String, Failure> {
     let mut text = String::new();
+    let most = MOST_BYTES.saturating_add(1);
     let read = match name {
-        "-" => std::io::stdin().read_to_string(&mut text).map(|_| text),
-        _ => std::fs::read_to_string(name),
+        "-" => std::io::stdin().take(most).read_to_string(&mut text),
+        _ => std::fs::File::open(name).and_then(|file| file.take(most).read_to_string(&mut text)),
     };
-    read.map_err(|error| Failure(format!("{name}: {error}")))
+    match read {
+        Ok(bytes) if u64::try_from(bytes).is_ok_and(|bytes| bytes < most) => Ok(text),
+        Ok(_) => Err(Failure(format!("{name}: larger than {} MiB", MOST_BYTES >> 20))),
+        Err(error) => Err(Failure(format!("{name}: {error}"))),
+    }
 }
 
 /// The next value as text.

@@ -135,9 +135,10 @@ fn text(report: &Report) -> String {
             continue;
         }
         let count = |level| findings.iter().filter(|finding| finding.level == level).count();
+        let times = if *uses > 1 { format!("{uses} uses of the filter, ") } else { String::new() };
         let _ = writeln!(
             text,
-            "{file}: {}, {}",
+            "{file}: {times}{}, {}",
             plural(count(Level::Mistake), "mistake"),
             plural(count(Level::Warning), "warning"),
         );

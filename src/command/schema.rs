@@ -112,19 +112,30 @@ fn row(heading: &str, key: &str) -> Option<Row> {
     let (_, below) = REFERENCE.split_once(&format!("\n{heading}\n"))?;
     let section = below.split("\n## ").next()?.split("\n### ").next()?;
     let quoted = format!("`{key}`");
-    section.lines().find_map(|line| {
-        let cells: Vec<String> = cells(line.strip_prefix('|')?.strip_suffix('|')?);
-        let [keys, default, meaning] = <[String; 3]>::try_from(cells).ok()?;
-        keys.split(", ").any(|known| known == quoted).then(|| Row {
-            default: serde_json::from_str(default.trim_matches('`')).ok(),
-            meaning: plain(&meaning),
-        })
-    })
+    let mut columns = Vec::new();
+    for line in section.lines() {
+        let cells = cells(line);
+        if cells.first().is_some_and(|first| first == "key") {
+            columns = cells;
+        } else if cells.first().is_some_and(|keys| keys.split(", ").any(|known| known == quoted)) {
+            let column = |name: &str| {
+                let cells = columns.iter().zip(&cells);
+                cells.into_iter().find_map(|(column, cell)| (column == name).then_some(cell))
+            };
+            let default = column("default").map(|text| text.trim_matches('`'));
+            return Some(Row {
+                default: default.and_then(|text| serde_json::from_str(text).ok()),
+                meaning: plain(column("meaning")?),
+            });
+        }
+    }
+    None
 }
 
-/// The cells of a row. `\|` is a bar in one.
+/// The cells of a row of a table. `\|` is a bar in one.
 fn cells(row: &str) -> Vec<String> {
     let bar = "\u{0}";
+    let row = row.strip_prefix('|').and_then(|row| row.strip_suffix('|')).unwrap_or_default();
     row.replace("\\|", bar).split('|').map(|cell| cell.trim().replace(bar, "|")).collect()
 }
 

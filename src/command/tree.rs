@@ -1,5 +1,7 @@
 //! A file as a tree whose parts know where they stand.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 /// A place in a file, as editors count: lines and characters from 1.
@@ -148,24 +150,21 @@ impl Node {
         here.1
     }
 
-    /// What is at a place.
-    pub(crate) fn value(&self, place: &str) -> Option<&Self> {
-        let mut here = self;
-        let mut rest = place;
-        while !rest.is_empty() {
-            (here, _, rest) = here.step(rest)?;
-        }
-        Some(here)
+    /// The first part of a place: the value there, where it stands, and the rest of the place. Names
+    /// may have dots in them, so the longest that fits is meant; of several of one name, the last.
+    fn step<'p>(&self, place: &'p str) -> Option<(&Self, Position, &'p str)> {
+        self.steps(place).into_iter().rev().min_by_key(|(_, _, rest)| rest.len())
     }
 
-    /// The first part of a place: the value there, where it stands, and the rest of the place.
-    fn step<'p>(&self, place: &'p str) -> Option<(&Self, Position, &'p str)> {
+    /// All that the first part of a place may mean.
+    fn steps<'p>(&self, place: &'p str) -> Vec<(&Self, Position, &'p str)> {
         if let Some(rest) = place.strip_prefix('[') {
-            let (number, rest) = rest.split_once(']')?;
-            let element = self.elements().get(number.parse::<usize>().ok()?)?;
-            return Some((element, element.at, rest.strip_prefix('.').unwrap_or(rest)));
+            let element = rest.split_once(']').and_then(|(number, rest)| {
+                let element = self.elements().get(number.parse::<usize>().ok()?)?;
+                Some((element, element.at, rest.strip_prefix('.').unwrap_or(rest)))
+            });
+            return element.into_iter().collect();
         }
-        // Names may have dots in them, so the longest that fits is meant.
         let fitting = self.members().iter().filter_map(|member| {
             let rest = place
                 .strip_prefix(&*member.key)
@@ -177,20 +176,81 @@ impl Node {
             };
             Some((&member.value, member.at, rest))
         });
-        fitting.min_by_key(|(_, _, rest)| rest.len())
+        fitting.collect()
     }
 
     /// The members that stand twice in one object, anywhere in here.
     pub(crate) fn repeated(&self) -> Vec<&Member> {
         let mut found = Vec::new();
-        for (n, member) in self.members().iter().enumerate() {
-            if self.members().iter().take(n).any(|before| before.key == member.key) {
+        let mut names = BTreeSet::new();
+        for member in self.members() {
+            if !names.insert(&member.key) {
                 found.push(member);
             }
             found.extend(member.value.repeated());
         }
         found.extend(self.elements().iter().flat_map(Self::repeated));
         found
+    }
+
+    /// The same after the merge keys of YAML 1.1, as Kubernetes reads them: an object takes over the
+    /// members of those under `<<`, but for its own.
+    pub(crate) fn merged(self) -> Self {
+        let kind = match self.kind {
+            Kind::List(elements) => Kind::List(elements.into_iter().map(Self::merged).collect()),
+            Kind::Object(members) => {
+                let (mut merged, mut own) = (Vec::new(), Vec::new());
+                for Member { key, at, value } in members {
+                    let value = value.merged();
+                    match (key.as_str(), value.kind) {
+                        ("<<", Kind::Object(members)) => merged.extend(members),
+                        // The first of a list is the one that counts.
+                        ("<<", Kind::List(list)) => {
+                            let members = list.iter().rev().flat_map(Self::members);
+                            merged.extend(members.cloned());
+                        }
+                        (_, kind) => own.push(Member { key, at, value: Self { kind, ..value } }),
+                    }
+                }
+                merged.retain(|member: &Member| own.iter().all(|own| own.key != member.key));
+                merged.extend(own);
+                Kind::Object(merged)
+            }
+            kind => kind,
+        };
+        Self { kind, ..self }
+    }
+
+    /// Puts others in the place of the strings that a place may mean.
+    pub(crate) fn replace(&mut self, place: &str, other: fn(&str) -> &'static str) {
+        let ends = self.ends(place);
+        self.replace_at(&ends, other);
+    }
+
+    /// Where the values begin that a place may mean.
+    fn ends(&self, place: &str) -> Vec<Position> {
+        if place.is_empty() {
+            return vec![self.at];
+        }
+        self.steps(place).into_iter().flat_map(|(next, _, rest)| next.ends(rest)).collect()
+    }
+
+    /// Puts others in the place of the strings that begin there.
+    fn replace_at(&mut self, places: &[Position], other: fn(&str) -> &'static str) {
+        match &mut self.kind {
+            Kind::String(text, _) if places.contains(&self.at) => *text = other(text).to_owned(),
+            Kind::List(elements) => {
+                for element in elements {
+                    element.replace_at(places, other);
+                }
+            }
+            Kind::Object(members) => {
+                for member in members {
+                    member.value.replace_at(places, other);
+                }
+            }
+            _ => {}
+        }
     }
 }
 

@@ -1,13 +1,15 @@
 //! Where a file uses the filter, and what the filter gets there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::path::Path;
 use std::rc::Rc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use crate::keys::{ASSUMED, ASSUMED_ES256};
+use crate::keys::{self, ASSUMED, ASSUMED_ES256};
 use crate::tree::{Dialect, Kind, Node, Position, Written};
 use crate::{json_text, yaml};
 
@@ -55,6 +57,13 @@ pub(crate) struct Contents {
     pub(crate) uses: Vec<Use>,
     /// What is wrong with the file, whoever reads it.
     pub(crate) remarks: Vec<Remark>,
+}
+
+impl Contents {
+    /// A file that is a document in JSON.
+    fn of_document(text: &str) -> Self {
+        Self { uses: vec![Use::of_file(text)], remarks: Vec::new() }
+    }
 }
 
 /// The environment variables of a VM.
@@ -126,21 +135,29 @@ impl Use {
         }
     }
 
-    /// The value at a place of the document.
-    pub(crate) fn value(&self, place: &str) -> Option<Value> {
-        let tree = self
-            .tree
-            .clone()
-            .or_else(|| json_text::read(std::str::from_utf8(&self.bytes).ok()?, Position::START))?;
-        Some(tree.value(place)?.to_json(Dialect::Kubernetes))
+    /// The same use without its secrets: others stand in their place, and at these places.
+    pub(crate) fn without_secrets(&self, places: &[String]) -> Option<Self> {
+        // In one line, no two values begin at one position.
+        let document: Value = serde_json::from_slice(&self.bytes).ok()?;
+        let mut tree = json_text::read(&document.to_string(), Position::START)?;
+        for place in places {
+            tree.replace(place, keys::assumed);
+        }
+        let mut this = Self::of_tree(&tree, Dialect::Kubernetes);
+        this.variables = self.variables.clone();
+        if let Variables::Some { values, .. } = &mut this.variables {
+            for value in values.values_mut() {
+                keys::assumed(value).clone_into(value);
+            }
+        }
+        Some(this)
     }
 
     /// Whether the document looks like one of this filter's.
     fn is_ours_by_document(&self) -> bool {
         let document: Option<Value> = serde_json::from_slice(&self.bytes).ok();
-        document.is_some_and(|document| {
-            ["inbound", "outbound"].iter().any(|key| document.get(key).is_some())
-        })
+        let has = |key: &str| document.as_ref().is_some_and(|it| it.get(key).is_some());
+        has("inbound") || has("outbound")
     }
 
     /// Says something about the use.
@@ -179,23 +196,32 @@ impl Variables {
     }
 }
 
-/// Reads a file: JSON if it begins with a brace, or else YAML. Of JSON that is none the filter says
-/// what is wrong.
-pub(crate) fn read(text: &str) -> Contents {
+/// Reads a file: JSON if it begins with a brace or is named so, or else YAML. Of JSON that is none
+/// the filter says what is wrong.
+pub(crate) fn read(name: &str, text: &str) -> Contents {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    if text.trim().is_empty() || text.trim_start().starts_with('{') {
-        let root = json_text::read(text, Position::START).map(|root| (kind_of(&root), root));
-        return match root {
-            None | Some((FileKind::Document, _)) => {
-                Contents { uses: vec![Use::of_file(text)], remarks: Vec::new() }
-            }
-            Some(document) => contents(&[document], false),
-        };
+    let has_extension = |known: &[&str]| {
+        let extension = Path::new(name).extension().and_then(OsStr::to_str);
+        extension.is_some_and(|extension| known.contains(&extension))
+    };
+    let is_json = text.trim().is_empty()
+        || has_extension(&["json"])
+        || (text.trim_start().starts_with('{') && !has_extension(&["yaml", "yml"]));
+    let root = json_text::read(text, Position::START).map(|root| (kind_of(&root), root));
+    match root {
+        Some((FileKind::Document, _)) => return Contents::of_document(text),
+        Some(document) => return contents(vec![document], false),
+        None if is_json => return Contents::of_document(text),
+        None => {}
     }
     match yaml::read(text) {
         Ok(documents) => {
+            let is_only = documents.len() == 1;
             let documents = documents.into_iter().map(|root| (kind_of(&root), root));
-            contents(&documents.collect::<Vec<_>>(), true)
+            // Among others, what nobody knows is somebody else's.
+            let documents = documents
+                .filter(|(kind, root)| is_only || *kind != FileKind::Document || is_document(root));
+            contents(documents.collect(), true)
         }
         Err(error) => {
             let text = format!("not YAML: {}", error.why);
@@ -216,6 +242,11 @@ enum FileKind {
     Manifest,
 }
 
+/// Whether this is a document of the filter beyond doubt.
+fn is_document(root: &Node) -> bool {
+    ["inbound", "outbound"].into_iter().any(|key| root.get(key).is_some())
+}
+
 /// What a value of this form is.
 fn kind_of(root: &Node) -> FileKind {
     /// Names at the top of Envoy's files.
@@ -234,7 +265,7 @@ fn kind_of(root: &Node) -> FileKind {
         "version_info",
     ];
     let has = |name: &str| root.get(name).is_some();
-    if has("inbound") || has("outbound") {
+    if is_document(root) {
         FileKind::Document
     } else if has("kind") && has("apiVersion") {
         FileKind::Manifest
@@ -246,25 +277,27 @@ fn kind_of(root: &Node) -> FileKind {
 }
 
 /// The uses in all documents of a file.
-fn contents(documents: &[(FileKind, Node)], is_yaml: bool) -> Contents {
-    let mut finder = Finder::default();
-    for (kind, root) in documents {
-        match kind {
-            FileKind::Document => finder.uses.push(Use::of_tree(root, Dialect::Kubernetes)),
-            FileKind::Envoy => {
-                finder.clusters = clusters(root).map(Rc::new);
-                finder.find(root, &Way::default());
-                finder.clusters = None;
-            }
-            FileKind::Manifest => finder.find_in_manifest(root),
-        }
-    }
+fn contents(documents: Vec<(FileKind, Node)>, is_yaml: bool) -> Contents {
     let mut remarks = Vec::new();
     if is_yaml {
         for repeated in documents.iter().flat_map(|(_, root)| root.repeated()) {
             let text =
-                format!("`{}` stands twice: only one of them counts", repeated.key.escape_debug());
+                format!("`{}` stands twice: only the last counts", repeated.key.escape_debug());
             remarks.push(Remark { at: repeated.at, is_mistake: false, text });
+        }
+    }
+    let mut finder = Finder::default();
+    for (kind, root) in documents {
+        match kind {
+            FileKind::Document => {
+                finder.uses.push(Use::of_tree(&root.merged(), Dialect::Kubernetes));
+            }
+            FileKind::Envoy => {
+                finder.clusters = clusters(&root).map(Rc::new);
+                finder.find(&root, &Way::default());
+                finder.clusters = None;
+            }
+            FileKind::Manifest => finder.find_in_manifest(&root.merged()),
         }
     }
     Contents { uses: finder.uses, remarks }
@@ -440,6 +473,9 @@ impl Finder {
             }
         }
         found.variables = Variables::Some { values, of_host };
+        if let Some(without) = unmatched(spec) {
+            found.remark(without, false, BOTH_WAYS);
+        }
         let policy = spec.member("failStrategy");
         if let Some(policy) = policy.filter(|policy| policy.value.text() == Some("FAIL_OPEN")) {
             found.remark(policy.at, false, FAIL_OPEN);
@@ -447,6 +483,25 @@ impl Finder {
         self.uses.push(found);
     }
 }
+
+/// Where a `WasmPlugin` leaves out which traffic it is for.
+fn unmatched(spec: &Node) -> Option<Position> {
+    match spec.member("match").map(|member| (member.at, member.value.elements())) {
+        None | Some((_, [])) => Some(spec.at),
+        Some((_, list)) => {
+            let is_one_way = |node: &&Node| {
+                let mode = node.get("mode").and_then(Node::text).unwrap_or_default();
+                matches!(mode, "SERVER" | "CLIENT")
+            };
+            list.iter().find(|node| !is_one_way(node)).map(|node| node.at)
+        }
+    }
+}
+
+/// What is wrong with that.
+const BOTH_WAYS: &str = "no mode: a sidecar runs the filter both on what its workload gets and on \
+                         what it calls; say `match: [{mode: SERVER}]` for one of the two, or \
+                         `[{mode: CLIENT}]` for the other and for gateways";
 
 /// What is wrong with letting requests by.
 const FAIL_OPEN: &str =
@@ -485,10 +540,24 @@ fn configured(configuration: Option<&Node>, dialect: Dialect) -> Option<Use> {
     let value = configuration.get("value");
     let url = configuration.get("@type").and_then(Node::text).unwrap_or_default();
     match (url.rsplit('/').next().unwrap_or_default(), value) {
-        ("google.protobuf.StringValue", Some(value)) => Some(Use::of_text(value)),
+        ("google.protobuf.StringValue", Some(value)) => {
+            let mut found = Use::of_text(value);
+            if value.text().is_none() {
+                found.bytes = value.to_json(dialect).to_string().into_bytes();
+                found.tree = Some(value.clone());
+                let text = "a google.protobuf.StringValue has text: write `value: |`, and JSON \
+                            below; or make it a google.protobuf.Struct";
+                found.remark(value.at, true, text);
+            }
+            Some(found)
+        }
         ("google.protobuf.BytesValue", Some(value)) => {
-            let bytes = STANDARD.decode(value.text().unwrap_or_default()).unwrap_or_default();
-            Some(Use::new(value.at, bytes))
+            let bytes = value.text().and_then(|text| STANDARD.decode(text).ok());
+            let mut found = Use::new(value.at, bytes.clone().unwrap_or_default());
+            if bytes.is_none() {
+                found.remark(value.at, true, "a google.protobuf.BytesValue has Base64");
+            }
+            Some(found)
         }
         ("google.protobuf.Struct", Some(value)) => Some(Use::of_tree(value, dialect)),
         (

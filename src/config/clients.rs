@@ -249,7 +249,7 @@ fn client(name: &str, field: &Field<'_>, names: &Names) -> Option<Client> {
     let grant = grant(kind, &mut object, names);
     let options = if kind == Kind::DirectToken && !object.has("endpoint") {
         // A token that was obtained elsewhere needs none.
-        object.know(&["endpoint"]);
+        object.divides("endpoint");
         for key in ENDPOINT_KEYS.into_iter().chain(AUTH_KEYS) {
             if object.has(key) {
                 object.know(&[key]);

@@ -5,7 +5,6 @@ use super::reader::Mistake;
 
 /// What kind of value a reader looks for at a place. It may look for several, one after the other.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[cfg_attr(target_arch = "wasm32", expect(dead_code, reason = "nobody looks on"))]
 pub(super) enum Form {
     /// Null.
     Null,
@@ -57,11 +56,17 @@ impl Notes {
     /// An object that needs a key.
     pub(super) fn needs(&self, _: impl FnOnce() -> (String, &'static str)) {}
 
+    /// An object, and a key without which it has others.
+    pub(super) fn divides(&self, _: impl FnOnce() -> (String, &'static str)) {}
+
     /// An object and all its keys.
     pub(super) fn knows(&self, _: impl FnOnce() -> (String, Vec<&'static str>)) {}
 
     /// The cluster that an endpoint block calls.
     pub(super) fn calls(&self, _: impl FnOnce() -> (String, Option<String>)) {}
+
+    /// A secret in clear text.
+    pub(super) fn reveals(&self, _: impl FnOnce() -> String) {}
 
     /// What a reviewer should know.
     pub(super) fn advise(&self, _: impl FnOnce() -> Mistake) {}
@@ -80,10 +85,14 @@ pub(super) struct Noted {
     pub(super) forms: Vec<(String, Form)>,
     /// Objects, and a key that each needs.
     pub(super) needs: Vec<(String, &'static str)>,
+    /// Objects, and a key without which each has others.
+    pub(super) divided: Vec<(String, &'static str)>,
     /// Objects, and all keys of each.
     pub(super) keys: Vec<(String, Vec<&'static str>)>,
     /// Endpoint blocks, and the cluster that each calls.
     pub(super) clusters: Vec<(String, String)>,
+    /// Places that have a secret in clear text.
+    pub(super) secrets: Vec<String>,
     /// What a reviewer should know.
     pub(super) advice: Vec<Mistake>,
 }
@@ -102,6 +111,12 @@ impl Notes {
         self.0.borrow_mut().needs.push(told);
     }
 
+    /// An object, and a key without which it has others.
+    pub(super) fn divides(&self, told: impl FnOnce() -> (String, &'static str)) {
+        let told = told();
+        self.0.borrow_mut().divided.push(told);
+    }
+
     /// An object and all its keys.
     pub(super) fn knows(&self, told: impl FnOnce() -> (String, Vec<&'static str>)) {
         let told = told();
@@ -113,6 +128,12 @@ impl Notes {
         if let (place, Some(cluster)) = told() {
             self.0.borrow_mut().clusters.push((place, cluster));
         }
+    }
+
+    /// A secret in clear text.
+    pub(super) fn reveals(&self, told: impl FnOnce() -> String) {
+        let told = told();
+        self.0.borrow_mut().secrets.push(told);
     }
 
     /// What a reviewer should know.

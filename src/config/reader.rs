@@ -159,6 +159,11 @@ impl<'r> Field<'r> {
         self.reader.notes.looks_for(|| (self.place(), form()));
     }
 
+    /// Tells that the document has a secret here in clear text.
+    pub(super) fn is_secret(&self) {
+        self.reader.notes.reveals(|| self.place());
+    }
+
     /// Tells a reviewer what the filter itself has no reason to log.
     pub(super) fn advise(&self, text: impl FnOnce() -> String) {
         self.reader.notes.advise(|| Mistake { place: self.place(), text: text() });
@@ -284,6 +289,11 @@ impl<'r> Object<'r> {
     /// Tells which cluster the endpoint block here calls.
     pub(super) fn calls(&self, cluster: impl FnOnce() -> Option<String>) {
         self.reader.notes.calls(|| (self.reader.place(self.place), cluster()));
+    }
+
+    /// Tells that other keys are known where this one is there.
+    pub(super) fn divides(&self, key: &'static str) {
+        self.reader.notes.divides(|| (self.reader.place(self.place), key));
     }
 
     /// Whether the document has the key.

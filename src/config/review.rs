@@ -13,10 +13,12 @@ use crate::rules::{HostPattern, Matcher};
 pub struct Review {
     /// What a load refuses it for, in the same words.
     pub mistakes: Vec<Mistake>,
-    /// What a load warns of, and what else should be known; without a look at the mistakes.
+    /// What a load warns of, and what else should be known.
     pub warnings: Vec<Mistake>,
     /// The endpoint blocks, each with the Envoy cluster that it calls.
     pub clusters: Vec<(String, String)>,
+    /// The places of secrets that stand in the document in clear text.
+    pub secrets: Vec<String>,
 }
 
 /// Reviews a document as the host would hand it over.
@@ -30,8 +32,19 @@ pub fn review(bytes: &[u8], host: &Environment<'_>) -> Review {
     let reader = Reader::new(host);
     config(&reader.document(&document));
     let (mistakes, mut warnings, noted) = reader.into_parts();
+    // What is there, but wrong, was read as if it were not there.
+    warnings.retain(|warning| mistakes.iter().all(|mistake| mistake.place != warning.place));
+    warnings.extend(noted.secrets.iter().map(|place| {
+        Mistake {
+            place: place.clone(),
+            text:
+                "a secret in clear text: whoever reads this file has it; give {\"env\": \"NAME\"}, \
+               and the variable to the VM"
+                    .to_owned(),
+        }
+    }));
     warnings.extend(noted.advice);
-    Review { mistakes, warnings, clusters: noted.clusters }
+    Review { mistakes, warnings, clusters: noted.clusters, secrets: noted.secrets }
 }
 
 /// Advises on rules that never decide, since one before them is for all their requests.

@@ -131,7 +131,7 @@ impl Place<'_> {
         if noted.keys.iter().any(|(place, _)| *place == self.path)
             || noted.forms.iter().any(is_keys)
         {
-            return vec![self.look_at_members(None, &Map::new())];
+            return vec![self.look_at_members(None, &Map::new(), None)];
         }
         // One key says which others there are.
         let needed = noted.needs.iter().filter(|(place, _)| *place == self.path);
@@ -144,25 +144,38 @@ impl Place<'_> {
                 _ => Vec::new(),
             })
         });
-        let kinds = kinds.collect::<Vec<_>>().into_iter();
-        kinds
-            .map(|(key, kind)| {
-                let least = Map::from_iter([(key.to_owned(), kind.into())]);
-                self.look_at_members(Some((key, kind)), &least)
-            })
-            .collect()
+        let kinds: Vec<(&'static str, &'static str)> = kinds.collect();
+        kinds.into_iter().flat_map(|kind| self.look_at_kind(kind)).collect()
     }
 
-    /// The keys of the object here, of which `least` is the least that shows them.
+    /// Objects of this kind: of one form, or of one with a key and one without it.
+    fn look_at_kind(&self, kind: (&'static str, &'static str)) -> Vec<Members> {
+        let least = Map::from_iter([(kind.0.to_owned(), kind.1.into())]);
+        let mut members = vec![self.look_at_members(Some(kind), &least, None)];
+        let divided = self.read(Value::Object(least.clone())).divided;
+        for (_, key) in divided.into_iter().filter(|(place, _)| *place == self.path) {
+            let found = self.look_at_key(key, &least);
+            for example in found.iter().flat_map(Shape::examples) {
+                let mut least = least.clone();
+                least.insert(key.to_owned(), example);
+                members.push(self.look_at_members(Some(kind), &least, Some(key)));
+            }
+        }
+        members
+    }
+
+    /// The keys of the object here, of which `least` is the least that shows them; `divider` says
+    /// that it is of this form.
     fn look_at_members(
         &self,
         kind: Option<(&'static str, &'static str)>,
         least: &Map<String, Value>,
+        divider: Option<&'static str>,
     ) -> Members {
         let noted = self.read(Value::Object(least.clone()));
         let at_here = |place: &String| *place == self.path;
         let needs = noted.needs.iter().filter(|(place, _)| at_here(place)).map(|(_, key)| *key);
-        let required: BTreeSet<&'static str> = needs.collect();
+        let required: BTreeSet<&'static str> = needs.chain(divider).collect();
         let mut known: Vec<&'static str> = Vec::new();
         let mut languages: &'static [&'static str] = &[];
         let keys = noted.keys.iter().filter(|(place, _)| at_here(place)).map(|(_, keys)| keys);

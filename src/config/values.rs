@@ -159,11 +159,7 @@ pub(super) fn secret(field: &Field<'_>) -> Option<Secret> {
             }
         }
         Value::String(_) => {
-            field.advise(|| {
-                "a secret in clear text: whoever reads this file has it; give {\"env\": \"NAME\"}, \
-                 and the variable to the VM"
-                    .to_owned()
-            });
+            field.is_secret();
             text(field, "the secret").map(Secret::new)
         }
         _ => field.expected(WHAT),
