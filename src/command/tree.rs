@@ -140,43 +140,42 @@ impl Node {
 
     /// Where a place such as `inbound.rules[2].scope` is, or the nearest part of it that is there.
     pub(crate) fn find(&self, place: &str) -> Position {
-        let mut here = (self, self.at);
-        let mut rest = place;
-        while !rest.is_empty() {
-            let Some((next, at, left)) = here.0.step(rest) else { break };
-            here = (next, at);
-            rest = left;
-        }
-        here.1
-    }
-
-    /// The first part of a place: the value there, where it stands, and the rest of the place. Names
-    /// may have dots in them, so the longest that fits is meant; of several of one name, the last.
-    fn step<'p>(&self, place: &'p str) -> Option<(&Self, Position, &'p str)> {
-        self.steps(place).into_iter().rev().min_by_key(|(_, _, rest)| rest.len())
-    }
-
-    /// All that the first part of a place may mean.
-    fn steps<'p>(&self, place: &'p str) -> Vec<(&Self, Position, &'p str)> {
-        if let Some(rest) = place.strip_prefix('[') {
-            let element = rest.split_once(']').and_then(|(number, rest)| {
-                let element = self.elements().get(number.parse::<usize>().ok()?)?;
-                Some((element, element.at, rest.strip_prefix('.').unwrap_or(rest)))
+        let mut here = self.at;
+        let mut next = Some((self, (!place.is_empty()).then_some(place)));
+        while let Some((node, Some(place))) = next {
+            // Names may have dots in them, so the longest that fits is meant; of several of one
+            // name, the last.
+            let steps = node.steps(place).into_iter().rev();
+            let step = steps
+                .min_by_key(|(_, _, rest)| rest.map_or(0, |rest| rest.len().saturating_add(1)));
+            next = step.map(|(node, at, rest)| {
+                here = at;
+                (node, rest)
             });
-            return element.into_iter().collect();
         }
-        let fitting = self.members().iter().filter_map(|member| {
+        here
+    }
+
+    /// All that the first part of a place may mean: the value there, where it stands, and what is
+    /// left of the place.
+    fn steps<'p>(&self, place: &'p str) -> Vec<(&Self, Position, Option<&'p str>)> {
+        let after = |rest: &'p str| match rest.strip_prefix('.') {
+            Some(rest) => Some(Some(rest)),
+            None if rest.starts_with('[') => Some(Some(rest)),
+            None => rest.is_empty().then_some(None),
+        };
+        let element = || {
+            let (number, rest) = place.strip_prefix('[')?.split_once(']')?;
+            let element = self.elements().get(number.parse::<usize>().ok()?)?;
+            Some((element, element.at, after(rest)?))
+        };
+        let members = self.members().iter().filter_map(|member| {
             let rest = place
                 .strip_prefix(&*member.key)
                 .or_else(|| place.strip_prefix(&*member.key.escape_debug().to_string()))?;
-            let rest = match rest.strip_prefix('.') {
-                Some(rest) => rest,
-                None if rest.is_empty() || rest.starts_with('[') => rest,
-                None => return None,
-            };
-            Some((&member.value, member.at, rest))
+            Some((&member.value, member.at, after(rest)?))
         });
-        fitting.collect()
+        members.chain(element()).collect()
     }
 
     /// The members that stand twice in one object, anywhere in here.
@@ -223,15 +222,13 @@ impl Node {
 
     /// Puts others in the place of the strings that a place may mean.
     pub(crate) fn replace(&mut self, place: &str, other: fn(&str) -> &'static str) {
-        let ends = self.ends(place);
+        let ends = self.ends((!place.is_empty()).then_some(place));
         self.replace_at(&ends, other);
     }
 
     /// Where the values begin that a place may mean.
-    fn ends(&self, place: &str) -> Vec<Position> {
-        if place.is_empty() {
-            return vec![self.at];
-        }
+    fn ends(&self, place: Option<&str>) -> Vec<Position> {
+        let Some(place) = place else { return vec![self.at] };
         self.steps(place).into_iter().flat_map(|(next, _, rest)| next.ends(rest)).collect()
     }
 
@@ -368,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_place_is_found_or_the_nearest_part_of_it() {
-        let text = "a:\n  b.c: 1\n  b:\n    - x\n    - d: y\n  \"t\\tb\": 1\n";
+        let text = "a:\n  b.c: 1\n  b:\n    - x\n    - d: y\n  \"t\\tb\": 1\n  '': 1\n  '[x': 1\n";
         let root = yaml::read(text).unwrap().remove(0);
         for (place, line, column) in [
             ("", 1, 1),
@@ -381,9 +378,44 @@ mod tests {
             ("a.b[7]", 3, 3),
             ("a.e.f", 1, 1),
             ("a.t\\tb", 6, 3),
+            ("a.", 7, 3),
+            ("a.[x", 8, 3),
         ] {
             assert_eq!(root.find(place), Position { line, column }, "{place}");
         }
+    }
+
+    #[test]
+    fn what_a_place_may_mean_is_replaced_and_nothing_else() {
+        let text = r#"{"a": {"b": "x", "c": 1}, "a.b": "y", "[0]": ["z", {"a": "v"}], "l": ["w", {"": "u"}]}"#;
+        let replaced = |place: &str| {
+            let mut root = json_text::read(text, Position::START).unwrap();
+            root.replace(place, |_| "S");
+            let text = root.to_json(Dialect::Envoy).to_string();
+            text.matches("\"S\"").count()
+        };
+        for (place, count) in [
+            ("a.b", 2),
+            ("a", 0),
+            ("a.c", 0),
+            ("[0][0]", 1),
+            ("[0][1].a", 1),
+            ("l[0]", 1),
+            ("l[1].", 1),
+            ("l[2]", 0),
+            ("x", 0),
+        ] {
+            assert_eq!(replaced(place), count, "{place}");
+        }
+    }
+
+    #[test]
+    fn members_under_a_merge_key_are_taken_over() {
+        let text = "x: &x {a: 1, b: 2}\ny: &y {b: 3, c: 4}\nz:\n  c: 5\n  <<: [*x, *y]\n";
+        let root = yaml::read(text).unwrap().remove(0).merged();
+        assert_eq!(root.find("z.b"), Position { line: 1, column: 14 });
+        let z = root.get("z").unwrap().to_json(Dialect::Kubernetes);
+        assert_eq!(z, json!({"a": 1, "b": 2, "c": 5}));
     }
 
     #[test]

@@ -47,6 +47,10 @@ pub(super) fn endpoint(
         Some(base) => object.read("endpoint", endpoint_url).or_else(|| Some(base.url.clone())),
     };
     let cluster = object.read("cluster", |f| text(f, "the name of an Envoy cluster"));
+    object.calls(|| {
+        let cluster = cluster.clone().or_else(|| place?.cluster.clone());
+        url.as_ref().map(|url| crate::endpoint::cluster(cluster, url))
+    });
     let timeout = object.read("timeout", timeout).or_else(|| base.map(|base| base.timeout));
     let retries = object.read("retries", |f| count(f, 10)).or_else(|| base.map(|b| b.retries));
     let parameters = object.read("parameters", |f| parameters(f, defined));
@@ -68,10 +72,6 @@ pub(super) fn endpoint(
         _ => Rc::new(client_auth(object)?),
     };
     let headers = headers.or_else(|| place.map(|base| base.headers.clone())).unwrap_or_default();
-    object.calls(|| {
-        let cluster = cluster.clone().or_else(|| place?.cluster.clone());
-        url.as_ref().map(|url| crate::endpoint::cluster(cluster, url))
-    });
     let is_set = auth.authorization().is_some() || matches!(rest, Rest::ClientToken);
     if is_set && headers.iter().any(|(name, _)| name == "authorization") {
         return headers_at.mistake(

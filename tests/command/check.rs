@@ -6,6 +6,16 @@ use serde_json::{Value, json};
 
 use crate::{file, run, run_with};
 
+/// Line and column of the only place in a text that begins like this.
+fn at(text: &str, part: &str) -> String {
+    let mut found = text.match_indices(part);
+    let (start, _) = found.next().expect(part);
+    assert!(found.next().is_none(), "{part} stands there twice");
+    let before = &text[..start];
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    format!("{}:{column}", before.matches('\n').count() + 1)
+}
+
 /// Runs `check` on one file: the lines without its name, and the exit status.
 fn check(path: &PathBuf) -> (Vec<String>, i32) {
     let name = path.to_str().expect("a name of text");
@@ -100,7 +110,7 @@ inbound:
             "9:19: error: inbound.rules[0].paths[1]: a path pattern begins with a slash",
             "10:7: error: inbound.rules[0].access: expected \"token\", \"optional\", \"public\" or \"deny\"",
             "12:5: error: inbound.cache.max_ttl: expected a duration such as \"250ms\", \"5s\", \"1.5s\", \"1m30s\" or \"1h\", found a number",
-            "14:3: warning: `realm` stands twice: only one of them counts",
+            "14:3: warning: `realm` stands twice: only the last counts",
             "3 mistakes, 1 warning",
         ],
     );
@@ -147,19 +157,22 @@ fn every_form_of_the_configuration_in_envoy_is_read_with_its_places() {
     let struct_value = "\"@type\": type.googleapis.com/google.protobuf.Struct\nvalue:\n  inbound:\n    introspection: {endpoint: \"https://as.test/\", cluster: as, client_id: rs, client_secret: {env: SECRET}}\n    audience: a\n    realm: 1\n";
     use base64::Engine;
     let base64 = base64::engine::general_purpose::STANDARD.encode(&with_mistake);
-    for (name, configuration, at) in [
-        ("block.yaml", format!("{string}value: |\n{block}"), "27:57"),
-        ("quoted.yaml", format!("{string}value: '{one_line}'\n"), "19:228"),
-        ("folded.yaml", format!("{string}value: >\n{block}"), "20:23"),
-        ("struct.yaml", struct_value.to_owned(), "23:23"),
+    let first_line = format!("{{\n{:32}\"inbound\"", "");
+    for (name, configuration, place) in [
+        ("block.yaml", format!("{string}value: |\n{block}"), "\"realm\""),
+        ("quoted.yaml", format!("{string}value: '{one_line}'\n"), "\"realm\""),
+        ("struct.yaml", struct_value.to_owned(), "realm"),
+        // Where lines are joined, or the text is encoded, all of it is the place.
+        ("folded.yaml", format!("{string}value: >\n{block}"), &*first_line),
         (
             "bytes.yaml",
             format!("\"@type\": type.googleapis.com/google.protobuf.BytesValue\nvalue: {base64}\n"),
-            "19:26",
+            &*base64,
         ),
     ] {
-        let at = format!("{at}: error: {said}");
-        finds(name, &bootstrap(&configuration, ""), &[&at, "1 mistake, no warnings"]);
+        let text = bootstrap(&configuration, "");
+        let line = format!("{}: error: {said}", at(&text, place));
+        finds(name, &text, &[&line, "1 mistake, no warnings"]);
     }
     let nothing = bootstrap("", "").replace("                        configuration:\n", "");
     let (lines, status) = check(&file("nothing.yaml", &nothing));
@@ -286,21 +299,21 @@ value:
     introspection: { endpoint: https://as.test/, client_id: rs, client_secret: { env: OTHER } }
     audience: a
 ";
-    finds(
-        "envoy.yaml",
-        &bootstrap(text, "").replace("name: oauth2\n                        vm", "name: oauth2\n                        failure_policy: FAIL_OPEN\n                        allow_on_headers_stop_iteration: true\n                        vm"),
-        &[
-            "14:25: warning: FAIL_OPEN: after a crash, requests go by the filter unchecked; use FAIL_RELOAD",
-            "15:25: warning: allow_on_headers_stop_iteration: Envoy keeps the body of a request that waits for a token, and answers 413 where that is larger than its buffer; leave it out",
-            "23:23: error: inbound.introspection.client_secret.env: the environment variable `OTHER` is unset or empty; give it to the VM with vm_config.environment_variables (Istio: vmConfig.env)",
-            "23:23: warning: inbound.introspection: no cluster `outbound|443||as.test` in this file",
-            "1 mistake, 3 warnings",
-        ]
-        .map(|line| line.replace("23:23: error", "23:97: error"))
-        .iter()
-        .map(String::as_str)
-        .collect::<Vec<_>>(),
+    let text = bootstrap(text, "").replace(
+        "name: oauth2\n                        vm",
+        "name: oauth2\n                        failure_policy: FAIL_OPEN\n                        \
+         allow_on_headers_stop_iteration: true\n                        vm",
     );
+    let lines = [
+        ("failure_policy", "warning: FAIL_OPEN: after a crash, requests go by the filter unchecked; use FAIL_RELOAD"),
+        ("allow_on", "warning: allow_on_headers_stop_iteration: Envoy keeps the body of a request that waits for a token, and answers 413 where that is larger than its buffer; leave it out"),
+        ("introspection", "warning: inbound.introspection: no cluster `outbound|443||as.test` in this file"),
+        ("env: OTHER", "error: inbound.introspection.client_secret.env: the environment variable `OTHER` is unset or empty; give it to the VM with vm_config.environment_variables (Istio: vmConfig.env)"),
+    ]
+    .map(|(place, said)| format!("{}: {said}", at(&text, place)));
+    let mut lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    lines.push("1 mistake, 3 warnings");
+    finds("envoy.yaml", &text, &lines);
 }
 
 #[test]
@@ -359,6 +372,7 @@ kind: WasmPlugin
 metadata: { name: guard, namespace: shop }
 spec:
   url: oci://registry.test/oauth2-filter:0.1.0
+  match: [{ mode: SERVER }]
   failStrategy: FAIL_OPEN
   vmConfig:
     env:
@@ -410,11 +424,12 @@ spec:
         "manifests.yaml",
         text,
         &[
-            "11:3: warning: FAIL_OPEN: after a crash, requests go by the filter unchecked; use FAIL_RELOAD [WasmPlugin shop/guard]",
-            "25:28: error: inbound.introspection[1].client_secret.env: the environment variable `OTHER` is unset or empty; give it to the VM with vm_config.environment_variables (Istio: vmConfig.env) [WasmPlugin shop/guard]",
-            "49:29: error: outbound.clients: names no client [EnvoyFilter call, filter oauth2]",
-            "56:3: error: configuration: there is none; give a JSON document with `inbound`, `outbound` or both (Envoy: `configuration` as google.protobuf.StringValue or Struct; Istio: pluginConfig) [WasmPlugin empty]",
-            "3 mistakes, 1 warning",
+            "12:3: warning: FAIL_OPEN: after a crash, requests go by the filter unchecked; use FAIL_RELOAD [WasmPlugin shop/guard]",
+            "26:28: error: inbound.introspection[1].client_secret.env: the environment variable `OTHER` is unset or empty; give it to the VM with vm_config.environment_variables (Istio: vmConfig.env) [WasmPlugin shop/guard]",
+            "50:29: error: outbound.clients: names no client [EnvoyFilter call, filter oauth2]",
+            "57:3: warning: no mode: a sidecar runs the filter both on what its workload gets and on what it calls; say `match: [{mode: SERVER}]` for one of the two, or `[{mode: CLIENT}]` for the other and for gateways [WasmPlugin empty]",
+            "57:3: error: configuration: there is none; give a JSON document with `inbound`, `outbound` or both (Envoy: `configuration` as google.protobuf.StringValue or Struct; Istio: pluginConfig) [WasmPlugin empty]",
+            "3 uses of the filter, 3 mistakes, 2 warnings",
         ],
     );
 }

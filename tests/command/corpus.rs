@@ -151,6 +151,144 @@ async fn a_document_that_is_accepted_loads_in_envoy_and_one_that_is_not_is_refus
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// A value as text with the line of each place: one line for each key and element.
+struct Written {
+    /// The lines.
+    lines: Vec<String>,
+    /// The places, and the number of the line of each.
+    places: Vec<(String, usize)>,
+}
+
+impl Written {
+    /// A document in JSON.
+    fn json(document: &Value) -> Self {
+        let mut this = Self { lines: Vec::new(), places: Vec::new() };
+        this.json_value(document, "", "", "");
+        this
+    }
+
+    /// A manifest with the document.
+    fn manifest(document: &Value) -> Self {
+        let head = "apiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nmetadata: { name: a }\n\
+                    spec:\n  url: oci://registry.test/oauth2-filter:1\n  match: [{ mode: SERVER }]\n  \
+                    vmConfig: { env: [{ name: SECRET, valueFrom: HOST }] }\n  pluginConfig:";
+        let lines = head.lines().map(str::to_owned).collect();
+        let mut this = Self { lines, places: Vec::new() };
+        this.yaml_value(document, "", 4);
+        this
+    }
+
+    fn json_value(&mut self, value: &Value, place: &str, before: &str, after: &str) {
+        let mut all = |open: &str, close: &str, members: Vec<(String, String, &Value)>| {
+            self.lines.push(format!("{before}{open}"));
+            let count = members.len();
+            for (n, (place, name, value)) in members.into_iter().enumerate() {
+                self.places.push((place.clone(), self.lines.len() + 1));
+                let after = if n + 1 < count { "," } else { "" };
+                self.json_value(value, &place, &name, after);
+            }
+            self.lines.push(format!("{close}{after}"));
+        };
+        match value {
+            Value::Object(members) => {
+                let name = |name: &String| format!("{}: ", json!(name));
+                let members = members.iter();
+                all("{", "}", members.map(|(it, v)| (join(place, it), name(it), v)).collect());
+            }
+            Value::Array(list) => {
+                let list = list.iter().enumerate();
+                all(
+                    "[",
+                    "]",
+                    list.map(|(n, v)| (format!("{place}[{n}]"), String::new(), v)).collect(),
+                );
+            }
+            _ => self.lines.push(format!("{before}{value}{after}")),
+        }
+    }
+
+    fn yaml_value(&mut self, value: &Value, place: &str, indent: usize) {
+        let line = match value {
+            Value::Object(members) if !members.is_empty() => {
+                for (name, value) in members {
+                    let place = join(place, name);
+                    self.lines.push(format!("{:indent$}{}:", "", json!(name)));
+                    self.places.push((place.clone(), self.lines.len()));
+                    self.yaml_value(value, &place, indent + 2);
+                }
+                return;
+            }
+            Value::Array(list) if !list.is_empty() => {
+                for (n, value) in list.iter().enumerate() {
+                    let place = format!("{place}[{n}]");
+                    let from = self.lines.len();
+                    self.lines.push(format!("{:indent$}-", ""));
+                    self.yaml_value(value, &place, indent + 2);
+                    // An element stands where its value begins, which is on the line of the dash.
+                    if matches!(value, Value::Object(_) | Value::Array(_))
+                        && self.lines.len() > from + 1
+                    {
+                        let first = self.lines.remove(from + 1);
+                        self.lines[from] = format!("{:indent$}- {}", "", first.trim_start());
+                        for (_, line) in self.places.iter_mut().filter(|(_, line)| *line > from + 1)
+                        {
+                            *line -= 1;
+                        }
+                    }
+                    self.places.push((place, from + 1));
+                }
+                return;
+            }
+            value => format!(" {value}"),
+        };
+        self.lines.last_mut().expect("a line").push_str(&line);
+    }
+
+    /// The line of a place, or of the nearest part of it that is there.
+    fn line(&self, place: &str) -> Option<usize> {
+        let is_part = |part: &str| {
+            let rest = place.strip_prefix(part);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        let parts = self.places.iter().filter(|(part, _)| is_part(part));
+        parts.max_by_key(|(part, _)| part.len()).map(|(_, line)| *line)
+    }
+}
+
+/// The place of a member.
+fn join(place: &str, name: &str) -> String {
+    if place.is_empty() { name.to_owned() } else { format!("{place}.{name}") }
+}
+
+#[test]
+fn every_mistake_is_told_at_the_line_of_its_place_in_json_and_in_a_manifest() {
+    let bad: Vec<Value> = bad().into_iter().filter(|document| document["inbound"] != 1).collect();
+    for (folder, write) in
+        [("json", Written::json as fn(&Value) -> Written), ("yaml", Written::manifest)]
+    {
+        let written: Vec<Written> = bad.iter().map(write).collect();
+        let files = written.iter().enumerate().map(|(n, written)| {
+            file(&format!("lines/{n}.{folder}"), &(written.lines.join("\n") + "\n"))
+        });
+        let arguments = ["check", "--format", "json"].map(Into::into).into_iter().chain(files);
+        let ran = run(arguments);
+        let report: Value = serde_json::from_str(&ran.out).expect("a report in JSON");
+        let reports = report["files"].as_array().expect("files");
+        assert_eq!(reports.len(), bad.len());
+        let mut wrong = Vec::new();
+        for (written, report) in written.iter().zip(reports) {
+            for finding in report["findings"].as_array().expect("findings") {
+                let place = finding["place"].as_str().expect("a place");
+                let line = written.line(place);
+                if line != finding["line"].as_u64().and_then(|line| line.try_into().ok()) {
+                    wrong.push(format!("{line:?} {}\n{finding}", report["file"]));
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{} {}", wrong.len(), wrong.join("\n"));
+    }
+}
+
 #[test]
 fn what_yaml_makes_of_a_word_is_what_envoy_makes_of_it() {
     let example = include_str!("../../envoy/inbound.yaml");

@@ -137,7 +137,8 @@ fn pointers(value: &Value) -> Vec<String> {
             found.extend(members.iter().flat_map(|(name, value)| below(name.clone(), value)));
         }
         Value::Array(list) => {
-            found.extend(list.iter().enumerate().flat_map(|(n, value)| below(n.to_string(), value)));
+            found
+                .extend(list.iter().enumerate().flat_map(|(n, value)| below(n.to_string(), value)));
         }
         _ => {}
     }
