@@ -27,7 +27,7 @@ pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
         }
     }
     if files.is_empty() {
-        return Err(Failure::usage("check what? give a file"));
+        return Err(Failure::usage("no file to check"));
     }
     let mut report = Report::default();
     for file in files {

@@ -50,7 +50,7 @@ struct Question {
 /// Runs the command.
 pub(crate) fn run(arguments: Parser) -> Result<ExitCode, Failure> {
     let question = Question::read(arguments)?;
-    let file = question.file.as_deref().ok_or_else(|| Failure::usage("explain which file?"))?;
+    let file = question.file.as_deref().ok_or_else(|| Failure::usage("no file to explain"))?;
     let url = question.url.as_deref().ok_or_else(|| Failure::usage("explain needs --url"))?;
     let mut head = head(question.method.as_deref().unwrap_or("GET"), url)?;
     let contents = uses::read(file, &read_file(file)?);
@@ -77,8 +77,12 @@ pub(crate) fn run(arguments: Parser) -> Result<ExitCode, Failure> {
     let headers = Headers::new(&head);
     let given = question.headers.into_iter().map(|(name, _)| name).collect();
     let mut story = Story { claims, head, given, token, text: String::new() };
+    let verdict = story.drive(&mut filter, &headers);
+    let calls = std::mem::take(&mut story.text);
     story.tell_request(&explanation, has_token);
-    match story.drive(&mut filter, &headers) {
+    story.tell_rule(&explanation, verdict.as_ref());
+    story.text += &calls;
+    match verdict {
         Some(verdict) => story.tell_verdict(&verdict),
         None => story.line("", "it waits: nothing is known that it could wait for"),
     }
@@ -163,7 +167,7 @@ fn head(method: &str, url: &str) -> Result<Vec<(String, String)>, Failure> {
     let (scheme, rest) = url
         .split_once("://")
         .ok_or_else(|| Failure::usage("--url is a whole one, such as https://api.example.com/a"))?;
-    if !url.chars().chain(method.chars()).all(|c| c.is_ascii_graphic()) {
+    if method.is_empty() || !url.chars().chain(method.chars()).all(|c| c.is_ascii_graphic()) {
         return Err(Failure::usage("--url is percent-encoded, and --method one word"));
     }
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -249,7 +253,7 @@ impl Story {
         header.map_or("", |(_, value)| value)
     }
 
-    /// Tells what the request is, and what it needs.
+    /// Tells what the request is.
     fn tell_request(&mut self, explanation: &Explanation, has_token: bool) {
         let token = match (explanation.looks_for_token, has_token) {
             (false, _) => "",
@@ -260,10 +264,26 @@ impl Story {
         let request =
             format!("{} {path} for {}{token}", self.header(":method"), self.header(":authority"));
         self.line("request", &request);
-        if let Some(rule) = &explanation.rule {
-            self.line("rule", rule);
-            self.line("access", explanation.access);
+    }
+
+    /// Tells the rule that decides, and what it needs.
+    fn tell_rule(&mut self, explanation: &Explanation, verdict: Option<&Verdict>) {
+        let decided = verdict.and_then(|verdict| {
+            verdict
+                .attributes
+                .iter()
+                .find_map(|(name, rule)| (name == "oauth2_rule").then_some(rule))
+        });
+        if let Some(client) = &explanation.client {
+            self.line("client", client);
         }
+        let Some(rule) = decided.or(explanation.rule.as_deref()) else { return };
+        self.line("rule", rule);
+        if explanation.rule.as_deref() != Some(rule) {
+            // Something before the rules.
+            return;
+        }
+        self.line("access", explanation.access);
         let needs = &explanation.needs;
         let age = needs.max_age.map(|age| format!("{} s", age.as_secs())).into_iter().collect();
         for (name, values) in [
@@ -279,9 +299,6 @@ impl Story {
         }
         for (claim, test) in &needs.claims {
             self.line("needs", &format!("claim {claim}: {test}"));
-        }
-        if let Some(client) = &explanation.client {
-            self.line("client", client);
         }
     }
 

@@ -79,7 +79,7 @@ fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
             print(concat!("oauth2-filter ", env!("CARGO_PKG_VERSION"), "\n"))
         }
         Some(other) => Err(other.unexpected().into()),
-        None => Err(Failure::usage("what is to be done?")),
+        None => Err(Failure::usage("no command")),
     }
 }
 

@@ -61,7 +61,7 @@ pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
         |direction: &&Direction| wanted == Some("both") || wanted == Some(direction.name);
     let directions: Vec<_> = DIRECTIONS.iter().filter(is_wanted).collect();
     if directions.is_empty() {
-        return Err(Failure::usage("new what? inbound, outbound or both"));
+        return Err(Failure::usage("new inbound, outbound or both?"));
     }
     print(&if istio { for_istio(&directions) } else { for_envoy(&directions) })
 }

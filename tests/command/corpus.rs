@@ -45,7 +45,7 @@ pub fn bad() -> Vec<Value> {
 }
 
 /// The same with keys in the place of words that stand for some.
-fn with_real_keys(document: &Value) -> Value {
+pub fn with_real_keys(document: &Value) -> Value {
     match document {
         Value::Object(members) => {
             let member = |(name, value): (&String, &Value)| {
