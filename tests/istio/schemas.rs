@@ -9,7 +9,9 @@ use std::process::{Command, Stdio};
 use oauth2_filter_testbed::workspace;
 use serde_json::{Value, json};
 
-use crate::manifests::{ALL, INBOUND, OUTBOUND_RETRY, PROTECTED_SERVICE, object, objects};
+use crate::manifests::{
+    ALL, INBOUND, OUTBOUND_RETRY, PROTECTED_SERVICE, object, objects, objects_of,
+};
 
 #[test]
 #[ignore = "needs Node.js and npm: make istio"]
@@ -19,6 +21,23 @@ fn every_manifest_is_as_istio_defines_it() {
     });
     let manifests: BTreeMap<_, _> = manifests.collect();
     assert_eq!(manifests.len(), 9);
+    for (name, mistakes) in check(&manifests) {
+        assert!(mistakes.is_empty(), "{name}: {mistakes:#?}");
+    }
+}
+
+#[test]
+#[ignore = "needs Node.js and npm: make istio"]
+fn manifests_to_start_with_are_as_istio_defines_them() {
+    let command = Command::new(env!("CARGO_BIN_EXE_oauth2-filter"))
+        .args(["new", "both", "--istio"])
+        .output()
+        .expect("the command runs");
+    let objects = objects_of(&String::from_utf8(command.stdout).expect("text"));
+    let named =
+        |object: Value| (format!("{} {}", object["kind"], object["metadata"]["name"]), object);
+    let manifests: BTreeMap<_, _> = objects.into_iter().map(named).collect();
+    assert_eq!(manifests.len(), 4);
     for (name, mistakes) in check(&manifests) {
         assert!(mistakes.is_empty(), "{name}: {mistakes:#?}");
     }
