@@ -28,13 +28,10 @@ pub const ALL: [&str; 6] = [
 pub fn objects(file: &str) -> Vec<Value> {
     let path = workspace().join("envoy/istio").join(file);
     let text = fs::read_to_string(&path);
-    objects_of(&text.unwrap_or_else(|error| panic!("{}: {error}", path.display())))
-}
-
-/// The objects of a text.
-pub fn objects_of(text: &str) -> Vec<Value> {
-    let documents = Yaml::load_from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-    assert!(!documents.is_empty(), "nothing in {text}");
+    let text = text.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let documents = Yaml::load_from_str(&text);
+    let documents = documents.unwrap_or_else(|error| panic!("{file}: {error}"));
+    assert!(!documents.is_empty(), "{file} is empty");
     documents.iter().map(json).collect()
 }
 
