@@ -1,7 +1,6 @@
 //! The claims of an introspection response, and the paths that name them.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::{Map, Value};
 
 use crate::json;
@@ -16,7 +15,7 @@ pub(crate) fn unverified_claims(token: &str) -> Option<Claims> {
     if parts.next().is_some() {
         return None;
     }
-    match json::parse(&URL_SAFE_NO_PAD.decode(payload).ok()?) {
+    match json::parse(&Base64UrlUnpadded::decode_vec(payload).ok()?) {
         Ok(Value::Object(claims)) => Some(claims),
         _ => None,
     }

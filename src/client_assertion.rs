@@ -3,8 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::json;
 
 use crate::random::Random;
@@ -121,18 +120,20 @@ impl Assertions {
             "iss": client_id,
             "sub": client_id,
             "aud": aud,
-            "jti": URL_SAFE_NO_PAD.encode(self.random.draw().to_le_bytes()),
+            "jti": Base64UrlUnpadded::encode_string(&self.random.draw().to_le_bytes()),
             "iat": now.as_seconds(),
             "exp": now.plus(*lifetime).as_seconds(),
         });
-        let encode = |part: &serde_json::Value| URL_SAFE_NO_PAD.encode(part.to_string());
+        let encode = |part: &serde_json::Value| {
+            Base64UrlUnpadded::encode_string(part.to_string().as_bytes())
+        };
         let signed = format!("{}.{}", encode(&header), encode(&payload));
         let signature = sign(private_key.reveal(), signed.as_bytes()).ok()?;
         let signature = match self.algorithm {
             Algorithm::Rs256 => signature,
             Algorithm::Es256 => joined(&signature)?,
         };
-        Some(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+        Some(format!("{signed}.{}", Base64UrlUnpadded::encode_string(signature.as_ref())))
     }
 }
 
@@ -187,7 +188,7 @@ mod tests {
     }
 
     fn parts(assertion: &str) -> Vec<Vec<u8>> {
-        assertion.split('.').map(|part| URL_SAFE_NO_PAD.decode(part).unwrap()).collect()
+        assertion.split('.').map(|part| Base64UrlUnpadded::decode_vec(part).unwrap()).collect()
     }
 
     #[test]

@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64ct::{Base64, Encoding};
 use url::form_urlencoded::byte_serialize;
 
 use crate::client_assertion::{ASSERTION_TYPE, Assertions};
@@ -47,7 +46,10 @@ impl ClientAuth {
 
     /// The `Authorization` value for the two halves.
     fn basic_value(id: &str, secret: &str) -> Self {
-        Self::Basic(Secret::new(format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")))))
+        Self::Basic(Secret::new(format!(
+            "Basic {}",
+            Base64::encode_string(format!("{id}:{secret}").as_bytes())
+        )))
     }
 
     /// The value of the `Authorization` header, for the methods that use it.
@@ -105,7 +107,7 @@ mod tests {
 
     fn decoded(auth: &ClientAuth) -> String {
         let value = auth.authorization().unwrap().strip_prefix("Basic ").unwrap();
-        String::from_utf8(STANDARD.decode(value).unwrap()).unwrap()
+        String::from_utf8(Base64::decode_vec(value).unwrap()).unwrap()
     }
 
     fn parameters(auth: &ClientAuth) -> Vec<(&'static str, Cow<'_, str>)> {

@@ -1,8 +1,9 @@
 //! The filter of one configuration in one worker: the whole of what a host drives.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
+
+use fnv::FnvHashMap;
 
 use crate::call::{Answer, Call, CallFailure, CallId, Direction, Sent};
 use crate::client_assertion::Sign;
@@ -46,9 +47,9 @@ pub struct Filter {
     /// The proxy is a client.
     pub(crate) outbound: Option<Outbound>,
     /// What comes for requests that still wait for the inbound direction.
-    plans: HashMap<StreamId, Plan>,
+    plans: FnvHashMap<StreamId, Plan>,
     /// Introspection calls under way that carry a token of ours.
-    carrying: HashMap<CallId, Call>,
+    carrying: FnvHashMap<CallId, Call>,
     /// Calls to be made.
     calls: Vec<Call>,
     /// What is done with requests that waited.
@@ -83,8 +84,8 @@ impl Filter {
         let filter = Self {
             inbound: config.inbound.map(|guard| Inbound::new(guard, seed)),
             outbound: config.outbound.map(|clients| Outbound::new(clients, seed)),
-            plans: HashMap::new(),
-            carrying: HashMap::new(),
+            plans: FnvHashMap::default(),
+            carrying: FnvHashMap::default(),
             calls: Vec::new(),
             decided: Vec::new(),
         };

@@ -2,8 +2,7 @@
 
 use std::rc::Rc;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::Value;
 
 use crate::claims::{ClaimPath, Claims};
@@ -44,13 +43,19 @@ impl Forwarding {
     /// The headers of the request that pass for ours under any spelling: all of them go, on every
     /// path, since a service behind reads `x_user` or `X-User` as if we had written it.
     pub(crate) fn spoofed(&self, head: &dyn Head) -> Vec<Rc<str>> {
+        let mut spoofed = Vec::new();
         if self.own.is_empty() {
-            return Vec::new();
+            return spoofed;
         }
-        let is_ours = |name: &[u8]| self.own.iter().any(|own| is_spelling(name, own));
-        let names = head.fields().iter().map(|(name, _)| name).filter(|name| is_ours(name));
-        // Names of ours are ASCII, and so is every spelling of them.
-        names.filter_map(|name| Some(std::str::from_utf8(name).ok()?.into())).collect()
+        for (name, _) in head.fields().iter() {
+            // Names of ours are ASCII, and so is every spelling of them.
+            if self.own.iter().any(|own| is_spelling(name, own))
+                && let Ok(name) = std::str::from_utf8(name)
+            {
+                spoofed.push(name.into());
+            }
+        }
+        spoofed
     }
 
     /// Whether the whole head has to be looked at.
@@ -74,7 +79,7 @@ impl Forwarding {
             }
         }
         if let Some(name) = &self.payload {
-            let value = URL_SAFE_NO_PAD.encode(body);
+            let value = Base64UrlUnpadded::encode_string(body);
             if value.len() <= MAX_PAYLOAD {
                 headers.push((Rc::clone(name), value.into()));
             }

@@ -1,6 +1,7 @@
 //! The head of a request, as far as the filter looks at it.
 
 use std::borrow::Cow;
+use std::slice;
 
 /// Reads a request's head. Each call may cost the host a copy, so the filter asks for little.
 pub trait Head {
@@ -34,38 +35,50 @@ impl Fields {
     /// each, then all names and values, each with a NUL after it; numbers have 32 bits, the lowest
     /// first. `None` if it is not of that form.
     pub fn parse(text: Vec<u8>) -> Option<Self> {
-        let word = |at: usize| -> Option<usize> {
-            let bytes = text.get(at..at.checked_add(4)?)?.try_into().ok()?;
-            usize::try_from(u32::from_le_bytes(bytes)).ok()
-        };
-        let count = word(0)?;
+        let size = |word: &[u8; 4]| usize::try_from(u32::from_le_bytes(*word)).ok();
+        let (count, rest) = text.split_first_chunk()?;
+        let count = size(count)?;
+        let sizes = rest.get(..count.checked_mul(8)?)?.as_chunks().0;
         let mut next = count.checked_mul(8)?.checked_add(4)?;
-        let mut span = |size: usize| -> Option<Span> {
-            let start = next;
-            let end = start.checked_add(size)?;
+        let mut at = Vec::with_capacity(count);
+        for [name, value] in sizes.as_chunks().0 {
+            let name = (next, size(name)?);
+            let value = (name.0.checked_add(name.1)?.checked_add(1)?, size(value)?);
+            let end = value.0.checked_add(value.1)?;
+            if end > text.len() {
+                return None;
+            }
+            at.push([name, value]);
             next = end.checked_add(1)?;
-            (end <= text.len()).then_some((start, size))
-        };
-        let mut at = Vec::with_capacity(count.min(text.len()));
-        for n in 0..count {
-            let sizes = n.checked_mul(8)?.checked_add(4)?;
-            at.push([span(word(sizes)?)?, span(word(sizes.checked_add(4)?)?)?]);
         }
         Some(Self { text, at })
     }
 
     /// Each name and value, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let part = |(start, size): Span| {
-            let (_, rest) = self.text.split_at_checked(start).unwrap_or_default();
-            rest.split_at_checked(size).unwrap_or_default().0
-        };
-        self.at.iter().map(move |[name, value]| (part(*name), part(*value)))
+        self.at.iter().map(|[name, value]| (self.part(*name), self.part(*value)))
     }
 
     /// The values of a header, in order.
     pub fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        self.iter().filter(move |(n, _)| *n == name.as_bytes()).map(|(_, value)| value)
+        let mut rest = self.at.iter();
+        std::iter::from_fn(move || self.next_value(&mut rest, name.as_bytes()))
+    }
+
+    /// The next value of a header.
+    fn next_value(&self, rest: &mut slice::Iter<'_, [Span; 2]>, wanted: &[u8]) -> Option<&[u8]> {
+        for [name, value] in rest {
+            // Few names are as long, so few are looked at.
+            if name.1 == wanted.len() && self.part(*name) == wanted {
+                return Some(self.part(*value));
+            }
+        }
+        None
+    }
+
+    /// A part of the text.
+    fn part(&self, (start, size): Span) -> &[u8] {
+        self.text.get(start..start.saturating_add(size)).unwrap_or_default()
     }
 
     /// The values of a header, joined by commas.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use siphasher::sip128::{Hasher128, SipHasher24};
+use oauth2_filter_keyed_hash::KeyedHash;
 
 use crate::timestamp::Timestamp;
 
@@ -15,26 +15,28 @@ use crate::timestamp::Timestamp;
 pub(crate) struct Key(u128);
 
 /// Makes keys.
-pub(crate) struct Keyed(SipHasher24);
+pub(crate) struct Keyed(KeyedHash);
 
 impl Keyed {
     /// Keys that depend on `seed`.
     pub(crate) fn new(seed: [u8; 16]) -> Self {
-        Self(SipHasher24::new_with_key(&seed))
+        Self(KeyedHash::new(seed))
     }
 
     /// The key of an answer on a token: of one of the servers, or of one of the clients.
     pub(crate) fn key(&self, number: usize, token: impl AsRef<[u8]>) -> Key {
-        let mut hash = self.0;
-        hash.write_usize(number);
-        hash.write(token.as_ref());
-        Key(hash.finish128().as_u128())
+        // No counter is that large: there is one for each server or client.
+        let number = u64::try_from(number).unwrap_or(u64::MAX);
+        Key(self.0.of(number, token.as_ref()))
     }
 }
 
 /// Hands a part of the key on as the hash: it is one already.
 #[derive(Default)]
-struct KeyHasher(u64);
+pub(crate) struct KeyHasher(u64);
+
+/// A map from keys.
+pub(crate) type KeyMap<V> = HashMap<Key, V, BuildHasherDefault<KeyHasher>>;
 
 impl Hasher for KeyHasher {
     fn finish(&self) -> u64 {
@@ -60,7 +62,7 @@ impl Hasher for KeyHasher {
 /// it takes.
 pub(crate) struct Kept<V> {
     /// Where each key's slot is.
-    index: HashMap<Key, usize, BuildHasherDefault<KeyHasher>>,
+    index: KeyMap<usize>,
     /// The slots; never more than the room has.
     slots: Vec<Slot<V>>,
     /// How much there may be.
@@ -97,7 +99,7 @@ struct Slot<V> {
 impl<V> Kept<V> {
     /// Nothing is kept yet.
     pub(crate) fn new(room: Room) -> Self {
-        Self { index: HashMap::default(), slots: Vec::new(), room, bytes: 0, hand: 0 }
+        Self { index: KeyMap::default(), slots: Vec::new(), room, bytes: 0, hand: 0 }
     }
 
     /// The value that is kept under `key` and has not ended.

@@ -1,15 +1,14 @@
 //! Numbers that nobody outside can guess, from a seed that the host gives once.
 
 use std::cell::Cell;
-use std::hash::Hasher;
 use std::time::Duration;
 
-use siphasher::sip128::{Hasher128, SipHasher24};
+use oauth2_filter_keyed_hash::KeyedHash;
 
 /// Draws numbers: a keyed hash (SipHash-2-4, 128 bits) of how many were drawn before.
 pub(crate) struct Random {
     /// The hash, with its key.
-    hash: SipHasher24,
+    hash: KeyedHash,
     /// How many were drawn.
     drawn: Cell<u64>,
 }
@@ -17,17 +16,13 @@ pub(crate) struct Random {
 impl Random {
     /// Numbers that depend on `seed`, and for one seed on `purpose`.
     pub(crate) fn new(seed: [u8; 16], purpose: &str) -> Self {
-        let mut hash = SipHasher24::new_with_key(&seed);
-        hash.write(purpose.as_bytes());
-        let key = hash.finish128().as_bytes();
-        Self { hash: SipHasher24::new_with_key(&key), drawn: Cell::new(0) }
+        let key = KeyedHash::new(seed).of(0, purpose.as_bytes());
+        Self { hash: KeyedHash::new(key.to_le_bytes()), drawn: Cell::new(0) }
     }
 
     /// The next number.
     pub(crate) fn draw(&self) -> u128 {
-        let mut hash = self.hash;
-        hash.write_u64(self.drawn.replace(self.drawn.get().wrapping_add(1)));
-        hash.finish128().as_u128()
+        self.hash.of(self.drawn.replace(self.drawn.get().wrapping_add(1)), &[])
     }
 
     /// The next number, in 64 bits.

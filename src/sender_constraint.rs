@@ -1,7 +1,6 @@
 //! Tokens that are bound to who sends them (RFC 8705, section 3).
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::Value;
 
 /// What `cnf` binds a token to.
@@ -20,7 +19,7 @@ impl Confirmation {
         let digest = || -> Option<[u8; 32]> {
             let members = cnf.as_object().filter(|members| members.len() == 1)?;
             let thumbprint = members.get("x5t#S256")?.as_str()?;
-            URL_SAFE_NO_PAD.decode(thumbprint.trim_end_matches('=')).ok()?.try_into().ok()
+            Base64UrlUnpadded::decode_vec(thumbprint.trim_end_matches('=')).ok()?.try_into().ok()
         };
         digest().map_or(Self::Other, Self::Certificate)
     }
@@ -85,7 +84,7 @@ mod tests {
 
     #[test]
     fn rs_8705_01_the_thumbprint_is_the_base64url_of_the_digest() {
-        let thumbprint = URL_SAFE_NO_PAD.encode(digest());
+        let thumbprint = Base64UrlUnpadded::encode_string(digest().as_ref());
         let read = Confirmation::from_claim(&json!({"x5t#S256": thumbprint}));
         assert_eq!(read, Confirmation::Certificate(digest()));
         assert_eq!(digest()[31], 0x1f);
@@ -97,7 +96,7 @@ mod tests {
 
     #[test]
     fn rs_9449_07_d5_09_a_confirmation_that_is_not_understood_cannot_be_checked() {
-        let thumbprint = URL_SAFE_NO_PAD.encode(digest());
+        let thumbprint = Base64UrlUnpadded::encode_string(digest().as_ref());
         for cnf in [
             json!({"jkt": "abc"}),
             json!({"x5t#S256": thumbprint, "jkt": "abc"}),

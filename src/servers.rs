@@ -94,14 +94,16 @@ fn unverified_issuer(token: BearerToken<'_>) -> Option<String> {
 mod tests {
     use std::cell::Cell;
 
-    use base64::Engine;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use base64ct::{Base64UrlUnpadded, Encoding};
     use serde_json::{Value, json};
 
     use super::*;
 
     fn jwt(payload: &Value) -> String {
-        format!("eyJhbGciOiJub25lIn0.{}.c2ln", URL_SAFE_NO_PAD.encode(payload.to_string()))
+        format!(
+            "eyJhbGciOiJub25lIn0.{}.c2ln",
+            Base64UrlUnpadded::encode_string(payload.to_string().as_bytes())
+        )
     }
 
     fn fits(when: &When, token: &str, host: &str) -> bool {

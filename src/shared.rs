@@ -6,8 +6,7 @@
 
 use std::fmt;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64ct::{Base64UrlUnpadded, Encoding};
 use sha2::{Digest, Sha256};
 
 use crate::sealed::{OVERHEAD, SealingKey};
@@ -71,7 +70,7 @@ impl Identity {
 
     /// The identity of what depends on two.
     pub(crate) fn joined(first: &Self, second: &Self) -> Self {
-        let name = |identity: &Self| URL_SAFE_NO_PAD.encode(identity.digest);
+        let name = |identity: &Self| Base64UrlUnpadded::encode_string(&identity.digest);
         Self::new(&[vec![&name(first), &name(second)]])
     }
 
@@ -79,7 +78,7 @@ impl Identity {
     pub(crate) fn name(&self) -> String {
         let hash = Sha256::new_with_prefix(b"oauth2-filter name").chain_update(self.digest);
         let hash = hash.finalize();
-        URL_SAFE_NO_PAD.encode(hash.first_chunk::<16>().unwrap_or(&[0; 16]))
+        Base64UrlUnpadded::encode_string(hash.first_chunk::<16>().unwrap_or(&[0; 16]))
     }
 
     /// The fingerprint of a token's answer.

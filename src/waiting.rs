@@ -1,9 +1,9 @@
 //! One call for all requests that wait for the same answer.
 
-use std::collections::{HashMap, HashSet};
+use fnv::{FnvHashMap, FnvHashSet};
 
 use crate::call::{CallId, Direction};
-use crate::kept::Key;
+use crate::kept::{Key, KeyMap};
 
 /// Names a request of one [`Filter`](crate::Filter) while it lives. Later ones have larger numbers.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -12,13 +12,13 @@ pub struct StreamId(pub u32);
 /// The calls under way, here or in another worker, and who waits for each.
 pub(crate) struct Waiting<Q, W> {
     /// What each call is for.
-    flights: HashMap<CallId, Flight<Q, W>>,
+    flights: FnvHashMap<CallId, Flight<Q, W>>,
     /// The call that others may join, by what it asks.
-    joinable: HashMap<Key, CallId>,
+    joinable: KeyMap<CallId>,
     /// The call that each request waits for.
-    streams: HashMap<StreamId, CallId>,
+    streams: FnvHashMap<StreamId, CallId>,
     /// The calls that another worker makes.
-    elsewhere: HashSet<CallId>,
+    elsewhere: FnvHashSet<CallId>,
     /// Whose calls these are.
     direction: Direction,
     /// The number of the next call.

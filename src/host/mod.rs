@@ -19,9 +19,10 @@ mod sign;
 mod statistics;
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
+use fnv::FnvHashMap;
 use log::{error, warn};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::LogLevel;
@@ -54,9 +55,9 @@ struct Worker {
     /// Set once, by a configuration without mistakes.
     loaded: OnceCell<Loaded>,
     /// The calls under way, by the host's number.
-    under_way: RefCell<HashMap<u32, CallId>>,
+    under_way: RefCell<FnvHashMap<u32, CallId>>,
     /// The streams of which something has to be remembered; none of those that just went on.
-    streams: RefCell<HashMap<StreamId, Passage>>,
+    streams: RefCell<FnvHashMap<StreamId, Passage>>,
     /// Verdicts to be carried out.
     verdicts: RefCell<VecDeque<(StreamId, Verdict)>>,
     /// The time between two ticks; zero if none come.

@@ -1,6 +1,7 @@
 //! Signatures, which Envoy makes: its function `sign` takes and gives protobuf messages.
 
 use prost::Message;
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
 use super::abi;
 use crate::client_assertion::SignError;
@@ -20,17 +21,6 @@ struct Arguments {
     private_key_pem: String,
 }
 
-/// What it gives.
-#[derive(Clone, PartialEq, Message)]
-struct Signed {
-    /// Whether it has signed.
-    #[prost(bool, tag = "1")]
-    result: bool,
-    /// The signature.
-    #[prost(bytes = "vec", tag = "2")]
-    signature: Vec<u8>,
-}
-
 /// Signs a text with a private key in PEM.
 pub(super) fn sign(private_key: &str, text: &[u8]) -> Result<Vec<u8>, SignError> {
     let arguments = Arguments {
@@ -40,8 +30,26 @@ pub(super) fn sign(private_key: &str, text: &[u8]) -> Result<Vec<u8>, SignError>
     };
     let signed = abi::foreign_function("sign", &arguments.encode_to_vec());
     let signed = signed.ok_or(SignError::Absent)?;
-    match Signed::decode(&*signed) {
-        Ok(Signed { result: true, signature }) if !signature.is_empty() => Ok(signature),
-        _ => Err(SignError::BadKey),
+    signature(&signed).filter(|signature| !signature.is_empty()).ok_or(SignError::BadKey)
+}
+
+/// The signature in what the function gives, if it has signed: `bool result = 1`, and
+/// `bytes signature = 2`. Read field by field, since decoding bytes for a struct would bring in
+/// 5 kB of buffers.
+fn signature(mut message: &[u8]) -> Option<Vec<u8>> {
+    let mut signed = false;
+    let mut signature = None;
+    while !message.is_empty() {
+        match decode_key(&mut message).ok()? {
+            (1, WireType::Varint) => signed = decode_varint(&mut message).ok()? != 0,
+            (2, WireType::LengthDelimited) => {
+                let length = usize::try_from(decode_varint(&mut message).ok()?).ok()?;
+                signature = Some(message.split_off(..length)?.to_vec());
+            }
+            (tag, wire) => {
+                skip_field(wire, tag, &mut message, DecodeContext::default()).ok()?;
+            }
+        }
     }
+    signature.filter(|_| signed)
 }
