@@ -7,8 +7,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64ct::{Base64UrlUnpadded, Encoding};
 use lexopt::{Arg, Parser, ValueExt};
 use oauth2_filter::{
     Answer, Call, Explanation, Fate, Fields, Filter, Forward, Head, Reply, SharedData, Step,
@@ -220,7 +219,8 @@ fn load(found: &Use) -> Option<Filter> {
 fn token(claims: &Map<String, Value>) -> String {
     match claims.get("iss") {
         Some(issuer) => {
-            let encode = |part: Value| URL_SAFE_NO_PAD.encode(part.to_string());
+            let encode =
+                |part: Value| Base64UrlUnpadded::encode_string(part.to_string().as_bytes());
             format!("{}.{}.{TOKEN}", encode(json!({"alg": "none"})), encode(json!({"iss": issuer})))
         }
         None => TOKEN.to_owned(),

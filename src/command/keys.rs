@@ -1,7 +1,6 @@
 //! Private keys as Envoy takes them: tried without signing anything.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64ct::{Base64, Encoding};
 use oauth2_filter::SignError;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, RsaKeyPair};
@@ -67,7 +66,7 @@ fn pem(text: &str) -> Option<(&str, Vec<u8>)> {
         let (body, _) = rest.split_once(&format!("-----END {label}-----"))?;
         let body: String = body.split_ascii_whitespace().collect();
         let is_key = matches!(label, "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY");
-        is_key.then(|| STANDARD.decode(body).ok()).flatten().map(|key| (label, key))
+        is_key.then(|| Base64::decode_vec(&body).ok()).flatten().map(|key| (label, key))
     })
 }
 
@@ -101,7 +100,7 @@ mod tests {
             };
         }
         for key in [key!("p256-pkcs8"), key!("p256-sec1"), ASSUMED_ES256] {
-            assert_eq!(signs(key), Some(70), "{}", &key[..30]);
+            assert_eq!(signs(key), Some(70), "{key}");
         }
         for key in [key!("rsa-pkcs1"), key!("rsa-pkcs8"), ASSUMED] {
             assert_eq!(signs(key), Some(256));

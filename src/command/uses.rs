@@ -5,8 +5,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::rc::Rc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64ct::{Base64, Encoding};
 use serde_json::Value;
 
 use crate::keys::{self, ASSUMED, ASSUMED_ES256};
@@ -552,7 +551,7 @@ fn configured(configuration: Option<&Node>, dialect: Dialect) -> Option<Use> {
             Some(found)
         }
         ("google.protobuf.BytesValue", Some(value)) => {
-            let bytes = value.text().and_then(|text| STANDARD.decode(text).ok());
+            let bytes = value.text().and_then(|text| Base64::decode_vec(text).ok());
             let mut found = Use::new(value.at, bytes.clone().unwrap_or_default());
             if bytes.is_none() {
                 found.remark(value.at, true, "a google.protobuf.BytesValue has Base64");

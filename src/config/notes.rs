@@ -1,6 +1,7 @@
 //! What a reading tells besides values and mistakes: for the schema, and for reviews of a document.
 //! In the module nobody looks on, so that nothing of it is there.
 
+#[cfg(not(target_arch = "wasm32"))]
 use super::reader::Mistake;
 
 /// What kind of value a reader looks for at a place. It may look for several, one after the other.
@@ -49,6 +50,7 @@ pub(super) enum Form {
 pub(super) struct Notes;
 
 #[cfg(target_arch = "wasm32")]
+#[expect(clippy::unused_self, reason = "elsewhere it is used")]
 impl Notes {
     /// What is looked for at a place.
     pub(super) fn looks_for(&self, _: impl FnOnce() -> (String, Form)) {}
@@ -67,9 +69,6 @@ impl Notes {
 
     /// A secret in clear text.
     pub(super) fn reveals(&self, _: impl FnOnce() -> String) {}
-
-    /// What a reviewer should know.
-    pub(super) fn advise(&self, _: impl FnOnce() -> Mistake) {}
 }
 
 /// Takes all of it in.

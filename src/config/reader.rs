@@ -165,6 +165,7 @@ impl<'r> Field<'r> {
     }
 
     /// Tells a reviewer what the filter itself has no reason to log.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn advise(&self, text: impl FnOnce() -> String) {
         self.reader.notes.advise(|| Mistake { place: self.place(), text: text() });
     }

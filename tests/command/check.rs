@@ -1,10 +1,11 @@
 //! `check`: what it finds in which files, and how it tells it.
 
-use std::path::PathBuf;
+use std::path::Path;
 
+use base64ct::{Base64, Encoding};
 use serde_json::{Value, json};
 
-use crate::{file, run, run_with};
+use crate::{file, indented, run, run_with};
 
 /// Line and column of the only place in a text that begins like this.
 fn at(text: &str, part: &str) -> String {
@@ -17,7 +18,7 @@ fn at(text: &str, part: &str) -> String {
 }
 
 /// Runs `check` on one file: the lines without its name, and the exit status.
-fn check(path: &PathBuf) -> (Vec<String>, i32) {
+fn check(path: &Path) -> (Vec<String>, i32) {
     let name = path.to_str().expect("a name of text");
     let ran = run(["check", name]);
     assert_eq!(ran.err, "");
@@ -121,8 +122,7 @@ inbound:
 
 /// A bootstrap with the filter, its configuration and more.
 fn bootstrap(configuration: &str, more: &str) -> String {
-    let configuration: String =
-        configuration.lines().map(|line| format!("                          {line}\n")).collect();
+    let configuration = indented(configuration, 26);
     format!(
         "static_resources:
   listeners:
@@ -150,13 +150,12 @@ fn bootstrap(configuration: &str, more: &str) -> String {
 #[test]
 fn every_form_of_the_configuration_in_envoy_is_read_with_its_places() {
     let with_mistake = document(", \"realm\": 1");
-    let block: String = with_mistake.lines().map(|line| format!("    {line}\n")).collect();
+    let block = indented(&with_mistake, 4);
     let one_line = with_mistake.replace('\n', "");
     let string = "\"@type\": type.googleapis.com/google.protobuf.StringValue\n";
     let said = "inbound.realm: expected a name for the protected space, found a number";
     let struct_value = "\"@type\": type.googleapis.com/google.protobuf.Struct\nvalue:\n  inbound:\n    introspection: {endpoint: \"https://as.test/\", cluster: as, client_id: rs, client_secret: {env: SECRET}}\n    audience: a\n    realm: 1\n";
-    use base64::Engine;
-    let base64 = base64::engine::general_purpose::STANDARD.encode(&with_mistake);
+    let base64 = Base64::encode_string(with_mistake.as_bytes());
     let first_line = format!("{{\n{:32}\"inbound\"", "");
     for (name, configuration, place) in [
         ("block.yaml", format!("{string}value: |\n{block}"), "\"realm\""),

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::documents::{self, Row, document};
 use crate::exchanges;
-use crate::{file, root, run, run_with};
+use crate::{file, indented, root, run, run_with};
 
 /// The filter that is updated.
 const FILTER: &str = "oauth2";
@@ -320,7 +320,7 @@ fn what_yaml_makes_of_a_word_is_what_envoy_makes_of_it() {
             "inbound:\n    introspection: {{ endpoint: http://as.test/, cluster: as, client_id: a, \
              client_secret: {{ env: ORDERS_API_SECRET }} }}\n    audience: a\n    {members}\n"
         );
-        let document: String = document.lines().map(|line| format!("{:28}{line}\n", "")).collect();
+        let document = indented(&document, 28);
         let text = format!(
             "{before}\"@type\": type.googleapis.com/google.protobuf.Struct\n{:26}value:\n{document}{after}",
             "",

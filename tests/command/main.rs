@@ -62,6 +62,12 @@ fn file(name: &str, text: &str) -> PathBuf {
     path
 }
 
+/// The lines, each after so many spaces.
+fn indented(text: &str, spaces: usize) -> String {
+    let spaces = " ".repeat(spaces);
+    text.lines().fold(String::new(), |text, line| text + &spaces + line + "\n")
+}
+
 /// The folder of the project.
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

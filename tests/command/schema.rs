@@ -40,7 +40,7 @@ fn mistakes(document: &Value) -> Vec<String> {
 }
 
 /// Whether a mistake is one that a schema can tell.
-fn is_of_form(mistake: &String) -> bool {
+fn is_of_form(mistake: &str) -> bool {
     let forms = ["unknown key", ", found a", ", found null", ", found true", ", found false"];
     forms.iter().any(|words| mistake.contains(words)) || mistake.contains("expected one of")
 }
@@ -73,7 +73,7 @@ fn documents_with_unknown_keys_wrong_types_or_missing_keys_are_not() {
     let passing: Vec<_> = bad.iter().filter(|it| schema.refusal(it).is_none()).collect();
     let passing: Vec<_> = passing.into_iter().map(mistakes).collect();
     for mistakes in &passing {
-        assert!(!mistakes.iter().any(is_of_form), "{mistakes:?}");
+        assert!(!mistakes.iter().any(|it| is_of_form(it)), "{mistakes:?}");
     }
     // The others are about what several keys say together, or about the text of a string.
     assert!(passing.len() * 2 < bad.len(), "{} of {}", passing.len(), bad.len());
@@ -111,7 +111,7 @@ fn whatever_stands_in_the_place_of_a_value_filter_and_schema_judge_its_form_alik
                 let mistakes = mistakes(&document);
                 let refusal = schema.refusal(&document);
                 let is_right = match &refusal {
-                    None => !mistakes.iter().any(is_of_form),
+                    None => !mistakes.iter().any(|it| is_of_form(it)),
                     Some(_) => !mistakes.is_empty(),
                 };
                 judged += 1;
