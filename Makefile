@@ -34,7 +34,9 @@ build: toolchain ## the filter, as target/oauth2_filter.wasm
 	@echo "== building $(WASM) (first time: about a minute)"
 	@# One crate type: only then does the linker see the whole program.
 	@RUSTFLAGS='$(FLAGS)' cargo rustc --release --lib --crate-type cdylib --target $(TARGET)
-	@cargo run --quiet --package trim -- target/$(TARGET)/release/oauth2_filter.wasm $(WASM)
+	@cargo run --quiet --package trim -- target/$(TARGET)/release/oauth2_filter.wasm $(WASM).trimmed
+	@sh tests/setup/optimize.sh $(WASM).trimmed $(WASM) target/binaryen
+	@rm $(WASM).trimmed
 
 # In a folder of its own: in the usual one it would take the place of the filter that is used.
 .PHONY: panics
@@ -45,10 +47,12 @@ panics: toolchain
 	@cargo run --quiet --package trim -- target/panics/$(TARGET)/release/oauth2_filter.wasm $(PANICS)
 
 .PHONY: image
+image: export OPTIMIZE = required
 image: build ## the filter as an OCI image, in target/image: for Istio and other hosts
 	@cargo run --quiet --package dist -- image $(WASM) target/image
 
 .PHONY: dist
+dist: export OPTIMIZE = required
 dist: build ## what a release has, in target/dist: module, image, bill of materials, checksums, …
 	@cargo run --quiet --package dist -- gather $(WASM) target/dist
 
@@ -63,7 +67,7 @@ reproducible: toolchain ## two builds in two places: the same bytes
 	@sh tests/setup/reproducible.sh target/reproducible
 
 .PHONY: test
-test: panics build envoy ## every test: units, simulated host, real Envoy
+test: panics build envoy prometheus ## every test: units, simulated host, real Envoy
 	@cargo test --workspace
 
 .PHONY: flood
@@ -73,6 +77,11 @@ flood: build envoy ## a million refused tokens, then a million malformed ones: w
 .PHONY: renewals
 renewals: build envoy ## minutes of load: tokens of three seconds, a server that is away, a service that refuses all
 	@cargo test --test envoy outbound:: -- --ignored --nocapture --test-threads 1
+
+.PHONY: observability
+observability: panics build envoy prometheus ## dashboard and alerts: a real Prometheus looks at a real Envoy (needs Node.js)
+	@sh tests/setup/grafana_schema.sh target/grafana-schema
+	@cargo test --test observability -- --include-ignored
 
 .PHONY: micro
 micro: ## what the core costs by itself, natively: instructions (with valgrind) and time
@@ -121,7 +130,7 @@ istio: panics build envoy ## envoy/istio: what Istio makes of it, and whether it
 	@cargo test --test istio -- --include-ignored
 
 .PHONY: setup
-setup: toolchain envoy ## what the other targets need: the wasm target and Envoy
+setup: toolchain envoy prometheus ## what the other targets need: the wasm target, Envoy, Prometheus
 
 .PHONY: toolchain
 toolchain:
@@ -132,6 +141,10 @@ toolchain:
 .PHONY: envoy
 envoy:
 	@sh tests/setup/envoy.sh target/envoy
+
+.PHONY: prometheus
+prometheus:
+	@sh tests/setup/prometheus.sh target/prometheus
 
 .PHONY: clean
 clean: ## remove everything that was built or installed here

@@ -6,6 +6,7 @@
 mod arrival;
 mod inbound_yaml;
 mod not_as_expected;
+mod numbers;
 pub mod outbound;
 mod page;
 mod revocation;
@@ -19,6 +20,7 @@ pub use self::{
     arrival::Arrival,
     inbound_yaml::InboundYaml,
     not_as_expected::{NotAsExpected, expect, expect_header},
+    numbers::Numbers,
     page::Page,
     server::{Count, READ, Server, WRITE},
 };

@@ -14,7 +14,7 @@ use oauth2_filter_testbed::{
     },
     envoy::{self, Envoy},
     process::{end_of_log, interrupted},
-    story::{self, InboundYaml, Page, Scene, Server, outbound},
+    story::{self, InboundYaml, Numbers, Page, Scene, Server, outbound},
     upstream::Upstream,
     workspace,
 };
@@ -52,6 +52,9 @@ async fn main() -> ExitCode {
         page.blank();
     }
     page.verdict();
+    for line in NEXT.lines().filter(|line| !(stay && line.contains("make run"))) {
+        page.line(line);
+    }
     if stay {
         setting.lines_to_try(&mut page);
         interrupted().await;
@@ -101,6 +104,12 @@ async fn play(page: &mut Page) -> Result<Setting, Box<dyn Error>> {
     story::play(&scene, page).await;
     let (envoy, mut scene) = start_outbound(&ports, page).await?;
     outbound::play(&mut scene, page).await;
+    page.title("What the dashboard shows of it");
+    let admins = [setting.envoy.admin(), envoy.admin()];
+    page.line("   By what both Envoys show under /stats/prometheus since they were started:");
+    page.blank();
+    Numbers::of(&admins).await.show(page);
+    page.blank();
     setting.outbound = Some((envoy, scene));
     Ok(setting)
 }
@@ -157,7 +166,10 @@ impl Setting {
             environment: vec![("ORDERS_API_SECRET".to_owned(), ORDERS_API_SECRET.to_owned())],
             ..envoy::Options::default()
         };
-        let envoy = Envoy::start_with(file.text(), &options).await?;
+        // The file for operators has labels for the statistics.
+        let labels = InboundYaml::named("inbound-observed.yaml").field("stats_config");
+        let labelled = format!("{}\n{labels}", file.text());
+        let envoy = Envoy::start_with(labelled, &options).await?;
         let time = begin.elapsed().as_secs_f64();
         page.line(&format!("http://{} ({time:.1} s)", envoy.address("inbound")));
         page.blank();
@@ -203,6 +215,9 @@ All of it runs on, until Ctrl-C. Lines for another terminal:
    # the authorization server's count of calls, and Envoy's
    curl {server}/stats
    curl 'http://{admin}/stats?filter=cluster.as.upstream_rq_total'
+
+   # the filter's statistics, as Prometheus gets them
+   curl -s http://{admin}/stats/prometheus | grep ^oauth2_filter
 
    # Envoy's log, with a line for each request and the filter's reason in it
    tail -f {}
@@ -309,6 +324,17 @@ const OUTBOUND_PICTURE: &str = "   program ──▶ Envoy with the filter ─�
                          ▼
                authorization server
 ";
+
+/// Where to go on from here.
+const NEXT: &str = "
+Where to go next:
+
+   make run                                  the same again, left running for you to try
+   README.md                                 what it does, and where the documentation is
+   envoy/inbound.yaml, envoy/outbound.yaml   what ran here, to begin with
+   oauth2-filter check FILE                  what is wrong with a configuration (make command)
+   envoy/observability                       these numbers in Grafana, and alerts for Prometheus
+   docs/alerts.md                            what to do when an alert fires";
 
 const USAGE: &str = "\
 demo [--stay]

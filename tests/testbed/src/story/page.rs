@@ -268,4 +268,4 @@ const RED: &str = "\x1b[1;31m";
 const PLAIN: &str = "\x1b[0m";
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -8,10 +8,10 @@ use crate::{
 
 /// What was written on a page.
 #[derive(Clone, Default)]
-struct Paper(Rc<RefCell<Vec<u8>>>);
+pub(in crate::story) struct Paper(Rc<RefCell<Vec<u8>>>);
 
 impl Paper {
-    fn text(&self) -> String {
+    pub(in crate::story) fn text(&self) -> String {
         String::from_utf8(self.0.borrow().clone()).unwrap()
     }
 }
@@ -26,7 +26,8 @@ impl Write for Paper {
     }
 }
 
-fn page(colours: bool) -> (Page, Paper) {
+/// An empty page.
+pub(in crate::story) fn page(colours: bool) -> (Page, Paper) {
     let paper = Paper::default();
     (Page::new(colours, paper.clone()), paper)
 }

@@ -1,0 +1,39 @@
+#!/bin/sh
+# optimize.sh IN OUT FOLDER: makes the module smaller (by a twentieth) with wasm-opt of Binaryen,
+# from npm into FOLDER. Without Node.js the module stays as it is, unless OPTIMIZE=required.
+set -eu
+from=$1
+to=$2
+folder=$3
+version=132.0.0
+
+as_it_is() {
+    if [ "${OPTIMIZE-}" = required ]; then
+        echo "error: $1. What is released is the same bytes for everyone, so it needs that." >&2
+        exit 1
+    fi
+    echo "== note: $1, so the module is a twentieth larger than it could be" >&2
+    cp "$from" "$to"
+    exit 0
+}
+
+for program in node npm; do
+    command -v $program >/dev/null || as_it_is "there is no $program (Node.js 20 or newer has it)"
+done
+package=$folder/node_modules/binaryen
+if ! grep -qs "\"version\": \"$version\"" "$package/package.json"; then
+    echo "== installing wasm-opt into $folder"
+    mkdir -p "$folder"
+    npm install --silent --no-save --no-package-lock --no-audit --no-fund --ignore-scripts \
+        --prefix "$folder" "binaryen@$version" || as_it_is "npm does not install binaryen@$version"
+fi
+if [ -f "$to" ] && cmp -s "$from" "$folder/in.wasm" && cmp -s "$to" "$folder/out.wasm"; then
+    exit 0
+fi
+# The features that the compiler takes for granted, and functions by how often they are called.
+node "$package/bin/wasm-opt" --enable-bulk-memory --enable-multivalue --enable-mutable-globals \
+    --enable-nontrapping-float-to-int --enable-reference-types --enable-sign-ext \
+    -Oz --reorder-functions "$from" --output "$to"
+# It takes some seconds, so not again for the same.
+cp "$from" "$folder/in.wasm"
+cp "$to" "$folder/out.wasm"
