@@ -115,33 +115,16 @@ pub(super) const AUTH_KEYS: [&str; 9] = [
     "lifetime",
 ];
 
-/// How a client proves who it is.
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum Method {
-    /// `client_secret_basic`.
-    Basic,
-    /// `client_secret_basic_raw`.
-    BasicRaw,
-    /// `client_secret_post`.
-    Post,
-    /// `private_key_jwt`.
-    PrivateKeyJwt,
-    /// `tls_client_auth`.
-    TlsClientAuth,
-    /// `none`.
-    None,
-}
-
 /// The keys of client authentication, which belong together.
 fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
     /// What `auth_method` may be.
-    const METHODS: [(&str, Method); 6] = [
-        ("client_secret_basic", Method::Basic),
-        ("client_secret_basic_raw", Method::BasicRaw),
-        ("client_secret_post", Method::Post),
-        ("private_key_jwt", Method::PrivateKeyJwt),
-        ("tls_client_auth", Method::TlsClientAuth),
-        ("none", Method::None),
+    const METHODS: [&str; 6] = [
+        "client_secret_basic",
+        "client_secret_basic_raw",
+        "client_secret_post",
+        "private_key_jwt",
+        "tls_client_auth",
+        "none",
     ];
     let id_field = object.take("client_id");
     let secret_field = object.take("client_secret");
@@ -154,7 +137,7 @@ fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
         Some(field) => Some(field.choice(&METHODS)?),
         None => None,
     };
-    if method == Some(Method::PrivateKeyJwt) {
+    if method == Some("private_key_jwt") {
         if secret_field.is_some() {
             return object.at("client_secret").mistake("private_key_jwt sends no secret");
         }
@@ -170,8 +153,8 @@ fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
         None => None,
     };
     let make: fn(&str, &Secret) -> ClientAuth = match (method, &client_secret) {
-        (Some(Method::None), None) => return Some(ClientAuth::None { client_id }),
-        (Some(Method::TlsClientAuth), None) => {
+        (Some("none"), None) => return Some(ClientAuth::None { client_id }),
+        (Some("tls_client_auth"), None) => {
             return match client_id {
                 Some(_) => Some(ClientAuth::None { client_id }),
                 None => object.at("client_id").mistake(
@@ -180,8 +163,7 @@ fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
                 ),
             };
         }
-        (Some(method @ (Method::None | Method::TlsClientAuth)), Some(_)) => {
-            let method = if method == Method::None { "none" } else { "tls_client_auth" };
+        (Some(method @ ("none" | "tls_client_auth")), Some(_)) => {
             return object
                 .at("client_secret")
                 .mistake(format_args!("auth_method {method:?} sends no secret"));
@@ -193,13 +175,13 @@ fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
                  for nothing",
             );
         }
-        (Some(Method::BasicRaw), _) => ClientAuth::basic_raw,
-        (Some(Method::Post), _) => |client_id, client_secret| ClientAuth::Post {
+        (Some("client_secret_basic_raw"), _) => ClientAuth::basic_raw,
+        (Some("client_secret_post"), _) => |client_id, client_secret| ClientAuth::Post {
             client_id: client_id.to_owned(),
             client_secret: client_secret.clone(),
         },
         // Any other has returned.
-        _ => ClientAuth::basic,
+        (Some(_) | None, _) => ClientAuth::basic,
     };
     let Some(client_secret) = client_secret else {
         return object.at("client_secret").mistake("required by this auth_method");
@@ -219,8 +201,9 @@ fn private_key_jwt(object: &mut Object<'_>, client_id: Option<String>) -> Option
          endpoint's URL",
         |f| text(f, "the issuer identifier of the authorization server"),
     );
-    let alg = object.read("alg", |field| {
-        field.choice(&[("RS256", Algorithm::Rs256), ("ES256", Algorithm::Es256)])
+    let alg = object.read("alg", |field| match field.choice(&["RS256", "ES256"])? {
+        "RS256" => Some(Algorithm::Rs256),
+        _ => Some(Algorithm::Es256),
     });
     let kid = object.read("kid", |f| text(f, "the key's identifier"));
     let typ = object.read("typ", |f| text(f, "the `typ` of the header"));

@@ -175,7 +175,6 @@ fn scope_implies(field: &Field<'_>) -> Option<Implied> {
 }
 
 /// What requests need that no rule fits.
-#[derive(Clone, Copy)]
 enum Unmatched {
     /// Nothing that they could have.
     Deny,
@@ -187,23 +186,22 @@ enum Unmatched {
 
 /// `unmatched`.
 fn unmatched(field: &Field<'_>) -> Option<Unmatched> {
-    field.choice(&[
-        ("deny", Unmatched::Deny),
-        ("token", Unmatched::Token),
-        ("public", Unmatched::Public),
-    ])
+    match field.choice(&["deny", "token", "public"])? {
+        "deny" => Some(Unmatched::Deny),
+        "token" => Some(Unmatched::Token),
+        _ => Some(Unmatched::Public),
+    }
 }
 
 /// `sender_constraint`.
 fn sender_constraint(field: &Field<'_>) -> Option<MutualTls> {
     let mut object = field.object("an object with mtls")?;
-    let mode = object.read("mtls", |field| {
-        field.choice(&[
-            ("off", MutualTls::Off),
-            ("optional", MutualTls::Optional),
-            ("required", MutualTls::Required),
-        ])
-    });
+    let mode =
+        object.read("mtls", |field| match field.choice(&["off", "optional", "required"])? {
+            "off" => Some(MutualTls::Off),
+            "optional" => Some(MutualTls::Optional),
+            _ => Some(MutualTls::Required),
+        });
     object.check_keys();
     Some(mode.unwrap_or_default())
 }

@@ -149,19 +149,6 @@ impl Rule {
     }
 }
 
-/// What `access` says.
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum Says {
-    /// A token is needed.
-    Token,
-    /// A token is looked at if there is one.
-    Optional,
-    /// Nothing is looked at.
-    Public,
-    /// Nobody passes.
-    Deny,
-}
-
 /// One of `rules`.
 pub(super) fn rule(
     field: &Field<'_>,
@@ -172,27 +159,20 @@ pub(super) fn rule(
     let name = object.read("name", |f| text(f, "a name for logs"));
     let name: Rc<str> = name.unwrap_or_else(|| field.place()).into();
     let matcher = matcher(&mut object);
-    let access = object.read("access", |field| {
-        field.choice(&[
-            ("token", Says::Token),
-            ("optional", Says::Optional),
-            ("public", Says::Public),
-            ("deny", Says::Deny),
-        ])
-    });
+    let access =
+        object.read("access", |field| field.choice(&["token", "optional", "public", "deny"]));
     let asks = NEEDS.into_iter().find(|key| object.has(key));
     let needs = Rc::new(needs(&mut object, Rc::clone(&name), Some(defaults), asked));
-    let access = match (access.unwrap_or(Says::Token), asks) {
-        (Says::Token, _) => Some(Access::Token(needs)),
-        (Says::Optional, _) => Some(Access::Optional(needs)),
-        (Says::Public, None) => Some(Access::Public),
-        (Says::Deny, None) => Some(Access::Deny(Reason::AccessDenied)),
-        (says, Some(key)) => {
-            let access = if says == Says::Public { "public" } else { "deny" };
-            object.at(key).mistake(format_args!(
+    let access = match access {
+        None | Some("token") => Some(Access::Token(needs)),
+        Some("optional") => Some(Access::Optional(needs)),
+        Some(access) => match asks {
+            Some(key) => object.at(key).mistake(format_args!(
                 "never looked at: access is {access:?}, so drop one of the two"
-            ))
-        }
+            )),
+            None if access == "public" => Some(Access::Public),
+            None => Some(Access::Deny(Reason::AccessDenied)),
+        },
     };
     object.check_keys();
     Some((matcher, Rule { name, access: access? }))

@@ -77,8 +77,8 @@ pub(super) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// A reader that has found nothing yet.
     pub(super) fn new(host: &'a Environment<'a>) -> Self {
-        let (places, mistakes, warnings) = Default::default();
-        Self { places, mistakes, warnings, notes: Notes::default(), host }
+        let (places, mistakes, warnings, notes) = Default::default();
+        Self { places, mistakes, warnings, notes, host }
     }
 
     /// The value of an environment variable of the VM.
@@ -206,20 +206,13 @@ impl<'r> Field<'r> {
         self.reader.field(join(&self.place(), name), value)
     }
 
-    /// The value as one of these words: what goes with it.
-    pub(super) fn choice<T: Copy>(&self, choices: &[(&'static str, T)]) -> Option<T> {
-        let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
-        let chosen = self.one_of(&words)?;
-        choices.get(chosen).map(|(_, choice)| *choice)
-    }
-
-    /// The number of the word that the value is.
-    fn one_of(&self, words: &[&'static str]) -> Option<usize> {
-        self.looks_for(|| Form::Choice(words.to_vec()));
+    /// The value as one of these words.
+    pub(super) fn choice(&self, words: &'static [&'static str]) -> Option<&'static str> {
+        self.looks_for(|| Form::Choice(words));
         let what = alternatives(words);
         let word = self.string(&what)?;
-        let chosen = words.iter().position(|known| *known == word);
-        chosen.or_else(|| self.mistake(format_args!("expected {what}")))
+        let chosen = words.iter().find(|known| **known == word);
+        chosen.copied().or_else(|| self.mistake(format_args!("expected {what}")))
     }
 
     /// One of the list's elements.
