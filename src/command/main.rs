@@ -46,6 +46,7 @@ explain  says what becomes of a request: which rule decides, what it needs, and 
            --claims  a file with the JSON object that the authorization server says of the token
            --scope   the same, with this scope and all else that the rule needs
            --use     which use of the filter, where FILE has several: 1 is the first
+         Exit status: 0 whatever is decided, 1 if the configuration has mistakes, 2 as above.
 schema   prints the JSON Schema of the document, for editors.
 new      prints a configuration to start with, for Envoy or for Istio.
 ";

@@ -14,6 +14,7 @@ mod documents;
 mod exchanges;
 mod explain;
 mod new;
+mod page;
 mod schema;
 
 /// What the command has printed, and its exit status.
