@@ -116,6 +116,21 @@ inbound:
             "3 mistakes, 1 warning",
         ],
     );
+    // What is there, but wrong, is not missing; of two, the last is the one that is wrong.
+    finds(
+        "wrong.yaml",
+        "\
+inbound:
+  introspection: { endpoint: 'https://as.test/', client_id: rs, client_secret: { env: SECRET } }
+  audience: a
+  audience: 1
+",
+        &[
+            "4:3: warning: `audience` stands twice: only the last counts",
+            "4:3: error: inbound.audience: expected an audience that tokens must be for, or a list of them, found a number",
+            "1 mistake, 1 warning",
+        ],
+    );
     let (lines, status) = check(&file("broken.yaml", "inbound:\n  a: [1\n  b: 2\n"));
     assert!(lines[0].contains(": error: not YAML: "), "{lines:?}");
     assert_eq!(status, 1);
