@@ -38,8 +38,8 @@ fn commands(text: &str) -> Vec<(String, String)> {
     for line in text.lines() {
         match (line.strip_prefix("$ "), commands.last_mut()) {
             (Some(command), _) => commands.push((command.to_owned(), String::new())),
-            (None, Some((command, _))) if goes_on => *command += &format!("\n{line}"),
-            (None, Some((_, shown))) => *shown += &format!("{line}\n"),
+            (None, Some((command, _))) if goes_on => command.extend(["\n", line]),
+            (None, Some((_, shown))) => shown.extend([line, "\n"]),
             (None, None) => panic!("no command before {line}"),
         }
         goes_on = line.ends_with('\\');
