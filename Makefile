@@ -29,6 +29,11 @@ run: build envoy ## the same set-up, left running for you to try
 	@echo "== building the demo (first time: about a minute)"
 	@cargo run --quiet --package oauth2-filter-testbed --bin demo -- --stay
 
+.PHONY: servers
+servers: ## two authorization servers and a service, to try the pages of docs/ with
+	@echo "== building them (first time: about a minute)"
+	@cargo run --quiet --package oauth2-filter-testbed --bin servers
+
 .PHONY: build
 build: toolchain ## the filter, as target/oauth2_filter.wasm
 	@echo "== building $(WASM) (first time: about a minute)"

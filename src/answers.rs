@@ -156,8 +156,8 @@ impl Answers {
         name: Name<'_>,
         now: Timestamp,
     ) -> Option<(Vec<u8>, Timestamp)> {
-        let find = |slots: &Slots| slots.find(data, name.identity, name.fingerprint, now);
-        let record = find(&self.shared_known).into_iter().chain(find(&self.shared_refused));
+        let find = |slots: Slots| slots.find(data, name.identity, name.fingerprint, now);
+        let record = find(self.shared_known).into_iter().chain(find(self.shared_refused));
         record.max_by_key(|record| record.written).map(|record| (record.body, record.written))
     }
 
@@ -206,8 +206,8 @@ impl Answers {
             return;
         }
         let slots = match &said.finding {
-            Finding::Known(_) => &self.shared_known,
-            Finding::Refused(_) => &self.shared_refused,
+            Finding::Known(_) => self.shared_known,
+            Finding::Refused(_) => self.shared_refused,
         };
         let record = Record { written: said.at, ends, body: said.body.to_vec() };
         slots.store(data, name.identity, name.fingerprint, &record);
@@ -239,22 +239,8 @@ impl Answers {
         Some(Rc::clone(&entry.known))
     }
 
-    /// Puts up the marker of a call that ends by `deadline`, unless another worker has one up, and
-    /// had it by `since`.
-    pub(crate) fn claim(
-        &self,
-        data: &dyn SharedData,
-        name: Name<'_>,
-        deadline: Timestamp,
-        since: Timestamp,
-        now: Timestamp,
-    ) -> bool {
-        let marker = Record { written: now, ends: deadline, body: Vec::new() };
-        self.asked.claim(data, name.identity, name.fingerprint, &marker, since)
-    }
-
-    /// Takes the marker down.
-    pub(crate) fn unclaim(&self, data: &dyn SharedData, name: Name<'_>) {
-        self.asked.clear(data, name.identity, name.fingerprint);
+    /// Where the markers of calls are.
+    pub(crate) fn asked(&self) -> Slots {
+        self.asked
     }
 }

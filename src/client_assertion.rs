@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use serde_json::json;
+use serde_json::{Map, Value};
 
 use crate::random::Random;
 use crate::secret::Secret;
@@ -112,22 +112,17 @@ impl Assertions {
     pub(crate) fn assertion(&self, now: Timestamp) -> Option<String> {
         let AssertionOptions { client_id, aud, kid, typ, lifetime, private_key, sign } =
             &self.options;
-        let mut header = json!({"alg": self.algorithm.name(), "typ": typ});
-        if let (Some(kid), Some(header)) = (kid, header.as_object_mut()) {
-            header.insert("kid".to_owned(), kid.as_str().into());
-        }
-        let payload = json!({
-            "iss": client_id,
-            "sub": client_id,
-            "aud": aud,
-            "jti": Base64UrlUnpadded::encode_string(&self.random.draw().to_le_bytes()),
-            "iat": now.as_seconds(),
-            "exp": now.plus(*lifetime).as_seconds(),
-        });
-        let encode = |part: &serde_json::Value| {
-            Base64UrlUnpadded::encode_string(part.to_string().as_bytes())
-        };
-        let signed = format!("{}.{}", encode(&header), encode(&payload));
+        let mut header = vec![("alg", self.algorithm.name().into()), ("typ", typ.as_str().into())];
+        header.extend(kid.as_ref().map(|kid| ("kid", kid.as_str().into())));
+        let payload = vec![
+            ("iss", client_id.as_str().into()),
+            ("sub", client_id.as_str().into()),
+            ("aud", aud.as_str().into()),
+            ("jti", Base64UrlUnpadded::encode_string(&self.random.draw().to_le_bytes()).into()),
+            ("iat", now.as_seconds().into()),
+            ("exp", now.plus(*lifetime).as_seconds().into()),
+        ];
+        let signed = format!("{}.{}", encoded(header), encoded(payload));
         let signature = sign(private_key.reveal(), signed.as_bytes()).ok()?;
         let signature = match self.algorithm {
             Algorithm::Rs256 => signature,
@@ -135,6 +130,15 @@ impl Assertions {
         };
         Some(format!("{signed}.{}", Base64UrlUnpadded::encode_string(signature.as_ref())))
     }
+}
+
+/// A part of a JWT: an object of these members.
+fn encoded(members: Vec<(&str, Value)>) -> String {
+    let mut object = Map::new();
+    for (name, value) in members {
+        object.insert(name.to_owned(), value);
+    }
+    Base64UrlUnpadded::encode_string(Value::Object(object).to_string().as_bytes())
 }
 
 /// An ECDSA signature as JOSE has it (RFC 7518, section 3.4): two numbers of 32 bytes, from the
@@ -169,6 +173,7 @@ impl fmt::Debug for Assertions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     /// A signature in DER whose numbers have 33 bytes (a zero before a high bit) and 31 bytes.
     fn der() -> Vec<u8> {
@@ -197,10 +202,10 @@ mod tests {
         let now = Timestamp::from_millis(1_700_000_000_900);
         let made = assertions.assertion(now).unwrap();
         let [header, payload, signature] = parts(&made).try_into().unwrap();
-        let header: serde_json::Value = serde_json::from_slice(&header).unwrap();
+        let header: Value = serde_json::from_slice(&header).unwrap();
         let expected = json!({"alg": "RS256", "typ": "client-authentication+jwt", "kid": "k1"});
         assert_eq!(header, expected);
-        let mut payload: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+        let mut payload: Value = serde_json::from_slice(&payload).unwrap();
         let jti = payload.as_object_mut().unwrap().remove("jti").unwrap();
         assert!(jti.as_str().unwrap().len() >= 22);
         let expected = json!({

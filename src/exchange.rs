@@ -14,7 +14,7 @@ use crate::failure::{Failure, OAuthError};
 use crate::holder::Current;
 use crate::kept::{Kept, Key, Room};
 use crate::secret::Secret;
-use crate::shared::{Fingerprint, Identity, MAX_SHARED, Record, SharedData, Slots};
+use crate::shared::{Claim, Fingerprint, Identity, MAX_SHARED, Record, SharedData, Slots};
 use crate::timestamp::Timestamp;
 
 /// Room for callers' tokens.
@@ -175,7 +175,15 @@ impl Exchanges {
         now: Timestamp,
     ) -> bool {
         let marker = Record { written: now, ends: deadline, body: Vec::new() };
-        self.asked.claim(data, &client.identity, subject.fingerprint, &marker, now)
+        let claim = self.asked.claim(
+            data,
+            &client.identity,
+            subject.fingerprint,
+            &marker,
+            now,
+            &mut || false,
+        );
+        matches!(claim, Claim::Ours(_))
     }
 
     /// Takes the marker down.

@@ -17,7 +17,7 @@ use crate::introspection::Response;
 use crate::kept::Keyed;
 use crate::metrics::{Counter, Decision, Event, Lookup, Outcome};
 use crate::servers::Server;
-use crate::shared::{Fingerprint, SharedData};
+use crate::shared::{Claim, Fingerprint, Mark, Record, SharedData};
 use crate::timestamp::Timestamp;
 use crate::waiting::{StreamId, Waiters, Waiting};
 
@@ -40,6 +40,8 @@ struct Question {
     fingerprint: Fingerprint,
     /// When the call was made, or found to be another worker's.
     since: Timestamp,
+    /// Where its marker is up, if it is ours.
+    mark: Option<Mark>,
 }
 
 /// A request that waits.
@@ -152,18 +154,21 @@ impl Inbound {
         let fingerprint = server.identity.fingerprint(token.reveal());
         let name = Name { key, fingerprint, identity: &server.identity };
         let turn = if alone {
-            Turn::Ours
+            Turn::Ours(None)
         } else {
             turn(&self.guard, server, &mut self.answers, data, name, now, now)
         };
-        if let Turn::Known(finding) = turn {
-            self.events.push(Event::Count(Counter::Lookup(Lookup::Shared)));
-            return Err(self.guard.judge(finding, bearer, || is_grpc(head), now));
-        }
+        let (ours, mark) = match turn {
+            Turn::Known(finding) => {
+                self.events.push(Event::Count(Counter::Lookup(Lookup::Shared)));
+                return Err(self.guard.judge(finding, bearer, || is_grpc(head), now));
+            }
+            Turn::Ours(mark) => (true, mark),
+            Turn::Others => (false, None),
+        };
         self.events.push(Event::Count(Counter::Lookup(Lookup::Miss)));
-        let ours = matches!(turn, Turn::Ours);
         let token_kept = (!ours).then(|| token.reveal().to_owned());
-        let question = Question { server: place, token: token_kept, fingerprint, since: now };
+        let question = Question { server: place, token: token_kept, fingerprint, since: now, mark };
         let id = self.waiting.open(key, question, !alone);
         if !ours {
             self.waiting.leave_to_others(id);
@@ -209,8 +214,8 @@ impl Inbound {
             }
             said.finding
         });
-        if shared {
-            self.answers.unclaim(data, name);
+        if let Some(mark) = question.mark {
+            self.answers.asked().release(data, name.identity, name.fingerprint, mark);
         }
         let finding = finding.or_else(|failure| {
             let stale = self.answers.stale(data, name, STALE_PAUSE, now).ok_or(failure)?;
@@ -235,20 +240,21 @@ impl Inbound {
             let since = question.since;
             match turn(&self.guard, server, &mut self.answers, data, name, since, now) {
                 Turn::Known(finding) => found.push((id, finding)),
-                Turn::Ours => {
+                Turn::Ours(mark) => {
                     if let Ok(bearer) = BearerToken::parse(token.as_bytes()) {
                         self.calls.push(server.introspection.request(id, bearer, now));
-                        ours.push(id);
+                        ours.push((id, mark));
                     }
                 }
                 Turn::Others => {}
             }
         }
-        for id in ours {
+        for (id, mark) in ours {
             self.waiting.take_over(id);
             if let Some(question) = self.waiting.question(id) {
                 question.since = now;
                 question.token = None;
+                question.mark = mark;
             }
         }
         let mut verdicts = Vec::new();
@@ -317,8 +323,8 @@ impl Inbound {
 enum Turn {
     /// Nobody's: the answer is known.
     Known(Finding),
-    /// Ours: the marker is up.
-    Ours,
+    /// Ours: the marker is up, here.
+    Ours(Option<Mark>),
     /// Another worker's.
     Others,
 }
@@ -334,19 +340,17 @@ fn turn(
     since: Timestamp,
     now: Timestamp,
 ) -> Turn {
-    if let Some(finding) = recall(guard, server, answers, data, name, now) {
-        return Turn::Known(finding);
-    }
-    if !answers.claim(data, name, server.deadline(now), since, now) {
-        return Turn::Others;
-    }
-    // Another worker's answer may have come, and its marker gone, between the two.
-    match recall(guard, server, answers, data, name, now) {
-        Some(finding) => {
-            answers.unclaim(data, name);
-            Turn::Known(finding)
-        }
-        None => Turn::Ours,
+    let marker = Record { written: now, ends: server.deadline(now), body: Vec::new() };
+    let mut known = None;
+    let asked = answers.asked();
+    let claim = asked.claim(data, name.identity, name.fingerprint, &marker, since, &mut || {
+        known = recall(guard, server, answers, data, name, now);
+        known.is_some()
+    });
+    match (known, claim) {
+        (Some(finding), _) => Turn::Known(finding),
+        (None, Claim::Ours(mark)) => Turn::Ours(mark),
+        (None, _) => Turn::Others,
     }
 }
 

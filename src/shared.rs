@@ -28,8 +28,8 @@ pub(crate) const NEVER_WRITTEN: u32 = u32::MAX;
 /// The longest answer that is shared, in bytes. With it, a slot takes up to 4.2 kB of memory.
 pub(crate) const MAX_SHARED: usize = 4 * 1024;
 
-/// The slots that one answer may stand in.
-const WAYS: usize = 4;
+/// The names of the slots that one answer may stand in.
+const WAYS: [&str; 4] = ["0", "1", "2", "3"];
 
 /// The form of a record; others are not read.
 const VERSION: u8 = 1;
@@ -100,7 +100,7 @@ pub(crate) struct Record {
 }
 
 /// A fixed number of slots, in groups: each fingerprint has one group that it may stand in.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Slots {
     /// The letter in the names of these slots' keys.
     kind: char,
@@ -111,122 +111,184 @@ pub(crate) struct Slots {
 impl Slots {
     /// Slots for this many records, rounded up to whole groups. `kind` tells them from others.
     pub(crate) fn new(kind: char, records: usize) -> Self {
-        let groups = u32::try_from(records.div_ceil(WAYS)).unwrap_or(u32::MAX);
+        let groups = u32::try_from(records.div_ceil(WAYS.len())).unwrap_or(u32::MAX);
         Self { kind, groups }
     }
 
     /// The newest record of a fingerprint that has not ended.
     pub(crate) fn find(
-        &self,
+        self,
         data: &dyn SharedData,
         identity: &Identity,
         fingerprint: Fingerprint,
         now: Timestamp,
     ) -> Option<Record> {
-        let records = self.group(fingerprint)?.filter_map(|key| {
-            let (bytes, _) = data.get(&key)?;
-            identity.open(&bytes, fingerprint).filter(|record| now < record.ends)
-        });
-        records.max_by_key(|record| record.written)
+        let mut newest: Option<Record> = None;
+        for key in self.group(fingerprint)? {
+            let record = data.get(&key).and_then(|(bytes, _)| identity.open(&bytes, fingerprint));
+            if let Some(record) = record.filter(|record| now < record.ends)
+                && newest.as_ref().is_none_or(|newest| newest.written < record.written)
+            {
+                newest = Some(record);
+            }
+        }
+        newest
     }
 
     /// Writes a record in place of the group's least useful one. One that loses against others
     /// again and again is left: what is kept here can be asked for again.
     pub(crate) fn store(
-        &self,
+        self,
         data: &dyn SharedData,
         identity: &Identity,
         fingerprint: Fingerprint,
         record: &Record,
     ) {
         let sealed = identity.seal(fingerprint, record);
-        for _ in 0..WAYS {
-            match self.least_useful(data, fingerprint, record.written) {
-                Some((key, after)) if !data.set(&key, &sealed, after) => {}
+        for _ in WAYS {
+            match self.least_useful(data, fingerprint, record.written, &mut |_| ()) {
+                Some(room) if !data.set(&room.key, &sealed, room.last_write) => {}
                 _ => return,
             }
         }
     }
 
-    /// Puts up a marker, unless one stands that was put up by `since`: who has waited for one
-    /// waits for no other. Whether it is ours.
+    /// Looks for an answer, or else puts up a marker, unless one stands that was put up by `since`:
+    /// who has waited for one waits for no other.
+    ///
+    /// An answer is looked for between the look at the markers and ours, which takes the place of
+    /// what was seen there: so an answer that came with its marker gone is not overlooked.
     pub(crate) fn claim(
-        &self,
+        self,
         data: &dyn SharedData,
         identity: &Identity,
         fingerprint: Fingerprint,
         marker: &Record,
         since: Timestamp,
-    ) -> bool {
+        is_known: &mut dyn FnMut() -> bool,
+    ) -> Claim {
         // Each round lost is a round that another worker won, on one of a few slots.
-        for _ in 0..WAYS {
-            let standing = self.find(data, identity, fingerprint, marker.written);
-            if standing.is_some_and(|standing| standing.written <= since) {
-                return false;
+        for _ in WAYS {
+            let mut standing = None;
+            let room = self.least_useful(data, fingerprint, marker.written, &mut |bytes| {
+                let record = identity.open(bytes, fingerprint);
+                let until = record.filter(|record| marker.written < record.ends);
+                standing = standing.max(until.map(|record| record.written));
+            });
+            if is_known() {
+                return Claim::Known;
             }
-            let Some((key, after)) = self.least_useful(data, fingerprint, marker.written) else {
-                break;
-            };
-            let after = after.or(Some(NEVER_WRITTEN));
+            if standing.is_some_and(|written| written <= since) {
+                return Claim::Others;
+            }
+            let Some(Room { way, key, last_write }) = room else { break };
+            let after = last_write.or(Some(NEVER_WRITTEN));
             if data.set(&key, &identity.seal(fingerprint, marker), after) {
-                break;
+                return Claim::Ours(Some(Mark(way)));
             }
         }
-        true
+        Claim::Ours(None)
+    }
+
+    /// Takes a marker of ours down, if it still stands.
+    pub(crate) fn release(
+        self,
+        data: &dyn SharedData,
+        identity: &Identity,
+        fingerprint: Fingerprint,
+        mark: Mark,
+    ) {
+        if let Some(key) = self.group(fingerprint).and_then(|keys| keys.into_iter().nth(mark.0)) {
+            clear(data, identity, fingerprint, &key);
+        }
     }
 
     /// Takes the records of a fingerprint away.
     pub(crate) fn clear(
-        &self,
+        self,
         data: &dyn SharedData,
         identity: &Identity,
         fingerprint: Fingerprint,
     ) {
         for key in self.group(fingerprint).into_iter().flatten() {
-            if let Some((bytes, written)) = data.get(&key)
-                && identity.open(&bytes, fingerprint).is_some()
-            {
-                data.set(&key, b"", Some(written));
-            }
+            clear(data, identity, fingerprint, &key);
         }
     }
 
-    /// The slot to write a fingerprint's record to, and the number of its last write: its own, or
-    /// one whose record has ended, or the one that ends first.
+    /// The slot to write a fingerprint's record to: its own, or one whose record has ended, or the
+    /// one that ends first. `see` is shown what stands in each.
     fn least_useful(
-        &self,
+        self,
         data: &dyn SharedData,
         fingerprint: Fingerprint,
         now: Timestamp,
-    ) -> Option<(String, Option<u32>)> {
-        let rated = self.group(fingerprint)?.map(|key| match data.get(&key) {
-            // What another configuration wrote cannot be verified, but it can be left in peace.
-            Some((bytes, written)) => {
-                let rating = match Header::read(&bytes) {
-                    Some(header) if header.fingerprint == fingerprint => Timestamp::from_millis(0),
-                    Some(header) if now < header.ends => header.ends,
-                    _ => Timestamp::from_millis(1),
-                };
-                (rating, key, Some(written))
+        see: &mut dyn FnMut(&[u8]),
+    ) -> Option<Room> {
+        let mut best: Option<(Timestamp, Room)> = None;
+        for (way, key) in self.group(fingerprint)?.into_iter().enumerate() {
+            let mut rating = Timestamp::from_millis(1);
+            let mut last_write = None;
+            if let Some((bytes, written)) = data.get(&key) {
+                see(&bytes);
+                last_write = Some(written);
+                // What another configuration wrote cannot be verified, but it can be left in peace.
+                if let Some(header) = Header::read(&bytes) {
+                    if header.fingerprint == fingerprint {
+                        rating = Timestamp::from_millis(0);
+                    } else if now < header.ends {
+                        rating = header.ends;
+                    }
+                }
             }
-            None => (Timestamp::from_millis(1), key, None),
-        });
-        rated.min_by_key(|(rating, ..)| *rating).map(|(_, key, written)| (key, written))
+            if best.as_ref().is_none_or(|(best, _)| rating < *best) {
+                best = Some((rating, Room { way, key, last_write }));
+            }
+        }
+        best.map(|(_, room)| room)
     }
 
     /// The keys of a fingerprint's group.
-    fn group(&self, fingerprint: Fingerprint) -> Option<impl Iterator<Item = String> + use<>> {
+    fn group(self, fingerprint: Fingerprint) -> Option<[String; WAYS.len()]> {
         let [a, b, c, d, ..] = fingerprint.0;
         let group = u32::from_le_bytes([a, b, c, d]).checked_rem(self.groups)?;
-        Some(self.keys(group))
-    }
-
-    /// The keys of a group.
-    fn keys(&self, group: u32) -> impl Iterator<Item = String> + use<> {
-        let kind = self.kind;
-        (0..WAYS).map(move |way| format!("oauth2_filter.{VERSION}.{kind}.{group}.{way}"))
+        let group = format!("oauth2_filter.{VERSION}.{}.{group}.", self.kind);
+        Some(WAYS.map(|way| group.clone() + way))
     }
 }
+
+/// Takes a fingerprint's record away, if it stands there.
+fn clear(data: &dyn SharedData, identity: &Identity, fingerprint: Fingerprint, key: &str) {
+    if let Some((bytes, written)) = data.get(key)
+        && identity.open(&bytes, fingerprint).is_some()
+    {
+        data.set(key, b"", Some(written));
+    }
+}
+
+/// A slot to write to.
+struct Room {
+    /// Its number in the group.
+    way: usize,
+    /// Its key.
+    key: String,
+    /// The number of its last write, if it was ever written.
+    last_write: Option<u32>,
+}
+
+/// What came of a [claim](Slots::claim).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Claim {
+    /// Nobody has to ask: the answer is known.
+    Known,
+    /// The marker is up; none if others won every time, and who asks then asks unseen.
+    Ours(Option<Mark>),
+    /// Another worker's marker is up.
+    Others,
+}
+
+/// Where in its group a marker of ours was put up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Mark(usize);
 
 /// What stands before a record's body: version, fingerprint, two times.
 struct Header {
@@ -432,7 +494,7 @@ mod tests {
         let fingerprint = identity().fingerprint("t");
         for (n, rubbish) in rubbish(fingerprint).iter().enumerate() {
             let (data, slots) = (Memory::default(), Slots::new('a', 1));
-            let keys: Vec<String> = slots.group(fingerprint).unwrap().collect();
+            let keys: Vec<String> = slots.group(fingerprint).unwrap().to_vec();
             for key in &keys {
                 data.set(key, rubbish, None);
             }
@@ -454,7 +516,7 @@ mod tests {
             for key in slots.group(fingerprint).unwrap() {
                 data.set(&key, rubbish, None);
             }
-            let claim = || slots.claim(&data, &identity(), fingerprint, &record(0, 10, ""), at(0));
+            let claim = || claimed(&data, slots, fingerprint, &record(0, 10, ""), at(0));
             assert!(claim(), "{n}");
             assert!(!claim(), "{n}: and then it is up");
         }
@@ -528,13 +590,57 @@ mod tests {
         assert_eq!(left, [true, false, true, true, true]);
     }
 
+    /// Whether a marker is put up where nobody has an answer.
+    fn claimed(
+        data: &Memory,
+        slots: Slots,
+        fingerprint: Fingerprint,
+        marker: &Record,
+        since: Timestamp,
+    ) -> bool {
+        let claim = slots.claim(data, &identity(), fingerprint, marker, since, &mut || false);
+        matches!(claim, Claim::Ours(Some(_)))
+    }
+
+    #[test]
+    fn an_answer_that_comes_while_one_looks_for_it_is_found_and_no_marker_is_put_up() {
+        let (data, slots) = (Memory::default(), Slots::new('m', 1));
+        let fingerprint = identity().fingerprint("t");
+        let mut looks = 0;
+        let claim =
+            slots.claim(&data, &identity(), fingerprint, &record(1, 9, ""), at(1), &mut || {
+                looks += 1;
+                if looks == 1 {
+                    // Another worker asks, and is done, while this one looks for its answer.
+                    assert!(claimed(&data, slots, fingerprint, &record(1, 9, ""), at(1)));
+                    slots.release(&data, &identity(), fingerprint, Mark(0));
+                }
+                looks == 2
+            });
+        assert_eq!(claim, Claim::Known);
+        assert_eq!(slots.find(&data, &identity(), fingerprint, at(1)), None);
+    }
+
+    #[test]
+    fn only_an_own_marker_is_taken_down() {
+        let (data, slots) = (Memory::default(), Slots::new('m', 1));
+        let [ours, other] = ["t", "u"].map(|token| identity().fingerprint(token));
+        let claim = slots.claim(&data, &identity(), ours, &record(0, 5, ""), at(0), &mut || false);
+        let Claim::Ours(Some(mark)) = claim else { panic!("the marker is up") };
+        // It has ended, and another's stands in its place.
+        assert!(claimed(&data, slots, other, &record(6, 9, ""), at(6)));
+        slots.release(&data, &identity(), ours, mark);
+        assert!(slots.find(&data, &identity(), other, at(6)).is_some());
+        slots.release(&data, &identity(), other, mark);
+        assert_eq!(slots.find(&data, &identity(), other, at(6)), None);
+    }
+
     #[test]
     fn one_worker_at_a_time_holds_the_marker_of_a_token() {
         let (data, slots) = (Memory::default(), Slots::new('m', 8));
         let fingerprint = identity().fingerprint("t");
-        let claim = |now, until| {
-            slots.claim(&data, &identity(), fingerprint, &record(now, until, ""), at(now))
-        };
+        let claim =
+            |now, until| claimed(&data, slots, fingerprint, &record(now, until, ""), at(now));
         assert!(claim(0, 10));
         assert!(!claim(1, 11));
         assert!(!claim(9, 19));
@@ -542,9 +648,9 @@ mod tests {
         slots.clear(&data, &identity(), fingerprint);
         assert!(claim(11, 21));
         let other = identity().fingerprint("u");
-        assert!(slots.claim(&data, &identity(), other, &record(11, 21, ""), at(11)));
+        assert!(claimed(&data, slots, other, &record(11, 21, ""), at(11)));
         // Who waits since before that marker was put up has waited for another already.
-        let late = |since| slots.claim(&data, &identity(), other, &record(12, 22, ""), at(since));
+        let late = |since| claimed(&data, slots, other, &record(12, 22, ""), at(since));
         assert!(!late(11));
         assert!(late(10));
     }

@@ -243,6 +243,7 @@ fn every_file_of_envoy_loads_in_envoy() {
             .env("MCP_SERVER_SECRET", "secret")
             .env("BILLING_SECRET", "secret")
             .env("GATEWAY_SECRET", "secret")
+            .env("PARTNER_SECRET", "secret")
             .args(["--mode", "validate", "--log-level", "warning", "--config-yaml"])
             .arg(text.replace("/etc/envoy/tls", &folder))
             .output()

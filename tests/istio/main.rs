@@ -9,3 +9,4 @@ mod istiod;
 mod manifests;
 mod schemas;
 mod sidecar;
+mod yaml;

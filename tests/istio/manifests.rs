@@ -3,8 +3,9 @@
 use std::fs;
 
 use oauth2_filter_testbed::workspace;
-use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde_json::Value;
+
+use crate::yaml;
 
 /// The files.
 pub const AUTHORIZATION_SERVER: &str = "authorization-server.yaml";
@@ -29,10 +30,10 @@ pub fn objects(file: &str) -> Vec<Value> {
     let path = workspace().join("envoy/istio").join(file);
     let text = fs::read_to_string(&path);
     let text = text.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let documents = Yaml::load_from_str(&text);
+    let documents = yaml::documents(&text);
     let documents = documents.unwrap_or_else(|error| panic!("{file}: {error}"));
     assert!(!documents.is_empty(), "{file} is empty");
-    documents.iter().map(json).collect()
+    documents
 }
 
 /// The only object of this kind in a file.
@@ -41,24 +42,6 @@ pub fn object(file: &str, kind: &str) -> Value {
         objects(file).into_iter().filter(|object| object["kind"] == kind).collect();
     let [object] = <[Value; 1]>::try_from(objects).expect("one object of the kind");
     object
-}
-
-/// The same value in JSON.
-fn json(yaml: &Yaml<'_>) -> Value {
-    match yaml {
-        Yaml::Value(Scalar::Null) => Value::Null,
-        Yaml::Value(Scalar::Boolean(value)) => (*value).into(),
-        Yaml::Value(Scalar::Integer(value)) => (*value).into(),
-        Yaml::Value(Scalar::FloatingPoint(value)) => value.into_inner().into(),
-        Yaml::Value(Scalar::String(value)) => value.as_ref().into(),
-        Yaml::Sequence(values) => values.iter().map(json).collect(),
-        Yaml::Mapping(members) => {
-            let member =
-                |(name, value)| (Yaml::as_str(name).expect("a name").to_owned(), json(value));
-            members.iter().map(member).collect()
-        }
-        other => panic!("no JSON: {other:?}"),
-    }
 }
 
 #[test]

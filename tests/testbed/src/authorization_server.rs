@@ -2,6 +2,8 @@
 //! revocation (RFC 7009) and metadata (RFC 8414) endpoints over plain HTTP.
 
 mod client_authentication;
+mod client_certificate;
+mod examples;
 mod form;
 mod introspection;
 mod metadata;
@@ -49,6 +51,8 @@ pub struct Options {
     pub access_token_ttl: Duration,
     /// Its registered clients: [`Client::shop`] and [`Client::orders_api`] by default.
     pub clients: Vec<Client>,
+    /// What its tokens begin with: nothing by default.
+    pub token_prefix: String,
 }
 
 impl Default for Options {
@@ -57,6 +61,7 @@ impl Default for Options {
             listen: FREE_PORT,
             access_token_ttl: Duration::from_hours(1),
             clients: vec![Client::shop(), Client::orders_api()],
+            token_prefix: String::new(),
         }
     }
 }
@@ -76,7 +81,7 @@ impl AuthorizationServer {
             issuer: format!("http://{}", listener.local_addr()?),
             access_token_ttl: options.access_token_ttl,
             registry: Registry::new(options.clients),
-            tokens: TokenStore::default(),
+            tokens: TokenStore::new(options.token_prefix),
             calls: Calls::default(),
             ahead: AtomicU64::new(0),
         });

@@ -195,6 +195,8 @@ impl Drop for Envoy {
 /// How Envoy is run.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// The folder in which it runs, from which its configuration names files: ours by default.
+    pub folder: PathBuf,
     /// Where the admin interface listens: a free loopback port by default.
     pub admin: SocketAddr,
     /// Number of worker threads: 2 by default.
@@ -212,6 +214,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            folder: workspace(),
             admin: FREE_PORT,
             concurrency: 2,
             log_level: "warning".to_owned(),
@@ -285,7 +288,7 @@ fn command(directory: &Path, options: &Options) -> io::Result<Command> {
     let admin = json!({"admin": {"address": socket_address(admin.ip(), admin.port())}});
     let mut command = Command::new(binary());
     command
-        .current_dir(workspace())
+        .current_dir(&options.folder)
         .arg("--config-path")
         .arg(directory.join(CONFIGURATION))
         .args(["--config-yaml", &admin.to_string()])

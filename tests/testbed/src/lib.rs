@@ -6,6 +6,7 @@
 //! | [`scripted`] | an authorization server that misbehaves as it is told |
 //! | [`upstream`] | a service that shows what reaches it |
 //! | [`envoy`] | a real Envoy, its configuration, statistics and logs |
+//! | [`examples`] | the servers that the files of `envoy/` are tried with |
 //! | [`client`] | an HTTP client that sends exactly what it is told |
 //! | [`open_files`] | room for crowds of clients |
 //! | `tls` | certificates, and TLS around the others (feature `tls`) |
@@ -17,6 +18,7 @@
 pub mod authorization_server;
 pub mod client;
 pub mod envoy;
+pub mod examples;
 pub mod headers;
 mod http1;
 pub mod open_files;

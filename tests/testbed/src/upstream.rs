@@ -132,17 +132,18 @@ fn status(path: &str) -> StatusCode {
 }
 
 fn shown(request: &Received) -> Bytes {
-    let headers: Vec<_> =
-        request.headers.iter().map(|(name, value)| json!([name, text(value)])).collect();
-    let shown = json!({
-        "version": format!("{:?}", request.version),
-        "method": request.method,
-        "path": request.target,
-        "authority": request.authority,
-        "headers": headers,
-        "body_bytes": request.body_bytes,
-    });
-    Bytes::from(format!("{shown:#}\n"))
+    let header = |(name, value)| format!("    [{}, {}]", json!(name), json!(text(value)));
+    let headers: Vec<String> = request.headers.iter().map(header).collect();
+    let members = [
+        ("version", json!(format!("{:?}", request.version))),
+        ("method", json!(request.method)),
+        ("path", json!(request.target)),
+        ("authority", json!(request.authority)),
+        ("body_bytes", json!(request.body_bytes)),
+    ];
+    let members = members.map(|(name, value)| format!("  \"{name}\": {value},\n")).concat();
+    // A header a line, for people who look for one.
+    Bytes::from(format!("{{\n{members}  \"headers\": [\n{}\n  ]\n}}\n", headers.join(",\n")))
 }
 
 const KEPT_BODY: usize = 64 * 1024;

@@ -25,6 +25,9 @@ pub(super) fn answer(state: &State, headers: &HeaderMap, form: &Form) -> Result<
         "iss": state.issuer,
         "jti": token.id,
     });
+    if let Some(thumbprint) = token.thumbprint {
+        answer["cnf"] = json!({"x5t#S256": thumbprint});
+    }
     if let Some(username) = token.username {
         answer["username"] = username.into();
     }

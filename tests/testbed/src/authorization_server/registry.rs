@@ -28,7 +28,8 @@ pub struct Client {
     pub subject: String,
     /// `aud` of its tokens.
     pub audience: String,
-    /// What it may name as `resource` to get tokens for that instead (RFC 8707).
+    /// What it may name as `resource` (RFC 8707), or as `audience` of a token exchange, to get
+    /// tokens for that instead.
     pub resources: Vec<String>,
     /// Whether it may introspect.
     pub introspects: bool,
@@ -87,14 +88,17 @@ impl Client {
 pub enum GrantType {
     /// `client_credentials` (RFC 6749 section 4.4).
     ClientCredentials,
+    /// `urn:ietf:params:oauth:grant-type:token-exchange` (RFC 8693).
+    TokenExchange,
 }
 
 impl GrantType {
-    pub(super) const ALL: [Self; 1] = [Self::ClientCredentials];
+    pub(super) const ALL: [Self; 2] = [Self::ClientCredentials, Self::TokenExchange];
 
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::ClientCredentials => "client_credentials",
+            Self::TokenExchange => "urn:ietf:params:oauth:grant-type:token-exchange",
         }
     }
 

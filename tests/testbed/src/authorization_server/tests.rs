@@ -156,3 +156,62 @@ async fn the_metadata_names_the_endpoints() {
     assert_eq!(metadata["issuer"], server.issuer());
     assert_eq!(metadata["introspection_endpoint"], format!("{}/introspect", server.issuer()));
 }
+
+#[tokio::test]
+async fn a_token_is_exchanged_for_one_of_another_audience_that_lives_no_longer() {
+    let server = AuthorizationServer::start(Options::of_examples()).await.unwrap();
+    let token = server.issue(SHOP, "invoices:read");
+    server.advance_clock(Duration::from_mins(30));
+    let exchange = |subject: &str, kind: &str, audience: &str| {
+        let parameters = [
+            ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+            ("subject_token", subject),
+            ("subject_token_type", kind),
+            ("audience", audience),
+        ];
+        Request::form("/token", &parameters).basic("gateway", "gateway-secret")
+    };
+    let access_token = "urn:ietf:params:oauth:token-type:access_token";
+    let billing = "https://billing.example.com";
+    let answer = send(&server, exchange(&token, access_token, billing)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let body = answer.json();
+    assert_eq!(body["issued_token_type"], access_token);
+    assert_eq!(body["expires_in"], 1800);
+    let claims = introspect(&server, body["access_token"].as_str().unwrap()).await;
+    for (claim, value) in
+        [("aud", billing), ("sub", SHOP), ("client_id", "gateway"), ("scope", "invoices:read")]
+    {
+        assert_eq!(claims[claim], value, "{claim}");
+    }
+    for (subject, kind, audience, error) in [
+        ("other", access_token, billing, "invalid_request"),
+        (&*token, "urn:ietf:params:oauth:token-type:jwt", billing, "invalid_request"),
+        (&*token, access_token, "https://other.example.com", "invalid_target"),
+    ] {
+        let answer = send(&server, exchange(subject, kind, audience)).await;
+        assert_eq!((answer.status, &answer.json()["error"]), (400, &json!(error)));
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_bound_to_the_certificate_that_a_tls_proxy_names() {
+    let server = started().await;
+    let request =
+        |field: &str| token_request(&[]).basic(SHOP, SHOP_SECRET).header("client-cert", field);
+    let answer = send(&server, request(":YWJj:")).await;
+    let claims = introspect(&server, answer.json()["access_token"].as_str().unwrap()).await;
+    // The SHA-256 of "abc" (FIPS 180-4).
+    let thumbprint = "ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0";
+    assert_eq!(claims["cnf"], json!({"x5t#S256": thumbprint}));
+    for malformed in ["YWJj", ":YWJj", ":*:"] {
+        let answer = send(&server, request(malformed)).await;
+        assert_eq!((answer.status, &answer.json()["error"]), (400, &json!("invalid_request")));
+    }
+}
+
+#[tokio::test]
+async fn the_tokens_of_a_partner_begin_in_their_own_way() {
+    let server = AuthorizationServer::start(Options::of_partner()).await.unwrap();
+    assert!(server.issue("partner", "orders:read").starts_with("partner_"));
+}

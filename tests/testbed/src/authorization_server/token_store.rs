@@ -29,6 +29,8 @@ pub struct AccessToken {
     pub issued_at: u64,
     /// `exp`, in seconds since 1970.
     pub expires_at: u64,
+    /// `cnf.x5t#S256`, if it is bound to a certificate (RFC 8705 section 3.1).
+    pub thumbprint: Option<String>,
 }
 
 impl AccessToken {
@@ -43,18 +45,27 @@ impl AccessToken {
             audience: client.audience.clone(),
             issued_at: now,
             expires_at: now.saturating_add(ttl.as_secs()),
+            thumbprint: None,
         }
     }
 }
 
 /// Access tokens by their value.
-#[derive(Debug, Default)]
-pub(super) struct TokenStore(Mutex<HashMap<String, AccessToken>>);
+#[derive(Debug)]
+pub(super) struct TokenStore {
+    prefix: String,
+    tokens: Mutex<HashMap<String, AccessToken>>,
+}
 
 impl TokenStore {
+    /// A store whose values begin with `prefix`.
+    pub(super) fn new(prefix: String) -> Self {
+        Self { prefix, tokens: Mutex::default() }
+    }
+
     /// Keeps the token under a new value.
     pub(super) fn issue(&self, token: AccessToken) -> String {
-        let value = random();
+        let value = format!("{}{}", self.prefix, random());
         self.lock().insert(value.clone(), token);
         value
     }
@@ -69,7 +80,7 @@ impl TokenStore {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, AccessToken>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -36,7 +36,7 @@ impl Scene {
             audience: "https://billing.example.com".to_owned(),
             ..Client::shop()
         };
-        Options { listen, access_token_ttl: LIFETIME, clients: vec![client] }
+        Options { listen, access_token_ttl: LIFETIME, clients: vec![client], ..Options::default() }
     }
 
     /// How often the token endpoint was called since the server was started.
