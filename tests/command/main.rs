@@ -13,8 +13,8 @@ mod documents;
 #[expect(dead_code, unused_imports, reason = "only their configurations are looked at")]
 mod exchanges;
 mod explain;
+mod help;
 mod new;
-mod page;
 mod schema;
 
 /// What the command has printed, and its exit status.
