@@ -51,6 +51,11 @@ panics: toolchain
 		--features panic-on-command --target-dir target/panics
 	@cargo run --quiet --package trim -- target/panics/$(TARGET)/release/oauth2_filter.wasm $(PANICS)
 
+.PHONY: command
+command: ## the command that checks and explains configurations: target/release/oauth2-filter
+	@echo "== building target/release/oauth2-filter (first time: about a minute)"
+	@cargo build --quiet --release --bin oauth2-filter
+
 .PHONY: image
 image: export OPTIMIZE = required
 image: build ## the filter as an OCI image, in target/image: for Istio and other hosts

@@ -34,6 +34,12 @@ impl ClaimPath {
         Self(text.into())
     }
 
+    /// The path's text.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// The claim, unless it is absent or null.
     pub(crate) fn find<'c>(&self, claims: &'c Claims) -> Option<&'c Value> {
         find(&self.0, claims).filter(|value| !value.is_null())

@@ -46,6 +46,14 @@ pub(crate) struct EndpointOptions {
     pub(crate) retries: u32,
 }
 
+/// The cluster that serves an endpoint: the one that is named, or the one that Istio makes for it.
+pub(crate) fn cluster(named: Option<String>, url: &Url) -> String {
+    named.unwrap_or_else(|| {
+        let host = url.host_str().unwrap_or_default();
+        format!("outbound|{}||{host}", url.port_or_known_default().unwrap_or_default())
+    })
+}
+
 impl Endpoint {
     /// Puts together what all calls share.
     pub(crate) fn new(options: EndpointOptions) -> Self {
@@ -59,9 +67,6 @@ impl Endpoint {
             Some(query) => format!("{}?{query}", url.path()),
             None => url.path().to_owned(),
         };
-        let cluster = cluster.unwrap_or_else(|| {
-            format!("outbound|{}||{host}", url.port_or_known_default().unwrap_or_default())
-        });
         let mut head: Vec<(Rc<str>, Rc<str>)> = vec![
             (":method".into(), "POST".into()),
             (":scheme".into(), url.scheme().into()),
@@ -79,7 +84,14 @@ impl Endpoint {
             }
         }
         head.extend(headers.into_iter().map(|(name, value)| (name.into(), value.into())));
-        Self { cluster: cluster.into(), auth, head, parameters, timeout, retries }
+        Self {
+            cluster: self::cluster(cluster, &url).into(),
+            auth,
+            head,
+            parameters,
+            timeout,
+            retries,
+        }
     }
 
     /// All that an answer may depend on, besides what a call asks. The cluster is a part of it:

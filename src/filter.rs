@@ -43,9 +43,9 @@ impl fmt::Debug for Environment<'_> {
 /// [`Filter::gone`].
 pub struct Filter {
     /// The proxy guards a resource.
-    inbound: Option<Inbound>,
+    pub(crate) inbound: Option<Inbound>,
     /// The proxy is a client.
-    outbound: Option<Outbound>,
+    pub(crate) outbound: Option<Outbound>,
     /// What comes for requests that still wait for the inbound direction.
     plans: FnvHashMap<StreamId, Plan>,
     /// Introspection calls under way that carry a token of ours.

@@ -95,6 +95,12 @@ impl Inbound {
         }
     }
 
+    /// What the operator wants.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
     /// A new request: its verdict, or nothing while it waits for a call.
     pub(crate) fn request(
         &mut self,

@@ -43,6 +43,8 @@ mod config;
 mod denial;
 mod endpoint;
 mod exchange;
+#[cfg(not(target_arch = "wasm32"))]
+mod explain;
 mod failure;
 mod filter;
 mod footprint;
@@ -80,7 +82,11 @@ pub use call::{Answer, Call, CallFailure, CallId, MAX_BODY, Sent};
 pub use client_assertion::{Sign, SignError};
 pub use client_metrics::{ClientEvent, ClientGauge, Injection, TokenEvent};
 pub use config::{Mistake, Mistakes};
+#[cfg(not(target_arch = "wasm32"))]
+pub use config::{Review, review, schema};
 pub use denial::{Reason, Reply};
+#[cfg(not(target_arch = "wasm32"))]
+pub use explain::{Explanation, TokenNeeds};
 pub use filter::{Environment, Filter, Step, Verdicts};
 pub use forward::Forward;
 pub use guard::{Attributes, Fate, Verdict};

@@ -261,6 +261,12 @@ impl Outbound {
         Ok(found.map_err(refuse)?.copied().flatten())
     }
 
+    /// The same for people who ask beforehand.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn chosen(&self, head: &dyn Head) -> Option<&Client> {
+        self.config.clients.get(self.client_for(head).ok()??)
+    }
+
     /// The headers in which a request carries a token that was meant for where it came from: Envoy
     /// has followed a redirect with the head that we had made (`internal_redirect_policy`).
     fn strays(&self, head: &dyn Head) -> Vec<Rc<str>> {

@@ -101,6 +101,12 @@ impl ScopeNeed {
         Self(alternatives.into_iter().map(alternative).collect())
     }
 
+    /// Each alternative, as the value of a `scope` parameter.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|alternative| &*alternative.text)
+    }
+
     /// Checks what a token holds.
     ///
     /// # Errors

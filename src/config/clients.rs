@@ -7,6 +7,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::endpoint::{AUTH_KEYS, Rest, endpoint};
+use super::notes::Form;
 use super::policy::matcher;
 use super::reader::{Field, Object};
 use super::values::{
@@ -116,7 +117,7 @@ impl Names {
 }
 
 /// Which requests, and whose token they get: `None` to leave them alone.
-type Rule = (Matcher, Option<usize>);
+pub(super) type Rule = (Matcher, Option<usize>);
 
 /// Reads `outbound`. `used` are the clients whose tokens authenticate introspection calls, if that
 /// is known.
@@ -155,6 +156,11 @@ pub(super) fn clients(
     }
     let guarded = token_sources.is_some();
     let token_sources = token_sources.unwrap_or_else(|| vec![TokenSource::authorization()]);
+    #[cfg(not(target_arch = "wasm32"))]
+    {
+        super::review::advise_on_order(&object.at("rules"), &rules);
+        super::review::advise_on_use(&object, &clients, &rules, used);
+    }
     join_actors(&object, &mut clients)?;
     for client in used.iter().filter_map(|number| clients.get(*number)) {
         if client.is_exchange() {
@@ -214,6 +220,7 @@ fn rule(field: &Field<'_>, names: &Names) -> Option<Rule> {
     object.read("name", |f| text(f, "a name for people"));
     let matcher = matcher(&mut object);
     let client = object.need("client", "whose token requests get, or null for none", |field| {
+        field.looks_for(|| Form::Null);
         match field.value {
             Value::Null => Some(None),
             _ => names.number(field).map(Some),
@@ -232,6 +239,7 @@ fn client(name: &str, field: &Field<'_>, names: &Names) -> Option<Client> {
     }
     let known: Vec<_> = GRANTS.iter().map(|(name, _)| format!("{name:?}")).collect();
     let kind = object.need("grant_type", &known.join(", "), |field| {
+        field.looks_for(|| Form::Kind(GRANTS.iter().map(|(name, _)| *name).collect()));
         let name = field.string("the name of a grant")?;
         let kind = GRANTS.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind);
         kind.or_else(|| field.mistake(format_args!("expected one of {}", known.join(", "))))
@@ -241,6 +249,7 @@ fn client(name: &str, field: &Field<'_>, names: &Names) -> Option<Client> {
     let grant = grant(kind, &mut object, names);
     let options = if kind == Kind::DirectToken && !object.has("endpoint") {
         // A token that was obtained elsewhere needs none.
+        object.divides("endpoint");
         for key in ENDPOINT_KEYS.into_iter().chain(AUTH_KEYS) {
             if object.has(key) {
                 object.know(&[key]);
@@ -255,8 +264,10 @@ fn client(name: &str, field: &Field<'_>, names: &Names) -> Option<Client> {
     let (refresh, given) = if let Some(options) = &options {
         refresh(kind, &mut object, options.as_ref())
     } else {
-        // What it would be completed with is not known.
-        object.know(&["refresh"]);
+        if matches!(kind, Kind::Password | Kind::DirectToken) {
+            // What it would be completed with is not known.
+            object.know(&["refresh"]);
+        }
         (None, None)
     };
     if kind == Kind::DirectToken && refresh.is_none() && matches!(options, Some(Some(_))) {
@@ -418,6 +429,7 @@ fn refresh(
     let Some(field) = field else {
         return (if is_given { None } else { inferred() }, None);
     };
+    field.looks_for(|| Form::Only(false));
     if *field.value == Value::Bool(false) {
         return (None, None);
     }
@@ -480,6 +492,7 @@ fn placement(object: &mut Object<'_>) -> Placement {
 /// `renew_on_status`.
 fn statuses(field: &Field<'_>) -> Option<Vec<u16>> {
     const WHAT: &str = "a list of HTTP statuses from 400 to 599, such as [401]";
+    field.looks_for(|| Form::List { least: 0 });
     if field.value.as_array().is_some_and(Vec::is_empty) {
         // No status drops a token.
         return Some(Vec::new());

@@ -47,6 +47,10 @@ pub(super) fn endpoint(
         Some(base) => object.read("endpoint", endpoint_url).or_else(|| Some(base.url.clone())),
     };
     let cluster = object.read("cluster", |f| text(f, "the name of an Envoy cluster"));
+    object.calls(|| {
+        let cluster = cluster.clone().or_else(|| place?.cluster.clone());
+        url.as_ref().map(|url| crate::endpoint::cluster(cluster, url))
+    });
     let timeout = object.read("timeout", timeout).or_else(|| base.map(|base| base.timeout));
     let retries = object.read("retries", |f| count(f, 10)).or_else(|| base.map(|b| b.retries));
     let parameters = object.read("parameters", |f| parameters(f, defined));
@@ -114,9 +118,14 @@ pub(super) const AUTH_KEYS: [&str; 9] = [
 /// The keys of client authentication, which belong together.
 fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
     /// What `auth_method` may be.
-    const METHODS: &str = "\"client_secret_basic\", \"client_secret_basic_raw\", \
-                           \"client_secret_post\", \"private_key_jwt\", \"tls_client_auth\" or \
-                           \"none\"";
+    const METHODS: [&str; 6] = [
+        "client_secret_basic",
+        "client_secret_basic_raw",
+        "client_secret_post",
+        "private_key_jwt",
+        "tls_client_auth",
+        "none",
+    ];
     let id_field = object.take("client_id");
     let secret_field = object.take("client_secret");
     let method_field = object.take("auth_method");
@@ -125,7 +134,7 @@ fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
         None => None,
     };
     let method = match &method_field {
-        Some(field) => Some(field.string(METHODS)?),
+        Some(field) => Some(field.choice(&METHODS)?),
         None => None,
     };
     if method == Some("private_key_jwt") {
@@ -166,15 +175,13 @@ fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
                  for nothing",
             );
         }
-        (Some("client_secret_basic") | None, _) => ClientAuth::basic,
         (Some("client_secret_basic_raw"), _) => ClientAuth::basic_raw,
         (Some("client_secret_post"), _) => |client_id, client_secret| ClientAuth::Post {
             client_id: client_id.to_owned(),
             client_secret: client_secret.clone(),
         },
-        (Some(_), _) => {
-            return object.at("auth_method").mistake(format_args!("expected {METHODS}"));
-        }
+        // Any other has returned.
+        (Some(_) | None, _) => ClientAuth::basic,
     };
     let Some(client_secret) = client_secret else {
         return object.at("client_secret").mistake("required by this auth_method");
@@ -194,10 +201,9 @@ fn private_key_jwt(object: &mut Object<'_>, client_id: Option<String>) -> Option
          endpoint's URL",
         |f| text(f, "the issuer identifier of the authorization server"),
     );
-    let alg = object.read("alg", |field| match field.string("\"RS256\" or \"ES256\"")? {
+    let alg = object.read("alg", |field| match field.choice(&["RS256", "ES256"])? {
         "RS256" => Some(Algorithm::Rs256),
-        "ES256" => Some(Algorithm::Es256),
-        _ => field.mistake("expected \"RS256\" or \"ES256\": the host signs with no other"),
+        _ => Some(Algorithm::Es256),
     });
     let kid = object.read("kid", |f| text(f, "the key's identifier"));
     let typ = object.read("typ", |f| text(f, "the `typ` of the header"));

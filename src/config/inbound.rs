@@ -65,6 +65,8 @@ pub(super) fn inbound(field: &Field<'_>, names: &Names) -> Option<Guard> {
     let unmatched = Rule { name, access };
     object.check_keys();
     let rules = rules.unwrap_or_default();
+    #[cfg(not(target_arch = "wasm32"))]
+    super::review::advise_on_order(&object.at("rules"), &rules);
     if rules.iter().map(|(_, rule)| rule).chain([&unmatched]).any(Rule::takes_any_audience) {
         object.at("audience").warn(
             "not set: any active token of the authorization server passes, whoever it was issued \
@@ -184,25 +186,22 @@ enum Unmatched {
 
 /// `unmatched`.
 fn unmatched(field: &Field<'_>) -> Option<Unmatched> {
-    const WHAT: &str = "\"deny\", \"token\" or \"public\"";
-    match field.string(WHAT)? {
+    match field.choice(&["deny", "token", "public"])? {
         "deny" => Some(Unmatched::Deny),
         "token" => Some(Unmatched::Token),
-        "public" => Some(Unmatched::Public),
-        _ => field.mistake(format_args!("expected {WHAT}")),
+        _ => Some(Unmatched::Public),
     }
 }
 
 /// `sender_constraint`.
 fn sender_constraint(field: &Field<'_>) -> Option<MutualTls> {
-    const MODES: &str = "\"off\", \"optional\" or \"required\"";
     let mut object = field.object("an object with mtls")?;
-    let mode = object.read("mtls", |field| match field.string(MODES)? {
-        "off" => Some(MutualTls::Off),
-        "optional" => Some(MutualTls::Optional),
-        "required" => Some(MutualTls::Required),
-        _ => field.mistake(format_args!("expected {MODES}")),
-    });
+    let mode =
+        object.read("mtls", |field| match field.choice(&["off", "optional", "required"])? {
+            "off" => Some(MutualTls::Off),
+            "optional" => Some(MutualTls::Optional),
+            _ => Some(MutualTls::Required),
+        });
     object.check_keys();
     Some(mode.unwrap_or_default())
 }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use url::Url;
 
+use super::notes::Form;
 use super::reader::Field;
 use super::values::{boolean, endpoint_url, one_or_any, text};
 use crate::resource_metadata::ResourceMetadata;
@@ -31,6 +32,11 @@ const FLAGS: [&str; 2] =
 /// Reads the document.
 pub(super) fn metadata(field: &Field<'_>) -> Option<ResourceMetadata> {
     const WHAT: &str = "an RFC 9728 document: an object with resource";
+    field.looks_for(|| {
+        let keys = ["resource"].into_iter().chain(LISTS).chain(STRINGS).chain(TEXTS).chain(FLAGS);
+        Form::Keys(keys.collect())
+    });
+    field.looks_for(|| Form::Languages(&TEXTS));
     let resource = field.object(WHAT)?.need("resource", "the resource's identifier", resource);
     let members = field.members_of(WHAT, |name, field| {
         let value = match name.split('#').next().unwrap_or_default() {
@@ -74,6 +80,7 @@ fn resource(field: &Field<'_>) -> Option<Url> {
 
 /// A list of strings, which may be empty: it is left out then.
 fn list(name: &str, field: &Field<'_>) -> Option<Value> {
+    field.looks_for(|| Form::List { least: 0 });
     match field.value.as_array() {
         None => return field.expected("a list of strings"),
         Some(elements) if elements.is_empty() => return Some(field.value.clone()),

@@ -8,14 +8,23 @@ mod endpoint;
 mod forward;
 mod inbound;
 mod metadata;
+mod notes;
 mod policy;
 mod reader;
+#[cfg(not(target_arch = "wasm32"))]
+mod review;
+#[cfg(not(target_arch = "wasm32"))]
+mod schema;
 mod servers;
 mod sources;
 mod values;
 
 use clients::Names;
 pub use reader::{Mistake, Mistakes};
+#[cfg(not(target_arch = "wasm32"))]
+pub use review::{Review, review};
+#[cfg(not(target_arch = "wasm32"))]
+pub use schema::schema;
 
 use crate::filter::Environment;
 use crate::guard::Guard;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::notes::Form;
 use super::reader::{Field, Object};
 use super::values::{duration, is_token_char, one_or_any, scope, text};
 use crate::claims::{ClaimPath, ClaimTest, is_scalar};
@@ -88,10 +89,13 @@ fn claim_test(field: &Field<'_>) -> Option<ClaimTest> {
             match (all, not, exists) {
                 (Some(field), None, None) => scalars(&field).map(ClaimTest::All),
                 (None, Some(field), None) => scalars(&field).map(ClaimTest::Not),
-                (None, None, Some(field)) => match field.value {
-                    Value::Bool(true) => Some(ClaimTest::Exists),
-                    _ => field.mistake("expected true: a claim that is absent meets no test"),
-                },
+                (None, None, Some(field)) => {
+                    field.looks_for(|| Form::Only(true));
+                    match field.value {
+                        Value::Bool(true) => Some(ClaimTest::Exists),
+                        _ => field.mistake("expected true: a claim that is absent meets no test"),
+                    }
+                }
                 _ => field.mistake(format_args!("expected {WHAT}")),
             }
         }
@@ -104,6 +108,7 @@ fn claim_test(field: &Field<'_>) -> Option<ClaimTest> {
 fn scalars(field: &Field<'_>) -> Option<Vec<Value>> {
     const WHAT: &str = "a string, a number, true or false, or a list of such";
     let scalar = |field: &Field<'_>| {
+        field.looks_for(|| Form::Scalar);
         if is_scalar(field.value) { Some(field.value.clone()) } else { field.expected(WHAT) }
     };
     match field.value {
@@ -150,26 +155,24 @@ pub(super) fn rule(
     defaults: &Needs,
     asked: &AskedClaims,
 ) -> Option<(Matcher, Rule)> {
-    /// What `access` may be.
-    const ACCESS: &str = "\"token\", \"optional\", \"public\" or \"deny\"";
     let mut object = field.object("a rule with hosts, methods, paths and what they need")?;
     let name = object.read("name", |f| text(f, "a name for logs"));
     let name: Rc<str> = name.unwrap_or_else(|| field.place()).into();
     let matcher = matcher(&mut object);
-    let access = object.read("access", |field| field.string(ACCESS));
+    let access =
+        object.read("access", |field| field.choice(&["token", "optional", "public", "deny"]));
     let asks = NEEDS.into_iter().find(|key| object.has(key));
     let needs = Rc::new(needs(&mut object, Rc::clone(&name), Some(defaults), asked));
     let access = match access {
         None | Some("token") => Some(Access::Token(needs)),
         Some("optional") => Some(Access::Optional(needs)),
-        Some(access @ ("public" | "deny")) => match asks {
+        Some(access) => match asks {
             Some(key) => object.at(key).mistake(format_args!(
                 "never looked at: access is {access:?}, so drop one of the two"
             )),
             None if access == "public" => Some(Access::Public),
             None => Some(Access::Deny(Reason::AccessDenied)),
         },
-        Some(_) => object.at("access").mistake(format_args!("expected {ACCESS}")),
     };
     object.check_keys();
     Some((matcher, Rule { name, access: access? }))

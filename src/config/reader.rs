@@ -5,6 +5,9 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+#[cfg(not(target_arch = "wasm32"))]
+use super::notes::Noted;
+use super::notes::{Form, Notes};
 use crate::filter::Environment;
 use crate::json;
 
@@ -65,6 +68,8 @@ pub(super) struct Reader<'a> {
     mistakes: RefCell<Vec<Mistake>>,
     /// What is accepted but should be known.
     warnings: RefCell<Vec<Mistake>>,
+    /// What is told to whoever looks on.
+    pub(super) notes: Notes,
     /// What the host gives.
     pub(super) host: &'a Environment<'a>,
 }
@@ -72,8 +77,8 @@ pub(super) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// A reader that has found nothing yet.
     pub(super) fn new(host: &'a Environment<'a>) -> Self {
-        let (places, mistakes, warnings) = Default::default();
-        Self { places, mistakes, warnings, host }
+        let (places, mistakes, warnings, notes) = Default::default();
+        Self { places, mistakes, warnings, notes, host }
     }
 
     /// The value of an environment variable of the VM.
@@ -93,6 +98,12 @@ impl<'a> Reader<'a> {
             Some(value) if mistakes.is_empty() => Ok((value, self.warnings.into_inner())),
             _ => Err(Mistakes(mistakes)),
         }
+    }
+
+    /// The mistakes, the warnings, and what was told besides.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn into_parts(self) -> (Vec<Mistake>, Vec<Mistake>, Noted) {
+        (self.mistakes.into_inner(), self.warnings.into_inner(), self.notes.into_inner())
     }
 
     /// A value at a place.
@@ -143,6 +154,22 @@ impl<'r> Field<'r> {
         self.record(&self.reader.warnings, &text);
     }
 
+    /// Tells what kind of value is looked for here.
+    pub(super) fn looks_for(&self, form: impl FnOnce() -> Form) {
+        self.reader.notes.looks_for(|| (self.place(), form()));
+    }
+
+    /// Tells that the document has a secret here in clear text.
+    pub(super) fn is_secret(&self) {
+        self.reader.notes.reveals(|| self.place());
+    }
+
+    /// Tells a reviewer what the filter itself has no reason to log.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn advise(&self, text: impl FnOnce() -> String) {
+        self.reader.notes.advise(|| Mistake { place: self.place(), text: text() });
+    }
+
     /// Records what is said about this place.
     fn record(&self, records: &RefCell<Vec<Mistake>>, text: &dyn fmt::Display) {
         records.borrow_mut().push(Mistake { place: self.place(), text: text.to_string() });
@@ -150,6 +177,7 @@ impl<'r> Field<'r> {
 
     /// The value as an object whose keys are then taken one by one.
     pub(super) fn object(&self, what: &str) -> Option<Object<'r>> {
+        self.looks_for(|| Form::Object);
         let members = self.members(what)?;
         Some(Object { reader: self.reader, place: self.place, members, known: Vec::new() })
     }
@@ -164,10 +192,27 @@ impl<'r> Field<'r> {
 
     /// The value as a string.
     pub(super) fn string(&self, what: &str) -> Option<&'r str> {
+        self.looks_for(|| Form::String(what.to_owned()));
         match self.value {
             Value::String(text) => Some(text),
             _ => self.expected(what),
         }
+    }
+
+    /// A member of the object, whether it has it or not.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn member(&self, name: &str) -> Self {
+        let value = self.value.get(name).unwrap_or(&Value::Null);
+        self.reader.field(join(&self.place(), name), value)
+    }
+
+    /// The value as one of these words.
+    pub(super) fn choice(&self, words: &'static [&'static str]) -> Option<&'static str> {
+        self.looks_for(|| Form::Choice(words));
+        let what = alternatives(words);
+        let word = self.string(&what)?;
+        let chosen = words.iter().find(|known| **known == word);
+        chosen.copied().or_else(|| self.mistake(format_args!("expected {what}")))
     }
 
     /// One of the list's elements.
@@ -184,6 +229,7 @@ impl<'r> Field<'r> {
         what: &str,
         mut read: impl FnMut(&Self) -> Option<T>,
     ) -> Option<Vec<T>> {
+        self.looks_for(|| Form::List { least: 1 });
         let Value::Array(elements) = self.value else { return self.expected(what) };
         if elements.is_empty() {
             return self.mistake(format_args!("an empty list fits nothing: expected {what}"));
@@ -203,6 +249,7 @@ impl<'r> Field<'r> {
         what: &str,
         mut read: impl FnMut(&'r str, &Self) -> Option<T>,
     ) -> Option<Vec<T>> {
+        self.looks_for(|| Form::Members);
         let mut values = Some(Vec::new());
         for (key, value) in self.members(what)? {
             let field = self.reader.field(join(&self.place(), key), value);
@@ -233,6 +280,16 @@ pub(super) struct Object<'r> {
 }
 
 impl<'r> Object<'r> {
+    /// Tells which cluster the endpoint block here calls.
+    pub(super) fn calls(&self, cluster: impl FnOnce() -> Option<String>) {
+        self.reader.notes.calls(|| (self.reader.place(self.place), cluster()));
+    }
+
+    /// Tells that other keys are known where this one is there.
+    pub(super) fn divides(&self, key: &'static str) {
+        self.reader.notes.divides(|| (self.reader.place(self.place), key));
+    }
+
     /// Whether the document has the key.
     pub(super) fn has(&self, key: &str) -> bool {
         self.members.contains_key(key)
@@ -286,11 +343,13 @@ impl<'r> Object<'r> {
     /// Takes a key that must be there.
     fn needed(&mut self, key: &'static str, what: &str) -> Option<Field<'r>> {
         let field = self.take(key);
+        self.reader.notes.needs(|| (self.reader.place(self.place), key));
         field.or_else(|| self.at(key).mistake(format_args!("required: {what}")))
     }
 
     /// Refuses the keys that nobody asked for.
     pub(super) fn check_keys(&self) {
+        self.reader.notes.knows(|| (self.reader.place(self.place), self.known.clone()));
         for key in self.members.keys().filter(|key| !self.knows(key)) {
             let distances =
                 self.known.iter().map(|known| (strsim::osa_distance(key, known), known));
@@ -303,6 +362,20 @@ impl<'r> Object<'r> {
             };
         }
     }
+}
+
+/// The words as a choice: `"a", "b" or "c"`.
+fn alternatives(words: &[&str]) -> String {
+    let mut text = String::new();
+    for (n, word) in words.iter().enumerate() {
+        let separator = match n {
+            0 => "",
+            _ if n.saturating_add(1) == words.len() => " or ",
+            _ => ", ",
+        };
+        text.extend([separator, "\"", word, "\""]);
+    }
+    text
 }
 
 /// The place of `key` in the object at `place`.

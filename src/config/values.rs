@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use url::Url;
 
+use super::notes::Form;
 use super::reader::Field;
 use crate::scope::ScopeNeed;
 use crate::secret::Secret;
@@ -14,6 +15,7 @@ const DURATION: &str = "a duration such as \"250ms\", \"5s\", \"1.5s\", \"1m30s\
 
 /// A duration: numbers with the units `h`, `m`, `s`, `ms`, from large to small.
 pub(super) fn duration(field: &Field<'_>) -> Option<Duration> {
+    field.looks_for(|| Form::Duration);
     let Value::String(text) = field.value else { return field.expected(DURATION) };
     match parse_duration(text) {
         Some(duration) => Some(duration),
@@ -86,6 +88,7 @@ pub(super) fn count(field: &Field<'_>, most: u32) -> Option<u32> {
 
 /// A whole number from `least` to `most`.
 pub(super) fn count_from(field: &Field<'_>, least: u32, most: u32) -> Option<u32> {
+    field.looks_for(|| Form::Whole(least, most));
     let what = format!("a whole number from {least} to {most}");
     let whole = match field.value {
         // A Struct's numbers are all floats, so 3.0 is a whole number too.
@@ -108,6 +111,7 @@ fn float_to_count(n: f64) -> Option<u64> {
 
 /// True or false.
 pub(super) fn boolean(field: &Field<'_>) -> Option<bool> {
+    field.looks_for(|| Form::Boolean);
     match field.value {
         Value::Bool(value) => Some(*value),
         _ => field.expected("true or false"),
@@ -116,6 +120,7 @@ pub(super) fn boolean(field: &Field<'_>) -> Option<bool> {
 
 /// A string that is not empty; `what` says what it holds.
 pub(super) fn text(field: &Field<'_>, what: &str) -> Option<String> {
+    field.looks_for(|| Form::Text(what.to_owned()));
     match field.string(what)? {
         "" => field.mistake(format_args!("expected {what}, found an empty string")),
         text => Some(text.to_owned()),
@@ -153,7 +158,10 @@ pub(super) fn secret(field: &Field<'_>) -> Option<Secret> {
                 )),
             }
         }
-        Value::String(_) => text(field, "the secret").map(Secret::new),
+        Value::String(_) => {
+            field.is_secret();
+            text(field, "the secret").map(Secret::new)
+        }
         _ => field.expected(WHAT),
     }
 }
@@ -162,6 +170,7 @@ pub(super) fn secret(field: &Field<'_>) -> Option<Secret> {
 pub(super) fn scope(field: &Field<'_>) -> Option<ScopeNeed> {
     const WHAT: &str = "scopes: \"a b\" needs both, [\"a\", \"b\"] either";
     let entry = |field: &Field<'_>| -> Option<Vec<Box<str>>> {
+        field.looks_for(|| Form::Text("words with spaces between: all of them".to_owned()));
         let Value::String(text) = field.value else { return field.expected(WHAT) };
         let words: Vec<&str> = text.split(' ').filter(|word| !word.is_empty()).collect();
         if words.is_empty() {
@@ -214,6 +223,7 @@ fn is_scope_char(byte: u8) -> bool {
 /// An absolute `http` or `https` URL without fragment or user information.
 pub(super) fn endpoint_url(field: &Field<'_>) -> Option<Url> {
     const WHAT: &str = "an absolute URL such as \"https://as.example.com/oauth2/introspect\"";
+    field.looks_for(|| Form::Url);
     let Value::String(text) = field.value else { return field.expected(WHAT) };
     let url = match Url::parse(text) {
         Ok(url) if text.trim() == text => url,

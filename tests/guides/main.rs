@@ -7,14 +7,14 @@
 //! | `json` | a document of the filter: it loads |
 //! | `json envoy/FILE` | the document of that file: the same value, and it loads |
 //! | `json NAME envoy/FILE` | it loads, and commands find it as NAME: that file with this document in the place of its own |
-//! | `yaml` | objects of Kubernetes, the filter's documents in which load; or a whole configuration, which Envoy takes |
+//! | `yaml` | objects of Kubernetes, the filter's documents in which load; a document of the filter; or a whole configuration, which Envoy takes |
 //! | `yaml envoy/FILE` | a part of that file, apart from indentation; a line `…` stands for others |
 //! | `yaml NAME` | as `yaml`; commands find it as NAME |
 //! | `console` | commands behind `$ `, which are run in order, and what they print: see [`shown`] |
 //! | `log` | lines that the last Envoy of the page has logged by then, in order |
 //!
 //! A comment `<!-- not run: REASON -->` above a fence takes it out: JSON and YAML must still be
-//! readable, and files of `envoy/` and targets of `make` that it names must be there.
+//! readable, commands find `yaml NAME` all the same, and files of `envoy/` and targets of `make` that it names must be there.
 //!
 //! Commands of one page share a folder, in which `envoy/` and `target/` are those of the project,
 //! and their variables; programs of the project are found. `make servers` and `envoy --config-path FILE` are started by the tests, and
@@ -80,6 +80,7 @@ pages! {
     tokens_in_cookies_and_queries_run: "recipes/cookie-and-query-tokens.md",
     public_paths_and_cors_run: "recipes/public-paths-and-cors.md",
     optional_access_runs: "recipes/optional-access.md",
+    the_command_runs: "command.md",
     what_to_do_when_an_alert_fires_runs: "alerts.md",
     the_index_runs: "README.md",
     the_reference_runs: "reference.md",
@@ -110,6 +111,9 @@ async fn run(page: &str) -> Result<(), String> {
         };
         if block.not_run.is_some() {
             note(0, is_sound(&block));
+            if let ("yaml", [name]) = (block.language.as_str(), block.words.as_slice()) {
+                stage.save(name, &block.text);
+            }
         } else if block.language == "console" {
             for Step { line, command, shown } in steps(&block.text)? {
                 let played = stage.play(&command, &shown).await;
@@ -180,12 +184,14 @@ fn is_sound(block: &Block) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether YAML is objects with documents that load.
+/// Whether YAML is objects with documents that load, or such a document.
 fn is_whole(text: &str) -> Result<(), String> {
     let objects = yaml::documents(text).map_err(|error| error.to_string())?;
     for object in &objects {
         let is_object = object["apiVersion"].is_string() && object["kind"].is_string();
-        if !is_object {
+        if object["inbound"].is_object() || object["outbound"].is_object() {
+            load(object)?;
+        } else if !is_object {
             return Err("neither an object of Kubernetes nor said where it is from".to_owned());
         }
         if object["kind"] == "WasmPlugin" {

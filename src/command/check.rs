@@ -1,0 +1,109 @@
+//! `check`: what is wrong with a configuration.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+use lexopt::{Arg, Parser, ValueExt};
+use oauth2_filter::{Environment, Mistake, Review, review};
+use serde_json::Value;
+
+use crate::report::{Finding, Format, Level, Report};
+use crate::tree::Position;
+use crate::uses::{self, Contents, Use};
+use crate::{Failure, keys, read_file, say};
+
+/// Runs the command.
+pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
+    let mut files = Vec::new();
+    let mut format = Format::Text;
+    let (mut strict, mut real) = (false, false);
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Arg::Long("strict") => strict = true,
+            Arg::Long("env") => real = true,
+            Arg::Long("format") => format = arguments.value()?.parse_with(Format::of_name)?,
+            Arg::Value(file) => files.push(file.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    if files.is_empty() {
+        return Err(Failure::usage("no file to check"));
+    }
+    let mut report = Report::default();
+    for file in files {
+        let contents = uses::read(&file, &read_file(&file)?);
+        report.add(&file, &contents, findings(&contents, real));
+    }
+    say(&format.write(&report))?;
+    if report.is_empty() {
+        // A check that checks nothing must not look like one that has found nothing.
+        return Err(Failure::usage("none of the files uses the filter"));
+    }
+    Ok(if report.is_fine(strict) { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// All that is to be said of a file, in its order.
+pub(crate) fn findings(contents: &Contents, real: bool) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = Vec::new();
+    let remarks = contents.remarks.iter().map(|remark| (remark, ""));
+    let of_uses = contents
+        .uses
+        .iter()
+        .flat_map(|found| found.remarks.iter().map(|remark| (remark, &*found.within)));
+    for (remark, within) in remarks.chain(of_uses) {
+        findings.push(Finding {
+            at: remark.at,
+            level: if remark.is_mistake { Level::Mistake } else { Level::Warning },
+            place: String::new(),
+            text: remark.text.clone(),
+            within: within.to_owned(),
+        });
+    }
+    for found in &contents.uses {
+        let Review { mistakes, warnings, clusters, .. } = reviewed(found, real);
+        findings.extend(mistakes.iter().map(|said| finding(found, Level::Mistake, said)));
+        findings.extend(warnings.iter().map(|said| finding(found, Level::Warning, said)));
+        for (place, cluster) in clusters {
+            if found.clusters.as_ref().is_some_and(|known| !known.contains(&cluster)) {
+                let text = format!("no cluster `{}` in this file", cluster.escape_debug());
+                findings.push(finding(found, Level::Warning, &Mistake { place, text }));
+            } else if found.own_cluster.as_ref() == Some(&cluster) {
+                let text = "the filter stands among the filters of the cluster that it calls: its \
+                            calls would wait for themselves";
+                let said = Mistake { place, text: text.to_owned() };
+                findings.push(finding(found, Level::Warning, &said));
+            }
+        }
+    }
+    findings.sort_by_key(|finding| finding.at);
+    findings
+}
+
+/// What the filter says of a use.
+pub(crate) fn reviewed(found: &Use, real: bool) -> Review {
+    with_environment(found, real, |environment| review(&found.bytes, environment))
+}
+
+/// Does something with the environment in which the filter would load the document.
+pub(crate) fn with_environment<T>(
+    found: &Use,
+    real: bool,
+    load: impl FnOnce(&Environment<'_>) -> T,
+) -> T {
+    let document: Option<Value> = serde_json::from_slice(&found.bytes).ok();
+    let es256: BTreeSet<String> = document.iter().flat_map(uses::es256_variables).collect();
+    let variable = |name: &str| found.variables.value(name, real, &es256);
+    load(&Environment { variable: &variable, seed: [0; 16], sign: keys::sign })
+}
+
+/// What the filter says, with its place in the file.
+fn finding(found: &Use, level: Level, said: &Mistake) -> Finding {
+    let at: Position = found.find(&said.place, &said.text);
+    Finding {
+        at,
+        level,
+        place: if said.place.is_empty() { "configuration".to_owned() } else { said.place.clone() },
+        text: said.text.clone(),
+        within: found.within.clone(),
+    }
+}

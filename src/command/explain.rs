@@ -1,0 +1,473 @@
+//! `explain`: what becomes of a request.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use lexopt::{Arg, Parser, ValueExt};
+use oauth2_filter::{
+    Answer, Call, Explanation, Fate, Fields, Filter, Forward, Head, Reply, SharedData, Step,
+    StreamId, Timestamp, TokenNeeds, Verdict,
+};
+use serde_json::{Map, Value, json};
+
+use crate::report::{Format, Report};
+use crate::uses::{self, Contents, Use};
+use crate::{Failure, check, read_file, say, text_value};
+
+/// The caller's token, which nobody has issued.
+const TOKEN: &str = "TOKEN";
+
+/// The stream of the only request.
+const STREAM: StreamId = StreamId(1);
+
+/// What is asked.
+#[derive(Debug, Default)]
+struct Question {
+    /// The file.
+    file: Option<String>,
+    /// Which use of the filter in it, from 1.
+    number: Option<usize>,
+    /// The URL.
+    url: Option<String>,
+    /// The method.
+    method: Option<String>,
+    /// Further headers, names in lower case.
+    headers: Vec<(String, String)>,
+    /// What the authorization server says of the token.
+    claims: Option<Map<String, Value>>,
+    /// The scope that the token has, if that is all that is asked.
+    scope: Option<String>,
+    /// Whether there is no token.
+    no_token: bool,
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: Parser) -> Result<ExitCode, Failure> {
+    let question = Question::read(arguments)?;
+    let file = question.file.as_deref().ok_or_else(|| Failure::usage("no file to explain"))?;
+    let url = question.url.as_deref().ok_or_else(|| Failure::usage("explain needs --url"))?;
+    let mut head = head(question.method.as_deref().unwrap_or("GET"), url)?;
+    let contents = uses::read(file, &read_file(file)?);
+    let found = chosen(&contents, question.number, file)?;
+    let Some(mut filter) = load(found) else {
+        let mut report = Report::default();
+        report.add(file, &contents, check::findings(&contents, false));
+        say(&Format::Text.write(&report))?;
+        return Ok(ExitCode::from(1));
+    };
+    head.extend(question.headers.iter().cloned());
+    let explanation = filter.explain(&Headers::new(&head));
+    let claims = question.claims(&explanation.needs);
+    let token = token(&claims);
+    let carrier = filter.carrier(&Headers::new(&head), &token);
+    let has_token = carrier.is_none() || !question.no_token;
+    if explanation.looks_for_token
+        && !question.no_token
+        && let Some(carrier) = carrier
+    {
+        head.retain(|(name, _)| *name != carrier.0 || name != ":path");
+        head.push(carrier);
+    }
+    let headers = Headers::new(&head);
+    let given = question.headers.into_iter().map(|(name, _)| name).collect();
+    let mut story = Story { claims, head, given, token, text: String::new() };
+    let verdict = story.drive(&mut filter, &headers);
+    let calls = std::mem::take(&mut story.text);
+    story.tell_request(&explanation, has_token);
+    story.tell_rule(&explanation, verdict.as_ref());
+    story.text += &calls;
+    match verdict {
+        Some(verdict) => story.tell_verdict(&verdict),
+        None => story.line("", "it waits: nothing is known that it could wait for"),
+    }
+    say(&story.text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Question {
+    /// The arguments.
+    fn read(mut arguments: Parser) -> Result<Self, Failure> {
+        let mut question = Self::default();
+        while let Some(argument) = arguments.next()? {
+            match argument {
+                Arg::Long("url") => question.url = Some(text_value(&mut arguments)?),
+                Arg::Long("method") => question.method = Some(text_value(&mut arguments)?),
+                Arg::Long("scope") => question.scope = Some(text_value(&mut arguments)?),
+                Arg::Long("no-token") => question.no_token = true,
+                Arg::Long("use") => question.number = Some(arguments.value()?.parse()?),
+                Arg::Long("header") => {
+                    let header = text_value(&mut arguments)?;
+                    let header = header.split_once(':').map(|(name, value)| {
+                        (name.trim().to_ascii_lowercase(), value.trim().to_owned())
+                    });
+                    let is_header = |(name, value): &(String, String)| {
+                        !name.is_empty()
+                            && name.chars().all(|c| c.is_ascii_graphic())
+                            && !value.contains(char::is_control)
+                    };
+                    let header = header.filter(is_header);
+                    let header =
+                        header.ok_or_else(|| Failure::usage("a header is 'NAME: VALUE'"))?;
+                    question.headers.push(header);
+                }
+                Arg::Long("claims") => {
+                    let file = text_value(&mut arguments)?;
+                    let claims = serde_json::from_str(&read_file(&file)?);
+                    let claims = claims.map_err(|error| {
+                        Failure(format!("{file}: no object of claims: {error}"))
+                    })?;
+                    question.claims = Some(claims);
+                }
+                Arg::Value(file) if question.file.is_none() => {
+                    question.file = Some(file.string()?);
+                }
+                other => return Err(other.unexpected().into()),
+            }
+        }
+        let tokens = [question.claims.is_some(), question.scope.is_some(), question.no_token];
+        if tokens.into_iter().filter(|is_given| *is_given).count() > 1 {
+            return Err(Failure::usage("one of --claims, --scope and --no-token"));
+        }
+        Ok(question)
+    }
+
+    /// What the authorization server says of the token: what was given, or else the scope and all
+    /// that the rule needs besides.
+    fn claims(&self, needs: &TokenNeeds) -> Map<String, Value> {
+        let mut claims = Map::from_iter([("active".to_owned(), json!(true))]);
+        if let Some(given) = &self.claims {
+            claims.extend(given.clone());
+            return claims;
+        }
+        for (name, values) in
+            [("aud", &needs.audience), ("iss", &needs.issuer), ("acr", &needs.acr_values)]
+        {
+            if let Some(value) = values.first() {
+                claims.insert(name.to_owned(), value.as_str().into());
+            }
+        }
+        if needs.max_age.is_some() {
+            claims.insert("auth_time".to_owned(), since_epoch().as_secs().into());
+        }
+        if let Some(scope) = &self.scope {
+            claims.insert("scope".to_owned(), scope.as_str().into());
+        }
+        claims
+    }
+}
+
+/// The pseudo-headers of a request. The path stays as it is, for the filter to judge.
+fn head(method: &str, url: &str) -> Result<Vec<(String, String)>, Failure> {
+    let (scheme, rest) = url
+        .split_once("://")
+        .ok_or_else(|| Failure::usage("--url is a whole one, such as https://api.example.com/a"))?;
+    if method.is_empty() || !url.chars().chain(method.chars()).all(|c| c.is_ascii_graphic()) {
+        return Err(Failure::usage("--url is percent-encoded, and --method one word"));
+    }
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
+    if authority.is_empty() || authority.contains('@') {
+        return Err(Failure::usage("--url has a host, and no user information"));
+    }
+    let path = path.split('#').next().unwrap_or_default();
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    let head =
+        [(":method", method), (":scheme", scheme), (":authority", authority), (":path", &path)];
+    Ok(head.map(|(name, value)| (name.to_owned(), value.to_owned())).into())
+}
+
+/// The use that is asked about.
+fn chosen<'c>(
+    contents: &'c Contents,
+    number: Option<usize>,
+    file: &str,
+) -> Result<&'c Use, Failure> {
+    match (contents.uses.as_slice(), number) {
+        ([], _) => Err(Failure(format!("{file}: no use of the filter"))),
+        ([only], None) => Ok(only),
+        (uses, Some(number)) => uses
+            .get(number.wrapping_sub(1))
+            .ok_or_else(|| Failure::usage(format!("{file} has {} uses", uses.len()))),
+        (uses, None) => {
+            let list = uses
+                .iter()
+                .enumerate()
+                .map(|(n, found)| format!("{} is {}", n.saturating_add(1), found.within));
+            let list = list.collect::<Vec<_>>().join("; ");
+            Err(Failure(format!("{file} uses the filter more than once, so say --use: {list}")))
+        }
+    }
+}
+
+/// The filter with the document of a use, but for its secrets: it could not print one. `None` if
+/// there are mistakes.
+fn load(found: &Use) -> Option<Filter> {
+    let review = check::reviewed(found, false);
+    let found = found.without_secrets(&review.secrets)?;
+    let filter = check::with_environment(&found, false, |environment| {
+        Filter::load(&found.bytes, environment)
+    });
+    if review.mistakes.is_empty() { Some(filter.ok()?.0) } else { None }
+}
+
+/// A token that shows whose it is, for servers that are told apart by that.
+fn token(claims: &Map<String, Value>) -> String {
+    match claims.get("iss") {
+        Some(issuer) => {
+            let encode =
+                |part: Value| Base64UrlUnpadded::encode_string(part.to_string().as_bytes());
+            format!("{}.{}.{TOKEN}", encode(json!({"alg": "none"})), encode(json!({"iss": issuer})))
+        }
+        None => TOKEN.to_owned(),
+    }
+}
+
+/// What happens, as it is told.
+struct Story {
+    /// What the authorization server says of the caller's token.
+    claims: Map<String, Value>,
+    /// The request's head.
+    head: Vec<(String, String)>,
+    /// The names of the headers that were given.
+    given: Vec<String>,
+    /// The caller's token.
+    token: String,
+    /// What was told.
+    text: String,
+}
+
+impl Story {
+    /// Adds a line: a word in front, and what it is about. Writing to a String does not fail.
+    fn line(&mut self, word: &str, text: &str) {
+        let _ = writeln!(self.text, "{}", format!("{word:<10}{text}").trim_end());
+    }
+
+    /// A header of the request.
+    fn header(&self, name: &str) -> &str {
+        let header = self.head.iter().find(|(known, _)| known == name);
+        header.map_or("", |(_, value)| value)
+    }
+
+    /// Tells what the request is.
+    fn tell_request(&mut self, explanation: &Explanation, has_token: bool) {
+        let token = match (explanation.looks_for_token, has_token) {
+            (false, _) => "",
+            (true, true) => ", with a token",
+            (true, false) => ", without a token",
+        };
+        let path = self.header(":path").replace(&self.token, TOKEN);
+        let request =
+            format!("{} {path} for {}{token}", self.header(":method"), self.header(":authority"));
+        self.line("request", &request);
+    }
+
+    /// Tells the rule that decides, and what it needs.
+    fn tell_rule(&mut self, explanation: &Explanation, verdict: Option<&Verdict>) {
+        let decided = verdict.and_then(|verdict| {
+            verdict
+                .attributes
+                .iter()
+                .find_map(|(name, rule)| (name == "oauth2_rule").then_some(rule))
+        });
+        if let Some(client) = &explanation.client {
+            self.line("client", client);
+        }
+        let Some(rule) = decided.or(explanation.rule.as_deref()) else { return };
+        self.line("rule", rule);
+        if explanation.rule.as_deref() != Some(rule) {
+            // Something before the rules.
+            return;
+        }
+        self.line("access", explanation.access);
+        let needs = &explanation.needs;
+        let age = needs.max_age.map(|age| format!("{} s", age.as_secs())).into_iter().collect();
+        for (name, values) in [
+            ("scope", needs.scope.clone()),
+            ("audience", needs.audience.clone()),
+            ("issuer", needs.issuer.clone()),
+            ("acr_values", needs.acr_values.clone()),
+            ("max_age", age),
+        ] {
+            if !values.is_empty() {
+                self.line("needs", &format!("{name}: {}", values.join(", or ")));
+            }
+        }
+        for (claim, test) in &needs.claims {
+            self.line("needs", &format!("claim {claim}: {test}"));
+        }
+    }
+
+    /// Drives the filter until it has decided.
+    fn drive(&mut self, filter: &mut Filter, head: &Headers) -> Option<Verdict> {
+        let data = Memory::default();
+        let now = Timestamp::from_millis(u64::try_from(since_epoch().as_millis()).unwrap_or(0));
+        let mut verdict = match filter.request(STREAM, head, &data, now) {
+            Step::Decide(verdict) => Some(verdict),
+            Step::Wait => None,
+        };
+        while verdict.is_none() {
+            let calls = filter.calls();
+            if calls.is_empty() {
+                return None;
+            }
+            for call in calls {
+                let answer = self.answer(&call);
+                let verdicts = filter.answer(call.id, Ok(&answer), &data, now);
+                verdict = verdicts.into_iter().map(|(_, verdict)| verdict).next().or(verdict);
+            }
+        }
+        verdict
+    }
+
+    /// What the authorization server answers to a call.
+    fn answer(&mut self, call: &Call) -> Answer {
+        let header = |name: &str| {
+            let header = call.headers.iter().find(|(known, _)| **known == *name);
+            header.map_or("", |(_, value)| value).to_owned()
+        };
+        // A query may have keys in it.
+        let path = header(":path");
+        let path = path.split('?').next().unwrap_or_default();
+        let url = format!("{}://{}{path}", header(":scheme"), header(":authority"));
+        self.line("calls", &format!("POST {url} (cluster {})", call.cluster));
+        let (body, told) = if call.is_introspection() {
+            let claims = Value::Object(self.claims.clone());
+            (claims.clone(), claims.to_string())
+        } else {
+            let is_token = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
+            let cluster: String =
+                call.cluster.chars().map(|c| if is_token(c) { c } else { '-' }).collect();
+            let token = format!("{TOKEN}-FROM-{cluster}");
+            let told = format!("a token: {token}");
+            let kind = "urn:ietf:params:oauth:token-type:access_token";
+            let body = json!({
+                "access_token": token, "token_type": "Bearer", "expires_in": 3600,
+                "issued_token_type": kind,
+            });
+            (body, told)
+        };
+        self.line("answer", &told);
+        Answer { status: 200, retry_after: None, body: body.to_string().into_bytes() }
+    }
+
+    /// Tells what becomes of the request.
+    fn tell_verdict(&mut self, verdict: &Verdict) {
+        let state: Vec<_> = verdict.attributes.iter().collect();
+        for (name, value) in state {
+            let name = name.strip_prefix("oauth2_").unwrap_or(name);
+            if matches!(name, "decision" | "reason") {
+                self.line(name, value);
+            }
+        }
+        match &verdict.fate {
+            Fate::Answer(reply) => self.tell_reply(reply),
+            Fate::Forward(forward) => self.tell_forward(forward),
+        }
+    }
+
+    /// Tells the answer that the caller gets.
+    fn tell_reply(&mut self, reply: &Reply) {
+        let is_grpc = reply.headers.iter().all(|(name, _)| *name != "content-type");
+        self.line("details", reply.details);
+        let _ = writeln!(self.text, "\nThe caller gets:");
+        if is_grpc {
+            let _ = writeln!(self.text, "HTTP 200\ngrpc-status: {}", reply.grpc_status);
+            let _ = writeln!(self.text, "grpc-message: {}", reply.body);
+        } else {
+            let _ = writeln!(self.text, "HTTP {} {}", reply.status, phrase(reply.status));
+        }
+        for (name, value) in &reply.headers {
+            let _ = writeln!(self.text, "{name}: {value}");
+        }
+        if !is_grpc {
+            let _ = writeln!(self.text, "\n{}", reply.body);
+        }
+    }
+
+    /// Tells the head that the service gets: what stays, what goes (-), what comes (+).
+    fn tell_forward(&mut self, forward: &Forward) {
+        let _ = writeln!(self.text, "\nThe service gets:");
+        let is_gone = |name: &str| forward.remove.iter().any(|removed| **removed == *name);
+        let is_set = |name: &str| forward.set.iter().any(|(set, _)| **set == *name);
+        for (name, value) in &self.head {
+            let sign = if is_gone(name) || is_set(name) { '-' } else { ' ' };
+            // What was given may be a secret.
+            let is_given = self.given.contains(name);
+            let value = if is_given { "[as given]" } else { &*value.replace(&self.token, TOKEN) };
+            let _ = writeln!(self.text, "{sign} {name}: {value}");
+        }
+        for (name, value) in &forward.set {
+            let _ = writeln!(self.text, "+ {name}: {value}");
+        }
+    }
+}
+
+/// What a status means.
+fn phrase(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        204 => "No Content",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        405 => "Method Not Allowed",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        _ => "",
+    }
+}
+
+/// The time.
+#[expect(clippy::disallowed_methods, reason = "here the command is the host")]
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
+/// The request's head, as Envoy hands it over.
+struct Headers(Fields);
+
+impl Headers {
+    /// A head of these headers.
+    fn new(headers: &[(String, String)]) -> Self {
+        Self(headers.iter().map(|(name, value)| (name, value)).collect())
+    }
+}
+
+impl Head for Headers {
+    fn value(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        self.0.joined(name)
+    }
+
+    fn fields(&self) -> &Fields {
+        &self.0
+    }
+
+    fn peer_certificate(&self) -> Option<[u8; 32]> {
+        None
+    }
+}
+
+/// Shared data of one worker.
+#[derive(Default)]
+struct Memory(RefCell<HashMap<String, (Vec<u8>, u32)>>);
+
+impl SharedData for Memory {
+    fn get(&self, key: &str) -> Option<(Vec<u8>, u32)> {
+        self.0.borrow().get(key).cloned()
+    }
+
+    fn set(&self, key: &str, value: &[u8], after: Option<u32>) -> bool {
+        let mut values = self.0.borrow_mut();
+        let current = values.get(key).map_or(0, |(_, number)| *number);
+        if current > 0 && after.is_some_and(|after| after != current) {
+            return false;
+        }
+        values.insert(key.to_owned(), (value.to_vec(), current.saturating_add(1)));
+        true
+    }
+}

@@ -1,0 +1,144 @@
+//! `oauth2-filter`: checks and explains configurations of the filter, by the filter's own code.
+
+#![forbid(unsafe_code)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)]
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::string_slice)]
+#![warn(missing_docs, clippy::missing_docs_in_private_items, missing_debug_implementations)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
+#![cfg_attr(test, allow(clippy::missing_docs_in_private_items))]
+
+mod check;
+mod explain;
+mod json_text;
+mod keys;
+mod new;
+mod report;
+mod schema;
+mod tree;
+mod uses;
+mod yaml;
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::process::ExitCode;
+
+use lexopt::{Arg, Parser, ValueExt};
+
+/// What the command can do.
+const USAGE: &str = "\
+usage:
+  oauth2-filter check [--strict] [--env] [--format text|json|github] FILE...
+  oauth2-filter explain FILE --url URL [--method METHOD] [--header 'NAME: VALUE']...
+                        [--claims FILE | --scope 'A B' | --no-token] [--use NUMBER]
+  oauth2-filter schema
+  oauth2-filter new inbound|outbound|both [--istio]
+
+check    says what is wrong with a configuration: a document of the filter (JSON or YAML), a
+         configuration of Envoy, or manifests for Istio (WasmPlugin, EnvoyFilter). FILE may be -.
+           --strict  warnings count as mistakes
+           --env     variables that the proxy takes from its environment must be set here;
+                     without, they are taken to be set
+           --format  how it is told: text, json, or github for annotations
+         Exit status: 0 no mistakes, 1 mistakes, 2 wrong usage or a file that cannot be read.
+explain  says what becomes of a request: which rule decides, what it needs, and what the caller
+         gets, or the service.
+           --claims  a file with the JSON object that the authorization server says of the token
+           --scope   the same, with this scope and all else that the rule needs
+           --use     which use of the filter, where FILE has several: 1 is the first
+         Exit status: 0 whatever is decided, 1 if the configuration has mistakes, 2 as above.
+schema   prints the JSON Schema of the document, for editors.
+new      prints a configuration to start with, for Envoy or for Istio.
+";
+
+/// The largest file that is read.
+const MOST_BYTES: u64 = 64 << 20;
+
+fn main() -> ExitCode {
+    match run(Parser::from_env()) {
+        Ok(code) => code,
+        Err(error) => {
+            // Nobody may be there to read it.
+            let _ = writeln!(std::io::stderr(), "oauth2-filter: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Does what the arguments say.
+fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
+    match arguments.next()? {
+        Some(Arg::Value(command)) => match command.to_str() {
+            Some("check") => check::run(arguments),
+            Some("explain") => explain::run(arguments),
+            Some("schema") => schema::run(arguments),
+            Some("new") => new::run(arguments),
+            _ => Err(Failure::usage(format!("no command `{}`", command.display()))),
+        },
+        Some(Arg::Short('h') | Arg::Long("help")) => print(USAGE),
+        Some(Arg::Short('V') | Arg::Long("version")) => {
+            print(concat!("oauth2-filter ", env!("CARGO_PKG_VERSION"), "\n"))
+        }
+        Some(other) => Err(other.unexpected().into()),
+        None => Err(Failure::usage("no command")),
+    }
+}
+
+/// Prints, and ends well.
+fn print(text: &str) -> Result<ExitCode, Failure> {
+    say(text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints to standard output. Nobody may read on: `| head` does not.
+fn say(text: &str) -> Result<(), Failure> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure(format!("cannot print: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The text of a file, or of standard input.
+fn read_file(name: &str) -> Result<String, Failure> {
+    let mut text = String::new();
+    let most = MOST_BYTES.saturating_add(1);
+    let read = match name {
+        "-" => std::io::stdin().take(most).read_to_string(&mut text),
+        _ => std::fs::File::open(name).and_then(|file| file.take(most).read_to_string(&mut text)),
+    };
+    match read {
+        Ok(bytes) if u64::try_from(bytes).is_ok_and(|bytes| bytes < most) => Ok(text),
+        Ok(_) => Err(Failure(format!("{name}: larger than {} MiB", MOST_BYTES >> 20))),
+        Err(error) => Err(Failure(format!("{name}: {error}"))),
+    }
+}
+
+/// The next value as text.
+fn text_value(arguments: &mut Parser) -> Result<String, Failure> {
+    Ok(arguments.value()?.string()?)
+}
+
+/// Why nothing was done.
+#[derive(Debug)]
+struct Failure(String);
+
+impl Failure {
+    /// The arguments are wrong.
+    fn usage(why: impl fmt::Display) -> Self {
+        Self(format!("{why}; `oauth2-filter --help` says what there is"))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<lexopt::Error> for Failure {
+    fn from(error: lexopt::Error) -> Self {
+        Self::usage(error)
+    }
+}

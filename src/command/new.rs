@@ -1,0 +1,122 @@
+//! `new`: a configuration to start with.
+
+use std::process::ExitCode;
+
+use lexopt::{Arg, Parser};
+
+use crate::{Failure, print};
+
+/// A direction, and what is written for it.
+struct Direction {
+    /// Its name.
+    name: &'static str,
+    /// The document.
+    document: &'static str,
+    /// The variable with the secret.
+    variable: &'static str,
+    /// The cluster of what is behind the filter.
+    upstream: &'static str,
+    /// That cluster.
+    cluster: &'static str,
+    /// Where Envoy listens.
+    listen: (&'static str, &'static str),
+    /// The mode of Istio's traffic.
+    mode: &'static str,
+}
+
+/// Both directions.
+const DIRECTIONS: [Direction; 2] = [
+    Direction {
+        name: "inbound",
+        document: include_str!("new/inbound.yaml"),
+        variable: "INTROSPECTION_SECRET",
+        upstream: "service",
+        cluster: include_str!("new/service.yaml"),
+        listen: ("0.0.0.0", "10000"),
+        mode: "SERVER",
+    },
+    Direction {
+        name: "outbound",
+        document: include_str!("new/outbound.yaml"),
+        variable: "TOKEN_SECRET",
+        upstream: "billing",
+        cluster: include_str!("new/billing.yaml"),
+        listen: ("127.0.0.1", "10001"),
+        mode: "CLIENT",
+    },
+];
+
+/// Runs the command.
+pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
+    let (mut wanted, mut istio) = (None, false);
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Arg::Long("istio") => istio = true,
+            Arg::Value(word) if wanted.is_none() => wanted = Some(word),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let wanted = wanted.as_ref().and_then(|word| word.to_str());
+    let is_wanted =
+        |direction: &&Direction| wanted == Some("both") || wanted == Some(direction.name);
+    let directions: Vec<_> = DIRECTIONS.iter().filter(is_wanted).collect();
+    if directions.is_empty() {
+        return Err(Failure::usage("new inbound, outbound or both?"));
+    }
+    print(&if istio { for_istio(&directions) } else { for_envoy(&directions) })
+}
+
+/// What it does, in a line.
+fn title(directions: &[&Direction], who: &str) -> String {
+    match directions {
+        [only] if only.name == "inbound" => {
+            format!("{who} guards a service: who calls it needs an access token.")
+        }
+        [_] => format!("{who} puts an access token on calls to a service that wants one."),
+        _ => format!("{who} guards a service, and puts access tokens on the calls that it makes."),
+    }
+}
+
+/// A bootstrap of Envoy.
+fn for_envoy(directions: &[&Direction]) -> String {
+    let listener = |direction: &&Direction| {
+        let document = direction.document.replace("# CLUSTER", "cluster: as");
+        include_str!("new/listener.yaml")
+            .replace("# DOCUMENT\n", &indented(&document, 28))
+            .replace("DIRECTION", direction.name)
+            .replace("ADDRESS", direction.listen.0)
+            .replace("PORT", direction.listen.1)
+            .replace("UPSTREAM", direction.upstream)
+            .replace("VARIABLE", direction.variable)
+    };
+    let variables: Vec<_> = directions.iter().map(|direction| direction.variable).collect();
+    let clusters: Vec<_> = directions.iter().map(|direction| direction.cluster).collect();
+    include_str!("new/envoy.yaml")
+        .replace("TITLE", &title(directions, "Envoy"))
+        .replace("VARIABLES", &variables.join("=... "))
+        .replace("# LISTENERS\n", &directions.iter().map(listener).collect::<Vec<_>>().join("\n"))
+        .replace("# CLUSTERS\n", &clusters.join("\n"))
+}
+
+/// Manifests for Istio.
+fn for_istio(directions: &[&Direction]) -> String {
+    let plugin = |direction: &&Direction| {
+        // Without the key, it is the cluster that Istio makes of the host.
+        let document = direction.document.lines().filter(|line| !line.contains("# CLUSTER"));
+        let document = document.collect::<Vec<_>>().join("\n");
+        include_str!("new/plugin.yaml")
+            .replace("# DOCUMENT\n", &indented(&document, 4))
+            .replace("DIRECTION", direction.name)
+            .replace("MODE", direction.mode)
+            .replace("VARIABLE", direction.variable)
+            .replace("VERSION", env!("CARGO_PKG_VERSION"))
+    };
+    let plugins: String = directions.iter().map(plugin).collect();
+    include_str!("new/istio.yaml").replace("TITLE", &title(directions, "The sidecar")) + &plugins
+}
+
+/// The lines, each after so many spaces.
+fn indented(text: &str, spaces: usize) -> String {
+    let spaces = " ".repeat(spaces);
+    text.lines().fold(String::new(), |text, line| text + &spaces + line + "\n")
+}

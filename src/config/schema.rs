@@ -1,0 +1,369 @@
+//! The JSON Schema of the document, from what the reader looks for.
+//!
+//! The reader is asked: it reads small documents, one after the other, and tells at each place which
+//! keys it knows and what kinds of value it looks for. So there is no second list of keys, and a
+//! new key is in the schema as soon as it is read.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use super::config;
+use super::notes::{Form, Noted};
+use super::reader::Reader;
+use crate::client_assertion::SignError;
+use crate::filter::Environment;
+
+/// What a duration looks like, as a regular expression.
+const DURATION: &str = r"^([0-9]+(\.[0-9]{1,9})?h)?([0-9]+(\.[0-9]{1,9})?m)?([0-9]+(\.[0-9]{1,9})?s)?([0-9]+(\.[0-9]{1,9})?ms)?$";
+
+/// The name that stands for those of the operator.
+const NAME: &str = "a";
+
+/// The JSON Schema (draft 2020-12) of the document, without words for people.
+pub fn schema() -> Value {
+    let root = Place { path: String::new(), wrap: &|value| value };
+    let mut schema = root.look().schema();
+    if let Value::Object(members) = &mut schema {
+        members.insert("minProperties".to_owned(), 1.into());
+    }
+    schema
+}
+
+/// A place in the document, and how a value gets there.
+struct Place<'a> {
+    /// As mistakes name it.
+    path: String,
+    /// The document around a value.
+    wrap: &'a dyn Fn(Value) -> Value,
+}
+
+/// What may stand at a place.
+#[derive(Debug, Default)]
+struct Shape {
+    /// All that is looked for.
+    forms: Vec<Form>,
+    /// The elements of a list.
+    element: Option<Box<Self>>,
+    /// The members of an object whose keys are the operator's.
+    member: Option<Box<Self>>,
+    /// The kinds of object whose keys are the reader's.
+    objects: Vec<Members>,
+}
+
+/// The keys of an object, in the order in which they are read.
+#[derive(Debug, Default)]
+struct Members {
+    /// The key that says of which kind the object is, and what it says.
+    kind: Option<(&'static str, &'static str)>,
+    /// All keys.
+    keys: Vec<(&'static str, Shape)>,
+    /// Those that must be there.
+    required: BTreeSet<&'static str>,
+    /// Those that may stand there once for each language.
+    languages: &'static [&'static str],
+}
+
+impl Place<'_> {
+    /// What the reader tells of a document with this value here.
+    fn read(&self, value: Value) -> Noted {
+        let sign = |_: &str, _: &[u8]| Err(SignError::BadKey);
+        let variable = |_: &str| Some("secret".to_owned());
+        let environment = Environment { variable: &variable, seed: [0; 16], sign };
+        let reader = Reader::new(&environment);
+        let document = (self.wrap)(value);
+        config(&reader.document(&document));
+        reader.into_parts().2
+    }
+
+    /// What the reader looks for here, given this value.
+    fn forms(&self, value: Value) -> Vec<Form> {
+        let here = |(place, form)| (place == self.path).then_some(form);
+        self.read(value).forms.into_iter().filter_map(here).collect()
+    }
+
+    /// All that may stand here.
+    fn look(&self) -> Shape {
+        let mut shape = Shape::default();
+        for value in [
+            Value::Null,
+            json!(false),
+            json!(true),
+            json!(0),
+            json!("a"),
+            json!([]),
+            json!(["a"]),
+            json!({}),
+            json!({NAME: "a"}),
+        ] {
+            for form in self.forms(value) {
+                if !shape.forms.contains(&form) {
+                    shape.forms.push(form);
+                }
+            }
+        }
+        let has = |wanted: fn(&Form) -> bool| shape.forms.iter().any(wanted);
+        if has(|form| matches!(form, Form::List { .. })) {
+            let path = format!("{}[0]", self.path);
+            let wrap = |value| (self.wrap)(json!([value]));
+            shape.element = Some(Box::new(Place { path, wrap: &wrap }.look()));
+        }
+        let has_keys = has(|form| matches!(form, Form::Keys(_)));
+        if has(|form| matches!(form, Form::Members)) && !has_keys {
+            let wrap = |value| (self.wrap)(json!({NAME: value}));
+            shape.member = Some(Box::new(Place { path: self.join(NAME), wrap: &wrap }.look()));
+        } else if has(|form| matches!(form, Form::Object)) {
+            shape.objects = self.look_at_objects();
+        }
+        shape
+    }
+
+    /// The place of a key in the object here.
+    fn join(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// The kinds of object that may stand here.
+    fn look_at_objects(&self) -> Vec<Members> {
+        let noted = self.read(json!({}));
+        let is_keys =
+            |(place, form): &(String, Form)| *place == self.path && matches!(form, Form::Keys(_));
+        if noted.keys.iter().any(|(place, _)| *place == self.path)
+            || noted.forms.iter().any(is_keys)
+        {
+            return vec![self.look_at_members(None, &Map::new(), None)];
+        }
+        // One key says which others there are.
+        let needed = noted.needs.iter().filter(|(place, _)| *place == self.path);
+        let kinds = needed.flat_map(|(_, key)| {
+            let key = *key;
+            let wrap = move |value| (self.wrap)(json!({key: value}));
+            let kinds = Place { path: self.join(key), wrap: &wrap }.forms(json!("a"));
+            kinds.into_iter().flat_map(move |form| match form {
+                Form::Kind(kinds) => kinds.into_iter().map(|kind| (key, kind)).collect(),
+                _ => Vec::new(),
+            })
+        });
+        let kinds: Vec<(&'static str, &'static str)> = kinds.collect();
+        kinds.into_iter().flat_map(|kind| self.look_at_kind(kind)).collect()
+    }
+
+    /// Objects of this kind: of one form, or of one with a key and one without it.
+    fn look_at_kind(&self, kind: (&'static str, &'static str)) -> Vec<Members> {
+        let least = Map::from_iter([(kind.0.to_owned(), kind.1.into())]);
+        let mut members = vec![self.look_at_members(Some(kind), &least, None)];
+        let divided = self.read(Value::Object(least.clone())).divided;
+        for (_, key) in divided.into_iter().filter(|(place, _)| *place == self.path) {
+            let found = self.look_at_key(key, &least);
+            for example in found.iter().flat_map(Shape::examples) {
+                let mut least = least.clone();
+                least.insert(key.to_owned(), example);
+                members.push(self.look_at_members(Some(kind), &least, Some(key)));
+            }
+        }
+        members
+    }
+
+    /// The keys of the object here, of which `least` is the least that shows them; `divider` says
+    /// that it is of this form.
+    fn look_at_members(
+        &self,
+        kind: Option<(&'static str, &'static str)>,
+        least: &Map<String, Value>,
+        divider: Option<&'static str>,
+    ) -> Members {
+        let noted = self.read(Value::Object(least.clone()));
+        let at_here = |place: &String| *place == self.path;
+        let needs = noted.needs.iter().filter(|(place, _)| at_here(place)).map(|(_, key)| *key);
+        let required: BTreeSet<&'static str> = needs.chain(divider).collect();
+        let mut known: Vec<&'static str> = Vec::new();
+        let mut languages: &'static [&'static str] = &[];
+        let keys = noted.keys.iter().filter(|(place, _)| at_here(place)).map(|(_, keys)| keys);
+        let told = noted.forms.iter().filter(|(place, _)| at_here(place)).map(|(_, form)| form);
+        let mut add = |keys: &[&'static str]| {
+            for key in keys {
+                if !known.contains(key) {
+                    known.push(key);
+                }
+            }
+        };
+        keys.for_each(|keys| add(keys));
+        for form in told {
+            match form {
+                Form::Keys(keys) => add(keys),
+                Form::Languages(keys) => languages = keys,
+                _ => {}
+            }
+        }
+        // Some keys are looked at only beside others, so others are set until they are.
+        let mut filled = least.clone();
+        let mut contexts = vec![filled.clone()];
+        let mut keys: Vec<(&'static str, Option<Shape>)> =
+            known.into_iter().map(|key| (key, None)).collect();
+        let mut next = 0;
+        while let Some(context) = contexts.get(next).cloned() {
+            next = next.saturating_add(1);
+            let mut examples = Vec::new();
+            for (key, shape) in &mut keys {
+                if shape.is_none() {
+                    *shape = self.look_at_key(key, &context);
+                    let found = shape.iter().flat_map(Shape::examples);
+                    examples.extend(found.map(|example| (*key, example)));
+                }
+            }
+            for (key, example) in &examples {
+                if required.contains(key) && !filled.contains_key(*key) {
+                    filled.insert((*key).to_owned(), example.clone());
+                }
+            }
+            for (key, example) in examples {
+                let mut context = filled.clone();
+                context.insert(key.to_owned(), example);
+                contexts.push(context);
+            }
+            if keys.iter().all(|(_, shape)| shape.is_some()) {
+                break;
+            }
+        }
+        let keys = keys.into_iter().map(|(key, shape)| (key, shape.unwrap_or_default())).collect();
+        Members { kind, keys, required, languages }
+    }
+
+    /// What may stand under a key of the object here, if the reader looks at it beside these.
+    fn look_at_key(&self, key: &str, context: &Map<String, Value>) -> Option<Shape> {
+        let wrap = |value| {
+            let mut object = context.clone();
+            object.insert(key.to_owned(), value);
+            (self.wrap)(Value::Object(object))
+        };
+        let place = Place { path: self.join(key), wrap: &wrap };
+        let is_read = !place.forms(json!("a")).is_empty() || !place.forms(json!({})).is_empty();
+        is_read.then(|| place.look())
+    }
+}
+
+impl Shape {
+    /// Values that are good here, as far as they change what else is looked at.
+    fn examples(&self) -> Vec<Value> {
+        let of_form = |form: &Form| match form {
+            Form::Url => vec![json!("https://as.example.com/")],
+            Form::Choice(words) => words.iter().map(|word| json!(word)).collect(),
+            Form::Text(_) => vec![json!("a")],
+            _ => Vec::new(),
+        };
+        self.forms.iter().flat_map(of_form).collect()
+    }
+
+    /// The schema.
+    fn schema(&self) -> Value {
+        let mut kinds: Vec<Value> = Vec::new();
+        let has = |wanted: fn(&Form) -> bool| self.forms.iter().any(wanted);
+        // The more a form says of strings, the less do the others.
+        let is_special = has(|form| {
+            matches!(form, Form::Choice(_) | Form::Kind(_) | Form::Duration | Form::Url)
+        });
+        let is_text = has(|form| matches!(form, Form::Text(_)));
+        let least = self.forms.iter().filter_map(|form| match form {
+            Form::List { least } => Some(*least),
+            _ => None,
+        });
+        let least = least.min();
+        for form in &self.forms {
+            let kind = match form {
+                Form::Null => json!({"type": "null"}),
+                Form::Only(value) => json!({"const": value}),
+                Form::Boolean => json!({"type": "boolean"}),
+                Form::Whole(least, most) => {
+                    json!({"type": "integer", "minimum": least, "maximum": most})
+                }
+                Form::Scalar => json!({"type": ["string", "number", "boolean"]}),
+                Form::Choice(words) => json!({"enum": words}),
+                Form::Kind(words) => json!({"enum": words}),
+                Form::Duration => json!({"type": "string", "pattern": DURATION, "minLength": 2}),
+                Form::Url => {
+                    json!({"type": "string", "format": "uri", "pattern": "^[hH][tT][tT][pP][sS]?:"})
+                }
+                Form::Text(what) if !is_special => {
+                    json!({"type": "string", "minLength": 1, "description": what})
+                }
+                Form::String(what) if !is_special && !is_text => {
+                    json!({"type": "string", "description": what})
+                }
+                Form::List { .. } => {
+                    let items = self.element.as_ref().map_or(json!(true), |shape| shape.schema());
+                    json!({"type": "array", "items": items, "minItems": least})
+                }
+                _ => continue,
+            };
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+        if let Some(member) = &self.member {
+            kinds.push(json!({"type": "object", "additionalProperties": member.schema()}));
+        }
+        kinds.extend(self.objects.iter().map(Members::schema));
+        match <[Value; 1]>::try_from(kinds) {
+            Ok([kind]) => kind,
+            Err(kinds) => json!({ "anyOf": kinds }),
+        }
+    }
+}
+
+impl Members {
+    /// The schema of an object of this kind.
+    fn schema(&self) -> Value {
+        let property = |(key, shape): &(&'static str, Shape)| {
+            let schema = match self.kind {
+                Some((known, kind)) if known == *key => json!({ "const": kind }),
+                _ => shape.schema(),
+            };
+            ((*key).to_owned(), schema)
+        };
+        let properties: Map<String, Value> = self.keys.iter().map(property).collect();
+        let required: BTreeSet<_> =
+            self.required.iter().chain(self.kind.as_ref().map(|(key, _)| key)).collect();
+        let mut schema = json!({
+            "type": "object", "properties": properties, "additionalProperties": false,
+        });
+        if let Value::Object(members) = &mut schema {
+            if !required.is_empty() {
+                members.insert("required".to_owned(), json!(required));
+            }
+            if !self.languages.is_empty() {
+                let pattern = format!("^({})#", self.languages.join("|"));
+                let texts = json!({pattern: {"type": "string", "minLength": 1}});
+                members.insert("patternProperties".to_owned(), texts);
+            }
+        }
+        schema
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every place without a kind of value.
+    fn unknown(schema: &Value, at: &str, found: &mut Vec<String>) {
+        if schema.get("anyOf").and_then(Value::as_array).is_some_and(Vec::is_empty) {
+            found.push(at.to_owned());
+        }
+        match schema {
+            Value::Object(members) => {
+                members
+                    .iter()
+                    .for_each(|(key, value)| unknown(value, &format!("{at}/{key}"), found));
+            }
+            Value::Array(list) => list.iter().for_each(|value| unknown(value, at, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn the_reader_tells_of_every_key_what_it_looks_for() {
+        let mut found = Vec::new();
+        unknown(&schema(), "", &mut found);
+        assert!(found.is_empty(), "no kind of value is told at {found:#?}");
+    }
+}

@@ -1,0 +1,138 @@
+//! What would happen to a request, for people who ask beforehand: no part of the module.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::call::{Call, Direction};
+use crate::claims::ClaimTest;
+use crate::client::Client;
+use crate::filter::Filter;
+use crate::head::Head;
+use crate::policy::{Access, Needs};
+use crate::rule_index::Target;
+use crate::token_source::{TokenSource, present};
+
+/// Which rules a request meets, and what they need.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Explanation {
+    /// What decides on the request: a rule's name or place, or `unmatched`. `None` if nothing is
+    /// guarded, or the path is one that no rule can be compared with.
+    pub rule: Option<String>,
+    /// What `access` says there; empty if nothing decides.
+    pub access: &'static str,
+    /// What a token must be like.
+    pub needs: TokenNeeds,
+    /// Whether the filter looks for a caller's token here.
+    pub looks_for_token: bool,
+    /// The outbound client whose token the request gets.
+    pub client: Option<String>,
+}
+
+/// What a token must be like.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct TokenNeeds {
+    /// Scopes, of which one entry will do, each with all of its words.
+    pub scope: Vec<String>,
+    /// Audiences, of which one will do.
+    pub audience: Vec<String>,
+    /// Issuers, of which one will do.
+    pub issuer: Vec<String>,
+    /// Authentication context class references, of which one will do.
+    pub acr_values: Vec<String>,
+    /// How long ago its user may have been authenticated.
+    pub max_age: Option<Duration>,
+    /// Other claims, and what each must be.
+    pub claims: Vec<(String, String)>,
+}
+
+impl Filter {
+    /// Which rules a request meets.
+    pub fn explain(&self, head: &dyn Head) -> Explanation {
+        let mut explanation = Explanation::default();
+        if let Some(inbound) = &self.inbound {
+            let guard = inbound.guard();
+            if let Ok(rule) = guard.rules.find(&Target::new(head)) {
+                let rule = rule.unwrap_or(&guard.unmatched);
+                explanation.rule = Some(rule.name.to_string());
+                let claims =
+                    |at: usize| guard.reading.claims.get(at).map(|path| path.as_str().to_owned());
+                let needs = |needs: &Needs| TokenNeeds::of(needs, claims);
+                (explanation.access, explanation.needs) = match &rule.access {
+                    Access::Public => ("public", TokenNeeds::default()),
+                    Access::Deny(_) => ("deny", TokenNeeds::default()),
+                    Access::Token(of_rule) => ("token", needs(of_rule)),
+                    Access::Optional(of_rule) => ("optional", needs(of_rule)),
+                };
+            }
+        }
+        let chosen = self.outbound.as_ref().and_then(|outbound| outbound.chosen(head));
+        explanation.client = chosen.map(|client| client.name.to_string());
+        explanation.looks_for_token =
+            self.inbound.is_some() || chosen.is_some_and(Client::is_exchange);
+        explanation
+    }
+
+    /// The header, or `:path`, with a caller's token where the filter looks for it first; `None` if
+    /// the request has one already.
+    pub fn carrier(&self, head: &dyn Head, token: &str) -> Option<(String, String)> {
+        let sources = match &self.inbound {
+            Some(inbound) => inbound.guard().token_sources.clone(),
+            None => vec![TokenSource::authorization()],
+        };
+        let Ok(None) = present(&sources, head) else { return None };
+        Some(match sources.first()? {
+            TokenSource::Scheme { header, scheme } => {
+                (header.to_string(), format!("{scheme} {token}"))
+            }
+            TokenSource::Header(header) => (header.to_string(), token.to_owned()),
+            TokenSource::Cookie(name) => ("cookie".to_owned(), format!("{name}={token}")),
+            TokenSource::Query(name) => {
+                let path = head.value(":path").unwrap_or_default();
+                let path = String::from_utf8_lossy(&path);
+                let separator = if path.contains('?') { '&' } else { '?' };
+                (":path".to_owned(), format!("{path}{separator}{name}={token}"))
+            }
+        })
+    }
+}
+
+impl Call {
+    /// Whether it asks about a token; if not, it asks for one.
+    pub fn is_introspection(&self) -> bool {
+        self.id.0 == Direction::Inbound
+    }
+}
+
+impl TokenNeeds {
+    /// What a rule needs, in text. `claims` names the claims that are kept.
+    fn of(needs: &Needs, claims: impl Fn(usize) -> Option<String>) -> Self {
+        let texts = |list: &[Box<str>]| list.iter().map(ToString::to_string).collect();
+        let test = |(at, test): &(usize, ClaimTest)| Some((claims(*at)?, test_text(test)));
+        Self {
+            scope: needs
+                .scope
+                .as_ref()
+                .map(|scope| scope.texts().map(str::to_owned).collect())
+                .unwrap_or_default(),
+            audience: texts(&needs.audience),
+            issuer: texts(&needs.issuer),
+            acr_values: texts(&needs.acr_values),
+            max_age: needs.max_age,
+            claims: needs.claims.iter().filter_map(test).collect(),
+        }
+    }
+}
+
+/// A test of a claim, in words.
+fn test_text(test: &ClaimTest) -> String {
+    let list = |values: &[Value], joined: &str| {
+        values.iter().map(Value::to_string).collect::<Vec<_>>().join(joined)
+    };
+    match test {
+        ClaimTest::AnyOf(values) => list(values, " or "),
+        ClaimTest::All(values) => list(values, " and "),
+        ClaimTest::Not(values) => format!("there, and not {}", list(values, " nor ")),
+        ClaimTest::Exists => "there".to_owned(),
+    }
+}

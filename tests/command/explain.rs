@@ -1,0 +1,345 @@
+//! `explain`: which rule decides on a request, and what comes of it.
+
+use serde_json::{Value, json};
+
+use crate::corpus::with_real_keys;
+use crate::documents::{EXCHANGE, client, clients, direct, document, good_clients};
+use crate::{Ran, file, run, run_with};
+
+/// A document that guards orders.
+fn guard() -> Value {
+    json!({"inbound": {
+        "introspection": {
+            "endpoint": "https://as.test/introspect?key=k3y", "cluster": "as",
+            "client_id": "rs", "client_secret": {"env": "SECRET"},
+        },
+        "audience": "https://api.test",
+        "rules": [
+            {"paths": ["/healthz"], "access": "public"},
+            {"methods": ["GET"], "paths": ["/orders/**"], "scope": ["orders:read", "a b"]},
+            {"name": "admins", "paths": ["/admin/**"], "acr_values": "gold", "max_age": "5m",
+             "issuer": "https://as.test", "claims": {"department": ["sales", "ops"]}},
+        ],
+        "forward": {"claims": {"x-user": "sub"}},
+    }})
+}
+
+/// What the command does with a document and these arguments.
+fn ran(document: &Value, arguments: &[&str]) -> Ran {
+    run_with([&["explain", "-"][..], arguments].concat(), &document.to_string(), &[])
+}
+
+/// What it explains.
+fn explain(document: &Value, arguments: &[&str]) -> String {
+    let ran = ran(document, arguments);
+    assert_eq!((ran.err.as_str(), ran.status), ("", 0), "{arguments:?}: {}", ran.out);
+    ran.out
+}
+
+#[test]
+fn a_request_that_passes_is_told_with_the_call_and_what_the_service_gets() {
+    let claims = json!({"scope": "orders:read", "aud": "https://api.test", "sub": "alice"});
+    let claims = file("explain/claims.json", &claims.to_string());
+    let told = explain(
+        &guard(),
+        &[
+            "--url",
+            "https://api.test:8443/orders/1?page=2#top",
+            "--claims",
+            claims.to_str().expect("text"),
+            "--header",
+            "X-User: mallory",
+        ],
+    );
+    assert_eq!(
+        told,
+        "\
+request   GET /orders/1?page=2 for api.test:8443, with a token
+rule      inbound.rules[1]
+access    token
+needs     scope: orders:read, or a b
+needs     audience: https://api.test
+calls     POST https://as.test/introspect (cluster as)
+answer    {\"active\":true,\"aud\":\"https://api.test\",\"scope\":\"orders:read\",\"sub\":\"alice\"}
+decision  allowed
+
+The service gets:
+  :method: GET
+  :scheme: https
+  :authority: api.test:8443
+  :path: /orders/1?page=2
+- x-user: [as given]
+- authorization: Bearer TOKEN
++ x-user: alice
+"
+    );
+}
+
+#[test]
+fn a_request_that_is_refused_is_told_with_the_answer_header_by_header() {
+    let told = explain(&guard(), &["--url", "https://api.test/orders/1", "--scope", "b orders"]);
+    assert_eq!(
+        told,
+        "\
+request   GET /orders/1 for api.test, with a token
+rule      inbound.rules[1]
+access    token
+needs     scope: orders:read, or a b
+needs     audience: https://api.test
+calls     POST https://as.test/introspect (cluster as)
+answer    {\"active\":true,\"aud\":\"https://api.test\",\"scope\":\"b orders\"}
+decision  denied
+reason    insufficient_scope
+details   oauth2_insufficient_scope
+
+The caller gets:
+HTTP 403 Forbidden
+cache-control: no-store
+content-type: application/json
+www-authenticate: Bearer realm=\"oauth2\", error=\"insufficient_scope\", scope=\"orders:read\"
+
+{\"error\":\"insufficient_scope\",\"error_description\":\"The access token does not hold the scope that is needed.\"}
+"
+    );
+    let told = explain(
+        &guard(),
+        &["--url", "https://a/orders/", "--no-token", "--header", "content-type: application/grpc"],
+    );
+    let (_, answer) = told.split_once("\nThe caller gets:\n").expect("an answer");
+    assert_eq!(
+        answer,
+        "\
+HTTP 200
+grpc-status: 16
+grpc-message: An access token is required.
+cache-control: no-store
+www-authenticate: Bearer realm=\"oauth2\", scope=\"orders:read\"
+"
+    );
+}
+
+#[test]
+fn the_rule_that_decides_is_named_with_all_that_it_needs() {
+    for (arguments, lines) in [
+        (
+            &["https://a/healthz", "--no-token"][..],
+            "rule      inbound.rules[0]\naccess    public\ndecision  allowed\nreason    public\n",
+        ),
+        (
+            &["https://a/%61dmin/./x", "--method", "DELETE"],
+            "rule      admins\naccess    token\nneeds     audience: https://api.test\n\
+             needs     issuer: https://as.test\nneeds     acr_values: gold\n\
+             needs     max_age: 300 s\nneeds     claim department: \"sales\" or \"ops\"\n",
+        ),
+        (
+            &["https://a/orders/1", "--method", "PUT"],
+            "rule      unmatched\naccess    deny\ndecision  denied\nreason    unmatched\n",
+        ),
+        (&["https://a/orders%2f1"], "rule      path\ndecision  denied\nreason    bad_path\n"),
+        (&["https://[::1]:8443"], "request   GET / for [::1]:8443, with a token\nrule      unmat"),
+        (&["https://a?x=1"], "request   GET /?x=1 for a, with a token\nrule      unmatched\n"),
+    ] {
+        let told = explain(&guard(), &[&["--url"], arguments].concat());
+        assert!(told.contains(lines), "{arguments:?}: {told}");
+    }
+    // What is asked by a scope has all else that the rule needs.
+    let told = explain(&guard(), &["--url", "https://a/admin/x", "--scope", ""]);
+    assert!(told.contains("reason    claim_not_met\n"), "{told}");
+    // What answers before the rules is named, and no rule.
+    let mut document = guard();
+    document["inbound"]["resource_metadata"] = json!({"resource": "https://api.test/"});
+    let url = "https://api.test/.well-known/oauth-protected-resource";
+    let told = explain(&document, &["--url", url]);
+    let lines = "\nrule      resource_metadata\ndecision  answered\n";
+    assert!(told.contains(lines) && told.contains("\nHTTP 200 OK\n"), "{told}");
+}
+
+#[test]
+fn the_token_stands_where_the_filter_looks_for_it() {
+    for (source, line) in [
+        (json!({"header": "x-token"}), "- x-token: TOKEN\n"),
+        (json!({"header": "x-token", "scheme": "DPoP"}), "- x-token: DPoP TOKEN\n"),
+        (json!({"query": "t"}), "- :path: /orders/1?t=TOKEN\n+ :path: /orders/1\n"),
+        (json!({"cookie": "t"}), "- cookie: t=TOKEN\n"),
+    ] {
+        let mut document = guard();
+        document["inbound"]["token_sources"] = json!([source]);
+        let told = explain(&document, &["--url", "https://a/orders/1", "--scope", "orders:read"]);
+        assert!(told.contains("decision  allowed\n") && told.contains(line), "{source} {told}");
+    }
+    // One of the caller's own takes its place, and is not shown.
+    let own = ["--header", "authorization: Bearer 0wn-t0ken"];
+    for more in [["--scope", "orders:read"].as_slice(), &["--no-token"]] {
+        let told = explain(&guard(), &[&["--url", "https://a/orders/1"], &own[..], more].concat());
+        assert!(told.contains("/orders/1 for a, with a token\n"), "{told}");
+        assert!(told.contains("calls     POST") && !told.contains("0wn"), "{told}");
+    }
+}
+
+#[test]
+fn servers_are_told_apart_by_the_issuer_of_the_token() {
+    let server = |name: &str| {
+        json!({
+            "endpoint": format!("https://{name}.test/"), "cluster": name, "client_id": "a",
+            "client_secret": {"env": "SECRET"}, "issuer": format!("https://{name}.test"),
+            "when": {"issuer": [format!("https://{name}.test")]},
+        })
+    };
+    let mut document = guard();
+    document["inbound"]["introspection"] = json!([server("one"), server("two")]);
+    let claims = json!({
+        "iss": "https://two.test", "scope": "orders:read", "aud": "https://api.test", "sub": "a",
+    });
+    let claims = file("explain/issuer.json", &claims.to_string());
+    let claims = claims.to_str().expect("text");
+    let told = explain(&document, &["--url", "https://a/orders/1", "--claims", claims]);
+    assert!(told.contains("calls     POST https://two.test/ (cluster two)\n"), "{told}");
+    assert!(told.contains("decision  allowed\n") && told.contains("Bearer TOKEN\n"), "{told}");
+    let told = explain(&document, &["--url", "https://a/orders/1", "--scope", "orders:read"]);
+    assert!(told.contains("reason    no_server\n"), "{told}");
+}
+
+#[test]
+fn the_way_out_is_told_with_the_client_whose_token_the_request_gets() {
+    let told = explain(
+        &document(client(json!({}))),
+        &["--url", "http://api.test:8080/x", "--method", "PUT"],
+    );
+    assert_eq!(
+        told,
+        "\
+request   PUT /x for api.test:8080
+client    a
+calls     POST https://as.test/token (cluster outbound|443||as.test)
+answer    a token: TOKEN-FROM-outbound-443--as.test
+
+The service gets:
+  :method: PUT
+  :scheme: http
+  :authority: api.test:8080
+  :path: /x
++ authorization: Bearer TOKEN-FROM-outbound-443--as.test
+"
+    );
+    let told = explain(&document(client(json!({}))), &["--url", "http://other.test/"]);
+    assert!(!told.contains("client ") && !told.contains("+ "), "{told}");
+
+    // Both ways at once: the caller's token is exchanged.
+    let mut both = guard();
+    let exchange = json!({"grant_type": EXCHANGE});
+    both["outbound"] = document(client(exchange))["outbound"].clone();
+    let arguments = ["--url", "https://api.test/orders/1", "--scope", "orders:read"];
+    let told = explain(&both, &arguments);
+    let calls: Vec<_> = told.lines().filter(|line| line.starts_with("calls ")).collect();
+    assert_eq!(
+        calls,
+        [
+            "calls     POST https://as.test/introspect (cluster as)",
+            "calls     POST https://as.test/token (cluster outbound|443||as.test)",
+        ]
+    );
+    assert!(told.ends_with("+ authorization: Bearer TOKEN-FROM-outbound-443--as.test\n"), "{told}");
+    // Without `inbound` too, callers have tokens then.
+    let exchange = json!({"outbound": both["outbound"]});
+    let told = explain(&exchange, &["--url", "https://api.test/", "--no-token"]);
+    assert!(told.contains(", without a token\n") && told.contains("HTTP 401 "), "{told}");
+}
+
+#[test]
+fn a_document_with_mistakes_gets_what_check_says_of_it() {
+    let mut document = guard();
+    document["inbound"]["realm"] = json!(1);
+    let explained = ran(&document, &["--url", "https://a/"]);
+    let checked = run_with(["check", "-"], &document.to_string(), &[]);
+    assert!(explained.out.contains("inbound.realm: expected"), "{}", explained.out);
+    assert_eq!((explained.out, explained.status), (checked.out, 1));
+}
+
+#[test]
+fn one_of_several_uses_is_asked_about_by_its_number() {
+    let text = run(["new", "both"]).out;
+    let path = file("explain/both.yaml", &text);
+    let path = path.to_str().expect("text");
+    let url = ["--url", "http://billing.example.com/"];
+    let explain = |more: &[&str]| run([&["explain", path][..], &url, more].concat());
+    let asked = explain(&[]);
+    assert_eq!(asked.status, 2);
+    assert!(
+        asked
+            .err
+            .contains("say --use: 1 is listener inbound, filter oauth2; 2 is listener outbound"),
+        "{}",
+        asked.err
+    );
+    assert!(explain(&["--use", "1"]).out.contains("rule      unmatched\n"));
+    assert!(explain(&["--use", "2"]).out.contains("client    billing\n"));
+    for number in ["0", "3", "x", "-1"] {
+        let ran = explain(&["--use", number]);
+        assert_eq!((ran.status, ran.out.as_str()), (2, ""), "{number}");
+    }
+}
+
+#[test]
+fn what_is_no_request_is_wrong_usage() {
+    for arguments in [
+        &["--url", "api.test/a"][..],
+        &["--url", "https://"],
+        &["--url", "https://u:p@api.test/"],
+        &["--url", "https://api.test/a b"],
+        &["--url", "https://api.test/caf\u{e9}"],
+        &["--url", "https://a/", "--method", ""],
+        &["--url", "https://a/", "--method", "G T"],
+        &["--url", "https://a/", "--header", "x"],
+        &["--url", "https://a/", "--header", ":path: /"],
+        &["--url", "https://a/", "--header", "a: b\r\nc: d"],
+        &["--url", "https://a/", "--claims", "no-such-file"],
+        &["--url", "https://a/", "--claims", "Cargo.toml"],
+        &["--url", "https://a/", "--scope", "a", "--no-token"],
+    ] {
+        let ran = ran(&guard(), arguments);
+        assert_eq!((ran.status, ran.out.as_str()), (2, ""), "{arguments:?}");
+        assert!(ran.err.starts_with("oauth2-filter: "), "{arguments:?}: {}", ran.err);
+    }
+}
+
+#[test]
+fn no_secret_is_explained() {
+    const MARK: &str = "s3cr3t-m4rk";
+    let asked = ["--url", "https://api.test/orders/1", "--scope", "orders:read"];
+    let marked = |document: Value| with_real_keys(&document).to_string().replace("s3cr3t", MARK);
+    let mut both = guard();
+    both["inbound"]["introspection"] = json!({"endpoint": "https://as.test/", "client": "a"});
+    let mut outbound = document(direct(json!({})))["outbound"].clone();
+    outbound["rules"][0]["hosts"] = json!(["*.test"]);
+    both["outbound"] = outbound;
+    let mut texts = vec![marked(both)];
+    texts.extend(good_clients().into_iter().map(|client| marked(document(client))));
+    let mut in_url = guard();
+    in_url["inbound"]["introspection"]["endpoint"] = json!(format!("https://as.test/?k={MARK}"));
+    in_url["inbound"]["introspection"]["headers"] = json!({"x-key": MARK});
+    in_url["inbound"]["introspection"]["parameters"] = json!({"key": MARK});
+    texts.push(in_url.to_string());
+    // Names with dots in them make two places look alike.
+    let token = || direct(json!({}));
+    let odd = json!({"a": token(), "a.access_token": token(), "[0]": token()});
+    texts.push(marked(clients(odd)));
+    // The environment of the VM has secrets too.
+    let plugin = json!({
+        "apiVersion": "extensions.istio.io/v1alpha1", "kind": "WasmPlugin", "metadata": {},
+        "spec": {
+            "url": "oauth2-filter", "match": [{"mode": "CLIENT"}],
+            "vmConfig": {"env": [{"name": "TOKEN", "value": MARK}]},
+            "pluginConfig": document(direct(json!({"access_token": {"env": "TOKEN"}}))),
+        },
+    });
+    texts.push(plugin.to_string());
+    for text in texts {
+        let checked = run_with(["check", "-"], &text, &[]);
+        let explained = run_with([&["explain", "-"][..], &asked].concat(), &text, &[]);
+        for ran in [&checked, &explained] {
+            let said = ran.out.clone() + &ran.err;
+            assert!(!said.contains(MARK) && !said.contains("BEGIN"), "{text}\n{said}");
+        }
+        assert_eq!((checked.status, explained.status), (0, 0), "{text}\n{}", checked.out);
+    }
+}

@@ -1,0 +1,992 @@
+//! Documents, good and bad, each with what is wrong with it.
+
+#![expect(clippy::needless_pass_by_value, reason = "tables of JSON read better without `&`")]
+
+use serde_json::{Value, json};
+
+/// A document or client with a mistake, its place, and how its message begins.
+pub type Row = (Value, &'static str, &'static str);
+
+pub const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+pub const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+
+/// A document without mistakes or warnings.
+pub fn good() -> Value {
+    json!({"inbound": {
+        "introspection": {
+            "endpoint": "https://as.test/introspect", "client_id": "rs", "client_secret": "s"
+        },
+        "audience": "https://api.test"
+    }})
+}
+
+/// The good document with one member set: `path` names it with slashes.
+pub fn with(path: &str, value: Value) -> Value {
+    let mut document = good();
+    let mut at = &mut document;
+    for key in path.split('/') {
+        at = match key.parse::<usize>() {
+            Ok(n) => &mut at[n],
+            Err(_) => &mut at[key],
+        };
+    }
+    *at = value;
+    document
+}
+
+/// A client without mistakes, with these members set; null takes one out.
+pub fn client(more: Value) -> Value {
+    let mut client = json!({
+        "grant_type": "client_credentials", "endpoint": "https://as.test/token",
+        "client_id": "orders", "client_secret": "s3cr3t",
+    });
+    let members = client.as_object_mut().expect("an object");
+    for (key, value) in more.as_object().expect("members") {
+        if value.is_null() {
+            members.remove(key);
+        } else {
+            members.insert(key.clone(), value.clone());
+        }
+    }
+    client
+}
+
+/// The same with a grant and what it needs.
+pub fn with_grant(grant_type: &str, more: Value) -> Value {
+    let mut client = client(json!({ "grant_type": grant_type }));
+    let own = match grant_type {
+        "password" => json!({"username": "alice", "password": "s3cr3t"}),
+        "refresh_token" => json!({"refresh_token": "s3cr3t"}),
+        "direct_token" => json!({"access_token": "s3cr3t"}),
+        JWT_BEARER => json!({"assertion": "s3cr3t"}),
+        _ => json!({}),
+    };
+    for (key, value) in [own, more].iter().flat_map(|part| part.as_object().expect("members")) {
+        if value.is_null() {
+            client.as_object_mut().expect("an object").remove(key);
+        } else {
+            client[key] = value.clone();
+        }
+    }
+    client
+}
+
+pub fn password(more: Value) -> Value {
+    with_grant("password", more)
+}
+
+/// A token from elsewhere, without an endpoint.
+pub fn direct(more: Value) -> Value {
+    let mut direct = json!({"grant_type": "direct_token", "access_token": "s3cr3t"});
+    for (key, value) in more.as_object().expect("members") {
+        direct[key] = value.clone();
+    }
+    direct
+}
+
+/// A client that signs assertions.
+pub fn signing(more: Value) -> Value {
+    let mut signing = client(json!({
+        "client_secret": null, "auth_method": "private_key_jwt",
+        "private_key": "elliptic s3cr3t", "aud": "https://as.test",
+    }));
+    for (key, value) in more.as_object().expect("members") {
+        if value.is_null() {
+            signing.as_object_mut().expect("an object").remove(key);
+        } else {
+            signing[key] = value.clone();
+        }
+    }
+    signing
+}
+
+/// A document with this client and one rule, which warns of nothing.
+pub fn document(client: Value) -> Value {
+    json!({"outbound": {
+        "clients": {"a": client}, "rules": [{"hosts": ["api.test"], "client": "a"}],
+    }})
+}
+
+/// A document with these rules, and the clients a and b.
+pub fn rules(rules: Value) -> Value {
+    let clients = json!({"a": client(json!({})), "b": client(json!({"client_id": "b"}))});
+    json!({"outbound": {"clients": clients, "rules": rules}})
+}
+
+/// A document with these clients and a rule for the one called a.
+pub fn clients(clients: Value) -> Value {
+    json!({"outbound": {"clients": clients, "rules": [{"hosts": ["api.test"], "client": "a"}]}})
+}
+
+/// Documents with a mistake in `inbound`, and how its message begins.
+#[expect(clippy::too_many_lines, reason = "a table of all mistakes")]
+pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
+    let rules = |rule: Value| with("inbound/rules", json!([{"paths": ["/a"]}, {}, rule]));
+    let introspection =
+        |key: &str, value: Value| with(&format!("inbound/introspection/{key}"), value);
+    vec![
+        (
+            json!({"inbound": 1}),
+            "inbound: expected an object with introspection and rules, found a number",
+        ),
+        (
+            json!({"outbound": {}}),
+            "outbound.clients: required: an object of clients by their names",
+        ),
+        (json!({"inbuond": {}}), "inbuond: unknown key; did you mean `inbound`?"),
+        (
+            json!({"inbound": {"audience": "a"}}),
+            "inbound.introspection: required: the endpoint that is asked about tokens",
+        ),
+        (with("inbound/scop", json!("a")), "inbound.scop: unknown key; did you mean `scope`?"),
+        (
+            introspection("time_out", json!("5s")),
+            "inbound.introspection.time_out: unknown key; did you mean `timeout`?",
+        ),
+        (
+            introspection("timeout", json!(5)),
+            "inbound.introspection.timeout: expected a duration such as \"250ms\", \"5s\", \"1.5s\", \"1m30s\" or \"1h\", found a number",
+        ),
+        (
+            introspection("timeout", json!("5")),
+            "inbound.introspection.timeout: expected a duration such as",
+        ),
+        (
+            introspection("timeout", json!("-5s")),
+            "inbound.introspection.timeout: expected a duration such as",
+        ),
+        (
+            introspection("timeout", json!("0s")),
+            "inbound.introspection.timeout: a timeout must be above zero",
+        ),
+        (
+            introspection("timeout", json!("2000h")),
+            "inbound.introspection.timeout: a timeout must be above zero and below 49 days",
+        ),
+        (
+            introspection("retries", json!(-1)),
+            "inbound.introspection.retries: expected a whole number from 0 to 10",
+        ),
+        (
+            introspection("retries", json!(11)),
+            "inbound.introspection.retries: expected a whole number from 0 to 10",
+        ),
+        (
+            introspection("retries", json!("1")),
+            "inbound.introspection.retries: expected a whole number from 0 to 10, found a string",
+        ),
+        (
+            introspection("endpoint", json!(null)),
+            "inbound.introspection.endpoint: expected an absolute URL such as",
+        ),
+        (
+            introspection("endpoint", json!("/introspect")),
+            "inbound.introspection.endpoint: expected an absolute URL such as",
+        ),
+        (
+            introspection("endpoint", json!("ftp://as.test/")),
+            "inbound.introspection.endpoint: expected an http or https URL",
+        ),
+        (
+            introspection("endpoint", json!("https://as.test/#x")),
+            "inbound.introspection.endpoint: an endpoint has no fragment",
+        ),
+        (
+            introspection("endpoint", json!("https://u:p@as.test/")),
+            "inbound.introspection.endpoint: no user information in a URL",
+        ),
+        (
+            introspection("endpoint", json!("https://u@as.test/")),
+            "inbound.introspection.endpoint: no user information in a URL",
+        ),
+        (
+            introspection("endpoint", json!("https://:p@as.test/")),
+            "inbound.introspection.endpoint: no user information in a URL",
+        ),
+        (
+            introspection("endpoint", json!(" https://as.test/")),
+            "inbound.introspection.endpoint: expected an absolute URL such as",
+        ),
+        (
+            introspection("endpoint", json!("https://")),
+            "inbound.introspection.endpoint: expected an absolute URL such as",
+        ),
+        (
+            introspection("cluster", json!("")),
+            "inbound.introspection.cluster: expected the name of an Envoy cluster, found an empty string",
+        ),
+        (
+            introspection("headers", json!([])),
+            "inbound.introspection.headers: expected an object of headers",
+        ),
+        (
+            introspection("headers", json!({"a b": "c"})),
+            "inbound.introspection.headers.a b: not a header name",
+        ),
+        (
+            introspection("headers", json!({":path": "/"})),
+            "inbound.introspection.headers.:path: not a header name",
+        ),
+        (
+            introspection("headers", json!({"a": "b\r\nc: d"})),
+            "inbound.introspection.headers.a: a header value has printable ASCII characters only",
+        ),
+        (
+            introspection("headers", json!({"Host": "b"})),
+            "inbound.introspection.headers.Host: this header is the proxy's own to set",
+        ),
+        (
+            introspection("headers", json!({"x-envoy-max-retries": "9"})),
+            "inbound.introspection.headers.x-envoy-max-retries: this header is the proxy's own",
+        ),
+        (
+            introspection("headers", json!({"Authorization": "b"})),
+            "inbound.introspection.headers: authorization is set by the filter",
+        ),
+        (
+            introspection("parameters", json!({"token": "b"})),
+            "inbound.introspection.parameters.token: the filter sends this parameter itself",
+        ),
+        (
+            introspection("parameters", json!({"client_id": "b"})),
+            "inbound.introspection.parameters.client_id: the filter sends this parameter itself",
+        ),
+        (
+            introspection("parameters", json!({"a": 1})),
+            "inbound.introspection.parameters.a: expected a string, found a number",
+        ),
+        (
+            introspection("token_type_hint", json!(null)),
+            "inbound.introspection.token_type_hint: expected a string",
+        ),
+        (
+            introspection("client_secret", json!({"env": "UNSET"})),
+            "inbound.introspection.client_secret.env: the environment variable `UNSET` is unset or empty",
+        ),
+        (
+            introspection("client_secret", json!({"env": "EMPTY"})),
+            "inbound.introspection.client_secret.env: the environment variable `EMPTY` is unset or empty",
+        ),
+        (
+            introspection("client_secret", json!({"file": "x"})),
+            "inbound.introspection.client_secret.env: required: the name of an environment variable of the VM; inbound.introspection.client_secret.file: unknown key",
+        ),
+        (
+            introspection("client_secret", json!("")),
+            "inbound.introspection.client_secret: expected the secret, found an empty string",
+        ),
+        (
+            introspection("client_secret", json!(1)),
+            "inbound.introspection.client_secret: expected the secret as a string, or {\"env\": \"NAME\"}, found a number",
+        ),
+        (
+            introspection("auth_method", json!("basic")),
+            "inbound.introspection.auth_method: expected \"client_secret_basic\"",
+        ),
+        (
+            introspection("auth_method", json!("none")),
+            "inbound.introspection.client_secret: auth_method \"none\" sends no secret",
+        ),
+        (
+            introspection("auth_method", json!("client_secret_jwt")),
+            "inbound.introspection.auth_method: expected \"client_secret_basic\"",
+        ),
+        (
+            with("inbound/introspection", json!({"endpoint": "https://as.test/"})),
+            "inbound.introspection.client_secret: required: the server must know who asks",
+        ),
+        (
+            with(
+                "inbound/introspection",
+                json!({"endpoint": "https://as.test/", "client_id": "a", "auth_method": "client_secret_post"}),
+            ),
+            "inbound.introspection.client_secret: required by this auth_method",
+        ),
+        (
+            with(
+                "inbound/introspection",
+                json!({"endpoint": "https://as.test/", "client_secret": "a"}),
+            ),
+            "inbound.introspection.client_id: required beside client_secret",
+        ),
+        (
+            with("inbound/introspection", json!([{}])),
+            "inbound.introspection[0].endpoint: required: the URL to call; ",
+        ),
+        (
+            with("inbound/cache", json!({"max_ttl": 60})),
+            "inbound.cache.max_ttl: expected a duration",
+        ),
+        (
+            with("inbound/cache", json!({"max_ttl": "8784h1ms"})),
+            "inbound.cache.max_ttl: longer than a year",
+        ),
+        (
+            with("inbound/cache", json!({"max_entries": 1_000_001})),
+            "inbound.cache.max_entries: expected a whole number from 0 to 1000000",
+        ),
+        (
+            with("inbound/realm", json!("")),
+            "inbound.realm: expected a name for the protected space, found an empty string",
+        ),
+        (
+            with("inbound/realm", json!("a\nb")),
+            "inbound.realm: a realm has printable ASCII characters only",
+        ),
+        (
+            with("inbound/scope", json!("")),
+            "inbound.scope: names no scope; leave the key out if none is needed",
+        ),
+        (with("inbound/scope", json!(["a", " "])), "inbound.scope[1]: names no scope"),
+        (with("inbound/scope", json!([])), "inbound.scope: an empty list fits nothing"),
+        (
+            with("inbound/scope", json!("a\"b")),
+            "inbound.scope: a scope has visible ASCII characters",
+        ),
+        (
+            with("inbound/scope", json!({"a": 1})),
+            "inbound.scope: expected scopes: \"a b\" needs both",
+        ),
+        (
+            with("inbound/audience", json!(null)),
+            "inbound.audience: expected an audience that tokens must be for, or a list of them, found null",
+        ),
+        (with("inbound/audience", json!([])), "inbound.audience: an empty list fits nothing"),
+        (
+            with("inbound/issuer", json!(["", "a"])),
+            "inbound.issuer[0]: expected an issuer that tokens must be of, found an empty string",
+        ),
+        (
+            with("inbound/scope_claim", json!("")),
+            "inbound.scope_claim: expected the name of a claim",
+        ),
+        (with("inbound/clock_skew", json!(true)), "inbound.clock_skew: expected a duration"),
+        (
+            with("inbound/unmatched", json!("allow")),
+            "inbound.unmatched: expected \"deny\", \"token\" or \"public\"",
+        ),
+        (with("inbound/rules", json!({})), "inbound.rules: expected rules, found an object"),
+        (with("inbound/rules", json!([])), "inbound.rules: an empty list fits nothing"),
+        (rules(json!("x")), "inbound.rules[2]: expected a rule"),
+        (
+            rules(json!({"path": ["/a"]})),
+            "inbound.rules[2].path: unknown key; did you mean `paths`?",
+        ),
+        (rules(json!({"paths": "/a"})), "inbound.rules[2].paths: expected a list of paths"),
+        (rules(json!({"paths": []})), "inbound.rules[2].paths: an empty list fits nothing"),
+        (
+            rules(json!({"paths": ["a"]})),
+            "inbound.rules[2].paths[0]: a path pattern begins with a slash",
+        ),
+        (
+            rules(json!({"paths": ["/a", "/a/**/b"]})),
+            "inbound.rules[2].paths[1]: `**` fits the rest of a path, so it stands last",
+        ),
+        (
+            rules(json!({"paths": ["/a%2fb"]})),
+            "inbound.rules[2].paths[0]: a path pattern has no encoded slash",
+        ),
+        (
+            rules(json!({"methods": ["get"]})),
+            "inbound.rules[2].methods[0]: expected a method such as \"GET\"",
+        ),
+        (
+            rules(json!({"hosts": ["a.test:80"]})),
+            "inbound.rules[2].hosts[0]: expected a host such as",
+        ),
+        (
+            rules(json!({"access": "allow"})),
+            "inbound.rules[2].access: expected \"token\", \"optional\", \"public\" or \"deny\"",
+        ),
+        (
+            rules(json!({"access": "public", "scope": "a"})),
+            "inbound.rules[2].scope: never looked at: access is \"public\"",
+        ),
+        (
+            rules(json!({"access": "deny", "audience": "a"})),
+            "inbound.rules[2].audience: never looked at: access is \"deny\"",
+        ),
+        (
+            with("inbound/forward", json!({"token": "no"})),
+            "inbound.forward.token: expected true or false, found a string",
+        ),
+        (
+            with("inbound/forward", json!({"claims": {"x user": "sub"}})),
+            "inbound.forward.claims.x user: not a header name",
+        ),
+        (
+            with("inbound/forward", json!({"claims": {"Authorization": "sub"}})),
+            "inbound.forward.claims.Authorization: this header has a meaning of its own",
+        ),
+        (
+            with("inbound/forward", json!({"claims": {"x-user": ""}})),
+            "inbound.forward.claims.x-user: expected the name of a claim",
+        ),
+        (
+            with("inbound/forward", json!({"claims": {"x-user": "sub", "x_user": "sub"}})),
+            "inbound.forward.claims.x_user: this header is named twice",
+        ),
+        (
+            with("inbound/forward", json!({"claims": {"x-user": "sub"}, "payload": "X-User"})),
+            "inbound.forward.payload: this header is named twice",
+        ),
+        (
+            with("inbound/token_sources", json!([])),
+            "inbound.token_sources: an empty list fits nothing",
+        ),
+        (
+            with("inbound/token_sources", json!([{"header": "a", "query": "b"}])),
+            "inbound.token_sources[0]: expected an object with header, query or cookie, one of them",
+        ),
+        (
+            with("inbound/token_sources", json!([{"query": "a", "scheme": "b"}])),
+            "inbound.token_sources[0].scheme: a scheme stands in a header",
+        ),
+        (
+            with("inbound/token_sources", json!([{"header": "Authorization"}])),
+            "inbound.token_sources[0].header: `authorization` holds a scheme too",
+        ),
+        (
+            with("inbound/token_sources", json!([{"header": "cookie"}])),
+            "inbound.token_sources[0].header: use {\"cookie\": \"NAME\"}",
+        ),
+        (
+            with("inbound/token_sources", json!([{"header": "Host"}])),
+            "inbound.token_sources[0].header: this header has a meaning of its own",
+        ),
+        (
+            with("inbound/token_sources", json!([{"cookie": "a b"}])),
+            "inbound.token_sources[0].cookie: expected the name of a cookie",
+        ),
+        (
+            with("inbound/token_sources", json!([{"header": "a"}, {"header": "A", "scheme": "b"}])),
+            "inbound.token_sources[1]: the same place as one before it",
+        ),
+        (
+            with("inbound/cache", json!({"stale_if_error": 5})),
+            "inbound.cache.stale_if_error: expected a duration",
+        ),
+        (
+            with("inbound/scope_implies", json!({"a": ["b"], "b": "a"})),
+            "inbound.scope_implies: `a` implies itself in the end: break the circle",
+        ),
+        (
+            with("inbound/scope_implies", json!({"a": [1]})),
+            "inbound.scope_implies.a[0]: expected a scope that it implies, found a number",
+        ),
+        (
+            with("inbound/scope_implies", json!({"a": "b c"})),
+            "inbound.scope_implies.a: one scope each, several as a list",
+        ),
+        (
+            with("inbound/scope_implies", json!({"a b": ["c"]})),
+            "inbound.scope_implies.a b: one scope each, several as a list",
+        ),
+        (with("inbound/claims", json!([])), "inbound.claims: expected an object of claims"),
+        (with("inbound/claims", json!({"a": null})), "inbound.claims.a: expected a value, a list"),
+        (with("inbound/claims", json!({"a": []})), "inbound.claims.a: an empty list fits nothing"),
+        (
+            with("inbound/claims", json!({"a": [{}]})),
+            "inbound.claims.a[0]: expected a string, a number, true or false",
+        ),
+        (
+            with("inbound/claims", json!({"a": {"all": ["b"], "not": "c"}})),
+            "inbound.claims.a: expected a value, a list",
+        ),
+        (
+            with("inbound/claims", json!({"a": {"exists": false}})),
+            "inbound.claims.a.exists: expected true",
+        ),
+        (
+            with("inbound/claims", json!({"a": {"any": ["b"]}})),
+            "inbound.claims.a.any: unknown key; did you mean `all`?",
+        ),
+        (
+            with("inbound/acr_values", json!(" ")),
+            "inbound.acr_values: expected authentication context class references",
+        ),
+        (with("inbound/max_age", json!(300)), "inbound.max_age: expected a duration"),
+        (with("inbound/max_age", json!("1500ms")), "inbound.max_age: whole seconds only"),
+        (
+            with("inbound/allow_cors_preflight", json!("yes")),
+            "inbound.allow_cors_preflight: expected true or false",
+        ),
+        (
+            with("inbound/sender_constraint", json!({"mtls": "on"})),
+            "inbound.sender_constraint.mtls: expected \"off\", \"optional\" or \"required\"",
+        ),
+        (
+            with("inbound/sender_constraint", json!({"dpop": "off"})),
+            "inbound.sender_constraint.dpop: unknown key",
+        ),
+        (
+            with("inbound/resource_metadata", json!({})),
+            "inbound.resource_metadata.resource: required",
+        ),
+        (
+            with("inbound/resource_metadata", json!({"resource": "https://A.test/"})),
+            "inbound.resource_metadata.resource: expected the URL in its normal form",
+        ),
+        (
+            with("inbound/resource_metadata", json!({"resource": "https://a.test", "scope": []})),
+            "inbound.resource_metadata.scope: unknown key: not a member of RFC 9728",
+        ),
+        (
+            with(
+                "inbound/resource_metadata",
+                json!({"resource": "https://a.test", "scopes_supported": "a"}),
+            ),
+            "inbound.resource_metadata.scopes_supported: expected a list of strings",
+        ),
+        (
+            introspection("client", json!("billing")),
+            "inbound.introspection.client: names an outbound client, and there are none",
+        ),
+        (
+            introspection("when", json!({"issuers": []})),
+            "inbound.introspection.when.issuers: unknown key; did you mean `issuer`?",
+        ),
+        (
+            introspection("when", json!({"hosts": ["a:80"]})),
+            "inbound.introspection.when.hosts[0]: expected a host",
+        ),
+        (
+            with("inbound/introspection", json!([])),
+            "inbound.introspection: an empty list fits nothing",
+        ),
+    ]
+}
+
+/// Documents with a mistake among `clients` and `rules`, its place, and how its message begins.
+pub fn rule_mistakes() -> Vec<Row> {
+    let endless = json!({"a": with_grant(EXCHANGE, json!({"actor": "a"}))});
+    let chain = json!({
+        "a": with_grant(EXCHANGE, json!({"actor": "b"})), "b": with_grant(EXCHANGE, json!({})),
+    });
+    vec![
+        (json!({"outbound": 1}), "outbound", "expected an object with clients and rules"),
+        (json!({"outbound": {}}), "outbound.clients", "required: an object of clients"),
+        (json!({"outbound": {"clients": []}}), "outbound.clients", "expected an object of clients"),
+        (json!({"outbound": {"clients": {}}}), "outbound.clients", "names no client"),
+        (
+            json!({"outbound": {"clients": {"": client(json!({}))}}}),
+            "outbound.clients.",
+            "a client has a name",
+        ),
+        (
+            json!({"outbound": {"clients": {"a": client(json!({}))}, "client": "a"}}),
+            "outbound.client",
+            "unknown key; did you mean `clients`?",
+        ),
+        (
+            json!({"outbound": {"clients": rules(json!(0))["outbound"]["clients"]}}),
+            "outbound.rules",
+            "required where there are several clients: which requests get whose token, such as \
+             [{\"hosts\": [\"api.example.com\"], \"client\": \"NAME\"}]",
+        ),
+        (rules(json!({})), "outbound.rules", "expected rules, found an object"),
+        (rules(json!([])), "outbound.rules", "an empty list fits nothing"),
+        (rules(json!(["a"])), "outbound.rules[0]", "expected a rule with hosts, methods, paths"),
+        (
+            rules(json!([{"hosts": ["a.test"]}])),
+            "outbound.rules[0].client",
+            "required: whose token requests get, or null for none",
+        ),
+        (
+            rules(json!([{"hosts": ["a.test"], "client": "c"}])),
+            "outbound.rules[0].client",
+            "no client has this name; there are: a, b",
+        ),
+        (
+            rules(json!([{"hosts": ["a.test"], "client": false}])),
+            "outbound.rules[0].client",
+            "expected the name of a client, found",
+        ),
+        (
+            rules(json!([{"host": ["a.test"], "client": "a"}])),
+            "outbound.rules[0].host",
+            "unknown key; did you mean `hosts`?",
+        ),
+        (
+            rules(json!([{"client": "a", "hosts": ["https://a.test"]}])),
+            "outbound.rules[0].hosts[0]",
+            "expected a host such as",
+        ),
+        (
+            rules(json!([{"client": "a", "hosts": ["a.test"], "paths": ["x"]}])),
+            "outbound.rules[0].paths[0]",
+            "a path pattern begins with a slash",
+        ),
+        (
+            rules(json!([{"client": "a", "hosts": ["a.test"], "access": "deny"}])),
+            "outbound.rules[0].access",
+            "unknown key; known here: name, hosts, methods, paths, client",
+        ),
+        (
+            clients(endless),
+            "outbound.clients.a.actor",
+            "expected a client that has a token of its own, not one that exchanges callers'",
+        ),
+        (clients(chain), "outbound.clients.a.actor", "expected a client that has a token of its"),
+        (
+            json!({
+                "inbound": {
+                    "introspection": {"endpoint": "https://as.test/introspect", "client": "a"},
+                    "audience": "x",
+                },
+                "outbound": {"clients": {"a": with_grant(EXCHANGE, json!({}))}},
+            }),
+            "outbound.clients.a.grant_type",
+            "this client authenticates introspection calls, so it needs a token of its own",
+        ),
+    ]
+}
+
+/// Clients with a mistake in what their grant needs.
+pub fn grant_mistakes() -> Vec<Row> {
+    let no_type = client(json!({"grant_type": null}));
+    let known = "required: \"client_credentials\", \"password\", \"refresh_token\", ";
+    vec![
+        (json!("a"), "", "expected a client with grant_type, endpoint"),
+        (no_type, "grant_type", known),
+        (client(json!({"grant_type": 1})), "grant_type", "expected the name of a grant, found"),
+        (client(json!({"grant_type": "implicit"})), "grant_type", "expected one of \"client_cred"),
+        (client(json!({"grant_type": "authorization_code"})), "grant_type", "expected one of"),
+        // What each grant needs.
+        (password(json!({"username": null})), "username", "required: whose password it is"),
+        (password(json!({"password": null})), "password", "required: the user's password"),
+        (password(json!({"password": 1})), "password", "expected the secret as a string"),
+        (
+            with_grant("refresh_token", json!({"refresh_token": null})),
+            "refresh_token",
+            "required: what tokens are asked for with",
+        ),
+        (
+            with_grant("refresh_token", json!({"refresh_token": {"env": "UNSET"}})),
+            "refresh_token.env",
+            "the environment variable `UNSET` is unset or empty",
+        ),
+        (json!({"grant_type": "direct_token"}), "access_token", "required: the token"),
+        (
+            direct(json!({"access_token": "s3cr3t two"})),
+            "access_token",
+            "a token has visible ASCII characters only",
+        ),
+        (direct(json!({"expires_in": 60})), "expires_in", "expected a duration such as"),
+        (direct(json!({"expires_in": "0s"})), "expires_in", "a token that lives no time is of"),
+        (with_grant(JWT_BEARER, json!({"assertion": null})), "assertion", "required: one JWT"),
+        (
+            with_grant(EXCHANGE, json!({"subject_token_type": ""})),
+            "subject_token_type",
+            "expected a token type such as",
+        ),
+        (
+            with_grant(EXCHANGE, json!({"requested_token_type": []})),
+            "requested_token_type",
+            "expected a token type such as",
+        ),
+        (with_grant(EXCHANGE, json!({"actor": "b"})), "actor", "no client has this name"),
+        // What belongs to another grant, or to none.
+        (client(json!({"username": "u"})), "username", "belongs to grant_type password"),
+        (client(json!({"refresh": false})), "refresh", "belongs to grant_type password or direct"),
+        (client(json!({"refresh_token": "s3cr3t"})), "refresh_token", "belongs to grant_type ref"),
+        (
+            direct(json!({"refresh_token": "s3cr3t"})),
+            "refresh_token",
+            "belongs to grant_type refresh_token; of a direct_token, it stands in `refresh`",
+        ),
+        (client(json!({"access_token": "s3cr3t"})), "access_token", "belongs to grant_type direct"),
+        (client(json!({"expires_in": "1h"})), "expires_in", "belongs to grant_type direct_token"),
+        (password(json!({"assertion": "s3cr3t"})), "assertion", "belongs to grant_type urn:ietf"),
+        (client(json!({"actor": "a"})), "actor", "belongs to grant_type urn:ietf:params:oauth"),
+        (
+            password(json!({"subject_token_type": "t"})),
+            "subject_token_type",
+            "belongs to grant_type urn:ietf:params:oauth:grant-type:token-exchange",
+        ),
+        (client(json!({"scopes": "a"})), "scopes", "unknown key; did you mean `scope`?"),
+        (password(json!({"user_name": "s3cr3t"})), "user_name", "unknown key; did you mean `user"),
+        (
+            with_grant("refresh_token", json!({"refreshtoken": "s3cr3t"})),
+            "refreshtoken",
+            "unknown key; did you mean `refresh_token`?",
+        ),
+        (
+            client(json!({"client_assertion": "s3cr3t"})),
+            "client_assertion",
+            "unknown key; known here: grant_type, endpoint, cluster,",
+        ),
+        // What is asked for.
+        (client(json!({"scope": ["a"]})), "scope", "expected scopes with spaces between"),
+        (client(json!({"scope": " "})), "scope", "names no scope; leave the key out"),
+        (client(json!({"scope": "a\"b"})), "scope", "expected scopes with spaces between, such as"),
+        (client(json!({"audience": ""})), "audience", "expected whom the token is for, found an"),
+        (client(json!({"audience": ["a"]})), "audience", "expected whom the token is for, found"),
+    ]
+}
+
+/// Clients with a mistake in `resource`.
+pub fn resource_mistakes() -> Vec<Row> {
+    vec![
+        (
+            client(json!({"resource": "https://api.test/#x"})),
+            "resource",
+            "expected an absolute URI without fragment (RFC 8707 section 2)",
+        ),
+        (client(json!({"resource": "/orders"})), "resource", "expected an absolute URI without"),
+        (client(json!({"resource": ""})), "resource", "expected an absolute URI, found an empty"),
+        (client(json!({"resource": []})), "resource", "an empty list fits nothing"),
+        (
+            client(json!({"resource": ["urn:a", "b"]})),
+            "resource[1]",
+            "expected an absolute URI without fragment",
+        ),
+    ]
+}
+
+/// Clients with a mistake in their endpoint.
+pub fn endpoint_mistakes() -> Vec<Row> {
+    vec![
+        (client(json!({"endpoint": null})), "endpoint", "required: the URL to call"),
+        (client(json!({"endpoint": 1})), "endpoint", "expected an absolute URL such as"),
+        (client(json!({"endpoint": "as.test/token"})), "endpoint", "expected an absolute URL such"),
+        (client(json!({"endpoint": "ftp://as.test/"})), "endpoint", "expected an http or https"),
+        (client(json!({"cluster": 1})), "cluster", "expected the name of an Envoy cluster"),
+        (client(json!({"timeout": "0s"})), "timeout", "a timeout must be above zero"),
+        (client(json!({"retries": 11})), "retries", "expected a whole number from 0 to 10"),
+        (client(json!({"headers": {"host": "a"}})), "headers.host", "this header is the proxy's"),
+        (
+            client(json!({"headers": {"authorization": "s3cr3t"}})),
+            "headers",
+            "authorization is set by the filter",
+        ),
+        (direct(json!({"timeout": "5s"})), "timeout", "of no use without `endpoint`"),
+        (direct(json!({"client_id": "a"})), "client_id", "of no use without `endpoint`"),
+        // A renewal that could not be done.
+        (
+            direct(json!({"refresh": {"endpoint": "https://as.test/", "refresh_token": "s3cr3t"}})),
+            "refresh.client_secret",
+            "required: the server must know who asks",
+        ),
+        (direct(json!({"refresh": true})), "refresh", "expected false, or an object with endpoint"),
+        (
+            with_grant("direct_token", json!({"refresh": {}})),
+            "refresh.refresh_token",
+            "required: what renews the token",
+        ),
+        (password(json!({"refresh": "no"})), "refresh", "expected false, or an object with"),
+        (password(json!({"refresh": null, "retries": []})), "retries", "expected a whole number"),
+        (
+            password(json!({"refresh": {"refresh_token": "s3cr3t"}})),
+            "refresh.refresh_token",
+            "unknown key; known here:",
+        ),
+        (
+            password(json!({"refresh": {"scopes": "a"}})),
+            "refresh.scopes",
+            "unknown key; did you mean `scope`?",
+        ),
+        (
+            password(json!({"refresh": {"parameters": {"username": "u"}}})),
+            "refresh.parameters.username",
+            "the filter sends this parameter itself",
+        ),
+        // A mistake in what `refresh` is completed with is told once.
+        (
+            password(json!({"endpoint": "x", "refresh": {"scope": "a"}})),
+            "endpoint",
+            "expected an absolute URL such as",
+        ),
+    ]
+}
+
+/// Clients with a mistake in how long or where their token serves.
+pub fn service_mistakes() -> Vec<Row> {
+    vec![
+        (client(json!({"refresh_before": 5})), "refresh_before", "expected a duration such as"),
+        (client(json!({"refresh_before": "9000h"})), "refresh_before", "longer than a year"),
+        (client(json!({"clock_skew": "-1s"})), "clock_skew", "expected a duration such as"),
+        (
+            client(json!({"default_expires_in": "0s"})),
+            "default_expires_in",
+            "a token that lives no time is of no use",
+        ),
+        (
+            client(json!({"renew_on_status": 401})),
+            "renew_on_status",
+            "expected a list of HTTP statuses from 400 to 599, such as [401], found a number",
+        ),
+        (
+            client(json!({"renew_on_status": [401, 302]})),
+            "renew_on_status[1]",
+            "expected a whole number from 400 to 599",
+        ),
+        (client(json!({"renew_on_status": [600]})), "renew_on_status[0]", "expected a whole numb"),
+        (client(json!({"renew_on_status": ["401"]})), "renew_on_status[0]", "expected a whole nu"),
+        (client(json!({"header": ""})), "header", "expected the name of a header, found an empty"),
+        (client(json!({"header": "a b"})), "header", "not a header name"),
+        (client(json!({"header": ":path"})), "header", "not a header name"),
+        (client(json!({"header": "Host"})), "header", "this header has a meaning of its own"),
+        (client(json!({"header": "content-length"})), "header", "this header has a meaning of"),
+        (client(json!({"header": "cookie"})), "header", "this header has a meaning of its own"),
+        (client(json!({"header": "x-envoy-retry-on"})), "header", "this header has a meaning of"),
+        (client(json!({"scheme": "Bearer "})), "scheme", "a scheme is one word, such as"),
+        (client(json!({"scheme": "A\r\nB"})), "scheme", "a scheme is one word, such as"),
+        (client(json!({"scheme": false})), "scheme", "expected a scheme such as \"Bearer\""),
+        (client(json!({"overwrite": "no"})), "overwrite", "expected true or false, found a string"),
+        (client(json!({"failure_mode_allow": 1})), "failure_mode_allow", "expected true or false"),
+    ]
+}
+
+/// Clients with a mistake in the URL of their endpoint.
+pub fn url_mistakes() -> Vec<Row> {
+    vec![
+        (
+            client(json!({"endpoint": "https://as.test/token#x"})),
+            "endpoint",
+            "an endpoint has no fragment (RFC 6749 section 3.2)",
+        ),
+        (
+            client(json!({"endpoint": "https://as.test/?grant_type=s3cr3t"})),
+            "endpoint",
+            "its query repeats a parameter that the filter sends itself",
+        ),
+        (
+            client(json!({"endpoint": "https://as.test/?client_secret=s3cr3t"})),
+            "endpoint",
+            "its query repeats a parameter that the filter sends itself",
+        ),
+    ]
+}
+
+/// Clients with a mistake in how they authenticate.
+pub fn authentication_mistakes() -> Vec<Row> {
+    let tls = json!({"client_secret": null, "auth_method": "tls_client_auth"});
+    let mut nobody = client(tls);
+    nobody.as_object_mut().expect("an object").remove("client_id");
+    vec![
+        (
+            nobody,
+            "client_id",
+            "required: the server looks for the certificate of this client (RFC 8705 section 2)",
+        ),
+        (
+            client(json!({"auth_method": "tls_client_auth"})),
+            "client_secret",
+            "auth_method \"tls_client_auth\" sends no secret",
+        ),
+        (
+            client(json!({"auth_method": "none"})),
+            "client_secret",
+            "auth_method \"none\" sends no secret",
+        ),
+        (client(json!({"client_secret": null})), "client_secret", "required: the server must know"),
+        (client(json!({"client_id": null})), "client_id", "required beside client_secret"),
+        (client(json!({"auth_method": "basic"})), "auth_method", "expected \"client_secret_basic"),
+        (client(json!({"auth_method": 1})), "auth_method", "expected \"client_secret_basic\""),
+        (
+            client(json!({"client_secret": {"env": "UNSET"}})),
+            "client_secret.env",
+            "the environment variable `UNSET` is unset or empty",
+        ),
+        // Keys of the one that signs.
+        (client(json!({"kid": "k"})), "kid", "belongs to auth_method \"private_key_jwt\""),
+        (client(json!({"private_key": "s3cr3t"})), "private_key", "belongs to auth_method"),
+        (signing(json!({"client_secret": "s3cr3t"})), "client_secret", "private_key_jwt sends no"),
+        (signing(json!({"client_id": null})), "client_id", "required: the assertion is this"),
+        (signing(json!({"client_id": 1})), "client_id", "expected the client's identifier"),
+        (signing(json!({"private_key": null})), "private_key", "required: the client's private"),
+        (
+            signing(json!({"private_key": {"env": "UNSET"}})),
+            "private_key.env",
+            "the environment variable `UNSET` is unset or empty",
+        ),
+        (
+            signing(json!({"private_key": "bad"})),
+            "private_key",
+            "the host does not take this key: expected RSA or P-256, in PEM (PKCS #8)",
+        ),
+        (
+            signing(json!({"private_key": "no host"})),
+            "auth_method",
+            "this host cannot sign (Envoy can from 1.37 on): use another method",
+        ),
+        (signing(json!({"alg": "RS256"})), "alg", "the key is one for ES256"),
+        (signing(json!({"private_key": "rsa", "alg": "ES256"})), "alg", "the key is one for RS256"),
+        (signing(json!({"alg": "PS256"})), "alg", "expected \"RS256\" or \"ES256\""),
+        (signing(json!({"alg": "none"})), "alg", "expected \"RS256\" or \"ES256\""),
+        (signing(json!({"kid": ""})), "kid", "expected the key's identifier, found an empty"),
+        (signing(json!({"typ": []})), "typ", "expected the `typ` of the header, found a list"),
+        (signing(json!({"lifetime": "0s"})), "lifetime", "an assertion lives from one second"),
+        (signing(json!({"lifetime": "301s"})), "lifetime", "an assertion lives from one second"),
+        (signing(json!({"lifetime": 60})), "lifetime", "expected a duration such as"),
+    ]
+}
+
+/// Clients with a mistake in the audience of their assertions.
+pub fn assertion_mistakes() -> Vec<Row> {
+    vec![
+        (
+            signing(json!({"aud": null})),
+            "aud",
+            "required: the issuer identifier of the authorization server (RFC 10070)",
+        ),
+        (signing(json!({"aud": ["https://as.test"]})), "aud", "expected the issuer identifier of"),
+        (signing(json!({"aud": ""})), "aud", "expected the issuer identifier of the authorization"),
+    ]
+}
+
+/// Clients without mistakes or warnings, which between them have every key.
+pub fn good_clients() -> Vec<Value> {
+    let all = json!({
+        "endpoint": "https://as.test/token?tenant=1", "cluster": "as", "timeout": "2s",
+        "retries": 0, "headers": {"x-api-key": "k"}, "parameters": {"realm": "a"},
+        "scope": "a b", "audience": "billing", "resource": ["https://a.test/", "urn:b"],
+        "refresh_before": "10s", "clock_skew": "5s", "default_expires_in": "10m",
+        "renew_on_status": [401, 403], "header": "X-Token", "scheme": "", "overwrite": false,
+        "failure_mode_allow": false,
+    });
+    let signs = json!({
+        "kid": "k1", "alg": "ES256", "typ": "JWT", "lifetime": "5m",
+    });
+    vec![
+        client(all.clone()),
+        client(json!({"auth_method": "client_secret_basic_raw"})),
+        client(json!({"client_secret": null, "auth_method": "tls_client_auth"})),
+        client(json!({"client_secret": {"env": "SECRET"}})),
+        client(json!({"renew_on_status": []})),
+        signing(signs),
+        signing(json!({"private_key": "rsa", "alg": "RS256"})),
+        with_grant("refresh_token", all.clone()),
+        with_grant(JWT_BEARER, all.clone()),
+        with_grant(JWT_BEARER, json!({"client_secret": null, "auth_method": "none"})),
+        with_grant(EXCHANGE, all),
+        with_grant(EXCHANGE, json!({"subject_token_type": "x:y", "requested_token_type": "x:z"})),
+        direct(json!({"expires_in": "1h"})),
+        direct(json!({"refresh": false})),
+        with_grant("direct_token", json!({"refresh": {"refresh_token": "r"}})),
+    ]
+}
+
+/// A document with every key of `inbound`.
+pub fn every_inbound_key() -> Value {
+    json!({"inbound": {
+        "introspection": {
+            "endpoint": "https://as.test/introspect?tenant=1", "cluster": "as", "timeout": "4294967295ms",
+            "retries": 3, "headers": {"x-api-key": "k"}, "parameters": {"realm": "a"},
+            "token_type_hint": "", "client_id": "rs", "client_secret": "s",
+            "auth_method": "client_secret_post"
+        },
+        "cache": {
+            "max_ttl": "8784h", "negative_ttl": "1s", "max_entries": 10, "negative_max_entries": 0
+        },
+        "realm": "orders", "scope": ["a b", "c"], "audience": ["x", "y"], "issuer": "i",
+        "scope_claim": "realm_access.roles", "clock_skew": "30s",
+        "rules": [{
+            "name": "one", "hosts": ["a.test", "*.b.test"], "methods": ["GET"], "paths": ["/a/*"],
+            "access": "optional", "scope": "d", "audience": "z", "issuer": ["j"]
+        }],
+        "unmatched": "token",
+        "forward": {"token": true, "claims": {"X-User": "sub"}, "payload": "x-payload"}
+    }})
+}
