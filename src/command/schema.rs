@@ -1,5 +1,5 @@
 //! `schema`: what editors know of the document. Its structure is what the filter's own reader looks
-//! for; the words for people and the defaults are those of the reference in the README.
+//! for; the words for people and the defaults are those of `docs/reference.md`.
 
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::{Failure, print};
 
 /// Where the reference stands.
-const REFERENCE: &str = include_str!("../../README.md");
+const REFERENCE: &str = include_str!("../../docs/reference.md");
 
 /// The tables of the reference for the keys of each object: the place of the object, and the
 /// headings below which the keys are found, the first that has a key.

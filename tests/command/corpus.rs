@@ -16,8 +16,9 @@ pub fn good() -> Vec<Value> {
     let mut good = vec![documents::good(), documents::every_inbound_key()];
     good.extend(documents::good_clients().into_iter().map(document));
     good.extend(exchanges::table().iter().map(|exchange| exchange.document("x")));
-    let readme = include_str!("../../README.md").split("```json\n").skip(1);
-    let blocks = readme.map(|rest| rest.split("```").next().expect("the end of a block"));
+    let pages = [include_str!("../../README.md"), include_str!("../../docs/migration.md")];
+    let rest = pages.iter().flat_map(|page| page.split("```json\n").skip(1));
+    let blocks = rest.map(|rest| rest.split("```").next().expect("the end of a block"));
     good.extend(blocks.map(|block| serde_json::from_str(block).expect("JSON")));
     good.iter().map(with_real_keys).collect()
 }
