@@ -77,7 +77,7 @@ reproducible: toolchain ## two builds in two places: the same bytes
 	@sh tests/setup/reproducible.sh target/reproducible
 
 .PHONY: test
-test: panics build envoy prometheus ## every test: units, simulated host, real Envoy
+test: panics build envoy prometheus tools ## every test: units, simulated host, real Envoy
 	@cargo test --workspace
 
 .PHONY: flood
@@ -140,7 +140,7 @@ istio: panics build envoy ## envoy/istio: what Istio makes of it, and whether it
 	@cargo test --test istio -- --include-ignored
 
 .PHONY: setup
-setup: toolchain envoy prometheus ## what the other targets need: the wasm target, Envoy, Prometheus
+setup: toolchain envoy prometheus tools ## what the other targets need: the wasm target, Envoy, Prometheus, curl
 
 .PHONY: toolchain
 toolchain:
@@ -151,6 +151,10 @@ toolchain:
 .PHONY: envoy
 envoy:
 	@sh tests/setup/envoy.sh target/envoy
+
+.PHONY: tools
+tools:
+	@sh tests/setup/tools.sh curl openssl
 
 .PHONY: prometheus
 prometheus:

@@ -83,9 +83,9 @@ impl Fields {
 
     /// The values of a header, joined by commas.
     pub fn joined(&self, name: &str) -> Option<Cow<'_, [u8]>> {
-        let mut values = self.values(name);
-        let mut joined = Cow::Borrowed(values.next()?);
-        for value in values {
+        let mut rest = self.at.iter();
+        let mut joined = Cow::Borrowed(self.next_value(&mut rest, name.as_bytes())?);
+        while let Some(value) = self.next_value(&mut rest, name.as_bytes()) {
             let joined = joined.to_mut();
             joined.push(b',');
             joined.extend_from_slice(value);
