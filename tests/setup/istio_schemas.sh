@@ -24,5 +24,6 @@ if installed @kubernetes-models/istio $istio && installed typescript $typescript
     exit 0
 fi
 echo "== installing Istio's schemas into $folder"
-npm install --silent --no-save --no-package-lock --no-audit --no-fund --ignore-scripts \
+# A registry that stalls is asked again after a minute, not after npm's five.
+npm install --silent --fetch-timeout=60000 --no-save --no-package-lock --no-audit --no-fund --ignore-scripts \
     --prefix "$folder" "@kubernetes-models/istio@$istio" "typescript@$typescript"

@@ -24,7 +24,8 @@ package=$folder/node_modules/binaryen
 if ! grep -qs "\"version\": \"$version\"" "$package/package.json"; then
     echo "== installing wasm-opt into $folder"
     mkdir -p "$folder"
-    npm install --silent --no-save --no-package-lock --no-audit --no-fund --ignore-scripts \
+    # A registry that stalls is asked again after a minute, not after npm's five.
+    npm install --silent --fetch-timeout=60000 --no-save --no-package-lock --no-audit --no-fund --ignore-scripts \
         --prefix "$folder" "binaryen@$version" || as_it_is "npm does not install binaryen@$version"
 fi
 if [ -f "$to" ] && cmp -s "$from" "$folder/in.wasm" && cmp -s "$to" "$folder/out.wasm"; then
