@@ -24,6 +24,5 @@ if installed @grafana/schema $grafana && installed typescript $typescript; then
 fi
 echo "== installing Grafana's types into $folder"
 # A registry that stalls is asked again after a minute, not after npm's five.
-# A registry that stalls is asked again after a minute, not after npm's five.
 npm install --silent --fetch-timeout=60000 --no-save --no-package-lock --no-audit --no-fund --ignore-scripts \
     --prefix "$folder" "@grafana/schema@$grafana" "typescript@$typescript"
