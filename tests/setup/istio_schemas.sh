@@ -3,27 +3,6 @@
 # resource definitions: the package that is generated from those of Istio 1.29.2 (MIT; Istio's are
 # Apache-2.0), and the TypeScript compiler.
 set -eu
-folder=$1
-istio=3.0.1
-typescript=5.9.3
-
-installed() {
-    grep -qs "\"version\": \"$2\"" "$folder/node_modules/$1/package.json"
-}
-
-for program in node npm; do
-    if ! command -v $program >/dev/null; then
-        echo "error: $program is not there. Install Node.js 20 or newer with npm." >&2
-        exit 1
-    fi
-done
-mkdir -p "$folder"
+sh tests/setup/npm.sh "$1" @kubernetes-models/istio@3.0.1 typescript@5.9.3
 # Beside its node_modules, for there Node.js looks for them.
-cp tests/istio/schemas/check.mjs "$folder"
-if installed @kubernetes-models/istio $istio && installed typescript $typescript; then
-    exit 0
-fi
-echo "== installing Istio's schemas into $folder"
-# A registry that stalls is asked again after a minute, not after npm's five.
-npm install --silent --fetch-timeout=60000 --no-save --no-package-lock --no-audit --no-fund --ignore-scripts \
-    --prefix "$folder" "@kubernetes-models/istio@$istio" "typescript@$typescript"
+cp tests/istio/schemas/check.mjs "$1"

@@ -17,24 +17,16 @@ as_it_is() {
     exit 0
 }
 
-for program in node npm; do
-    command -v $program >/dev/null || as_it_is "there is no $program (Node.js 20 or newer has it)"
-done
-package=$folder/node_modules/binaryen
-if ! grep -qs "\"version\": \"$version\"" "$package/package.json"; then
-    echo "== installing wasm-opt into $folder"
-    mkdir -p "$folder"
-    # A registry that stalls is asked again after a minute, not after npm's five.
-    npm install --silent --fetch-timeout=60000 --no-save --no-package-lock --no-audit --no-fund --ignore-scripts \
-        --prefix "$folder" "binaryen@$version" || as_it_is "npm does not install binaryen@$version"
-fi
+command -v node >/dev/null || as_it_is "there is no Node.js (20 or newer)"
+sh tests/setup/npm.sh "$folder" "binaryen@$version" || as_it_is "npm does not install Binaryen"
 if [ -f "$to" ] && cmp -s "$from" "$folder/in.wasm" && cmp -s "$to" "$folder/out.wasm"; then
     exit 0
 fi
 # The features that the compiler takes for granted, and functions by how often they are called.
-node "$package/bin/wasm-opt" --enable-bulk-memory --enable-multivalue --enable-mutable-globals \
-    --enable-nontrapping-float-to-int --enable-reference-types --enable-sign-ext \
-    -Oz --reorder-functions "$from" --output "$to"
+node "$folder/node_modules/binaryen/bin/wasm-opt" --enable-bulk-memory --enable-multivalue \
+    --enable-mutable-globals --enable-nontrapping-float-to-int --enable-reference-types \
+    --enable-sign-ext -Oz --reorder-functions "$from" --output "$to" ||
+    as_it_is "wasm-opt does not run (it takes Node.js 20 or newer)"
 # It takes some seconds, so not again for the same.
 cp "$from" "$folder/in.wasm"
 cp "$to" "$folder/out.wasm"

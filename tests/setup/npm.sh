@@ -1,0 +1,23 @@
+#!/bin/sh
+# npm.sh FOLDER PACKAGE@VERSION...: makes sure that FOLDER has these packages of npm.
+set -eu
+folder=$1
+shift
+
+for program in node npm; do
+    if ! command -v $program >/dev/null; then
+        echo "error: $program is not there. Install Node.js 20 or newer with npm." >&2
+        exit 1
+    fi
+done
+missing=
+for package in "$@"; do
+    grep -qs "\"version\": \"${package##*@}\"" "$folder/node_modules/${package%@*}/package.json" ||
+        missing=yes
+done
+[ -n "$missing" ] || exit 0
+echo "== installing $* into $folder"
+mkdir -p "$folder"
+# A registry that stalls is asked again after a minute, not after npm's five.
+npm install --silent --fetch-timeout=60000 --no-save --no-package-lock --no-audit --no-fund \
+    --ignore-scripts --prefix "$folder" "$@"
