@@ -508,9 +508,26 @@ const FAIL_OPEN: &str =
 
 /// Says what should be known of how Envoy runs the filter.
 fn remark_on_plugin(found: &mut Use, config: &Node) {
+    // In JSON, protobuf takes the number of an enumerator too.
+    let is_open = |node: &Node| match node.to_json(Dialect::Envoy) {
+        Value::String(text) => text == "FAIL_OPEN",
+        value => value == 3,
+    };
     let policy = config.member("failure_policy");
-    if let Some(policy) = policy.filter(|policy| policy.value.text() == Some("FAIL_OPEN")) {
+    if let Some(policy) = policy.filter(|policy| is_open(&policy.value)) {
         found.remark(policy.at, false, FAIL_OPEN);
+    }
+    let capabilities = config.member("capability_restriction_config").filter(|restriction| {
+        let allowed = restriction.value.get("allowed_capabilities");
+        allowed.is_some_and(|allowed| !allowed.members().is_empty())
+    });
+    if let Some(restriction) = capabilities {
+        found.remark(
+            restriction.at,
+            false,
+            "capability_restriction_config: Envoy leaves out what is not listed there, and without \
+             `proxy_on_request_headers` requests go by the filter unchecked; leave it out",
+        );
     }
     if let Some(policy) = config.member("fail_open").filter(|policy| policy.value.is_true()) {
         found.remark(policy.at, false, FAIL_OPEN);
