@@ -17,7 +17,7 @@ COMMIT  = $(shell rustc --verbose --version | sed -n 's/^commit-hash: //p')
 help: ## this list
 	@echo "usage: make TARGET    (ENVOY=/path/to/envoy uses that Envoy instead of installing one)"
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
 .PHONY: demo
 demo: build envoy ## set everything up, and walk through what the filter does in a real Envoy
@@ -140,7 +140,7 @@ istio: panics build envoy ## envoy/istio: what Istio makes of it, and whether it
 	@cargo test --test istio -- --include-ignored
 
 .PHONY: setup
-setup: toolchain envoy prometheus tools ## what the other targets need: the wasm target, Envoy, Prometheus, curl
+setup: toolchain envoy prometheus tools ## what the other targets need: the wasm target, Envoy, Prometheus, curl, openssl
 
 .PHONY: toolchain
 toolchain:

@@ -37,7 +37,11 @@ pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
     say(&format.write(&report))?;
     if report.is_empty() {
         // A check that checks nothing must not look like one that has found nothing.
-        return Err(Failure::usage("none of the files uses the filter"));
+        return Err(Failure(
+            "none of the files uses the filter; it is known by `oauth2_filter` or `oauth2-filter` \
+             in a name, file or URL, or by `inbound` or `outbound` in its document"
+                .to_owned(),
+        ));
     }
     Ok(if report.is_fine(strict) { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }

@@ -117,11 +117,7 @@ impl Question {
                 }
                 Arg::Long("claims") => {
                     let file = text_value(&mut arguments)?;
-                    let claims = serde_json::from_str(&read_file(&file)?);
-                    let claims = claims.map_err(|error| {
-                        Failure(format!("{file}: no object of claims: {error}"))
-                    })?;
-                    question.claims = Some(claims);
+                    question.claims = Some(claims_of(&file, &read_file(&file)?)?);
                 }
                 Arg::Value(file) if question.file.is_none() => {
                     question.file = Some(file.string()?);
@@ -161,6 +157,15 @@ impl Question {
     }
 }
 
+/// The claims in a file. What is said of another file has nothing of it: it may be a token.
+fn claims_of(file: &str, text: &str) -> Result<Map<String, Value>, Failure> {
+    match serde_json::from_str(text) {
+        Ok(Value::Object(claims)) => Ok(claims),
+        Ok(_) => Err(Failure(format!("{file}: claims are a JSON object"))),
+        Err(error) => Err(Failure(format!("{file}: claims are a JSON object: {error}"))),
+    }
+}
+
 /// The pseudo-headers of a request. The path stays as it is, for the filter to judge.
 fn head(method: &str, url: &str) -> Result<Vec<(String, String)>, Failure> {
     let (scheme, rest) = url
@@ -171,6 +176,9 @@ fn head(method: &str, url: &str) -> Result<Vec<(String, String)>, Failure> {
     }
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
+    if !["http", "https"].contains(&&*scheme.to_ascii_lowercase()) {
+        return Err(Failure::usage("--url begins with http:// or https://"));
+    }
     if authority.is_empty() || authority.contains('@') {
         return Err(Failure::usage("--url has a host, and no user information"));
     }
@@ -192,7 +200,7 @@ fn chosen<'c>(
         ([only], None) => Ok(only),
         (uses, Some(number)) => uses
             .get(number.wrapping_sub(1))
-            .ok_or_else(|| Failure::usage(format!("{file} has {} uses", uses.len()))),
+            .ok_or_else(|| Failure(format!("{file}: --use is from 1 to {}", uses.len()))),
         (uses, None) => {
             let list = uses
                 .iter()
@@ -208,11 +216,11 @@ fn chosen<'c>(
 /// there are mistakes.
 fn load(found: &Use) -> Option<Filter> {
     let review = check::reviewed(found, false);
-    let found = found.without_secrets(&review.secrets)?;
-    let filter = check::with_environment(&found, false, |environment| {
-        Filter::load(&found.bytes, environment)
-    });
-    if review.mistakes.is_empty() { Some(filter.ok()?.0) } else { None }
+    let bare = found.without_secrets(&review.secrets)?;
+    let filter =
+        check::with_environment(&bare, false, |environment| Filter::load(&bare.bytes, environment));
+    let is_refused = found.remarks.iter().any(|remark| remark.is_mistake);
+    if review.mistakes.is_empty() && !is_refused { Some(filter.ok()?.0) } else { None }
 }
 
 /// A token that shows whose it is, for servers that are told apart by that.

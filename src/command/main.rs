@@ -40,7 +40,8 @@ check    says what is wrong with a configuration: a document of the filter (JSON
            --env     variables that the proxy takes from its environment must be set here;
                      without, they are taken to be set
            --format  how it is told: text, json, or github for annotations
-         Exit status: 0 no mistakes, 1 mistakes, 2 wrong usage or a file that cannot be read.
+         Exit status: 0 no mistakes, 1 mistakes, 2 wrong usage, a file that cannot be read, or
+         no use of the filter in any of the files.
 explain  says what becomes of a request: which rule decides, what it needs, and what the caller
          gets, or the service.
            --claims  a file with the JSON object that the authorization server says of the token
@@ -67,6 +68,9 @@ fn main() -> ExitCode {
 
 /// Does what the arguments say.
 fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
+    if std::env::args_os().any(|argument| argument == "--help" || argument == "-h") {
+        return print(USAGE);
+    }
     match arguments.next()? {
         Some(Arg::Value(command)) => match command.to_str() {
             Some("check") => check::run(arguments),
@@ -75,7 +79,6 @@ fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
             Some("new") => new::run(arguments),
             _ => Err(Failure::usage(format!("no command `{}`", command.display()))),
         },
-        Some(Arg::Short('h') | Arg::Long("help")) => print(USAGE),
         Some(Arg::Short('V') | Arg::Long("version")) => {
             print(concat!("oauth2-filter ", env!("CARGO_PKG_VERSION"), "\n"))
         }

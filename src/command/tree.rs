@@ -34,6 +34,8 @@ pub(crate) enum Kind {
     Json(Value),
     /// A word of YAML without quotes: who reads the file decides what it is.
     Plain(String),
+    /// A word or text with a tag of YAML: a word to Envoy, and a string to Kubernetes.
+    Tagged(String),
     /// A string, and where its text stands.
     String(String, Written),
     /// A list.
@@ -112,7 +114,7 @@ impl Node {
     /// The text, if it is a string or a word.
     pub(crate) fn text(&self) -> Option<&str> {
         match &self.kind {
-            Kind::Plain(text) | Kind::String(text, _) => Some(text),
+            Kind::Plain(text) | Kind::Tagged(text) | Kind::String(text, _) => Some(text),
             _ => None,
         }
     }
@@ -127,7 +129,8 @@ impl Node {
         match &self.kind {
             Kind::Json(value) => value.clone(),
             Kind::Plain(word) => dialect.value(word),
-            Kind::String(text, _) => Value::String(text.clone()),
+            Kind::Tagged(word) if dialect == Dialect::Envoy => dialect.value(word),
+            Kind::Tagged(text) | Kind::String(text, _) => Value::String(text.clone()),
             Kind::List(elements) => {
                 Value::Array(elements.iter().map(|element| element.to_json(dialect)).collect())
             }
@@ -176,6 +179,14 @@ impl Node {
             Some((&member.value, member.at, after(rest)?))
         });
         members.chain(element()).collect()
+    }
+
+    /// The elements of a field that may have several: protobuf takes one by itself for a list of it.
+    pub(crate) fn each(&self) -> &[Self] {
+        match &self.kind {
+            Kind::List(elements) => elements,
+            _ => std::slice::from_ref(self),
+        }
     }
 
     /// The members that stand twice in one object, anywhere in here.

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::rc::Rc;
 
-use base64ct::{Base64, Encoding};
+use base64ct::{Base64Unpadded, Encoding};
 use serde_json::Value;
 
 use crate::keys::{self, ASSUMED, ASSUMED_ES256};
@@ -155,8 +155,11 @@ impl Use {
     /// Whether the document looks like one of this filter's.
     fn is_ours_by_document(&self) -> bool {
         let document: Option<Value> = serde_json::from_slice(&self.bytes).ok();
-        let has = |key: &str| document.as_ref().is_some_and(|it| it.get(key).is_some());
-        has("inbound") || has("outbound")
+        ["inbound", "outbound"].into_iter().any(|key| match &document {
+            Some(document) => document.get(key).is_some(),
+            // What a slip has made no JSON.
+            None => String::from_utf8_lossy(&self.bytes).contains(&format!("\"{key}\"")),
+        })
     }
 
     /// Says something about the use.
@@ -308,7 +311,7 @@ fn clusters(root: &Node) -> Option<BTreeSet<String>> {
     if is_dynamic("cds_config") || is_dynamic("ads_config") {
         return None;
     }
-    let clusters = root.path(&["static_resources", "clusters"])?.elements();
+    let clusters = root.path(&["static_resources", "clusters"])?.each();
     Some(
         clusters
             .iter()
@@ -401,7 +404,7 @@ impl Finder {
                     continue;
                 }
             };
-            for element in member.value.elements() {
+            for element in member.value.each() {
                 let mut way = way.clone();
                 if let Some(name) = element.get("name").and_then(Node::text) {
                     way.within.push(format!("{thing} {name}"));
@@ -434,6 +437,24 @@ impl Finder {
         let variables =
             config.and_then(|config| config.path(&["vm_config", "environment_variables"]));
         found.variables = variables_of(variables);
+        let values = variables.and_then(|variables| variables.get("key_values"));
+        for member in values.map(Node::members).unwrap_or_default() {
+            if !member.value.to_json(dialect).is_string() {
+                let name = member.key.escape_debug();
+                let text = format!(
+                    "environment_variables: `{name}` is no text to Envoy: put its value in quotes"
+                );
+                found.remark(member.at, true, text);
+            }
+        }
+        for (at, name) in variables.map(repeated_variables).unwrap_or_default() {
+            let text = format!(
+                "environment_variables: `{}` stands twice: Envoy takes a name once, in \
+                 host_env_keys or key_values",
+                name.escape_debug()
+            );
+            found.remark(at, true, text);
+        }
         if let Some(at) = way.of_route {
             found.remark(
                 at,
@@ -508,9 +529,26 @@ const FAIL_OPEN: &str =
 
 /// Says what should be known of how Envoy runs the filter.
 fn remark_on_plugin(found: &mut Use, config: &Node) {
+    // In JSON, protobuf takes the number of an enumerator too.
+    let is_open = |node: &Node| match node.to_json(Dialect::Envoy) {
+        Value::String(text) => text == "FAIL_OPEN",
+        value => value == 3,
+    };
     let policy = config.member("failure_policy");
-    if let Some(policy) = policy.filter(|policy| policy.value.text() == Some("FAIL_OPEN")) {
+    if let Some(policy) = policy.filter(|policy| is_open(&policy.value)) {
         found.remark(policy.at, false, FAIL_OPEN);
+    }
+    let capabilities = config.member("capability_restriction_config").filter(|restriction| {
+        let allowed = restriction.value.get("allowed_capabilities");
+        allowed.is_some_and(|allowed| !allowed.members().is_empty())
+    });
+    if let Some(restriction) = capabilities {
+        found.remark(
+            restriction.at,
+            false,
+            "capability_restriction_config: Envoy leaves out what is not listed there, and without \
+             `proxy_on_request_headers` requests go by the filter unchecked; leave it out",
+        );
     }
     if let Some(policy) = config.member("fail_open").filter(|policy| policy.value.is_true()) {
         found.remark(policy.at, false, FAIL_OPEN);
@@ -551,7 +589,7 @@ fn configured(configuration: Option<&Node>, dialect: Dialect) -> Option<Use> {
             Some(found)
         }
         ("google.protobuf.BytesValue", Some(value)) => {
-            let bytes = value.text().and_then(|text| Base64::decode_vec(text).ok());
+            let bytes = value.text().and_then(decoded);
             let mut found = Use::new(value.at, bytes.clone().unwrap_or_default());
             if bytes.is_none() {
                 found.remark(value.at, true, "a google.protobuf.BytesValue has Base64");
@@ -576,10 +614,16 @@ fn configured(configuration: Option<&Node>, dialect: Dialect) -> Option<Use> {
     }
 }
 
+/// Base64 as protobuf reads it: of either alphabet, with padding or without.
+fn decoded(text: &str) -> Option<Vec<u8>> {
+    let text = text.trim_end_matches('=').replace('-', "+").replace('_', "/");
+    Base64Unpadded::decode_vec(&text).ok()
+}
+
 /// What Envoy gives to a VM of its environment.
 fn variables_of(variables: Option<&Node>) -> Variables {
     let of_host = variables.and_then(|variables| variables.get("host_env_keys"));
-    let of_host = of_host.map(Node::elements).unwrap_or_default().iter();
+    let of_host = of_host.map(Node::each).unwrap_or_default().iter();
     let values = variables.and_then(|variables| variables.get("key_values"));
     let values = values.map(Node::members).unwrap_or_default().iter();
     let text = |node: &Node| match node.to_json(Dialect::Envoy) {
@@ -590,6 +634,17 @@ fn variables_of(variables: Option<&Node>) -> Variables {
         values: values.map(|member| (member.key.clone(), text(&member.value))).collect(),
         of_host: of_host.filter_map(|name| Some(name.text()?.to_owned())).collect(),
     }
+}
+
+/// The names that Envoy refuses, since they stand there already.
+fn repeated_variables(variables: &Node) -> Vec<(Position, String)> {
+    let of_host = variables.get("host_env_keys").map(Node::each).unwrap_or_default();
+    let of_host = of_host.iter().filter_map(|node| Some((node.at, node.text()?)));
+    let values = variables.get("key_values").map(Node::members).unwrap_or_default();
+    // Of members of one name the last counts: there the file is warned of.
+    let mut names: BTreeSet<&str> = values.iter().map(|member| &*member.key).collect();
+    let repeated = of_host.filter(|(_, name)| !names.insert(name));
+    repeated.map(|(at, name)| (at, name.to_owned())).collect()
 }
 
 /// The variables that hold elliptic keys, as far as the document says so.

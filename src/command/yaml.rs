@@ -77,12 +77,22 @@ impl<'t> Reader<'t> {
                 return Ok(node);
             }
             Event::Scalar(text, style, anchor, tag) => {
-                let is_string = tag.is_some_and(|tag| tag.suffix == "str" || tag.suffix.is_empty());
-                let kind = if style == ScalarStyle::Plain && !is_string {
-                    Kind::Plain(text.into_owned())
-                } else {
-                    let written = self.written(&text, style, at);
-                    Kind::String(text.into_owned(), written)
+                let written = |text: &str| self.written(text, style, at);
+                let kind = match tag.as_deref() {
+                    None if style == ScalarStyle::Plain => Kind::Plain(text.into_owned()),
+                    None => {
+                        let written = written(&text);
+                        Kind::String(text.into_owned(), written)
+                    }
+                    // One mark alone: a string to all.
+                    Some(tag) if matches!(&*tag.suffix, "" | "!") => {
+                        let written = written(&text);
+                        Kind::String(text.into_owned(), written)
+                    }
+                    Some(tag) if tag.is_yaml_core_schema() && tag.suffix != "str" => {
+                        Kind::Plain(text.into_owned())
+                    }
+                    Some(_) => Kind::Tagged(text.into_owned()),
                 };
                 (kind, anchor)
             }
@@ -184,11 +194,19 @@ mod tests {
 
     #[test]
     fn every_document_is_read_with_its_aliases() {
-        let text = "---\na: &x [1, 'two', \"three\"]\nb: *x\n---\n# nothing\n---\nc: !!str 5\n";
+        let text = "---\na: &x [1, 'two', \"three\"]\nb: *x\n---\n# nothing\n---\nc: '5'\n";
         let documents = read(text).unwrap();
         let values: Vec<_> = documents.iter().map(|node| node.to_json(Dialect::Envoy)).collect();
         let list = json!([1, "two", "three"]);
         assert_eq!(values, [json!({"a": list, "b": list}), json!({"c": "5"})]);
+    }
+
+    #[test]
+    fn a_tag_says_what_a_word_is_as_far_as_its_reader_heeds_it() {
+        let text = "[!!str 1, !!str '1', !!int '1', ! 1, !own 1]";
+        let root = read(text).unwrap().remove(0);
+        assert_eq!(root.to_json(Dialect::Envoy), json!([1, 1, 1, "1", 1]));
+        assert_eq!(root.to_json(Dialect::Kubernetes), json!(["1", "1", 1, "1", "1"]));
     }
 
     #[test]

@@ -280,7 +280,56 @@ fn the_filter_is_found_wherever_envoy_can_have_it() {
     let path = file("another.yaml", "static_resources:\n  listeners: []\n");
     let ran = run(["check", path.to_str().expect("text")]);
     assert!(ran.out.ends_with("another.yaml: no use of the filter\n"), "{}", ran.out);
+    assert!(ran.err.contains("it is known by `oauth2_filter` or"), "{}", ran.err);
     assert_eq!(ran.status, 2, "{}", ran.err);
+}
+
+#[test]
+fn one_value_stands_for_a_list_of_it_as_in_protobuf() {
+    let text = "\"@type\": type.googleapis.com/google.protobuf.StringValue
+value: '{\"outbound\": {\"clients\": {\"a\": {\"grant_type\": \"direct_token\", \"access_token\": {\"env\": \"SECRET\"}}}, \"rules\": [{\"hosts\": [\"a.test\"], \"client\": \"a\"}]}}'
+";
+    let text = bootstrap(text, "")
+        .replace("    - name: in\n", "      name: in\n")
+        .replace("host_env_keys: [SECRET]", "host_env_keys: SECRET");
+    finds("one.yaml", &text, &[FINE]);
+}
+
+#[test]
+fn a_document_that_a_slip_has_made_no_json_is_known_by_its_keys() {
+    let text =
+        "\"@type\": type.googleapis.com/google.protobuf.StringValue\nvalue: '{\"inbound\": {},}'\n";
+    let text = bootstrap(text, "").replace("oauth2_filter.wasm", "filter.wasm");
+    let (lines, status) = check(&file("slip.yaml", &text));
+    assert!(lines[0].contains("error: configuration: not JSON: trailing comma"), "{lines:?}");
+    assert_eq!(status, 1);
+}
+
+#[test]
+fn a_variable_that_envoy_is_told_of_twice_is_a_mistake() {
+    let text = "\"@type\": type.googleapis.com/google.protobuf.StringValue
+value: '{\"outbound\": {\"clients\": {\"a\": {\"grant_type\": \"direct_token\", \"access_token\": {\"env\": \"SECRET\"}}}, \"rules\": [{\"hosts\": [\"a.test\"], \"client\": \"a\"}]}}'
+";
+    let text = bootstrap(text, "");
+    for (variables, repeated) in [
+        ("host_env_keys: [SECRET, OTHER]", false),
+        ("host_env_keys: [SECRET, SECRET]", true),
+        ("host_env_keys: [SECRET], key_values: { OTHER: a }", false),
+        ("host_env_keys: [SECRET], key_values: { SECRET: s3cr3t }", true),
+    ] {
+        let text = text.replace("host_env_keys: [SECRET]", variables);
+        let (lines, status) = check(&file("variables.yaml", &text));
+        let said = lines[0].contains("error: environment_variables: `SECRET` stands twice: ");
+        assert_eq!((said, status), (repeated, i32::from(repeated)), "{variables}: {lines:?}");
+    }
+    for (value, is_text) in [("'12345'", true), ("12345", false), ("yes", false), ("~", false)] {
+        let variables = format!("key_values: {{ SECRET: {value} }}");
+        let text = text.replace("host_env_keys: [SECRET]", &variables);
+        let (lines, status) = check(&file("variables.yaml", &text));
+        let said = lines[0].contains("error: environment_variables: `SECRET` is no text to Envoy");
+        assert_eq!((said, status), (!is_text, i32::from(!is_text)), "{variables}: {lines:?}");
+        assert!(!lines.iter().any(|line| line.contains("12345")), "{lines:?}");
+    }
 }
 
 #[test]
@@ -329,6 +378,37 @@ value:
     let mut lines: Vec<&str> = lines.iter().map(String::as_str).collect();
     lines.push("1 mistake, 3 warnings");
     finds("envoy.yaml", &text, &lines);
+}
+
+#[test]
+fn a_plugin_that_envoy_lets_requests_by_is_warned_of() {
+    let text = "\"@type\": type.googleapis.com/google.protobuf.StringValue\nvalue: '{}'\n";
+    let text = bootstrap(text, "");
+    let open = "warning: FAIL_OPEN: after a crash, requests go by";
+    let restricted = "warning: capability_restriction_config: Envoy leaves out what is not";
+    for (line, said) in [
+        ("failure_policy: FAIL_OPEN", open),
+        ("failure_policy: 3", open),
+        ("failurePolicy: 3", open),
+        ("fail_open: true", open),
+        ("failure_policy: 1", ""),
+        ("failure_policy: FAIL_CLOSED", ""),
+        ("fail_open: false", ""),
+        ("capability_restriction_config: { allowed_capabilities: { proxy_log: {} } }", restricted),
+        ("capability_restriction_config: { allowed_capabilities: {} }", ""),
+        ("capability_restriction_config: {}", ""),
+    ] {
+        let text =
+            text.replace("vm_config:", &format!("{line}\n                        vm_config:"));
+        let (lines, _) = check(&file("open.yaml", &text));
+        let warnings: Vec<_> = lines.iter().filter(|line| line.contains("warning: ")).collect();
+        match said {
+            "" => assert!(warnings.is_empty(), "{line}: {warnings:?}"),
+            _ => {
+                assert!(warnings.iter().any(|it| it.contains(said)), "{line}: {lines:?}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -666,6 +746,14 @@ fn a_value_that_envoy_cannot_take_is_told_with_what_it_would_take() {
     let (said, status) = of_type("BytesValue", "'{}'");
     assert!(said.starts_with("19:34: error: a google.protobuf.BytesValue has Base64\n"), "{said}");
     assert_eq!(status, 1);
+    // Of either alphabet, with padding or without.
+    let object = r#"{"outbound": {"clients": {"a>?~": {"grant_type": "direct_token", "access_token": {"env": "SECRET"}}}, "rules": [{"hosts": ["a.test"], "client": "a>?~"}]}}"#;
+    let padded = Base64::encode_string(object.as_bytes());
+    let url = padded.replace('+', "-").replace('/', "_");
+    assert!(padded.ends_with('=') && padded != url, "{padded}");
+    for value in [&*padded, padded.trim_end_matches('='), &url, url.trim_end_matches('=')] {
+        assert_eq!(of_type("BytesValue", value), (FINE.to_owned(), 0), "{value}");
+    }
     let (said, status) = of_type("Duration", "5s");
     assert!(
         said.contains("warning: the configuration is of a type that the filter does"),
@@ -715,7 +803,8 @@ fn wrong_usage_is_told_apart_from_mistakes() {
         assert_eq!(ran.status, 2, "{arguments:?}: {}", ran.out);
         assert!(ran.err.starts_with("oauth2-filter: ") && ran.out.is_empty(), "{arguments:?}");
     }
-    for arguments in [["--help"], ["--version"]] {
-        assert_eq!(run(arguments).status, 0);
+    for arguments in [&["--help"][..], &["--version"], &["check", "--help"], &["new", "-h"]] {
+        let ran = run(arguments);
+        assert_eq!((ran.status, ran.err.as_str()), (0, ""), "{arguments:?}");
     }
 }

@@ -253,6 +253,25 @@ fn a_document_with_mistakes_gets_what_check_says_of_it() {
     let checked = run_with(["check", "-"], &document.to_string(), &[]);
     assert!(explained.out.contains("inbound.realm: expected"), "{}", explained.out);
     assert_eq!((explained.out, explained.status), (checked.out, 1));
+    // A mistake of what stands around the document.
+    let text = run(["new", "inbound"]).out.replace("protobuf.Struct", "protobuf.StringValue");
+    let path = file("explain/no-text.yaml", &text);
+    let path = path.to_str().expect("text");
+    let explained = run(["explain", path, "--url", "https://a/"]);
+    assert!(explained.out.contains("error: a google.protobuf.StringValue has text"));
+    assert_eq!((explained.out, explained.status), (run(["check", path]).out, 1));
+}
+
+#[test]
+fn of_a_file_that_has_no_claims_nothing_is_told() {
+    for text in ["\"s3cr3t\"", "s3cr3t", "[\"s3cr3t\"]", "{\"a\": s3cr3t}", "5", ""] {
+        let claims = file("explain/no-claims.json", text);
+        let claims = claims.to_str().expect("text");
+        let ran = ran(&guard(), &["--url", "https://a/", "--claims", claims]);
+        assert_eq!((ran.status, ran.out.as_str()), (2, ""), "{text}");
+        assert!(ran.err.contains("claims are a JSON object"), "{}", ran.err);
+        assert!(!ran.err.contains("s3cr3t"), "{}", ran.err);
+    }
 }
 
 #[test]
@@ -276,6 +295,9 @@ fn one_of_several_uses_is_asked_about_by_its_number() {
     for number in ["0", "3", "x", "-1"] {
         let ran = explain(&["--use", number]);
         assert_eq!((ran.status, ran.out.as_str()), (2, ""), "{number}");
+        if ["0", "3"].contains(&number) {
+            assert!(ran.err.ends_with("both.yaml: --use is from 1 to 2\n"), "{}", ran.err);
+        }
     }
 }
 
@@ -284,6 +306,7 @@ fn what_is_no_request_is_wrong_usage() {
     for arguments in [
         &["--url", "api.test/a"][..],
         &["--url", "https://"],
+        &["--url", "ftp://api.test/a"],
         &["--url", "https://u:p@api.test/"],
         &["--url", "https://api.test/a b"],
         &["--url", "https://api.test/caf\u{e9}"],
