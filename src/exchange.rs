@@ -180,7 +180,7 @@ impl Exchanges {
             &client.identity,
             subject.fingerprint,
             &marker,
-            Timestamp::NEVER,
+            now,
             &mut || false,
         );
         matches!(claim, Claim::Ours(_))

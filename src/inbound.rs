@@ -156,21 +156,19 @@ impl Inbound {
         let turn = if alone {
             Turn::Ours(None)
         } else {
-            turn(&self.guard, server, &mut self.answers, data, name, Timestamp::NEVER, now)
+            turn(&self.guard, server, &mut self.answers, data, name, now, now)
         };
-        let (others, mark) = match turn {
+        let (ours, mark) = match turn {
             Turn::Known(finding) => {
                 self.events.push(Event::Count(Counter::Lookup(Lookup::Shared)));
                 return Err(self.guard.judge(finding, bearer, || is_grpc(head), now));
             }
-            Turn::Ours(mark) => (None, mark),
-            Turn::Others(since) => (Some(since), None),
+            Turn::Ours(mark) => (true, mark),
+            Turn::Others => (false, None),
         };
         self.events.push(Event::Count(Counter::Lookup(Lookup::Miss)));
-        let ours = others.is_none();
         let token_kept = (!ours).then(|| token.reveal().to_owned());
-        let since = others.map_or(now, |since| since.max(now));
-        let question = Question { server: place, token: token_kept, fingerprint, since, mark };
+        let question = Question { server: place, token: token_kept, fingerprint, since: now, mark };
         let id = self.waiting.open(key, question, !alone);
         if !ours {
             self.waiting.leave_to_others(id);
@@ -248,7 +246,7 @@ impl Inbound {
                         ours.push((id, mark));
                     }
                 }
-                Turn::Others(_) => {}
+                Turn::Others => {}
             }
         }
         for (id, mark) in ours {
@@ -327,8 +325,8 @@ enum Turn {
     Known(Finding),
     /// Ours: the marker is up, here.
     Ours(Option<Mark>),
-    /// Another worker's, since then.
-    Others(Timestamp),
+    /// Another worker's.
+    Others,
 }
 
 /// Looks for what all workers know of a token, or else puts up the marker of a call. A request that
@@ -351,10 +349,8 @@ fn turn(
     });
     match (known, claim) {
         (Some(finding), _) => Turn::Known(finding),
-        (None, Claim::Others(since)) => Turn::Others(since),
         (None, Claim::Ours(mark)) => Turn::Ours(mark),
-        // It never says that without a finding.
-        (None, Claim::Known) => Turn::Ours(None),
+        (None, _) => Turn::Others,
     }
 }
 

@@ -154,8 +154,7 @@ impl Slots {
     }
 
     /// Looks for an answer, or else puts up a marker, unless one stands that was put up by `since`:
-    /// who has waited for one since then waits for no other. Who has not, says
-    /// [`Timestamp::NEVER`]: another worker may have looked at the clock a moment later.
+    /// who has waited for one waits for no other.
     ///
     /// An answer is looked for between the look at the markers and ours, which takes the place of
     /// what was seen there: so an answer that came with its marker gone is not overlooked.
@@ -179,8 +178,8 @@ impl Slots {
             if is_known() {
                 return Claim::Known;
             }
-            if let Some(written) = standing.filter(|written| *written <= since) {
-                return Claim::Others(written);
+            if standing.is_some_and(|written| written <= since) {
+                return Claim::Others;
             }
             let Some(Room { way, key, last_write }) = room else { break };
             let after = last_write.or(Some(NEVER_WRITTEN));
@@ -283,8 +282,8 @@ pub(crate) enum Claim {
     Known,
     /// The marker is up; none if others won every time, and who asks then asks unseen.
     Ours(Option<Mark>),
-    /// Another worker's marker is up since then.
-    Others(Timestamp),
+    /// Another worker's marker is up.
+    Others,
 }
 
 /// Where in its group a marker of ours was put up.

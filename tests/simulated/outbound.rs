@@ -838,22 +838,6 @@ fn an_exchanged_token_that_comes_between_two_looks_at_shared_data_is_not_asked_f
 }
 
 #[test]
-fn a_worker_that_has_looked_at_the_clock_earlier_waits_for_anothers_exchange() {
-    let document = document(exchange(json!({})));
-    let mut one = SimulatedHost::new(&document);
-    let mut other = one.worker(&document);
-    one.advance(Duration::from_millis(5));
-    one.send(&get("/").bearer("alice"));
-    let stream = other.send(&get("/").bearer("alice"));
-    other.tick();
-    assert_eq!((other.state(stream), other.made), ("waits", 0));
-    one.answer_with(&exchanged("for-alice"));
-    other.tick();
-    assert_eq!(seen(&other, stream).as_deref(), Some("Bearer for-alice"));
-    assert_eq!(other.made, 0);
-}
-
-#[test]
 fn cl_8693_02_an_exchange_waits_for_its_actors_token() {
     let document = json!({"outbound": {"clients": {
         "a": client(exchange(json!({"actor": "self"}))), "self": client(json!({})),

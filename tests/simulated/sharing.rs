@@ -86,19 +86,6 @@ fn when_the_asking_worker_fails_another_asks_at_once() {
 }
 
 #[test]
-fn a_worker_that_has_looked_at_the_clock_earlier_waits_all_the_same() {
-    let [mut one, mut other] = workers(json!({}));
-    one.advance(Duration::from_millis(5));
-    one.send(&get("/").bearer("t"));
-    let second = other.send(&get("/").bearer("t"));
-    other.tick();
-    assert_eq!((other.state(second), other.made), ("waits", 0));
-    one.answer_with(&json!({"active": true}));
-    other.tick();
-    assert_eq!((other.state(second), other.made), ("passed", 0));
-}
-
-#[test]
 fn nobody_waits_for_the_calls_of_one_worker_after_the_other() {
     // A server that fails, and one whose answers are too long to be shared.
     let long = Answer {
