@@ -178,8 +178,8 @@ impl Slots {
             if is_known() {
                 return Claim::Known;
             }
-            if standing.is_some_and(|written| written <= since) {
-                return Claim::Others;
+            if let Some(written) = standing.filter(|written| *written <= since) {
+                return Claim::Others(written);
             }
             let Some(Room { way, key, last_write }) = room else { break };
             let after = last_write.or(Some(NEVER_WRITTEN));
@@ -282,8 +282,8 @@ pub(crate) enum Claim {
     Known,
     /// The marker is up; none if others won every time, and who asks then asks unseen.
     Ours(Option<Mark>),
-    /// Another worker's marker is up.
-    Others,
+    /// Another worker's marker is up, put up then.
+    Others(Timestamp),
 }
 
 /// Where in its group a marker of ours was put up.

@@ -337,6 +337,24 @@ fn two_workers_that_put_up_their_first_marker_at_the_same_moment_make_one_call()
 }
 
 #[test]
+fn a_marker_that_is_younger_than_the_request_that_finds_it_is_waited_for() {
+    let [mut one, mut other] = workers(json!({}));
+    // Its request comes a moment later, and its marker is up a moment sooner.
+    one.advance(Duration::from_millis(1));
+    let one = Rc::new(RefCell::new(one));
+    let asking = Rc::clone(&one);
+    other.just_before_a_write(move || {
+        asking.borrow_mut().send(&get("/").bearer("t"));
+    });
+    let stream = other.send(&get("/").bearer("t"));
+    other.tick();
+    assert_eq!((one.borrow().made, other.made), (1, 0));
+    one.borrow_mut().answer_with(&json!({"active": true}));
+    other.tick();
+    assert_eq!(other.state(stream), "passed");
+}
+
+#[test]
 fn d2_02_stale_answers_serve_while_the_server_fails_and_never_past_exp() {
     let cache = json!({"max_ttl": "10s", "stale_if_error": "60s"});
     let mut host = SimulatedHost::new(&document(json!({ "cache": cache })));
