@@ -355,6 +355,60 @@ fn a_marker_that_is_younger_than_the_request_that_finds_it_is_waited_for() {
 }
 
 #[test]
+fn whatever_another_worker_does_between_two_looks_there_is_one_call_and_no_marker_is_left() {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Step {
+        Send,
+        Answer,
+        Fail,
+    }
+    use Step::{Answer, Fail, Send};
+    let act = |one: &RefCell<SimulatedHost>, steps: &[Step]| {
+        let mut one = one.borrow_mut();
+        for step in steps {
+            match step {
+                Send => drop(one.send(&get("/").bearer("t"))),
+                Answer => one.answer_with(&json!({"active": true})),
+                Fail => one.answer(&Err(CallFailure::Timeout)),
+            }
+        }
+    };
+    // What the other has done before, does in between, and does then.
+    let stories: [[&'static [Step]; 3]; 5] = [
+        [&[], &[Send, Answer], &[]],
+        [&[Send], &[Answer], &[]],
+        [&[], &[Send], &[Answer]],
+        [&[], &[Send, Fail], &[]],
+        [&[Send], &[Fail], &[]],
+    ];
+    for [before, between, then] in stories {
+        let fails = between.contains(&Fail);
+        for looks in 0.. {
+            let [one, mut other] = workers(json!({}));
+            let one = Rc::new(RefCell::new(one));
+            act(&one, before);
+            let asking = Rc::clone(&one);
+            other.in_between(looks, move || act(&asking, between));
+            let stream = other.send(&get("/").bearer("t"));
+            if other.is_in_between() {
+                assert!(looks > 10, "it looks at two groups at least");
+                break;
+            }
+            act(&one, then);
+            other.tick();
+            if fails {
+                assert_eq!(other.made, 1, "after {looks} looks");
+                other.answer_with(&json!({"active": true}));
+            }
+            assert_eq!(other.state(stream), "passed", "after {looks} looks");
+            let made = one.borrow().made + other.made;
+            assert_eq!(made, if fails { 2 } else { 1 }, "after {looks} looks");
+            assert_eq!(other.markers(), 0, "after {looks} looks");
+        }
+    }
+}
+
+#[test]
 fn d2_02_stale_answers_serve_while_the_server_fails_and_never_past_exp() {
     let cache = json!({"max_ttl": "10s", "stale_if_error": "60s"});
     let mut host = SimulatedHost::new(&document(json!({ "cache": cache })));
