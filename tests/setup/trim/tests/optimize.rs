@@ -1,4 +1,5 @@
-//! What `optimize.sh` makes of a module, with a Node.js and an npm that only pretend.
+//! What `optimize.sh` makes of a module, with a Node.js and an npm that only pretend; and when make
+//! insists on it.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -90,4 +91,26 @@ fn where_it_does_not_run_the_module_stays_as_it_is_unless_it_is_to_be_released()
     fs::write(place.0.join("in"), "changed").unwrap();
     assert_eq!(place.made(&[("NODE_IS_OLD", "1")]), "changed");
     assert!(!place.0.join("a folder/out.wasm").exists());
+}
+
+/// All that make knows when it is to make these.
+fn known_to_make(goals: &[&str]) -> String {
+    let mut command = Command::new("make");
+    command.args(["--dry-run", "--question", "--print-data-base", "--directory", "../../.."]);
+    command.args(goals).env_remove("OPTIMIZE").env_remove("MAKEFLAGS");
+    String::from_utf8(command.output().unwrap().stdout).unwrap()
+}
+
+#[test]
+fn what_is_released_is_optimized_whatever_is_made_before_it() {
+    let is_required = |goals| known_to_make(goals).contains("\nOPTIMIZE = required\n");
+    for goals in [&["dist"][..], &["build", "image"], &["test", "distcheck"]] {
+        assert!(is_required(goals), "{goals:?}");
+    }
+    assert!(!is_required(&["build"]) && !is_required(&["test"]));
+}
+
+#[test]
+fn targets_are_made_one_after_the_other() {
+    assert!(known_to_make(&["build"]).contains("\n.NOTPARALLEL:"));
 }
