@@ -17,7 +17,7 @@ use crate::introspection::Response;
 use crate::kept::Keyed;
 use crate::metrics::{Counter, Decision, Event, Lookup, Outcome};
 use crate::servers::Server;
-use crate::shared::{Claim, Fingerprint, Mark, Record, SharedData};
+use crate::shared::{Claim, Fingerprint, Mark, Record, SharedData, YOUNGER};
 use crate::timestamp::Timestamp;
 use crate::waiting::{StreamId, Waiters, Waiting};
 
@@ -156,8 +156,7 @@ impl Inbound {
         let turn = if alone {
             Turn::Ours(None)
         } else {
-            // Whatever marker stands: this request has waited for none yet.
-            turn(&self.guard, server, &mut self.answers, data, name, Timestamp::NEVER, now)
+            turn(&self.guard, server, &mut self.answers, data, name, now.plus(YOUNGER), now)
         };
         let (ours, since, mark) = match turn {
             Turn::Known(finding) => {

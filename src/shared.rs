@@ -5,6 +5,7 @@
 //! with a key that nobody has without this configuration's secrets.
 
 use std::fmt;
+use std::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use sha2::{Digest, Sha256};
@@ -27,6 +28,10 @@ pub(crate) const NEVER_WRITTEN: u32 = u32::MAX;
 
 /// The longest answer that is shared, in bytes. With it, a slot takes up to 4.2 kB of memory.
 pub(crate) const MAX_SHARED: usize = 4 * 1024;
+
+/// How much younger than who finds it a marker may be: workers look at the clock when they begin.
+/// One that is younger still was put up before the clock was set back, and may stand for long.
+pub(crate) const YOUNGER: Duration = Duration::from_secs(1);
 
 /// The names of the slots that one answer may stand in.
 const WAYS: [&str; 4] = ["0", "1", "2", "3"];

@@ -355,6 +355,17 @@ fn a_marker_that_is_younger_than_the_request_that_finds_it_is_waited_for() {
 }
 
 #[test]
+fn nobody_waits_for_a_marker_that_was_put_up_before_the_clock_was_set_back() {
+    let [mut one, mut other] = workers(json!({}));
+    one.advance(3600 * SECOND);
+    one.send(&get("/").bearer("t"));
+    let stream = other.send(&get("/").bearer("t"));
+    assert_eq!(other.made, 1);
+    other.answer_with(&json!({"active": true}));
+    assert_eq!(other.state(stream), "passed");
+}
+
+#[test]
 fn whatever_another_worker_does_between_two_looks_there_is_one_call_and_no_marker_is_left() {
     #[derive(Clone, Copy, PartialEq)]
     enum Step {
