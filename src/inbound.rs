@@ -215,7 +215,8 @@ impl Inbound {
             said.finding
         });
         if let Some(mark) = question.mark {
-            self.answers.asked().release(data, name.identity, name.fingerprint, mark);
+            let asked = self.answers.asked();
+            asked.release(data, name.identity, name.fingerprint, mark, question.since);
         }
         let finding = finding.or_else(|failure| {
             let stale = self.answers.stale(data, name, STALE_PAUSE, now).ok_or(failure)?;

@@ -195,16 +195,17 @@ impl Slots {
         Claim::Ours(None)
     }
 
-    /// Takes a marker of ours down, if it still stands.
+    /// Takes the marker down that we put up then, if it still stands.
     pub(crate) fn release(
         self,
         data: &dyn SharedData,
         identity: &Identity,
         fingerprint: Fingerprint,
         mark: Mark,
+        written: Timestamp,
     ) {
         if let Some(key) = self.group(fingerprint).and_then(|keys| keys.into_iter().nth(mark.0)) {
-            clear(data, identity, fingerprint, &key);
+            clear(data, identity, fingerprint, &key, Some(written));
         }
     }
 
@@ -216,7 +217,7 @@ impl Slots {
         fingerprint: Fingerprint,
     ) {
         for key in self.group(fingerprint).into_iter().flatten() {
-            clear(data, identity, fingerprint, &key);
+            clear(data, identity, fingerprint, &key, None);
         }
     }
 
@@ -261,12 +262,19 @@ impl Slots {
     }
 }
 
-/// Takes a fingerprint's record away, if it stands there.
-fn clear(data: &dyn SharedData, identity: &Identity, fingerprint: Fingerprint, key: &str) {
-    if let Some((bytes, written)) = data.get(key)
-        && identity.open(&bytes, fingerprint).is_some()
+/// Takes a fingerprint's record away, if it stands there: of whatever time, or of this.
+fn clear(
+    data: &dyn SharedData,
+    identity: &Identity,
+    fingerprint: Fingerprint,
+    key: &str,
+    written: Option<Timestamp>,
+) {
+    if let Some((bytes, last_write)) = data.get(key)
+        && let Some(record) = identity.open(&bytes, fingerprint)
+        && written.is_none_or(|written| written == record.written)
     {
-        data.set(key, b"", Some(written));
+        data.set(key, b"", Some(last_write));
     }
 }
 
@@ -618,7 +626,7 @@ mod tests {
                 if looks == 1 {
                     // Another worker asks, and is done, while this one looks for its answer.
                     assert!(claimed(&data, slots, fingerprint, &record(1, 9, ""), at(1)));
-                    slots.release(&data, &identity(), fingerprint, Mark(0));
+                    slots.release(&data, &identity(), fingerprint, Mark(0), at(1));
                 }
                 looks == 2
             });
@@ -634,9 +642,11 @@ mod tests {
         let Claim::Ours(Some(mark)) = claim else { panic!("the marker is up") };
         // It has ended, and another's stands in its place.
         assert!(claimed(&data, slots, other, &record(6, 9, ""), at(6)));
-        slots.release(&data, &identity(), ours, mark);
+        slots.release(&data, &identity(), ours, mark, at(0));
         assert!(slots.find(&data, &identity(), other, at(6)).is_some());
-        slots.release(&data, &identity(), other, mark);
+        slots.release(&data, &identity(), other, mark, at(0));
+        assert!(slots.find(&data, &identity(), other, at(6)).is_some());
+        slots.release(&data, &identity(), other, mark, at(6));
         assert_eq!(slots.find(&data, &identity(), other, at(6)), None);
     }
 

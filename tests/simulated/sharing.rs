@@ -355,6 +355,24 @@ fn a_marker_that_is_younger_than_the_request_that_finds_it_is_waited_for() {
 }
 
 #[test]
+fn a_call_that_ends_late_takes_no_other_workers_marker_down() {
+    let document = document(json!({"introspection": {"timeout": "2s"}}));
+    let mut one = SimulatedHost::new(&document);
+    let [mut other, mut third] = [one.worker(&document), one.worker(&document)];
+    one.send(&get("/").bearer("t"));
+    other.advance(3 * SECOND);
+    third.advance(3 * SECOND);
+    let second = other.send(&get("/").bearer("t"));
+    assert_eq!(other.made, 1);
+    one.answer(&Err(CallFailure::Timeout));
+    let last = third.send(&get("/").bearer("t"));
+    assert_eq!(third.made, 0);
+    other.answer_with(&json!({"active": true}));
+    third.tick();
+    assert_eq!((other.state(second), third.state(last)), ("passed", "passed"));
+}
+
+#[test]
 fn nobody_waits_for_a_marker_that_was_put_up_before_the_clock_was_set_back() {
     let [mut one, mut other] = workers(json!({}));
     one.advance(3600 * SECOND);
