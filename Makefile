@@ -13,6 +13,15 @@ FLAGS   = $(patsubst %,--remap-path-prefix=%=,$(shell ls -d $(SOURCES)/*/ 2>/dev
 SOURCES = $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
 COMMIT  = $(shell rustc --verbose --version | sed -n 's/^commit-hash: //p')
 
+# What is released is optimized, also where `build` comes first.
+ifneq ($(filter image dist distcheck,$(MAKECMDGOALS)),)
+export OPTIMIZE = required
+endif
+
+# Each brings work for every core, and two at a time get in each other's way: at the locks of Cargo
+# and apt-get.
+.NOTPARALLEL:
+
 .PHONY: help
 help: ## this list
 	@echo "usage: make TARGET    (ENVOY=/path/to/envoy uses that Envoy instead of installing one)"
@@ -57,12 +66,10 @@ command: ## the command that checks and explains configurations: target/release/
 	@cargo build --quiet --release --bin oauth2-filter
 
 .PHONY: image
-image: export OPTIMIZE = required
 image: build ## the filter as an OCI image, in target/image: for Istio and other hosts
 	@cargo run --quiet --package dist -- image $(WASM) target/image
 
 .PHONY: dist
-dist: export OPTIMIZE = required
 dist: build ## what a release has, in target/dist: module, image, bill of materials, checksums, …
 	@cargo run --quiet --package dist -- gather $(WASM) target/dist
 

@@ -14,7 +14,7 @@ use crate::failure::{Failure, OAuthError};
 use crate::holder::Current;
 use crate::kept::{Kept, Key, Room};
 use crate::secret::Secret;
-use crate::shared::{Claim, Fingerprint, Identity, MAX_SHARED, Record, SharedData, Slots};
+use crate::shared::{Claim, Fingerprint, Identity, MAX_SHARED, Record, SharedData, Slots, YOUNGER};
 use crate::timestamp::Timestamp;
 
 /// Room for callers' tokens.
@@ -180,7 +180,7 @@ impl Exchanges {
             &client.identity,
             subject.fingerprint,
             &marker,
-            now,
+            now.plus(YOUNGER),
             &mut || false,
         );
         matches!(claim, Claim::Ours(_))

@@ -17,7 +17,7 @@ use crate::introspection::Response;
 use crate::kept::Keyed;
 use crate::metrics::{Counter, Decision, Event, Lookup, Outcome};
 use crate::servers::Server;
-use crate::shared::{Claim, Fingerprint, Mark, Record, SharedData};
+use crate::shared::{Claim, Fingerprint, Mark, Record, SharedData, YOUNGER};
 use crate::timestamp::Timestamp;
 use crate::waiting::{StreamId, Waiters, Waiting};
 
@@ -38,7 +38,7 @@ struct Question {
     token: Option<String>,
     /// The answer's name in shared data.
     fingerprint: Fingerprint,
-    /// When the call was made, or found to be another worker's.
+    /// When the call was made, here or by another worker.
     since: Timestamp,
     /// Where its marker is up, if it is ours.
     mark: Option<Mark>,
@@ -156,19 +156,19 @@ impl Inbound {
         let turn = if alone {
             Turn::Ours(None)
         } else {
-            turn(&self.guard, server, &mut self.answers, data, name, now, now)
+            turn(&self.guard, server, &mut self.answers, data, name, now.plus(YOUNGER), now)
         };
-        let (ours, mark) = match turn {
+        let (ours, since, mark) = match turn {
             Turn::Known(finding) => {
                 self.events.push(Event::Count(Counter::Lookup(Lookup::Shared)));
                 return Err(self.guard.judge(finding, bearer, || is_grpc(head), now));
             }
-            Turn::Ours(mark) => (true, mark),
-            Turn::Others => (false, None),
+            Turn::Ours(mark) => (true, now, mark),
+            Turn::Others(since) => (false, since, None),
         };
         self.events.push(Event::Count(Counter::Lookup(Lookup::Miss)));
         let token_kept = (!ours).then(|| token.reveal().to_owned());
-        let question = Question { server: place, token: token_kept, fingerprint, since: now, mark };
+        let question = Question { server: place, token: token_kept, fingerprint, since, mark };
         let id = self.waiting.open(key, question, !alone);
         if !ours {
             self.waiting.leave_to_others(id);
@@ -215,7 +215,8 @@ impl Inbound {
             said.finding
         });
         if let Some(mark) = question.mark {
-            self.answers.asked().release(data, name.identity, name.fingerprint, mark);
+            let asked = self.answers.asked();
+            asked.release(data, name.identity, name.fingerprint, mark, question.since);
         }
         let finding = finding.or_else(|failure| {
             let stale = self.answers.stale(data, name, STALE_PAUSE, now).ok_or(failure)?;
@@ -246,7 +247,7 @@ impl Inbound {
                         ours.push((id, mark));
                     }
                 }
-                Turn::Others => {}
+                Turn::Others(_) => {}
             }
         }
         for (id, mark) in ours {
@@ -325,8 +326,8 @@ enum Turn {
     Known(Finding),
     /// Ours: the marker is up, here.
     Ours(Option<Mark>),
-    /// Another worker's.
-    Others,
+    /// Another worker's, since then.
+    Others(Timestamp),
 }
 
 /// Looks for what all workers know of a token, or else puts up the marker of a call. A request that
@@ -349,8 +350,9 @@ fn turn(
     });
     match (known, claim) {
         (Some(finding), _) => Turn::Known(finding),
+        (None, Claim::Others(written)) => Turn::Others(written),
         (None, Claim::Ours(mark)) => Turn::Ours(mark),
-        (None, _) => Turn::Others,
+        (None, Claim::Known) => Turn::Ours(None),
     }
 }
 

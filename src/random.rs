@@ -16,7 +16,8 @@ pub(crate) struct Random {
 impl Random {
     /// Numbers that depend on `seed`, and for one seed on `purpose`.
     pub(crate) fn new(seed: [u8; 16], purpose: &str) -> Self {
-        let key = KeyedHash::new(seed).of(0, purpose.as_bytes());
+        // No key of an answer on a token, from the same seed, is hashed with this number.
+        let key = KeyedHash::new(seed).of(u64::MAX, purpose.as_bytes());
         Self { hash: KeyedHash::new(key.to_le_bytes()), drawn: Cell::new(0) }
     }
 
@@ -55,6 +56,13 @@ mod tests {
             assert!(!numbers[..n].contains(number), "{n}");
         }
         assert_eq!(numbers[0], Random::new([1; 16], "a").draw());
+    }
+
+    #[test]
+    fn no_token_has_the_key_that_numbers_are_drawn_with() {
+        let drawn = Random::new([1; 16], "a").draw();
+        let of_token = KeyedHash::new(KeyedHash::new([1; 16]).of(0, b"a").to_le_bytes());
+        assert_ne!(drawn, of_token.of(0, &[]));
     }
 
     #[test]

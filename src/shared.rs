@@ -5,6 +5,7 @@
 //! with a key that nobody has without this configuration's secrets.
 
 use std::fmt;
+use std::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use sha2::{Digest, Sha256};
@@ -27,6 +28,10 @@ pub(crate) const NEVER_WRITTEN: u32 = u32::MAX;
 
 /// The longest answer that is shared, in bytes. With it, a slot takes up to 4.2 kB of memory.
 pub(crate) const MAX_SHARED: usize = 4 * 1024;
+
+/// How much younger than who finds it a marker may be: workers look at the clock when they begin.
+/// One that is younger still was put up before the clock was set back, and may stand for long.
+pub(crate) const YOUNGER: Duration = Duration::from_secs(1);
 
 /// The names of the slots that one answer may stand in.
 const WAYS: [&str; 4] = ["0", "1", "2", "3"];
@@ -178,8 +183,8 @@ impl Slots {
             if is_known() {
                 return Claim::Known;
             }
-            if standing.is_some_and(|written| written <= since) {
-                return Claim::Others;
+            if let Some(written) = standing.filter(|written| *written <= since) {
+                return Claim::Others(written);
             }
             let Some(Room { way, key, last_write }) = room else { break };
             let after = last_write.or(Some(NEVER_WRITTEN));
@@ -190,16 +195,17 @@ impl Slots {
         Claim::Ours(None)
     }
 
-    /// Takes a marker of ours down, if it still stands.
+    /// Takes the marker down that we put up then, if it still stands.
     pub(crate) fn release(
         self,
         data: &dyn SharedData,
         identity: &Identity,
         fingerprint: Fingerprint,
         mark: Mark,
+        written: Timestamp,
     ) {
         if let Some(key) = self.group(fingerprint).and_then(|keys| keys.into_iter().nth(mark.0)) {
-            clear(data, identity, fingerprint, &key);
+            clear(data, identity, fingerprint, &key, Some(written));
         }
     }
 
@@ -211,7 +217,7 @@ impl Slots {
         fingerprint: Fingerprint,
     ) {
         for key in self.group(fingerprint).into_iter().flatten() {
-            clear(data, identity, fingerprint, &key);
+            clear(data, identity, fingerprint, &key, None);
         }
     }
 
@@ -256,12 +262,19 @@ impl Slots {
     }
 }
 
-/// Takes a fingerprint's record away, if it stands there.
-fn clear(data: &dyn SharedData, identity: &Identity, fingerprint: Fingerprint, key: &str) {
-    if let Some((bytes, written)) = data.get(key)
-        && identity.open(&bytes, fingerprint).is_some()
+/// Takes a fingerprint's record away, if it stands there: of whatever time, or of this.
+fn clear(
+    data: &dyn SharedData,
+    identity: &Identity,
+    fingerprint: Fingerprint,
+    key: &str,
+    written: Option<Timestamp>,
+) {
+    if let Some((bytes, last_write)) = data.get(key)
+        && let Some(record) = identity.open(&bytes, fingerprint)
+        && written.is_none_or(|written| written == record.written)
     {
-        data.set(key, b"", Some(written));
+        data.set(key, b"", Some(last_write));
     }
 }
 
@@ -282,8 +295,8 @@ pub(crate) enum Claim {
     Known,
     /// The marker is up; none if others won every time, and who asks then asks unseen.
     Ours(Option<Mark>),
-    /// Another worker's marker is up.
-    Others,
+    /// Another worker's marker is up, put up then.
+    Others(Timestamp),
 }
 
 /// Where in its group a marker of ours was put up.
@@ -613,7 +626,7 @@ mod tests {
                 if looks == 1 {
                     // Another worker asks, and is done, while this one looks for its answer.
                     assert!(claimed(&data, slots, fingerprint, &record(1, 9, ""), at(1)));
-                    slots.release(&data, &identity(), fingerprint, Mark(0));
+                    slots.release(&data, &identity(), fingerprint, Mark(0), at(1));
                 }
                 looks == 2
             });
@@ -629,9 +642,11 @@ mod tests {
         let Claim::Ours(Some(mark)) = claim else { panic!("the marker is up") };
         // It has ended, and another's stands in its place.
         assert!(claimed(&data, slots, other, &record(6, 9, ""), at(6)));
-        slots.release(&data, &identity(), ours, mark);
+        slots.release(&data, &identity(), ours, mark, at(0));
         assert!(slots.find(&data, &identity(), other, at(6)).is_some());
-        slots.release(&data, &identity(), other, mark);
+        slots.release(&data, &identity(), other, mark, at(0));
+        assert!(slots.find(&data, &identity(), other, at(6)).is_some());
+        slots.release(&data, &identity(), other, mark, at(6));
         assert_eq!(slots.find(&data, &identity(), other, at(6)), None);
     }
 

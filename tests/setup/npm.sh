@@ -18,6 +18,6 @@ done
 [ -n "$missing" ] || exit 0
 echo "== installing $* into $folder"
 mkdir -p "$folder"
-# A registry that stalls is asked again after a minute, not after npm's five.
-npm install --silent --fetch-timeout=60000 --no-save --no-package-lock --no-audit --no-fund \
-    --ignore-scripts --prefix "$folder" "$@"
+# Who is offline waits for ten seconds, and for a registry that stalls two minutes.
+npm install --silent --fetch-retries=1 --fetch-timeout=60000 --no-save --no-package-lock \
+    --no-audit --no-fund --ignore-scripts --prefix "$folder" "$@"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # optimize.sh IN OUT FOLDER: makes the module smaller (by a twentieth) with wasm-opt of Binaryen,
-# from npm into FOLDER. Without Node.js the module stays as it is, unless OPTIMIZE=required.
+# from npm into FOLDER. Where that does not run, the module stays as it is, unless OPTIMIZE=required.
 set -eu
 from=$1
 to=$2
@@ -13,20 +13,24 @@ as_it_is() {
         exit 1
     fi
     echo "== note: $1, so the module is a twentieth larger than it could be" >&2
+    # Tests tell by it what the module is.
+    rm -f "$folder/out.wasm"
     cp "$from" "$to"
     exit 0
 }
 
 command -v node >/dev/null || as_it_is "there is no Node.js (20 or newer)"
-sh tests/setup/npm.sh "$folder" "binaryen@$version" || as_it_is "npm does not install Binaryen"
-if [ -f "$to" ] && cmp -s "$from" "$folder/in.wasm" && cmp -s "$to" "$folder/out.wasm"; then
+sh "$(dirname "$0")/npm.sh" "$folder" "binaryen@$version" || as_it_is "npm does not install Binaryen"
+# It takes some seconds, so not again for the same.
+if cmp -s "$from" "$folder/in.wasm" && cmp -s "$to" "$folder/out.wasm" && cmp -s "$0" "$folder/by.sh"
+then
     exit 0
 fi
 # The features that the compiler takes for granted, and functions by how often they are called.
 node "$folder/node_modules/binaryen/bin/wasm-opt" --enable-bulk-memory --enable-multivalue \
     --enable-mutable-globals --enable-nontrapping-float-to-int --enable-reference-types \
     --enable-sign-ext -Oz --reorder-functions "$from" --output "$to" ||
-    as_it_is "wasm-opt does not run (it takes Node.js 20 or newer)"
-# It takes some seconds, so not again for the same.
+    as_it_is "wasm-opt fails under Node.js $(node --version)"
 cp "$from" "$folder/in.wasm"
 cp "$to" "$folder/out.wasm"
+cp "$0" "$folder/by.sh"

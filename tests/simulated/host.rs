@@ -195,6 +195,16 @@ impl SimulatedHost {
         *self.data.before_write.borrow_mut() = Some(Box::new(other));
     }
 
+    /// Has another worker do this after so many more looks at shared data and writes to it.
+    pub fn in_between(&self, after: usize, other: impl FnOnce() + 'static) {
+        *self.data.in_between.borrow_mut() = Some((after, Box::new(other)));
+    }
+
+    /// Whether that has not happened yet.
+    pub fn is_in_between(&self) -> bool {
+        self.data.in_between.borrow().is_some()
+    }
+
     /// The oldest open call gets a 200 with this body.
     pub fn answer_with(&mut self, body: &Value) {
         let body = body.to_string().into_bytes();
@@ -205,6 +215,12 @@ impl SimulatedHost {
     pub fn shared(&self) -> Vec<u8> {
         let (values, _) = &*self.data.stored.borrow();
         values.iter().flat_map(|(key, (value, _))| [key.as_bytes(), value].concat()).collect()
+    }
+
+    /// How many markers of calls stand in shared data.
+    pub fn markers(&self) -> usize {
+        let (values, _) = &*self.data.stored.borrow();
+        values.iter().filter(|(key, (value, _))| key.contains(".m.") && !value.is_empty()).count()
     }
 
     /// What became of a request; `None` while it waits.
@@ -302,6 +318,9 @@ impl Head for SimulatedHead {
     }
 }
 
+/// What another worker does.
+type Act = Box<dyn FnOnce()>;
+
 /// Shared data with the host's rules: a write with a number succeeds if that was the last write's,
 /// and no key ever goes away.
 #[derive(Default)]
@@ -309,9 +328,11 @@ struct Memory {
     /// All values, and the number of the last write.
     stored: RefCell<(Values, u32)>,
     /// What another worker does just before the next look at a marker.
-    meanwhile: RefCell<Option<Box<dyn FnOnce()>>>,
+    meanwhile: RefCell<Option<Act>>,
     /// What another worker does just before the next write.
-    before_write: RefCell<Option<Box<dyn FnOnce()>>>,
+    before_write: RefCell<Option<Act>>,
+    /// What another worker does after so many more looks and writes.
+    in_between: RefCell<Option<(usize, Act)>>,
     /// How many workers have begun.
     workers: Cell<u8>,
 }
@@ -327,8 +348,21 @@ impl Memory {
 /// Values by key, each with the number of its write.
 type Values = HashMap<String, (Vec<u8>, u32)>;
 
+impl Memory {
+    /// Counts a look or a write, and lets the other worker act when it is time.
+    fn count(&self) {
+        let next = self.in_between.take();
+        match next {
+            Some((0, act)) => act(),
+            Some((left, act)) => *self.in_between.borrow_mut() = Some((left - 1, act)),
+            None => {}
+        }
+    }
+}
+
 impl SharedData for Memory {
     fn get(&self, key: &str) -> Option<(Vec<u8>, u32)> {
+        self.count();
         let meanwhile = if key.contains(".m.") { self.meanwhile.take() } else { None };
         if let Some(meanwhile) = meanwhile {
             meanwhile();
@@ -337,6 +371,7 @@ impl SharedData for Memory {
     }
 
     fn set(&self, key: &str, value: &[u8], after: Option<u32>) -> bool {
+        self.count();
         let before_write = self.before_write.take();
         if let Some(before_write) = before_write {
             before_write();

@@ -838,6 +838,23 @@ fn an_exchanged_token_that_comes_between_two_looks_at_shared_data_is_not_asked_f
 }
 
 #[test]
+fn a_marker_that_is_younger_than_the_exchange_that_finds_it_is_waited_for() {
+    let [mut one, mut other] = workers(exchange(json!({})));
+    // Its request comes a moment later, and its marker is up a moment sooner.
+    one.advance(Duration::from_millis(1));
+    let one = Rc::new(RefCell::new(one));
+    let asking = Rc::clone(&one);
+    other.just_before_a_write(move || {
+        asking.borrow_mut().send(&get("/").bearer("alice"));
+    });
+    let stream = other.send(&get("/").bearer("alice"));
+    assert_eq!((one.borrow().made, other.made), (1, 0));
+    one.borrow_mut().answer_with(&exchanged("for-alice"));
+    other.tick();
+    assert_eq!(seen(&other, stream).as_deref(), Some("Bearer for-alice"));
+}
+
+#[test]
 fn cl_8693_02_an_exchange_waits_for_its_actors_token() {
     let document = json!({"outbound": {"clients": {
         "a": client(exchange(json!({"actor": "self"}))), "self": client(json!({})),

@@ -337,6 +337,107 @@ fn two_workers_that_put_up_their_first_marker_at_the_same_moment_make_one_call()
 }
 
 #[test]
+fn a_marker_that_is_younger_than_the_request_that_finds_it_is_waited_for() {
+    let [mut one, mut other] = workers(json!({}));
+    // Its request comes a moment later, and its marker is up a moment sooner.
+    one.advance(Duration::from_millis(1));
+    let one = Rc::new(RefCell::new(one));
+    let asking = Rc::clone(&one);
+    other.just_before_a_write(move || {
+        asking.borrow_mut().send(&get("/").bearer("t"));
+    });
+    let stream = other.send(&get("/").bearer("t"));
+    other.tick();
+    assert_eq!((one.borrow().made, other.made), (1, 0));
+    one.borrow_mut().answer_with(&json!({"active": true}));
+    other.tick();
+    assert_eq!(other.state(stream), "passed");
+}
+
+#[test]
+fn a_call_that_ends_late_takes_no_other_workers_marker_down() {
+    let document = document(json!({"introspection": {"timeout": "2s"}}));
+    let mut one = SimulatedHost::new(&document);
+    let [mut other, mut third] = [one.worker(&document), one.worker(&document)];
+    one.send(&get("/").bearer("t"));
+    other.advance(3 * SECOND);
+    third.advance(3 * SECOND);
+    let second = other.send(&get("/").bearer("t"));
+    assert_eq!(other.made, 1);
+    one.answer(&Err(CallFailure::Timeout));
+    let last = third.send(&get("/").bearer("t"));
+    assert_eq!(third.made, 0);
+    other.answer_with(&json!({"active": true}));
+    third.tick();
+    assert_eq!((other.state(second), third.state(last)), ("passed", "passed"));
+}
+
+#[test]
+fn nobody_waits_for_a_marker_that_was_put_up_before_the_clock_was_set_back() {
+    let [mut one, mut other] = workers(json!({}));
+    one.advance(3600 * SECOND);
+    one.send(&get("/").bearer("t"));
+    let stream = other.send(&get("/").bearer("t"));
+    assert_eq!(other.made, 1);
+    other.answer_with(&json!({"active": true}));
+    assert_eq!(other.state(stream), "passed");
+}
+
+#[test]
+fn whatever_another_worker_does_between_two_looks_there_is_one_call_and_no_marker_is_left() {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Step {
+        Send,
+        Answer,
+        Fail,
+    }
+    use Step::{Answer, Fail, Send};
+    let act = |one: &RefCell<SimulatedHost>, steps: &[Step]| {
+        let mut one = one.borrow_mut();
+        for step in steps {
+            match step {
+                Send => drop(one.send(&get("/").bearer("t"))),
+                Answer => one.answer_with(&json!({"active": true})),
+                Fail => one.answer(&Err(CallFailure::Timeout)),
+            }
+        }
+    };
+    // What the other has done before, does in between, and does then.
+    let stories: [[&'static [Step]; 3]; 5] = [
+        [&[], &[Send, Answer], &[]],
+        [&[Send], &[Answer], &[]],
+        [&[], &[Send], &[Answer]],
+        [&[], &[Send, Fail], &[]],
+        [&[Send], &[Fail], &[]],
+    ];
+    for [before, between, then] in stories {
+        let fails = between.contains(&Fail);
+        for looks in 0.. {
+            let [one, mut other] = workers(json!({}));
+            let one = Rc::new(RefCell::new(one));
+            act(&one, before);
+            let asking = Rc::clone(&one);
+            other.in_between(looks, move || act(&asking, between));
+            let stream = other.send(&get("/").bearer("t"));
+            if other.is_in_between() {
+                assert!(looks > 10, "it looks at two groups at least");
+                break;
+            }
+            act(&one, then);
+            other.tick();
+            if fails {
+                assert_eq!(other.made, 1, "after {looks} looks");
+                other.answer_with(&json!({"active": true}));
+            }
+            assert_eq!(other.state(stream), "passed", "after {looks} looks");
+            let made = one.borrow().made + other.made;
+            assert_eq!(made, if fails { 2 } else { 1 }, "after {looks} looks");
+            assert_eq!(other.markers(), 0, "after {looks} looks");
+        }
+    }
+}
+
+#[test]
 fn d2_02_stale_answers_serve_while_the_server_fails_and_never_past_exp() {
     let cache = json!({"max_ttl": "10s", "stale_if_error": "60s"});
     let mut host = SimulatedHost::new(&document(json!({ "cache": cache })));
