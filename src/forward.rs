@@ -168,7 +168,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::head::fixture::FixedHead;
+    use crate::head::Fields;
 
     #[test]
     fn d4_03_claims_that_can_stand_in_a_header_are_forwarded() {
@@ -209,7 +209,7 @@ mod tests {
         let claims = vec![("x-user".to_owned(), ClaimPath::new("sub"))];
         let forwarding = Forwarding::new(false, claims, Some("x-payload".to_owned()));
         let names = ["x-user", "X_User", "x.user", "x-users", "X-PAYLOAD", "xuser", "accept"];
-        let head = FixedHead::new(names.map(|name| (name, "v")));
+        let head = Fields::from_iter(names.map(|name| (name, "v")));
         let spoofed = forwarding.spoofed(&head);
         let spoofed: Vec<&str> = spoofed.iter().map(|name| &**name).collect();
         assert_eq!(spoofed, ["x-user", "X_User", "x.user", "X-PAYLOAD"]);

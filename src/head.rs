@@ -107,34 +107,18 @@ impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Fields {
     }
 }
 
-#[cfg(test)]
-pub(crate) mod fixture {
-    //! A head that a test writes down.
-
-    use super::{Cow, Fields, Head};
-
-    /// Headers as given.
-    pub(crate) struct FixedHead(Fields);
-
-    impl FixedHead {
-        /// A head of these headers.
-        pub(crate) fn new<'a>(headers: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-            Self(headers.into_iter().collect())
-        }
+/// A head that is all there, without a client certificate.
+impl Head for Fields {
+    fn value(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        self.joined(name)
     }
 
-    impl Head for FixedHead {
-        fn value(&self, name: &str) -> Option<Cow<'_, [u8]>> {
-            self.0.joined(name)
-        }
+    fn fields(&self) -> &Fields {
+        self
+    }
 
-        fn fields(&self) -> &Fields {
-            &self.0
-        }
-
-        fn peer_certificate(&self) -> Option<[u8; 32]> {
-            None
-        }
+    fn peer_certificate(&self) -> Option<[u8; 32]> {
+        None
     }
 }
 

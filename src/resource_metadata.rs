@@ -80,7 +80,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::head::fixture::FixedHead;
+    use crate::head::Fields;
 
     #[test]
     fn rs_9728_01_reading_gets_the_document_asking_gets_nothing_and_changing_no_answer() {
@@ -100,7 +100,7 @@ mod tests {
             ("GET", &format!("{path}?v=2"), None),
             ("GET", "/mcp?v=1", None),
         ] {
-            let head = FixedHead::new([(":method", method), (":path", target)]);
+            let head = Fields::from_iter([(":method", method), (":path", target)]);
             let path = NormalPath::parse(target.as_bytes()).ok();
             let answer = metadata.answer(path.as_ref(), &head);
             assert_eq!(answer.as_ref().map(|reply| &*reply.body), body, "{method} {target}");

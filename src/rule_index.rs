@@ -434,7 +434,6 @@ mod tests {
 
     use super::*;
     use crate::head::Fields;
-    use crate::head::fixture::FixedHead;
 
     /// Numbers that look random and are the same each time (xorshift64*).
     struct Dice(u64);
@@ -510,9 +509,9 @@ mod tests {
         (dice.pick(&METHODS), dice.pick(&HOSTS), path)
     }
 
-    fn head((method, host, path): &Request<'_>) -> FixedHead {
+    fn head((method, host, path): &Request<'_>) -> Fields {
         let path = path.as_deref().map(|path| (":path", path));
-        FixedHead::new([(":method", *method), (":authority", *host)].into_iter().chain(path))
+        [(":method", *method), (":authority", *host)].into_iter().chain(path).collect()
     }
 
     /// What a look at one rule after the other finds.
@@ -614,7 +613,7 @@ mod tests {
             let paths = Some(vec![pattern.clone()]);
             let index = index(vec![Matcher { paths, ..Matcher::default() }]);
             for path in all_paths(4, &["a", "b", ""]).iter().map(String::as_str).chain(["*"]) {
-                let head = FixedHead::new([(":path", path)]);
+                let head = Fields::from_iter([(":path", path)]);
                 let found = index.find(&Target::new(&head)).unwrap().is_some();
                 let fits = pattern.fits(&NormalPath::parse(path.as_bytes()).unwrap());
                 assert_eq!(found, fits, "{path} by {pattern:?}");
@@ -638,7 +637,7 @@ mod tests {
         let index = index(rules);
         for number in 0..4 * BLOCK {
             let path = format!("/{number}");
-            let head = FixedHead::new([(":path", &*path)]);
+            let head = Fields::from_iter([(":path", &*path)]);
             let expected = match number {
                 _ if number < 2 * BLOCK => number,
                 _ if number < 3 * BLOCK => 2 * BLOCK,
@@ -690,7 +689,7 @@ mod tests {
     }
 
     /// A head that knows what was read of it.
-    struct Watched(FixedHead, RefCell<Vec<String>>);
+    struct Watched(Fields, RefCell<Vec<String>>);
 
     impl Head for Watched {
         fn value(&self, name: &str) -> Option<Cow<'_, [u8]>> {
@@ -716,7 +715,7 @@ mod tests {
         };
         let read = |index: &RuleIndex<usize>, method: &str, path: &str, path_first: bool| {
             let head = [(":method", method), (":authority", "a.test"), (":path", path)];
-            let head = Watched(FixedHead::new(head), RefCell::default());
+            let head = Watched(Fields::from_iter(head), RefCell::default());
             let target = Target::new(&head);
             if path_first {
                 target.path().unwrap();
@@ -770,7 +769,7 @@ mod tests {
             for path in &patterns {
                 let path = path.replace('*', "b");
                 let normal = NormalPath::parse(path.as_bytes()).unwrap();
-                let head = FixedHead::new([(":path", &*path)]);
+                let head = Fields::from_iter([(":path", &*path)]);
                 let found = index.find(&Target::new(&head)).unwrap().copied();
                 assert_eq!(found, parsed.iter().position(|one| one.fits(&normal)), "{path}");
             }

@@ -212,7 +212,7 @@ fn in_cookie<'h>(wanted: &str, head: &'h dyn Head) -> Result<Option<Presented<'h
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::head::fixture::FixedHead;
+    use crate::head::Fields;
 
     fn scheme(header: &str, scheme: &str) -> TokenSource {
         TokenSource::Scheme { header: header.into(), scheme: scheme.into() }
@@ -229,7 +229,7 @@ mod tests {
     }
 
     fn look(headers: &[(&str, &str)]) -> Result<Option<(String, Removal)>, Reason> {
-        let (sources, head) = (all(), FixedHead::new(headers.iter().copied()));
+        let (sources, head) = (all(), headers.iter().copied().collect::<Fields>());
         let Some(presented) = present(&sources, &head)? else { return Ok(None) };
         let token = presented.token()?.reveal().to_owned();
         Ok(Some((token, presented.removal)))

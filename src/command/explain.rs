@@ -1,6 +1,5 @@
 //! `explain`: what becomes of a request.
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -10,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use base64ct::{Base64UrlUnpadded, Encoding};
 use lexopt::{Arg, Parser, ValueExt};
 use oauth2_filter::{
-    Answer, Call, Explanation, Fate, Fields, Filter, Forward, Head, Reply, SharedData, Step,
-    StreamId, Timestamp, TokenNeeds, Verdict,
+    Answer, Call, Explanation, Fate, Fields, Filter, Forward, Reply, SharedData, Step, StreamId,
+    Timestamp, TokenNeeds, Verdict,
 };
 use serde_json::{Map, Value, json};
 
@@ -61,10 +60,10 @@ pub(crate) fn run(arguments: Parser) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::from(1));
     };
     head.extend(question.headers.iter().cloned());
-    let explanation = filter.explain(&Headers::new(&head));
+    let explanation = filter.explain(&fields(&head));
     let claims = question.claims(&explanation.needs);
     let token = token(&claims);
-    let carrier = filter.carrier(&Headers::new(&head), &token);
+    let carrier = filter.carrier(&fields(&head), &token);
     let has_token = carrier.is_none() || !question.no_token;
     if explanation.looks_for_token
         && !question.no_token
@@ -73,7 +72,7 @@ pub(crate) fn run(arguments: Parser) -> Result<ExitCode, Failure> {
         head.retain(|(name, _)| *name != carrier.0 || name != ":path");
         head.push(carrier);
     }
-    let headers = Headers::new(&head);
+    let headers = fields(&head);
     let given = question.headers.into_iter().map(|(name, _)| name).collect();
     let mut story = Story { claims, head, given, token, text: String::new() };
     let verdict = story.drive(&mut filter, &headers);
@@ -311,7 +310,7 @@ impl Story {
     }
 
     /// Drives the filter until it has decided.
-    fn drive(&mut self, filter: &mut Filter, head: &Headers) -> Option<Verdict> {
+    fn drive(&mut self, filter: &mut Filter, head: &Fields) -> Option<Verdict> {
         let data = Memory::default();
         let now = Timestamp::from_millis(u64::try_from(since_epoch().as_millis()).unwrap_or(0));
         let mut verdict = match filter.request(STREAM, head, &data, now) {
@@ -437,27 +436,8 @@ fn since_epoch() -> Duration {
 }
 
 /// The request's head, as Envoy hands it over.
-struct Headers(Fields);
-
-impl Headers {
-    /// A head of these headers.
-    fn new(headers: &[(String, String)]) -> Self {
-        Self(headers.iter().map(|(name, value)| (name, value)).collect())
-    }
-}
-
-impl Head for Headers {
-    fn value(&self, name: &str) -> Option<Cow<'_, [u8]>> {
-        self.0.joined(name)
-    }
-
-    fn fields(&self) -> &Fields {
-        &self.0
-    }
-
-    fn peer_certificate(&self) -> Option<[u8; 32]> {
-        None
-    }
+fn fields(head: &[(String, String)]) -> Fields {
+    head.iter().map(|(name, value)| (name, value)).collect()
 }
 
 /// Shared data of one worker.
