@@ -98,10 +98,7 @@ impl Migration {
     /// Checks what all three answer.
     async fn answers_alike(&self, cases: &[(Request, u16)]) {
         for (request, status) in cases {
-            for listener in LISTENERS {
-                let answer = self.send(listener, request).await;
-                assert_eq!(answer.status, *status, "{listener}: {request:?}");
-            }
+            self.answers(request, [*status; 3]).await;
         }
     }
 
@@ -109,10 +106,15 @@ impl Migration {
     async fn differ(&self, cases: &[(Request, u16, u16)]) {
         for (request, before, after) in cases {
             let chain = if *before == 200 { after } else { before };
-            for (listener, status) in [(BEFORE, before), (AFTER, after), (BOTH, chain)] {
-                let answer = self.send(listener, request).await;
-                assert_eq!(answer.status, *status, "{listener}: {request:?}");
-            }
+            self.answers(request, [*before, *after, *chain]).await;
+        }
+    }
+
+    /// Checks what each listener answers.
+    async fn answers(&self, request: &Request, statuses: [u16; LISTENERS.len()]) {
+        for (listener, status) in LISTENERS.into_iter().zip(statuses) {
+            let answer = self.send(listener, request).await;
+            assert_eq!(answer.status, status, "{listener}: {request:?}");
         }
     }
 
