@@ -4,10 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use oauth2_filter_testbed::workspace;
+use oauth2_filter_testbed::definitions::mistakes;
 use serde_json::{Value, json};
 
 use crate::manifests::{ALL, INBOUND, OUTBOUND_RETRY, PROTECTED_SERVICE, object, objects};
@@ -86,14 +85,5 @@ fn the_definitions_refuse_what_istio_does_not_know() {
 
 /// The mistakes of each manifest; panics if what `make istio` installs is not there.
 fn check(manifests: &BTreeMap<String, Value>) -> BTreeMap<String, Vec<String>> {
-    let program = workspace().join("target/istio-schemas/check.mjs");
-    assert!(program.is_file(), "no {}: run `make istio`", program.display());
-    let mut node = Command::new("node");
-    let mut node =
-        node.arg(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("node");
-    let input = json!(manifests).to_string();
-    node.stdin.take().expect("its input").write_all(input.as_bytes()).expect("it reads");
-    let output = node.wait_with_output().expect("it ends");
-    assert!(output.status.success(), "node: {}", output.status);
-    serde_json::from_slice(&output.stdout).expect("the mistakes")
+    mistakes("istio-schemas", "istio", manifests)
 }

@@ -1,10 +1,8 @@
 //! The dashboard against the types that Grafana publishes (`make observability`).
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::process::{Command, Stdio};
 
-use oauth2_filter_testbed::workspace;
+use oauth2_filter_testbed::definitions::mistakes;
 use serde_json::{Value, json};
 
 use crate::queries::dashboard;
@@ -51,14 +49,5 @@ fn grafanas_types_refuse_what_it_does_not_know() {
 
 /// The mistakes of each dashboard; panics if what `make observability` installs is not there.
 fn check(dashboards: &BTreeMap<String, Value>) -> BTreeMap<String, Vec<String>> {
-    let program = workspace().join("target/grafana-schema/check.mjs");
-    assert!(program.is_file(), "no {}: run `make observability`", program.display());
-    let mut node = Command::new("node");
-    let mut node =
-        node.arg(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("node");
-    let input = json!(dashboards).to_string();
-    node.stdin.take().expect("its input").write_all(input.as_bytes()).expect("it reads");
-    let output = node.wait_with_output().expect("it ends");
-    assert!(output.status.success(), "node: {}", output.status);
-    serde_json::from_slice(&output.stdout).expect("the mistakes")
+    mistakes("grafana-schema", "observability", dashboards)
 }

@@ -17,6 +17,7 @@
 
 pub mod authorization_server;
 pub mod client;
+pub mod definitions;
 pub mod envoy;
 pub mod examples;
 pub mod headers;
