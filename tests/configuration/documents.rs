@@ -2,6 +2,7 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "tables of JSON read better without `&`")]
 
+use oauth2_filter_testbed::envoy::with_members;
 use serde_json::{Value, json};
 
 /// A document or client with a mistake, its place, and how its message begins.
@@ -36,19 +37,11 @@ pub fn with(path: &str, value: Value) -> Value {
 
 /// A client without mistakes, with these members set; null takes one out.
 pub fn client(more: Value) -> Value {
-    let mut client = json!({
+    let client = json!({
         "grant_type": "client_credentials", "endpoint": "https://as.test/token",
         "client_id": "orders", "client_secret": "s3cr3t",
     });
-    let members = client.as_object_mut().expect("an object");
-    for (key, value) in more.as_object().expect("members") {
-        if value.is_null() {
-            members.remove(key);
-        } else {
-            members.insert(key.clone(), value.clone());
-        }
-    }
-    client
+    with_members(client, &more)
 }
 
 /// The same with a grant and what it needs.

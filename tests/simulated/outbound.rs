@@ -11,6 +11,7 @@ use std::time::Duration;
 use oauth2_filter::{
     CallFailure, ClientEvent, ClientGauge, Counter, Event, Injection, StreamId, TokenEvent,
 };
+use oauth2_filter_testbed::envoy::with_members;
 use serde_json::{Value, json};
 
 use crate::exchanges::{Request, get};
@@ -20,19 +21,11 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// A client, with this added.
 pub fn client(more: Value) -> Value {
-    let mut client = json!({
+    let client = json!({
         "grant_type": "client_credentials", "endpoint": "http://as.test/token", "cluster": "as",
         "client_id": "orders", "client_secret": "orders-secret",
     });
-    let members = client.as_object_mut().expect("an object");
-    for (key, value) in more.as_object().expect("members") {
-        if value.is_null() {
-            members.remove(key);
-        } else {
-            members.insert(key.clone(), value.clone());
-        }
-    }
-    client
+    with_members(client, &more)
 }
 
 /// One client for every request.

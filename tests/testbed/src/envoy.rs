@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub use self::{
-    bootstrap::{Bootstrap, Cluster, Configuration, merge},
+    bootstrap::{Bootstrap, Cluster, Configuration, merge, with_members},
     example::example,
     listener::Listener,
     wasm_plugin::{FailurePolicy, WasmPlugin},

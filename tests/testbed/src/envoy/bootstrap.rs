@@ -203,6 +203,19 @@ pub fn merge(into: &mut Value, from: Value) {
     }
 }
 
+/// The object with these members set; null takes one out.
+pub fn with_members(mut object: Value, more: &Value) -> Value {
+    let members = object.as_object_mut().expect("an object");
+    for (key, value) in more.as_object().expect("members") {
+        if value.is_null() {
+            members.remove(key);
+        } else {
+            members.insert(key.clone(), value.clone());
+        }
+    }
+    object
+}
+
 fn address_of(address: SocketAddr) -> Value {
     socket_address(address.ip(), address.port())
 }
