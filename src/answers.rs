@@ -212,7 +212,7 @@ impl Answers {
         let record = Record { written: said.at, ends, body: said.body.to_vec() };
         slots.store(data, name.identity, name.fingerprint, &record);
         if let Finding::Refused(_) = said.finding {
-            self.shared_known.clear(data, name.identity, name.fingerprint);
+            self.shared_known.clear(data, name.fingerprint);
         }
     }
 

@@ -68,6 +68,16 @@ struct Entry {
     fingerprint: Fingerprint,
 }
 
+/// What comes of a [claim](Exchanges::claim).
+pub(crate) enum Turn {
+    /// Nobody has to call: the token is known.
+    Known(Rc<Current>),
+    /// This worker may call. When its marker was put up, if it is.
+    Ours(Option<Timestamp>),
+    /// Another worker calls.
+    Others,
+}
+
 /// All callers' tokens.
 pub(crate) struct Exchanges {
     /// Here.
@@ -128,8 +138,7 @@ impl Exchanges {
         self.kept.insert(subject.key, entry, bytes, until, now);
     }
 
-    /// Keeps a token for all workers, and takes the marker down. Tokens of other workers have other
-    /// numbers.
+    /// Keeps a token for all workers. Tokens of other workers have other numbers.
     pub(crate) fn keep(
         &mut self,
         client: &Client,
@@ -143,7 +152,6 @@ impl Exchanges {
         let before = self.kept.get(subject.key, now).map(|entry| entry.holding.clone());
         let holding = Holding { number, ..before.unwrap_or_default().accepted(token) };
         self.share(client, subject.fingerprint, &holding, data, now);
-        self.unclaim(client, subject, data);
         self.take_in(client, subject, holding, now);
         current
     }
@@ -165,30 +173,37 @@ impl Exchanges {
         }
     }
 
-    /// Puts up the marker of a call that ends by `deadline`, unless another worker has one up.
+    /// Looks once more for a token that `serves`, or else puts up the marker of a call that ends by
+    /// `deadline`, unless another worker has one up.
     pub(crate) fn claim(
-        &self,
+        &mut self,
         client: &Client,
         subject: &Subject,
         deadline: Timestamp,
+        serves: impl Fn(&Current) -> bool,
         data: &dyn SharedData,
         now: Timestamp,
-    ) -> bool {
+    ) -> Turn {
         let marker = Record { written: now, ends: deadline, body: Vec::new() };
-        let claim = self.asked.claim(
-            data,
-            &client.identity,
-            subject.fingerprint,
-            &marker,
-            now.plus(YOUNGER),
-            &mut || false,
-        );
-        matches!(claim, Claim::Ours(_))
+        let (identity, fingerprint, since) =
+            (&client.identity, subject.fingerprint, now.plus(YOUNGER));
+        let mut known = None;
+        let asked = self.asked;
+        let claim = asked.claim(data, identity, fingerprint, &marker, since, &mut || {
+            known = self.recall(client, subject, data, now).filter(|current| serves(current));
+            known.is_some()
+        });
+        match (known, claim) {
+            (Some(current), _) => Turn::Known(current),
+            (None, Claim::Others(_)) => Turn::Others,
+            (None, Claim::Ours) => Turn::Ours(Some(now)),
+            (None, Claim::Known | Claim::Unseen) => Turn::Ours(None),
+        }
     }
 
-    /// Takes the marker down.
-    pub(crate) fn unclaim(&self, client: &Client, subject: &Subject, data: &dyn SharedData) {
-        self.asked.clear(data, &client.identity, subject.fingerprint);
+    /// Takes the marker down that was put up then.
+    pub(crate) fn unclaim(&self, subject: &Subject, marked: Timestamp, data: &dyn SharedData) {
+        self.asked.release(data, subject.fingerprint, marked);
     }
 
     /// What a failed exchange says of the caller's token, if it is that which failed.
@@ -213,7 +228,6 @@ impl Exchanges {
     /// The upstream did not take a token.
     pub(crate) fn drop_token(
         &mut self,
-        client: &Client,
         key: Key,
         number: u64,
         data: &dyn SharedData,
@@ -222,7 +236,7 @@ impl Exchanges {
         let Some(entry) = self.kept.get(key, now) else { return false };
         let Some(next) = entry.holding.dropped(number, now) else { return false };
         entry.holding = next;
-        self.shared.clear(data, &client.identity, entry.fingerprint);
+        self.shared.clear(data, entry.fingerprint);
         true
     }
 }

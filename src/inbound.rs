@@ -17,7 +17,7 @@ use crate::introspection::Response;
 use crate::kept::Keyed;
 use crate::metrics::{Counter, Decision, Event, Lookup, Outcome};
 use crate::servers::Server;
-use crate::shared::{Claim, Fingerprint, Mark, Record, SharedData, YOUNGER};
+use crate::shared::{Claim, Fingerprint, Record, SharedData, YOUNGER};
 use crate::timestamp::Timestamp;
 use crate::waiting::{StreamId, Waiters, Waiting};
 
@@ -40,8 +40,8 @@ struct Question {
     fingerprint: Fingerprint,
     /// When the call was made, here or by another worker.
     since: Timestamp,
-    /// Where its marker is up, if it is ours.
-    mark: Option<Mark>,
+    /// Whether its marker is up, and ours.
+    marked: bool,
 }
 
 /// A request that waits.
@@ -154,21 +154,21 @@ impl Inbound {
         let fingerprint = server.identity.fingerprint(token.reveal());
         let name = Name { key, fingerprint, identity: &server.identity };
         let turn = if alone {
-            Turn::Ours(None)
+            Turn::Ours { marked: false }
         } else {
             turn(&self.guard, server, &mut self.answers, data, name, now.plus(YOUNGER), now)
         };
-        let (ours, since, mark) = match turn {
+        let (ours, since, marked) = match turn {
             Turn::Known(finding) => {
                 self.events.push(Event::Count(Counter::Lookup(Lookup::Shared)));
                 return Err(self.guard.judge(finding, bearer, || is_grpc(head), now));
             }
-            Turn::Ours(mark) => (true, now, mark),
-            Turn::Others(since) => (false, since, None),
+            Turn::Ours { marked } => (true, now, marked),
+            Turn::Others(since) => (false, since, false),
         };
         self.events.push(Event::Count(Counter::Lookup(Lookup::Miss)));
         let token_kept = (!ours).then(|| token.reveal().to_owned());
-        let question = Question { server: place, token: token_kept, fingerprint, since, mark };
+        let question = Question { server: place, token: token_kept, fingerprint, since, marked };
         let id = self.waiting.open(key, question, !alone);
         if !ours {
             self.waiting.leave_to_others(id);
@@ -214,9 +214,8 @@ impl Inbound {
             }
             said.finding
         });
-        if let Some(mark) = question.mark {
-            let asked = self.answers.asked();
-            asked.release(data, name.identity, name.fingerprint, mark, question.since);
+        if question.marked {
+            self.answers.asked().release(data, name.fingerprint, question.since);
         }
         let finding = finding.or_else(|failure| {
             let stale = self.answers.stale(data, name, STALE_PAUSE, now).ok_or(failure)?;
@@ -241,21 +240,21 @@ impl Inbound {
             let since = question.since;
             match turn(&self.guard, server, &mut self.answers, data, name, since, now) {
                 Turn::Known(finding) => found.push((id, finding)),
-                Turn::Ours(mark) => {
+                Turn::Ours { marked } => {
                     if let Ok(bearer) = BearerToken::parse(token.as_bytes()) {
                         self.calls.push(server.introspection.request(id, bearer, now));
-                        ours.push((id, mark));
+                        ours.push((id, marked));
                     }
                 }
                 Turn::Others(_) => {}
             }
         }
-        for (id, mark) in ours {
+        for (id, marked) in ours {
             self.waiting.take_over(id);
             if let Some(question) = self.waiting.question(id) {
                 question.since = now;
                 question.token = None;
-                question.mark = mark;
+                question.marked = marked;
             }
         }
         let mut verdicts = Vec::new();
@@ -324,8 +323,11 @@ impl Inbound {
 enum Turn {
     /// Nobody's: the answer is known.
     Known(Finding),
-    /// Ours: the marker is up, here.
-    Ours(Option<Mark>),
+    /// Ours.
+    Ours {
+        /// Whether our marker is up.
+        marked: bool,
+    },
     /// Another worker's, since then.
     Others(Timestamp),
 }
@@ -351,8 +353,8 @@ fn turn(
     match (known, claim) {
         (Some(finding), _) => Turn::Known(finding),
         (None, Claim::Others(written)) => Turn::Others(written),
-        (None, Claim::Ours(mark)) => Turn::Ours(mark),
-        (None, Claim::Known) => Turn::Ours(None),
+        (None, Claim::Ours) => Turn::Ours { marked: true },
+        (None, Claim::Known | Claim::Unseen) => Turn::Ours { marked: false },
     }
 }
 

@@ -14,7 +14,7 @@ use crate::call::{Answer, Call, CallId, Direction, Sent};
 use crate::client::{Ask, Client, Exchanged, Grant};
 use crate::client_metrics::{ClientEvent, ClientGauge, Injection, TokenEvent};
 use crate::denial::{Denial, Reason, Reply, Resource};
-use crate::exchange::{Exchanges, Subject};
+use crate::exchange::{Exchanges, Subject, Turn};
 use crate::failure::Failure;
 use crate::guard::{Fate, Verdict, is_grpc};
 use crate::head::Head;
@@ -135,6 +135,8 @@ struct Ours {
     ask: Ask,
     /// The number of its lease.
     owner: u64,
+    /// When the marker of an exchange was put up, if it is.
+    marked: Option<Timestamp>,
 }
 
 /// A request that waits for a token.
@@ -484,7 +486,7 @@ impl Outbound {
             let refreshes = matches!(ask, Ask::Refresh(_));
             let next = holder.holding.clone().leased(owner, ends, refreshes);
             if holder.write(&client.identity, data, next, now) {
-                return Attempt::Ours(Ours { ask, owner });
+                return Attempt::Ours(Ours { ask, owner, marked: None });
             }
         }
         // Others have written each time: one of them obtains a token.
@@ -534,8 +536,9 @@ impl Outbound {
         let nothing = Attempt::Failed(Failure::NoGrant);
         let Some(holder) = self.holders.get_mut(client) else { return nothing };
         let Some(client) = self.config.clients.get(client) else { return nothing };
+        let serves = |current: &Current| !(renew && Exchanges::is_due(current, subject, now));
         if let Some(current) = self.exchanges.recall(client, subject, data, now)
-            && !(renew && Exchanges::is_due(&current, subject, now))
+            && serves(&current)
         {
             return Attempt::Token(current);
         }
@@ -548,16 +551,10 @@ impl Outbound {
             return Attempt::Failed(Failure::BackOff { reason, retry_after });
         }
         let deadline = now.plus(client.timeout(&Ask::Grant)).plus(LEASE_GRACE);
-        if !self.exchanges.claim(client, subject, deadline, data, now) {
-            return Attempt::Busy;
-        }
-        // Another worker's token may have come, and its marker gone, between the two.
-        match self.exchanges.recall(client, subject, data, now) {
-            Some(current) if !(renew && Exchanges::is_due(&current, subject, now)) => {
-                self.exchanges.unclaim(client, subject, data);
-                Attempt::Token(current)
-            }
-            _ => Attempt::Ours(Ours { ask: Ask::Grant, owner: 0 }),
+        match self.exchanges.claim(client, subject, deadline, serves, data, now) {
+            Turn::Known(current) => Attempt::Token(current),
+            Turn::Others => Attempt::Busy,
+            Turn::Ours(marked) => Attempt::Ours(Ours { ask: Ask::Grant, owner: 0, marked }),
         }
     }
 
@@ -634,12 +631,17 @@ impl Outbound {
         now: Timestamp,
     ) {
         let Some((_, flight, waiters)) = self.waiting.finish(id) else { return };
-        if let (Some(subject), Some(client)) =
-            (&flight.subject, self.config.clients.get(flight.client))
-        {
-            self.exchanges.unclaim(client, subject, data);
+        if let (Some(subject), Some(ours)) = (&flight.subject, &flight.ours) {
+            self.unclaim(subject, ours, data);
         }
         self.conclude(flight, waiters, &Err(failure), data, now);
+    }
+
+    /// Takes down the marker of a call that is over.
+    fn unclaim(&self, subject: &Subject, ours: &Ours, data: &dyn SharedData) {
+        if let Some(marked) = ours.marked {
+            self.exchanges.unclaim(subject, marked, data);
+        }
     }
 
     /// The outcome of a call.
@@ -673,7 +675,10 @@ impl Outbound {
                             client.lifetime.begin(&issued, None, bound, &self.random, asked);
                         let token = CachedToken { refresh_token: String::new(), ..token };
                         let number = self.random.number();
-                        Some(self.exchanges.keep(client, subject, token, number, data, now))
+                        let current =
+                            self.exchanges.keep(client, subject, token, number, data, now);
+                        self.unclaim(subject, &ours, data);
+                        Some(current)
                     }
                     None => self.accept(flight.client, &issued, flight.since, data, now),
                 };
@@ -707,17 +712,15 @@ impl Outbound {
         data: &dyn SharedData,
         now: Timestamp,
     ) -> Failure {
-        let mut ours = Some(ours);
-        if let (Some(subject), Some(client)) =
-            (&flight.subject, self.config.clients.get(flight.client))
-        {
-            self.exchanges.unclaim(client, subject, data);
+        let mut lease = Some(ours);
+        if let Some(subject) = &flight.subject {
+            self.unclaim(subject, ours, data);
             if let Some(refused) = self.exchanges.refuse(subject.key, failure, now) {
                 return refused;
             }
-            ours = None;
+            lease = None;
         }
-        self.back_off(flight.client, ours, failure, data, now);
+        self.back_off(flight.client, lease, failure, data, now);
         failure
     }
 
@@ -788,7 +791,7 @@ impl Outbound {
                 }
             }
         }
-        Ours { ask, owner: ours.owner }
+        Ours { ask, ..*ours }
     }
 
     /// Takes note of a failure for all workers.
@@ -996,7 +999,7 @@ impl Outbound {
         let Some(client) = self.config.clients.get(sent.client) else { return false };
         let Some(holder) = self.holders.get_mut(sent.client) else { return false };
         let dropped = match sent.subject {
-            Some(key) => self.exchanges.drop_token(client, key, sent.number, data, now),
+            Some(key) => self.exchanges.drop_token(key, sent.number, data, now),
             None if !client.can_renew() => false,
             None => (0..TRIES).any(|_| {
                 holder.sync(&client.identity, data);

@@ -5,6 +5,7 @@
 //! with a key that nobody has without this configuration's secrets.
 
 use std::fmt;
+use std::ops::Range;
 use std::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
@@ -33,11 +34,14 @@ pub(crate) const MAX_SHARED: usize = 4 * 1024;
 /// One that is younger still was put up before the clock was set back, and may stand for long.
 pub(crate) const YOUNGER: Duration = Duration::from_secs(1);
 
-/// The names of the slots that one answer may stand in.
-const WAYS: [&str; 4] = ["0", "1", "2", "3"];
+/// How many records a group has room for: an answer may stand in any slot of its group.
+const WAYS: usize = 4;
 
-/// The form of a record; others are not read.
-const VERSION: u8 = 1;
+/// How often a write is tried against those of other workers.
+const TRIES: usize = 4;
+
+/// The form of groups and records; others are not read.
+const VERSION: u8 = 2;
 
 /// The longest record.
 const MAX_RECORD: usize = Header::LENGTH + MAX_SHARED + OVERHEAD;
@@ -104,7 +108,9 @@ pub(crate) struct Record {
     pub(crate) body: Vec<u8>,
 }
 
-/// A fixed number of slots, in groups: each fingerprint has one group that it may stand in.
+/// A fixed number of slots, in groups: each fingerprint has one group that it may stand in. A group
+/// is one value, so that one look shows all of it, and a write that follows a look tells whether
+/// anything there has changed in between.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slots {
     /// The letter in the names of these slots' keys.
@@ -116,7 +122,7 @@ pub(crate) struct Slots {
 impl Slots {
     /// Slots for this many records, rounded up to whole groups. `kind` tells them from others.
     pub(crate) fn new(kind: char, records: usize) -> Self {
-        let groups = u32::try_from(records.div_ceil(WAYS.len())).unwrap_or(u32::MAX);
+        let groups = u32::try_from(records.div_ceil(WAYS)).unwrap_or(u32::MAX);
         Self { kind, groups }
     }
 
@@ -128,16 +134,7 @@ impl Slots {
         fingerprint: Fingerprint,
         now: Timestamp,
     ) -> Option<Record> {
-        let mut newest: Option<Record> = None;
-        for key in self.group(fingerprint)? {
-            let record = data.get(&key).and_then(|(bytes, _)| identity.open(&bytes, fingerprint));
-            if let Some(record) = record.filter(|record| now < record.ends)
-                && newest.as_ref().is_none_or(|newest| newest.written < record.written)
-            {
-                newest = Some(record);
-            }
-        }
-        newest
+        self.group(data, fingerprint)?.find(identity, fingerprint, now)
     }
 
     /// Writes a record in place of the group's least useful one. One that loses against others
@@ -150,10 +147,10 @@ impl Slots {
         record: &Record,
     ) {
         let sealed = identity.seal(fingerprint, record);
-        for _ in WAYS {
-            match self.least_useful(data, fingerprint, record.written, &mut |_| ()) {
-                Some(room) if !data.set(&room.key, &sealed, room.last_write) => {}
-                _ => return,
+        for _ in 0..TRIES {
+            let Some(group) = self.group(data, fingerprint) else { return };
+            if group.put(data, fingerprint, &sealed, record.written) {
+                return;
             }
         }
     }
@@ -161,8 +158,8 @@ impl Slots {
     /// Looks for an answer, or else puts up a marker, unless one stands that was put up by `since`:
     /// who has waited for one waits for no other.
     ///
-    /// An answer is looked for between the look at the markers and ours, which takes the place of
-    /// what was seen there: so an answer that came with its marker gone is not overlooked.
+    /// An answer is looked for between the look at the markers and ours, which goes up only if
+    /// nothing has changed there: so an answer that came with its marker gone is not overlooked.
     pub(crate) fn claim(
         self,
         data: &dyn SharedData,
@@ -172,120 +169,156 @@ impl Slots {
         since: Timestamp,
         is_known: &mut dyn FnMut() -> bool,
     ) -> Claim {
-        // Each round lost is a round that another worker won, on one of a few slots.
-        for _ in WAYS {
-            let mut standing = None;
-            let room = self.least_useful(data, fingerprint, marker.written, &mut |bytes| {
-                let record = identity.open(bytes, fingerprint);
-                let until = record.filter(|record| marker.written < record.ends);
-                standing = standing.max(until.map(|record| record.written));
-            });
+        // Each round lost is a round that another worker won, in one of many groups.
+        for _ in 0..TRIES {
+            let group = self.group(data, fingerprint);
             if is_known() {
                 return Claim::Known;
             }
-            if let Some(written) = standing.filter(|written| *written <= since) {
+            let Some(group) = group else { break };
+            let standing = group.find(identity, fingerprint, marker.written);
+            if let Some(Record { written, .. }) = standing.filter(|record| record.written <= since)
+            {
                 return Claim::Others(written);
             }
-            let Some(Room { way, key, last_write }) = room else { break };
-            let after = last_write.or(Some(NEVER_WRITTEN));
-            if data.set(&key, &identity.seal(fingerprint, marker), after) {
-                return Claim::Ours(Some(Mark(way)));
+            let sealed = identity.seal(fingerprint, marker);
+            if group.put(data, fingerprint, &sealed, marker.written) {
+                return Claim::Ours;
             }
         }
-        Claim::Ours(None)
+        Claim::Unseen
     }
 
     /// Takes the marker down that we put up then, if it still stands.
     pub(crate) fn release(
         self,
         data: &dyn SharedData,
-        identity: &Identity,
         fingerprint: Fingerprint,
-        mark: Mark,
         written: Timestamp,
     ) {
-        if let Some(key) = self.group(fingerprint).and_then(|keys| keys.into_iter().nth(mark.0)) {
-            clear(data, identity, fingerprint, &key, Some(written));
-        }
+        self.take(data, fingerprint, &|header| header.written == written);
     }
 
     /// Takes the records of a fingerprint away.
-    pub(crate) fn clear(
+    pub(crate) fn clear(self, data: &dyn SharedData, fingerprint: Fingerprint) {
+        self.take(data, fingerprint, &|_| true);
+    }
+
+    /// Takes those records of a fingerprint away that `is_meant` says.
+    fn take(
         self,
         data: &dyn SharedData,
-        identity: &Identity,
         fingerprint: Fingerprint,
+        is_meant: &dyn Fn(&Header) -> bool,
     ) {
-        for key in self.group(fingerprint).into_iter().flatten() {
-            clear(data, identity, fingerprint, &key, None);
+        for _ in 0..TRIES {
+            let Some(mut group) = self.group(data, fingerprint) else { return };
+            let before = group.records.len();
+            group
+                .records
+                .retain(|(header, _)| header.fingerprint != fingerprint || !is_meant(header));
+            if group.records.len() == before || group.write(data, None) {
+                return;
+            }
         }
     }
 
-    /// The slot to write a fingerprint's record to: its own, or one whose record has ended, or the
-    /// one that ends first. `see` is shown what stands in each.
-    fn least_useful(
-        self,
-        data: &dyn SharedData,
-        fingerprint: Fingerprint,
-        now: Timestamp,
-        see: &mut dyn FnMut(&[u8]),
-    ) -> Option<Room> {
-        let mut best: Option<(Timestamp, Room)> = None;
-        for (way, key) in self.group(fingerprint)?.into_iter().enumerate() {
-            let mut rating = Timestamp::from_millis(1);
-            let mut last_write = None;
-            if let Some((bytes, written)) = data.get(&key) {
-                see(&bytes);
-                last_write = Some(written);
-                // What another configuration wrote cannot be verified, but it can be left in peace.
-                if let Some(header) = Header::read(&bytes) {
-                    if header.fingerprint == fingerprint {
-                        rating = Timestamp::from_millis(0);
-                    } else if now < header.ends {
-                        rating = header.ends;
-                    }
-                }
-            }
-            if best.as_ref().is_none_or(|(best, _)| rating < *best) {
-                best = Some((rating, Room { way, key, last_write }));
-            }
-        }
-        best.map(|(_, room)| room)
-    }
-
-    /// The keys of a fingerprint's group.
-    fn group(self, fingerprint: Fingerprint) -> Option<[String; WAYS.len()]> {
+    /// The group of a fingerprint, as it stands.
+    fn group(self, data: &dyn SharedData, fingerprint: Fingerprint) -> Option<Group> {
         let [a, b, c, d, ..] = fingerprint.0;
-        let group = u32::from_le_bytes([a, b, c, d]).checked_rem(self.groups)?;
-        let group = format!("oauth2_filter.{VERSION}.{}.{group}.", self.kind);
-        Some(WAYS.map(|way| group.clone() + way))
+        let number = u32::from_le_bytes([a, b, c, d]).checked_rem(self.groups)?;
+        let key = format!("oauth2_filter.{VERSION}.{}.{number}", self.kind);
+        let (bytes, last_write) = data.get(&key).unwrap_or((Vec::new(), NEVER_WRITTEN));
+        let mut group = Group { key, bytes, last_write, records: Vec::with_capacity(WAYS) };
+        group.read();
+        Some(group)
     }
 }
 
-/// Takes a fingerprint's record away, if it stands there: of whatever time, or of this.
-fn clear(
-    data: &dyn SharedData,
-    identity: &Identity,
-    fingerprint: Fingerprint,
-    key: &str,
-    written: Option<Timestamp>,
-) {
-    if let Some((bytes, last_write)) = data.get(key)
-        && let Some(record) = identity.open(&bytes, fingerprint)
-        && written.is_none_or(|written| written == record.written)
-    {
-        data.set(key, b"", Some(last_write));
-    }
-}
-
-/// A slot to write to.
-struct Room {
-    /// Its number in the group.
-    way: usize,
+/// What stands in a group: records, each after its length in 16 bits, the lowest first.
+struct Group {
     /// Its key.
     key: String,
-    /// The number of its last write, if it was ever written.
-    last_write: Option<u32>,
+    /// All of it.
+    bytes: Vec<u8>,
+    /// The number of its last write.
+    last_write: u32,
+    /// Its records: their headers, and where they are.
+    records: Vec<(Header, Range<usize>)>,
+}
+
+impl Group {
+    /// Finds its records. What is none, and what stands behind it, is not looked at.
+    fn read(&mut self) {
+        let mut rest = self.bytes.as_slice();
+        while self.records.len() < WAYS
+            && let Some((length, after)) = rest.split_first_chunk()
+            && let Some((record, after)) =
+                after.split_at_checked(u16::from_le_bytes(*length).into())
+            && let Some(header) = Header::read(record)
+        {
+            let end = self.bytes.len().saturating_sub(after.len());
+            self.records.push((header, end.saturating_sub(record.len())..end));
+            rest = after;
+        }
+    }
+
+    /// The bytes of a record.
+    fn part(&self, at: &Range<usize>) -> &[u8] {
+        self.bytes.get(at.clone()).unwrap_or_default()
+    }
+
+    /// The newest record of a fingerprint that has not ended.
+    fn find(
+        &self,
+        identity: &Identity,
+        fingerprint: Fingerprint,
+        now: Timestamp,
+    ) -> Option<Record> {
+        let mut newest: Option<Record> = None;
+        for (header, at) in &self.records {
+            if header.fingerprint == fingerprint
+                && now < header.ends
+                && newest.as_ref().is_none_or(|newest| newest.written < header.written)
+                && let Some(record) = identity.open(header, self.part(at))
+            {
+                newest = Some(record);
+            }
+        }
+        newest
+    }
+
+    /// Writes a fingerprint's record, in place of the one that it has; where there is no room, in
+    /// place of the one that ends first. What another configuration wrote cannot be verified, but it
+    /// is left in peace like any other. Whether nobody wrote in between.
+    fn put(
+        mut self,
+        data: &dyn SharedData,
+        fingerprint: Fingerprint,
+        record: &[u8],
+        now: Timestamp,
+    ) -> bool {
+        self.records.retain(|(header, _)| header.fingerprint != fingerprint && now < header.ends);
+        if self.records.len() == WAYS
+            && let Some((first, _)) =
+                self.records.iter().enumerate().min_by_key(|(_, (header, _))| header.ends)
+        {
+            self.records.swap_remove(first);
+        }
+        self.write(data, Some(record))
+    }
+
+    /// Writes the records that are left, and one more. Whether nobody wrote in between.
+    fn write(&self, data: &dyn SharedData, more: Option<&[u8]>) -> bool {
+        let mut bytes = Vec::with_capacity(self.bytes.len().saturating_add(MAX_RECORD));
+        for record in self.records.iter().map(|(_, at)| self.part(at)).chain(more) {
+            // Longer than 16 bits can tell is none that was read or sealed.
+            let Ok(length) = u16::try_from(record.len()) else { continue };
+            bytes.extend_from_slice(&length.to_le_bytes());
+            bytes.extend_from_slice(record);
+        }
+        data.set(&self.key, &bytes, Some(self.last_write))
+    }
 }
 
 /// What came of a [claim](Slots::claim).
@@ -293,15 +326,13 @@ struct Room {
 pub(crate) enum Claim {
     /// Nobody has to ask: the answer is known.
     Known,
-    /// The marker is up; none if others won every time, and who asks then asks unseen.
-    Ours(Option<Mark>),
+    /// The marker is up.
+    Ours,
+    /// Others won every time: who asks then asks unseen.
+    Unseen,
     /// Another worker's marker is up, put up then.
     Others(Timestamp),
 }
-
-/// Where in its group a marker of ours was put up.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Mark(usize);
 
 /// What stands before a record's body: version, fingerprint, two times.
 struct Header {
@@ -348,9 +379,8 @@ impl Identity {
         bytes
     }
 
-    /// The record in these bytes, if it is this fingerprint's and was sealed by this identity.
-    fn open(&self, bytes: &[u8], fingerprint: Fingerprint) -> Option<Record> {
-        let header = Header::read(bytes).filter(|header| header.fingerprint == fingerprint)?;
+    /// The record in these bytes, which begin with this header, if this identity has sealed it.
+    fn open(&self, header: &Header, bytes: &[u8]) -> Option<Record> {
         let (place, sealed) = bytes.split_at_checked(Header::LENGTH)?;
         let body = self.sealing.open(place, sealed)?;
         Some(Record { written: header.written, ends: header.ends, body })
@@ -424,7 +454,7 @@ mod tests {
         assert_eq!(find(10), None);
         slots.store(&data, &identity(), fingerprint, &record(20, 30, "new"));
         assert_eq!(find(20), Some(record(20, 30, "new")));
-        slots.clear(&data, &identity(), fingerprint);
+        slots.clear(&data, fingerprint);
         assert_eq!(find(20), None);
     }
 
@@ -502,22 +532,41 @@ mod tests {
         ]
     }
 
+    /// Values made of it: as it is, as a record, as every record, and before one of ours.
+    fn values(rubbish: &[u8], fingerprint: Fingerprint) -> Vec<Vec<u8>> {
+        let framed = |record: &[u8]| {
+            let length = u16::try_from(record.len()).unwrap_or(u16::MAX);
+            [&length.to_le_bytes(), record].concat()
+        };
+        let neighbour = identity().seal(identity().fingerprint("u"), &record(0, 99, "neighbour"));
+        assert_ne!(fingerprint, identity().fingerprint("u"));
+        let one = framed(rubbish);
+        let before_ours = [&*one, &framed(&neighbour)].concat();
+        vec![rubbish.to_vec(), one.clone(), one.repeat(9), before_ours]
+    }
+
+    /// The key of a fingerprint's group.
+    fn key(slots: Slots, fingerprint: Fingerprint) -> String {
+        slots.group(&Memory::default(), fingerprint).unwrap().key
+    }
+
     #[test]
     fn rubbish_in_our_slots_is_not_believed_and_written_over() {
         let fingerprint = identity().fingerprint("t");
         for (n, rubbish) in rubbish(fingerprint).iter().enumerate() {
-            let (data, slots) = (Memory::default(), Slots::new('a', 1));
-            let keys: Vec<String> = slots.group(fingerprint).unwrap().to_vec();
-            for key in &keys {
-                data.set(key, rubbish, None);
+            for (form, value) in values(rubbish, fingerprint).iter().enumerate() {
+                let (data, slots) = (Memory::default(), Slots::new('a', 1));
+                data.set(&key(slots, fingerprint), value, None);
+                let find = || slots.find(&data, &identity(), fingerprint, at(0));
+                assert_eq!(find(), None, "{n}, {form}");
+                slots.clear(&data, fingerprint);
+                assert_eq!(find(), None, "{n}, {form}");
+                slots.store(&data, &identity(), fingerprint, &record(0, 10, "body"));
+                assert_eq!(find(), Some(record(0, 10, "body")), "{n}, {form}");
+                let values = &data.0.borrow().0;
+                assert_eq!(values.len(), 1);
+                assert!(values.values().all(|(value, _)| value.len() < 2 * MAX_RECORD));
             }
-            let find = || slots.find(&data, &identity(), fingerprint, at(0));
-            assert_eq!(find(), None, "{n}");
-            slots.clear(&data, &identity(), fingerprint);
-            assert_eq!(find(), None, "{n}");
-            slots.store(&data, &identity(), fingerprint, &record(0, 10, "body"));
-            assert_eq!(find(), Some(record(0, 10, "body")), "{n}");
-            assert_eq!(data.0.borrow().0.len(), keys.len());
         }
     }
 
@@ -525,13 +574,13 @@ mod tests {
     fn rubbish_in_the_slots_of_markers_lets_nobody_wait() {
         let fingerprint = identity().fingerprint("t");
         for (n, rubbish) in rubbish(fingerprint).iter().enumerate() {
-            let (data, slots) = (Memory::default(), Slots::new('m', 1));
-            for key in slots.group(fingerprint).unwrap() {
-                data.set(&key, rubbish, None);
+            for (form, value) in values(rubbish, fingerprint).iter().enumerate() {
+                let (data, slots) = (Memory::default(), Slots::new('m', 1));
+                data.set(&key(slots, fingerprint), value, None);
+                let claim = || claimed(&data, slots, fingerprint, &record(0, 10, ""), at(0));
+                assert!(claim(), "{n}, {form}");
+                assert!(!claim(), "{n}, {form}: and then it is up");
             }
-            let claim = || claimed(&data, slots, fingerprint, &record(0, 10, ""), at(0));
-            assert!(claim(), "{n}");
-            assert!(!claim(), "{n}: and then it is up");
         }
     }
 
@@ -552,7 +601,7 @@ mod tests {
             slots.store(&data, &identity(), fingerprint, &record(n, n + 10, "body"));
             assert!(slots.find(&data, &identity(), fingerprint, at(n)).is_some());
         }
-        assert_eq!(data.0.borrow().0.len(), 12);
+        assert_eq!(data.0.borrow().0.len(), 3);
         let none = Slots::new('a', 0);
         none.store(&data, &identity(), identity().fingerprint("t"), &record(0, 10, "body"));
         assert_eq!(none.find(&data, &identity(), identity().fingerprint("t"), at(0)), None);
@@ -580,9 +629,7 @@ mod tests {
         for (lost, found) in [(0, true), (3, true), (4, false), (u32::MAX, false)] {
             let (data, slots) = (Busy(Memory::default(), lost.into()), Slots::new('a', 1));
             let fingerprint = identity().fingerprint("t");
-            for key in slots.group(fingerprint).unwrap() {
-                data.0.set(&key, b"", None);
-            }
+            data.0.set(&key(slots, fingerprint), b"", None);
             slots.store(&data, &identity(), fingerprint, &record(0, 10, "body"));
             let find = slots.find(&data, &identity(), fingerprint, at(0));
             assert_eq!(find.is_some(), found, "{lost} lost");
@@ -603,6 +650,38 @@ mod tests {
         assert_eq!(left, [true, false, true, true, true]);
     }
 
+    #[test]
+    fn a_record_takes_the_place_of_the_one_before_and_of_no_neighbours() {
+        let (data, slots) = (Memory::default(), Slots::new('a', 1));
+        let fingerprints = ["t", "u", "v", "w"].map(|token| identity().fingerprint(token));
+        for round in 0..3 {
+            for fingerprint in fingerprints {
+                slots.store(&data, &identity(), fingerprint, &record(round, 99, "body"));
+            }
+        }
+        let found = fingerprints.map(|f| slots.find(&data, &identity(), f, at(3)));
+        assert_eq!(found, [(); 4].map(|()| Some(record(2, 99, "body"))));
+    }
+
+    #[test]
+    fn of_more_records_than_have_room_only_those_that_have_are_seen_or_written_again() {
+        let (data, slots) = (Memory::default(), Slots::new('a', 1));
+        let fingerprints: Vec<_> =
+            (0..9).map(|n| identity().fingerprint(&format!("t{n}"))).collect();
+        let mut value = Vec::new();
+        for fingerprint in &fingerprints {
+            let sealed = identity().seal(*fingerprint, &record(0, 99, "body"));
+            value.extend(u16::try_from(sealed.len()).unwrap().to_le_bytes());
+            value.extend(sealed);
+        }
+        data.set(&key(slots, fingerprints[0]), &value, None);
+        let found = |f: &&Fingerprint| slots.find(&data, &identity(), **f, at(0)).is_some();
+        assert_eq!(fingerprints.iter().filter(found).count(), WAYS);
+        slots.store(&data, &identity(), identity().fingerprint("t"), &record(0, 99, "body"));
+        let written = data.get(&key(slots, fingerprints[0])).unwrap().0.len();
+        assert!(written < value.len() / 2, "{written} of {}", value.len());
+    }
+
     /// Whether a marker is put up where nobody has an answer.
     fn claimed(
         data: &Memory,
@@ -612,7 +691,7 @@ mod tests {
         since: Timestamp,
     ) -> bool {
         let claim = slots.claim(data, &identity(), fingerprint, marker, since, &mut || false);
-        matches!(claim, Claim::Ours(Some(_)))
+        claim == Claim::Ours
     }
 
     #[test]
@@ -626,7 +705,7 @@ mod tests {
                 if looks == 1 {
                     // Another worker asks, and is done, while this one looks for its answer.
                     assert!(claimed(&data, slots, fingerprint, &record(1, 9, ""), at(1)));
-                    slots.release(&data, &identity(), fingerprint, Mark(0), at(1));
+                    slots.release(&data, fingerprint, at(1));
                 }
                 looks == 2
             });
@@ -638,16 +717,37 @@ mod tests {
     fn only_an_own_marker_is_taken_down() {
         let (data, slots) = (Memory::default(), Slots::new('m', 1));
         let [ours, other] = ["t", "u"].map(|token| identity().fingerprint(token));
-        let claim = slots.claim(&data, &identity(), ours, &record(0, 5, ""), at(0), &mut || false);
-        let Claim::Ours(Some(mark)) = claim else { panic!("the marker is up") };
-        // It has ended, and another's stands in its place.
+        let stands = |fingerprint| slots.find(&data, &identity(), fingerprint, at(6)).is_some();
+        assert!(claimed(&data, slots, ours, &record(0, 5, ""), at(0)));
+        // It has ended: another worker has put up its own, and stands beside a third's.
+        assert!(claimed(&data, slots, ours, &record(6, 9, ""), at(6)));
         assert!(claimed(&data, slots, other, &record(6, 9, ""), at(6)));
-        slots.release(&data, &identity(), ours, mark, at(0));
-        assert!(slots.find(&data, &identity(), other, at(6)).is_some());
-        slots.release(&data, &identity(), other, mark, at(0));
-        assert!(slots.find(&data, &identity(), other, at(6)).is_some());
-        slots.release(&data, &identity(), other, mark, at(6));
-        assert_eq!(slots.find(&data, &identity(), other, at(6)), None);
+        slots.release(&data, ours, at(0));
+        assert!(stands(ours) && stands(other));
+        slots.release(&data, ours, at(6));
+        assert!(!stands(ours) && stands(other));
+        slots.release(&data, other, at(6));
+        assert_eq!(data.get(&key(slots, ours)).map(|(value, _)| value), Some(Vec::new()));
+    }
+
+    #[test]
+    fn what_changes_a_group_between_look_and_write_is_looked_at_anew() {
+        let (data, slots) = (Memory::default(), Slots::new('m', 1));
+        let [ours, other] = ["t", "u"].map(|token| identity().fingerprint(token));
+        // A neighbour's marker stands, and is taken down while an answer is looked for; in that
+        // moment a second worker puts up one for our token.
+        assert!(claimed(&data, slots, other, &record(1, 9, ""), at(1)));
+        let mut looks = 0;
+        let claim = slots.claim(&data, &identity(), ours, &record(1, 9, ""), at(1), &mut || {
+            looks += 1;
+            if looks == 1 {
+                slots.release(&data, other, at(1));
+                assert!(claimed(&data, slots, ours, &record(1, 9, ""), at(1)));
+            }
+            false
+        });
+        assert_eq!(claim, Claim::Others(at(1)));
+        assert_eq!(looks, 2);
     }
 
     #[test]
@@ -660,7 +760,7 @@ mod tests {
         assert!(!claim(1, 11));
         assert!(!claim(9, 19));
         assert!(claim(10, 20));
-        slots.clear(&data, &identity(), fingerprint);
+        slots.clear(&data, fingerprint);
         assert!(claim(11, 21));
         let other = identity().fingerprint("u");
         assert!(claimed(&data, slots, other, &record(11, 21, ""), at(11)));

@@ -848,6 +848,32 @@ fn a_marker_that_is_younger_than_the_exchange_that_finds_it_is_waited_for() {
 }
 
 #[test]
+fn an_exchange_that_ends_late_takes_no_other_workers_marker_down() {
+    let document = json!({"outbound": {"clients": {
+        "a": client(exchange(json!({"timeout": "2s"}))),
+    }}});
+    let mut one = SimulatedHost::new(&document);
+    let [mut other, mut third] = [one.worker(&document), one.worker(&document)];
+    one.send(&get("/").bearer("alice"));
+    other.advance(4 * SECOND);
+    third.advance(4 * SECOND);
+    let second = other.send(&get("/").bearer("alice"));
+    assert_eq!(other.made, 1);
+    // Its server knows no such caller, which is no reason for anybody else to wait.
+    one.answer_status(400, &json!({"error": "invalid_request"}));
+    let last = third.send(&get("/").bearer("alice"));
+    assert_eq!(third.made, 0);
+    other.answer_with(&exchanged("for-alice"));
+    third.tick();
+    let for_alice = Some("Bearer for-alice");
+    assert_eq!(
+        (seen(&other, second).as_deref(), seen(&third, last).as_deref()),
+        (for_alice, for_alice)
+    );
+    assert_eq!(third.markers(), 0);
+}
+
+#[test]
 fn cl_8693_02_an_exchange_waits_for_its_actors_token() {
     let document = json!({"outbound": {"clients": {
         "a": client(exchange(json!({"actor": "self"}))), "self": client(json!({})),
