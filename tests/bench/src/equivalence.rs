@@ -9,8 +9,9 @@ use oauth2_filter_testbed::upstream::Upstream;
 
 use crate::authorization::AuthorizationServer;
 use crate::proxy::{options, quiet, with_secret};
+use crate::sidecar::Sidecar;
 use crate::tokens::{SCOPE, Tokens};
-use crate::variants::{Variant, named};
+use crate::variants::named;
 
 /// A proxy before a service that keeps what reaches it.
 struct Guarded {
@@ -18,22 +19,26 @@ struct Guarded {
     service: Upstream,
     server: AuthorizationServer,
     tokens: Arc<Tokens>,
+    _sidecar: Option<Sidecar>,
 }
 
 impl Guarded {
     async fn by(name: &str) -> Self {
-        let Variant { name, filter, .. } = named(name).expect("a variant");
+        let variant = named(name).expect("a variant");
         let tokens = Arc::new(Tokens::sign(1).expect("a token"));
         let server = AuthorizationServer::start(Arc::clone(&tokens), Duration::ZERO);
         let (server, service) = (server.expect("a free port"), Upstream::start().await);
-        let filter = filter.value(name, &tokens.key_set).expect("a filter");
+        let sidecar = variant.has_sidecar().then(|| Sidecar::start(server.address, name));
+        let sidecar = sidecar.transpose().expect("Node.js");
+        let asked = sidecar.as_ref().map_or(server.address, |sidecar| sidecar.address);
+        let filter = variant.filter.value(name, &tokens.key_set).expect("a filter");
         let bootstrap = Bootstrap::new()
-            .cluster("as", server.address)
+            .cluster("as", asked)
             .cluster("service", service.address())
             .listener(quiet(Listener::to("bench", "service")).filter(filter));
         let envoy = Envoy::start_with(with_secret(&bootstrap), &options(1)).await;
         let envoy = envoy.expect("Envoy with the filter");
-        Self { envoy, service, server, tokens }
+        Self { envoy, service, server, tokens, _sidecar: sidecar }
     }
 
     async fn status(&self, request: &Request) -> u16 {
@@ -98,9 +103,13 @@ async fn every_guard_refuses_a_token_that_is_none_and_those_that_keep_answers_as
         ("ours", Some(2)),
         ("ours-full", Some(2)),
         ("ext-authz", Some(6)),
+        ("ext-authz-sidecar", Some(2)),
         ("jwt-authn", None),
         ("jwt-authn-cache", None),
     ] {
+        if name == "ext-authz-sidecar" && !Sidecar::can_run() {
+            continue;
+        }
         let guarded = Guarded::by(name).await;
         let good = guarded.tokens.all()[0].clone();
         for (token, status) in [(good.as_str(), 200), ("another", 401)] {

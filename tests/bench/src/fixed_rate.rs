@@ -29,6 +29,7 @@ pub type WithRequests<'a> = (&'a Proxy, Vec<String>);
 pub async fn warm_up(proxies: &[WithRequests<'_>]) -> Outcome<()> {
     for (proxy, requests) in proxies {
         let requests: Vec<&str> = requests.iter().map(String::as_str).collect();
+        let _turn = proxy.turn()?;
         run(proxy, &requests)?;
         proxy.check_answers().await?;
     }
@@ -45,6 +46,7 @@ pub async fn measure(proxies: &[WithRequests<'_>], seconds: u32) -> Outcome<Late
             let number = LEAD + (RATE * seconds) as usize;
             let requests: Vec<&str> =
                 requests.iter().map(String::as_str).cycle().take(number).collect();
+            let _turn = proxy.turn()?;
             let taken = run(proxy, &requests)?;
             proxy.check_answers().await?;
             latencies.entry(proxy.variant.name).or_default().extend(taken);

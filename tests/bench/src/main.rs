@@ -4,14 +4,15 @@
 //! | --- | --- |
 //! | [`variants`], [`filters`] | what is compared |
 //! | [`proxy`], [`cores`] | a running Envoy with a core of its own |
-//! | [`server`], [`authorization`], [`tokens`] | whom proxies ask, and about what |
+//! | [`server`], [`authorization`], [`sidecar`], [`tokens`] | whom proxies ask, and about what |
 //! | [`rounds`], [`wrk`] | as many requests as a proxy can bear, in interleaved rounds |
 //! | [`fixed_rate`], [`open_loop`], [`pacing`], [`connection`], [`request`] | latency at a fixed rate |
 //! | [`kept`], [`misses`] | memory of kept answers; what asking adds |
 //! | `equivalence` (tests) | that what is compared does the same |
 //! | [`statistics`], [`goals`], [`results`], [`readme`], [`machine`] | what comes of it |
 //!
-//! Every proxy is up all the time, on one core; load, servers and service are on the others.
+//! Every proxy is up all the time, on one core, and stopped while it is another's turn; load,
+//! servers and service are on the other cores.
 
 mod authorization;
 mod connection;
@@ -33,6 +34,7 @@ mod request;
 mod results;
 mod rounds;
 mod server;
+mod sidecar;
 mod statistics;
 mod tokens;
 mod variants;
@@ -42,10 +44,14 @@ use std::error::Error;
 use std::fs;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use lexopt::Parser;
+use oauth2_filter_testbed::process::interrupted;
 use oauth2_filter_testbed::{open_files, workspace};
+use rustix::process::{Signal, kill_current_process_group};
+use tokio::runtime::Builder;
 
 use authorization::AuthorizationServer;
 use cores::Cores;
@@ -55,7 +61,9 @@ use options::{MEMORY, MISSES, Options};
 use proxy::{Proxy, Surroundings};
 use results::{Measured, Results};
 use rounds::{Loaded, Samples};
+use sidecar::Sidecar;
 use tokens::Tokens;
+use variants::Variant;
 use wrk::Wrk;
 
 /// A value, or why there is none.
@@ -63,6 +71,7 @@ pub type Outcome<T> = Result<T, Box<dyn Error>>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
+    thread::spawn(end_when_told);
     match bench().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -70,6 +79,14 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Ends this program by SIGINT or SIGTERM. What is stopped ends with it only if it goes on.
+fn end_when_told() {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(interrupted());
+    let _ = kill_current_process_group(Signal::CONT);
+    std::process::exit(130);
 }
 
 async fn bench() -> Outcome<()> {
@@ -114,7 +131,11 @@ async fn loads(
     wrk: &Wrk,
 ) -> Outcome<(Vec<Measured>, Samples, Latencies)> {
     let Surroundings { cores, tokens, .. } = surroundings;
-    let variants = variants::chosen(&options.only);
+    let mut variants = variants::chosen(&options.only);
+    if variants.iter().any(Variant::has_sidecar) && !Sidecar::can_run() {
+        eprintln!("== no Node.js, so no sidecar of ext_authz");
+        variants.retain(|variant| !variant.has_sidecar());
+    }
     if variants.is_empty() {
         return Ok((Vec::new(), Samples::new(), Latencies::new()));
     }
@@ -122,7 +143,9 @@ async fn loads(
     eprintln!("== starting {} proxies", variants.len());
     let mut proxies = Vec::new();
     for variant in &variants {
-        proxies.push(Proxy::start(*variant, surroundings, server.address, 1).await?);
+        let proxy = Proxy::start(*variant, surroundings, server.address, 1).await?;
+        proxy.wait_for_turn()?;
+        proxies.push(proxy);
     }
     eprintln!("== sending every token once");
     let (mut loaded, mut with_requests) = (Vec::new(), Vec::new());
@@ -139,6 +162,7 @@ async fn loads(
     for proxy in &proxies {
         let Proxy { variant, .. } = *proxy;
         let calls = server.calls(variant.name);
+        let _turn = proxy.turn()?;
         measured.push(Measured { variant, calls, memory: proxy.memory().await? });
     }
     Ok((measured, samples, latencies))

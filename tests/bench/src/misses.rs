@@ -10,7 +10,7 @@ use crate::proxy::{Proxy, Surroundings};
 use crate::request;
 use crate::rounds::order;
 use crate::statistics::percentile;
-use crate::variants;
+use crate::variants::{self, Answers, Filter, Variant};
 
 /// Misses a second.
 pub const RATE: u32 = 1_000;
@@ -30,6 +30,16 @@ const CONNECTIONS: usize = 32;
 /// What asks, besides the load itself.
 const ASKING: [&str; 3] = ["ours", "lua-short", "ext-authz"];
 
+/// A proxy that hands the load's own question on. A miss takes the same way, so that its latency is
+/// the least that any filter can have.
+const HOP: Variant = Variant {
+    name: "hop",
+    what: "the server, asked through a proxy without a filter",
+    filter: Filter::None,
+    tokens: 1,
+    answers: Answers::Server,
+};
+
 /// The latencies of what asks, and of the same question without a proxy between.
 #[derive(Clone, Debug)]
 pub struct Misses {
@@ -43,6 +53,8 @@ pub struct Misses {
     pub p99: f64,
     /// What the proxy adds to that of the server asked directly; not a number for that itself.
     pub added: f64,
+    /// What its filter adds to that of a proxy without one; not a number for that, and before.
+    pub added_to_hop: f64,
 }
 
 /// Where requests go: to a proxy, or to the server itself.
@@ -60,9 +72,12 @@ impl Asked {
     }
 
     fn run(&self, tokens: &[String], first: &str) -> Outcome<Vec<f64>> {
-        let request: fn(&str) -> String = match self {
-            Self::Proxy(_) => request::with_token,
-            Self::Server(_) => introspection,
+        let request = |token: &str| match self {
+            Self::Proxy(proxy) if proxy.variant.answers == Answers::Server => {
+                introspection(token, HOP.name)
+            }
+            Self::Proxy(_) => request::with_token(token),
+            Self::Server(_) => introspection(token, "direct"),
         };
         let requests: Vec<String> = tokens.iter().map(|token| request(token)).collect();
         let requests: Vec<&str> = requests.iter().map(String::as_str).collect();
@@ -71,6 +86,10 @@ impl Asked {
             Self::Server(address) => *address,
         };
         let first = &request(first);
+        let _turn = match self {
+            Self::Proxy(proxy) => Some(proxy.turn()?),
+            Self::Server(_) => None,
+        };
         let load = OpenLoop { address, rate: RATE, connections: CONNECTIONS, first, lead: LEAD };
         load.run(&requests)
     }
@@ -81,8 +100,9 @@ pub async fn measure(surroundings: &Surroundings, delay: Duration) -> Outcome<Ve
     eprintln!("== {RATE} misses/s, a server that takes {delay:?}");
     let server = AuthorizationServer::start(surroundings.tokens.clone(), delay)?;
     let mut asked = vec![Asked::Server(server.address)];
-    for variant in ASKING.into_iter().filter_map(variants::named) {
+    for variant in [HOP].into_iter().chain(ASKING.into_iter().filter_map(variants::named)) {
         let proxy = Proxy::start(variant, surroundings, server.address, 1).await?;
+        proxy.wait_for_turn()?;
         asked.push(Asked::Proxy(Box::new(proxy)));
     }
     let (first, tokens) = surroundings.tokens.all().split_last().ok_or("no tokens")?;
@@ -99,6 +119,7 @@ pub async fn measure(surroundings: &Surroundings, delay: Duration) -> Outcome<Ve
     }
     for proxy in &asked {
         if let Asked::Proxy(proxy) = proxy {
+            let _turn = proxy.turn()?;
             proxy.check_answers().await?;
             let (calls, tokens) = (server.calls(proxy.variant.name), (1 + TURNS) * TOKENS);
             if calls < tokens as u64 {
@@ -109,28 +130,29 @@ pub async fn measure(surroundings: &Surroundings, delay: Duration) -> Outcome<Ve
     Ok(summary(&asked.iter().map(Asked::what).collect::<Vec<_>>(), delay, latencies))
 }
 
-/// The first are those of the server itself.
+/// The first are those of the server itself, and the next those of the hop.
 fn summary(whats: &[&'static str], delay: Duration, latencies: Vec<Vec<f64>>) -> Vec<Misses> {
-    let mut direct = f64::NAN;
-    whats
-        .iter()
-        .zip(latencies)
-        .map(|(what, mut latencies)| {
-            let p99 = percentile(&mut latencies, 0.99);
-            let added = p99 - direct;
-            if direct.is_nan() {
-                direct = p99;
-            }
-            Misses { what, delay, median: percentile(&mut latencies, 0.5), p99, added }
-        })
-        .collect()
+    let (mut direct, mut hop) = (f64::NAN, f64::NAN);
+    let misses = |(what, mut latencies): (&&'static str, Vec<f64>)| {
+        let median = percentile(&mut latencies, 0.5);
+        let p99 = percentile(&mut latencies, 0.99);
+        let (added, added_to_hop) = (p99 - direct, p99 - hop);
+        if !direct.is_nan() && hop.is_nan() {
+            hop = p99;
+        }
+        if direct.is_nan() {
+            direct = p99;
+        }
+        Misses { what, delay, median, p99, added, added_to_hop }
+    };
+    whats.iter().zip(latencies).map(misses).collect()
 }
 
 /// The question that the filter asks.
-fn introspection(token: &str) -> String {
+fn introspection(token: &str, who: &str) -> String {
     let body = format!("token={token}&token_type_hint=access_token");
     format!(
-        "POST /introspect/direct HTTP/1.1\r\nhost: as.test\r\n\
+        "POST /introspect/{who} HTTP/1.1\r\nhost: as.test\r\n\
          authorization: Basic YmVuY2g6YmVuY2gtc2VjcmV0\r\n\
          content-type: application/x-www-form-urlencoded\r\naccept: application/json\r\n\
          content-length: {}\r\n\r\n{body}",
@@ -143,12 +165,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_added_is_the_difference_to_the_server_itself() {
+    fn what_is_added_is_the_difference_to_the_server_itself_and_to_a_hop() {
         let direct = (1..=100).map(|n| f64::from(n) + 1_000.0).collect();
+        let hop = (1..=100).map(|n| f64::from(n) + 1_020.0).collect();
         let ours = (1..=100).map(|n| f64::from(n) * 2.0 + 1_000.0).collect();
-        let summary = summary(&["server", "ours"], Duration::ZERO, vec![direct, ours]);
-        assert!(summary[0].added.is_nan());
-        assert_eq!((summary[0].median, summary[0].p99), (1_050.0, 1_099.0));
-        assert_eq!((summary[1].median, summary[1].p99, summary[1].added), (1_100.0, 1_198.0, 99.0));
+        let latencies = vec![direct, hop, ours];
+        let [direct, hop, ours] = summary(&["server", "hop", "ours"], Duration::ZERO, latencies)
+            .try_into()
+            .expect("three");
+        assert!(direct.added.is_nan() && direct.added_to_hop.is_nan() && hop.added_to_hop.is_nan());
+        assert_eq!((direct.median, direct.p99, hop.added), (1_050.0, 1_099.0, 20.0));
+        assert_eq!((ours.median, ours.p99), (1_100.0, 1_198.0));
+        assert_eq!((ours.added, ours.added_to_hop), (99.0, 79.0));
     }
 }

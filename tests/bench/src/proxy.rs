@@ -3,15 +3,18 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use oauth2_filter_testbed::envoy::{Bootstrap, Cluster, Envoy, Listener, Options, merge};
 use oauth2_filter_testbed::process::end_of_log;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::Outcome;
 use crate::cores::Cores;
 use crate::filters::client_secret;
+use crate::sidecar::Sidecar;
 use crate::tokens::Tokens;
 use crate::variants::{Answers, Variant};
 
@@ -43,6 +46,18 @@ pub struct Proxy {
     /// Where it listens.
     pub address: SocketAddr,
     envoy: Envoy,
+    sidecar: Option<Sidecar>,
+}
+
+/// While it lives, its proxy runs.
+#[derive(Debug)]
+pub struct Turn<'a>(&'a Proxy);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        // One that is gone already needs no stopping.
+        let _ = self.0.signal(Signal::STOP);
+    }
 }
 
 /// The memory of a proxy, in bytes.
@@ -64,6 +79,17 @@ pub struct CoreTime {
 }
 
 impl CoreTime {
+    /// What the threads of a process have had.
+    fn of(pid: u32) -> Outcome<Self> {
+        let mut sum = Self::default();
+        for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+            let text = fs::read_to_string(thread?.path().join("schedstat"))?;
+            let Self { ran, waited } = core_time(&text).ok_or("this kernel has no schedstat")?;
+            sum = Self { ran: sum.ran + ran, waited: sum.waited + waited };
+        }
+        Ok(sum)
+    }
+
     /// What they have had since then, in seconds: run, and waited.
     pub fn since(self, before: Self) -> (f64, f64) {
         let ran = self.ran.saturating_sub(before.ran);
@@ -83,7 +109,11 @@ impl Proxy {
         let listener = match variant.answers {
             Answers::Proxy => Listener::answering(LISTENER, 200, "ok"),
             Answers::Service => Listener::to(LISTENER, "service"),
+            Answers::Server => Listener::to(LISTENER, "as"),
         };
+        let sidecar = variant.has_sidecar().then(|| start_sidecar(cores, server, variant.name));
+        let sidecar = sidecar.transpose()?;
+        let asked = sidecar.as_ref().map_or(server, |sidecar| sidecar.address);
         let filter = variant.filter.value(variant.name, &tokens.key_set);
         let listener = filter.into_iter().fold(quiet(listener), Listener::filter);
         let room = json!({
@@ -91,26 +121,40 @@ impl Proxy {
         });
         let cluster = |name, address| Cluster::new(name, address).thresholds(&room);
         let bootstrap = Bootstrap::new()
-            .custom_cluster(cluster("as", server))
+            .custom_cluster(cluster("as", asked))
             .custom_cluster(cluster("service", service.address(LISTENER)))
             .listener(listener);
         let envoy = start_pinned(cores, with_secret(&bootstrap), workers).await;
         let envoy = envoy.map_err(|error| format!("{}: {error}", variant.name))?;
         Cores::check(envoy.pid(), cores.proxy)?;
         let address = envoy.address(LISTENER);
-        Ok(Self { variant, address, envoy })
+        Ok(Self { variant, address, envoy, sidecar })
     }
 
-    /// What its threads have had of their core.
+    /// Stops it until its turn: thirty idle proxies would take a few percent of the core from the
+    /// one that is measured, and of its caches.
+    pub fn wait_for_turn(&self) -> Outcome<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Has it run, and get done what it has missed.
+    pub fn turn(&self) -> Outcome<Turn<'_>> {
+        self.signal(Signal::CONT)?;
+        thread::sleep(CATCH_UP);
+        Ok(Turn(self))
+    }
+
+    fn signal(&self, signal: Signal) -> Outcome<()> {
+        let pid = i32::try_from(self.envoy.pid()).ok().and_then(Pid::from_raw);
+        Ok(kill_process(pid.ok_or("no process")?, signal)?)
+    }
+
+    /// What its threads, and those of its sidecar, have had of their core.
     pub fn core_time(&self) -> Outcome<CoreTime> {
-        let mut sum = CoreTime::default();
-        for thread in fs::read_dir(format!("/proc/{}/task", self.envoy.pid()))? {
-            let text = fs::read_to_string(thread?.path().join("schedstat"))?;
-            let CoreTime { ran, waited } =
-                core_time(&text).ok_or("this kernel has no schedstat")?;
-            sum = CoreTime { ran: sum.ran + ran, waited: sum.waited + waited };
-        }
-        Ok(sum)
+        let own = CoreTime::of(self.envoy.pid())?;
+        let beside = self.sidecar.as_ref().map(|sidecar| CoreTime::of(sidecar.pid()));
+        let beside = beside.transpose()?.unwrap_or_default();
+        Ok(CoreTime { ran: own.ran + beside.ran, waited: own.waited + beside.waited })
     }
 
     /// Its memory.
@@ -144,6 +188,23 @@ impl Proxy {
     pub fn failed(&self, why: &str) -> Box<dyn std::error::Error> {
         format!("{}: {why}\n{}", self.variant.name, end_of_log("Envoy", &self.envoy.log())).into()
     }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // What is stopped cannot end by itself.
+        let _ = self.signal(Signal::CONT);
+    }
+}
+
+/// Starts a sidecar on the core of the proxies.
+fn start_sidecar(cores: &Cores, server: SocketAddr, proxy: &str) -> Outcome<Sidecar> {
+    cores.to_proxy()?;
+    let sidecar = Sidecar::start(server, proxy);
+    cores.to_others()?;
+    let sidecar = sidecar?;
+    Cores::check(sidecar.pid(), cores.proxy)?;
+    Ok(sidecar)
 }
 
 /// Starts Envoy on the core of the proxies.
@@ -191,6 +252,9 @@ fn resident(status: &str) -> Option<u64> {
 }
 
 const LISTENER: &str = "bench";
+
+/// How long a proxy runs before its turn counts.
+const CATCH_UP: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {

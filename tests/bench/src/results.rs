@@ -175,13 +175,18 @@ impl Results {
         }
         let _ = write!(
             page,
-            "| {} new tokens/s | the server takes | p50, µs | p99, µs | added at p99, µs |\n\
-             | --- | --- | --- | --- | --- |\n",
+            "| {} new tokens/s | the server takes | p50, µs | p99, µs | added at p99, µs | … to a \
+             proxy without a filter |\n| --- | --- | --- | --- | --- | --- |\n",
             thousands(f64::from(misses::RATE)),
         );
-        for Misses { what, delay, median, p99, added } in &self.misses {
-            let added = if added.is_nan() { String::new() } else { format!("{added:.0}") };
-            let _ = writeln!(page, "| {what} | {delay:?} | {median:.0} | {p99:.0} | {added} |");
+        for Misses { what, delay, median, p99, added, added_to_hop } in &self.misses {
+            let figure =
+                |figure: &f64| if figure.is_nan() { String::new() } else { format!("{figure:.0}") };
+            let (added, to_hop) = (figure(added), figure(added_to_hop));
+            let _ = writeln!(
+                page,
+                "| {what} | {delay:?} | {median:.0} | {p99:.0} | {added} | {to_hop} |"
+            );
         }
         page.push('\n');
     }

@@ -51,6 +51,7 @@ pub async fn run(
         for place in order(proxies.len(), round) {
             let Loaded { proxy, tokens } = &proxies[place];
             let seconds = if round == 0 { 1 } else { seconds };
+            let _turn = proxy.turn()?;
             let sample = sample(proxy, tokens, wrk, cores, seconds);
             let sample = sample.map_err(|error| proxy.failed(&error.to_string()))?;
             proxy.check_answers().await?;

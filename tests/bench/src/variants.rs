@@ -30,8 +30,8 @@ pub enum Filter {
     Lua(&'static str),
     /// `jwt_authn`, with its cache or without.
     JwtAuthn { cache: bool },
-    /// `ext_authz`.
-    ExtAuthz,
+    /// `ext_authz`, whose service is the quickest that there can be, or a sidecar.
+    ExtAuthz { sidecar: bool },
     /// `credential_injector`.
     CredentialInjector,
     /// Ours, with the document for a proxy of this name.
@@ -45,6 +45,8 @@ pub enum Answers {
     Proxy,
     /// A service behind it.
     Service,
+    /// Whom filters ask.
+    Server,
 }
 
 impl Filter {
@@ -55,7 +57,7 @@ impl Filter {
             Self::Floor(module) => filters::floor(module),
             Self::Lua(code) => filters::lua(code, proxy),
             Self::JwtAuthn { cache } => filters::jwt_authn(key_set, cache),
-            Self::ExtAuthz => filters::ext_authz(proxy),
+            Self::ExtAuthz { .. } => filters::ext_authz(proxy),
             Self::CredentialInjector => filters::credential_injector(proxy),
             Self::Ours(document) => filters::ours(&document(proxy)),
         })
@@ -68,7 +70,7 @@ pub const SHORT: Filter = Filter::Lua(include_str!("../lua/short.lua"));
 pub const FULL: Filter = Filter::Lua(include_str!("../lua/full.lua"));
 
 /// All of them.
-pub const ALL: [Variant; 30] = [
+pub const ALL: [Variant; 31] = [
     proxy("plain", "no filter", 1, Filter::None),
     proxy("wasm-empty", "WebAssembly that does nothing", 1, Filter::Floor("empty")),
     proxy("wasm-header", "… that reads `Authorization`", 1, Filter::Floor("header")),
@@ -82,7 +84,13 @@ pub const ALL: [Variant; 30] = [
     proxy("lua-told", "full Lua that tells access logs and policies as much as ours", 1, FULL),
     proxy("jwt-authn", "`jwt_authn`, RS256", 1, Filter::JwtAuthn { cache: false }),
     proxy("jwt-authn-cache", "… with `jwt_cache`", 1, Filter::JwtAuthn { cache: true }),
-    proxy("ext-authz", "`ext_authz` over HTTP", 1, Filter::ExtAuthz),
+    proxy("ext-authz", "`ext_authz` over HTTP", 1, Filter::ExtAuthz { sidecar: false }),
+    proxy(
+        "ext-authz-sidecar",
+        "… whose service is a sidecar in Node.js, on the proxy's core",
+        1,
+        Filter::ExtAuthz { sidecar: true },
+    ),
     proxy("ours", "**ours**, introspection alone", 1, Filter::Ours(filters::minimal)),
     proxy("ours-500", "**ours**, 500 tokens", 500, Filter::Ours(filters::minimal)),
     proxy("ours-10000", "**ours**, 10,000 tokens", 10_000, Filter::Ours(filters::minimal)),
@@ -117,10 +125,15 @@ const fn service(name: &'static str, what: &'static str, filter: Filter) -> Vari
 }
 
 impl Variant {
+    /// Whether whom it asks is a sidecar.
+    pub const fn has_sidecar(&self) -> bool {
+        matches!(self.filter, Filter::ExtAuthz { sidecar: true })
+    }
+
     /// What it is compared with.
     pub const fn baseline(&self) -> &'static str {
         match self.answers {
-            Answers::Proxy => "plain",
+            Answers::Proxy | Answers::Server => "plain",
             Answers::Service => "service-plain",
         }
     }
