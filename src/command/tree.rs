@@ -172,10 +172,11 @@ impl Node {
             let element = self.elements().get(number.parse::<usize>().ok()?)?;
             Some((element, element.at, after(rest)?))
         };
+        let is_escaped = place.contains('\\');
         let members = self.members().iter().filter_map(|member| {
-            let rest = place
-                .strip_prefix(&*member.key)
-                .or_else(|| place.strip_prefix(&*member.key.escape_debug().to_string()))?;
+            let escaped = || place.strip_prefix(&*member.key.escape_debug().to_string());
+            let rest =
+                place.strip_prefix(&*member.key).or_else(|| is_escaped.then(escaped).flatten())?;
             Some((&member.value, member.at, after(rest)?))
         });
         members.chain(element()).collect()
