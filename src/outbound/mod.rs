@@ -1,0 +1,323 @@
+//! The outbound direction: the proxy is a client of authorization servers (RFC 6749).
+//!
+//! A request that a rule gives to a client gets that client's token. While a good token is held,
+//! nothing waits and nothing is asked; it is renewed ahead of its end by one worker. Without one,
+//! requests wait for one call, whichever worker makes it.
+
+mod obtain;
+mod outcome;
+mod plan;
+mod upkeep;
+
+use std::rc::Rc;
+
+use log::info;
+
+use crate::call::{Call, CallId, Direction, Sent};
+use crate::client::Client;
+use crate::client_metrics::{ClientEvent, Injection, TokenEvent};
+use crate::denial::{Denial, Reason, Resource};
+use crate::exchange::{Exchanges, Subject};
+use crate::failure::Failure;
+use crate::guard::{Fate, Verdict};
+use crate::head::Head;
+use crate::health::Health;
+use crate::holder::{Current, Holder};
+use crate::kept::Keyed;
+use crate::metrics::Event;
+use crate::random::Random;
+use crate::rule_index::RuleIndex;
+use crate::shared::SharedData;
+use crate::timestamp::Timestamp;
+use crate::token_source::TokenSource;
+use crate::waiting::{StreamId, Waiting};
+use obtain::{Flight, Found};
+use plan::Errand;
+pub(crate) use plan::Plan;
+
+/// How often a write is tried against those of other workers.
+const TRIES: usize = 8;
+
+/// What the configuration says of the outbound direction.
+#[derive(Debug)]
+pub(crate) struct ClientConfig {
+    /// The clients, in the order of their names.
+    pub(crate) clients: Vec<Client>,
+    /// Whose token requests get; `None` to leave them alone. The first that fits decides.
+    pub(crate) rules: RuleIndex<Option<usize>>,
+    /// Where callers' tokens are looked for, to be exchanged.
+    pub(crate) token_sources: Vec<TokenSource>,
+    /// Whether callers' tokens are checked before.
+    pub(crate) guarded: bool,
+}
+
+/// What has to be done outside.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    /// Calls to be made.
+    pub(crate) calls: Vec<Call>,
+    /// What is done with requests that waited.
+    pub(crate) verdicts: Vec<(StreamId, Verdict)>,
+    /// Calls that cannot be made, since the token that they need is not to be had.
+    pub(crate) unmade: Vec<(CallId, Failure)>,
+}
+
+/// A request that waits for a token.
+struct Waiter {
+    /// What is done with it, but for the token.
+    verdict: Verdict,
+    /// What it needs.
+    errand: Errand,
+}
+
+/// The outbound direction of one configuration in one worker.
+pub(crate) struct Outbound {
+    /// What the operator wants.
+    config: ClientConfig,
+    /// The clients' tokens.
+    holders: Vec<Holder>,
+    /// Whether each token endpoint answers.
+    health: Vec<Health>,
+    /// The tokens of callers.
+    exchanges: Exchanges,
+    /// The requests that wait.
+    waiting: Waiting<Flight, Waiter>,
+    /// Names flights.
+    keyed: Keyed,
+    /// Jitter and numbers.
+    random: Random,
+    /// What has to be done outside.
+    pub(crate) outbox: Outbox,
+    /// What has happened since the host last asked.
+    events: Vec<Event>,
+    /// When tokens are reported next.
+    report_at: Timestamp,
+    /// Whether there is more to report than zeros, or the last report was more.
+    reporting: bool,
+}
+
+impl Outbound {
+    /// Nothing is held yet, and nobody waits. `seed` is random.
+    pub(crate) fn new(config: ClientConfig, seed: [u8; 16]) -> Self {
+        let holder = |client: &Client| Holder::new(&client.identity, &client.placement);
+        let health =
+            |client: &Client| Health::new(format!("the token endpoint of {}", client.name));
+        Self {
+            holders: config.clients.iter().map(holder).collect(),
+            health: config.clients.iter().map(health).collect(),
+            exchanges: Exchanges::new(),
+            waiting: Waiting::new(Direction::Outbound),
+            keyed: Keyed::new(seed),
+            random: Random::new(seed, "outbound"),
+            outbox: Outbox::default(),
+            events: Vec::new(),
+            report_at: Timestamp::from_millis(0),
+            reporting: false,
+            config,
+        }
+    }
+
+    /// The names of the clients.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.config.clients.iter().map(|client| &*client.name)
+    }
+
+    /// A request that may go on, as `verdict` says: what is done with it now, or nothing while it
+    /// waits. Without its head, it must have been planned for that ([`Plan::without_head`]).
+    pub(crate) fn send(
+        &mut self,
+        stream: StreamId,
+        head: Option<&dyn Head>,
+        plan: Plan,
+        mut verdict: Verdict,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) -> Option<Verdict> {
+        let Fate::Forward(forward) = &mut verdict.fate else { return Some(verdict) };
+        let mut errand = match plan {
+            Plan::Inject(errand) => errand,
+            Plan::Leave(strays) => {
+                forward.remove.extend(strays);
+                return Some(verdict);
+            }
+        };
+        let Some(client) = self.config.clients.get(errand.client) else { return Some(verdict) };
+        forward.remove.extend(errand.strays.iter().cloned());
+        let header = &client.placement.header;
+        if errand.own_header && !forward.remove.contains(header) {
+            self.count(errand.client, ClientEvent::Request(Injection::Kept));
+            return Some(verdict);
+        }
+        if !client.is_exchange()
+            && let Some(holder) = self.holders.get_mut(errand.client)
+            && let Some(current) = holder.take(&client.identity, data, now)
+        {
+            return Some(self.inject(&errand, &current, verdict));
+        }
+        if let Some(head) = head {
+            errand = errand.without_head(head);
+        }
+        // Where callers' tokens are checked, one that was not, on a public path, counts as none.
+        let guarded = self.config.guarded;
+        let subject = errand.subject.as_ref().filter(|_| !guarded || verdict.checked.is_some());
+        let found = match subject {
+            _ if !client.is_exchange() => self.obtain(errand.client, data, now),
+            Some(subject) => {
+                let subject = Subject::new(
+                    subject.clone(),
+                    verdict.checked.and_then(|checked| checked.expires),
+                    self.keyed.key(errand.client, subject.reveal()),
+                    &client.identity,
+                );
+                self.exchange(errand.client, subject, data, now)
+            }
+            // It was let in without a token, and goes on without one.
+            None if guarded => {
+                forward.remove.push(Rc::clone(header));
+                return Some(verdict);
+            }
+            None => return Some(self.refuse(&errand, &Denial::new(Reason::NoToken), verdict)),
+        };
+        match found {
+            Found::Token(current) => Some(self.inject(&errand, &current, verdict)),
+            Found::Failed(failure) => Some(self.go_without(&errand, failure, verdict)),
+            Found::Wait(id) => {
+                self.waiting.add(id, stream, Waiter { verdict, errand });
+                self.events.push(Event::Waiting(1));
+                None
+            }
+        }
+    }
+
+    /// A call that is to carry a client's token: itself if there is one. Otherwise it comes to the
+    /// outbox when it can be made, or when it cannot.
+    pub(crate) fn authorize(
+        &mut self,
+        mut call: Call,
+        client: usize,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) {
+        match self.obtain(client, data, now) {
+            Found::Token(current) => {
+                call.carry(client, &current);
+                self.outbox.calls.push(call);
+            }
+            Found::Failed(failure) => self.outbox.unmade.push((call.id, failure)),
+            Found::Wait(id) => {
+                if let Some(flight) = self.waiting.question(id) {
+                    flight.calls.push(call);
+                }
+            }
+        }
+    }
+
+    /// Puts the token on a request.
+    fn inject(&mut self, errand: &Errand, current: &Current, mut verdict: Verdict) -> Verdict {
+        if let (Fate::Forward(forward), Some(client)) =
+            (&mut verdict.fate, self.config.clients.get(errand.client))
+        {
+            let header = &client.placement.header;
+            forward.remove.retain(|name| name != header);
+            forward.set.retain(|(name, _)| name != header);
+            forward.set.push((Rc::clone(header), Rc::clone(&current.value)));
+            let subject = errand.subject.as_ref();
+            let subject = subject.map(|token| self.keyed.key(errand.client, token.reveal()));
+            verdict.sent = Some(Sent { client: errand.client, number: current.number, subject });
+            self.count(errand.client, ClientEvent::Request(Injection::Injected));
+        }
+        verdict
+    }
+
+    /// What is done with a request for which there is no token.
+    fn go_without(&mut self, errand: &Errand, failure: Failure, mut verdict: Verdict) -> Verdict {
+        let client = self.config.clients.get(errand.client);
+        match (&mut verdict.fate, client) {
+            (Fate::Forward(forward), Some(client)) if client.failure_mode_allow => {
+                // Nobody takes what the caller has put there for ours.
+                forward.set.retain(|(name, _)| *name != client.placement.header);
+                forward.remove.push(Rc::clone(&client.placement.header));
+                self.count(errand.client, ClientEvent::Request(Injection::Unauthenticated));
+                verdict
+            }
+            _ => self.refuse(errand, &failure.denial(), verdict),
+        }
+    }
+
+    /// Refuses a request.
+    fn refuse(&mut self, errand: &Errand, denial: &Denial, verdict: Verdict) -> Verdict {
+        self.count(errand.client, ClientEvent::Request(Injection::Denied(denial.reason)));
+        let fate = Fate::Answer(denial.reply(&Resource::default(), errand.grpc));
+        Verdict { fate, ..verdict }
+    }
+
+    /// Whether an answer with this status says that the token was not taken.
+    pub(crate) fn is_refusal(&self, sent: Sent, status: u16) -> bool {
+        let client = self.config.clients.get(sent.client);
+        client.is_some_and(|client| client.renew_on_status.contains(&status))
+    }
+
+    /// The upstream has answered a request that was sent with one of our tokens.
+    pub(crate) fn response(
+        &mut self,
+        sent: Sent,
+        status: u16,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) {
+        if self.is_refusal(sent, status) {
+            self.drop_token(sent, data, now);
+        }
+    }
+
+    /// A token was not taken: whether the next try gets another. Many calls may have carried it, of
+    /// which the first that ends drops it.
+    pub(crate) fn is_replaced(
+        &mut self,
+        sent: Sent,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) -> bool {
+        self.drop_token(sent, data, now)
+            || self.holders.get(sent.client).is_some_and(|holder| {
+                holder.holding.number != sent.number || holder.holding.dropped
+            })
+    }
+
+    /// A token was not taken: it is not used again, unless there can be no other.
+    fn drop_token(&mut self, sent: Sent, data: &dyn SharedData, now: Timestamp) -> bool {
+        let Some(client) = self.config.clients.get(sent.client) else { return false };
+        let Some(holder) = self.holders.get_mut(sent.client) else { return false };
+        let dropped = match sent.subject {
+            Some(key) => self.exchanges.drop_token(key, sent.number, data, now),
+            None if !client.can_renew() => false,
+            None => (0..TRIES).any(|_| {
+                holder.sync(&client.identity, data);
+                let Some(next) = holder.holding.dropped(sent.number, now) else { return false };
+                holder.write(&client.identity, data, next, now)
+            }),
+        };
+        if dropped {
+            info!("client {}: the token was not taken, so it is dropped", client.name);
+            self.count(sent.client, ClientEvent::Token(TokenEvent::Dropped));
+        }
+        dropped
+    }
+
+    /// A request that waited has gone.
+    pub(crate) fn gone(&mut self, stream: StreamId) {
+        if self.waiting.forget(stream) {
+            self.events.push(Event::Waiting(-1));
+        }
+    }
+
+    /// What has happened since this was last called.
+    pub(crate) fn events(&mut self) -> impl Iterator<Item = Event> {
+        self.events.drain(..)
+    }
+
+    /// Counts something of a client.
+    fn count(&mut self, client: usize, event: ClientEvent) {
+        self.events.push(Event::Client(client, event));
+    }
+}

@@ -1,0 +1,295 @@
+//! How a token is obtained: found, waited for, or asked for.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{Outbound, TRIES};
+use crate::cached_token::CachedToken;
+use crate::call::{Call, CallId};
+use crate::client::{Ask, Client, Exchanged, Grant};
+use crate::exchange::{Exchanges, Subject, Turn};
+use crate::failure::Failure;
+use crate::holder::Current;
+use crate::kept::Key;
+use crate::secret::Secret;
+use crate::shared::SharedData;
+use crate::timestamp::Timestamp;
+
+/// How much longer than a call its lease lasts: until the answer has been taken in.
+pub(super) const LEASE_GRACE: Duration = Duration::from_secs(1);
+
+/// A token that is being obtained.
+pub(super) struct Flight {
+    /// For this client.
+    pub(super) client: usize,
+    /// For this caller's token.
+    pub(super) subject: Option<Subject>,
+    /// The call, unless another worker makes it.
+    pub(super) ours: Option<Ours>,
+    /// When the call was made.
+    pub(super) since: Timestamp,
+    /// Calls to be made with the token.
+    pub(super) calls: Vec<Call>,
+    /// Exchanges to be made with the token as the actor's.
+    pub(super) exchanges: Vec<CallId>,
+}
+
+/// A call of this worker.
+pub(super) struct Ours {
+    /// What it sends.
+    pub(super) ask: Ask,
+    /// The number of its lease.
+    pub(super) owner: u64,
+    /// When the marker of an exchange was put up, if it is.
+    pub(super) marked: Option<Timestamp>,
+}
+
+/// What there is in answer to the wish for a token.
+pub(super) enum Found {
+    /// This one.
+    Token(Rc<Current>),
+    /// It is being obtained.
+    Wait(CallId),
+    /// None.
+    Failed(Failure),
+}
+
+/// What comes of an attempt to obtain a token.
+pub(super) enum Attempt {
+    /// There is one now.
+    Token(Rc<Current>),
+    /// Another worker obtains it.
+    Busy,
+    /// It is too early.
+    Failed(Failure),
+    /// This worker may call.
+    Ours(Ours),
+}
+
+impl Outbound {
+    /// The token of a client that is no exchange.
+    pub(super) fn obtain(&mut self, client: usize, data: &dyn SharedData, now: Timestamp) -> Found {
+        let (Some(holder), Some(Client { identity, .. })) =
+            (self.holders.get_mut(client), self.config.clients.get(client))
+        else {
+            return Found::Failed(Failure::NoGrant);
+        };
+        if let Some(current) = holder.take(identity, data, now) {
+            return Found::Token(current);
+        }
+        let key = self.keyed.key(client, "");
+        if let Some(id) = self.waiting.find(key) {
+            return Found::Wait(id);
+        }
+        match self.attempt(client, false, data, now) {
+            Attempt::Token(current) => Found::Token(current),
+            Attempt::Failed(failure) => Found::Failed(failure),
+            Attempt::Busy => self.begin(key, client, None, None, data, now),
+            Attempt::Ours(ours) => self.begin(key, client, None, Some(ours), data, now),
+        }
+    }
+
+    /// Looks for a client's token, and takes a lease on obtaining one if there is none, or, with
+    /// `renew`, if it is time for another.
+    pub(super) fn attempt(
+        &mut self,
+        client: usize,
+        renew: bool,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) -> Attempt {
+        let nothing = Attempt::Failed(Failure::NoGrant);
+        let Some(holder) = self.holders.get_mut(client) else { return nothing };
+        let Some(client) = self.config.clients.get(client) else { return nothing };
+        for _ in 0..TRIES {
+            holder.sync(&client.identity, data);
+            if let Grant::DirectToken { access_token, expires_in, .. } = &client.grant
+                && holder.holding.number == 0
+            {
+                let expires = expires_in.map_or(Timestamp::NEVER, |lives| now.plus(lives));
+                let token = CachedToken::given(access_token, expires, now);
+                let next = holder.holding.clone().accepted(token);
+                holder.write(&client.identity, data, next, now);
+                continue;
+            }
+            if let Some(current) = holder.current(now).cloned()
+                && !(renew && now >= current.renew_at)
+            {
+                holder.used = true;
+                return Attempt::Token(current);
+            }
+            if holder.holding.is_leased(now) {
+                return Attempt::Busy;
+            }
+            if let Some((reason, retry_after)) = holder.holding.backs_off(now) {
+                return Attempt::Failed(Failure::BackOff { reason, retry_after });
+            }
+            let Some(ask) = client.ask(&holder.holding) else { return nothing };
+            let owner = self.random.number();
+            let ends = now.plus(client.timeout(&ask)).plus(LEASE_GRACE);
+            let refreshes = matches!(ask, Ask::Refresh(_));
+            let next = holder.holding.clone().leased(owner, ends, refreshes);
+            if holder.write(&client.identity, data, next, now) {
+                return Attempt::Ours(Ours { ask, owner, marked: None });
+            }
+        }
+        // Others have written each time: one of them obtains a token.
+        Attempt::Busy
+    }
+
+    /// A token that is exchanged for the caller's.
+    pub(super) fn exchange(
+        &mut self,
+        client: usize,
+        subject: Subject,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) -> Found {
+        let key = subject.key;
+        if let Some(current) = self.exchanges.current(key, now) {
+            if Exchanges::is_due(&current, &subject, now)
+                && self.waiting.find(key).is_none()
+                && let Attempt::Ours(ours) =
+                    self.attempt_exchange(client, &subject, true, data, now)
+            {
+                self.begin(key, client, Some(subject), Some(ours), data, now);
+            }
+            return Found::Token(current);
+        }
+        if let Some(id) = self.waiting.find(key) {
+            return Found::Wait(id);
+        }
+        match self.attempt_exchange(client, &subject, false, data, now) {
+            Attempt::Token(current) => Found::Token(current),
+            Attempt::Failed(failure) => Found::Failed(failure),
+            Attempt::Busy => self.begin(key, client, Some(subject), None, data, now),
+            Attempt::Ours(ours) => self.begin(key, client, Some(subject), Some(ours), data, now),
+        }
+    }
+
+    /// Looks for an exchanged token, and puts up a marker if there is none, or, with `renew`, if it
+    /// is time for another.
+    pub(super) fn attempt_exchange(
+        &mut self,
+        client: usize,
+        subject: &Subject,
+        renew: bool,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) -> Attempt {
+        let nothing = Attempt::Failed(Failure::NoGrant);
+        let Some(holder) = self.holders.get_mut(client) else { return nothing };
+        let Some(client) = self.config.clients.get(client) else { return nothing };
+        let serves = |current: &Current| !(renew && Exchanges::is_due(current, subject, now));
+        if let Some(current) = self.exchanges.recall(client, subject, data, now)
+            && serves(&current)
+        {
+            return Attempt::Token(current);
+        }
+        if let Some(failure) = self.exchanges.refusal(subject.key, now) {
+            return Attempt::Failed(failure);
+        }
+        // The server's failures are everybody's.
+        holder.sync(&client.identity, data);
+        if let Some((reason, retry_after)) = holder.holding.backs_off(now) {
+            return Attempt::Failed(Failure::BackOff { reason, retry_after });
+        }
+        let deadline = now.plus(client.timeout(&Ask::Grant)).plus(LEASE_GRACE);
+        match self.exchanges.claim(client, subject, deadline, serves, data, now) {
+            Turn::Known(current) => Attempt::Token(current),
+            Turn::Others => Attempt::Busy,
+            Turn::Ours(marked) => Attempt::Ours(Ours { ask: Ask::Grant, owner: 0, marked }),
+        }
+    }
+
+    /// Begins to obtain a token, or to wait for another worker's.
+    pub(super) fn begin(
+        &mut self,
+        key: Key,
+        client: usize,
+        subject: Option<Subject>,
+        ours: Option<Ours>,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) -> Found {
+        let is_ours = ours.is_some();
+        let (calls, exchanges) = (Vec::new(), Vec::new());
+        let flight = Flight { client, subject, ours, since: now, calls, exchanges };
+        let id = self.waiting.open(key, flight, true);
+        if !is_ours {
+            self.waiting.leave_to_others(id);
+            return Found::Wait(id);
+        }
+        match self.start(id, data, now) {
+            Ok(()) => Found::Wait(id),
+            Err(failure) => {
+                self.fall_through(id, failure, data, now);
+                Found::Failed(failure)
+            }
+        }
+    }
+
+    /// Makes the call of a flight of ours, when the actor's token is there.
+    pub(super) fn start(
+        &mut self,
+        id: CallId,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        let flight = self.waiting.question(id).ok_or(Failure::NoGrant)?;
+        let client = self.config.clients.get(flight.client).ok_or(Failure::NoGrant)?;
+        let Grant::TokenExchange { actor: Some(actor), .. } = client.grant else {
+            return self.dispatch(id, None, now);
+        };
+        match self.obtain(actor, data, now) {
+            Found::Token(current) => self.dispatch(id, Some(current.token.clone()), now),
+            Found::Failed(failure) => Err(failure),
+            Found::Wait(actor) => {
+                if let Some(flight) = self.waiting.question(actor) {
+                    flight.exchanges.push(id);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes the call of a flight of ours.
+    pub(super) fn dispatch(
+        &mut self,
+        id: CallId,
+        actor: Option<Secret>,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        let flight = self.waiting.question(id).ok_or(Failure::NoGrant)?;
+        let client = self.config.clients.get(flight.client).ok_or(Failure::NoGrant)?;
+        let subject = flight.subject.as_ref().map(|subject| subject.token.clone());
+        let exchanged = subject.map(|subject| Exchanged { subject, actor });
+        flight.since = now;
+        let ask = flight.ours.as_ref().map(|ours| ours.ask.clone()).ok_or(Failure::NoGrant)?;
+        let call = client.call(id, &ask, exchanged.as_ref(), now).ok_or(Failure::NoGrant)?;
+        self.outbox.calls.push(call);
+        Ok(())
+    }
+
+    /// Ends a flight of ours whose call was never made.
+    pub(super) fn fall_through(
+        &mut self,
+        id: CallId,
+        failure: Failure,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) {
+        let Some((_, flight, waiters)) = self.waiting.finish(id) else { return };
+        if let (Some(subject), Some(ours)) = (&flight.subject, &flight.ours) {
+            self.unclaim(subject, ours, data);
+        }
+        self.conclude(flight, waiters, &Err(failure), data, now);
+    }
+
+    /// Takes down the marker of a call that is over.
+    pub(super) fn unclaim(&self, subject: &Subject, ours: &Ours, data: &dyn SharedData) {
+        if let Some(marked) = ours.marked {
+            self.exchanges.unclaim(subject, marked, data);
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! What comes of a call for a token: for all workers, and for those who waited.
+
+use std::rc::Rc;
+
+use log::{info, log};
+
+use super::obtain::{Flight, LEASE_GRACE, Ours};
+use super::{Outbound, TRIES, Waiter};
+use crate::cached_token::CachedToken;
+use crate::call::{Answer, CallId};
+use crate::client::{Ask, Client};
+use crate::client_metrics::{ClientEvent, TokenEvent};
+use crate::failure::Failure;
+use crate::holder::Current;
+use crate::metrics::Event;
+use crate::shared::SharedData;
+use crate::timestamp::Timestamp;
+use crate::token_response::Issued;
+use crate::waiting::Waiters;
+
+impl Outbound {
+    /// The outcome of a call.
+    pub(crate) fn answer(
+        &mut self,
+        id: CallId,
+        outcome: Result<&Answer, Failure>,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) {
+        let Some((key, mut flight, waiters)) = self.waiting.finish(id) else { return };
+        let Some(ours) = flight.ours.take() else { return };
+        let Some(client) = self.config.clients.get(flight.client) else { return };
+        let response = Issued::read(outcome, client.expected());
+        let outcome = response.as_ref().err().map(|failure| failure.outcome());
+        self.events.push(Event::TokenCallTime(now.since(flight.since)));
+        self.events.push(Event::Client(flight.client, ClientEvent::Call(outcome)));
+        let health = self.health.get_mut(flight.client);
+        let line = health.and_then(|health| health.note(response.as_ref().err(), now));
+        if let Some((level, line)) = line {
+            log!(level, "{line}");
+        }
+        match response {
+            Ok(issued) => {
+                let current = match &flight.subject {
+                    Some(subject) => {
+                        let event = ClientEvent::Token(TokenEvent::Obtained);
+                        self.events.push(Event::Client(flight.client, event));
+                        let (bound, asked) = (subject.expires, flight.since);
+                        let token =
+                            client.lifetime.begin(&issued, None, bound, &self.random, asked);
+                        let token = CachedToken { refresh_token: String::new(), ..token };
+                        let number = self.random.number();
+                        let current =
+                            self.exchanges.keep(client, subject, token, number, data, now);
+                        self.unclaim(subject, &ours, data);
+                        Some(current)
+                    }
+                    None => self.accept(flight.client, &issued, flight.since, data, now),
+                };
+                self.conclude(flight, waiters, &current.ok_or(Failure::NoGrant), data, now);
+            }
+            Err(failure) => {
+                let Some(ask) = client.ask_instead(&ours.ask, failure) else {
+                    let failure = self.note_failure(&flight, &ours, failure, data, now);
+                    return self.conclude(flight, waiters, &Err(failure), data, now);
+                };
+                let ours = self.change_ask(flight.client, &ours, ask, data, now);
+                let again = Flight { ours: Some(ours), since: now, ..flight };
+                let id = self.waiting.open(key, again, true);
+                for (stream, waiter) in waiters {
+                    self.waiting.add(id, stream, waiter);
+                }
+                if let Err(failure) = self.start(id, data, now) {
+                    self.fall_through(id, failure, data, now);
+                }
+            }
+        }
+    }
+
+    /// Takes note of a failure, for all workers if it is the server's: what those who waited are
+    /// told.
+    fn note_failure(
+        &mut self,
+        flight: &Flight,
+        ours: &Ours,
+        failure: Failure,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) -> Failure {
+        let mut lease = Some(ours);
+        if let Some(subject) = &flight.subject {
+            self.unclaim(subject, ours, data);
+            if let Some(refused) = self.exchanges.refuse(subject.key, failure, now) {
+                return refused;
+            }
+            lease = None;
+        }
+        self.back_off(flight.client, lease, failure, data, now);
+        failure
+    }
+
+    /// Takes a token in for all workers. It was asked for at `asked`: from then on it may live.
+    fn accept(
+        &mut self,
+        client: usize,
+        issued: &Issued,
+        asked: Timestamp,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) -> Option<Rc<Current>> {
+        let holder = self.holders.get_mut(client)?;
+        let Client { lifetime, placement, refresh, identity, .. } =
+            self.config.clients.get(client)?;
+        let had_token = holder.current(now).is_some();
+        let mut token = CachedToken::default();
+        for _ in 0..TRIES {
+            holder.sync(identity, data);
+            // Also if we were given up and another worker called: what came last is what the
+            // server knows.
+            let renewed = holder.holding.token.as_ref().filter(|_| refresh.is_some());
+            token = lifetime.begin(issued, renewed, None, &self.random, asked);
+            if refresh.is_none() {
+                token.refresh_token.clear();
+            }
+            let next = holder.holding.clone().accepted(token.clone());
+            if holder.write(identity, data, next, now) {
+                break;
+            }
+        }
+        holder.used = false;
+        let event = if had_token { TokenEvent::Renewed } else { TokenEvent::Obtained };
+        self.events.push(Event::Client(client, ClientEvent::Token(event)));
+        let number = holder.holding.number;
+        Some(match holder.current(now) {
+            Some(current) => Rc::clone(current),
+            // It is used once, by those who wait for it.
+            None => Rc::new(Current::new(&token, number, placement)),
+        })
+    }
+
+    /// Goes on with the lease, and sends something else.
+    fn change_ask(
+        &mut self,
+        client: usize,
+        ours: &Ours,
+        ask: Ask,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) -> Ours {
+        if let (Some(holder), Some(client)) =
+            (self.holders.get_mut(client), self.config.clients.get(client))
+        {
+            info!(
+                "client {}: the refresh token is not taken, so the grant is run again",
+                client.name
+            );
+            for _ in 0..TRIES {
+                holder.sync(&client.identity, data);
+                let ends = now.plus(client.timeout(&ask)).plus(LEASE_GRACE);
+                let refreshes = matches!(ask, Ask::Refresh(_));
+                let mut next = holder.holding.clone().leased(ours.owner, ends, refreshes);
+                next.forget_refresh_token();
+                next.refresh_unsure = refreshes;
+                if holder.write(&client.identity, data, next, now) {
+                    break;
+                }
+            }
+        }
+        Ours { ask, ..*ours }
+    }
+
+    /// Takes note of a failure for all workers.
+    fn back_off(
+        &mut self,
+        client: usize,
+        ours: Option<&Ours>,
+        failure: Failure,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) {
+        let Some(holder) = self.holders.get_mut(client) else { return };
+        let Some(Client { identity, .. }) = self.config.clients.get(client) else { return };
+        self.reporting = true;
+        let refreshed = ours.is_some_and(|ours| matches!(ours.ask, Ask::Refresh(_)));
+        for _ in 0..TRIES {
+            holder.sync(identity, data);
+            let lease = holder.holding.lease.as_ref();
+            if let (Some(ours), Some(lease)) = (ours, lease)
+                && lease.owner != ours.owner
+            {
+                return;
+            }
+            // Of many exchanges that fail together, one counts.
+            if ours.is_none() && holder.holding.backs_off(now).is_some() {
+                return;
+            }
+            // A refresh token that is refused is not better next time either.
+            let unsure = refreshed && (failure.is_unsure() || failure.refuses_grant());
+            let (reason, retry_after) = (failure.reason(), failure.retry_after());
+            let next = holder.holding.clone();
+            let next = next.failed(reason, retry_after, unsure, &self.random, now);
+            if holder.write(identity, data, next, now) {
+                return;
+            }
+        }
+    }
+
+    /// What is done with all who waited for a token.
+    pub(super) fn conclude(
+        &mut self,
+        flight: Flight,
+        waiters: Waiters<Waiter>,
+        found: &Result<Rc<Current>, Failure>,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) {
+        for (stream, Waiter { verdict, errand }) in waiters {
+            self.events.push(Event::Waiting(-1));
+            let verdict = match found {
+                Ok(current) => self.inject(&errand, current, verdict),
+                Err(failure) => self.go_without(&errand, *failure, verdict),
+            };
+            self.outbox.verdicts.push((stream, verdict));
+        }
+        for mut call in flight.calls {
+            match found {
+                Ok(current) => {
+                    call.carry(flight.client, current);
+                    self.outbox.calls.push(call);
+                }
+                Err(failure) => self.outbox.unmade.push((call.id, *failure)),
+            }
+        }
+        for id in flight.exchanges {
+            let made = match found {
+                Ok(current) => self.dispatch(id, Some(current.token.clone()), now),
+                Err(failure) => Err(*failure),
+            };
+            if let Err(failure) = made {
+                self.fall_through(id, failure, data, now);
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What a request's head says about its way out: whose token it gets.
+
+use std::rc::Rc;
+
+use super::Outbound;
+use crate::client::Client;
+use crate::denial::{Denial, Reason, Reply, Resource};
+use crate::guard::is_grpc;
+use crate::head::Head;
+use crate::path::{BadPath, NormalPath};
+use crate::rule_index::Target;
+use crate::rules::host_of;
+use crate::secret::Secret;
+use crate::token_source::{TokenSource, present};
+
+/// What a request's head says about its way out.
+#[derive(Debug)]
+pub(crate) enum Plan {
+    /// No client's token is for it. These headers of ours must not go where it goes.
+    Leave(Vec<Rc<str>>),
+    /// It gets a client's token.
+    Inject(Errand),
+}
+
+/// A request that gets a client's token.
+#[derive(Debug)]
+pub(crate) struct Errand {
+    /// The client.
+    pub(super) client: usize,
+    /// The caller's token, if it is to be exchanged.
+    pub(super) subject: Option<Secret>,
+    /// Whether the caller has set the header.
+    pub(super) own_header: bool,
+    /// Headers of ours, of another client, that must not go where it goes.
+    pub(super) strays: Vec<Rc<str>>,
+    /// Whether it is a gRPC request; looked at if it may have to be told why it is refused.
+    pub(super) grpc: bool,
+}
+
+impl Plan {
+    /// Takes what is needed later, when the head is gone.
+    pub(crate) fn without_head(self, head: &dyn Head) -> Self {
+        match self {
+            Self::Inject(errand) => Self::Inject(errand.without_head(head)),
+            Self::Leave(strays) => Self::Leave(strays),
+        }
+    }
+}
+
+impl Errand {
+    /// The same.
+    pub(super) fn without_head(self, head: &dyn Head) -> Self {
+        Self { grpc: is_grpc(head), ..self }
+    }
+}
+
+impl Outbound {
+    /// What a request's head says about its way out.
+    pub(crate) fn plan(&self, head: &dyn Head) -> Result<Plan, Reply> {
+        let number = self.client_for(head)?;
+        let strays = self.strays(head);
+        let Some(number) = number else { return Ok(Plan::Leave(strays)) };
+        let Some(client) = self.config.clients.get(number) else {
+            return Ok(Plan::Leave(Vec::new()));
+        };
+        let refuse = |reason| Denial::new(reason).reply(&Resource::default(), is_grpc(head));
+        // After a redirect it is a token of ours that stands there, and the caller's is lost.
+        let subject = if client.is_exchange() && strays.is_empty() {
+            let subject = subject(&self.config.token_sources, head);
+            // Where callers' tokens are checked, that is where a bad one is refused, or let pass.
+            if self.config.guarded {
+                subject.unwrap_or_default()
+            } else {
+                subject.map_err(refuse)?
+            }
+        } else {
+            None
+        };
+        let placement = &client.placement;
+        // Where Envoy sends a request again, among a cluster's filters or after a redirect, it does
+        // so with the head that we had made: that is not the caller's own.
+        let is_ours = |value: &[u8]| {
+            strays.contains(&placement.header)
+                || self.holders.get(number).is_some_and(|holder| holder.is_ours(value))
+        };
+        let own_header = !placement.overwrite
+            && head.value(&placement.header).is_some_and(|value| !is_ours(&value));
+        Ok(Plan::Inject(Errand { client: number, subject, own_header, strays, grpc: false }))
+    }
+
+    /// The client whose token the request gets.
+    fn client_for(&self, head: &dyn Head) -> Result<Option<usize>, Reply> {
+        let found = self.config.rules.find(&Target::new(head));
+        // Where it cannot be told which rule fits, nobody's token is for it.
+        let refuse =
+            |BadPath| Denial::new(Reason::BadPath).reply(&Resource::default(), is_grpc(head));
+        Ok(found.map_err(refuse)?.copied().flatten())
+    }
+
+    /// The same for people who ask beforehand.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn chosen(&self, head: &dyn Head) -> Option<&Client> {
+        self.config.clients.get(self.client_for(head).ok()??)
+    }
+
+    /// The headers in which a request carries a token that was meant for where it came from: Envoy
+    /// has followed a redirect with the head that we had made (`internal_redirect_policy`).
+    fn strays(&self, head: &dyn Head) -> Vec<Rc<str>> {
+        let Some(original) = head.value("x-envoy-original-url") else { return Vec::new() };
+        let mut headers: Vec<Rc<str>> = Vec::new();
+        for client in self.clients_of_url(&String::from_utf8_lossy(&original)) {
+            let header = &client.placement.header;
+            if !headers.contains(header) {
+                headers.push(Rc::clone(header));
+            }
+        }
+        headers.retain(|header| head.value(header).is_some());
+        headers
+    }
+
+    /// The clients whose tokens a request to this URL may have got: its method is not known.
+    fn clients_of_url(&self, url: &str) -> impl Iterator<Item = &Client> {
+        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let host = host_of(authority.as_bytes());
+        let path = NormalPath::parse(path.as_bytes()).ok();
+        let rules = self.config.rules.candidates(&host, path.as_ref());
+        rules.into_iter().filter_map(|client| self.config.clients.get((*client)?))
+    }
+}
+
+/// The caller's token.
+fn subject(sources: &[TokenSource], head: &dyn Head) -> Result<Option<Secret>, Reason> {
+    let Some(presented) = present(sources, head)? else { return Ok(None) };
+    Ok(Some(Secret::new(presented.token()?.reveal().to_owned())))
+}

@@ -1,0 +1,117 @@
+//! What time brings: what other workers have obtained, renewals, and reports.
+
+use std::time::Duration;
+
+use super::Outbound;
+use super::obtain::{Attempt, Flight};
+use crate::client::Client;
+use crate::client_metrics::{ClientEvent, ClientGauge};
+use crate::holder::Holder;
+use crate::metrics::Event;
+use crate::shared::SharedData;
+use crate::timestamp::Timestamp;
+
+/// The pause between two looks at what other workers obtain.
+const LOOK_PERIOD: Duration = Duration::from_millis(4);
+
+/// The pause between two looks at tokens that are held: how exactly renewals are timed.
+const CARE_PERIOD: Duration = Duration::from_millis(100);
+
+/// The pause between two reports of how old tokens are.
+const REPORT_PERIOD: Duration = Duration::from_secs(1);
+
+impl Outbound {
+    /// Takes note of the time: looks whether other workers have obtained what is waited for, and
+    /// renews tokens.
+    pub(crate) fn tick(&mut self, data: &dyn SharedData, now: Timestamp) {
+        self.look(data, now);
+        for client in 0..self.holders.len() {
+            self.care(client, data, now);
+        }
+        if now >= self.report_at {
+            self.report_at = now.plus(REPORT_PERIOD);
+            self.report(now);
+        }
+    }
+
+    /// Looks whether other workers have obtained what is waited for.
+    fn look(&mut self, data: &dyn SharedData, now: Timestamp) {
+        let what = |(id, _, flight): (_, _, &Flight)| (id, flight.client, flight.subject.clone());
+        let theirs: Vec<_> = self.waiting.elsewhere().map(what).collect();
+        for (id, client, subject) in theirs {
+            let attempt = match &subject {
+                Some(subject) => self.attempt_exchange(client, subject, false, data, now),
+                None => self.attempt(client, false, data, now),
+            };
+            let found = match attempt {
+                Attempt::Busy => continue,
+                Attempt::Token(current) => Ok(current),
+                Attempt::Failed(failure) => Err(failure),
+                Attempt::Ours(ours) => {
+                    self.waiting.take_over(id);
+                    if let Some(flight) = self.waiting.question(id) {
+                        flight.ours = Some(ours);
+                    }
+                    if let Err(failure) = self.start(id, data, now) {
+                        self.fall_through(id, failure, data, now);
+                    }
+                    continue;
+                }
+            };
+            if let Some((_, flight, waiters)) = self.waiting.finish(id) {
+                self.conclude(flight, waiters, &found, data, now);
+            }
+        }
+    }
+
+    /// Looks after a token that is held: another worker may have dropped or renewed it, or it may
+    /// be time to renew it.
+    fn care(&mut self, client: usize, data: &dyn SharedData, now: Timestamp) {
+        let Some(holder) = self.holders.get_mut(client) else { return };
+        let Some(Client { identity, .. }) = self.config.clients.get(client) else { return };
+        // One that backs off learns here that another worker has obtained a token.
+        if !holder.has_token() && holder.holding.backs_off(now).is_none() {
+            return;
+        }
+        holder.let_go(now);
+        holder.sync(identity, data);
+        let due = holder.current(now).is_some_and(|current| now >= current.renew_at);
+        let key = self.keyed.key(client, "");
+        // A token that nobody uses is left to end.
+        if !due || !holder.used || self.waiting.find(key).is_some() {
+            return;
+        }
+        if let Attempt::Ours(ours) = self.attempt(client, true, data, now) {
+            self.begin(key, client, None, Some(ours), data, now);
+        }
+    }
+
+    /// Reports how old tokens are.
+    fn report(&mut self, now: Timestamp) {
+        let reports = self.holders.iter().enumerate().flat_map(|(client, holder)| {
+            // Of a token that was obtained elsewhere nobody may know the end.
+            let current = holder.current(now).filter(|c| c.expires != Timestamp::NEVER);
+            let seconds = |millis: Option<u64>| millis.map_or(0, |millis| millis / 1000);
+            let backs_off = holder.holding.backs_off(now).map_or(0, |(_, seconds)| seconds);
+            [
+                (ClientGauge::Age, seconds(current.map(|c| now.since(c.obtained)))),
+                (ClientGauge::ExpiresIn, seconds(current.map(|c| c.expires.since(now)))),
+                (ClientGauge::BackOff, backs_off.into()),
+            ]
+            .map(|(gauge, value)| Event::Client(client, ClientEvent::Gauge(gauge, value)))
+        });
+        let reports: Vec<Event> = reports.collect();
+        // Gauges stay as they were last: at the end they are zero.
+        let is_zero = |event: &Event| matches!(event, Event::Client(_, ClientEvent::Gauge(_, 0)));
+        self.reporting = !reports.iter().all(is_zero);
+        self.events.extend(reports);
+    }
+
+    /// How often time has to be taken note of.
+    pub(crate) fn tick_period(&self) -> Option<Duration> {
+        if self.waiting.has_elsewhere() {
+            return Some(LOOK_PERIOD);
+        }
+        (self.reporting || self.holders.iter().any(Holder::has_token)).then_some(CARE_PERIOD)
+    }
+}
