@@ -44,14 +44,12 @@ use std::error::Error;
 use std::fs;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use lexopt::Parser;
 use oauth2_filter_testbed::process::interrupted;
 use oauth2_filter_testbed::{open_files, workspace};
-use rustix::process::{Signal, kill_current_process_group};
-use tokio::runtime::Builder;
+use tokio::select;
 
 use authorization::AuthorizationServer;
 use cores::Cores;
@@ -71,22 +69,18 @@ pub type Outcome<T> = Result<T, Box<dyn Error>>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    thread::spawn(end_when_told);
-    match bench().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
+    select! {
+        biased;
+        // What runs by then ends with its handle, after the turn at hand.
+        () = interrupted() => ExitCode::from(INTERRUPTED),
+        outcome = bench() => match outcome {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error}");
+                ExitCode::FAILURE
+            }
+        },
     }
-}
-
-/// Ends this program by SIGINT or SIGTERM. What is stopped ends with it only if it goes on.
-fn end_when_told() {
-    let runtime = Builder::new_current_thread().enable_all().build();
-    runtime.expect("a runtime").block_on(interrupted());
-    let _ = kill_current_process_group(Signal::CONT);
-    std::process::exit(130);
 }
 
 async fn bench() -> Outcome<()> {
@@ -191,3 +185,6 @@ const FILLED: [&str; 3] = ["ours", "ours-full", "lua-full"];
 
 /// How long authorization servers take.
 const DELAYS: [Duration; 2] = [Duration::from_millis(2), Duration::ZERO];
+
+/// What shells make of SIGINT.
+const INTERRUPTED: u8 = 130;

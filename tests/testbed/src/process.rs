@@ -90,13 +90,16 @@ fn watch(mut child: Child, stopped: &Receiver<()>, ended: &OnceLock<ExitStatus>)
     let _ = child.wait();
 }
 
-/// Waits until somebody wants this program to end: by Ctrl-C, or by SIGTERM.
+/// Waits until somebody wants this program to end: by Ctrl-C, by SIGTERM, or by closing its terminal.
 pub async fn interrupted() {
     let mut interrupt = signal(SignalKind::interrupt()).expect("a handler of SIGINT");
     let mut terminate = signal(SignalKind::terminate()).expect("a handler of SIGTERM");
+    // Envoy takes SIGHUP for something else, and would live on.
+    let mut hang_up = signal(SignalKind::hangup()).expect("a handler of SIGHUP");
     select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
+        _ = hang_up.recv() => {}
     }
 }
 

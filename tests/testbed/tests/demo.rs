@@ -1,8 +1,12 @@
 //! The demo as people run it, though a port that it would like is taken.
 
-use std::{net::TcpListener, process::Command};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
 
 use oauth2_filter_testbed::workspace;
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 #[test]
 fn the_demo_comes_out_right() {
@@ -37,4 +41,35 @@ fn the_demo_comes_out_right() {
     for file in files {
         assert!(workspace().join(file).exists(), "{file}");
     }
+}
+
+#[test]
+fn who_ends_it_in_the_middle_finds_no_envoy_left() {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let mut demo = Command::new(env!("CARGO_BIN_EXE_demo"));
+        let mut demo = demo.stdout(Stdio::piped()).spawn().expect("the demo runs");
+        let page = BufReader::new(demo.stdout.take().expect("its page"));
+        // By then the first Envoy has answered.
+        let mut lines = page.lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.starts_with("HTTP/1.1") || line.contains("   HTTP/1.1")));
+        let pid = Pid::from_child(&demo);
+        let children = children(pid.as_raw_nonzero().get());
+        assert!(!children.is_empty(), "{signal:?}");
+        kill_process(pid, signal).expect("it runs");
+        lines.for_each(drop);
+        let status = demo.wait().expect("its end");
+        assert_eq!(status.code(), Some(130), "{signal:?}");
+        for child in children {
+            assert!(test_kill_process(child).is_err(), "{child:?} still runs after {signal:?}");
+        }
+    }
+}
+
+/// The children of a process, whichever of its threads has started them.
+fn children(pid: i32) -> Vec<Pid> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("its threads");
+    let of_thread = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("children"));
+    let lists = threads.flatten().filter_map(|thread| of_thread(thread).ok());
+    let pids = |list: String| list.split(' ').filter_map(|pid| pid.parse().ok()).collect();
+    lists.flat_map::<Vec<i32>, _>(pids).filter_map(Pid::from_raw).collect()
 }
