@@ -10,6 +10,7 @@
 
 mod check;
 mod explain;
+mod finder;
 mod json_text;
 mod keys;
 mod new;

@@ -1,0 +1,362 @@
+//! Finds where Envoy or Istio is told to run the filter.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use base64ct::{Base64Unpadded, Encoding};
+use serde_json::Value;
+
+use crate::tree::{Dialect, Node, Position};
+use crate::uses::{Use, Variables};
+
+/// The type of the filter's configuration in Envoy.
+const WASM: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
+
+/// How a value was come to.
+#[derive(Clone, Debug, Default)]
+struct Way {
+    /// The named things that it stands in.
+    within: Vec<String>,
+    /// The cluster that it stands in.
+    cluster: Option<String>,
+    /// Whether it is for a route or a virtual host.
+    of_route: Option<Position>,
+}
+
+/// Looks for uses.
+#[derive(Debug, Default)]
+pub(crate) struct Finder {
+    /// Those that were found.
+    pub(crate) uses: Vec<Use>,
+    /// The clusters of the proxy, if they are known.
+    clusters: Option<Rc<BTreeSet<String>>>,
+    /// Whether the file is a manifest: then its numbers are those of Kubernetes.
+    in_manifest: bool,
+}
+
+impl Finder {
+    /// Looks into a configuration of Envoy.
+    pub(crate) fn find_in_envoy(&mut self, root: &Node) {
+        self.clusters = clusters(root).map(Rc::new);
+        self.find(root, &Way::default());
+        self.clusters = None;
+    }
+
+    /// Looks in a manifest, or a list of them.
+    pub(crate) fn find_in_manifest(&mut self, manifest: &Node) {
+        if let Some(items) = manifest.get("items") {
+            items.elements().iter().for_each(|item| self.find_in_manifest(item));
+        }
+        let kind = manifest.get("kind").and_then(Node::text).unwrap_or_default();
+        let metadata = |name| manifest.path(&["metadata", name]).and_then(Node::text);
+        let name = match (metadata("namespace"), metadata("name").unwrap_or_default()) {
+            (Some(namespace), name) => format!("{kind} {namespace}/{name}"),
+            (None, name) => format!("{kind} {name}"),
+        };
+        let Some(spec) = manifest.get("spec") else { return };
+        match kind {
+            "WasmPlugin" => self.add_plugin(spec, name),
+            "EnvoyFilter" => {
+                self.in_manifest = true;
+                self.find(spec, &Way { within: vec![name], ..Way::default() });
+                self.in_manifest = false;
+            }
+            _ => {}
+        }
+    }
+
+    /// Looks in a part of Envoy's configuration.
+    fn find(&mut self, node: &Node, way: &Way) {
+        let is_wasm = |name| {
+            let name: Option<&str> = node.get(name).and_then(Node::text);
+            name.is_some_and(|url| url.rsplit('/').next() == Some(WASM))
+        };
+        if is_wasm("@type") {
+            self.add(node, node.get("config"), way);
+            return;
+        }
+        if is_wasm("type_url")
+            && let Some(value) = node.get("value")
+        {
+            self.add(node, value.get("config"), way);
+            return;
+        }
+        for element in node.elements() {
+            self.find(element, way);
+        }
+        for member in node.members() {
+            let of_route =
+                matches!(&*member.key, "typed_per_filter_config" | "typedPerFilterConfig");
+            let way =
+                Way { of_route: of_route.then_some(member.at).or(way.of_route), ..way.clone() };
+            let thing = match &*member.key {
+                "listeners" => "listener",
+                "clusters" => "cluster",
+                "http_filters"
+                | "httpFilters"
+                | "upstream_http_filters"
+                | "upstreamHttpFilters" => "filter",
+                "resources" => "resource",
+                "virtual_hosts" | "virtualHosts" => "virtual host",
+                _ => {
+                    self.find(&member.value, &way);
+                    continue;
+                }
+            };
+            for element in member.value.each() {
+                let mut way = way.clone();
+                if let Some(name) = element.get("name").and_then(Node::text) {
+                    way.within.push(format!("{thing} {name}"));
+                    if thing == "cluster" {
+                        way.cluster = Some(name.to_owned());
+                    }
+                }
+                self.find(element, &way);
+            }
+        }
+    }
+
+    /// Adds a Wasm filter of Envoy, if it is this one.
+    fn add(&mut self, node: &Node, config: Option<&Node>, way: &Way) {
+        let dialect = if self.in_manifest { Dialect::Kubernetes } else { Dialect::Envoy };
+        let configuration = config.and_then(|config| config.get("configuration"));
+        let mut found = configured(configuration, dialect)
+            .unwrap_or_else(|| Use::new(config.map_or(node.at, |config| config.at), Vec::new()));
+        let code = config.and_then(|config| config.path(&["vm_config", "code"]));
+        let ids = ["name", "root_id"].map(|name| config.and_then(|config| config.get(name)));
+        let file = code.and_then(|code| code.path(&["local", "filename"]));
+        let url = code.and_then(|code| code.path(&["remote", "http_uri", "uri"]));
+        let names = ids.into_iter().chain([file, url]).flatten().filter_map(Node::text);
+        if !names.into_iter().any(is_our_name) && !found.is_ours_by_document() {
+            return;
+        }
+        found.within = way.within.join(", ");
+        found.clusters.clone_from(&self.clusters);
+        found.own_cluster.clone_from(&way.cluster);
+        let variables =
+            config.and_then(|config| config.path(&["vm_config", "environment_variables"]));
+        found.variables = variables_of(variables);
+        let values = variables.and_then(|variables| variables.get("key_values"));
+        for member in values.map(Node::members).unwrap_or_default() {
+            if !member.value.to_json(dialect).is_string() {
+                let name = member.key.escape_debug();
+                let text = format!(
+                    "environment_variables: `{name}` is no text to Envoy: put its value in quotes"
+                );
+                found.remark(member.at, true, text);
+            }
+        }
+        for (at, name) in variables.map(repeated_variables).unwrap_or_default() {
+            let text = format!(
+                "environment_variables: `{}` stands twice: Envoy takes a name once, in \
+                 host_env_keys or key_values",
+                name.escape_debug()
+            );
+            found.remark(at, true, text);
+        }
+        if let Some(at) = way.of_route {
+            found.remark(
+                at,
+                true,
+                "Envoy takes no Wasm configuration for a route or virtual host; to leave the filter \
+                 out there, use envoy.config.route.v3.FilterConfig with `disabled: true`",
+            );
+        }
+        if let Some(config) = config {
+            remark_on_plugin(&mut found, config);
+        }
+        self.uses.push(found);
+    }
+
+    /// Adds a `WasmPlugin`, if it is for this filter.
+    fn add_plugin(&mut self, spec: &Node, within: String) {
+        let document = spec.member("pluginConfig");
+        let mut found = match document {
+            Some(document) => Use::of_tree(&document.value, Dialect::Kubernetes),
+            None => Use::new(spec.at, Vec::new()),
+        };
+        let names = ["url", "pluginName"].map(|name| spec.get(name).and_then(Node::text));
+        if !names.into_iter().flatten().any(is_our_name) && !found.is_ours_by_document() {
+            return;
+        }
+        found.within = within;
+        let (mut values, mut of_host) = (BTreeMap::new(), BTreeSet::new());
+        let variables = spec.path(&["vmConfig", "env"]).map(Node::elements).unwrap_or_default();
+        for variable in variables {
+            let text =
+                |name| variable.get(name).and_then(Node::text).unwrap_or_default().to_owned();
+            if text("valueFrom") == "HOST" {
+                of_host.insert(text("name"));
+            } else {
+                values.insert(text("name"), text("value"));
+            }
+        }
+        found.variables = Variables::Some { values, of_host };
+        if let Some(without) = unmatched(spec) {
+            found.remark(without, false, BOTH_WAYS);
+        }
+        let policy = spec.member("failStrategy");
+        if let Some(policy) = policy.filter(|policy| policy.value.text() == Some("FAIL_OPEN")) {
+            found.remark(policy.at, false, FAIL_OPEN);
+        }
+        self.uses.push(found);
+    }
+}
+
+/// The clusters of a bootstrap that gets no others from anywhere.
+fn clusters(root: &Node) -> Option<BTreeSet<String>> {
+    let is_dynamic = |name| root.path(&["dynamic_resources", name]).is_some();
+    if is_dynamic("cds_config") || is_dynamic("ads_config") {
+        return None;
+    }
+    let clusters = root.path(&["static_resources", "clusters"])?.each();
+    Some(
+        clusters
+            .iter()
+            .filter_map(|cluster| Some(cluster.get("name")?.text()?.to_owned()))
+            .collect(),
+    )
+}
+
+/// Where a `WasmPlugin` leaves out which traffic it is for.
+fn unmatched(spec: &Node) -> Option<Position> {
+    match spec.member("match").map(|member| (member.at, member.value.elements())) {
+        None | Some((_, [])) => Some(spec.at),
+        Some((_, list)) => {
+            let is_one_way = |node: &&Node| {
+                let mode = node.get("mode").and_then(Node::text).unwrap_or_default();
+                matches!(mode, "SERVER" | "CLIENT")
+            };
+            list.iter().find(|node| !is_one_way(node)).map(|node| node.at)
+        }
+    }
+}
+
+/// What is wrong with that.
+const BOTH_WAYS: &str = "no mode: a sidecar runs the filter both on what its workload gets and on \
+                         what it calls; say `match: [{mode: SERVER}]` for one of the two, or \
+                         `[{mode: CLIENT}]` for the other and for gateways";
+
+/// What is wrong with letting requests by.
+const FAIL_OPEN: &str =
+    "FAIL_OPEN: after a crash, requests go by the filter unchecked; use FAIL_RELOAD";
+
+/// Says what should be known of how Envoy runs the filter.
+fn remark_on_plugin(found: &mut Use, config: &Node) {
+    // In JSON, protobuf takes the number of an enumerator too.
+    let is_open = |node: &Node| match node.to_json(Dialect::Envoy) {
+        Value::String(text) => text == "FAIL_OPEN",
+        value => value == 3,
+    };
+    let policy = config.member("failure_policy");
+    if let Some(policy) = policy.filter(|policy| is_open(&policy.value)) {
+        found.remark(policy.at, false, FAIL_OPEN);
+    }
+    let capabilities = config.member("capability_restriction_config").filter(|restriction| {
+        let allowed = restriction.value.get("allowed_capabilities");
+        allowed.is_some_and(|allowed| !allowed.members().is_empty())
+    });
+    if let Some(restriction) = capabilities {
+        found.remark(
+            restriction.at,
+            false,
+            "capability_restriction_config: Envoy leaves out what is not listed there, and without \
+             `proxy_on_request_headers` requests go by the filter unchecked; leave it out",
+        );
+    }
+    if let Some(policy) = config.member("fail_open").filter(|policy| policy.value.is_true()) {
+        found.remark(policy.at, false, FAIL_OPEN);
+    }
+    let stop = config.member("allow_on_headers_stop_iteration");
+    if let Some(stop) = stop
+        .filter(|stop| stop.value.is_true() || stop.value.get("value").is_some_and(Node::is_true))
+    {
+        found.remark(
+            stop.at,
+            false,
+            "allow_on_headers_stop_iteration: Envoy keeps the body of a request that waits for a \
+             token, and answers 413 where that is larger than its buffer; leave it out",
+        );
+    }
+}
+
+/// Whether something is named after this filter.
+fn is_our_name(name: &str) -> bool {
+    name.contains("oauth2_filter") || name.contains("oauth2-filter")
+}
+
+/// The document in a configuration of Envoy, a `google.protobuf.Any`.
+fn configured(configuration: Option<&Node>, dialect: Dialect) -> Option<Use> {
+    let configuration = configuration?;
+    let value = configuration.get("value");
+    let url = configuration.get("@type").and_then(Node::text).unwrap_or_default();
+    match (url.rsplit('/').next().unwrap_or_default(), value) {
+        ("google.protobuf.StringValue", Some(value)) => {
+            let mut found = Use::of_text(value);
+            if value.text().is_none() {
+                found.bytes = value.to_json(dialect).to_string().into_bytes();
+                found.tree = Some(value.clone());
+                let text = "a google.protobuf.StringValue has text: write `value: |`, and JSON \
+                            below; or make it a google.protobuf.Struct";
+                found.remark(value.at, true, text);
+            }
+            Some(found)
+        }
+        ("google.protobuf.BytesValue", Some(value)) => {
+            let bytes = value.text().and_then(decoded);
+            let mut found = Use::new(value.at, bytes.clone().unwrap_or_default());
+            if bytes.is_none() {
+                found.remark(value.at, true, "a google.protobuf.BytesValue has Base64");
+            }
+            Some(found)
+        }
+        ("google.protobuf.Struct", Some(value)) => Some(Use::of_tree(value, dialect)),
+        (
+            "google.protobuf.StringValue" | "google.protobuf.BytesValue" | "google.protobuf.Struct",
+            None,
+        ) => Some(Use::new(configuration.at, Vec::new())),
+        _ => {
+            let mut found = Use::new(configuration.at, Vec::new());
+            found.remark(
+                configuration.at,
+                false,
+                "the configuration is of a type that the filter does not read: give a \
+                 google.protobuf.StringValue with JSON text, or a google.protobuf.Struct",
+            );
+            Some(found)
+        }
+    }
+}
+
+/// Base64 as protobuf reads it: of either alphabet, with padding or without.
+fn decoded(text: &str) -> Option<Vec<u8>> {
+    let text = text.trim_end_matches('=').replace('-', "+").replace('_', "/");
+    Base64Unpadded::decode_vec(&text).ok()
+}
+
+/// What Envoy gives to a VM of its environment.
+fn variables_of(variables: Option<&Node>) -> Variables {
+    let of_host = variables.and_then(|variables| variables.get("host_env_keys"));
+    let of_host = of_host.map(Node::each).unwrap_or_default().iter();
+    let values = variables.and_then(|variables| variables.get("key_values"));
+    let values = values.map(Node::members).unwrap_or_default().iter();
+    let text = |node: &Node| match node.to_json(Dialect::Envoy) {
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
+    Variables::Some {
+        values: values.map(|member| (member.key.clone(), text(&member.value))).collect(),
+        of_host: of_host.filter_map(|name| Some(name.text()?.to_owned())).collect(),
+    }
+}
+
+/// The names that Envoy refuses, since they stand there already.
+fn repeated_variables(variables: &Node) -> Vec<(Position, String)> {
+    let of_host = variables.get("host_env_keys").map(Node::each).unwrap_or_default();
+    let of_host = of_host.iter().filter_map(|node| Some((node.at, node.text()?)));
+    let values = variables.get("key_values").map(Node::members).unwrap_or_default();
+    // Of members of one name the last counts: there the file is warned of.
+    let mut names: BTreeSet<&str> = values.iter().map(|member| &*member.key).collect();
+    let repeated = of_host.filter(|(_, name)| !names.insert(name));
+    repeated.map(|(at, name)| (at, name.to_owned())).collect()
+}
