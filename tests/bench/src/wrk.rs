@@ -66,7 +66,8 @@ impl Wrk {
         let text = String::from_utf8_lossy(&output.stdout);
         let run = parse(&text).map(|run| Run { cpu, ..run });
         run.and_then(|run| run.whole(seconds)).map_err(|error| {
-            format!("{error}\n{text}{}", String::from_utf8_lossy(&output.stderr)).into()
+            let errors = String::from_utf8_lossy(&output.stderr);
+            format!("{error} ({})\n{text}{errors}", output.status).into()
         })
     }
 }
