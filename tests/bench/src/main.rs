@@ -7,7 +7,7 @@
 //! | [`server`], [`authorization`], [`sidecar`], [`tokens`] | whom proxies ask, and about what |
 //! | [`rounds`], [`wrk`] | as many requests as a proxy can bear, in interleaved rounds |
 //! | [`fixed_rate`], [`open_loop`], [`pacing`], [`connection`], [`request`] | latency at a fixed rate |
-//! | [`kept`], [`misses`] | memory of kept answers; what asking adds |
+//! | [`kept`], [`misses`], [`stalls`] | memory of kept answers; what asking adds, and the machine |
 //! | `equivalence` (tests) | that what is compared does the same |
 //! | [`statistics`], [`goals`], [`results`], [`readme`], [`machine`] | what comes of it |
 //!
@@ -35,6 +35,7 @@ mod results;
 mod rounds;
 mod server;
 mod sidecar;
+mod stalls;
 mod statistics;
 mod tokens;
 mod variants;
@@ -60,6 +61,7 @@ use proxy::{Proxy, Surroundings};
 use results::{Measured, Results};
 use rounds::{Loaded, Samples};
 use sidecar::Sidecar;
+use stalls::Stalls;
 use tokens::Tokens;
 use variants::Variant;
 use wrk::Wrk;
@@ -104,7 +106,9 @@ async fn bench() -> Outcome<()> {
         }
     }
     let mut misses = Vec::new();
+    let mut stalls = Stalls::default();
     if options.has(MISSES) {
+        stalls = stalls::measure(&surroundings.cores)?;
         for delay in DELAYS {
             misses.extend(misses::measure(&surroundings, delay).await?);
         }
@@ -114,7 +118,8 @@ async fn bench() -> Outcome<()> {
     goals.extend(goals::of_misses(&misses));
     goals.push(goals::of_module(&workspace().join("target/oauth2_filter.wasm"))?);
     let rounds = (options.rounds, options.seconds);
-    let results = Results { machine, rounds, proxies, samples, latencies, kept, misses, goals };
+    let results =
+        Results { machine, rounds, proxies, samples, latencies, kept, misses, stalls, goals };
     publish(&results.page(), &options)
 }
 

@@ -9,6 +9,7 @@ use crate::machine::Machine;
 use crate::misses::{self, Misses};
 use crate::proxy::Memory;
 use crate::rounds::{Sample, Samples};
+use crate::stalls::Stalls;
 use crate::statistics::{Spread, median, percentile};
 use crate::variants::{Answers, Variant};
 
@@ -29,6 +30,8 @@ pub struct Results {
     pub kept: Vec<Kept>,
     /// What a miss adds.
     pub misses: Vec<Misses>,
+    /// How often the machine took the cores away.
+    pub stalls: Stalls,
     /// What must hold.
     pub goals: Vec<Goal>,
 }
@@ -188,7 +191,14 @@ impl Results {
                 "| {what} | {delay:?} | {median:.0} | {p99:.0} | {added} | {to_hop} |"
             );
         }
-        page.push('\n');
+        let Stalls { a_second, longest, part } = self.stalls;
+        let _ = write!(
+            page,
+            "\nBefore that, with nothing else to do, the machine stood still {a_second:.1} times a \
+             second for a millisecond or more, up to {longest:.0} ms: for {:.1} % of the time. A \
+             p99 that is near such a stall's length is the machine's.\n\n",
+            part * 100.0,
+        );
     }
 }
 
@@ -217,6 +227,8 @@ fn thousands(number: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::variants::chosen;
 
@@ -246,6 +258,7 @@ mod tests {
             latencies: Latencies::from([("plain", vec![90.0]), ("ours", vec![100.0, 120.0])]),
             kept: Vec::new(),
             misses: Vec::new(),
+            stalls: Stalls::default(),
             goals: Vec::new(),
         }
     }
@@ -274,6 +287,24 @@ mod tests {
     fn who_was_held_up_by_the_load_is_named() {
         let page = results().page();
         assert!(page.contains("core. `ours` (50 %; 70 %; 100 %).\n"), "{page}");
+    }
+
+    #[test]
+    fn what_a_miss_adds_stands_beside_what_the_machine_does() {
+        let mut results = results();
+        results.stalls = Stalls { a_second: 2.5, longest: 8.4, part: 0.0087 };
+        results.misses.push(Misses {
+            what: "ours",
+            delay: Duration::from_millis(2),
+            median: 2_531.4,
+            p99: 4_920.0,
+            added: 2_395.0,
+            added_to_hop: f64::NAN,
+        });
+        let page = results.page();
+        assert!(page.contains("| ours | 2ms | 2531 | 4920 | 2395 |  |\n"), "{page}");
+        assert!(page.contains("2.5 times a second"), "{page}");
+        assert!(page.contains("up to 8 ms: for 0.9 % of the time"), "{page}");
     }
 
     #[test]
