@@ -4,12 +4,17 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use oauth2_filter_testbed::workspace;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
+/// Two that start at once may like the same ports.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 #[test]
 fn the_demo_comes_out_right() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     // If another program has the port, it is taken just as well.
     let _taken = TcpListener::bind(("127.0.0.1", 9001));
     let demo = Command::new(env!("CARGO_BIN_EXE_demo")).output().expect("the demo runs");
@@ -45,6 +50,7 @@ fn the_demo_comes_out_right() {
 
 #[test]
 fn who_ends_it_in_the_middle_finds_no_envoy_left() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let mut demo = Command::new(env!("CARGO_BIN_EXE_demo"));
         let mut demo = demo.stdout(Stdio::piped()).spawn().expect("the demo runs");
