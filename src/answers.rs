@@ -105,9 +105,6 @@ pub(crate) struct Answers {
     asked: Slots,
 }
 
-/// Room for markers; there is one for each call under way.
-const MARKERS: usize = 1024;
-
 /// What an active answer may take of memory on average. Few take a quarter of it.
 const BYTES_PER_ENTRY: usize = 4 * 1024;
 
@@ -130,7 +127,7 @@ impl Answers {
             refused: Kept::new(negative_room),
             shared_known: Slots::new('a', config.max_entries),
             shared_refused: Slots::new('r', config.negative_max_entries),
-            asked: Slots::new('m', MARKERS),
+            asked: Slots::for_markers(),
             config,
             skew,
         }

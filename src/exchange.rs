@@ -26,9 +26,6 @@ const BYTES: usize = 16 << 20;
 /// How long a refusal stands.
 const REFUSAL: Duration = Duration::from_secs(5);
 
-/// The marker slots, which the inbound side uses too.
-const MARKERS: usize = 1024;
-
 /// A caller's token.
 #[derive(Clone)]
 pub(crate) struct Subject {
@@ -68,16 +65,6 @@ struct Entry {
     fingerprint: Fingerprint,
 }
 
-/// What comes of a [claim](Exchanges::claim).
-pub(crate) enum Turn {
-    /// Nobody has to call: the token is known.
-    Known(Rc<Current>),
-    /// This worker may call. When its marker was put up, if it is.
-    Ours(Option<Timestamp>),
-    /// Another worker calls.
-    Others,
-}
-
 /// All callers' tokens.
 pub(crate) struct Exchanges {
     /// Here.
@@ -98,7 +85,7 @@ impl Exchanges {
             kept: Kept::new(room),
             refused: Kept::new(room),
             shared: Slots::new('x', CALLERS),
-            asked: Slots::new('m', MARKERS),
+            asked: Slots::for_markers(),
         }
     }
 
@@ -183,22 +170,14 @@ impl Exchanges {
         serves: impl Fn(&Current) -> bool,
         data: &dyn SharedData,
         now: Timestamp,
-    ) -> Turn {
+    ) -> Claim<Rc<Current>> {
         let marker = Record { written: now, ends: deadline, body: Vec::new() };
         let (identity, fingerprint, since) =
             (&client.identity, subject.fingerprint, now.plus(YOUNGER));
-        let mut known = None;
         let asked = self.asked;
-        let claim = asked.claim(data, identity, fingerprint, &marker, since, &mut || {
-            known = self.recall(client, subject, data, now).filter(|current| serves(current));
-            known.is_some()
-        });
-        match (known, claim) {
-            (Some(current), _) => Turn::Known(current),
-            (None, Claim::Others(_)) => Turn::Others,
-            (None, Claim::Ours) => Turn::Ours(Some(now)),
-            (None, Claim::Known | Claim::Unseen) => Turn::Ours(None),
-        }
+        asked.claim(data, identity, fingerprint, &marker, since, &mut || {
+            self.recall(client, subject, data, now).filter(|current| serves(current))
+        })
     }
 
     /// Takes the marker down that was put up then.

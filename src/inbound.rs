@@ -154,17 +154,17 @@ impl Inbound {
         let fingerprint = server.identity.fingerprint(token.reveal());
         let name = Name { key, fingerprint, identity: &server.identity };
         let turn = if alone {
-            Turn::Ours { marked: false }
+            Claim::Ours { marked: false }
         } else {
             turn(&self.guard, server, &mut self.answers, data, name, now.plus(YOUNGER), now)
         };
         let (ours, since, marked) = match turn {
-            Turn::Known(finding) => {
+            Claim::Known(finding) => {
                 self.events.push(Event::Count(Counter::Lookup(Lookup::Shared)));
                 return Err(self.guard.judge(finding, bearer, || is_grpc(head), now));
             }
-            Turn::Ours { marked } => (true, now, marked),
-            Turn::Others(since) => (false, since, false),
+            Claim::Ours { marked } => (true, now, marked),
+            Claim::Others(since) => (false, since, false),
         };
         self.events.push(Event::Count(Counter::Lookup(Lookup::Miss)));
         let token_kept = (!ours).then(|| token.reveal().to_owned());
@@ -239,14 +239,14 @@ impl Inbound {
             let name = Name { key, fingerprint: question.fingerprint, identity: &server.identity };
             let since = question.since;
             match turn(&self.guard, server, &mut self.answers, data, name, since, now) {
-                Turn::Known(finding) => found.push((id, finding)),
-                Turn::Ours { marked } => {
+                Claim::Known(finding) => found.push((id, finding)),
+                Claim::Ours { marked } => {
                     if let Ok(bearer) = BearerToken::parse(token.as_bytes()) {
                         self.calls.push(server.introspection.request(id, bearer, now));
                         ours.push((id, marked));
                     }
                 }
-                Turn::Others(_) => {}
+                Claim::Others(_) => {}
             }
         }
         for (id, marked) in ours {
@@ -319,19 +319,6 @@ impl Inbound {
     }
 }
 
-/// Whose turn it is to ask about a token.
-enum Turn {
-    /// Nobody's: the answer is known.
-    Known(Finding),
-    /// Ours.
-    Ours {
-        /// Whether our marker is up.
-        marked: bool,
-    },
-    /// Another worker's, since then.
-    Others(Timestamp),
-}
-
 /// Looks for what all workers know of a token, or else puts up the marker of a call. A request that
 /// waits since `since` waits for one call of another worker, and not for one after the other.
 fn turn(
@@ -342,20 +329,12 @@ fn turn(
     name: Name<'_>,
     since: Timestamp,
     now: Timestamp,
-) -> Turn {
+) -> Claim<Finding> {
     let marker = Record { written: now, ends: server.deadline(now), body: Vec::new() };
-    let mut known = None;
     let asked = answers.asked();
-    let claim = asked.claim(data, name.identity, name.fingerprint, &marker, since, &mut || {
-        known = recall(guard, server, answers, data, name, now);
-        known.is_some()
-    });
-    match (known, claim) {
-        (Some(finding), _) => Turn::Known(finding),
-        (None, Claim::Others(written)) => Turn::Others(written),
-        (None, Claim::Ours) => Turn::Ours { marked: true },
-        (None, Claim::Known | Claim::Unseen) => Turn::Ours { marked: false },
-    }
+    asked.claim(data, name.identity, name.fingerprint, &marker, since, &mut || {
+        recall(guard, server, answers, data, name, now)
+    })
 }
 
 /// What all workers know of a token, now kept here too.

@@ -37,6 +37,9 @@ pub(crate) const YOUNGER: Duration = Duration::from_secs(1);
 /// How many records a group has room for: an answer may stand in any slot of its group.
 const WAYS: usize = 4;
 
+/// Room for markers; there is one for each call under way.
+const MARKERS: usize = 1024;
+
 /// How often a write is tried against those of other workers.
 const TRIES: usize = 4;
 
@@ -126,6 +129,11 @@ impl Slots {
         Self { kind, groups }
     }
 
+    /// Slots for the markers of calls: the same for both directions.
+    pub(crate) fn for_markers() -> Self {
+        Self::new('m', MARKERS)
+    }
+
     /// The newest record of a fingerprint that has not ended.
     pub(crate) fn find(
         self,
@@ -160,20 +168,20 @@ impl Slots {
     ///
     /// An answer is looked for between the look at the markers and ours, which goes up only if
     /// nothing has changed there: so an answer that came with its marker gone is not overlooked.
-    pub(crate) fn claim(
+    pub(crate) fn claim<K>(
         self,
         data: &dyn SharedData,
         identity: &Identity,
         fingerprint: Fingerprint,
         marker: &Record,
         since: Timestamp,
-        is_known: &mut dyn FnMut() -> bool,
-    ) -> Claim {
+        known: &mut dyn FnMut() -> Option<K>,
+    ) -> Claim<K> {
         // Each round lost is a round that another worker won, in one of many groups.
         for _ in 0..TRIES {
             let group = self.group(data, fingerprint);
-            if is_known() {
-                return Claim::Known;
+            if let Some(known) = known() {
+                return Claim::Known(known);
             }
             let Some(group) = group else { break };
             let standing = group.find(identity, fingerprint, marker.written);
@@ -183,10 +191,10 @@ impl Slots {
             }
             let sealed = identity.seal(fingerprint, marker);
             if group.put(data, fingerprint, &sealed, marker.written) {
-                return Claim::Ours;
+                return Claim::Ours { marked: true };
             }
         }
-        Claim::Unseen
+        Claim::Ours { marked: false }
     }
 
     /// Takes the marker down that we put up then, if it still stands.
@@ -323,13 +331,14 @@ impl Group {
 
 /// What came of a [claim](Slots::claim).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Claim {
-    /// Nobody has to ask: the answer is known.
-    Known,
-    /// The marker is up.
-    Ours,
-    /// Others won every time: who asks then asks unseen.
-    Unseen,
+pub(crate) enum Claim<K> {
+    /// Nobody has to ask: this is known.
+    Known(K),
+    /// It is ours to ask.
+    Ours {
+        /// Whether the marker is up. If others won every time, it is not, and who asks asks unseen.
+        marked: bool,
+    },
     /// Another worker's marker is up, put up then.
     Others(Timestamp),
 }
@@ -690,8 +699,8 @@ mod tests {
         marker: &Record,
         since: Timestamp,
     ) -> bool {
-        let claim = slots.claim(data, &identity(), fingerprint, marker, since, &mut || false);
-        claim == Claim::Ours
+        let claim = slots.claim(data, &identity(), fingerprint, marker, since, &mut || None::<()>);
+        claim == Claim::Ours { marked: true }
     }
 
     #[test]
@@ -707,9 +716,9 @@ mod tests {
                     assert!(claimed(&data, slots, fingerprint, &record(1, 9, ""), at(1)));
                     slots.release(&data, fingerprint, at(1));
                 }
-                looks == 2
+                (looks == 2).then_some("answer")
             });
-        assert_eq!(claim, Claim::Known);
+        assert_eq!(claim, Claim::Known("answer"));
         assert_eq!(slots.find(&data, &identity(), fingerprint, at(1)), None);
     }
 
@@ -744,7 +753,7 @@ mod tests {
                 slots.release(&data, other, at(1));
                 assert!(claimed(&data, slots, ours, &record(1, 9, ""), at(1)));
             }
-            false
+            None::<()>
         });
         assert_eq!(claim, Claim::Others(at(1)));
         assert_eq!(looks, 2);

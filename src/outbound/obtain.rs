@@ -7,12 +7,12 @@ use super::{Outbound, TRIES};
 use crate::cached_token::CachedToken;
 use crate::call::{Call, CallId};
 use crate::client::{Ask, Client, Exchanged, Grant};
-use crate::exchange::{Exchanges, Subject, Turn};
+use crate::exchange::{Exchanges, Subject};
 use crate::failure::Failure;
 use crate::holder::Current;
 use crate::kept::Key;
 use crate::secret::Secret;
-use crate::shared::SharedData;
+use crate::shared::{Claim, SharedData};
 use crate::timestamp::Timestamp;
 
 /// How much longer than a call its lease lasts: until the answer has been taken in.
@@ -196,9 +196,11 @@ impl Outbound {
         }
         let deadline = now.plus(client.timeout(&Ask::Grant)).plus(LEASE_GRACE);
         match self.exchanges.claim(client, subject, deadline, serves, data, now) {
-            Turn::Known(current) => Attempt::Token(current),
-            Turn::Others => Attempt::Busy,
-            Turn::Ours(marked) => Attempt::Ours(Ours { ask: Ask::Grant, owner: 0, marked }),
+            Claim::Known(current) => Attempt::Token(current),
+            Claim::Others(_) => Attempt::Busy,
+            Claim::Ours { marked } => {
+                Attempt::Ours(Ours { ask: Ask::Grant, owner: 0, marked: marked.then_some(now) })
+            }
         }
     }
 
