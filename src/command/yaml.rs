@@ -77,22 +77,17 @@ impl<'t> Reader<'t> {
                 return Ok(node);
             }
             Event::Scalar(text, style, anchor, tag) => {
-                let written = |text: &str| self.written(text, style, at);
                 let kind = match tag.as_deref() {
                     None if style == ScalarStyle::Plain => Kind::Plain(text.into_owned()),
-                    None => {
-                        let written = written(&text);
-                        Kind::String(text.into_owned(), written)
-                    }
-                    // One mark alone: a string to all.
-                    Some(tag) if matches!(&*tag.suffix, "" | "!") => {
-                        let written = written(&text);
+                    // Of tags, one mark alone: a string to all.
+                    tag if tag.is_none_or(|tag| matches!(&*tag.suffix, "" | "!")) => {
+                        let written = self.written(&text, style, at);
                         Kind::String(text.into_owned(), written)
                     }
                     Some(tag) if tag.is_yaml_core_schema() && tag.suffix != "str" => {
                         Kind::Plain(text.into_owned())
                     }
-                    Some(_) => Kind::Tagged(text.into_owned()),
+                    _ => Kind::Tagged(text.into_owned()),
                 };
                 (kind, anchor)
             }
