@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use log::Level;
+use log::{Level, log};
 
 use crate::failure::Failure;
 use crate::timestamp::Timestamp;
@@ -26,12 +26,15 @@ impl Health {
         Self { name, failed: 0, quiet_until: Timestamp::from_millis(0) }
     }
 
-    /// Takes note of a call's outcome: the line to be logged, if there is one.
-    pub(crate) fn note(
-        &mut self,
-        failure: Option<&Failure>,
-        now: Timestamp,
-    ) -> Option<(Level, String)> {
+    /// Takes note of a call's outcome, and logs what there is to say of it.
+    pub(crate) fn note(&mut self, failure: Option<&Failure>, now: Timestamp) {
+        if let Some((level, line)) = self.line(failure, now) {
+            log!(level, "{line}");
+        }
+    }
+
+    /// The line to be logged, if there is one.
+    fn line(&mut self, failure: Option<&Failure>, now: Timestamp) -> Option<(Level, String)> {
         let Self { name, failed, quiet_until } = self;
         let Some(failure) = failure else {
             *quiet_until = Timestamp::from_millis(0);
@@ -57,7 +60,7 @@ mod tests {
         let mut health = Health::new("introspection by cluster as".into());
         let line = |(millis, failed): &(u64, bool)| {
             let failure = failed.then_some(&Failure::NotJson);
-            let (level, text) = health.note(failure, Timestamp::from_millis(*millis))?;
+            let (level, text) = health.line(failure, Timestamp::from_millis(*millis))?;
             Some(format!("{millis} {level} {text}"))
         };
         events.iter().filter_map(line).collect()

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use log::{debug, log};
+use log::debug;
 
 use crate::answers::{Answers, Finding, Name, Said};
 use crate::bearer::BearerToken;
@@ -196,10 +196,8 @@ impl Inbound {
         let Some(server) = self.guard.servers.get(question.server) else { return Vec::new() };
         let name = Name { key, fingerprint: question.fingerprint, identity: &server.identity };
         let response = Response::read(outcome);
-        let health = self.health.get_mut(question.server);
-        let line = health.and_then(|health| health.note(response.as_ref().err(), now));
-        if let Some((level, line)) = line {
-            log!(level, "{line}");
+        if let Some(health) = self.health.get_mut(question.server) {
+            health.note(response.as_ref().err(), now);
         }
         self.events.push(Event::Count(Counter::Call(call_outcome(&response))));
         self.events.push(Event::CallTime(now.since(question.since)));

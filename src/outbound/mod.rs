@@ -96,6 +96,15 @@ pub(crate) struct Outbound {
     reporting: bool,
 }
 
+/// A client, and what is known of its token.
+fn of_client<'o>(
+    config: &'o ClientConfig,
+    holders: &'o mut [Holder],
+    number: usize,
+) -> Option<(&'o Client, &'o mut Holder)> {
+    config.clients.get(number).zip(holders.get_mut(number))
+}
+
 impl Outbound {
     /// Nothing is held yet, and nobody waits. `seed` is random.
     pub(crate) fn new(config: ClientConfig, seed: [u8; 16]) -> Self {
@@ -286,8 +295,9 @@ impl Outbound {
 
     /// A token was not taken: it is not used again, unless there can be no other.
     fn drop_token(&mut self, sent: Sent, data: &dyn SharedData, now: Timestamp) -> bool {
-        let Some(client) = self.config.clients.get(sent.client) else { return false };
-        let Some(holder) = self.holders.get_mut(sent.client) else { return false };
+        let Some((client, holder)) = of_client(&self.config, &mut self.holders, sent.client) else {
+            return false;
+        };
         let dropped = match sent.subject {
             Some(key) => self.exchanges.drop_token(key, sent.number, data, now),
             None if !client.can_renew() => false,

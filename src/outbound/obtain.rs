@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Outbound, TRIES};
+use super::{Outbound, TRIES, of_client};
 use crate::cached_token::CachedToken;
 use crate::call::{Call, CallId};
 use crate::client::{Ask, Client, Exchanged, Grant};
@@ -69,8 +69,8 @@ pub(super) enum Attempt {
 impl Outbound {
     /// The token of a client that is no exchange.
     pub(super) fn obtain(&mut self, client: usize, data: &dyn SharedData, now: Timestamp) -> Found {
-        let (Some(holder), Some(Client { identity, .. })) =
-            (self.holders.get_mut(client), self.config.clients.get(client))
+        let Some((Client { identity, .. }, holder)) =
+            of_client(&self.config, &mut self.holders, client)
         else {
             return Found::Failed(Failure::NoGrant);
         };
@@ -98,9 +98,9 @@ impl Outbound {
         data: &dyn SharedData,
         now: Timestamp,
     ) -> Attempt {
-        let nothing = Attempt::Failed(Failure::NoGrant);
-        let Some(holder) = self.holders.get_mut(client) else { return nothing };
-        let Some(client) = self.config.clients.get(client) else { return nothing };
+        let Some((client, holder)) = of_client(&self.config, &mut self.holders, client) else {
+            return Attempt::Failed(Failure::NoGrant);
+        };
         for _ in 0..TRIES {
             holder.sync(&client.identity, data);
             if let Grant::DirectToken { access_token, expires_in, .. } = &client.grant
@@ -124,7 +124,9 @@ impl Outbound {
             if let Some((reason, retry_after)) = holder.holding.backs_off(now) {
                 return Attempt::Failed(Failure::BackOff { reason, retry_after });
             }
-            let Some(ask) = client.ask(&holder.holding) else { return nothing };
+            let Some(ask) = client.ask(&holder.holding) else {
+                return Attempt::Failed(Failure::NoGrant);
+            };
             let owner = self.random.number();
             let ends = now.plus(client.timeout(&ask)).plus(LEASE_GRACE);
             let refreshes = matches!(ask, Ask::Refresh(_));
@@ -177,9 +179,9 @@ impl Outbound {
         data: &dyn SharedData,
         now: Timestamp,
     ) -> Attempt {
-        let nothing = Attempt::Failed(Failure::NoGrant);
-        let Some(holder) = self.holders.get_mut(client) else { return nothing };
-        let Some(client) = self.config.clients.get(client) else { return nothing };
+        let Some((client, holder)) = of_client(&self.config, &mut self.holders, client) else {
+            return Attempt::Failed(Failure::NoGrant);
+        };
         let serves = |current: &Current| !(renew && Exchanges::is_due(current, subject, now));
         if let Some(current) = self.exchanges.recall(client, subject, data, now)
             && serves(&current)

@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use log::{info, log};
+use log::info;
 
 use super::obtain::{Flight, LEASE_GRACE, Ours};
-use super::{Outbound, TRIES, Waiter};
+use super::{Outbound, TRIES, Waiter, of_client};
 use crate::cached_token::CachedToken;
 use crate::call::{Answer, CallId};
 use crate::client::{Ask, Client};
@@ -34,10 +34,8 @@ impl Outbound {
         let outcome = response.as_ref().err().map(|failure| failure.outcome());
         self.events.push(Event::TokenCallTime(now.since(flight.since)));
         self.events.push(Event::Client(flight.client, ClientEvent::Call(outcome)));
-        let health = self.health.get_mut(flight.client);
-        let line = health.and_then(|health| health.note(response.as_ref().err(), now));
-        if let Some((level, line)) = line {
-            log!(level, "{line}");
+        if let Some(health) = self.health.get_mut(flight.client) {
+            health.note(response.as_ref().err(), now);
         }
         match response {
             Ok(issued) => {
@@ -108,9 +106,8 @@ impl Outbound {
         data: &dyn SharedData,
         now: Timestamp,
     ) -> Option<Rc<Current>> {
-        let holder = self.holders.get_mut(client)?;
-        let Client { lifetime, placement, refresh, identity, .. } =
-            self.config.clients.get(client)?;
+        let (Client { lifetime, placement, refresh, identity, .. }, holder) =
+            of_client(&self.config, &mut self.holders, client)?;
         let had_token = holder.current(now).is_some();
         let mut token = CachedToken::default();
         for _ in 0..TRIES {
@@ -147,9 +144,7 @@ impl Outbound {
         data: &dyn SharedData,
         now: Timestamp,
     ) -> Ours {
-        if let (Some(holder), Some(client)) =
-            (self.holders.get_mut(client), self.config.clients.get(client))
-        {
+        if let Some((client, holder)) = of_client(&self.config, &mut self.holders, client) {
             info!(
                 "client {}: the refresh token is not taken, so the grant is run again",
                 client.name
@@ -178,8 +173,11 @@ impl Outbound {
         data: &dyn SharedData,
         now: Timestamp,
     ) {
-        let Some(holder) = self.holders.get_mut(client) else { return };
-        let Some(Client { identity, .. }) = self.config.clients.get(client) else { return };
+        let Some((Client { identity, .. }, holder)) =
+            of_client(&self.config, &mut self.holders, client)
+        else {
+            return;
+        };
         self.reporting = true;
         let refreshed = ours.is_some_and(|ours| matches!(ours.ask, Ask::Refresh(_)));
         for _ in 0..TRIES {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Outbound;
 use super::obtain::{Attempt, Flight};
+use super::{Outbound, of_client};
 use crate::client::Client;
 use crate::client_metrics::{ClientEvent, ClientGauge};
 use crate::holder::Holder;
@@ -67,8 +67,11 @@ impl Outbound {
     /// Looks after a token that is held: another worker may have dropped or renewed it, or it may
     /// be time to renew it.
     fn care(&mut self, client: usize, data: &dyn SharedData, now: Timestamp) {
-        let Some(holder) = self.holders.get_mut(client) else { return };
-        let Some(Client { identity, .. }) = self.config.clients.get(client) else { return };
+        let Some((Client { identity, .. }, holder)) =
+            of_client(&self.config, &mut self.holders, client)
+        else {
+            return;
+        };
         // One that backs off learns here that another worker has obtained a token.
         if !holder.has_token() && holder.holding.backs_off(now).is_none() {
             return;
