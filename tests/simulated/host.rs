@@ -190,9 +190,14 @@ impl SimulatedHost {
         Some(String::from_utf8_lossy(value).into_owned())
     }
 
-    /// Has another worker do this just before the next write to shared data.
-    pub fn just_before_a_write(&self, other: impl FnOnce() + 'static) {
-        *self.data.before_write.borrow_mut() = Some(Box::new(other));
+    /// Sends a request. Another worker sends the same just before this one writes to shared data
+    /// for the first time, so that it is first by a hair.
+    pub fn send_second(&mut self, first: Self, request: &Request) -> (Rc<RefCell<Self>>, StreamId) {
+        let first = Rc::new(RefCell::new(first));
+        let (sending, same) = (Rc::clone(&first), request.clone());
+        let send = move || _ = sending.borrow_mut().send(&same);
+        *self.data.before_write.borrow_mut() = Some(Box::new(send));
+        (first, self.send(request))
     }
 
     /// Has another worker do this after so many more looks at shared data and writes to it.

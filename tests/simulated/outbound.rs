@@ -835,12 +835,7 @@ fn a_marker_that_is_younger_than_the_exchange_that_finds_it_is_waited_for() {
     let [mut one, mut other] = workers(exchange(json!({})));
     // Its request comes a moment later, and its marker is up a moment sooner.
     one.advance(Duration::from_millis(1));
-    let one = Rc::new(RefCell::new(one));
-    let asking = Rc::clone(&one);
-    other.just_before_a_write(move || {
-        asking.borrow_mut().send(&get("/").bearer("alice"));
-    });
-    let stream = other.send(&get("/").bearer("alice"));
+    let (one, stream) = other.send_second(one, &get("/").bearer("alice"));
     assert_eq!((one.borrow().made, other.made), (1, 0));
     one.borrow_mut().answer_with(&exchanged("for-alice"));
     other.tick();

@@ -323,13 +323,8 @@ fn an_answer_that_has_ended_on_arrival_is_not_shared() {
 #[test]
 fn two_workers_that_put_up_their_first_marker_at_the_same_moment_make_one_call() {
     let [one, mut other] = workers(json!({}));
-    let one = Rc::new(RefCell::new(one));
-    let asking = Rc::clone(&one);
-    // Both have looked and found nothing; then this one is first by a hair.
-    other.just_before_a_write(move || {
-        asking.borrow_mut().send(&get("/").bearer("t"));
-    });
-    let stream = other.send(&get("/").bearer("t"));
+    // Both have looked and found nothing.
+    let (one, stream) = other.send_second(one, &get("/").bearer("t"));
     assert_eq!((one.borrow().made, other.made), (1, 0));
     one.borrow_mut().answer_with(&json!({"active": true}));
     other.tick();
@@ -341,12 +336,7 @@ fn a_marker_that_is_younger_than_the_request_that_finds_it_is_waited_for() {
     let [mut one, mut other] = workers(json!({}));
     // Its request comes a moment later, and its marker is up a moment sooner.
     one.advance(Duration::from_millis(1));
-    let one = Rc::new(RefCell::new(one));
-    let asking = Rc::clone(&one);
-    other.just_before_a_write(move || {
-        asking.borrow_mut().send(&get("/").bearer("t"));
-    });
-    let stream = other.send(&get("/").bearer("t"));
+    let (one, stream) = other.send_second(one, &get("/").bearer("t"));
     other.tick();
     assert_eq!((one.borrow().made, other.made), (1, 0));
     one.borrow_mut().answer_with(&json!({"active": true}));
