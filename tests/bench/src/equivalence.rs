@@ -28,8 +28,11 @@ impl Guarded {
         let tokens = Arc::new(Tokens::sign(1).expect("a token"));
         let server = AuthorizationServer::start(Arc::clone(&tokens), Duration::ZERO);
         let (server, service) = (server.expect("a free port"), Upstream::start().await);
-        let sidecar = variant.has_sidecar().then(|| Sidecar::start(server.address, name));
-        let sidecar = sidecar.transpose().expect("Node.js");
+        let sidecar = if variant.has_sidecar() {
+            Some(Sidecar::start(server.address, name).await.expect("Node.js"))
+        } else {
+            None
+        };
         let asked = sidecar.as_ref().map_or(server.address, |sidecar| sidecar.address);
         let filter = variant.filter.value(name, &tokens.key_set).expect("a filter");
         let bootstrap = Bootstrap::new()

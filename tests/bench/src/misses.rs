@@ -132,20 +132,16 @@ pub async fn measure(surroundings: &Surroundings, delay: Duration) -> Outcome<Ve
 
 /// The first are those of the server itself, and the next those of the hop.
 fn summary(whats: &[&'static str], delay: Duration, latencies: Vec<Vec<f64>>) -> Vec<Misses> {
-    let (mut direct, mut hop) = (f64::NAN, f64::NAN);
-    let misses = |(what, mut latencies): (&&'static str, Vec<f64>)| {
-        let median = percentile(&mut latencies, 0.5);
-        let p99 = percentile(&mut latencies, 0.99);
-        let (added, added_to_hop) = (p99 - direct, p99 - hop);
-        if !direct.is_nan() && hop.is_nan() {
-            hop = p99;
-        }
-        if direct.is_nan() {
-            direct = p99;
-        }
-        Misses { what, delay, median, p99, added, added_to_hop }
+    let median_and_p99 = |mut latencies: Vec<f64>| {
+        (percentile(&mut latencies, 0.5), percentile(&mut latencies, 0.99))
     };
-    whats.iter().zip(latencies).map(misses).collect()
+    let figures: Vec<(f64, f64)> = latencies.into_iter().map(median_and_p99).collect();
+    let misses = |(place, what): (usize, &&'static str)| {
+        let (median, p99) = figures[place];
+        let added_to = |base: usize| if place > base { p99 - figures[base].1 } else { f64::NAN };
+        Misses { what, delay, median, p99, added: added_to(0), added_to_hop: added_to(1) }
+    };
+    whats.iter().enumerate().map(misses).collect()
 }
 
 /// The question that the filter asks.

@@ -79,17 +79,6 @@ pub struct CoreTime {
 }
 
 impl CoreTime {
-    /// What the threads of a process have had.
-    fn of(pid: u32) -> Outcome<Self> {
-        let mut sum = Self::default();
-        for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-            let text = fs::read_to_string(thread?.path().join("schedstat"))?;
-            let Self { ran, waited } = core_time(&text).ok_or("this kernel has no schedstat")?;
-            sum = Self { ran: sum.ran + ran, waited: sum.waited + waited };
-        }
-        Ok(sum)
-    }
-
     /// What they have had since then, in seconds: run, and waited.
     pub fn since(self, before: Self) -> (f64, f64) {
         let ran = self.ran.saturating_sub(before.ran);
@@ -111,8 +100,11 @@ impl Proxy {
             Answers::Service => Listener::to(LISTENER, "service"),
             Answers::Server => Listener::to(LISTENER, "as"),
         };
-        let sidecar = variant.has_sidecar().then(|| start_sidecar(cores, server, variant.name));
-        let sidecar = sidecar.transpose()?;
+        let sidecar = if variant.has_sidecar() {
+            Some(pinned(cores, Sidecar::start(server, variant.name)).await?)
+        } else {
+            None
+        };
         let asked = sidecar.as_ref().map_or(server, |sidecar| sidecar.address);
         let filter = variant.filter.value(variant.name, &tokens.key_set);
         let listener = filter.into_iter().fold(quiet(listener), Listener::filter);
@@ -124,11 +116,14 @@ impl Proxy {
             .custom_cluster(cluster("as", asked))
             .custom_cluster(cluster("service", service.address(LISTENER)))
             .listener(listener);
-        let envoy = start_pinned(cores, with_secret(&bootstrap), workers).await;
+        let start =
+            async || Ok(Envoy::start_with(with_secret(&bootstrap), &options(workers)).await?);
+        let envoy = pinned(cores, start()).await;
         let envoy = envoy.map_err(|error| format!("{}: {error}", variant.name))?;
-        Cores::check(envoy.pid(), cores.proxy)?;
         let address = envoy.address(LISTENER);
-        Ok(Self { variant, address, envoy, sidecar })
+        let proxy = Self { variant, address, envoy, sidecar };
+        proxy.pids().try_for_each(|pid| Cores::check(pid, cores.proxy))?;
+        Ok(proxy)
     }
 
     /// Stops it until its turn: thirty idle proxies would take a few percent of the core from the
@@ -151,10 +146,22 @@ impl Proxy {
 
     /// What its threads, and those of its sidecar, have had of their core.
     pub fn core_time(&self) -> Outcome<CoreTime> {
-        let own = CoreTime::of(self.envoy.pid())?;
-        let beside = self.sidecar.as_ref().map(|sidecar| CoreTime::of(sidecar.pid()));
-        let beside = beside.transpose()?.unwrap_or_default();
-        Ok(CoreTime { ran: own.ran + beside.ran, waited: own.waited + beside.waited })
+        let mut sum = CoreTime::default();
+        for pid in self.pids() {
+            for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+                let text = fs::read_to_string(thread?.path().join("schedstat"))?;
+                let CoreTime { ran, waited } =
+                    core_time(&text).ok_or("this kernel has no schedstat")?;
+                sum = CoreTime { ran: sum.ran + ran, waited: sum.waited + waited };
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Its processes.
+    fn pids(&self) -> impl Iterator<Item = u32> {
+        let sidecar = self.sidecar.as_ref().map(Sidecar::pid);
+        [self.envoy.pid()].into_iter().chain(sidecar)
     }
 
     /// Its memory.
@@ -197,23 +204,13 @@ impl Drop for Proxy {
     }
 }
 
-/// Starts a sidecar on the core of the proxies.
-fn start_sidecar(cores: &Cores, server: SocketAddr, proxy: &str) -> Outcome<Sidecar> {
-    cores.to_proxy()?;
-    let sidecar = Sidecar::start(server, proxy);
-    cores.to_others()?;
-    let sidecar = sidecar?;
-    Cores::check(sidecar.pid(), cores.proxy)?;
-    Ok(sidecar)
-}
-
-/// Starts Envoy on the core of the proxies.
-async fn start_pinned(cores: &Cores, configuration: Value, workers: u32) -> Outcome<Envoy> {
+/// Starts a program on the core of the proxies.
+async fn pinned<T>(cores: &Cores, start: impl Future<Output = Outcome<T>>) -> Outcome<T> {
     // A process has the cores of the thread that starts it.
     cores.to_proxy()?;
-    let envoy = Envoy::start_with(configuration, &options(workers)).await;
+    let started = start.await;
     cores.to_others()?;
-    Ok(envoy?)
+    started
 }
 
 /// The configuration, with the secret of Envoy's own client.

@@ -4,10 +4,9 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use oauth2_filter_testbed::process::Process;
-use oauth2_filter_testbed::workspace;
+use oauth2_filter_testbed::{wait, workspace};
 use tempfile::TempDir;
 
 use crate::Outcome;
@@ -29,7 +28,7 @@ impl Sidecar {
     }
 
     /// Starts one that asks `server` on behalf of a proxy of this name, on the cores of this thread.
-    pub fn start(server: SocketAddr, proxy: &str) -> Outcome<Self> {
+    pub async fn start(server: SocketAddr, proxy: &str) -> Outcome<Self> {
         let directory = TempDir::new()?;
         let file = directory.path().join("port");
         let mut node = Command::new("node");
@@ -37,13 +36,8 @@ impl Sidecar {
             .arg(format!("http://{server}/introspect/{proxy}"))
             .arg(&file);
         let process = Process::start(node)?;
-        let limit = Instant::now() + PATIENCE;
-        while !file.exists() {
-            if process.exit_status().is_some() || Instant::now() > limit {
-                return Err("the sidecar of ext_authz does not start".into());
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let is_up = async || file.exists().then_some(());
+        wait::poll("the sidecar of ext_authz", wait::LIMIT, is_up).await?;
         let address = (Ipv4Addr::LOCALHOST, fs::read_to_string(file)?.parse::<u16>()?).into();
         Ok(Self { address, process, _directory: directory })
     }
@@ -53,6 +47,3 @@ impl Sidecar {
         self.process.id()
     }
 }
-
-/// How long it may take to start.
-const PATIENCE: Duration = Duration::from_secs(30);
