@@ -10,6 +10,9 @@ use crate::secret::Secret;
 use crate::shared::{Identity, NEVER_WRITTEN, SharedData};
 use crate::timestamp::Timestamp;
 
+/// How often a write is tried against those of other workers.
+pub(crate) const TRIES: usize = 8;
+
 /// A token that is ready to be put on requests.
 #[derive(Debug)]
 pub(crate) struct Current {
@@ -131,6 +134,25 @@ impl Holder {
         let opened = identity.sealing.open(self.key.as_bytes(), &sealed);
         let holding = opened.and_then(|bytes| Holding::decode(&*bytes).ok()).unwrap_or_default();
         self.adopt(holding, written);
+    }
+
+    /// Writes what `next` makes of the record, again where another worker has written meanwhile,
+    /// until it makes nothing of it. Whether it was written.
+    pub(crate) fn update(
+        &mut self,
+        identity: &Identity,
+        data: &dyn SharedData,
+        now: Timestamp,
+        next: &mut dyn FnMut(&Holding) -> Option<Holding>,
+    ) -> bool {
+        for _ in 0..TRIES {
+            self.sync(identity, data);
+            let Some(next) = next(&self.holding) else { return false };
+            if self.write(identity, data, next, now) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Writes a record in place of the one that was read. Whether it was still that one.

@@ -35,9 +35,6 @@ use obtain::{Flight, Found};
 use plan::Errand;
 pub(crate) use plan::Plan;
 
-/// How often a write is tried against those of other workers.
-const TRIES: usize = 8;
-
 /// What the configuration says of the outbound direction.
 #[derive(Debug)]
 pub(crate) struct ClientConfig {
@@ -301,10 +298,8 @@ impl Outbound {
         let dropped = match sent.subject {
             Some(key) => self.exchanges.drop_token(key, sent.number, data, now),
             None if !client.can_renew() => false,
-            None => (0..TRIES).any(|_| {
-                holder.sync(&client.identity, data);
-                let Some(next) = holder.holding.dropped(sent.number, now) else { return false };
-                holder.write(&client.identity, data, next, now)
+            None => holder.update(&client.identity, data, now, &mut |holding| {
+                holding.dropped(sent.number, now)
             }),
         };
         if dropped {

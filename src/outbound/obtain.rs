@@ -3,13 +3,13 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Outbound, TRIES, of_client};
+use super::{Outbound, of_client};
 use crate::cached_token::CachedToken;
 use crate::call::{Call, CallId};
 use crate::client::{Ask, Client, Exchanged, Grant};
 use crate::exchange::{Exchanges, Subject};
 use crate::failure::Failure;
-use crate::holder::Current;
+use crate::holder::{Current, TRIES};
 use crate::kept::Key;
 use crate::secret::Secret;
 use crate::shared::{Claim, SharedData};

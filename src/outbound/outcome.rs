@@ -5,7 +5,7 @@ use std::rc::Rc;
 use log::info;
 
 use super::obtain::{Flight, LEASE_GRACE, Ours};
-use super::{Outbound, TRIES, Waiter, of_client};
+use super::{Outbound, Waiter, of_client};
 use crate::cached_token::CachedToken;
 use crate::call::{Answer, CallId};
 use crate::client::{Ask, Client};
@@ -110,20 +110,16 @@ impl Outbound {
             of_client(&self.config, &mut self.holders, client)?;
         let had_token = holder.current(now).is_some();
         let mut token = CachedToken::default();
-        for _ in 0..TRIES {
-            holder.sync(identity, data);
-            // Also if we were given up and another worker called: what came last is what the
-            // server knows.
-            let renewed = holder.holding.token.as_ref().filter(|_| refresh.is_some());
+        // Also if we were given up and another worker called: what came last is what the server
+        // knows.
+        holder.update(identity, data, now, &mut |holding| {
+            let renewed = holding.token.as_ref().filter(|_| refresh.is_some());
             token = lifetime.begin(issued, renewed, None, &self.random, asked);
             if refresh.is_none() {
                 token.refresh_token.clear();
             }
-            let next = holder.holding.clone().accepted(token.clone());
-            if holder.write(identity, data, next, now) {
-                break;
-            }
-        }
+            Some(holding.clone().accepted(token.clone()))
+        });
         holder.used = false;
         let event = if had_token { TokenEvent::Renewed } else { TokenEvent::Obtained };
         self.events.push(Event::Client(client, ClientEvent::Token(event)));
@@ -149,17 +145,14 @@ impl Outbound {
                 "client {}: the refresh token is not taken, so the grant is run again",
                 client.name
             );
-            for _ in 0..TRIES {
-                holder.sync(&client.identity, data);
-                let ends = now.plus(client.timeout(&ask)).plus(LEASE_GRACE);
-                let refreshes = matches!(ask, Ask::Refresh(_));
-                let mut next = holder.holding.clone().leased(ours.owner, ends, refreshes);
+            let ends = now.plus(client.timeout(&ask)).plus(LEASE_GRACE);
+            let refreshes = matches!(ask, Ask::Refresh(_));
+            holder.update(&client.identity, data, now, &mut |holding| {
+                let mut next = holding.clone().leased(ours.owner, ends, refreshes);
                 next.forget_refresh_token();
                 next.refresh_unsure = refreshes;
-                if holder.write(&client.identity, data, next, now) {
-                    break;
-                }
-            }
+                Some(next)
+            });
         }
         Ours { ask, ..*ours }
     }
@@ -180,27 +173,23 @@ impl Outbound {
         };
         self.reporting = true;
         let refreshed = ours.is_some_and(|ours| matches!(ours.ask, Ask::Refresh(_)));
-        for _ in 0..TRIES {
-            holder.sync(identity, data);
-            let lease = holder.holding.lease.as_ref();
-            if let (Some(ours), Some(lease)) = (ours, lease)
-                && lease.owner != ours.owner
-            {
-                return;
-            }
-            // Of many exchanges that fail together, one counts.
-            if ours.is_none() && holder.holding.backs_off(now).is_some() {
-                return;
-            }
-            // A refresh token that is refused is not better next time either.
-            let unsure = refreshed && (failure.is_unsure() || failure.refuses_grant());
-            let (reason, retry_after) = (failure.reason(), failure.retry_after());
-            let next = holder.holding.clone();
-            let next = next.failed(reason, retry_after, unsure, &self.random, now);
-            if holder.write(identity, data, next, now) {
-                return;
-            }
-        }
+        // A refresh token that is refused is not better next time either.
+        let unsure = refreshed && (failure.is_unsure() || failure.refuses_grant());
+        let (reason, retry_after) = (failure.reason(), failure.retry_after());
+        holder.update(identity, data, now, &mut |holding| {
+            let noted = match (ours, &holding.lease) {
+                // Another worker has taken over.
+                (Some(ours), Some(lease)) => lease.owner != ours.owner,
+                (Some(_), None) => false,
+                // Of many exchanges that fail together, one counts.
+                (None, _) => holding.backs_off(now).is_some(),
+            };
+            let failed = || {
+                let next = holding.clone();
+                next.failed(reason, retry_after, unsure, &self.random, now)
+            };
+            (!noted).then(failed)
+        });
     }
 
     /// What is done with all who waited for a token.

@@ -303,6 +303,65 @@ fn what_another_worker_dropped_is_not_used_again() {
     assert_eq!(other.state_of(&get("/")), "waits");
 }
 
+/// Two workers with a token that is due to be renewed, and a request of the other that went on with
+/// it.
+fn with_a_token_that_is_due() -> ([SimulatedHost; 2], StreamId) {
+    let [mut one, mut other] =
+        workers(json!({"grant_type": "refresh_token", "refresh_token": "r0"}));
+    one.send(&get("/"));
+    one.answer_with(&with_refresh("t1", "r1"));
+    // One that nobody uses is not renewed.
+    one.send(&get("/"));
+    let sent = other.send(&get("/"));
+    one.advance(SECOND * 85);
+    other.advance(SECOND * 85);
+    ([one, other], sent)
+}
+
+#[test]
+fn a_renewed_token_is_kept_whenever_another_worker_drops_the_one_before() {
+    for looks in 0.. {
+        let ([mut one, other], sent) = with_a_token_that_is_due();
+        one.tick();
+        assert_eq!(parameter(&one, "refresh_token").as_deref(), Some("r1"));
+        let other = Rc::new(RefCell::new(other));
+        let dropping = Rc::clone(&other);
+        one.in_between(looks, move || dropping.borrow_mut().respond(sent, 401));
+        one.answer_with(&with_refresh("t2", "r2"));
+        if one.is_in_between() {
+            assert!(looks >= 3, "it reads the record, writes it, and says so");
+            break;
+        }
+        let mut other = other.borrow_mut();
+        for worker in [&mut one, &mut *other] {
+            assert_eq!(sent_with(worker).as_deref(), Some("Bearer t2"), "after {looks} looks");
+        }
+        assert_eq!((one.made, other.made), (2, 0));
+        one.advance(SECOND * 100);
+        one.send(&get("/"));
+        assert_eq!(parameter(&one, "refresh_token").as_deref(), Some("r2"), "after {looks} looks");
+    }
+}
+
+#[test]
+fn a_token_is_dropped_whenever_another_worker_begins_to_renew_it() {
+    for looks in 0.. {
+        let ([one, mut other], sent) = with_a_token_that_is_due();
+        let one = Rc::new(RefCell::new(one));
+        let renewing = Rc::clone(&one);
+        other.in_between(looks, move || renewing.borrow_mut().tick());
+        other.respond(sent, 401);
+        if other.is_in_between() {
+            assert!(looks >= 3, "it reads the record, writes it, and says so");
+            break;
+        }
+        let streams = [one.borrow_mut().send(&get("/")), other.send(&get("/"))];
+        assert_eq!(one.borrow().state(streams[0]), "waits", "after {looks} looks");
+        assert_eq!(other.state(streams[1]), "waits", "after {looks} looks");
+        assert_eq!(count(&other, ClientEvent::Token(TokenEvent::Dropped)), 1);
+    }
+}
+
 #[test]
 fn which_statuses_drop_a_token_is_configured() {
     for (statuses, status, dropped) in [
