@@ -102,6 +102,19 @@ impl Migration {
         }
     }
 
+    /// Checks that both let the same tokens pass, and tell the service who the user is.
+    async fn tells_of_users_alike(&self) {
+        self.answers_alike(&[
+            (get(), 401),
+            (get().bearer("bad"), 401),
+            (get().bearer("poor"), 403),
+            (get().bearer("good").header("x-user", "root"), 200),
+        ])
+        .await;
+        let user = Some("somebody".to_owned());
+        assert_eq!(self.received("x-user"), [user.clone(), user.clone(), user]);
+    }
+
     /// Checks where the two differ; in the chain, the stricter one counts.
     async fn differ(&self, cases: &[(Request, u16, u16)]) {
         for (request, before, after) in cases {
@@ -159,16 +172,7 @@ async fn ext_authz_and_the_filter_answer_alike() {
             _ => Answer::status(401),
         }
     });
-    migration
-        .answers_alike(&[
-            (get(), 401),
-            (get().bearer("bad"), 401),
-            (get().bearer("poor"), 403),
-            (get().bearer("good").header("x-user", "root"), 200),
-        ])
-        .await;
-    let user = Some("somebody".to_owned());
-    assert_eq!(migration.received("x-user"), [user.clone(), user.clone(), user]);
+    migration.tells_of_users_alike().await;
     let token = Some("Bearer good".to_owned());
     assert_eq!(migration.received("authorization"), [token, None, None]);
 
@@ -193,16 +197,7 @@ async fn ext_authz_and_the_filter_answer_alike() {
 #[tokio::test(flavor = "multi_thread")]
 async fn lua_and_the_filter_answer_alike_but_where_the_page_says_so() {
     let migration = Migration::of("## From Lua").await;
-    migration
-        .answers_alike(&[
-            (get(), 401),
-            (get().bearer("bad"), 401),
-            (get().bearer("poor"), 403),
-            (get().bearer("good").header("x-user", "root"), 200),
-        ])
-        .await;
-    let user = Some("somebody".to_owned());
-    assert_eq!(migration.received("x-user"), [user.clone(), user.clone(), user]);
+    migration.tells_of_users_alike().await;
     migration
         .differ(&[
             (get().bearer("longer"), 200, 403),

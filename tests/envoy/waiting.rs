@@ -48,17 +48,22 @@ async fn two_hundred_requests_cost_one_call_per_worker(workers: u32) {
     set_up.comes_to_rest().await;
 }
 
+/// A client whose request waits for the server, and what holds the answer up.
+async fn held_up(set_up: &SetUp, how: Leaving, request: &Request) -> (Client, Gate) {
+    let gate = Gate::new();
+    set_up.server.on(ENDPOINT, active().held_by(&gate));
+    let client = Client::start(how, request, set_up.address()).await;
+    gate.arrived(1).await;
+    (client, gate)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn d6_13_the_others_are_answered_when_the_first_leaves() {
     let set_up = SetUp::new(json!({})).await;
     let address = set_up.address();
     for (way, how) in WAYS_TO_LEAVE.into_iter().enumerate() {
-        let token = format!("token-{way}");
-        let gate = Gate::new();
-        set_up.server.on(ENDPOINT, active().held_by(&gate));
-        let request = Request::get("/").bearer(&token);
-        let first = Client::start(how, &request, set_up.address()).await;
-        gate.arrived(1).await;
+        let request = Request::get("/").bearer(&format!("token-{way}"));
+        let (first, gate) = held_up(&set_up, how, &request).await;
 
         let mut others = JoinSet::new();
         for n in 0..20 {
@@ -83,11 +88,7 @@ async fn d6_13_the_answer_is_kept_when_all_who_asked_have_left() {
     let set_up = SetUp::new(json!({})).await;
     for (way, how) in WAYS_TO_LEAVE.into_iter().enumerate() {
         let token = format!("token-{way}");
-        let gate = Gate::new();
-        set_up.server.on(ENDPOINT, active().held_by(&gate));
-        let request = Request::get("/").bearer(&token);
-        let first = Client::start(how, &request, set_up.address()).await;
-        gate.arrived(1).await;
+        let (first, gate) = held_up(&set_up, how, &Request::get("/").bearer(&token)).await;
         let _connected = first.leave(how);
         set_up.under_way(0).await;
         gate.open();
