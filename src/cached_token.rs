@@ -13,6 +13,7 @@ use std::time::Duration;
 use prost::Message;
 
 use crate::denial::Reason;
+use crate::failure::Failure;
 use crate::random::Random;
 use crate::secret::Secret;
 use crate::timestamp::Timestamp;
@@ -21,8 +22,8 @@ use crate::token_response::Issued;
 /// The first pause after a failure; each failure in a row doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// The longest pause, unless the server asks for a longer one.
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// A token as it is kept: what it is, for how long, and what renews it.
 #[derive(Clone, PartialEq, Message)]
@@ -186,15 +187,26 @@ impl Holding {
         self.lease.as_ref().is_some_and(|lease| now < Timestamp::from_millis(lease.ends_at))
     }
 
-    /// Why no call is made now: what has failed, and the seconds until the next call.
-    pub(crate) fn backs_off(&self, now: Timestamp) -> Option<(Reason, u32)> {
+    /// Why no call is made now.
+    pub(crate) fn backs_off(&self, now: Timestamp) -> Option<Failure> {
         let failed = self.failed.as_ref()?;
         let left = Timestamp::from_millis(failed.until).since(now);
         if left == 0 {
             return None;
         }
         let reason = Reason::of_details(&failed.reason).unwrap_or(Reason::ServerUnavailable);
-        Some((reason, u32::try_from(left.div_ceil(1000)).unwrap_or(u32::MAX)))
+        let retry_after = u32::try_from(left.div_ceil(1000)).unwrap_or(u32::MAX);
+        Some(Failure::BackOff { reason, retry_after })
+    }
+
+    /// Whether this is newer than what another worker knows.
+    pub(crate) fn replaces(&self, other: &Self) -> bool {
+        let obtained = |holding: &Self| holding.token.as_ref().map(|token| token.obtained_at);
+        if self.number == other.number {
+            self.dropped && !other.dropped
+        } else {
+            obtained(self) >= obtained(other)
+        }
     }
 
     /// A worker obtains a token. `refreshes`: it sends the refresh token.
@@ -398,8 +410,10 @@ mod tests {
         let until = holding.failed.as_ref().unwrap().until;
         assert!((48_000..=60_000).contains(&until), "{until}");
         holding = fail(holding, Some(100));
-        assert_eq!(holding.backs_off(at(0)), Some((Reason::ServerTimeout, 100)));
-        assert_eq!(holding.backs_off(at(99_999)), Some((Reason::ServerTimeout, 1)));
+        let until =
+            |retry_after| Some(Failure::BackOff { reason: Reason::ServerTimeout, retry_after });
+        assert_eq!(holding.backs_off(at(0)), until(100));
+        assert_eq!(holding.backs_off(at(99_999)), until(1));
         assert_eq!(holding.backs_off(at(100_000)), None);
         let accepted = holding.accepted(begun(&lifetime(), None));
         assert_eq!(accepted.backs_off(at(0)), None);

@@ -348,13 +348,22 @@ impl Denial {
     }
 }
 
+/// The `realm` of challenges where none is configured.
+pub(crate) const REALM: &str = "oauth2";
+
 /// What challenges say of the resource, whatever the reason. All of it is printable ASCII.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Resource {
     /// The protected space.
     pub(crate) realm: String,
     /// Where the resource's metadata is (RFC 9728, section 5.1).
     pub(crate) metadata_url: Option<String>,
+}
+
+impl Default for Resource {
+    fn default() -> Self {
+        Self { realm: REALM.to_owned(), metadata_url: None }
+    }
 }
 
 /// An answer that the filter itself gives to a request.

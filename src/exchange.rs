@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use prost::Message;
 
-use crate::cached_token::{CachedToken, Holding};
+use crate::cached_token::{CachedToken, Holding, LONGEST_PAUSE};
 use crate::claims::unverified_claims;
 use crate::client::Client;
-use crate::denial::Reason;
-use crate::failure::{Failure, OAuthError};
+use crate::failure::Failure;
 use crate::holder::Current;
 use crate::kept::{Kept, Key, Room};
+use crate::random::Random;
 use crate::secret::Secret;
 use crate::shared::{Claim, Fingerprint, Identity, MAX_SHARED, Record, SharedData, Slots, YOUNGER};
 use crate::timestamp::Timestamp;
@@ -23,8 +23,8 @@ const CALLERS: usize = 4096;
 /// Room in bytes, in one worker.
 const BYTES: usize = 16 << 20;
 
-/// How long a refusal stands.
-const REFUSAL: Duration = Duration::from_secs(5);
+/// What a failure takes of that room.
+const FAILURE_BYTES: usize = 256;
 
 /// A caller's token.
 #[derive(Clone)]
@@ -63,14 +63,16 @@ struct Entry {
     current: Rc<Current>,
     /// What it is kept under for all.
     fingerprint: Fingerprint,
+    /// The last word that a token was dropped, of those after which this one was looked up.
+    heard: Option<u32>,
 }
 
 /// All callers' tokens.
 pub(crate) struct Exchanges {
     /// Here.
     kept: Kept<Entry>,
-    /// Which are refused.
-    refused: Kept<Failure>,
+    /// Whose exchanges fail, and when each is tried again.
+    failed: Kept<Holding>,
     /// For all workers.
     shared: Slots,
     /// What is being exchanged.
@@ -83,7 +85,7 @@ impl Exchanges {
         let room = Room { entries: CALLERS, bytes: BYTES };
         Self {
             kept: Kept::new(room),
-            refused: Kept::new(room),
+            failed: Kept::new(room),
             shared: Slots::new('x', CALLERS),
             asked: Slots::for_markers(),
         }
@@ -95,10 +97,45 @@ impl Exchanges {
         now >= current.renew_at && subject.expires.is_none_or(|end| current.expires < end)
     }
 
+    /// What this worker keeps. `heard` is the last word that a token of the client was dropped:
+    /// after a new one it is looked up whether that was this one.
+    pub(crate) fn current(
+        &mut self,
+        client: &Client,
+        subject: &Subject,
+        heard: Option<u32>,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) -> Option<Rc<Current>> {
+        let entry = self.kept.get(subject.key, now)?;
+        if entry.heard != heard {
+            entry.heard = heard;
+            self.look_up(client, subject.key, subject.fingerprint, data, now);
+        }
+        self.here(subject.key, now)
+    }
+
     /// What this worker keeps.
-    pub(crate) fn current(&mut self, key: Key, now: Timestamp) -> Option<Rc<Current>> {
+    fn here(&mut self, key: Key, now: Timestamp) -> Option<Rc<Current>> {
         let entry = self.kept.get(key, now).filter(|entry| !entry.holding.dropped)?;
         Some(Rc::clone(&entry.current))
+    }
+
+    /// Takes in what all workers keep, if it is newer: what is kept here then.
+    fn look_up(
+        &mut self,
+        client: &Client,
+        key: Key,
+        fingerprint: Fingerprint,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) -> Option<Rc<Current>> {
+        let record = self.shared.find(data, &client.identity, fingerprint, now)?;
+        let holding = Holding::decode(&*record.body).ok()?;
+        if self.kept.get(key, now).is_none_or(|entry| holding.replaces(&entry.holding)) {
+            self.take_in(client, key, fingerprint, holding, now);
+        }
+        self.here(key, now)
     }
 
     /// What all workers keep, now kept here too.
@@ -109,20 +146,29 @@ impl Exchanges {
         data: &dyn SharedData,
         now: Timestamp,
     ) -> Option<Rc<Current>> {
-        let record = self.shared.find(data, &client.identity, subject.fingerprint, now)?;
-        let holding = Holding::decode(&*record.body).ok()?;
-        self.take_in(client, subject, holding, now);
-        self.current(subject.key, now)
+        self.look_up(client, subject.key, subject.fingerprint, data, now)
     }
 
     /// Takes in what is known of a caller.
-    fn take_in(&mut self, client: &Client, subject: &Subject, holding: Holding, now: Timestamp) {
+    fn take_in(
+        &mut self,
+        client: &Client,
+        key: Key,
+        fingerprint: Fingerprint,
+        holding: Holding,
+        now: Timestamp,
+    ) {
         let Some(token) = &holding.token else { return };
         let current = Rc::new(Current::new(token, holding.number, &client.placement));
         let until = current.expires;
         let bytes = token.access_token.len().saturating_mul(3).saturating_add(256);
-        let entry = Entry { holding, current, fingerprint: subject.fingerprint };
-        self.kept.insert(subject.key, entry, bytes, until, now);
+        self.kept.insert(
+            key,
+            Entry { holding, current, fingerprint, heard: None },
+            bytes,
+            until,
+            now,
+        );
     }
 
     /// Keeps a token for all workers. Tokens of other workers have other numbers.
@@ -139,7 +185,8 @@ impl Exchanges {
         let before = self.kept.get(subject.key, now).map(|entry| entry.holding.clone());
         let holding = Holding { number, ..before.unwrap_or_default().accepted(token) };
         self.share(client, subject.fingerprint, &holding, data, now);
-        self.take_in(client, subject, holding, now);
+        self.take_in(client, subject.key, subject.fingerprint, holding, now);
+        self.failed.remove(subject.key);
         current
     }
 
@@ -185,37 +232,48 @@ impl Exchanges {
         self.asked.release(data, subject.fingerprint, marked);
     }
 
-    /// What a failed exchange says of the caller's token, if it is that which failed.
-    pub(crate) fn refuse(&mut self, key: Key, failure: Failure, now: Timestamp) -> Option<Failure> {
-        let Failure::Refused { error: Some(error), .. } = failure else { return None };
-        let reason = match error {
-            // RFC 8693, section 2.2.2: the subject token is invalid, or unacceptable.
-            OAuthError::InvalidRequest | OAuthError::InvalidGrant => Reason::SubjectRefused,
-            OAuthError::InvalidTarget | OAuthError::InvalidScope => Reason::ExchangeRefused,
-            _ => return None,
-        };
-        let refused = Failure::BackOff { reason, retry_after: 0 };
-        self.refused.insert(key, refused, 64, now.plus(REFUSAL), now);
-        Some(refused)
+    /// Takes note that a caller's token was not exchanged, which is no reason not to exchange
+    /// another's: what that caller is told, until the next try.
+    pub(crate) fn fail(
+        &mut self,
+        key: Key,
+        failure: Failure,
+        random: &Random,
+        now: Timestamp,
+    ) -> Failure {
+        let before = self.failed.get(key, now).cloned().unwrap_or_default();
+        let (reason, retry_after) = (failure.exchange_reason(), failure.retry_after());
+        let holding = before.failed(reason, retry_after, false, random, now);
+        let told = holding.backs_off(now).unwrap_or(failure);
+        // After the pause it counts how many there were in a row.
+        let pause = Duration::from_secs(told.retry_after().unwrap_or_default().into());
+        let until = now.plus(pause).plus(LONGEST_PAUSE);
+        self.failed.insert(key, holding, FAILURE_BYTES, until, now);
+        told
     }
 
-    /// Why a caller's token is not exchanged.
-    pub(crate) fn refusal(&mut self, key: Key, now: Timestamp) -> Option<Failure> {
-        self.refused.get(key, now).copied()
+    /// Why a caller's token is not exchanged now.
+    pub(crate) fn failure(&mut self, key: Key, now: Timestamp) -> Option<Failure> {
+        self.failed.get(key, now)?.backs_off(now)
     }
 
-    /// The upstream did not take a token.
+    /// The upstream did not take a token: whether it was the one that all workers use.
     pub(crate) fn drop_token(
         &mut self,
+        client: &Client,
         key: Key,
         number: u64,
         data: &dyn SharedData,
         now: Timestamp,
     ) -> bool {
+        let Some(Entry { fingerprint, .. }) = self.kept.get(key, now) else { return false };
+        let fingerprint = *fingerprint;
+        // Another worker may have dropped it already, and have another one.
+        self.look_up(client, key, fingerprint, data, now);
         let Some(entry) = self.kept.get(key, now) else { return false };
         let Some(next) = entry.holding.dropped(number, now) else { return false };
-        entry.holding = next;
-        self.shared.clear(data, entry.fingerprint);
+        entry.holding = next.clone();
+        self.share(client, fingerprint, &next, data, now);
         true
     }
 }

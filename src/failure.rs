@@ -113,6 +113,39 @@ impl Failure {
         }
     }
 
+    /// What the caller is told whose token was to be exchanged (RFC 8693, section 2.2.2).
+    pub(crate) fn exchange_reason(self) -> Reason {
+        match self {
+            Self::Refused {
+                error: Some(OAuthError::InvalidRequest | OAuthError::InvalidGrant),
+                ..
+            } => Reason::SubjectRefused,
+            Self::Refused {
+                error: Some(OAuthError::InvalidTarget | OAuthError::InvalidScope),
+                ..
+            } => Reason::ExchangeRefused,
+            _ => self.reason(),
+        }
+    }
+
+    /// Whether every call fails so for now, whatever it asks: the server is away, asks for a pause,
+    /// or does not take us.
+    pub(crate) fn is_everybodys(self) -> bool {
+        match self {
+            Self::Call(failure) => failure != CallFailure::TooLarge,
+            Self::Busy { status, .. } => matches!(status, 429 | 502..=504),
+            Self::Refused { status, error: None } => status == 401,
+            Self::Refused { error: Some(error), .. } => matches!(
+                error,
+                OAuthError::InvalidClient
+                    | OAuthError::UnauthorizedClient
+                    | OAuthError::UnsupportedGrantType
+            ),
+            Self::Status(_) | Self::NotJson | Self::Member(_) => false,
+            Self::NoGrant | Self::BackOff { .. } => true,
+        }
+    }
+
     /// The seconds that the server, or our own patience, asks to wait.
     pub(crate) fn retry_after(self) -> Option<u32> {
         match self {

@@ -10,7 +10,7 @@ use crate::client_assertion::Sign;
 use crate::config::{self, Mistake, Mistakes};
 use crate::denial::{Denial, Reason, Reply, Resource};
 use crate::failure::Failure;
-use crate::guard::{Fate, Verdict};
+use crate::guard::Verdict;
 use crate::head::Head;
 use crate::inbound::Inbound;
 use crate::metrics::Event;
@@ -105,10 +105,12 @@ impl Filter {
         data: &dyn SharedData,
         now: Timestamp,
     ) -> Step {
-        let plan = match self.outbound.as_ref().map(|outbound| outbound.plan(head)) {
+        let plan = match &mut self.outbound {
             None => Plan::Leave(Vec::new()),
-            Some(Ok(plan)) => plan,
-            Some(Err(reply)) => return Step::Decide(Verdict::of(Fate::Answer(reply))),
+            Some(outbound) => match outbound.plan(head) {
+                Ok(plan) => plan,
+                Err(reason) => return Step::Decide(outbound.turn_away(reason, head)),
+            },
         };
         let verdict = match &mut self.inbound {
             None => Some(Verdict::unchanged()),

@@ -98,10 +98,9 @@ impl Forwarding {
         let mut forward = Forward { remove: spoofed, set: headers.to_vec(), private: in_query };
         match removal {
             // A query is written to logs on every way on, so a token never stays in one.
-            Removal::Replace(name, value) if in_query => forward.set.push((name, value)),
+            removal if in_query => forward.take_out(&removal),
             _ if self.token => {}
-            Removal::Remove(name) => forward.remove.push(name),
-            Removal::Replace(name, value) => forward.set.push((name, value)),
+            removal => forward.take_out(&removal),
         }
         forward
     }
@@ -116,6 +115,20 @@ pub struct Forward {
     pub set: Vec<(Rc<str>, Rc<str>)>,
     /// Whether the service's answer is for this caller only (RFC 6750, section 2.3).
     pub private: bool,
+}
+
+impl Forward {
+    /// Takes a token out.
+    pub(crate) fn take_out(&mut self, removal: &Removal) {
+        match removal {
+            Removal::Remove(name) if self.remove.contains(name) => {}
+            Removal::Remove(name) => self.remove.push(Rc::clone(name)),
+            Removal::Replace(name, value) => {
+                self.set.retain(|(set, _)| set != name);
+                self.set.push((Rc::clone(name), Rc::clone(value)));
+            }
+        }
+    }
 }
 
 /// A header name, in ASCII, as loose readers see it: case, `-`, `_` and `.` make no difference.

@@ -48,8 +48,9 @@ impl Current {
 pub(crate) struct Holder {
     /// The key of the record. Configurations that mean the same have the same.
     key: String,
-    /// The key of an empty value that is written after each write of the record: how often costs
-    /// next to nothing to ask, so it is asked for each request.
+    /// The key of an empty value that is written after each write of the record, and when a token
+    /// is dropped that was exchanged: how often costs next to nothing to ask, so it is asked for
+    /// each request.
     signal: String,
     /// The number of its last write that was seen here.
     signalled: Option<u32>,
@@ -114,11 +115,21 @@ impl Holder {
 
     /// Reads the record if another worker says that it has written it.
     fn look(&mut self, identity: &Identity, data: &dyn SharedData) {
-        let signalled = data.get(&self.signal).map(|(_, written)| written);
-        if signalled != self.signalled {
-            self.signalled = signalled;
+        let heard = self.heard(data);
+        if heard != self.signalled {
+            self.signalled = heard;
             self.sync(identity, data);
         }
+    }
+
+    /// The number of the last word of any worker that something has changed.
+    pub(crate) fn heard(&self, data: &dyn SharedData) -> Option<u32> {
+        data.get(&self.signal).map(|(_, written)| written)
+    }
+
+    /// Tells all workers that something has changed.
+    pub(crate) fn tell(&self, data: &dyn SharedData) {
+        data.set(&self.signal, b"", None);
     }
 
     /// Reads the record if another worker has written it. What cannot be opened is none of ours.
@@ -167,7 +178,7 @@ impl Holder {
         if !data.set(&self.key, &sealed, self.written.or(Some(NEVER_WRITTEN))) {
             return false;
         }
-        data.set(&self.signal, b"", None);
+        self.tell(data);
         // The host does not tell the number of a write, so the next look reads it again.
         self.written = None;
         self.take_in(next, now);

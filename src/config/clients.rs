@@ -16,6 +16,7 @@ use super::values::{
 };
 use crate::cached_token::Lifetime;
 use crate::client::{ACCESS_TOKEN, Asked, Client, Grant, Placement, Refresh};
+use crate::denial::Resource;
 use crate::endpoint::{Endpoint, EndpointOptions};
 use crate::outbound::ClientConfig;
 use crate::rule_index::RuleIndex;
@@ -171,7 +172,8 @@ pub(super) fn clients(
         }
     }
     let rules = RuleIndex::new(rules);
-    Some(ClientConfig { clients, rules, token_sources, guarded })
+    let resource = Resource::default();
+    Some(ClientConfig { clients, rules, token_sources, guarded, resource })
 }
 
 /// The rules where there are none: one client is for every request.

@@ -13,7 +13,7 @@ use super::sources::token_sources;
 use super::values::{boolean, count, duration, is_scope, one_or_any, text, ttl};
 use crate::answers::CacheConfig;
 use crate::claims::ClaimPath;
-use crate::denial::{Reason, Resource};
+use crate::denial::{REALM, Reason, Resource};
 use crate::guard::Guard;
 use crate::introspection::{Asked, Reading};
 use crate::policy::{Access, Rule};
@@ -35,7 +35,7 @@ pub(super) fn inbound(field: &Field<'_>, names: &Names) -> Option<Guard> {
         });
     let cache = object.read("cache", cache).unwrap_or_default();
     let token_sources = object.read("token_sources", token_sources);
-    let realm = object.read("realm", realm).unwrap_or_else(|| "oauth2".to_owned());
+    let realm = object.read("realm", realm).unwrap_or_else(|| REALM.to_owned());
     let scope_claim = object.read("scope_claim", claim_path);
     let implied = object.read("scope_implies", scope_implies).unwrap_or_default();
     let clock_skew = object.read("clock_skew", duration).unwrap_or_default();

@@ -91,6 +91,9 @@ fn config(field: &Field<'_>) -> Option<Config> {
         },
     };
     config.tell_answers_apart();
+    if let (Some(guard), Some(clients)) = (&config.inbound, &mut config.outbound) {
+        clients.resource = guard.resource.clone();
+    }
     Some(config)
 }
 

@@ -19,12 +19,12 @@ use crate::client_metrics::{ClientEvent, Injection, TokenEvent};
 use crate::denial::{Denial, Reason, Resource};
 use crate::exchange::{Exchanges, Subject};
 use crate::failure::Failure;
-use crate::guard::{Fate, Verdict};
+use crate::guard::{Attributes, Fate, Verdict, is_grpc};
 use crate::head::Head;
 use crate::health::Health;
 use crate::holder::{Current, Holder};
 use crate::kept::Keyed;
-use crate::metrics::Event;
+use crate::metrics::{Counter, Decision, Event};
 use crate::random::Random;
 use crate::rule_index::RuleIndex;
 use crate::shared::SharedData;
@@ -46,6 +46,8 @@ pub(crate) struct ClientConfig {
     pub(crate) token_sources: Vec<TokenSource>,
     /// Whether callers' tokens are checked before.
     pub(crate) guarded: bool,
+    /// What challenges say.
+    pub(crate) resource: Resource,
 }
 
 /// What has to be done outside.
@@ -149,6 +151,10 @@ impl Outbound {
         };
         let Some(client) = self.config.clients.get(errand.client) else { return Some(verdict) };
         forward.remove.extend(errand.strays.iter().cloned());
+        // What was exchanged for a token, or was to be, is not for the service.
+        if let Some(removal) = &errand.removal {
+            forward.take_out(removal);
+        }
         let header = &client.placement.header;
         if errand.own_header && !forward.remove.contains(header) {
             self.count(errand.client, ClientEvent::Request(Injection::Kept));
@@ -253,8 +259,17 @@ impl Outbound {
     /// Refuses a request.
     fn refuse(&mut self, errand: &Errand, denial: &Denial, verdict: Verdict) -> Verdict {
         self.count(errand.client, ClientEvent::Request(Injection::Denied(denial.reason)));
-        let fate = Fate::Answer(denial.reply(&Resource::default(), errand.grpc));
+        let fate = Fate::Answer(denial.reply(&self.config.resource, errand.grpc));
         Verdict { fate, ..verdict }
+    }
+
+    /// Refuses a request of which nobody can tell whose token is for it, or what to exchange.
+    pub(crate) fn turn_away(&mut self, reason: Reason, head: &dyn Head) -> Verdict {
+        let decision = Decision::Denied(reason);
+        self.events.push(Event::Count(Counter::Request(decision)));
+        let reply = Denial::new(reason).reply(&self.config.resource, is_grpc(head));
+        let attributes = Attributes { decision: Some(decision), ..Attributes::default() };
+        Verdict { attributes, ..Verdict::of(Fate::Answer(reply)) }
     }
 
     /// Whether an answer with this status says that the token was not taken.
@@ -296,7 +311,13 @@ impl Outbound {
             return false;
         };
         let dropped = match sent.subject {
-            Some(key) => self.exchanges.drop_token(key, sent.number, data, now),
+            Some(key) => {
+                let dropped = self.exchanges.drop_token(client, key, sent.number, data, now);
+                if dropped {
+                    holder.tell(data);
+                }
+                dropped
+            }
             None if !client.can_renew() => false,
             None => holder.update(&client.identity, data, now, &mut |holding| {
                 holding.dropped(sent.number, now)

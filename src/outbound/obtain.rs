@@ -121,8 +121,8 @@ impl Outbound {
             if holder.holding.is_leased(now) {
                 return Attempt::Busy;
             }
-            if let Some((reason, retry_after)) = holder.holding.backs_off(now) {
-                return Attempt::Failed(Failure::BackOff { reason, retry_after });
+            if let Some(failure) = holder.holding.backs_off(now) {
+                return Attempt::Failed(failure);
             }
             let Some(ask) = client.ask(&holder.holding) else {
                 return Attempt::Failed(Failure::NoGrant);
@@ -148,7 +148,11 @@ impl Outbound {
         now: Timestamp,
     ) -> Found {
         let key = subject.key;
-        if let Some(current) = self.exchanges.current(key, now) {
+        let Some((config, holder)) = of_client(&self.config, &mut self.holders, client) else {
+            return Found::Failed(Failure::NoGrant);
+        };
+        let heard = holder.heard(data);
+        if let Some(current) = self.exchanges.current(config, &subject, heard, data, now) {
             if Exchanges::is_due(&current, &subject, now)
                 && self.waiting.find(key).is_none()
                 && let Attempt::Ours(ours) =
@@ -188,13 +192,13 @@ impl Outbound {
         {
             return Attempt::Token(current);
         }
-        if let Some(failure) = self.exchanges.refusal(subject.key, now) {
+        if let Some(failure) = self.exchanges.failure(subject.key, now) {
             return Attempt::Failed(failure);
         }
         // The server's failures are everybody's.
         holder.sync(&client.identity, data);
-        if let Some((reason, retry_after)) = holder.holding.backs_off(now) {
-            return Attempt::Failed(Failure::BackOff { reason, retry_after });
+        if let Some(failure) = holder.holding.backs_off(now) {
+            return Attempt::Failed(failure);
         }
         let deadline = now.plus(client.timeout(&Ask::Grant)).plus(LEASE_GRACE);
         match self.exchanges.claim(client, subject, deadline, serves, data, now) {

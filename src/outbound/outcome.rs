@@ -88,13 +88,12 @@ impl Outbound {
         let mut lease = Some(ours);
         if let Some(subject) = &flight.subject {
             self.unclaim(subject, ours, data);
-            if let Some(refused) = self.exchanges.refuse(subject.key, failure, now) {
-                return refused;
+            if !failure.is_everybodys() {
+                return self.exchanges.fail(subject.key, failure, &self.random, now);
             }
             lease = None;
         }
-        self.back_off(flight.client, lease, failure, data, now);
-        failure
+        self.back_off(flight.client, lease, failure, data, now).unwrap_or(failure)
     }
 
     /// Takes a token in for all workers. It was asked for at `asked`: from then on it may live.
@@ -157,7 +156,8 @@ impl Outbound {
         Ours { ask, ..*ours }
     }
 
-    /// Takes note of a failure for all workers.
+    /// Takes note of a failure for all workers: what callers are told, as in all of the back-off
+    /// that follows.
     fn back_off(
         &mut self,
         client: usize,
@@ -165,12 +165,8 @@ impl Outbound {
         failure: Failure,
         data: &dyn SharedData,
         now: Timestamp,
-    ) {
-        let Some((Client { identity, .. }, holder)) =
-            of_client(&self.config, &mut self.holders, client)
-        else {
-            return;
-        };
+    ) -> Option<Failure> {
+        let (Client { identity, .. }, holder) = of_client(&self.config, &mut self.holders, client)?;
         self.reporting = true;
         let refreshed = ours.is_some_and(|ours| matches!(ours.ask, Ask::Refresh(_)));
         // A refresh token that is refused is not better next time either.
@@ -190,6 +186,8 @@ impl Outbound {
             };
             (!noted).then(failed)
         });
+        let retry_after = holder.holding.backs_off(now)?.retry_after()?;
+        Some(Failure::BackOff { reason, retry_after })
     }
 
     /// What is done with all who waited for a token.

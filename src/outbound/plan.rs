@@ -4,14 +4,14 @@ use std::rc::Rc;
 
 use super::Outbound;
 use crate::client::Client;
-use crate::denial::{Denial, Reason, Reply, Resource};
+use crate::denial::Reason;
 use crate::guard::is_grpc;
 use crate::head::Head;
 use crate::path::{BadPath, NormalPath};
 use crate::rule_index::Target;
 use crate::rules::host_of;
 use crate::secret::Secret;
-use crate::token_source::{TokenSource, present};
+use crate::token_source::{Presented, Removal, present};
 
 /// What a request's head says about its way out.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub(crate) struct Errand {
     pub(super) client: usize,
     /// The caller's token, if it is to be exchanged.
     pub(super) subject: Option<Secret>,
+    /// What takes that token out of the request.
+    pub(super) removal: Option<Removal>,
     /// Whether the caller has set the header.
     pub(super) own_header: bool,
     /// Headers of ours, of another client, that must not go where it goes.
@@ -56,25 +58,21 @@ impl Errand {
 
 impl Outbound {
     /// What a request's head says about its way out.
-    pub(crate) fn plan(&self, head: &dyn Head) -> Result<Plan, Reply> {
+    ///
+    /// # Errors
+    /// It cannot be told whose token is for it, or what is to be exchanged.
+    pub(crate) fn plan(&self, head: &dyn Head) -> Result<Plan, Reason> {
         let number = self.client_for(head)?;
         let strays = self.strays(head);
         let Some(number) = number else { return Ok(Plan::Leave(strays)) };
         let Some(client) = self.config.clients.get(number) else {
             return Ok(Plan::Leave(Vec::new()));
         };
-        let refuse = |reason| Denial::new(reason).reply(&Resource::default(), is_grpc(head));
         // After a redirect it is a token of ours that stands there, and the caller's is lost.
-        let subject = if client.is_exchange() && strays.is_empty() {
-            let subject = subject(&self.config.token_sources, head);
-            // Where callers' tokens are checked, that is where a bad one is refused, or let pass.
-            if self.config.guarded {
-                subject.unwrap_or_default()
-            } else {
-                subject.map_err(refuse)?
-            }
+        let (subject, removal) = if client.is_exchange() && strays.is_empty() {
+            self.subject(head)?
         } else {
-            None
+            (None, None)
         };
         let placement = &client.placement;
         // Where Envoy sends a request again, among a cluster's filters or after a redirect, it does
@@ -85,16 +83,32 @@ impl Outbound {
         };
         let own_header = !placement.overwrite
             && head.value(&placement.header).is_some_and(|value| !is_ours(&value));
-        Ok(Plan::Inject(Errand { client: number, subject, own_header, strays, grpc: false }))
+        let grpc = false;
+        Ok(Plan::Inject(Errand { client: number, subject, removal, own_header, strays, grpc }))
+    }
+
+    /// The caller's token that is to be exchanged, and what takes it out.
+    fn subject(&self, head: &dyn Head) -> Result<(Option<Secret>, Option<Removal>), Reason> {
+        let presented = match present(&self.config.token_sources, head) {
+            Ok(Some(presented)) => presented,
+            // Where callers' tokens are checked, that is where bad ones are refused.
+            Err(reason) if !self.config.guarded => return Err(reason),
+            _ => return Ok((None, None)),
+        };
+        let secret =
+            |presented: &Presented<'_>| Ok(Secret::new(presented.token()?.reveal().to_owned()));
+        let subject = match secret(&presented) {
+            Err(reason) if !self.config.guarded => return Err(reason),
+            subject => subject.ok(),
+        };
+        Ok((subject, Some(presented.removal)))
     }
 
     /// The client whose token the request gets.
-    fn client_for(&self, head: &dyn Head) -> Result<Option<usize>, Reply> {
+    fn client_for(&self, head: &dyn Head) -> Result<Option<usize>, Reason> {
         let found = self.config.rules.find(&Target::new(head));
         // Where it cannot be told which rule fits, nobody's token is for it.
-        let refuse =
-            |BadPath| Denial::new(Reason::BadPath).reply(&Resource::default(), is_grpc(head));
-        Ok(found.map_err(refuse)?.copied().flatten())
+        Ok(found.map_err(|BadPath| Reason::BadPath)?.copied().flatten())
     }
 
     /// The same for people who ask beforehand.
@@ -127,10 +141,4 @@ impl Outbound {
         let rules = self.config.rules.candidates(&host, path.as_ref());
         rules.into_iter().filter_map(|client| self.config.clients.get((*client)?))
     }
-}
-
-/// The caller's token.
-fn subject(sources: &[TokenSource], head: &dyn Head) -> Result<Option<Secret>, Reason> {
-    let Some(presented) = present(sources, head)? else { return Ok(None) };
-    Ok(Some(Secret::new(presented.token()?.reveal().to_owned())))
 }

@@ -6,6 +6,7 @@ use super::obtain::{Attempt, Flight};
 use super::{Outbound, of_client};
 use crate::client::Client;
 use crate::client_metrics::{ClientEvent, ClientGauge};
+use crate::failure::Failure;
 use crate::holder::Holder;
 use crate::metrics::Event;
 use crate::shared::SharedData;
@@ -30,7 +31,7 @@ impl Outbound {
         }
         if now >= self.report_at {
             self.report_at = now.plus(REPORT_PERIOD);
-            self.report(now);
+            self.report(data, now);
         }
     }
 
@@ -89,17 +90,21 @@ impl Outbound {
         }
     }
 
-    /// Reports how old tokens are.
-    fn report(&mut self, now: Timestamp) {
+    /// Reports how old tokens are. Numbers are the whole proxy's, and the last worker to tell one
+    /// is believed: so each tells of all tokens, those too that it does not use.
+    fn report(&mut self, data: &dyn SharedData, now: Timestamp) {
+        for (client, holder) in self.config.clients.iter().zip(&mut self.holders) {
+            holder.sync(&client.identity, data);
+        }
         let reports = self.holders.iter().enumerate().flat_map(|(client, holder)| {
             // Of a token that was obtained elsewhere nobody may know the end.
             let current = holder.current(now).filter(|c| c.expires != Timestamp::NEVER);
             let seconds = |millis: Option<u64>| millis.map_or(0, |millis| millis / 1000);
-            let backs_off = holder.holding.backs_off(now).map_or(0, |(_, seconds)| seconds);
+            let backs_off = holder.holding.backs_off(now).and_then(Failure::retry_after);
             [
                 (ClientGauge::Age, seconds(current.map(|c| now.since(c.obtained)))),
                 (ClientGauge::ExpiresIn, seconds(current.map(|c| c.expires.since(now)))),
-                (ClientGauge::BackOff, backs_off.into()),
+                (ClientGauge::BackOff, backs_off.unwrap_or(0).into()),
             ]
             .map(|(gauge, value)| Event::Client(client, ClientEvent::Gauge(gauge, value)))
         });

@@ -9,10 +9,9 @@ use oauth2_filter::CallFailure;
 use serde_json::{Value, json};
 
 use crate::exchanges::get;
+use crate::exchanging::{exchange, exchanged};
 use crate::host::SimulatedHost;
-use crate::outbound::{
-    client, document, exchange, exchanged, form, host, parameter, password, seen, token,
-};
+use crate::outbound::{client, document, form, host, parameter, password, seen, token};
 
 const SECOND: Duration = Duration::from_secs(1);
 

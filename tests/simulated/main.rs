@@ -3,6 +3,7 @@
 mod clients;
 #[path = "../exchanges/mod.rs"]
 mod exchanges;
+mod exchanging;
 mod host;
 mod keeping;
 mod outbound;

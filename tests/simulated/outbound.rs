@@ -38,7 +38,7 @@ pub fn host(more: Value) -> SimulatedHost {
 }
 
 /// Two workers of one proxy.
-fn workers(more: Value) -> [SimulatedHost; 2] {
+pub fn workers(more: Value) -> [SimulatedHost; 2] {
     let document = document(more);
     let one = SimulatedHost::new(&document);
     let other = one.worker(&document);
@@ -811,213 +811,6 @@ fn cl_8707_02_d1_05_d1_06_a_configuration_with_another_meaning_starts_from_nothi
     }
 }
 
-pub fn exchange(more: Value) -> Value {
-    let mut exchange = json!({
-        "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange", "audience": "billing",
-    });
-    for (key, value) in more.as_object().expect("members") {
-        exchange[key] = value.clone();
-    }
-    exchange
-}
-
-/// An exchanged token that lives 100 seconds.
-pub fn exchanged(name: &str) -> Value {
-    let mut token = token(name);
-    token["issued_token_type"] = "urn:ietf:params:oauth:token-type:access_token".into();
-    token
-}
-
-#[test]
-fn cl_8693_01_d1_08_each_caller_gets_a_token_of_its_own() {
-    let mut host = host(exchange(json!({})));
-    let alice = host.send(&get("/").bearer("alice"));
-    let expected = [
-        ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
-        ("subject_token", "alice"),
-        ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
-        ("audience", "billing"),
-    ];
-    assert_eq!(form(&host), expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
-    let bob = host.send(&get("/").bearer("bob"));
-    let again = host.send(&get("/").bearer("alice"));
-    assert_eq!(host.made, 2);
-    host.answer_with(&exchanged("for-alice"));
-    host.answer_with(&exchanged("for-bob"));
-    assert_eq!(seen(&host, alice).as_deref(), Some("Bearer for-alice"));
-    assert_eq!(seen(&host, bob).as_deref(), Some("Bearer for-bob"));
-    assert_eq!(seen(&host, again).as_deref(), Some("Bearer for-alice"));
-    assert_eq!(host.state_of(&get("/")), "oauth2_no_token");
-    let mut other = host.worker(&document(exchange(json!({}))));
-    let stream = other.send(&get("/").bearer("bob"));
-    assert_eq!(seen(&other, stream).as_deref(), Some("Bearer for-bob"));
-    assert_eq!(other.made, 0);
-}
-
-#[test]
-fn cl_8693_05_a_callers_token_that_is_not_exchanged_never_goes_on() {
-    for (error, state) in [
-        ("invalid_request", "oauth2_subject_refused"),
-        ("invalid_grant", "oauth2_subject_refused"),
-        ("invalid_target", "oauth2_exchange_refused"),
-        ("invalid_client", "oauth2_server_refused_client"),
-    ] {
-        let mut host = host(exchange(json!({})));
-        let stream = host.send(&get("/").bearer("alice"));
-        host.answer_status(400, &json!({"error": error}));
-        assert_eq!(host.state(stream), state);
-        assert_eq!(host.state_of(&get("/").bearer("alice")), state, "without a call");
-        assert_eq!(host.made, 1);
-        // One caller's fault is not another's.
-        let fault = state == "oauth2_subject_refused" || state == "oauth2_exchange_refused";
-        let other = if fault { "waits" } else { state };
-        assert_eq!(host.state_of(&get("/").bearer("bob")), other);
-    }
-}
-
-#[test]
-fn an_exchanged_token_that_comes_between_two_looks_at_shared_data_is_not_asked_for_again() {
-    let document = document(exchange(json!({})));
-    let one = SimulatedHost::new(&document);
-    let mut other = one.worker(&document);
-    let one = Rc::new(RefCell::new(one));
-    one.borrow_mut().send(&get("/").bearer("alice"));
-    let asking = Rc::clone(&one);
-    other.meanwhile(move || asking.borrow_mut().answer_with(&exchanged("for-alice")));
-    let stream = other.send(&get("/").bearer("alice"));
-    assert_eq!(seen(&other, stream).as_deref(), Some("Bearer for-alice"));
-    assert_eq!((one.borrow().made, other.made), (1, 0));
-}
-
-#[test]
-fn a_marker_that_is_younger_than_the_exchange_that_finds_it_is_waited_for() {
-    let [mut one, mut other] = workers(exchange(json!({})));
-    // Its request comes a moment later, and its marker is up a moment sooner.
-    one.advance(Duration::from_millis(1));
-    let (one, stream) = other.send_second(one, &get("/").bearer("alice"));
-    assert_eq!((one.borrow().made, other.made), (1, 0));
-    one.borrow_mut().answer_with(&exchanged("for-alice"));
-    other.tick();
-    assert_eq!(seen(&other, stream).as_deref(), Some("Bearer for-alice"));
-}
-
-#[test]
-fn an_exchange_that_ends_late_takes_no_other_workers_marker_down() {
-    let document = json!({"outbound": {"clients": {
-        "a": client(exchange(json!({"timeout": "2s"}))),
-    }}});
-    let mut one = SimulatedHost::new(&document);
-    let [mut other, mut third] = [one.worker(&document), one.worker(&document)];
-    one.send(&get("/").bearer("alice"));
-    other.advance(4 * SECOND);
-    third.advance(4 * SECOND);
-    let second = other.send(&get("/").bearer("alice"));
-    assert_eq!(other.made, 1);
-    // Its server knows no such caller, which is no reason for anybody else to wait.
-    one.answer_status(400, &json!({"error": "invalid_request"}));
-    let last = third.send(&get("/").bearer("alice"));
-    assert_eq!(third.made, 0);
-    other.answer_with(&exchanged("for-alice"));
-    third.tick();
-    let for_alice = Some("Bearer for-alice");
-    assert_eq!(
-        (seen(&other, second).as_deref(), seen(&third, last).as_deref()),
-        (for_alice, for_alice)
-    );
-    assert_eq!(third.markers(), 0);
-}
-
-#[test]
-fn cl_8693_02_an_exchange_waits_for_its_actors_token() {
-    let document = json!({"outbound": {"clients": {
-        "a": client(exchange(json!({"actor": "self"}))), "self": client(json!({})),
-    }}});
-    let mut host = SimulatedHost::new(&document);
-    let alice = host.send(&get("/").bearer("alice"));
-    assert_eq!(parameter(&host, "grant_type").as_deref(), Some("client_credentials"));
-    assert_eq!(host.made, 1);
-    host.answer_with(&token("actor"));
-    assert_eq!(parameter(&host, "actor_token").as_deref(), Some("actor"));
-    let kind = "urn:ietf:params:oauth:token-type:access_token";
-    assert_eq!(parameter(&host, "actor_token_type").as_deref(), Some(kind));
-    host.answer_with(&exchanged("for-alice"));
-    assert_eq!(seen(&host, alice).as_deref(), Some("Bearer for-alice"));
-    host.send(&get("/").bearer("bob"));
-    assert_eq!(parameter(&host, "actor_token").as_deref(), Some("actor"));
-    assert_eq!(host.made, 3);
-}
-
-#[test]
-fn an_actor_without_a_token_fails_the_exchange() {
-    let document = json!({"outbound": {"clients": {
-        "a": client(exchange(json!({"actor": "self"}))), "self": client(json!({})),
-    }}});
-    let mut host = SimulatedHost::new(&document);
-    let waits = host.send(&get("/").bearer("alice"));
-    host.answer(&Err(CallFailure::Timeout));
-    assert_eq!(host.state(waits), "oauth2_server_timeout");
-    assert_eq!(host.state_of(&get("/").bearer("alice")), "oauth2_server_timeout");
-    assert_eq!(host.made, 1);
-}
-
-/// A document with both directions: callers' tokens are checked and exchanged.
-fn both() -> Value {
-    json!({
-        "inbound": {
-            "introspection": {
-                "endpoint": "http://as.test/introspect", "cluster": "as",
-                "client_id": "rs", "client_secret": "rs-secret",
-            },
-            "rules": [
-                {"paths": ["/public"], "access": "public"},
-                {"paths": ["/**"], "scope": "a"},
-            ],
-        },
-        "outbound": {"clients": {"billing": client(exchange(json!({})))}},
-    })
-}
-
-#[test]
-fn mcp_07_a_callers_token_is_checked_exchanged_and_never_goes_upstream() {
-    let mut host = SimulatedHost::new(&both());
-    let exp = host.seconds() + 60;
-    let waits = host.send(&get("/").bearer("alice"));
-    assert_eq!(parameter(&host, "token").as_deref(), Some("alice"));
-    host.answer_with(&json!({"active": true, "scope": "a", "exp": exp}));
-    assert_eq!(parameter(&host, "subject_token").as_deref(), Some("alice"));
-    assert_eq!(host.state(waits), "waits");
-    host.answer_with(&exchanged("for-alice"));
-    assert_eq!(seen(&host, waits).as_deref(), Some("Bearer for-alice"));
-    let kept = host.send(&get("/").bearer("alice"));
-    assert_eq!(seen(&host, kept).as_deref(), Some("Bearer for-alice"));
-    assert_eq!(host.made, 2);
-    let refused = host.send(&get("/").bearer("mallory"));
-    host.answer_with(&json!({"active": false}));
-    assert_eq!(host.state(refused), "oauth2_inactive");
-    // On a public path nobody looks at a token, so it is neither exchanged nor handed on.
-    for request in [get("/public"), get("/public").bearer("unchecked")] {
-        let anonymous = host.send(&request);
-        assert_eq!((host.state(anonymous), seen(&host, anonymous)), ("passed", None));
-    }
-    assert_eq!(host.made, 3);
-}
-
-#[test]
-fn cl_8693_04_an_exchanged_token_never_outlives_the_callers() {
-    let mut host = SimulatedHost::new(&both());
-    let exp = host.seconds() + 30;
-    host.send(&get("/").bearer("alice"));
-    host.answer_with(&json!({"active": true, "scope": "a", "exp": exp}));
-    host.answer_with(&exchanged("for-alice"));
-    host.advance(SECOND * 29);
-    assert_eq!(host.state_of(&get("/").bearer("alice")), "passed");
-    host.advance(SECOND);
-    // Asked again, the server still calls it active for a while: nothing old is used for it.
-    host.send(&get("/").bearer("alice"));
-    host.answer_with(&json!({"active": true, "scope": "a", "exp": exp + 60}));
-    assert_eq!(parameter(&host, "subject_token").as_deref(), Some("alice"));
-}
-
 /// Introspection is authenticated by an outbound client's token.
 fn introspecting() -> Value {
     json!({
@@ -1130,6 +923,38 @@ fn how_old_tokens_are_is_reported_once_a_second() {
     assert_eq!(count(&host, ClientEvent::Gauge(ClientGauge::Age, 10)), 1);
     assert_eq!(count(&host, ClientEvent::Gauge(ClientGauge::ExpiresIn, 90)), 1);
     assert_eq!(count(&host, ClientEvent::Gauge(ClientGauge::BackOff, 0)), 1);
+}
+
+#[test]
+fn every_worker_reports_the_same_whichever_holds_the_token() {
+    let clients = json!({"outbound": {
+        "clients": {"x": client(json!({})), "y": client(json!({"scope": "y"}))},
+        "rules": [{"paths": ["/x"], "client": "x"}, {"paths": ["/y"], "client": "y"}],
+    }});
+    let mut one = SimulatedHost::new(&clients);
+    let mut other = one.worker(&clients);
+    one.send(&get("/x"));
+    one.answer_with(&token("tx"));
+    other.send(&get("/y"));
+    other.answer_status(429, &json!({}));
+    for worker in [&mut one, &mut other] {
+        worker.tick();
+        worker.events.clear();
+        worker.advance(SECOND);
+        worker.tick();
+        let reported = |client, gauge| {
+            let mut values = worker.events.iter().filter_map(|event| match event {
+                Event::Client(c, ClientEvent::Gauge(g, value)) if (*c, *g) == (client, gauge) => {
+                    Some(*value)
+                }
+                _ => None,
+            });
+            values.next_back()
+        };
+        assert_eq!(reported(0, ClientGauge::Age), Some(1));
+        assert_eq!(reported(0, ClientGauge::ExpiresIn), Some(99));
+        assert_eq!(reported(1, ClientGauge::Age), Some(0));
+    }
 }
 
 #[test]

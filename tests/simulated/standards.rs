@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::exchanges::{Request, exchange, get};
 use crate::host::{Outcome, SimulatedHost};
-use crate::outbound;
+use crate::{exchanging, outbound};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -109,7 +109,7 @@ fn ways_to_get_no_token() -> Vec<Way> {
         "grant_type": "direct_token", "access_token": MARK, "expires_in": "1s",
     }}}});
     let own = || outbound::document(json!({}));
-    let exchange = || outbound::document(outbound::exchange(json!({})));
+    let exchange = || outbound::document(exchanging::exchange(json!({})));
     vec![
         (direct, caller(), None),
         (own(), caller(), answers(400, MARK)),
