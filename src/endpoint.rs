@@ -4,11 +4,11 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use url::Url;
 use url::form_urlencoded::Serializer;
 
 use crate::call::{Call, CallId};
 use crate::client_auth::ClientAuth;
+use crate::http_url::HttpUrl;
 use crate::timestamp::Timestamp;
 
 /// What every call to one endpoint has in common.
@@ -31,7 +31,7 @@ pub(crate) struct Endpoint {
 #[derive(Clone)]
 pub(crate) struct EndpointOptions {
     /// Where it is.
-    pub(crate) url: Url,
+    pub(crate) url: HttpUrl,
     /// The Envoy cluster; `None` for the name that Istio gives it.
     pub(crate) cluster: Option<String>,
     /// How the filter authenticates.
@@ -47,31 +47,19 @@ pub(crate) struct EndpointOptions {
 }
 
 /// The cluster that serves an endpoint: the one that is named, or the one that Istio makes for it.
-pub(crate) fn cluster(named: Option<String>, url: &Url) -> String {
-    named.unwrap_or_else(|| {
-        let host = url.host_str().unwrap_or_default();
-        format!("outbound|{}||{host}", url.port_or_known_default().unwrap_or_default())
-    })
+pub(crate) fn cluster(named: Option<String>, url: &HttpUrl) -> String {
+    named.unwrap_or_else(|| format!("outbound|{}||{}", url.port(), url.host))
 }
 
 impl Endpoint {
     /// Puts together what all calls share.
     pub(crate) fn new(options: EndpointOptions) -> Self {
         let EndpointOptions { url, cluster, auth, headers, parameters, timeout, retries } = options;
-        let host = url.host_str().unwrap_or_default();
-        let authority = match url.port() {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_owned(),
-        };
-        let path = match url.query() {
-            Some(query) => format!("{}?{query}", url.path()),
-            None => url.path().to_owned(),
-        };
         let mut head: Vec<(Rc<str>, Rc<str>)> = vec![
             (":method".into(), "POST".into()),
             (":scheme".into(), url.scheme().into()),
-            (":authority".into(), authority.into()),
-            (":path".into(), path.into()),
+            (":authority".into(), url.authority().into()),
+            (":path".into(), url.target().into()),
             ("content-type".into(), "application/x-www-form-urlencoded".into()),
         ];
         let defaults = [
@@ -160,7 +148,7 @@ mod tests {
 
     fn options(url: &str) -> EndpointOptions {
         EndpointOptions {
-            url: Url::parse(url).unwrap(),
+            url: HttpUrl::parse(url).unwrap(),
             cluster: None,
             auth: Rc::new(ClientAuth::basic("id", &Secret::new("s3cr3t".into()))),
             headers: vec![("x-api-key".into(), "k3y".into())],
@@ -222,10 +210,10 @@ mod tests {
         let basic = |id: &str, secret: &str| ClientAuth::basic(id, &Secret::new(secret.into()));
         let all = [
             changed(|_| {}),
-            changed(|o| o.url = Url::parse("https://as.test/j").unwrap()),
-            changed(|o| o.url = Url::parse("https://as.test/i?tenant=b").unwrap()),
-            changed(|o| o.url = Url::parse("http://as.test/i").unwrap()),
-            changed(|o| o.url = Url::parse("https://other.test/i").unwrap()),
+            changed(|o| o.url = HttpUrl::parse("https://as.test/j").unwrap()),
+            changed(|o| o.url = HttpUrl::parse("https://as.test/i?tenant=b").unwrap()),
+            changed(|o| o.url = HttpUrl::parse("http://as.test/i").unwrap()),
+            changed(|o| o.url = HttpUrl::parse("https://other.test/i").unwrap()),
             changed(|o| o.cluster = Some("other".into())),
             changed(|o| o.headers = vec![("x-api-key".into(), "other".into())]),
             changed(|o| o.headers = vec![("x-api".into(), "keyk3y".into())]),

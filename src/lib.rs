@@ -55,6 +55,7 @@ mod health;
 mod holder;
 #[cfg(target_arch = "wasm32")]
 mod host;
+mod http_url;
 mod inbound;
 mod introspection;
 mod json;

@@ -1,10 +1,10 @@
 //! The resource's own metadata, for clients that look for its authorization server (RFC 9728).
 
 use serde_json::{Map, Value};
-use url::Url;
 
 use crate::denial::Reply;
 use crate::head::Head;
+use crate::http_url::HttpUrl;
 use crate::path::NormalPath;
 
 /// The document, and where it is served.
@@ -23,21 +23,22 @@ pub(crate) struct ResourceMetadata {
 impl ResourceMetadata {
     /// The metadata of `resource`, whose members are checked. A member without elements is left
     /// out (section 3.2). `None` if the resource's path has no form in which it can be compared.
-    pub(crate) fn new(resource: &Url, members: Vec<(String, Value)>) -> Option<Self> {
+    pub(crate) fn new(resource: &HttpUrl, members: Vec<(String, Value)>) -> Option<Self> {
         let mut document = Map::new();
         document.extend(members.into_iter().filter(|(_, value)| {
             !value.is_null() && value.as_array().is_none_or(|elements| !elements.is_empty())
         }));
-        let mut url = resource.clone();
-        let path = match resource.path() {
+        let path = match &*resource.path {
             "/" => "",
             path => path,
         };
-        url.set_path(&format!("/.well-known/oauth-protected-resource{path}"));
+        let path = format!("/.well-known/oauth-protected-resource{path}");
+        let mut url = resource.clone();
+        url.path = path;
         Some(Self {
-            path: NormalPath::parse(url.path().as_bytes()).ok()?,
-            query: url.query().map(str::to_owned),
-            url: url.into(),
+            path: NormalPath::parse(url.path.as_bytes()).ok()?,
+            url: url.text(),
+            query: url.query,
             document: Value::Object(document).to_string(),
         })
     }
@@ -84,8 +85,8 @@ mod tests {
 
     #[test]
     fn rs_9728_01_reading_gets_the_document_asking_gets_nothing_and_changing_no_answer() {
-        let resource = Url::parse("https://api.test/mcp?v=1").unwrap();
-        let members = vec![("resource".to_owned(), json!(resource.as_str()))];
+        let resource = HttpUrl::parse("https://api.test/mcp?v=1").unwrap();
+        let members = vec![("resource".to_owned(), json!(resource.text()))];
         let metadata = ResourceMetadata::new(&resource, members).unwrap();
         let document = r#"{"resource":"https://api.test/mcp?v=1"}"#;
         let path = "/.well-known/oauth-protected-resource/mcp";

@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::Value;
-use url::Url;
 
 use super::endpoint::{AUTH_KEYS, Rest, endpoint};
 use super::notes::Form;
@@ -18,6 +17,7 @@ use crate::cached_token::Lifetime;
 use crate::client::{ACCESS_TOKEN, Asked, Client, Grant, Placement, Refresh};
 use crate::denial::Resource;
 use crate::endpoint::{Endpoint, EndpointOptions};
+use crate::http_url::is_absolute_uri;
 use crate::outbound::ClientConfig;
 use crate::rule_index::RuleIndex;
 use crate::rules::Matcher;
@@ -406,9 +406,10 @@ fn asked(object: &mut Object<'_>) -> Asked {
 /// A resource (RFC 8707, section 2).
 fn resource(field: &Field<'_>) -> Option<String> {
     let resource = text(field, "an absolute URI")?;
-    match Url::parse(&resource) {
-        Ok(url) if url.fragment().is_none() => Some(resource),
-        _ => field.mistake("expected an absolute URI without fragment (RFC 8707 section 2)"),
+    if is_absolute_uri(&resource) {
+        Some(resource)
+    } else {
+        field.mistake("expected an absolute URI without fragment (RFC 8707 section 2)")
     }
 }
 

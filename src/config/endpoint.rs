@@ -3,6 +3,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use url::form_urlencoded;
+
 use super::reader::{Field, Object};
 use super::values::{
     count, duration, endpoint_url, frames_or_steers, header_name, secret, text, timeout,
@@ -33,10 +35,12 @@ pub(super) fn endpoint(
     let url = match place {
         None => object.need("endpoint", "the URL to call", |field| {
             let url = endpoint_url(field)?;
-            if url.scheme() == "http" {
+            if !url.is_https {
                 field.warn("plain http: tokens and client credentials travel in clear text");
             }
-            if url.query_pairs().any(|(name, _)| is_ours(&name, defined)) {
+            let query = url.query.as_deref().unwrap_or_default();
+            let mut pairs = form_urlencoded::parse(query.as_bytes());
+            if pairs.any(|(name, _)| is_ours(&name, defined)) {
                 return field.mistake(
                     "its query repeats a parameter that the filter sends itself, and credentials \
                      never stand in a URL (RFC 6749 sections 2.3.1, 3.2)",

@@ -1,11 +1,11 @@
 //! `resource_metadata`: the members that RFC 9728, section 2 defines.
 
 use serde_json::Value;
-use url::Url;
 
 use super::notes::Form;
 use super::reader::Field;
 use super::values::{boolean, endpoint_url, one_or_any, text};
+use crate::http_url::HttpUrl;
 use crate::resource_metadata::ResourceMetadata;
 
 /// Members that are lists of strings.
@@ -57,23 +57,23 @@ pub(super) fn metadata(field: &Field<'_>) -> Option<ResourceMetadata> {
 }
 
 /// `resource`.
-fn resource(field: &Field<'_>) -> Option<Url> {
+fn resource(field: &Field<'_>) -> Option<HttpUrl> {
     let url = endpoint_url(field)?;
-    if url.scheme() == "http" {
+    if !url.is_https {
         field.warn("plain http: a resource's identifier is an https URL (RFC 9728 section 1.2)");
     }
     // What clients derive the document's place from is what stands here, so it must be in the
     // form in which it is compared.
-    if field
-        .value
-        .as_str()
-        .is_some_and(|text| text == url.as_str() || format!("{text}/") == url.as_str())
-    {
+    let normal = url.text();
+    let is_normal = |text: &str| text == normal || format!("{text}/") == normal;
+    let path = url.path.to_ascii_lowercase().replace("%2e", ".");
+    let has_dots = path.split('/').any(|segment| matches!(segment, "." | ".."));
+    if field.value.as_str().is_some_and(is_normal) && !has_dots {
         Some(url)
     } else {
         field.mistake(
             "expected the URL in its normal form: scheme and host in lower case, no default port, \
-             no dot segments, a slash before a query, other than ASCII percent-encoded",
+             no dot segments, a slash before a query",
         )
     }
 }

@@ -281,7 +281,7 @@ impl Shape {
                 Form::Kind(words) => json!({"enum": words}),
                 Form::Duration => json!({"type": "string", "pattern": DURATION, "minLength": 2}),
                 Form::Url => {
-                    json!({"type": "string", "format": "uri", "pattern": "^[hH][tT][tT][pP][sS]?:"})
+                    json!({"type": "string", "format": "uri", "pattern": "^[hH][tT][tT][pP][sS]?://[^/]"})
                 }
                 Form::Text(what) if !is_special => {
                     json!({"type": "string", "minLength": 1, "description": what})

@@ -1,0 +1,210 @@
+//! Absolute `http` and `https` URLs, as strict as RFC 3986 has them: what browsers repair is here a
+//! mistake, since nobody would see what became of it.
+
+use std::net::Ipv6Addr;
+
+use http::Uri;
+
+/// An absolute `http` or `https` URL in its normal form, but for its path, which is sent as it
+/// stands.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct HttpUrl {
+    /// Whether it is an `https` URL.
+    pub(crate) is_https: bool,
+    /// The host, in lower case.
+    pub(crate) host: String,
+    /// The port, unless it is the scheme's own.
+    port: Option<u16>,
+    /// The path; a slash if there is none.
+    pub(crate) path: String,
+    /// The query, if there is one.
+    pub(crate) query: Option<String>,
+}
+
+impl HttpUrl {
+    /// Reads a URL.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
+        if !text.bytes().all(|b| b.is_ascii_graphic() && b != b'\\') {
+            return Err("spaces, backslashes and other than ASCII have to be percent-encoded, or \
+                 in a host written as xn--");
+        }
+        if text.contains('#') {
+            return Err("an endpoint has no fragment (RFC 6749 section 3.2): drop the `#` part");
+        }
+        let uri: Uri = text.parse().map_err(|_| "it is none by RFC 3986")?;
+        let is_https = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err("expected an http or https URL"),
+        };
+        let authority = uri.authority().ok_or("it has no host")?;
+        if authority.as_str().contains('@') {
+            return Err("no user information in a URL: use client_id and client_secret instead");
+        }
+        let host = authority.host().to_ascii_lowercase();
+        let after = authority.as_str().get(host.len()..).unwrap_or_default();
+        let port = match (after, authority.port_u16()) {
+            ("", _) => None,
+            (_, Some(port @ 1..)) => Some(port),
+            _ => return Err("its port is no number from 1 to 65535"),
+        };
+        let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        if host.is_empty() || address.is_some_and(|host| host.parse::<Ipv6Addr>().is_err()) {
+            return Err("it has no host");
+        }
+        Ok(Self {
+            is_https,
+            host,
+            port: port.filter(|port| *port != default_port(is_https)),
+            path: uri.path().to_owned(),
+            query: uri.query().map(str::to_owned),
+        })
+    }
+
+    /// `https` or `http`.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.is_https { "https" } else { "http" }
+    }
+
+    /// The port that is connected to.
+    pub(crate) fn port(&self) -> u16 {
+        self.port.unwrap_or_else(|| default_port(self.is_https))
+    }
+
+    /// Host and port, as `Host` has them.
+    pub(crate) fn authority(&self) -> String {
+        match self.port {
+            Some(port) => format!("{}:{port}", self.host),
+            None => self.host.clone(),
+        }
+    }
+
+    /// Path and query, as a request has them.
+    pub(crate) fn target(&self) -> String {
+        match &self.query {
+            Some(query) => format!("{}?{query}", self.path),
+            None => self.path.clone(),
+        }
+    }
+
+    /// The whole URL.
+    pub(crate) fn text(&self) -> String {
+        format!("{}://{}{}", self.scheme(), self.authority(), self.target())
+    }
+}
+
+/// The port of a scheme.
+const fn default_port(is_https: bool) -> u16 {
+    if is_https { 443 } else { 80 }
+}
+
+/// Whether this is an absolute URI without a fragment (RFC 3986, section 4.3).
+pub(crate) fn is_absolute_uri(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once(':') else { return false };
+    let in_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    let in_uri = |byte: u8| byte.is_ascii_graphic() && !b"\"#<>\\^`{|}".contains(&byte);
+    scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.bytes().all(in_scheme)
+        && !rest.is_empty()
+        && rest.bytes().all(in_uri)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_read_in_their_normal_form() {
+        for (text, normal, authority, target, port) in [
+            ("https://as.test/i", "https://as.test/i", "as.test", "/i", 443),
+            ("http://as.test", "http://as.test/", "as.test", "/", 80),
+            ("HTTPS://AS.Test:443/I", "https://as.test/I", "as.test", "/I", 443),
+            ("http://as.test:8080/", "http://as.test:8080/", "as.test:8080", "/", 8080),
+            ("http://as.test:443/", "http://as.test:443/", "as.test:443", "/", 443),
+            ("https://as.test?a=b%20c", "https://as.test/?a=b%20c", "as.test", "/?a=b%20c", 443),
+            ("http://127.0.0.1:1/x?", "http://127.0.0.1:1/x?", "127.0.0.1:1", "/x?", 1),
+            ("http://[::1]:9000/i", "http://[::1]:9000/i", "[::1]:9000", "/i", 9000),
+            ("http://[2001:DB8::1]/i", "http://[2001:db8::1]/i", "[2001:db8::1]", "/i", 80),
+            ("http://xn--4ca.test/", "http://xn--4ca.test/", "xn--4ca.test", "/", 80),
+        ] {
+            let url = HttpUrl::parse(text).unwrap_or_else(|what| panic!("{text}: {what}"));
+            let parts = (&*url.text(), &*url.authority(), &*url.target(), url.port());
+            assert_eq!(parts, (normal, authority, target, port), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_browsers_would_repair_is_refused() {
+        for text in [
+            "",
+            "/i",
+            "as.test",
+            "as.test/i",
+            "as.test:80",
+            "//as.test/i",
+            "ftp://as.test/",
+            "mailto:a@b",
+            "http:",
+            "http:/as.test/i",
+            "http:as.test",
+            "https:///introspect",
+            "https:/h/x",
+            "https:h/x",
+            "HTTPS:\\\\h\\x",
+            "http://",
+            "http://:80/",
+            "http://?x",
+            "http://@h/x",
+            "http://u@h/x",
+            "http://u:p@h/x",
+            "http://ex%41mple/x",
+            "http://h:0/",
+            "http://h:65536/",
+            "http://h:/x",
+            "http://h:x/",
+            "http://[::1/",
+            "http://[::x]/",
+            "http://[]/",
+            "http://h/a b",
+            " http://h/",
+            "http://h/ ",
+            "http://h/\nx",
+            "http://h/\t",
+            "http://h/x#",
+            "http://h/x#y",
+            "http://ä.test/",
+            "http://h/ä",
+            "http://h\\x/",
+        ] {
+            assert!(HttpUrl::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn absolute_uris_have_a_scheme_and_no_fragment() {
+        for uri in ["https://api.test", "urn:example:api", "api:x", "a+b-c.1:/", "https://h/a?b=c"]
+        {
+            assert!(is_absolute_uri(uri), "{uri}");
+        }
+        for uri in [
+            "",
+            "api",
+            "api:",
+            ":x",
+            "1a:x",
+            "/a",
+            "https://h/#",
+            "https://h/a b",
+            " https://h/",
+            "https://h/ä",
+            "https://h/\n",
+            "https://h/<x>",
+            "a b:c",
+        ] {
+            assert!(!is_absolute_uri(uri), "{uri}");
+        }
+    }
+}
