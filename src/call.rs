@@ -40,6 +40,8 @@ pub struct Call {
     pub(crate) client: Option<usize>,
     /// That token.
     pub(crate) sent: Option<Sent>,
+    /// Whether it goes for the second time, with another token.
+    pub(crate) again: bool,
 }
 
 impl Call {

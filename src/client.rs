@@ -174,7 +174,7 @@ impl Client {
             // Not every server has that word for it. On a guess, no refresh token is sent that may
             // be spent.
             Failure::Refused {
-                status: 400,
+                status: 200 | 201 | 400,
                 error: None | Some(OAuthError::InvalidRequest | OAuthError::InvalidTarget),
             } => Some(other).filter(|other| *other == Ask::Grant),
             _ => None,

@@ -35,7 +35,9 @@ impl ClientAuth {
     /// `client_secret_basic`: id and secret are form-encoded before they are joined. That is what
     /// RFC 6749 section 2.3.1 wants, and not what ordinary Basic authentication does.
     pub(crate) fn basic(client_id: &str, client_secret: &Secret) -> Self {
-        let encode = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
+        // Not every server that decodes takes `+` for a space, but all take `%20`.
+        let encode =
+            |text: &str| byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20");
         Self::basic_value(&encode(client_id), &encode(client_secret.reveal()))
     }
 
@@ -118,7 +120,7 @@ mod tests {
     fn cl_6749_04_basic_credentials_are_form_encoded_first() {
         for (id, secret, expected) in [
             ("svc", "svc-secret", "svc:svc-secret"),
-            ("odd:client id", "s%c&r=t+/~!", "odd%3Aclient+id:s%25c%26r%3Dt%2B%2F%7E%21"),
+            ("odd:client id", "s%c&r=t+/~!", "odd%3Aclient%20id:s%25c%26r%3Dt%2B%2F%7E%21"),
             ("ö", "ü", "%C3%B6:%C3%BC"),
         ] {
             let secret = Secret::new(secret.into());

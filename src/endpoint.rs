@@ -118,7 +118,8 @@ impl Endpoint {
             headers.push(("x-envoy-max-retries".into(), self.retries.to_string().into()));
         }
         let cluster = Rc::clone(&self.cluster);
-        Call { id, cluster, headers, body, timeout: self.timeout, client: None, sent: None }
+        let timeout = self.timeout;
+        Call { id, cluster, headers, body, timeout, client: None, sent: None, again: false }
     }
 }
 

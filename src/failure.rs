@@ -18,9 +18,9 @@ pub(crate) enum Failure {
         /// The seconds that it asks us to wait.
         retry_after: Option<u32>,
     },
-    /// 400, 401 or 403: the server does not take our request.
+    /// The server does not take our request.
     Refused {
-        /// One of these.
+        /// 400, 401 or 403; or 200, with an error in its body.
         status: u16,
         /// The error code (RFC 6749, section 5.2), if it is a known one.
         error: Option<OAuthError>,
@@ -196,8 +196,9 @@ impl fmt::Display for Failure {
             Self::Refused { status, error: Some(error) } => {
                 write!(f, "the server answered {status} {}", error.code())
             }
-            Self::Refused { status: 400, error: None } => f.write_str(
-                "the server answered 400: it does not take our request, or not this kind of token",
+            Self::Refused { status: status @ (200 | 201 | 400), error: None } => write!(
+                f,
+                "the server answered {status}: it does not take our request, or not this kind of token",
             ),
             Self::Refused { status, error: None } => write!(
                 f,

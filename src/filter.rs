@@ -185,11 +185,13 @@ impl Filter {
         if let Some(call) = self.carrying.remove(&id)
             && let (Some(outbound), Some(client), Some(sent)) =
                 (&mut self.outbound, call.client, call.sent)
-            && outcome.is_ok_and(|answer| answer.status == 401)
+            && outcome.is_ok_and(|answer| matches!(answer.status, 401 | 403))
             && outbound.is_replaced(sent, data, now)
+            && !call.again
         {
-            // The token had been taken back: the call goes again, with another.
-            outbound.authorize(call, client, data, now);
+            // The token had been taken back (RFC 6750 section 3.1: 401, but some answer 403): the
+            // call goes again, with another.
+            outbound.authorize(Call { again: true, ..call }, client, data, now);
             return;
         }
         let Some(inbound) = &mut self.inbound else { return };

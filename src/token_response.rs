@@ -68,9 +68,9 @@ impl Issued {
             None => {}
         }
         let members = members.ok_or(Failure::NotJson)?;
-        if let Some(code) = error {
+        if let Some(code) = error.filter(|code| !code.is_empty()) {
             // Some servers answer 200 for everything.
-            return Err(Failure::Refused { status: 400, error: OAuthError::of(&code) });
+            return Err(Failure::Refused { status: answer.status, error: OAuthError::of(&code) });
         }
         if !text(&members, "token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) {
             return Err(Failure::Member("another `token_type` than Bearer, or none"));
@@ -200,7 +200,8 @@ mod tests {
         }
         let in_200 = read(&with("error", json!("invalid_scope"))).unwrap_err();
         let error = Some(OAuthError::InvalidScope);
-        assert_eq!(in_200, Failure::Refused { status: 400, error });
+        assert_eq!(in_200, Failure::Refused { status: 200, error });
+        assert!(read(&with("error", json!(""))).is_ok(), "no error has no name");
     }
 
     #[test]

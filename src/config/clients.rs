@@ -299,7 +299,7 @@ fn client(name: &str, field: &Field<'_>, names: &Names) -> Option<Client> {
         // Without the word, this would be a mistake already.
         field.warn("client_credentials without credentials (RFC 6749 section 4.4.2)");
     }
-    let identity = identity(kind, &grant, endpoint.as_deref(), refresh.as_ref(), &asked, &lifetime);
+    let identity = identity(kind, &grant, endpoint.as_deref(), refresh.as_ref(), &asked);
     Some(Client {
         name: name.into(),
         grant,
@@ -513,9 +513,14 @@ fn identity(
     endpoint: Option<&Endpoint>,
     refresh: Option<&Refresh>,
     asked: &Asked,
-    lifetime: &Lifetime,
 ) -> Identity {
     let name = GRANTS.iter().find(|(_, known)| *known == kind).map_or("", |(name, _)| *name);
+    // How long a given token lives, nobody but the configuration says. How its answers are read
+    // is no part of what a server is asked: what it has given stays.
+    let lives = match grant {
+        Grant::DirectToken { expires_in: Some(lives), .. } => lives.as_millis().to_string(),
+        _ => String::new(),
+    };
     let mut lists = vec![vec![name]];
     lists.push(match grant {
         Grant::ClientCredentials => Vec::new(),
@@ -523,7 +528,7 @@ fn identity(
         Grant::RefreshToken(token) => vec![token.reveal()],
         Grant::DirectToken { access_token, refresh_token, .. } => {
             let refresh_token = refresh_token.iter().map(Secret::reveal);
-            [access_token.reveal()].into_iter().chain(refresh_token).collect()
+            [access_token.reveal(), &lives].into_iter().chain(refresh_token).collect()
         }
         Grant::JwtBearer { assertion } => vec![assertion.reveal()],
         Grant::TokenExchange { subject_token_type, requested_token_type, .. } => {
@@ -541,8 +546,5 @@ fn identity(
     lists.push(asked.scope.as_deref().into_iter().collect());
     lists.push(asked.audience.as_deref().into_iter().collect());
     lists.push(asked.resource.iter().map(String::as_str).collect());
-    let seconds = |time: Duration| format!("{}.{:03}", time.as_secs(), time.subsec_millis());
-    let times = [lifetime.clock_skew, lifetime.default_expires_in].map(seconds);
-    lists.push(times.iter().map(String::as_str).collect());
     Identity::new(&lists)
 }

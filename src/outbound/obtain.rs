@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Outbound, of_client};
-use crate::cached_token::CachedToken;
 use crate::call::{Call, CallId};
 use crate::client::{Ask, Client, Exchanged, Grant};
 use crate::exchange::{Exchanges, Subject};
@@ -106,8 +105,7 @@ impl Outbound {
             if let Grant::DirectToken { access_token, expires_in, .. } = &client.grant
                 && holder.holding.number == 0
             {
-                let expires = expires_in.map_or(Timestamp::NEVER, |lives| now.plus(lives));
-                let token = CachedToken::given(access_token, expires, now);
+                let token = client.lifetime.given(access_token, *expires_in, &self.random, now);
                 let next = holder.holding.clone().accepted(token);
                 holder.write(&client.identity, data, next, now);
                 continue;

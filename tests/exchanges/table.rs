@@ -1338,7 +1338,7 @@ fn calls() -> Vec<Exchange> {
                 path: "/introspect",
                 headers: vec![(
                     "authorization",
-                    "Basic b2RkJTNBY2xpZW50K2lkOnMlMjVjJTI2ciUzRHQlMkIlMkYlN0UlMjE=",
+                    "Basic b2RkJTNBY2xpZW50JTIwaWQ6cyUyNWMlMjZyJTNEdCUyQiUyRiU3RSUyMQ==",
                 )],
                 lacks: vec![],
                 body,

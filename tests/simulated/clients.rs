@@ -53,7 +53,7 @@ fn cl_6749_01_cl_6749_09_a_token_is_asked_for_in_an_authenticated_post_of_a_form
         assert_eq!(header(&host, name), Some(value), "{name}");
     }
     // Each of both form-encoded first (RFC 6749, section 2.3.1).
-    let credentials = STANDARD.encode("a%3Ab+c:%25%2B%C3%B6");
+    let credentials = STANDARD.encode("a%3Ab%20c:%25%2B%C3%B6");
     assert_eq!(header(&host, "authorization"), Some(&*format!("Basic {credentials}")));
     assert_eq!(form(&host), [("grant_type".to_owned(), "client_credentials".to_owned())]);
 }

@@ -271,6 +271,22 @@ fn a_token_that_the_upstream_refuses_is_dropped_once_and_replaced() {
 }
 
 #[test]
+fn a_server_that_forgets_its_tokens_again_and_again_costs_one_refusal_each_time() {
+    let mut host = host(json!({}));
+    for n in 0..40 {
+        let stream = host.send(&get("/"));
+        host.answer_with(&json!({
+            "access_token": format!("t{n}"), "token_type": "Bearer", "expires_in": 36000,
+        }));
+        assert_eq!(host.state(stream), "passed");
+        host.advance(SECOND * 200);
+        let refused = host.send(&get("/"));
+        host.respond(refused, 401);
+        assert_eq!(host.made, n + 1);
+    }
+}
+
+#[test]
 fn an_upstream_that_refuses_every_token_causes_no_loop() {
     let mut host = host(json!({}));
     let first = host.send(&get("/"));
@@ -611,6 +627,43 @@ fn a_direct_token_with_refresh_is_renewed_at_its_end_or_when_it_is_refused() {
 }
 
 #[test]
+fn a_direct_token_with_refresh_is_renewed_ahead_of_its_end_and_serves_until_then() {
+    let mut host = host(json!({
+        "grant_type": "direct_token", "access_token": "given", "expires_in": "100s",
+        "refresh": {"refresh_token": "r0"},
+    }));
+    assert_eq!(sent_with(&mut host).as_deref(), Some("Bearer given"));
+    host.advance(SECOND * 86);
+    host.tick();
+    assert_eq!(parameter(&host, "refresh_token").as_deref(), Some("r0"));
+    assert_eq!(sent_with(&mut host).as_deref(), Some("Bearer given"));
+    host.answer_status(503, &json!({}));
+    assert_eq!(sent_with(&mut host).as_deref(), Some("Bearer given"));
+    host.advance(SECOND * 2);
+    host.tick();
+    host.answer_with(&with_refresh("t1", "r1"));
+    assert_eq!(sent_with(&mut host).as_deref(), Some("Bearer t1"));
+}
+
+#[test]
+fn how_long_a_direct_token_lives_is_a_part_of_what_was_given() {
+    let direct = |expires_in: Value| {
+        let direct = json!({"grant_type": "direct_token", "access_token": "given"});
+        json!({"outbound": {"clients": {"a": with_members(direct, &expires_in)}}})
+    };
+    let mut short = SimulatedHost::new(&direct(json!({"expires_in": "1s"})));
+    assert_eq!(sent_with(&mut short).as_deref(), Some("Bearer given"));
+    short.advance(SECOND);
+    assert_eq!(short.state_of(&get("/")), "oauth2_no_grant");
+    for longer in [json!({"expires_in": "1h"}), json!({})] {
+        let mut host = short.worker(&direct(longer));
+        assert_eq!(sent_with(&mut host).as_deref(), Some("Bearer given"));
+    }
+    let mut again = short.worker(&direct(json!({"expires_in": "1s"})));
+    assert_eq!(again.state_of(&get("/")), "oauth2_no_grant");
+}
+
+#[test]
 fn cl_7523_03_an_assertion_is_sent_again_when_there_is_no_refresh_token() {
     let mut host = host(json!({
         "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": "a.b.c",
@@ -795,6 +848,7 @@ fn cl_8707_02_d1_05_d1_06_a_configuration_with_another_meaning_starts_from_nothi
     for (more, same) in [
         (json!({"renew_on_status": [401, 403], "timeout": "9s"}), true),
         (json!({"header": "x-token", "failure_mode_allow": true}), true),
+        (json!({"clock_skew": "1s", "default_expires_in": "2h", "refresh_before": "1s"}), true),
         (json!({"scope": "a"}), false),
         (json!({"client_id": "other"}), false),
         (json!({"client_secret": "other"}), false),
@@ -857,6 +911,17 @@ fn an_introspection_token_that_was_taken_back_is_replaced_once() {
     host.answer_status(401, &json!({}));
     assert_eq!(host.state(alice), "oauth2_server_refused_client");
     assert_eq!(host.made, 4);
+    // Some servers say 403 of a token that they do not know any more.
+    let bob = host.send(&get("/").bearer("bob"));
+    host.answer_with(&token("introspector-3"));
+    host.answer_with(&json!({"active": true}));
+    let carol = host.send(&get("/").bearer("carol"));
+    host.advance(10 * SECOND);
+    host.answer_status(403, &json!({}));
+    host.answer_with(&token("introspector-4"));
+    assert_eq!(authorization(&host), Some("Bearer introspector-4"));
+    host.answer_with(&json!({"active": true}));
+    assert_eq!((host.state(bob), host.state(carol)), ("passed", "passed"));
 }
 
 #[test]
