@@ -17,6 +17,7 @@ use crate::metrics::Event;
 use crate::outbound::{Outbound, Plan};
 use crate::shared::SharedData;
 use crate::timestamp::Timestamp;
+use crate::token_source::Presented;
 use crate::waiting::StreamId;
 
 /// What a host gives to a configuration that is loaded.
@@ -112,9 +113,13 @@ impl Filter {
                 Err(reason) => return Step::Decide(outbound.turn_away(reason, head)),
             },
         };
+        let outbound = self.outbound.as_ref();
+        let is_ours = |presented: &Presented<'_>| {
+            outbound.is_some_and(|outbound| outbound.is_ours(&plan, presented))
+        };
         let verdict = match &mut self.inbound {
             None => Some(Verdict::unchanged()),
-            Some(inbound) => inbound.request(stream, head, data, now),
+            Some(inbound) => inbound.request(stream, head, &is_ours, data, now),
         };
         let verdict = if let Some(verdict) = verdict {
             self.send(stream, Some(head), plan, verdict, data, now)

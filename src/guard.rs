@@ -157,6 +157,7 @@ impl Guard {
     pub(crate) fn bearer<'h>(
         &'h self,
         head: &'h dyn Head,
+        is_ours: &dyn Fn(&Presented<'_>) -> bool,
     ) -> Result<(Bearer, Presented<'h>), Decided> {
         if self.forward.needs_whole_head()
             || self.rules.looks_at_several()
@@ -202,7 +203,10 @@ impl Guard {
             Access::Optional(needs) => (needs, true),
         };
         let deny = |reason| self.deny(reason, needs, is_grpc(head));
-        let presented = match present(&self.token_sources, head).map_err(deny)? {
+        // Envoy may send a request through here again that we have put a token of ours on: whoever
+        // caused that has not shown it.
+        let presented = present(&self.token_sources, head).map_err(deny)?;
+        let presented = match presented.filter(|presented| !is_ours(presented)) {
             Some(presented) => presented,
             None if optional => return Err(public(spoofed)),
             None => return Err(deny(Reason::NoToken)),

@@ -108,6 +108,12 @@ impl Holder {
         known.any(|known| known.value.as_bytes() == value)
     }
 
+    /// The same for the token alone.
+    pub(crate) fn is_our_token(&self, token: &[u8]) -> bool {
+        let mut known = self.current.iter().chain(&self.before);
+        known.any(|known| known.token.reveal().as_bytes() == token)
+    }
+
     /// Whether there is a token to be looked after.
     pub(crate) fn has_token(&self) -> bool {
         self.current.is_some()

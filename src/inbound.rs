@@ -19,6 +19,7 @@ use crate::metrics::{Counter, Decision, Event, Lookup, Outcome};
 use crate::servers::Server;
 use crate::shared::{Claim, Fingerprint, Record, SharedData, YOUNGER};
 use crate::timestamp::Timestamp;
+use crate::token_source::Presented;
 use crate::waiting::{StreamId, Waiters, Waiting};
 
 /// How long a stale answer serves before the failing server is asked again.
@@ -101,15 +102,17 @@ impl Inbound {
         &self.guard
     }
 
-    /// A new request: its verdict, or nothing while it waits for a call.
+    /// A new request: its verdict, or nothing while it waits for a call. `is_ours` tells the
+    /// proxy's own tokens from callers'.
     pub(crate) fn request(
         &mut self,
         stream: StreamId,
         head: &dyn Head,
+        is_ours: &dyn Fn(&Presented<'_>) -> bool,
         data: &dyn SharedData,
         now: Timestamp,
     ) -> Option<Verdict> {
-        let met = self.meet(stream, head, data, now);
+        let met = self.meet(stream, head, is_ours, data, now);
         met.err().map(|decided| self.pronounce(decided))
     }
 
@@ -118,10 +121,11 @@ impl Inbound {
         &mut self,
         stream: StreamId,
         head: &dyn Head,
+        is_ours: &dyn Fn(&Presented<'_>) -> bool,
         data: &dyn SharedData,
         now: Timestamp,
     ) -> Result<(), Decided> {
-        let (bearer, presented) = self.guard.bearer(head)?;
+        let (bearer, presented) = self.guard.bearer(head, is_ours)?;
         let deny = |reason| self.guard.deny(reason, &bearer.needs, is_grpc(head));
         // The token alone says who is asked, so that its answer is found before that is worked out;
         // and what was kept was kept under a token, so that its syntax needs no second look.

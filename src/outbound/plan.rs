@@ -104,6 +104,18 @@ impl Outbound {
         Ok((subject, Some(presented.removal)))
     }
 
+    /// Whether a token is one that we have put on the request before: Envoy has followed a redirect,
+    /// or sends the request again among a cluster's filters.
+    pub(crate) fn is_ours(&self, plan: &Plan, presented: &Presented<'_>) -> bool {
+        let strays = match plan {
+            Plan::Leave(strays) | Plan::Inject(Errand { strays, .. }) => strays,
+        };
+        let is_stray =
+            matches!(&presented.removal, Removal::Remove(header) if strays.contains(header));
+        let token = presented.unchecked();
+        is_stray || self.holders.iter().any(|holder| holder.is_our_token(token))
+    }
+
     /// The client whose token the request gets.
     fn client_for(&self, head: &dyn Head) -> Result<Option<usize>, Reason> {
         let found = self.config.rules.find(&Target::new(head));

@@ -15,6 +15,7 @@ use oauth2_filter_testbed::envoy::with_members;
 use serde_json::{Value, json};
 
 use crate::exchanges::{Request, get};
+use crate::exchanging::{exchange, exchanged};
 use crate::host::SimulatedHost;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -837,6 +838,60 @@ fn a_token_of_ours_does_not_follow_a_redirect_to_where_no_rule_sends_it() {
     }
     for url in ["http://b.test/", "http://other.test/", "http://a.test/public/x", "odd", ""] {
         assert_eq!(passes("evil.test", url), (bearer("carried"), carried(), None), "{url}");
+    }
+}
+
+#[test]
+fn a_token_of_ours_is_nobodys_who_sends_the_request_again() {
+    let document = |grant: Value| {
+        json!({
+            "inbound": {
+                "introspection": {
+                    "endpoint": "http://as.test/introspect", "cluster": "as", "auth_method": "none",
+                },
+                "rules": [
+                    {"paths": ["/public"], "access": "public"},
+                    {"paths": ["/open"], "access": "optional"}, {"paths": ["/**"]},
+                ],
+                "forward": {"claims": {"x-user": "sub"}},
+            },
+            "outbound": {
+                "clients": {"billing": client(grant)},
+                "rules": [{"hosts": ["api.test"], "client": "billing"}],
+            },
+        })
+    };
+    let redirected = |path: &'static str, token: &str| {
+        get(path).bearer(token).header("x-envoy-original-url", "http://api.test/go")
+    };
+    for (grant, issued) in [(json!({}), token("ours")), (exchange(json!({})), exchanged("ours"))] {
+        let is_exchange = grant != json!({});
+        let mut host = SimulatedHost::new(&document(grant));
+        let stream = host.send(&get("/go").bearer("joe"));
+        host.answer_with(&json!({"active": true, "sub": "joe"}));
+        host.answer_with(&issued);
+        assert_eq!(seen(&host, stream).as_deref(), Some("Bearer ours"));
+        let made = host.made;
+        assert_eq!(host.state_of(&redirected("/", "ours")), "oauth2_no_token");
+        assert_eq!(host.state_of(&redirected("/public", "ours")), "passed");
+        let stream = host.send(&redirected("/open", "ours"));
+        assert_eq!(host.passed_header(stream, "x-user"), None);
+        assert_eq!((host.state(stream), host.made), ("passed", made));
+        if !is_exchange {
+            // Among a cluster's filters, nothing tells of the try before.
+            assert_eq!(host.state_of(&get("/").bearer("ours")), "oauth2_no_token");
+            host.advance(SECOND * 100);
+            host.send(&get("/").bearer("joe"));
+            host.answer_with(&json!({"active": true, "sub": "joe"}));
+            host.answer_with(&token("other"));
+            for ours in ["ours", "other"] {
+                assert_eq!(host.state_of(&get("/").bearer(ours)), "oauth2_no_token", "{ours}");
+            }
+        }
+        // Where it comes from a host that gets none of ours, the token is the caller's.
+        let elsewhere =
+            get("/").bearer("jim").header("x-envoy-original-url", "http://other.test/go");
+        assert_eq!(host.state_of(&elsewhere), "waits");
     }
 }
 
