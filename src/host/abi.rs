@@ -6,7 +6,7 @@
 //! | `proxy_http_call` | it remembers each call, to find the owner of its answer among its own contexts, of which there are none |
 //! | `proxy_send_local_response` | it passes no response code details, and no gRPC status |
 //! | `proxy_get_header_map_value`, `_pairs` | it panics on text that is not UTF-8, and on a status that a call without an answer gives |
-//! | `proxy_get_property`, `proxy_set_property`, `proxy_replace_…`, `proxy_remove_header_map_value`, `proxy_continue_stream`, `proxy_set_effective_context`, `proxy_get_buffer_bytes`, `proxy_call_foreign_function` | it panics on statuses that a dying stream can give |
+//! | `proxy_get_property`, `proxy_set_property`, `proxy_replace_…`, `proxy_remove_header_map_value`, `proxy_continue_stream`, `proxy_set_effective_context`, `proxy_done`, `proxy_get_buffer_bytes`, `proxy_call_foreign_function` | it panics on statuses that a dying stream can give |
 //!
 //! A panic takes down every request of the worker; here all statuses but `Ok` become [`Refused`].
 #![allow(unsafe_code)]
@@ -91,6 +91,7 @@ unsafe extern "C" {
     ) -> u32;
     fn proxy_continue_stream(stream_type: u32) -> u32;
     fn proxy_set_effective_context(context: u32) -> u32;
+    fn proxy_done() -> u32;
     fn proxy_call_foreign_function(
         name: *const u8,
         name_size: usize,
@@ -302,6 +303,12 @@ pub(super) fn http_call(call: &Call) -> Result<u32, CallFailure> {
         BAD_ARGUMENT => Err(CallFailure::UnknownCluster),
         _ => Err(CallFailure::NotSent),
     }
+}
+
+/// Lets go of the effective context, a root that was to end and could not yet.
+pub(super) fn done() -> Result<(), Refused> {
+    // SAFETY: no memory is involved.
+    check(unsafe { proxy_done() })
 }
 
 /// The host's clock.

@@ -40,6 +40,11 @@ impl Vm {
         self.workers.borrow().iter().find(|worker| worker.root == root).cloned()
     }
 
+    /// A root context is gone.
+    fn forget(&self, root: u32) {
+        self.workers.borrow_mut().retain(|worker| worker.root != root);
+    }
+
     /// The root of a stream whose head has come.
     fn root_of(&self, stream: StreamId) -> Option<u32> {
         let mut created = self.created.borrow_mut();
@@ -100,6 +105,9 @@ extern "C" fn oauth2_on_http_call_response(
 ) {
     if let Some(worker) = VM.with(|vm| vm.worker(root)) {
         worker.answer(number, headers, body_size);
+        if worker.has_ended() && abi::set_effective_context(root).is_ok() && abi::done().is_ok() {
+            VM.with(|vm| vm.forget(root));
+        }
     }
 }
 
@@ -141,15 +149,23 @@ extern "C" fn oauth2_on_response_headers(stream: u32, _headers: usize, _end: u32
     CONTINUE
 }
 
-/// A context is gone.
+/// A context comes to its end. Whether it has: a root stays while its calls are under way. All
+/// workers wait for what they bring, and a refresh token that was sent may be spent.
 #[unsafe(no_mangle)]
-extern "C" fn oauth2_on_delete(context: u32) {
+extern "C" fn oauth2_on_done(context: u32) -> u32 {
     let stream = StreamId(context);
     VM.with(|vm| {
         if let Some(worker) = vm.that_knows(stream) {
             worker.gone(stream);
-        } else if vm.root_of(stream).is_none() {
-            vm.workers.borrow_mut().retain(|worker| worker.root != context);
+        } else if vm.root_of(stream).is_none()
+            && let Some(worker) = vm.worker(context)
+        {
+            worker.end();
+            if !worker.has_ended() {
+                return 0;
+            }
+            vm.forget(context);
         }
-    });
+        1
+    })
 }

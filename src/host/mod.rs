@@ -32,6 +32,7 @@ use crate::denial::Reply;
 use crate::filter::{Environment, Filter, Step};
 use crate::forward::Forward;
 use crate::guard::{Fate, Verdict};
+use crate::timestamp::Timestamp;
 use crate::waiting::StreamId;
 use data::HostData;
 use head::RequestHead;
@@ -42,6 +43,9 @@ const BATCH: usize = 64;
 
 /// The pause between two batches.
 const BATCH_PERIOD: Duration = Duration::from_millis(1);
+
+/// By how much the host's timers may be ahead of its clock.
+const EARLY: Duration = Duration::from_millis(20);
 
 proxy_wasm::main! {{
     proxy_wasm::set_log_level(LogLevel::Info);
@@ -54,14 +58,16 @@ struct Worker {
     root: u32,
     /// Set once, by a configuration without mistakes.
     loaded: OnceCell<Loaded>,
-    /// The calls under way, by the host's number.
-    under_way: RefCell<FnvHashMap<u32, CallId>>,
+    /// The calls under way, by the host's number, and when the host gives up each.
+    under_way: RefCell<FnvHashMap<u32, (CallId, Timestamp)>>,
     /// The streams of which something has to be remembered; none of those that just went on.
     streams: RefCell<FnvHashMap<StreamId, Passage>>,
     /// Verdicts to be carried out.
     verdicts: RefCell<VecDeque<(StreamId, Verdict)>>,
     /// The time between two ticks; zero if none come.
     tick_period: Cell<Duration>,
+    /// Whether the host has nothing more for it but answers to calls.
+    is_ending: Cell<bool>,
 }
 
 /// A configuration without mistakes.
@@ -102,6 +108,7 @@ impl Worker {
             streams: RefCell::default(),
             verdicts: RefCell::default(),
             tick_period: Cell::new(Duration::ZERO),
+            is_ending: Cell::new(false),
         }
     }
 
@@ -197,6 +204,20 @@ impl Worker {
         }
     }
 
+    /// The host has nothing more for it but answers to calls.
+    fn end(&self) {
+        self.is_ending.set(true);
+        self.keep_time();
+        if let Some(Loaded { statistics, .. }) = self.loaded.get() {
+            statistics.forget();
+        }
+    }
+
+    /// Whether it has come to its end.
+    fn has_ended(&self) -> bool {
+        self.is_ending.get() && self.under_way.borrow().is_empty()
+    }
+
     /// Makes the calls that the filter wants made.
     fn dispatch(&self) {
         let Some(Loaded { filter, .. }) = self.loaded.get() else { return };
@@ -206,8 +227,9 @@ impl Worker {
                 return;
             }
             for call in calls {
+                let ends = abi::now().plus(call.timeout).minus(EARLY);
                 match abi::http_call(&call) {
-                    Ok(number) => _ = self.under_way.borrow_mut().insert(number, call.id),
+                    Ok(number) => _ = self.under_way.borrow_mut().insert(number, (call.id, ends)),
                     Err(failure) => self.settle(call.id, Err(failure)),
                 }
             }
@@ -216,8 +238,12 @@ impl Worker {
 
     /// The answer to a call has come, or there will be none.
     fn answer(&self, number: u32, headers: usize, body_size: usize) {
-        let Some(id) = self.under_way.borrow_mut().remove(&number) else { return };
-        let outcome = outcome(headers, body_size);
+        let Some((id, ends)) = self.under_way.borrow_mut().remove(&number) else { return };
+        let outcome = match outcome(headers, body_size) {
+            // Of an answer that has begun, the host does not say why it did not come to its end.
+            Err(CallFailure::Unreachable) if abi::now() >= ends => Err(CallFailure::Timeout),
+            outcome => outcome,
+        };
         self.settle(id, outcome.as_ref().map_err(|failure| *failure));
         self.dispatch();
     }
@@ -254,7 +280,8 @@ impl Worker {
     /// Has ticks come while there is something to be done by them.
     fn keep_time(&self) {
         let filter = self.loaded.get().map(|loaded| &loaded.filter);
-        let wanted = filter.and_then(|filter| filter.borrow().tick_period());
+        let wanted = filter.filter(|_| !self.is_ending.get());
+        let wanted = wanted.and_then(|filter| filter.borrow().tick_period());
         let batch = (!self.verdicts.borrow().is_empty()).then_some(BATCH_PERIOD);
         let period = batch.or(wanted).unwrap_or(Duration::ZERO);
         // Ticks belong to the root.

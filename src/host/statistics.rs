@@ -1,5 +1,7 @@
 //! The proxy's statistics.
 
+use std::cell::RefCell;
+
 use log::warn;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::MetricType;
@@ -52,6 +54,17 @@ impl Statistics {
         }
     }
 
+    /// Nobody looks after these clients any more: what goes up and down goes to zero.
+    pub(super) fn forget(&self) {
+        for client in 0..self.clients.len() {
+            for event in ClientEvent::all() {
+                if let ClientEvent::Gauge(gauge, _) = event {
+                    self.add(Event::Client(client, ClientEvent::Gauge(gauge, 0)));
+                }
+            }
+        }
+    }
+
     /// Adds an event. A number that the host does not take is missing, and nothing else.
     pub(super) fn add(&self, event: Event) {
         let at = |numbers: &Numbers, place: usize| numbers.get(place).copied().flatten();
@@ -78,13 +91,27 @@ impl Statistics {
     }
 }
 
+thread_local! {
+    /// The host's numbers by the names of metrics, which are in order. It keeps every number that it
+    /// gives until the VM ends, so each configuration asks for those only that are new.
+    static KNOWN: RefCell<Vec<(String, u32)>> = const { RefCell::new(Vec::new()) };
+}
+
 /// The host's number of a metric.
 fn define(kind: MetricType, name: &str) -> Option<u32> {
-    let number = hostcalls::define_metric(kind, name).ok();
-    if number.is_none() {
-        warn!("the host does not count {name}");
-    }
-    number
+    KNOWN.with_borrow_mut(|known| {
+        let place = known.binary_search_by(|(other, _)| other.as_str().cmp(name));
+        let place = match place {
+            Ok(place) => return known.get(place).map(|(_, number)| *number),
+            Err(place) => place,
+        };
+        let number = hostcalls::define_metric(kind, name).ok();
+        match number {
+            Some(number) => known.insert(place, (name.to_owned(), number)),
+            None => warn!("the host does not count {name}"),
+        }
+        number
+    })
 }
 
 /// A list of numbers, each at its place.

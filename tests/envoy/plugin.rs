@@ -14,11 +14,12 @@ use crate::set_up::{ENDPOINT, Ends, LISTENER, active, document, inactive, listen
 const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/oauth2_filter.wasm");
 
 /// The functions that the module asks of its host. A host without one of them refuses it.
-const IMPORTS: [&str; 26] = [
+const IMPORTS: [&str; 27] = [
     // The proxy-wasm ABI, 0.2.1.
     "env.proxy_call_foreign_function",
     "env.proxy_continue_stream",
     "env.proxy_define_metric",
+    "env.proxy_done",
     "env.proxy_get_buffer_bytes",
     "env.proxy_get_current_time_nanoseconds",
     "env.proxy_get_header_map_pairs",
@@ -55,7 +56,7 @@ const EXPORTS: [&str; 13] = [
     "proxy_abi_version_0_2_1",
     "proxy_on_configure",
     "proxy_on_context_create",
-    "proxy_on_delete",
+    "proxy_on_done",
     "proxy_on_http_call_response",
     "proxy_on_memory_allocate",
     "proxy_on_request_body",

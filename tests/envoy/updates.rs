@@ -151,6 +151,30 @@ async fn a_configuration_with_the_same_meaning_forgets_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_nobody_here_waits_for_outlives_its_configuration() {
+    let set_up = updatable(json!({"realm": "old"})).await;
+    let gate = Gate::new();
+    set_up.server.on(ENDPOINT, active().held_by(&gate));
+    let leaves = send(&set_up, "token", 1).await;
+    gate.arrived(1).await;
+    drop(leaves);
+    set_up.under_way(0).await;
+    update(&set_up, "new", json!({"realm": "new"})).await;
+    // The next one finds that somebody asks already.
+    let waits = send(&set_up, "token", 1).await;
+    set_up.under_way(1).await;
+    gate.open();
+    for answer in waits.join_all().await {
+        assert_eq!(answer.status, 200);
+    }
+    assert_eq!(set_up.calls(), 1);
+    // Nothing of the old configuration is left that could act once more.
+    update(&set_up, "newer", json!({"realm": "newer"})).await;
+    assert_eq!(set_up.get("another").await.status, 200);
+    set_up.comes_to_rest_after_updates().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn d1_11_nothing_that_was_kept_for_one_client_is_used_for_another() {
     let set_up = updatable(named("old")).await;
     let who = |call: &oauth2_filter_testbed::Received| call.parameter("client_id");

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use oauth2_filter_testbed::Received;
 use oauth2_filter_testbed::client::{Connection, Request};
-use oauth2_filter_testbed::envoy::{Envoy, Options, WasmPlugin};
+use oauth2_filter_testbed::envoy::{Envoy, Listener, Options, WasmPlugin, merge};
 use oauth2_filter_testbed::scripted::{Answer, Gate, ScriptedServer};
 use oauth2_filter_testbed::wait;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::{Issuer, TOKEN, document, issued, of_client, password, start};
+use super::{Issuer, TOKEN, client, document, issued, of_client, password, shown, start};
 use crate::set_up::{Ends, LISTENER, listener};
 
 const CONNECTIONS: usize = 64;
@@ -47,6 +47,59 @@ async fn a_minute_of_tokens_that_live_three_seconds() {
         );
         figures.hold(&grant);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotated_refresh_token_is_kept_though_its_configuration_ends_meanwhile() {
+    let refreshes = json!({"grant_type": "refresh_token", "refresh_token": "r0"});
+    // The same client, among others: a request to /probe shows which configuration it came under.
+    let config = |probe: &str, clients: Value| {
+        let given = json!({"grant_type": "direct_token", "access_token": probe});
+        let mut document = json!({"outbound": {
+            "clients": {"given": given},
+            "rules": [{"paths": ["/probe"], "client": "given"}],
+        }});
+        merge(&mut document["outbound"], clients);
+        WasmPlugin::new(&document).typed_config()
+    };
+    let billing = || {
+        json!({
+            "clients": {"billing": client(refreshes.clone())},
+            "rules": [{"paths": ["/probe"], "client": "given"}, {"client": "billing"}],
+        })
+    };
+    let ends = Ends::start().await;
+    let listener =
+        Listener::to(LISTENER, "service").discovered_filter("oauth2", &config("old", billing()));
+    let bootstrap = ends.bootstrap().listener(listener);
+    let set_up = ends.with(bootstrap).await;
+    let update = async |probe: &str, clients: Value| {
+        set_up.envoy.update_filter("oauth2", &config(probe, clients)).await.expect("no mistake");
+        let value = Some(format!("Bearer {probe}"));
+        wait::until("the worker to have it", async || {
+            shown(&set_up.send(&Request::get("/probe")).await) == value
+        })
+        .await;
+    };
+    let (issuer, gate) = (Arc::new(Issuer::new()), Gate::new());
+    let (answers, held) = (Arc::clone(&issuer), gate.clone());
+    set_up.server.on_each(TOKEN, move |call| answers.answer(call, 3600).held_by(&held));
+    let mut connection = Connection::open(set_up.address()).await.expect("a connection");
+    connection.send_head(&Request::get("/held")).await.expect("a request");
+    gate.arrived(1).await;
+    connection.abort();
+    set_up.under_way(0).await;
+    update("new", billing()).await;
+    gate.open();
+    let answer = set_up.send(&Request::get("/held")).await;
+    assert_eq!(shown(&answer).as_deref(), Some("Bearer t1"));
+    assert_eq!((issuer.offences(), issuer.used(), issuer.tokens()), (Vec::new(), 1, 1));
+    let left = async || of_client(&set_up.envoy, "token_expires_in_seconds", "").await;
+    wait::until("a report", async || left().await > 3500).await;
+    // Nothing more is said of a client that is no more.
+    update("newer", json!({})).await;
+    wait::until("the end of reports", async || left().await == 0).await;
+    set_up.comes_to_rest_after_updates().await;
 }
 
 /// What came of a run.
@@ -86,8 +139,7 @@ impl Renewals {
         });
         let document = document(grant.clone());
         let bootstrap = ends.bootstrap().cluster("judge", service.address()).listener(
-            oauth2_filter_testbed::envoy::Listener::to(LISTENER, "judge")
-                .filter(WasmPlugin::new(&document).filter("oauth2")),
+            Listener::to(LISTENER, "judge").filter(WasmPlugin::new(&document).filter("oauth2")),
         );
         let set_up = ends.with_options(bootstrap, &Options::default()).await;
         #[expect(clippy::disallowed_methods, reason = "it is shown, and nothing depends on it")]
