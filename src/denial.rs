@@ -264,7 +264,7 @@ pub(crate) struct Denial {
 impl Denial {
     /// A denial that names no scope.
     pub(crate) fn new(reason: Reason) -> Self {
-        Self { reason, scope: None, acr_values: None, max_age: None, retry_after: 1 }
+        Self { reason, scope: None, acr_values: None, max_age: None, retry_after: RETRY_AFTER }
     }
 
     /// The same, with the scope that the caller needs.
@@ -347,6 +347,9 @@ impl Denial {
         challenge
     }
 }
+
+/// The `Retry-After`, in seconds, of which the authorization server has said nothing.
+pub(crate) const RETRY_AFTER: u32 = 1;
 
 /// The `realm` of challenges where none is configured.
 pub(crate) const REALM: &str = "oauth2";

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::call::{Answer, CallFailure};
-use crate::denial::{Denial, Reason};
+use crate::denial::{Denial, RETRY_AFTER, Reason};
 use crate::metrics::Outcome;
 
 /// Why there is no usable answer.
@@ -96,6 +96,22 @@ impl Failure {
             }
             status => Some(Self::Status(status)),
         }
+    }
+
+    /// What other workers are told of it.
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
+        let mut bytes = self.retry_after().unwrap_or(RETRY_AFTER).to_le_bytes().to_vec();
+        bytes.extend_from_slice(self.reason().details().as_bytes());
+        bytes
+    }
+
+    /// What another worker tells of it.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
+        let told = bytes.split_first_chunk().and_then(|(retry_after, details)| {
+            let reason = Reason::of_details(std::str::from_utf8(details).ok()?)?;
+            Some(Self::BackOff { reason, retry_after: u32::from_le_bytes(*retry_after) })
+        });
+        told.unwrap_or(Self::Call(CallFailure::Unreachable))
     }
 
     /// What the caller is told.

@@ -169,6 +169,11 @@ impl Inbound {
             }
             Claim::Ours { marked } => (true, now, marked),
             Claim::Others(since) => (false, since, false),
+            // It has waited for none.
+            Claim::Failed(why) => {
+                let failure = Failure::from_bytes(&why);
+                return Err(self.guard.fail(failure, bearer, is_grpc(head)));
+            }
         };
         self.events.push(Event::Count(Counter::Lookup(Lookup::Miss)));
         let token_kept = (!ours).then(|| token.reveal().to_owned());
@@ -216,14 +221,17 @@ impl Inbound {
             }
             said.finding
         });
-        if question.marked {
-            self.answers.asked().release(data, name.fingerprint, question.since);
+        let (asked, since) = (self.answers.asked(), question.since);
+        match &finding {
+            _ if !question.marked => {}
+            Ok(_) => asked.release(data, name.fingerprint, since),
+            Err(failure) => {
+                let why = failure.to_bytes();
+                asked.fail(data, name.identity, name.fingerprint, since, &why, now);
+            }
         }
-        let finding = finding.or_else(|failure| {
-            let stale = self.answers.stale(data, name, STALE_PAUSE, now).ok_or(failure)?;
-            self.events.push(Event::Count(Counter::Lookup(Lookup::Stale)));
-            Ok(Finding::Known(stale))
-        });
+        let finding =
+            finding.or_else(|failure| stale(&mut self.answers, data, name, now).ok_or(failure));
         self.conclude(&finding, waiters, now)
     }
 
@@ -241,7 +249,11 @@ impl Inbound {
             let name = Name { key, fingerprint: question.fingerprint, identity: &server.identity };
             let since = question.since;
             match turn(&self.guard, server, &mut self.answers, data, name, since, now) {
-                Claim::Known(finding) => found.push((id, finding)),
+                Claim::Known(finding) => found.push((id, Ok(finding))),
+                Claim::Failed(why) => {
+                    let finding = stale(&mut self.answers, data, name, now);
+                    found.push((id, finding.ok_or_else(|| Failure::from_bytes(&why))));
+                }
                 Claim::Ours { marked } => {
                     if let Ok(bearer) = BearerToken::parse(token.as_bytes()) {
                         self.calls.push(server.introspection.request(id, bearer, now));
@@ -262,8 +274,10 @@ impl Inbound {
         let mut verdicts = Vec::new();
         for (id, finding) in found {
             let waiters = self.waiting.finish(id).map(|(_, _, waiters)| waiters);
-            self.events.push(Event::Count(Counter::Lookup(Lookup::Shared)));
-            verdicts.extend(self.conclude(&Ok(finding), waiters.unwrap_or_default(), now));
+            if finding.is_ok() {
+                self.events.push(Event::Count(Counter::Lookup(Lookup::Shared)));
+            }
+            verdicts.extend(self.conclude(&finding, waiters.unwrap_or_default(), now));
         }
         verdicts
     }
@@ -292,6 +306,9 @@ impl Inbound {
         waiters: Waiters<Waiter>,
         now: Timestamp,
     ) -> Vec<(StreamId, Verdict)> {
+        if matches!(finding, Ok(Finding::Known(known)) if known.stale) {
+            self.events.push(Event::Count(Counter::Lookup(Lookup::Stale)));
+        }
         let mut verdicts = Vec::with_capacity(waiters.len());
         for (stream, Waiter { bearer, grpc }) in waiters {
             let decided = match finding {
@@ -352,6 +369,16 @@ fn recall(
     let response = Response::parse(&body).ok()?;
     let said = Said { finding: guard.find(server, &response, &body, at), at, body: &body };
     answers.keep(name.key, &said, now).then_some(said.finding)
+}
+
+/// What may serve while the server fails.
+fn stale(
+    answers: &mut Answers,
+    data: &dyn SharedData,
+    name: Name<'_>,
+    now: Timestamp,
+) -> Option<Finding> {
+    answers.stale(data, name, STALE_PAUSE, now).map(Finding::Known)
 }
 
 /// What a call's outcome is counted as.

@@ -40,6 +40,9 @@ const WAYS: usize = 4;
 /// Room for markers; there is one for each call under way.
 const MARKERS: usize = 1024;
 
+/// How long it stands that a call has failed: workers that wait look every few milliseconds.
+const FAILED: Duration = Duration::from_secs(1);
+
 /// How often a write is tried against those of other workers.
 const TRIES: usize = 4;
 
@@ -107,8 +110,37 @@ pub(crate) struct Record {
     pub(crate) written: Timestamp,
     /// From then on nobody needs it.
     pub(crate) ends: Timestamp,
-    /// An answer's body; empty in a marker.
+    /// An answer's body; in a marker a [`Note`], or nothing.
     pub(crate) body: Vec<u8>,
+}
+
+/// What a marker says of a call that has failed: who waits for it in another worker learns so that
+/// it has, and does not ask once more.
+struct Note<'r> {
+    /// Whether a later call is under way, whose marker it is.
+    under_way: bool,
+    /// When the marker of the call that has failed was put up.
+    call: Timestamp,
+    /// Why it has failed.
+    why: &'r [u8],
+}
+
+impl<'r> Note<'r> {
+    /// What stands in a marker.
+    fn read(body: &'r [u8]) -> Option<Self> {
+        let (under_way, rest) = body.split_first()?;
+        let (call, why) = rest.split_first_chunk()?;
+        let call = Timestamp::from_millis(u64::from_le_bytes(*call));
+        Some(Self { under_way: *under_way == 1, call, why })
+    }
+
+    /// The same in bytes.
+    fn write(&self) -> Vec<u8> {
+        let mut bytes = vec![u8::from(self.under_way)];
+        bytes.extend(self.call.as_millis().to_le_bytes());
+        bytes.extend_from_slice(self.why);
+        bytes
+    }
 }
 
 /// A fixed number of slots, in groups: each fingerprint has one group that it may stand in. A group
@@ -164,7 +196,7 @@ impl Slots {
     }
 
     /// Looks for an answer, or else puts up a marker, unless one stands that was put up by `since`:
-    /// who has waited for one waits for no other.
+    /// who has waited for one waits for no other, and hears if its call has failed.
     ///
     /// An answer is looked for between the look at the markers and ours, which goes up only if
     /// nothing has changed there: so an answer that came with its marker gone is not overlooked.
@@ -185,11 +217,21 @@ impl Slots {
             }
             let Some(group) = group else { break };
             let standing = group.find(identity, fingerprint, marker.written);
-            if let Some(Record { written, .. }) = standing.filter(|record| record.written <= since)
-            {
-                return Claim::Others(written);
+            let mut body = Vec::new();
+            if let Some(Record { written, body: standing, .. }) = &standing {
+                let note = Note::read(standing);
+                let is_under_way = note.as_ref().is_none_or(|note| note.under_way);
+                if let Some(note) = note {
+                    if note.call == since {
+                        return Claim::Failed(note.why.to_vec());
+                    }
+                    body = Note { under_way: true, ..note }.write();
+                }
+                if is_under_way && *written <= since {
+                    return Claim::Others(*written);
+                }
             }
-            let sealed = identity.seal(fingerprint, marker);
+            let sealed = identity.seal(fingerprint, &Record { body, ..marker.clone() });
             if group.put(data, fingerprint, &sealed, marker.written) {
                 return Claim::Ours { marked: true };
             }
@@ -205,6 +247,29 @@ impl Slots {
         written: Timestamp,
     ) {
         self.take(data, fingerprint, &|header| header.written == written);
+    }
+
+    /// Has the marker that we put up then say that the call has failed, if it still stands.
+    pub(crate) fn fail(
+        self,
+        data: &dyn SharedData,
+        identity: &Identity,
+        fingerprint: Fingerprint,
+        written: Timestamp,
+        why: &[u8],
+        now: Timestamp,
+    ) {
+        let body = Note { under_way: false, call: written, why }.write();
+        let record = Record { written, ends: now.plus(FAILED), body };
+        let sealed = identity.seal(fingerprint, &record);
+        for _ in 0..TRIES {
+            let Some(group) = self.group(data, fingerprint) else { return };
+            let mut markers = group.records.iter().map(|(header, _)| header);
+            let stands = markers.any(|h| h.fingerprint == fingerprint && h.written == written);
+            if !stands || group.put(data, fingerprint, &sealed, now) {
+                return;
+            }
+        }
     }
 
     /// Takes the records of a fingerprint away.
@@ -330,7 +395,7 @@ impl Group {
 }
 
 /// What came of a [claim](Slots::claim).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Claim<K> {
     /// Nobody has to ask: this is known.
     Known(K),
@@ -341,6 +406,8 @@ pub(crate) enum Claim<K> {
     },
     /// Another worker's marker is up, put up then.
     Others(Timestamp),
+    /// The call that was waited for has failed, for this reason.
+    Failed(Vec<u8>),
 }
 
 /// What stands before a record's body: version, fingerprint, two times.

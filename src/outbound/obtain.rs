@@ -201,7 +201,7 @@ impl Outbound {
         let deadline = now.plus(client.timeout(&Ask::Grant)).plus(LEASE_GRACE);
         match self.exchanges.claim(client, subject, deadline, serves, data, now) {
             Claim::Known(current) => Attempt::Token(current),
-            Claim::Others(_) => Attempt::Busy,
+            Claim::Others(_) | Claim::Failed(_) => Attempt::Busy,
             Claim::Ours { marked } => {
                 Attempt::Ours(Ours { ask: Ask::Grant, owner: 0, marked: marked.then_some(now) })
             }

@@ -8,7 +8,7 @@ use oauth2_filter::{Answer, CallFailure, Counter, Decision, Event, Lookup};
 use serde_json::{Value, json};
 
 use crate::exchanges::{exchange, get};
-use crate::host::SimulatedHost;
+use crate::host::{Outcome, SimulatedHost};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -73,50 +73,102 @@ fn an_answer_that_comes_between_two_looks_at_shared_data_is_not_asked_for_again(
 }
 
 #[test]
-fn when_the_asking_worker_fails_another_asks_at_once() {
+fn who_waits_for_another_workers_call_hears_that_it_has_failed() {
+    let busy = || {
+        let retry_after = Some(b"7".to_vec());
+        Ok(Answer { status: 503, retry_after, body: Vec::new() })
+    };
+    for (outcome, state, retry_after) in [
+        (Err(CallFailure::Unreachable), "oauth2_server_unavailable", Some("1")),
+        (Err(CallFailure::Timeout), "oauth2_server_timeout", Some("1")),
+        (busy(), "oauth2_server_unavailable", Some("7")),
+        (Err(CallFailure::TooLarge), "oauth2_server_bad_answer", None),
+    ] {
+        let document = document(json!({}));
+        let mut one = SimulatedHost::new(&document);
+        let mut others: Vec<_> = (0..3).map(|_| one.worker(&document)).collect();
+        let first = one.send(&get("/").bearer("t"));
+        let waits: Vec<_> =
+            others.iter_mut().map(|other| other.send(&get("/").bearer("t"))).collect();
+        one.advance(SECOND);
+        one.answer(&outcome);
+        assert_eq!(one.state(first), state);
+        // Even if the next call is under way by the time that they look.
+        let next = one.send(&get("/").bearer("t"));
+        for (other, stream) in others.iter_mut().zip(waits) {
+            other.advance(SECOND);
+            other.tick();
+            assert_eq!((other.state(stream), other.made), (state, 0));
+            let Some(Outcome::Refused(reply)) = other.outcome(stream) else { panic!("{state}") };
+            let value = reply.headers.iter().find(|(name, _)| *name == "retry-after");
+            assert_eq!(value.map(|(_, value)| &**value), retry_after);
+        }
+        // Who comes only now waits for that one.
+        let late = others[0].send(&get("/").bearer("t"));
+        one.answer_with(&json!({"active": true}));
+        others[0].tick();
+        assert_eq!((one.state(next), others[0].state(late)), ("passed", "passed"));
+        assert_eq!((one.made, others[0].made), (2, 0));
+    }
+}
+
+#[test]
+fn after_a_failure_the_next_request_asks_at_once_whichever_worker_has_it() {
     let [mut one, mut other] = workers(json!({}));
+    one.send(&get("/").bearer("t"));
+    one.answer(&Err(CallFailure::Unreachable));
+    one.advance(Duration::from_millis(1));
+    other.advance(Duration::from_millis(1));
+    let stream = other.send(&get("/").bearer("t"));
+    let waits = one.send(&get("/").bearer("t"));
+    assert_eq!((one.made, other.made), (1, 1));
+    other.answer_with(&json!({"active": true}));
+    one.tick();
+    assert_eq!((other.state(stream), one.state(waits)), ("passed", "passed"));
+}
+
+#[test]
+fn stale_answers_serve_in_every_worker_that_has_waited_for_the_failing_server() {
+    let cache = json!({"max_ttl": "10s", "stale_if_error": "60s"});
+    let [mut one, mut other] = workers(json!({ "cache": cache }));
+    one.send(&get("/").bearer("t"));
+    one.answer_with(&json!({"active": true}));
+    assert_eq!(other.state_of(&get("/").bearer("t")), "passed");
+    one.advance(10 * SECOND);
+    other.advance(10 * SECOND);
     let first = one.send(&get("/").bearer("t"));
     let second = other.send(&get("/").bearer("t"));
-    one.answer(&Err(CallFailure::Unreachable));
-    assert_eq!(one.state(first), "oauth2_server_unavailable");
+    one.answer(&Err(CallFailure::Timeout));
     other.tick();
-    assert_eq!(other.made, 1);
-    other.answer_with(&json!({"active": true}));
-    assert_eq!(other.state(second), "passed");
+    assert_eq!((one.state(first), other.state(second)), ("passed", "passed"));
+    let stale = Event::Count(Counter::Request(Decision::Stale));
+    assert_eq!((other.made, other.events.iter().filter(|e| **e == stale).count()), (0, 1));
 }
 
 #[test]
 fn nobody_waits_for_the_calls_of_one_worker_after_the_other() {
-    // A server that fails, and one whose answers are too long to be shared.
-    let long = Answer {
-        status: 200,
-        retry_after: None,
-        body: json!({"active": true, "x": "x".repeat(5_000)}).to_string().into_bytes(),
-    };
-    for (outcome, state) in
-        [(Err(CallFailure::Timeout), "oauth2_server_timeout"), (Ok(long), "passed")]
-    {
-        let document = document(json!({}));
-        let mut first = SimulatedHost::new(&document);
-        let mut others: Vec<_> = (0..3).map(|_| first.worker(&document)).collect();
-        first.send(&get("/").bearer("t"));
-        let waits: Vec<_> =
-            others.iter_mut().map(|other| other.send(&get("/").bearer("t"))).collect();
-        assert!(others.iter().all(|other| other.made == 0));
-        first.advance(SECOND);
-        first.answer(&outcome);
-        for other in &mut others {
-            other.advance(SECOND);
-            other.tick();
-            assert_eq!(other.made, 1);
-        }
-        // Who comes only now waits for what is under way.
-        let mut late = others[0].worker(&document);
-        assert_eq!((late.state_of(&get("/").bearer("t")), late.made), ("waits", 0));
-        for (other, stream) in others.iter_mut().zip(waits) {
-            other.answer(&outcome);
-            assert_eq!(other.state(stream), state);
-        }
+    // The answers of this server are too long to be shared.
+    let body = json!({"active": true, "x": "x".repeat(5_000)}).to_string().into_bytes();
+    let long = Ok(Answer { status: 200, retry_after: None, body });
+    let document = document(json!({}));
+    let mut first = SimulatedHost::new(&document);
+    let mut others: Vec<_> = (0..3).map(|_| first.worker(&document)).collect();
+    first.send(&get("/").bearer("t"));
+    let waits: Vec<_> = others.iter_mut().map(|other| other.send(&get("/").bearer("t"))).collect();
+    assert!(others.iter().all(|other| other.made == 0));
+    first.advance(SECOND);
+    first.answer(&long);
+    for other in &mut others {
+        other.advance(SECOND);
+        other.tick();
+        assert_eq!(other.made, 1);
+    }
+    // Who comes only now waits for what is under way.
+    let mut late = others[0].worker(&document);
+    assert_eq!((late.state_of(&get("/").bearer("t")), late.made), ("waits", 0));
+    for (other, stream) in others.iter_mut().zip(waits) {
+        other.answer(&long);
+        assert_eq!(other.state(stream), "passed");
     }
 }
 
@@ -415,6 +467,13 @@ fn whatever_another_worker_does_between_two_looks_there_is_one_call_and_no_marke
             }
             act(&one, then);
             other.tick();
+            if fails && other.state(stream) == "oauth2_server_timeout" {
+                // It has waited for the call that has failed; the next one asks at once.
+                other.advance(Duration::from_millis(1));
+                assert_eq!(other.state_of(&get("/").bearer("t")), "waits");
+                assert_eq!(other.made, 1, "after {looks} looks");
+                continue;
+            }
             if fails {
                 assert_eq!(other.made, 1, "after {looks} looks");
                 other.answer_with(&json!({"active": true}));
