@@ -5,7 +5,7 @@ use std::rc::Rc;
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::Value;
 
-use crate::claims::{ClaimPath, Claims};
+use crate::claims::{ClaimPath, Claims, is_exact};
 use crate::head::Head;
 use crate::token_source::Removal;
 
@@ -154,6 +154,9 @@ fn folded(byte: u8) -> u8 {
 /// A list is joined by `separator`, unless one of its elements holds that: `"a,admin"` must not
 /// look like two.
 pub(crate) fn header_value(claim: &Value, separator: char) -> Option<String> {
+    if !is_exact(claim) {
+        return None;
+    }
     let scalar = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),
         Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
@@ -194,6 +197,10 @@ mod tests {
             (json!(["a", 1, true]), Some("a,1,true")),
             (json!({"a": [1]}), Some(r#"{"a":[1]}"#)),
             (json!([["a"], {"b": 1}]), Some(r#"[["a"],{"b":1}]"#)),
+            (json!(1e20), None),
+            (json!([1, 1e20]), None),
+            (json!({"a": [1e20]}), None),
+            (json!(18_446_744_073_709_551_615_u64), Some("18446744073709551615")),
             (json!(["a,admin", "b"]), None),
             (json!([]), None),
             (json!(""), None),

@@ -27,20 +27,26 @@ impl HttpUrl {
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
+        /// What is said of a text that is no URL at all.
+        const NONE: &str =
+            "expected an absolute URL such as \"https://as.example.com/oauth2/introspect\"";
         if !text.bytes().all(|b| b.is_ascii_graphic() && b != b'\\') {
-            return Err("spaces, backslashes and other than ASCII have to be percent-encoded, or \
-                 in a host written as xn--");
+            return Err(
+                "a URL has no spaces, no backslashes and nothing but ASCII: percent-encode \
+                 them, and write a host as xn--…",
+            );
         }
         if text.contains('#') {
             return Err("an endpoint has no fragment (RFC 6749 section 3.2): drop the `#` part");
         }
-        let uri: Uri = text.parse().map_err(|_| "it is none by RFC 3986")?;
+        let uri: Uri = text.parse().map_err(|_| NONE)?;
         let is_https = match uri.scheme_str() {
             Some("https") => true,
             Some("http") => false,
-            _ => return Err("expected an http or https URL"),
+            Some(_) => return Err("expected an http or https URL"),
+            None => return Err(NONE),
         };
-        let authority = uri.authority().ok_or("it has no host")?;
+        let authority = uri.authority().ok_or(NONE)?;
         if authority.as_str().contains('@') {
             return Err("no user information in a URL: use client_id and client_secret instead");
         }
@@ -49,11 +55,11 @@ impl HttpUrl {
         let port = match (after, authority.port_u16()) {
             ("", _) => None,
             (_, Some(port @ 1..)) => Some(port),
-            _ => return Err("its port is no number from 1 to 65535"),
+            _ => return Err("a port is a number from 1 to 65535"),
         };
         let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         if host.is_empty() || address.is_some_and(|host| host.parse::<Ipv6Addr>().is_err()) {
-            return Err("it has no host");
+            return Err(NONE);
         }
         Ok(Self {
             is_https,

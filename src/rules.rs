@@ -58,9 +58,11 @@ impl HostPattern {
     }
 }
 
-/// The host of an `:authority` value: lower case, without port and without the root's dot.
+/// The host of an `:authority` value: lower case, without user information, without port and without
+/// the root's dot.
 pub(crate) fn host_of(authority: &[u8]) -> String {
-    let authority = String::from_utf8_lossy(authority).to_ascii_lowercase();
+    let host = authority.rsplit(|byte| *byte == b'@').next().unwrap_or_default();
+    let authority = String::from_utf8_lossy(host).to_ascii_lowercase();
     let port_at = match authority.rfind(']') {
         Some(bracket) => authority
             .get(bracket..)
@@ -84,6 +86,8 @@ mod tests {
             ("api.example.com.:80", "api.example.com"),
             ("[::1]:8080", "[::1]"),
             ("[::1]", "[::1]"),
+            ("user@api.example.com", "api.example.com"),
+            ("user:80@api.example.com:80", "api.example.com"),
             ("", ""),
             (":80", ""),
         ] {

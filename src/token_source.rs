@@ -108,7 +108,18 @@ impl TokenSource {
         match (self, other) {
             (Self::Scheme { header: one, .. }, Self::Header(other))
             | (Self::Header(one), Self::Scheme { header: other, .. }) => one == other,
+            (Self::Scheme { header, scheme }, Self::Scheme { header: other, scheme: others }) => {
+                header == other && scheme.eq_ignore_ascii_case(others)
+            }
             _ => self == other,
+        }
+    }
+
+    /// The header that is looked at, if it is one of its own.
+    pub(crate) fn header(&self) -> Option<&str> {
+        match self {
+            Self::Scheme { header, .. } | Self::Header(header) => Some(header),
+            Self::Query(_) | Self::Cookie(_) => None,
         }
     }
 

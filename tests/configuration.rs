@@ -161,6 +161,34 @@ fn d6_11_a_mistake_names_its_place_and_what_would_be_right() {
 }
 
 #[test]
+fn no_mistake_of_an_endpoint_block_hides_another() {
+    for (block, expected) in [
+        (json!({"client": "a", "timeout": 5, "x": 1}), ["client", "endpoint", "timeout", "x"]),
+        (
+            json!({"client_id": 5, "client_secret": 1, "auth_method": "a", "timeout": 5}),
+            ["auth_method", "client_id", "client_secret", "timeout"],
+        ),
+        (
+            json!({"auth_method": "private_key_jwt", "client_id": 5, "alg": "a", "timeout": 5}),
+            ["alg", "client_id", "private_key", "timeout"],
+        ),
+        (
+            json!({"client_secret": {"env": "NONE"}, "endpoint": "a", "headers": 1}),
+            ["client_id", "client_secret.env", "endpoint", "headers"],
+        ),
+    ] {
+        let mut document = good();
+        document["inbound"]["introspection"] = block.clone();
+        let mistakes = load(&document).unwrap_err();
+        let places: Vec<_> = mistakes.iter().map(|mistake| mistake.place.as_str()).collect();
+        for place in expected {
+            let place = format!("inbound.introspection.{place}");
+            assert!(places.contains(&place.as_str()), "{block}: {mistakes}");
+        }
+    }
+}
+
+#[test]
 fn all_mistakes_stand_in_one_message() {
     let mut document = good();
     document["inbound"]["realm"] = json!(1);

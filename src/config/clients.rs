@@ -10,8 +10,8 @@ use super::notes::Form;
 use super::policy::matcher;
 use super::reader::{Field, Object};
 use super::values::{
-    boolean, count_from, duration, frames_or_steers, header_name, is_token_char, scope_text,
-    secret, text, ttl,
+    boolean, count_from, frames_or_steers, header_name, is_token_char, scope_text, secret, text,
+    ttl,
 };
 use crate::cached_token::Lifetime;
 use crate::client::{ACCESS_TOKEN, Asked, Client, Grant, Placement, Refresh};
@@ -163,6 +163,14 @@ pub(super) fn clients(
         super::review::advise_on_use(&object, &clients, &rules, used);
     }
     join_actors(&object, &mut clients)?;
+    for Client { name, placement, .. } in clients.iter().filter(|client| client.is_exchange()) {
+        let is_read = |source: &TokenSource| source.header() == Some(&*placement.header);
+        if !placement.overwrite && token_sources.iter().any(is_read) {
+            return object.at(&format!("clients.{name}.overwrite")).mistake(
+                "the caller's token stands in this header: left there, it would never be exchanged",
+            );
+        }
+    }
     for client in used.iter().filter_map(|number| clients.get(*number)) {
         if client.is_exchange() {
             return object.at(&format!("clients.{}.grant_type", client.name)).mistake(
@@ -452,7 +460,7 @@ fn refresh(
 /// `refresh_before`, `clock_skew` and `default_expires_in`.
 fn lifetime(object: &mut Object<'_>) -> Lifetime {
     let refresh_before = object.read("refresh_before", ttl);
-    let clock_skew = object.read("clock_skew", duration).unwrap_or_default();
+    let clock_skew = object.read("clock_skew", ttl).unwrap_or_default();
     let default_expires_in = object.read("default_expires_in", lives);
     let default_expires_in = default_expires_in.unwrap_or(Duration::from_hours(1));
     Lifetime { refresh_before, clock_skew, default_expires_in }

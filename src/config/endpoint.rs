@@ -133,29 +133,30 @@ fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
     let id_field = object.take("client_id");
     let secret_field = object.take("client_secret");
     let method_field = object.take("auth_method");
-    let client_id = match &id_field {
-        Some(field) => Some(text(field, "the client's identifier")?),
-        None => None,
-    };
-    let method = match &method_field {
-        Some(field) => Some(field.choice(&METHODS)?),
-        None => None,
-    };
+    let client_id = id_field.as_ref().and_then(|field| text(field, "the client's identifier"));
+    let method = method_field.as_ref().and_then(|field| field.choice(&METHODS));
     if method == Some("private_key_jwt") {
         if secret_field.is_some() {
             return object.at("client_secret").mistake("private_key_jwt sends no secret");
         }
-        return private_key_jwt(object, client_id);
+        return private_key_jwt(object, client_id, id_field.is_some());
     }
     for key in AUTH_KEYS.iter().skip(3) {
         if object.take(key).is_some() {
             return object.at(key).mistake("belongs to auth_method \"private_key_jwt\"");
         }
     }
-    let client_secret = match &secret_field {
-        Some(field) => Some(secret(field)?),
-        None => None,
-    };
+    let client_secret = secret_field.as_ref().and_then(secret);
+    let sends_none = matches!(method, Some("none" | "tls_client_auth"));
+    if secret_field.is_some() && id_field.is_none() && !sends_none {
+        let _: Option<()> = object.at("client_id").mistake("required beside client_secret");
+    }
+    if client_id.is_none() && id_field.is_some()
+        || method.is_none() && method_field.is_some()
+        || client_secret.is_none() && secret_field.is_some()
+    {
+        return None;
+    }
     let make: fn(&str, &Secret) -> ClientAuth = match (method, &client_secret) {
         (Some("none"), None) => return Some(ClientAuth::None { client_id }),
         (Some("tls_client_auth"), None) => {
@@ -190,14 +191,15 @@ fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
     let Some(client_secret) = client_secret else {
         return object.at("client_secret").mistake("required by this auth_method");
     };
-    let Some(client_id) = client_id else {
-        return object.at("client_id").mistake("required beside client_secret");
-    };
-    Some(make(&client_id, &client_secret))
+    Some(make(&client_id?, &client_secret))
 }
 
 /// The keys of `private_key_jwt`.
-fn private_key_jwt(object: &mut Object<'_>, client_id: Option<String>) -> Option<ClientAuth> {
+fn private_key_jwt(
+    object: &mut Object<'_>,
+    client_id: Option<String>,
+    has_id: bool,
+) -> Option<ClientAuth> {
     let private_key = object.need("private_key", "the client's private key, in PEM", secret);
     let aud = object.need(
         "aud",
@@ -220,9 +222,10 @@ fn private_key_jwt(object: &mut Object<'_>, client_id: Option<String>) -> Option
             field.mistake("an assertion lives from one second to five minutes")
         }
     });
-    let Some(client_id) = client_id else {
+    if !has_id {
         return object.at("client_id").mistake("required: the assertion is this client's");
-    };
+    }
+    let client_id = client_id?;
     let key_at = object.at("private_key");
     let options = AssertionOptions {
         client_id,
@@ -270,8 +273,13 @@ fn parameters(field: &Field<'_>, defined: &[&str]) -> Option<Vec<(String, String
 /// Extra headers: none that frame the call or steer the proxy.
 fn headers(field: &Field<'_>) -> Option<Vec<(String, String)>> {
     const WHAT: &str = "an object of headers, such as {\"x-name\": \"value\"}";
+    let mut names: Vec<String> = Vec::new();
     field.members_of(WHAT, |name, field| {
         let name = header_name(name, field)?;
+        if names.contains(&name) {
+            return field.mistake("the same header as one before it, in another case");
+        }
+        names.push(name.clone());
         if frames_or_steers(&name) {
             return field.mistake("this header is the proxy's own to set");
         }

@@ -10,7 +10,7 @@ use super::policy::{AskedClaims, needs, rule};
 use super::reader::Field;
 use super::servers::servers;
 use super::sources::token_sources;
-use super::values::{boolean, count, duration, is_scope, one_or_any, text, ttl};
+use super::values::{boolean, count, is_scope, one_or_any, text, ttl};
 use crate::answers::CacheConfig;
 use crate::claims::ClaimPath;
 use crate::denial::{REALM, Reason, Resource};
@@ -38,7 +38,7 @@ pub(super) fn inbound(field: &Field<'_>, names: &Names) -> Option<Guard> {
     let realm = object.read("realm", realm).unwrap_or_else(|| REALM.to_owned());
     let scope_claim = object.read("scope_claim", claim_path);
     let implied = object.read("scope_implies", scope_implies).unwrap_or_default();
-    let clock_skew = object.read("clock_skew", duration).unwrap_or_default();
+    let clock_skew = object.read("clock_skew", ttl).unwrap_or_default();
     let needs = needs(&mut object, "unmatched".into(), None, &asked);
     let rules =
         object.read("rules", |field| field.list_of("rules", |field| rule(field, &needs, &asked)));

@@ -25,6 +25,10 @@ const STRINGS: [&str; 2] = ["jwks_uri", "signed_metadata"];
 const TEXTS: [&str; 4] =
     ["resource_name", "resource_documentation", "resource_policy_uri", "resource_tos_uri"];
 
+/// Those of both kinds that are URLs.
+const URLS: [&str; 4] =
+    ["jwks_uri", "resource_documentation", "resource_policy_uri", "resource_tos_uri"];
+
 /// Members that are true or false.
 const FLAGS: [&str; 2] =
     ["tls_client_certificate_bound_access_tokens", "dpop_bound_access_tokens_required"];
@@ -43,6 +47,10 @@ pub(super) fn metadata(field: &Field<'_>) -> Option<ResourceMetadata> {
             "resource" => field.value.clone(),
             _ if LISTS.contains(&name) => list(name, field)?,
             _ if FLAGS.contains(&name) => Value::Bool(boolean(field)?),
+            base if URLS.contains(&base) => {
+                endpoint_url(field)?;
+                field.value.clone()
+            }
             base if TEXTS.contains(&base) || STRINGS.contains(&name) => {
                 Value::String(text(field, "a string")?)
             }
@@ -85,6 +93,9 @@ fn list(name: &str, field: &Field<'_>) -> Option<Value> {
         None => return field.expected("a list of strings"),
         Some(elements) if elements.is_empty() => return Some(field.value.clone()),
         Some(_) => {}
+    }
+    if name == "authorization_servers" {
+        field.list_of("a list of URLs", endpoint_url)?;
     }
     let strings = one_or_any(field, "a string")?;
     if name == "scopes_supported" && strings.iter().any(|scope| **scope == *"offline_access") {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::notes::Form;
 use super::reader::{Field, Object};
-use super::values::{duration, is_token_char, one_or_any, scope, text};
+use super::values::{is_token_char, one_or_any, scope, text, ttl};
 use crate::claims::{ClaimPath, ClaimTest, is_scalar};
 use crate::denial::Reason;
 use crate::path::PathPattern;
@@ -109,7 +109,11 @@ fn scalars(field: &Field<'_>) -> Option<Vec<Value>> {
     const WHAT: &str = "a string, a number, true or false, or a list of such";
     let scalar = |field: &Field<'_>| {
         field.looks_for(|| Form::Scalar);
-        if is_scalar(field.value) { Some(field.value.clone()) } else { field.expected(WHAT) }
+        match field.value {
+            scalar if is_scalar(scalar) => Some(scalar.clone()),
+            Value::Number(_) => field.mistake("too large a number to be compared with others"),
+            _ => field.expected(WHAT),
+        }
     };
     match field.value {
         Value::Array(_) => field.list_of(WHAT, scalar),
@@ -132,7 +136,7 @@ fn acr_values(field: &Field<'_>) -> Option<Vec<Box<str>>> {
 
 /// `max_age`: whole seconds, since that is what a challenge can say.
 fn max_age(field: &Field<'_>) -> Option<Duration> {
-    let age = duration(field)?;
+    let age = ttl(field)?;
     if age.subsec_millis() != 0 {
         return field.mistake("whole seconds only (RFC 9470 section 4)");
     }
@@ -182,11 +186,13 @@ pub(super) fn rule(
 pub(super) fn matcher(object: &mut Object<'_>) -> Matcher {
     let hosts = list(object, "hosts", "hosts such as \"api.example.com\"", HostPattern::parse);
     let methods = list(object, "methods", "methods such as \"GET\"", |text| {
-        let is_method = |b: u8| is_token_char(b) && !b.is_ascii_lowercase();
+        let is_method = |b: u8| is_token_char(b) && !b.is_ascii_lowercase() && b != b'*';
         if !text.is_empty() && text.bytes().all(is_method) {
             Ok(Box::from(text))
         } else {
-            Err("expected a method such as \"GET\"; methods are case-sensitive, upper case here")
+            Err(
+                "expected a method such as \"GET\", in upper case; leave the key out for all methods",
+            )
         }
     });
     let paths = list(object, "paths", "paths such as \"/orders/**\"", PathPattern::parse);

@@ -353,7 +353,7 @@ impl<'r> Object<'r> {
         for key in self.members.keys().filter(|key| !self.knows(key)) {
             let distances =
                 self.known.iter().map(|known| (strsim::osa_distance(key, known), known));
-            let place = self.at(&key.escape_debug().to_string());
+            let place = self.at(key);
             let _: Option<()> = if let Some((0..=2, known)) = distances.min() {
                 place.mistake(format_args!("unknown key; did you mean `{known}`?"))
             } else {
@@ -378,7 +378,8 @@ fn alternatives(words: &[&str]) -> String {
     text
 }
 
-/// The place of `key` in the object at `place`.
+/// The place of `key` in the object at `place`, on one line whatever the key.
 fn join(place: &str, key: &str) -> String {
-    if place.is_empty() { key.to_owned() } else { format!("{place}.{key}") }
+    let key = key.escape_debug();
+    if place.is_empty() { key.to_string() } else { format!("{place}.{key}") }
 }

@@ -39,12 +39,9 @@ pub(super) fn servers(field: &Field<'_>, names: &Names) -> Option<Vec<Server>> {
 /// One block.
 fn server(field: &Field<'_>, names: &Names) -> Option<Server> {
     let mut object = field.object("an object with endpoint, cluster, client_id, client_secret")?;
-    let client = object.take("client");
-    let client = match &client {
-        Some(field) => Some(names.number(field)?),
-        None => None,
-    };
-    let rest = if client.is_some() { Rest::ClientToken } else { Rest::Defaults };
+    let client_field = object.take("client");
+    let client = client_field.as_ref().and_then(|field| names.number(field));
+    let rest = if client_field.is_some() { Rest::ClientToken } else { Rest::Defaults };
     let options = endpoint(&mut object, &introspection::PARAMETERS, rest);
     let hint = object.read("token_type_hint", |f| f.string("a string; \"\" to send none"));
     let issuer = object.read("issuer", |f| text(f, "the issuer whose tokens it knows"));
@@ -56,6 +53,9 @@ fn server(field: &Field<'_>, names: &Names) -> Option<Server> {
     let read = [vec![token_type_hint], issuer.as_deref().into_iter().collect()];
     let identity = Identity::new(&asked.chain(read).collect::<Vec<_>>());
     let token_type_hint = token_type_hint.to_owned();
+    if client_field.is_some() && client.is_none() {
+        return None;
+    }
     let introspection = Introspection { endpoint, token_type_hint, client };
     Some(Server { introspection, when, issuer, identity })
 }

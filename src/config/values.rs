@@ -222,12 +222,14 @@ fn is_scope_char(byte: u8) -> bool {
 
 /// An absolute `http` or `https` URL without fragment or user information.
 pub(super) fn endpoint_url(field: &Field<'_>) -> Option<HttpUrl> {
-    const WHAT: &str = "an absolute URL such as \"https://as.example.com/oauth2/introspect\"";
     field.looks_for(|| Form::Url);
-    let Value::String(text) = field.value else { return field.expected(WHAT) };
+    let Value::String(text) = field.value else {
+        return field
+            .expected("an absolute URL such as \"https://as.example.com/oauth2/introspect\"");
+    };
     match HttpUrl::parse(text) {
         Ok(url) => Some(url),
-        Err(wrong) => field.mistake(format_args!("expected {WHAT}: {wrong}")),
+        Err(wrong) => field.mistake(wrong),
     }
 }
 

@@ -198,7 +198,7 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
         ),
         (
             introspection("endpoint", json!(" https://as.test/")),
-            "inbound.introspection.endpoint: expected an absolute URL such as",
+            "inbound.introspection.endpoint: a URL has no spaces, no backslashes",
         ),
         (
             introspection("endpoint", json!("https://")),
@@ -354,6 +354,53 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
             "inbound.scope_claim: expected the name of a claim",
         ),
         (with("inbound/clock_skew", json!(true)), "inbound.clock_skew: expected a duration"),
+        (
+            introspection("endpoint", json!("https:///introspect")),
+            "inbound.introspection.endpoint: expected an absolute URL such as",
+        ),
+        (
+            introspection("endpoint", json!("https://as.test:0/")),
+            "inbound.introspection.endpoint: a port is a number from 1 to 65535",
+        ),
+        (
+            introspection("headers", json!({"X-A": "b", "x-a": "c"})),
+            "inbound.introspection.headers.x-a: the same header as one before it",
+        ),
+        (
+            introspection("headers", json!({"x\na": "b"})),
+            "inbound.introspection.headers.x\\na: not a header name",
+        ),
+        (
+            rules(json!({"methods": ["*"]})),
+            "inbound.rules[2].methods[0]: expected a method such as \"GET\"",
+        ),
+        (
+            rules(json!({"claims": {"uid": 123_456_789_012_345_678_901.0}})),
+            "inbound.rules[2].claims.uid: too large a number to be compared",
+        ),
+        (with("inbound/clock_skew", json!("8785h")), "inbound.clock_skew: longer than a year"),
+        (with("inbound/max_age", json!("8785h")), "inbound.max_age: longer than a year"),
+        (
+            with(
+                "inbound/token_sources",
+                json!([{"header": "a", "scheme": "b"}, {"header": "A", "scheme": "B"}]),
+            ),
+            "inbound.token_sources[1]: the same place as one before it",
+        ),
+        (
+            with(
+                "inbound/resource_metadata",
+                json!({"resource": "https://a.test/", "authorization_servers": ["not a url"]}),
+            ),
+            "inbound.resource_metadata.authorization_servers[0]: a URL has no spaces",
+        ),
+        (
+            with(
+                "inbound/resource_metadata",
+                json!({"resource": "https://a.test/", "jwks_uri": "none"}),
+            ),
+            "inbound.resource_metadata.jwks_uri: expected an absolute URL",
+        ),
         (
             with("inbound/unmatched", json!("allow")),
             "inbound.unmatched: expected \"deny\", \"token\" or \"public\"",
@@ -744,6 +791,12 @@ pub fn endpoint_mistakes() -> Vec<Row> {
         (client(json!({"endpoint": 1})), "endpoint", "expected an absolute URL such as"),
         (client(json!({"endpoint": "as.test/token"})), "endpoint", "expected an absolute URL such"),
         (client(json!({"endpoint": "ftp://as.test/"})), "endpoint", "expected an http or https"),
+        (client(json!({"resource": "https://r/a b"})), "resource", "expected an absolute URI"),
+        (
+            with_grant(EXCHANGE, json!({"overwrite": false})),
+            "overwrite",
+            "the caller's token stands in this header",
+        ),
         (client(json!({"cluster": 1})), "cluster", "expected the name of an Envoy cluster"),
         (client(json!({"timeout": "0s"})), "timeout", "a timeout must be above zero"),
         (client(json!({"retries": 11})), "retries", "expected a whole number from 0 to 10"),
@@ -799,6 +852,7 @@ pub fn service_mistakes() -> Vec<Row> {
         (client(json!({"refresh_before": 5})), "refresh_before", "expected a duration such as"),
         (client(json!({"refresh_before": "9000h"})), "refresh_before", "longer than a year"),
         (client(json!({"clock_skew": "-1s"})), "clock_skew", "expected a duration such as"),
+        (client(json!({"clock_skew": "8785h"})), "clock_skew", "longer than a year"),
         (
             client(json!({"default_expires_in": "0s"})),
             "default_expires_in",
