@@ -258,7 +258,8 @@ impl Written {
 
 /// The place of a member.
 fn join(place: &str, name: &str) -> String {
-    if place.is_empty() { name.to_owned() } else { format!("{place}.{name}") }
+    let name = name.escape_debug().to_string();
+    if place.is_empty() { name } else { format!("{place}.{name}") }
 }
 
 #[test]
