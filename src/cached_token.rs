@@ -262,6 +262,13 @@ impl Holding {
         self
     }
 
+    /// A call has succeeded that brought no token for this record; nothing if there is nothing to
+    /// be forgotten.
+    pub(crate) fn recovered(&self) -> Option<Self> {
+        self.failed.as_ref()?;
+        Some(Self { failed: None, ..self.clone() })
+    }
+
     /// The refresh token is no good.
     pub(crate) fn forget_refresh_token(&mut self) {
         if let Some(token) = &mut self.token {

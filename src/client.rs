@@ -175,7 +175,9 @@ impl Client {
             // be spent.
             Failure::Refused {
                 status: 200 | 201 | 400,
-                error: None | Some(OAuthError::InvalidRequest | OAuthError::InvalidTarget),
+                error:
+                    None
+                    | Some(OAuthError::InvalidRequest | OAuthError::InvalidTarget | OAuthError::Other),
             } => Some(other).filter(|other| *other == Ask::Grant),
             _ => None,
         }

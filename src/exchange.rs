@@ -11,7 +11,7 @@ use crate::claims::unverified_claims;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::holder::Current;
-use crate::kept::{Kept, Key, Room};
+use crate::kept::{Kept, Key, Keyed, Room};
 use crate::random::Random;
 use crate::secret::Secret;
 use crate::shared::{Claim, Fingerprint, Identity, MAX_SHARED, Record, SharedData, Slots, YOUNGER};
@@ -73,6 +73,10 @@ pub(crate) struct Exchanges {
     kept: Kept<Entry>,
     /// Whose exchanges fail, and when each is tried again.
     failed: Kept<Holding>,
+    /// The tokens themselves.
+    issued: Kept<()>,
+    /// Names them.
+    keyed: Keyed,
     /// For all workers.
     shared: Slots,
     /// What is being exchanged.
@@ -80,12 +84,14 @@ pub(crate) struct Exchanges {
 }
 
 impl Exchanges {
-    /// Nothing is kept here yet.
-    pub(crate) fn new() -> Self {
+    /// Nothing is kept here yet. `seed` is random.
+    pub(crate) fn new(seed: [u8; 16]) -> Self {
         let room = Room { entries: CALLERS, bytes: BYTES };
         Self {
             kept: Kept::new(room),
             failed: Kept::new(room),
+            issued: Kept::new(room),
+            keyed: Keyed::new(seed),
             shared: Slots::new('x', CALLERS),
             asked: Slots::for_markers(),
         }
@@ -161,6 +167,8 @@ impl Exchanges {
         let Some(token) = &holding.token else { return };
         let current = Rc::new(Current::new(token, holding.number, &client.placement));
         let until = current.expires;
+        let issued = self.keyed.key(0, &token.access_token);
+        self.issued.insert(issued, (), 0, until, now);
         let bytes = token.access_token.len().saturating_mul(3).saturating_add(256);
         self.kept.insert(
             key,
@@ -225,6 +233,11 @@ impl Exchanges {
         asked.claim(data, identity, fingerprint, &marker, since, &mut || {
             self.recall(client, subject, data, now).filter(|current| serves(current))
         })
+    }
+
+    /// Whether a token is one that was exchanged for a caller's.
+    pub(crate) fn has_issued(&self, token: &[u8], now: Timestamp) -> bool {
+        self.issued.has(self.keyed.key(0, token), now)
     }
 
     /// Takes the marker down that was put up then.

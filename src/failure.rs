@@ -22,7 +22,7 @@ pub(crate) enum Failure {
     Refused {
         /// 400, 401 or 403; or 200, with an error in its body.
         status: u16,
-        /// The error code (RFC 6749, section 5.2), if it is a known one.
+        /// The error code (RFC 6749, section 5.2), if there is one.
         error: Option<OAuthError>,
     },
     /// Another status, redirects among them: they are not followed.
@@ -59,10 +59,12 @@ pub(crate) enum OAuthError {
     InvalidScope,
     /// `invalid_target` (RFC 8707, section 2).
     InvalidTarget,
+    /// Another.
+    Other,
 }
 
 impl OAuthError {
-    /// Each of them with its code.
+    /// Each that is known with its code.
     const ALL: [(Self, &'static str); 7] = [
         (Self::InvalidRequest, "invalid_request"),
         (Self::InvalidClient, "invalid_client"),
@@ -73,9 +75,10 @@ impl OAuthError {
         (Self::InvalidTarget, "invalid_target"),
     ];
 
-    /// The error of this code, if it is known.
-    pub(crate) fn of(code: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|(_, known)| *known == code).map(|(error, _)| error)
+    /// The error of this code.
+    pub(crate) fn of(code: &str) -> Self {
+        let known = Self::ALL.into_iter().find(|(_, known)| *known == code);
+        known.map_or(Self::Other, |(error, _)| error)
     }
 
     /// Its code.
@@ -151,12 +154,9 @@ impl Failure {
             Self::Call(failure) => failure != CallFailure::TooLarge,
             Self::Busy { status, .. } => matches!(status, 429 | 502..=504),
             Self::Refused { status, error: None } => status == 401,
-            Self::Refused { error: Some(error), .. } => matches!(
-                error,
-                OAuthError::InvalidClient
-                    | OAuthError::UnauthorizedClient
-                    | OAuthError::UnsupportedGrantType
-            ),
+            Self::Refused { error: Some(error), .. } => {
+                matches!(error, OAuthError::InvalidClient | OAuthError::UnsupportedGrantType)
+            }
             Self::Status(_) | Self::NotJson | Self::Member(_) => false,
             Self::NoGrant | Self::BackOff { .. } => true,
         }
@@ -200,7 +200,7 @@ impl Failure {
     /// Whether the server knows the client, and does not take what it sent from it.
     pub(crate) fn refuses_grant(self) -> bool {
         let Self::Refused { error: Some(error), .. } = self else { return false };
-        error != OAuthError::InvalidClient
+        !matches!(error, OAuthError::InvalidClient | OAuthError::Other)
     }
 }
 
@@ -209,14 +209,14 @@ impl fmt::Display for Failure {
         match self {
             Self::Call(failure) => failure.fmt(f),
             Self::Busy { status, .. } => write!(f, "the server answered {status}"),
-            Self::Refused { status, error: Some(error) } => {
+            Self::Refused { status, error: Some(error) } if *error != OAuthError::Other => {
                 write!(f, "the server answered {status} {}", error.code())
             }
-            Self::Refused { status: status @ (200 | 201 | 400), error: None } => write!(
+            Self::Refused { status: status @ (200 | 201 | 400), .. } => write!(
                 f,
                 "the server answered {status}: it does not take our request, or not this kind of token",
             ),
-            Self::Refused { status, error: None } => write!(
+            Self::Refused { status, .. } => write!(
                 f,
                 "the server answered {status} to us: check client_id, client_secret, auth_method"
             ),

@@ -115,7 +115,7 @@ impl Filter {
         };
         let outbound = self.outbound.as_ref();
         let is_ours = |presented: &Presented<'_>| {
-            outbound.is_some_and(|outbound| outbound.is_ours(&plan, presented))
+            outbound.is_some_and(|outbound| outbound.is_ours(&plan, presented, now))
         };
         let verdict = match &mut self.inbound {
             None => Some(Verdict::unchanged()),

@@ -30,14 +30,14 @@ impl HttpUrl {
         /// What is said of a text that is no URL at all.
         const NONE: &str =
             "expected an absolute URL such as \"https://as.example.com/oauth2/introspect\"";
-        if !text.bytes().all(|b| b.is_ascii_graphic() && b != b'\\') {
-            return Err(
-                "a URL has no spaces, no backslashes and nothing but ASCII: percent-encode \
-                 them, and write a host as xn--…",
-            );
-        }
         if text.contains('#') {
             return Err("an endpoint has no fragment (RFC 6749 section 3.2): drop the `#` part");
+        }
+        if !text.bytes().all(is_uri_byte) {
+            return Err(
+                "a URL has no spaces, no backslashes, none of \"<>^`{|} and nothing but ASCII: \
+                 percent-encode them, and write a host as xn--…",
+            );
         }
         let uri: Uri = text.parse().map_err(|_| NONE)?;
         let is_https = match uri.scheme_str() {
@@ -52,10 +52,12 @@ impl HttpUrl {
         }
         let host = authority.host().to_ascii_lowercase();
         let after = authority.as_str().get(host.len()..).unwrap_or_default();
-        let port = match (after, authority.port_u16()) {
+        let digits =
+            after.strip_prefix(':').filter(|port| port.bytes().all(|b| b.is_ascii_digit()));
+        let port = match (after, digits.and_then(|port| port.parse().ok())) {
             ("", _) => None,
             (_, Some(port @ 1..)) => Some(port),
-            _ => return Err("a port is a number from 1 to 65535"),
+            _ => return Err("after a host stands nothing but a port from 1 to 65535"),
         };
         let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         if host.is_empty() || address.is_some_and(|host| host.parse::<Ipv6Addr>().is_err()) {
@@ -111,11 +113,16 @@ const fn default_port(is_https: bool) -> u16 {
 pub(crate) fn is_absolute_uri(text: &str) -> bool {
     let Some((scheme, rest)) = text.split_once(':') else { return false };
     let in_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
-    let in_uri = |byte: u8| byte.is_ascii_graphic() && !b"\"#<>\\^`{|}".contains(&byte);
     scheme.starts_with(|c: char| c.is_ascii_alphabetic())
         && scheme.bytes().all(in_scheme)
         && !rest.is_empty()
-        && rest.bytes().all(in_uri)
+        && !rest.contains('#')
+        && rest.bytes().all(is_uri_byte)
+}
+
+/// A character of a URI, and `#`, which stands before a fragment (RFC 3986, section 2).
+fn is_uri_byte(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte)
 }
 
 #[cfg(test)]
@@ -169,6 +176,10 @@ mod tests {
             "http://ex%41mple/x",
             "http://h:0/",
             "http://h:65536/",
+            "http://h:+80/",
+            "http://h/{x}",
+            "http://h/?\"x\"",
+            "http://[::1]x/",
             "http://h:/x",
             "http://h:x/",
             "http://[::1/",

@@ -116,6 +116,12 @@ impl<V> Kept<V> {
         Self { index: KeyMap::default(), slots: Vec::new(), room, bytes: 0, hand: 0 }
     }
 
+    /// Whether something is kept under a key, which does not count as a use of it.
+    pub(crate) fn has(&self, key: Key, now: Timestamp) -> bool {
+        let slot = self.index.get(&key).and_then(|at| self.slots.get(*at));
+        slot.is_some_and(|slot| now < slot.until)
+    }
+
     /// The value that is kept under `key` and has not ended.
     pub(crate) fn get(&mut self, key: Key, now: Timestamp) -> Option<&mut V> {
         let slot = self.slots.get_mut(*self.index.get(&key)?)?;

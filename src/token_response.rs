@@ -61,7 +61,7 @@ impl Issued {
         let error = members.as_ref().and_then(|members| text(members, "error"));
         match Failure::of_status(answer) {
             Some(Failure::Refused { status, .. }) => {
-                let error = error.and_then(|code| OAuthError::of(&code));
+                let error = error.map(|code| OAuthError::of(&code));
                 return Err(Failure::Refused { status, error });
             }
             Some(failure) => return Err(failure),
@@ -70,7 +70,10 @@ impl Issued {
         let members = members.ok_or(Failure::NotJson)?;
         if let Some(code) = error.filter(|code| !code.is_empty()) {
             // Some servers answer 200 for everything.
-            return Err(Failure::Refused { status: answer.status, error: OAuthError::of(&code) });
+            return Err(Failure::Refused {
+                status: answer.status,
+                error: Some(OAuthError::of(&code)),
+            });
         }
         if !text(&members, "token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) {
             return Err(Failure::Member("another `token_type` than Bearer, or none"));
@@ -191,7 +194,7 @@ mod tests {
         for (status, code, error) in [
             (400, "invalid_grant", Some(OAuthError::InvalidGrant)),
             (401, "invalid_client", Some(OAuthError::InvalidClient)),
-            (400, "something_else", None),
+            (400, "something_else", Some(OAuthError::Other)),
         ] {
             let body = json!({"error": code, "error_description": "s3cr3t"}).to_string();
             let failure = Issued::read(Ok(&answer(status, &body)), Expected::AnyGrant).unwrap_err();

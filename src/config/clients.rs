@@ -284,6 +284,11 @@ fn client(name: &str, field: &Field<'_>, names: &Names) -> Option<Client> {
         object.at("endpoint").warn("never called: the token is not renewed without `refresh`");
     }
     let lifetime = lifetime(&mut object);
+    if let Some(Grant::DirectToken { expires_in: Some(lives), .. }) = &grant
+        && *lives <= lifetime.clock_skew
+    {
+        let _: Option<()> = object.at("expires_in").mistake("`clock_skew` takes all of it off");
+    }
     let placement = placement(&mut object);
     let renew_on_status = object.read("renew_on_status", statuses);
     let failure_mode_allow = object.read("failure_mode_allow", |field| {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::notes::Form;
 use super::reader::Field;
 use super::values::{boolean, endpoint_url, one_or_any, text};
-use crate::http_url::HttpUrl;
+use crate::http_url::{HttpUrl, is_absolute_uri};
 use crate::resource_metadata::ResourceMetadata;
 
 /// Members that are lists of strings.
@@ -25,9 +25,8 @@ const STRINGS: [&str; 2] = ["jwks_uri", "signed_metadata"];
 const TEXTS: [&str; 4] =
     ["resource_name", "resource_documentation", "resource_policy_uri", "resource_tos_uri"];
 
-/// Those of both kinds that are URLs.
-const URLS: [&str; 4] =
-    ["jwks_uri", "resource_documentation", "resource_policy_uri", "resource_tos_uri"];
+/// Those that are URLs of pages.
+const PAGES: [&str; 3] = ["resource_documentation", "resource_policy_uri", "resource_tos_uri"];
 
 /// Members that are true or false.
 const FLAGS: [&str; 2] =
@@ -47,10 +46,11 @@ pub(super) fn metadata(field: &Field<'_>) -> Option<ResourceMetadata> {
             "resource" => field.value.clone(),
             _ if LISTS.contains(&name) => list(name, field)?,
             _ if FLAGS.contains(&name) => Value::Bool(boolean(field)?),
-            base if URLS.contains(&base) => {
+            "jwks_uri" => {
                 endpoint_url(field)?;
                 field.value.clone()
             }
+            base if PAGES.contains(&base) => Value::String(page(field)?),
             base if TEXTS.contains(&base) || STRINGS.contains(&name) => {
                 Value::String(text(field, "a string")?)
             }
@@ -83,6 +83,16 @@ fn resource(field: &Field<'_>) -> Option<HttpUrl> {
             "expected the URL in its normal form: scheme and host in lower case, no default port, \
              no dot segments, a slash before a query",
         )
+    }
+}
+
+/// The URL of a page for people, or of a place in it.
+fn page(field: &Field<'_>) -> Option<String> {
+    let url = text(field, "an absolute URL")?;
+    if is_absolute_uri(url.split('#').next().unwrap_or_default()) {
+        Some(url)
+    } else {
+        field.mistake("expected an absolute URL")
     }
 }
 

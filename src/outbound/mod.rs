@@ -113,7 +113,7 @@ impl Outbound {
         Self {
             holders: config.clients.iter().map(holder).collect(),
             health: config.clients.iter().map(health).collect(),
-            exchanges: Exchanges::new(),
+            exchanges: Exchanges::new(seed),
             waiting: Waiting::new(Direction::Outbound),
             keyed: Keyed::new(seed),
             random: Random::new(seed, "outbound"),

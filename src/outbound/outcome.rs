@@ -6,7 +6,7 @@ use log::info;
 
 use super::obtain::{Flight, LEASE_GRACE, Ours};
 use super::{Outbound, Waiter, of_client};
-use crate::cached_token::CachedToken;
+use crate::cached_token::{CachedToken, Holding};
 use crate::call::{Answer, CallId};
 use crate::client::{Ask, Client};
 use crate::client_metrics::{ClientEvent, TokenEvent};
@@ -50,6 +50,9 @@ impl Outbound {
                         let number = self.random.number();
                         let current =
                             self.exchanges.keep(client, subject, token, number, data, now);
+                        if let Some(holder) = self.holders.get_mut(flight.client) {
+                            holder.update(&client.identity, data, now, &mut Holding::recovered);
+                        }
                         self.unclaim(subject, &ours, data);
                         Some(current)
                     }

@@ -11,6 +11,7 @@ use crate::path::{BadPath, NormalPath};
 use crate::rule_index::Target;
 use crate::rules::host_of;
 use crate::secret::Secret;
+use crate::timestamp::Timestamp;
 use crate::token_source::{Presented, Removal, present};
 
 /// What a request's head says about its way out.
@@ -105,15 +106,15 @@ impl Outbound {
     }
 
     /// Whether a token is one that we have put on the request before: Envoy has followed a redirect,
-    /// or sends the request again among a cluster's filters.
-    pub(crate) fn is_ours(&self, plan: &Plan, presented: &Presented<'_>) -> bool {
+    /// or sends the request again among a cluster's filters. One that was exchanged for a caller's
+    /// is still the caller's, but not after a redirect: it was for where that came from.
+    pub(crate) fn is_ours(&self, plan: &Plan, presented: &Presented<'_>, now: Timestamp) -> bool {
         let strays = match plan {
             Plan::Leave(strays) | Plan::Inject(Errand { strays, .. }) => strays,
         };
-        let is_stray =
-            matches!(&presented.removal, Removal::Remove(header) if strays.contains(header));
         let token = presented.unchecked();
-        is_stray || self.holders.iter().any(|holder| holder.is_our_token(token))
+        self.holders.iter().any(|holder| holder.is_our_token(token))
+            || !strays.is_empty() && self.exchanges.has_issued(token, now)
     }
 
     /// The client whose token the request gets.

@@ -360,7 +360,7 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
         ),
         (
             introspection("endpoint", json!("https://as.test:0/")),
-            "inbound.introspection.endpoint: a port is a number from 1 to 65535",
+            "inbound.introspection.endpoint: after a host stands nothing but a port",
         ),
         (
             introspection("headers", json!({"X-A": "b", "x-a": "c"})),
@@ -400,6 +400,13 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
                 json!({"resource": "https://a.test/", "jwks_uri": "none"}),
             ),
             "inbound.resource_metadata.jwks_uri: expected an absolute URL",
+        ),
+        (
+            with(
+                "inbound/resource_metadata",
+                json!({"resource": "https://a.test/", "resource_documentation#de": "a b#c"}),
+            ),
+            "inbound.resource_metadata.resource_documentation#de: expected an absolute URL",
         ),
         (
             with("inbound/unmatched", json!("allow")),
@@ -792,6 +799,11 @@ pub fn endpoint_mistakes() -> Vec<Row> {
         (client(json!({"endpoint": "as.test/token"})), "endpoint", "expected an absolute URL such"),
         (client(json!({"endpoint": "ftp://as.test/"})), "endpoint", "expected an http or https"),
         (client(json!({"resource": "https://r/a b"})), "resource", "expected an absolute URI"),
+        (
+            with_grant("direct_token", json!({"expires_in": "30s", "clock_skew": "30s"})),
+            "expires_in",
+            "`clock_skew` takes all of it off",
+        ),
         (
             with_grant(EXCHANGE, json!({"overwrite": false})),
             "overwrite",

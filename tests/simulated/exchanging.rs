@@ -235,6 +235,8 @@ fn sent_for(host: &mut SimulatedHost, caller: &str) -> Option<String> {
 fn d1_08_what_fails_for_one_caller_fails_for_that_one_alone() {
     let answers = [
         (400, json!({"error": "invalid_token"})),
+        (401, json!({"error": "invalid_token"})),
+        (400, json!({"error": "unauthorized_client"})),
         (400, json!({"error": "access_denied"})),
         (400, json!("no object")),
         (403, json!({"error": "access_denied"})),
@@ -271,7 +273,7 @@ fn d1_08_what_fails_for_one_caller_fails_for_that_one_alone() {
 #[test]
 fn while_the_server_is_away_no_caller_causes_a_call() {
     let answers = [429, 502, 503, 504].map(|status| (status, json!({})));
-    let refusals = ["invalid_client", "unauthorized_client", "unsupported_grant_type"];
+    let refusals = ["invalid_client", "unsupported_grant_type"];
     let refusals = refusals.map(|error| (400, json!({"error": error})));
     for (status, body) in answers.into_iter().chain(refusals).chain([(401, json!({}))]) {
         let mut host = host(exchange(json!({})));
@@ -280,6 +282,20 @@ fn while_the_server_is_away_no_caller_causes_a_call() {
         let told = host.state(stream);
         assert_eq!(host.state_of(&get("/").bearer("bob")), told, "{status} {body}");
         assert_eq!(host.made, 1);
+    }
+}
+
+#[test]
+fn an_exchange_that_works_ends_the_back_off_of_all() {
+    let mut host = host(exchange(json!({})));
+    for n in 0..8 {
+        let stream = host.send(&get("/").bearer(&format!("a{n}")));
+        host.answer_status(503, &json!({}));
+        assert!(["1", "2"].contains(&&*header(&host, stream, "retry-after")), "failure {n}");
+        host.advance(2 * SECOND);
+        host.send(&get("/").bearer(&format!("b{n}")));
+        host.answer_with(&exchanged("t"));
+        host.advance(60 * SECOND);
     }
 }
 

@@ -894,10 +894,16 @@ fn a_token_of_ours_is_nobodys_who_sends_the_request_again() {
                 assert_eq!(host.state_of(&get("/").bearer(ours)), "oauth2_no_token", "{ours}");
             }
         }
-        // Where it comes from a host that gets none of ours, the token is the caller's.
-        let elsewhere =
-            get("/").bearer("jim").header("x-envoy-original-url", "http://other.test/go");
-        assert_eq!(host.state_of(&elsewhere), "waits");
+        // What another proxy was redirected with is the caller's, whatever host that was for.
+        for url in ["http://other.test/go", "http://api.test/go"] {
+            let token = format!("jim-{}", url.len());
+            let elsewhere = get("/").bearer(&token).header("x-envoy-original-url", url);
+            assert_eq!(host.state_of(&elsewhere), "waits");
+        }
+        // And so is, without a redirect, a token that was exchanged for the caller's.
+        if is_exchange {
+            assert_eq!(host.state_of(&get("/").bearer("ours")), "waits");
+        }
     }
 }
 
