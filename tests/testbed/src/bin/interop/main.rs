@@ -3,6 +3,7 @@
 //! loopback ports, and stops them in the end.
 
 mod child;
+mod django_oauth_toolkit;
 mod glewlwyd;
 mod oidc_provider;
 mod outbound;
@@ -18,12 +19,19 @@ use serde_json::Value;
 use tokio::select;
 
 use self::{
-    child::Child, glewlwyd::Glewlwyd, oidc_provider::OidcProvider, outbound::Outbound, stage::Stage,
+    child::Child, django_oauth_toolkit::DjangoOauthToolkit, glewlwyd::Glewlwyd,
+    oidc_provider::OidcProvider, outbound::Outbound, stage::Stage,
 };
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let visits = async { [visit(OidcProvider::default()).await, visit(Glewlwyd).await] };
+    let visits = async {
+        [
+            visit(OidcProvider::default()).await,
+            visit(Glewlwyd).await,
+            visit(DjangoOauthToolkit).await,
+        ]
+    };
     let visits = select! {
         biased;
         () = interrupted() => {
