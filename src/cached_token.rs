@@ -149,9 +149,7 @@ impl Lifetime {
             renew_at: end.minus(before).plus(jitter).as_millis(),
         }
     }
-}
 
-impl Lifetime {
     /// A token that was obtained elsewhere, with its times: without `lives` it never ends.
     pub(crate) fn given(
         &self,

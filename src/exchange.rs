@@ -155,7 +155,7 @@ impl Exchanges {
         self.look_up(client, subject.key, subject.fingerprint, data, now)
     }
 
-    /// Takes in what is known of a caller.
+    /// Takes in what is known of a caller: the token, ready for requests.
     fn take_in(
         &mut self,
         client: &Client,
@@ -163,20 +163,16 @@ impl Exchanges {
         fingerprint: Fingerprint,
         holding: Holding,
         now: Timestamp,
-    ) {
-        let Some(token) = &holding.token else { return };
+    ) -> Option<Rc<Current>> {
+        let token = holding.token.as_ref()?;
         let current = Rc::new(Current::new(token, holding.number, &client.placement));
         let until = current.expires;
         let issued = self.keyed.key(0, &token.access_token);
         self.issued.insert(issued, (), 0, until, now);
         let bytes = token.access_token.len().saturating_mul(3).saturating_add(256);
-        self.kept.insert(
-            key,
-            Entry { holding, current, fingerprint, heard: None },
-            bytes,
-            until,
-            now,
-        );
+        let entry = Entry { holding, current: Rc::clone(&current), fingerprint, heard: None };
+        self.kept.insert(key, entry, bytes, until, now);
+        Some(current)
     }
 
     /// Keeps a token for all workers. Tokens of other workers have other numbers.
@@ -188,14 +184,12 @@ impl Exchanges {
         number: u64,
         data: &dyn SharedData,
         now: Timestamp,
-    ) -> Rc<Current> {
-        let current = Rc::new(Current::new(&token, number, &client.placement));
+    ) -> Option<Rc<Current>> {
         let before = self.kept.get(subject.key, now).map(|entry| entry.holding.clone());
         let holding = Holding { number, ..before.unwrap_or_default().accepted(token) };
         self.share(client, subject.fingerprint, &holding, data, now);
-        self.take_in(client, subject.key, subject.fingerprint, holding, now);
         self.failed.remove(subject.key);
-        current
+        self.take_in(client, subject.key, subject.fingerprint, holding, now)
     }
 
     /// Writes what is known of a caller for all workers.

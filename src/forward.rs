@@ -91,16 +91,14 @@ impl Forwarding {
     pub(crate) fn with_token(
         &self,
         spoofed: Vec<Rc<str>>,
-        removal: Removal,
+        removal: &Removal,
         in_query: bool,
         headers: &[(Rc<str>, Rc<str>)],
     ) -> Forward {
         let mut forward = Forward { remove: spoofed, set: headers.to_vec(), private: in_query };
-        match removal {
-            // A query is written to logs on every way on, so a token never stays in one.
-            removal if in_query => forward.take_out(&removal),
-            _ if self.token => {}
-            removal => forward.take_out(&removal),
+        // A query is written to logs on every way on, so a token never stays in one.
+        if in_query || !self.token {
+            forward.take_out(removal);
         }
         forward
     }

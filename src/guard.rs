@@ -292,7 +292,7 @@ impl Guard {
             Ok(()) => Decided {
                 fate: Fate::Forward(self.forward.with_token(
                     spoofed,
-                    removal,
+                    &removal,
                     in_query,
                     &known.headers,
                 )),
@@ -314,7 +314,7 @@ impl Guard {
             return self.refuse(&failure.denial(), &needs.rule, grpc);
         }
         Decided {
-            fate: Fate::Forward(self.forward.with_token(spoofed, removal, in_query, &[])),
+            fate: Fate::Forward(self.forward.with_token(spoofed, &removal, in_query, &[])),
             decision: Decision::Unchecked,
             rule: Rc::clone(&needs.rule),
             known: None,

@@ -104,14 +104,17 @@ impl Holder {
 
     /// Whether a header's value is what this worker puts on requests, or has until lately.
     pub(crate) fn is_ours(&self, value: &[u8]) -> bool {
-        let mut known = self.current.iter().chain(&self.before);
-        known.any(|known| known.value.as_bytes() == value)
+        self.known().any(|known| known.value.as_bytes() == value)
     }
 
     /// The same for the token alone.
     pub(crate) fn is_our_token(&self, token: &[u8]) -> bool {
-        let mut known = self.current.iter().chain(&self.before);
-        known.any(|known| known.token.reveal().as_bytes() == token)
+        self.known().any(|known| known.token.reveal().as_bytes() == token)
+    }
+
+    /// The tokens that may stand on requests which are under way.
+    fn known(&self) -> impl Iterator<Item = &Rc<Current>> {
+        self.current.iter().chain(&self.before)
     }
 
     /// Whether there is a token to be looked after.

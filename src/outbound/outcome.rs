@@ -54,7 +54,7 @@ impl Outbound {
                             holder.update(&client.identity, data, now, &mut Holding::recovered);
                         }
                         self.unclaim(subject, &ours, data);
-                        Some(current)
+                        current
                     }
                     None => self.accept(flight.client, &issued, flight.since, data, now),
                 };
