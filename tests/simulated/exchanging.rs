@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use oauth2_filter::{Answer, CallFailure, Event, StreamId};
+use oauth2_filter::{Answer, CallFailure, Event};
 use serde_json::{Value, json};
 
 use crate::exchanges::get;
@@ -291,7 +291,10 @@ fn an_exchange_that_works_ends_the_back_off_of_all() {
     for n in 0..8 {
         let stream = host.send(&get("/").bearer(&format!("a{n}")));
         host.answer_status(503, &json!({}));
-        assert!(["1", "2"].contains(&&*header(&host, stream, "retry-after")), "failure {n}");
+        assert!(
+            [Some("1"), Some("2")].contains(&host.refused_header(stream, "retry-after")),
+            "failure {n}"
+        );
         host.advance(2 * SECOND);
         host.send(&get("/").bearer(&format!("b{n}")));
         host.answer_with(&exchanged("t"));
@@ -330,16 +333,9 @@ fn who_is_told_of_a_failure_first_is_told_when_the_next_call_is_due() {
         host.answer(&Ok(Answer { status, retry_after, body }));
         let second = host.send(&get("/").bearer(caller));
         for stream in [first, second] {
-            assert!(["1", "2"].contains(&&*header(&host, stream, "retry-after")));
+            assert!([Some("1"), Some("2")].contains(&host.refused_header(stream, "retry-after")));
         }
     }
-}
-
-/// A header of what the filter answers.
-fn header(host: &SimulatedHost, stream: StreamId, name: &str) -> String {
-    let Some(Outcome::Refused(reply)) = host.outcome(stream) else { panic!("it is not refused") };
-    let values = reply.headers.iter().filter(|(n, _)| *n == name);
-    values.map(|(_, value)| &**value).collect()
 }
 
 #[test]
@@ -493,9 +489,9 @@ fn refusals_of_an_exchange_name_the_realm_and_the_metadata_of_the_resource() {
     let stream = guarded.send(&get("/a/b").bearer("alice"));
     guarded.answer_with(&json!({"active": true, "scope": "a"}));
     guarded.answer_status(400, &json!({"error": "invalid_grant"}));
-    assert_eq!(header(&guarded, stream, "www-authenticate"), named("invalid_token"));
+    assert_eq!(guarded.refused_header(stream, "www-authenticate"), Some(&*named("invalid_token")));
     let odd = guarded.send(&get("/a%2fb").bearer("alice"));
-    assert_eq!(header(&guarded, odd, "www-authenticate"), named("invalid_request"));
+    assert_eq!(guarded.refused_header(odd, "www-authenticate"), Some(&*named("invalid_request")));
     // One that nobody judged is counted and told to access logs like any other.
     let denied = "oauth2_filter.requests.decision.denied.reason.bad_path";
     let is_denied = |event: &Event| matches!(event, Event::Count(c) if c.name() == denied);
@@ -506,5 +502,5 @@ fn refusals_of_an_exchange_name_the_realm_and_the_metadata_of_the_resource() {
     let stream = plain.send(&get("/").bearer("alice"));
     plain.answer_status(400, &json!({"error": "invalid_grant"}));
     let plainly = r#"Bearer realm="oauth2", error="invalid_token""#;
-    assert_eq!(header(&plain, stream, "www-authenticate"), plainly);
+    assert_eq!(plain.refused_header(stream, "www-authenticate"), Some(plainly));
 }

@@ -228,6 +228,12 @@ impl SimulatedHost {
         values.iter().filter(|(key, (value, _))| key.contains(".m.") && !value.is_empty()).count()
     }
 
+    /// A header of what the filter has answered to a request.
+    pub fn refused_header(&self, stream: StreamId, name: &str) -> Option<&str> {
+        let Some(Outcome::Refused(reply)) = self.outcome(stream) else { return None };
+        reply.headers.iter().find(|(n, _)| *n == name).map(|(_, value)| &**value)
+    }
+
     /// What became of a request; `None` while it waits.
     pub fn outcome(&self, stream: StreamId) -> Option<&Outcome> {
         self.outcomes.get(&stream)

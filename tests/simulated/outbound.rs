@@ -1057,6 +1057,17 @@ fn how_old_tokens_are_is_reported_once_a_second() {
     assert_eq!(count(&host, ClientEvent::Gauge(ClientGauge::BackOff, 0)), 1);
 }
 
+/// What a worker has last reported of a client.
+fn last_gauge(host: &SimulatedHost, client: usize, wanted: ClientGauge) -> Option<u64> {
+    let values = host.events.iter().filter_map(|event| match event {
+        Event::Client(n, ClientEvent::Gauge(gauge, value)) if (*n, *gauge) == (client, wanted) => {
+            Some(*value)
+        }
+        _ => None,
+    });
+    values.reduce(|_, last| last)
+}
+
 #[test]
 fn every_worker_reports_the_same_whichever_holds_the_token() {
     let clients = json!({"outbound": {
@@ -1074,15 +1085,7 @@ fn every_worker_reports_the_same_whichever_holds_the_token() {
         worker.events.clear();
         worker.advance(SECOND);
         worker.tick();
-        let reported = |client, gauge| {
-            let mut values = worker.events.iter().filter_map(|event| match event {
-                Event::Client(c, ClientEvent::Gauge(g, value)) if (*c, *g) == (client, gauge) => {
-                    Some(*value)
-                }
-                _ => None,
-            });
-            values.next_back()
-        };
+        let reported = |client, gauge| last_gauge(worker, client, gauge);
         assert_eq!(reported(0, ClientGauge::Age), Some(1));
         assert_eq!(reported(0, ClientGauge::ExpiresIn), Some(99));
         assert_eq!(reported(1, ClientGauge::Age), Some(0));
@@ -1093,15 +1096,7 @@ fn every_worker_reports_the_same_whichever_holds_the_token() {
 fn what_is_reported_goes_down_to_zero_when_there_is_no_token_any_more() {
     let [mut one, mut other] = workers(json!({}));
     let gauges = |host: &SimulatedHost| {
-        let last = |wanted: ClientGauge| {
-            let values = host.events.iter().filter_map(|event| match event {
-                Event::Client(0, ClientEvent::Gauge(gauge, value)) if *gauge == wanted => {
-                    Some(*value)
-                }
-                _ => None,
-            });
-            values.reduce(|_, last| last)
-        };
+        let last = |gauge| last_gauge(host, 0, gauge);
         [ClientGauge::Age, ClientGauge::ExpiresIn, ClientGauge::BackOff].map(last)
     };
     one.send(&get("/"));

@@ -8,7 +8,7 @@ use oauth2_filter::{Answer, CallFailure, Counter, Decision, Event, Lookup};
 use serde_json::{Value, json};
 
 use crate::exchanges::{exchange, get};
-use crate::host::{Outcome, SimulatedHost};
+use crate::host::SimulatedHost;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -99,9 +99,7 @@ fn who_waits_for_another_workers_call_hears_that_it_has_failed() {
             other.advance(SECOND);
             other.tick();
             assert_eq!((other.state(stream), other.made), (state, 0));
-            let Some(Outcome::Refused(reply)) = other.outcome(stream) else { panic!("{state}") };
-            let value = reply.headers.iter().find(|(name, _)| *name == "retry-after");
-            assert_eq!(value.map(|(_, value)| &**value), retry_after);
+            assert_eq!(other.refused_header(stream, "retry-after"), retry_after);
         }
         // Who comes only now waits for that one.
         let late = others[0].send(&get("/").bearer("t"));

@@ -76,6 +76,12 @@ pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     Err(format!("{program} ended with {}:\n  {}", output.status, lines.join("\n  ")))
 }
 
+/// Runs `apt-get` to its end, which asks nothing.
+pub(crate) fn apt_get(arguments: &[&str]) -> Result<(), String> {
+    let mut command = Command::new("apt-get");
+    run(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
 /// A free loopback port.
 pub(crate) fn free_address() -> Result<SocketAddr, String> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))

@@ -15,7 +15,10 @@ use super::{
     Foreign,
     child::{self, Child},
     outbound::{Outbound, client, one},
-    stage::{AUDIENCE, GUARDED, ORDER, STORY, Stage, document, guarded, introspection, with},
+    stage::{
+        AUDIENCE, GUARDED, ORDER, STORY, Stage, document, grants, guarded, introspection, text,
+        with,
+    },
 };
 
 /// What is special here: it tells neither subject nor issuer, and an audience only where a client
@@ -371,21 +374,9 @@ impl Scene<'_> {
     }
 }
 
-/// What the server has noted of a client's requests for tokens.
-async fn grants(server: SocketAddr, client_id: &str) -> Result<Vec<Value>, NotAsExpected> {
-    let all = Request::get("/grants").send(server).await?.json();
-    let all = all.as_array().into_iter().flatten();
-    Ok(all.filter(|grant| grant["client_id"] == client_id).cloned().collect())
-}
-
 /// How a client has authenticated.
 fn method(grant: &Value) -> &str {
     text(grant, "method")
-}
-
-/// A member that is a string; `""` if there is none.
-fn text<'a>(object: &'a Value, member: &str) -> &'a str {
-    object[member].as_str().unwrap_or_default()
 }
 
 /// The answer with a user's tokens, for the client that may have such.
@@ -439,12 +430,9 @@ fn make(environment: &Path) -> Result<(), String> {
     };
     let Err(why) = python("venv") else { return Ok(()) };
     // Debian keeps a part of `venv` in a package of its own; virtualenv does without that.
-    let apt = |arguments: &[&str]| {
-        let mut command = Command::new("apt-get");
-        child::run(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
-    };
-    let installed = geteuid().is_root()
-        && apt(&["update"]).and_then(|()| apt(&["install", "-y", "python3-venv"])).is_ok();
+    let install = || child::apt_get(&["install", "-y", "python3-venv"]);
+    let installed =
+        geteuid().is_root() && child::apt_get(&["update"]).and_then(|()| install()).is_ok();
     python(if installed { "venv" } else { "virtualenv" }).map_err(|_| {
         format!("no virtual environment can be made (Debian: apt-get install python3-venv); {why}")
     })

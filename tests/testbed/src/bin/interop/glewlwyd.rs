@@ -37,11 +37,7 @@ impl Foreign for Glewlwyd {
             return Err(format!("only root can install it:\n  apt-get {}", INSTALL.join(" ")));
         }
         page.begin("Installing Debian's package of it");
-        let apt = |arguments: &[&str]| {
-            let mut command = Command::new("apt-get");
-            child::run(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
-        };
-        let installed = apt(&["update"]).and_then(|()| apt(&INSTALL));
+        let installed = child::apt_get(&["update"]).and_then(|()| child::apt_get(&INSTALL));
         page.line(if installed.is_ok() { "done" } else { "failed" });
         installed?;
         if is_installed() { Ok(()) } else { Err("the package is another version".to_owned()) }

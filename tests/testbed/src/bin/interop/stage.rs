@@ -189,6 +189,21 @@ pub(crate) fn with(mut object: Value, member: &str, value: &str) -> Value {
     object
 }
 
+/// What a server that notes them has noted of a client's requests for tokens.
+pub(crate) async fn grants(
+    server: SocketAddr,
+    client_id: &str,
+) -> Result<Vec<Value>, NotAsExpected> {
+    let all = Request::get("/grants").send(server).await?.json();
+    let all = all.as_array().into_iter().flatten();
+    Ok(all.filter(|grant| grant["client_id"] == client_id).cloned().collect())
+}
+
+/// A member that is a string; `""` if there is none.
+pub(crate) fn text<'a>(object: &'a Value, member: &str) -> &'a str {
+    object[member].as_str().unwrap_or_default()
+}
+
 /// The listener of the story.
 pub(crate) const STORY: &str = "story";
 /// The listener that an outbound filter's requests go to.

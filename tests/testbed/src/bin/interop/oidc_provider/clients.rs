@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{INTROSPECTION, Keys, SERVER_NAME, SHORT, TOKEN};
 use crate::{
     outbound::{Outbound, client, one, token_on},
-    stage::{AUDIENCE, ORDER, Stage, UserTokens, introspection, with},
+    stage::{AUDIENCE, ORDER, Stage, UserTokens, grants, introspection, text, with},
 };
 
 /// Plays the steps, in an Envoy of their own.
@@ -89,9 +89,7 @@ struct Scene<'a> {
 impl Scene<'_> {
     /// What the server has noted of a client's requests for tokens.
     async fn grants(&self, client_id: &str) -> Result<Vec<Value>, NotAsExpected> {
-        let all = Request::get("/grants").send(self.server).await?.json();
-        let all = all.as_array().into_iter().flatten();
-        Ok(all.filter(|grant| grant["client_id"] == client_id).cloned().collect())
+        grants(self.server, client_id).await
     }
 
     /// A client that has no token gets one, with one call, and by this method: what the server has
@@ -297,11 +295,6 @@ fn once(grants: &[Value]) -> Result<(), NotAsExpected> {
     }
     let sent: BTreeSet<&str> = grants.iter().map(|grant| text(grant, "refresh_token")).collect();
     expect("the number of different refresh tokens", sent.len(), grants.len())
-}
-
-/// A member that is a string; `""` if there is none.
-fn text<'a>(grant: &'a Value, member: &str) -> &'a str {
-    grant[member].as_str().unwrap_or_default()
 }
 
 /// A user's refresh token, for a client that is configured with it.
