@@ -8,7 +8,7 @@ use crate::footprint::Footprint;
 use crate::guard::TokenAttribute;
 use crate::introspection::AccessToken;
 use crate::kept::{Kept, Key, Room};
-use crate::shared::{Fingerprint, Identity, MAX_SHARED, Record, SharedData, Slots};
+use crate::shared::{Fingerprint, Identity, MAX_SHARED, Record, SharedData, Slots, YOUNGER};
 use crate::timestamp::Timestamp;
 
 /// How long and how many answers are kept.
@@ -77,6 +77,15 @@ pub(crate) struct Name<'i> {
     pub(crate) identity: &'i Identity,
 }
 
+/// A rejected token in this worker.
+#[derive(Clone, Copy)]
+struct Rejected {
+    /// Why.
+    reason: Reason,
+    /// When the server said it.
+    at: Timestamp,
+}
+
 /// An active token in this worker.
 struct Entry {
     /// What is known.
@@ -96,13 +105,19 @@ pub(crate) struct Answers {
     /// Active tokens, here.
     known: Kept<Entry>,
     /// Refused tokens, here.
-    refused: Kept<Reason>,
+    refused: Kept<Rejected>,
     /// Active tokens, for all workers.
     shared_known: Slots,
     /// Refused tokens, for all workers.
     shared_refused: Slots,
     /// Markers: who is being asked about.
     asked: Slots,
+}
+
+/// Whether a response has been given already. One from the future is from before the clock was set
+/// back, and might serve for as long as the clock was ahead.
+fn is_past(at: Timestamp, now: Timestamp) -> bool {
+    at <= now.plus(YOUNGER)
 }
 
 /// What an active answer may take of memory on average. Few take a quarter of it.
@@ -140,10 +155,12 @@ impl Answers {
 
     /// What this worker keeps.
     pub(crate) fn find(&mut self, key: Key, now: Timestamp) -> Option<Finding> {
-        if let Some(entry) = self.known.get(key, now).filter(|entry| now < entry.fresh_until) {
+        let is_fresh = |entry: &&mut Entry| now < entry.fresh_until && is_past(entry.at, now);
+        if let Some(entry) = self.known.get(key, now).filter(is_fresh) {
             return Some(Finding::Known(Rc::clone(&entry.known)));
         }
-        self.refused.get(key, now).map(|reason| Finding::Refused(*reason))
+        let refused = self.refused.get(key, now).filter(|refused| is_past(refused.at, now));
+        refused.map(|refused| Finding::Refused(refused.reason))
     }
 
     /// An answer that all workers keep: its body, and when it was given.
@@ -168,14 +185,7 @@ impl Answers {
             }
             Finding::Refused(_) => {
                 let end = said.at.plus(self.config.negative_ttl);
-                // It stands against what others may still keep, for as long as that could serve.
-                let stale = self.config.stale_if_error;
-                let against = if stale.is_zero() {
-                    end
-                } else {
-                    said.at.plus(self.config.max_ttl).plus(stale)
-                };
-                (end, end.max(against))
+                (end, end)
             }
         }
     }
@@ -190,7 +200,8 @@ impl Answers {
             }
             Finding::Refused(reason) => {
                 self.known.remove(key);
-                self.refused.insert(key, *reason, 0, fresh_until, now);
+                let refused = Rejected { reason: *reason, at: said.at };
+                self.refused.insert(key, refused, 0, fresh_until, now);
             }
         }
         now < fresh_until
@@ -198,23 +209,23 @@ impl Answers {
 
     /// Keeps what was said for all workers, unless it is too long for that.
     pub(crate) fn share(&self, data: &dyn SharedData, name: Name<'_>, said: &Said<'_>) {
-        let (_, ends) = self.ends(said);
-        if said.body.len() > MAX_SHARED || ends <= said.at {
-            return;
-        }
         let slots = match &said.finding {
             Finding::Known(_) => self.shared_known,
-            Finding::Refused(_) => self.shared_refused,
+            Finding::Refused(_) => {
+                self.shared_known.clear(data, name.fingerprint);
+                self.shared_refused
+            }
         };
-        let record = Record { written: said.at, ends, body: said.body.to_vec() };
-        slots.store(data, name.identity, name.fingerprint, &record);
-        if let Finding::Refused(_) = said.finding {
-            self.shared_known.clear(data, name.fingerprint);
+        let (_, ends) = self.ends(said);
+        if said.body.len() <= MAX_SHARED && ends > said.at {
+            let record = Record { written: said.at, ends, body: said.body.to_vec() };
+            slots.store(data, name.identity, name.fingerprint, &record);
         }
     }
 
-    /// What may serve while the server fails, unless another worker was told otherwise. It serves
-    /// without asking again for `pause`.
+    /// What may be served stale while the server fails: only as long as the shared response is there,
+    /// which a worker that hears of a rejection takes away. It serves without another call for
+    /// `pause`.
     pub(crate) fn stale(
         &mut self,
         data: &dyn SharedData,
@@ -225,9 +236,9 @@ impl Answers {
         if self.config.stale_if_error.is_zero() {
             return None;
         }
-        let entry = self.known.get(name.key, now)?;
-        let refused = self.shared_refused.find(data, name.identity, name.fingerprint, now);
-        if refused.is_some_and(|refused| refused.written >= entry.at) {
+        let entry = self.known.get(name.key, now).filter(|entry| is_past(entry.at, now))?;
+        let shared = self.shared_known.find(data, name.identity, name.fingerprint, now);
+        if shared.is_none() {
             self.known.remove(name.key);
             return None;
         }

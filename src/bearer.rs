@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::denial::Reason;
+use crate::header_name::is_token_char;
 
 /// The longest token that is looked at.
 const MAX_TOKEN: usize = 16 * 1024;
@@ -32,57 +33,102 @@ impl<'a> BearerToken<'a> {
     }
 }
 
-/// Where in a header's value the credentials of a scheme stand, if the value is of that scheme.
-/// Whether there are others beside them is not looked at.
+/// Where in a header's value the credentials of a scheme are (RFC 9110, section 11.4), if the value
+/// is of that scheme. Whether there are others beside them is not looked at.
+///
+/// A value that begins with the scheme's word is of that scheme, unless the word goes on: services
+/// split it at tabs and no-break spaces too, and some drop what comes before the word. Only what
+/// follows spaces is credentials; anything else counts as empty ones, which are no token.
 pub(crate) fn credentials(value: &[u8], wanted: &str) -> Option<Range<usize>> {
-    let end = value.trim_ascii_end().len();
-    let start = value.len().saturating_sub(value.trim_ascii_start().len());
-    let text = value.get(start..end).unwrap_or_default();
-    let scheme = text.split(|b| *b == b' ').next().unwrap_or_default();
-    if !scheme.eq_ignore_ascii_case(wanted.as_bytes()) {
+    let is_begin =
+        |byte: &u8| byte.is_ascii_alphanumeric() || wanted.as_bytes().starts_with(&[*byte]);
+    let begin = value.iter().position(is_begin)?;
+    let (before, text) = value.split_at_checked(begin)?;
+    let (word, after) = text.split_at_checked(wanted.len())?;
+    let goes_on = after.first().is_some_and(|byte| is_token_char(*byte));
+    if goes_on || !word.eq_ignore_ascii_case(wanted.as_bytes()) {
         return None;
     }
-    let after = text.get(scheme.len()..).unwrap_or_default().trim_ascii_start();
-    Some(end.saturating_sub(after.len())..end)
+    let trailing = value.iter().rev().take_while(|byte| is_blank(**byte)).count();
+    let end = value.len().saturating_sub(trailing);
+    let spaces = after.iter().take_while(|byte| **byte == b' ').count();
+    let start = value.len().saturating_sub(after.len()).saturating_add(spaces);
+    let is_separated = spaces > 0 && start < end && before.iter().all(|byte| is_blank(*byte));
+    Some(if is_separated { start..end } else { end..end })
 }
 
-/// Whether the value holds more than one header's credentials: the host joins repeated
-/// `Authorization` headers with commas.
+/// Whether a byte is white space around a header's value (`OWS` in RFC 9110, section 5.6.3).
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+/// Whether the value holds more than one header's credentials: Envoy joins repeated `Authorization`
+/// headers by a comma.
 ///
-/// A comma may stand inside the parameters of one header (`Digest a="b", c="d"`). It begins a
-/// second header where what follows is again a scheme with credentials, and after the `wanted`
-/// scheme, whose token can hold no comma.
+/// A comma may be inside the parameters of one header (`Digest a="b", c="d"`). It begins a second
+/// header where what follows is again a scheme with credentials, and after the `wanted` scheme,
+/// whose token can hold no comma. A quote that does not end hides no comma, and none hides one that
+/// the `wanted` scheme follows at once: two headers that are joined may share a pair of quotes.
 pub(crate) fn is_repeated(value: &[u8], wanted: &str) -> bool {
     if !value.contains(&b',') {
         return false;
     }
-    let mut quoted = false;
-    let mut escaped = false;
-    let mut parts = value.split(|b| {
-        let comma = *b == b',' && !quoted;
-        match *b {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            _ => {}
-        }
-        comma
+    let is_wanted = |scheme: &[u8]| scheme.eq_ignore_ascii_case(wanted.as_bytes());
+    let begins_wanted = |part: &[u8]| {
+        let (word, after) = part.split_at_checked(wanted.len()).unwrap_or_default();
+        is_wanted(word) && !after.first().is_some_and(|byte| is_token_char(*byte))
+    };
+    if value.split(|byte| *byte == b',').skip(1).any(begins_wanted) {
+        return true;
+    }
+    let mut quotes = Quotes::default();
+    for (at, byte) in value.iter().enumerate() {
+        quotes.read(at, *byte);
+    }
+    let unterminated = quotes.open.unwrap_or(value.len());
+    let mut at = 0_usize;
+    let mut quotes = Quotes::default();
+    let mut parts = value.split(|byte| {
+        quotes.read(at, *byte);
+        let is_inside = quotes.open.is_some_and(|open| open < unterminated);
+        at = at.saturating_add(1);
+        *byte == b',' && !is_inside
     });
     let first = parts.next().unwrap_or_default();
-    let is_wanted = |scheme: &[u8]| scheme.eq_ignore_ascii_case(wanted.as_bytes());
     let of_token = scheme(first, wanted).is_some_and(is_wanted);
     parts.any(|part| of_token || scheme(part, wanted).is_some())
 }
 
+/// Quoted strings in a header's value (RFC 9110, section 5.6.4).
+#[derive(Default)]
+struct Quotes {
+    /// Where the quote began that is open now.
+    open: Option<usize>,
+    /// Whether the next byte is escaped.
+    escaped: bool,
+}
+
+impl Quotes {
+    /// Reads the next byte.
+    fn read(&mut self, at: usize, byte: u8) {
+        match byte {
+            _ if self.escaped => self.escaped = false,
+            b'\\' if self.open.is_some() => self.escaped = true,
+            b'"' => self.open = if self.open.is_some() { None } else { Some(at) },
+            _ => {}
+        }
+    }
+}
+
 /// The scheme that a part between commas begins with, if it does: a word that is followed by
-/// credentials, not by `=`, or the `wanted` one by itself.
+/// credentials, not by `=`, or the `wanted` one, whatever follows.
 fn scheme<'p>(part: &'p [u8], wanted: &str) -> Option<&'p [u8]> {
     let part = part.trim_ascii();
-    let end = part.iter().position(|b| !b.is_ascii_alphanumeric() && !b"-._+".contains(b));
-    let Some(end) = end else {
-        return part.eq_ignore_ascii_case(wanted.as_bytes()).then_some(part);
-    };
+    let end = part.iter().position(|byte| !is_token_char(*byte)).unwrap_or(part.len());
     let (word, rest) = part.split_at_checked(end)?;
+    if word.eq_ignore_ascii_case(wanted.as_bytes()) {
+        return Some(word);
+    }
     let after = rest.trim_ascii_start();
     (rest.first() == Some(&b' ') && after.first() != Some(&b'=')).then_some(word)
 }
@@ -114,9 +160,43 @@ mod tests {
         for bad in ["Bearer", "Bearer =", "Bearer a=b", "Bearer a b", "Bearer a\"b", "Bearer a&b"] {
             assert_eq!(token(bad.as_bytes()), Err(Reason::MalformedToken), "{bad}");
         }
-        for bad in [&b"Bearer a\xffb"[..], "Bearer ö".as_bytes(), b"Bearer\ta", b"Bearer \x00"] {
-            assert_ne!(token(bad).ok().flatten(), Some("a"), "{bad:?}");
+        for bad in [&b"Bearer a\xffb"[..], "Bearer ö".as_bytes(), b"Bearer \x00"] {
+            assert_eq!(token(bad), Err(Reason::MalformedToken), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn rs_6750_02_a_value_that_begins_with_the_scheme_is_of_the_scheme() {
+        for bad in [
+            &b"Bearer"[..],
+            b"bearer ",
+            b"Bearer\ta",
+            b"Bearer \ta",
+            b"Bearer\xa0a",
+            b"Bearer\xc2\xa0a",
+            b"Bearer\xe2\x80\x83a",
+            b"Bearer\x0ba",
+            b"Bearer\x00a",
+            b"Bearer:a",
+            b"Bearer=a",
+            b"Bearer/a",
+            b"Bearer\"a\"",
+            b"Bearer;a",
+            b"Bearer(a",
+            b"\"Bearer a\"",
+            b"\x0bBearer a",
+            b"\xc2\xa0Bearer a",
+            b"\xef\xbb\xbfBearer a",
+            b":Bearer a",
+            b"=Bearer a",
+            b"-Bearer a",
+        ] {
+            assert_eq!(token(bad), Err(Reason::MalformedToken), "{:?}", bad.escape_ascii());
+        }
+        for other in [&b"Bearerx a"[..], b"Bearer-x a", b"Bearer.a", b"xBearer a", b"Bear a"] {
+            assert_eq!(token(other), Ok(None), "{:?}", other.escape_ascii());
+        }
+        assert_eq!(token(b"\t Bearer  a \t"), Ok(Some("a")));
     }
 
     #[test]
@@ -140,6 +220,14 @@ mod tests {
             "Digest a=\\\"b\",Bearer x",
             "Basic eA==,Bearer",
             "Bearer,Bearer",
+            ",Bearer x",
+            "Digest a=\"b,Bearer x",
+            "Digest a=\"b, Bearer x",
+            "Digest a=\"b\\\",Bearer x",
+            "Digest a=\"b,Bearer\tx",
+            "Digest a=\"b,Bearer x\"",
+            "Digest a=\"b,bearer x\", c=\"d\"",
+            "Digest a=\"b,Basic eA==",
         ] {
             assert_eq!(token(repeated.as_bytes()), Err(Reason::RepeatedToken), "{repeated}");
         }

@@ -7,7 +7,7 @@ use crate::bearer::BearerToken;
 use crate::head::Head;
 use crate::introspection::Response;
 use crate::kept;
-use crate::path::{NormalPath, PathPattern};
+use crate::path::{PathPattern, RequestPath};
 use crate::rule_index::{RuleIndex, Target};
 use crate::rules::Matcher;
 use crate::timestamp::Timestamp;
@@ -19,7 +19,7 @@ pub fn is_token(token: &[u8]) -> bool {
 
 /// Whether this is a path that rules can be compared with.
 pub fn is_path(path: &[u8]) -> bool {
-    NormalPath::parse(path).is_ok()
+    RequestPath::parse(path).is_ok()
 }
 
 /// Whether this is an answer about an active token.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use prost::Message;
 
 use crate::denial::Reason;
-use crate::failure::Failure;
+use crate::failure::{Cause, Failure};
 use crate::random::Random;
 use crate::secret::Secret;
 use crate::timestamp::Timestamp;
@@ -206,7 +206,7 @@ impl Holding {
         }
         let reason = Reason::of_details(&failed.reason).unwrap_or(Reason::ServerUnavailable);
         let retry_after = u32::try_from(left.div_ceil(1000)).unwrap_or(u32::MAX);
-        Some(Failure::BackOff { reason, retry_after })
+        Some(Failure::BackOff { reason, retry_after, cause: Cause::Other })
     }
 
     /// Whether this is newer than what another worker knows.
@@ -448,8 +448,10 @@ mod tests {
         let until = holding.failed.as_ref().unwrap().until;
         assert!((48_000..=60_000).contains(&until), "{until}");
         holding = fail(holding, Some(100));
-        let until =
-            |retry_after| Some(Failure::BackOff { reason: Reason::ServerTimeout, retry_after });
+        let until = |retry_after| {
+            let reason = Reason::ServerTimeout;
+            Some(Failure::BackOff { reason, retry_after, cause: Cause::Other })
+        };
         assert_eq!(holding.backs_off(at(0)), until(100));
         assert_eq!(holding.backs_off(at(99_999)), until(1));
         assert_eq!(holding.backs_off(at(100_000)), None);

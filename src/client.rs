@@ -8,6 +8,7 @@ use crate::cached_token::{Holding, Lifetime};
 use crate::call::{Call, CallId};
 use crate::endpoint::{Endpoint, Repeat};
 use crate::failure::{Failure, OAuthError};
+use crate::header_name::Spelling;
 use crate::secret::Secret;
 use crate::shared::Identity;
 use crate::timestamp::Timestamp;
@@ -108,9 +109,16 @@ pub(crate) struct Placement {
     pub(crate) scheme: String,
     /// Whether what the caller has there is replaced.
     pub(crate) overwrite: bool,
+    /// All spellings of the header.
+    pub(crate) spelling: Spelling,
 }
 
 impl Placement {
+    /// A token goes into `header`, a name in lower case, after `scheme`.
+    pub(crate) fn new(header: &str, scheme: String, overwrite: bool) -> Self {
+        Self { spelling: Spelling::of(header), header: header.into(), scheme, overwrite }
+    }
+
     /// The header's value with this token.
     pub(crate) fn value(&self, token: &str) -> Rc<str> {
         if self.scheme.is_empty() {

@@ -64,6 +64,8 @@ impl ClientEvent {
             Reason::NoGrant,
             Reason::SubjectRefused,
             Reason::ExchangeRefused,
+            Reason::Overloaded,
+            Reason::HostError,
         ];
         let others = [Injection::Injected, Injection::Kept, Injection::Unauthenticated];
         let requests = others.into_iter().chain(denied.into_iter().map(Injection::Denied));

@@ -3,6 +3,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::authority::BadHost;
+use crate::path::BadPath;
+use crate::rule_index::Undecided;
+
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Reason {
@@ -12,6 +16,8 @@ pub enum Reason {
     RepeatedToken,
     /// The path cannot be compared safely.
     BadPath,
+    /// The host cannot be compared safely.
+    BadHost,
     /// What was sent is not a `b64token`.
     MalformedToken,
     /// The token is over 16 KiB.
@@ -58,7 +64,9 @@ pub enum Reason {
     ExchangeRefused,
     /// The filter has no configuration.
     Unconfigured,
-    /// The host did not change the request as it has to be changed.
+    /// Too much is held for requests that wait.
+    Overloaded,
+    /// The host did not do what it has to do, or the filter has reached a state that cannot be.
     HostError,
 }
 
@@ -88,10 +96,11 @@ enum Challenge {
 
 impl Reason {
     /// Each of them.
-    pub(crate) const ALL: [Self; 27] = [
+    pub(crate) const ALL: [Self; 29] = [
         Self::NoToken,
         Self::RepeatedToken,
         Self::BadPath,
+        Self::BadHost,
         Self::MalformedToken,
         Self::TokenTooLong,
         Self::Inactive,
@@ -115,6 +124,7 @@ impl Reason {
         Self::SubjectRefused,
         Self::ExchangeRefused,
         Self::Unconfigured,
+        Self::Overloaded,
         Self::HostError,
     ];
 
@@ -153,6 +163,13 @@ impl Reason {
                 Error("invalid_request"),
                 "invalid_request",
                 "The path can be read in more than one way.",
+            ),
+            Self::BadHost => (
+                "oauth2_bad_host",
+                400,
+                Error("invalid_request"),
+                "invalid_request",
+                "The host can be read in more than one way.",
             ),
             Self::MalformedToken => {
                 invalid_token("oauth2_malformed_token", "The access token is malformed.")
@@ -218,9 +235,32 @@ impl Reason {
                 ("oauth2_exchange_refused", 403, Absent, "access_denied", "Access is denied.")
             }
             Self::Unconfigured => unavailable("oauth2_unconfigured"),
+            Self::Overloaded => unavailable("oauth2_overloaded"),
             Self::HostError => unavailable("oauth2_host_error"),
         };
         Row { details, status, challenge, error, description }
+    }
+}
+
+impl From<BadPath> for Reason {
+    fn from(BadPath: BadPath) -> Self {
+        Self::BadPath
+    }
+}
+
+impl From<BadHost> for Reason {
+    fn from(BadHost: BadHost) -> Self {
+        Self::BadHost
+    }
+}
+
+impl From<Undecided> for Reason {
+    fn from(undecided: Undecided) -> Self {
+        match undecided {
+            Undecided::BadPath => Self::BadPath,
+            Undecided::BadHost => Self::BadHost,
+            Undecided::Lost => Self::HostError,
+        }
     }
 }
 

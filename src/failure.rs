@@ -4,7 +4,9 @@ use std::fmt;
 
 use crate::call::{Answer, CallFailure};
 use crate::denial::{Denial, RETRY_AFTER, Reason};
+use crate::http_date;
 use crate::metrics::Outcome;
+use crate::timestamp::Timestamp;
 
 /// Why there is no usable answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -39,7 +41,38 @@ pub(crate) enum Failure {
         reason: Reason,
         /// The seconds until the next.
         retry_after: u32,
+        /// What it had to do with.
+        cause: Cause,
     },
+    /// The filter has reached a state that cannot be.
+    Defect,
+}
+
+/// What a failure has to do with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Cause {
+    /// The server is down: there was no connection, no answer in time, or a 5xx.
+    Outage,
+    /// What was sent: 4xx, other than the request to slow down.
+    Request,
+    /// Something else, such as our own cluster, which has not sent the call.
+    Other,
+}
+
+impl Cause {
+    /// The cause in a byte, for other workers.
+    const fn to_byte(self) -> u8 {
+        match self {
+            Self::Outage => 1,
+            Self::Request => 2,
+            Self::Other => 3,
+        }
+    }
+
+    /// The cause that a byte stands for.
+    fn from_byte(byte: u8) -> Option<Self> {
+        [Self::Outage, Self::Request, Self::Other].into_iter().find(|cause| cause.to_byte() == byte)
+    }
 }
 
 /// The error codes of token endpoints that something follows from.
@@ -89,12 +122,12 @@ impl OAuthError {
 
 impl Failure {
     /// What the status of an answer says, unless that it is good.
-    pub(crate) fn of_status(answer: &Answer) -> Option<Self> {
+    pub(crate) fn of_status(answer: &Answer, now: Timestamp) -> Option<Self> {
         match answer.status {
             200 | 201 => None,
             status @ (400 | 401 | 403) => Some(Self::Refused { status, error: None }),
             status @ (429 | 500..) => {
-                let retry_after = answer.retry_after.as_deref().and_then(seconds);
+                let retry_after = answer.retry_after.as_deref().and_then(|text| seconds(text, now));
                 Some(Self::Busy { status, retry_after })
             }
             status => Some(Self::Status(status)),
@@ -104,17 +137,22 @@ impl Failure {
     /// What other workers are told of it.
     pub(crate) fn to_bytes(self) -> Vec<u8> {
         let mut bytes = self.retry_after().unwrap_or(RETRY_AFTER).to_le_bytes().to_vec();
+        bytes.push(self.cause().to_byte());
         bytes.extend_from_slice(self.reason().details().as_bytes());
         bytes
     }
 
     /// What another worker tells of it.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
-        let told = bytes.split_first_chunk().and_then(|(retry_after, details)| {
-            let reason = Reason::of_details(std::str::from_utf8(details).ok()?)?;
-            Some(Self::BackOff { reason, retry_after: u32::from_le_bytes(*retry_after) })
+        let told = bytes.split_first_chunk().and_then(|(retry_after, rest)| {
+            let (cause, details) = rest.split_first()?;
+            Some(Self::BackOff {
+                reason: Reason::of_details(std::str::from_utf8(details).ok()?)?,
+                retry_after: u32::from_le_bytes(*retry_after),
+                cause: Cause::from_byte(*cause)?,
+            })
         });
-        told.unwrap_or(Self::Call(CallFailure::Unreachable))
+        told.unwrap_or(Self::Defect)
     }
 
     /// What the caller is told.
@@ -128,6 +166,7 @@ impl Failure {
             Self::Call(_) | Self::Busy { .. } => Reason::ServerUnavailable,
             Self::Refused { .. } => Reason::ServerRefusedClient,
             Self::NoGrant => Reason::NoGrant,
+            Self::Defect => Reason::HostError,
             Self::BackOff { reason, .. } => reason,
         }
     }
@@ -158,7 +197,28 @@ impl Failure {
                 matches!(error, OAuthError::InvalidClient | OAuthError::UnsupportedGrantType)
             }
             Self::Status(_) | Self::NotJson | Self::Member(_) => false,
-            Self::NoGrant | Self::BackOff { .. } => true,
+            Self::NoGrant | Self::BackOff { .. } | Self::Defect => true,
+        }
+    }
+
+    /// What the failure has to do with.
+    pub(crate) fn cause(self) -> Cause {
+        match self {
+            Self::Call(CallFailure::Unreachable | CallFailure::Timeout)
+            | Self::Busy { status: 500.., .. } => Cause::Outage,
+            Self::Refused { .. } | Self::Status(400..=499) => Cause::Request,
+            Self::BackOff { cause, .. } => cause,
+            _ => Cause::Other,
+        }
+    }
+
+    /// Whether the server has answered.
+    pub(crate) fn is_answer(self) -> bool {
+        match self {
+            Self::Call(failure) => failure == CallFailure::TooLarge,
+            Self::Busy { status, .. } => status < 500,
+            Self::Refused { .. } | Self::Status(_) | Self::NotJson | Self::Member(_) => true,
+            Self::NoGrant | Self::BackOff { .. } | Self::Defect => false,
         }
     }
 
@@ -224,19 +284,21 @@ impl fmt::Display for Failure {
             Self::NotJson => f.write_str("the answer is no JSON object"),
             Self::Member(what) => write!(f, "the answer has {what}"),
             Self::NoGrant => f.write_str("nothing is left that a token could be asked for with"),
-            Self::BackOff { .. } => f.write_str("a call has failed, the next one is to come"),
+            Self::BackOff { .. } => f.write_str("backing off after a failed token request"),
+            Self::Defect => f.write_str("an internal error"),
         }
     }
 }
 
-/// The seconds of a `Retry-After` (RFC 9110, section 10.2.3), at most an hour. A date counts as
-/// none: its sender's clock is not ours.
-fn seconds(retry_after: &[u8]) -> Option<u32> {
-    let digits = std::str::from_utf8(retry_after).ok()?.trim();
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
+/// The seconds of a `Retry-After`, at most an hour: a number, or a date (RFC 9110, section 10.2.3).
+fn seconds(retry_after: &[u8], now: Timestamp) -> Option<u32> {
+    const MOST: u32 = 3600;
+    let text = std::str::from_utf8(retry_after).ok()?.trim();
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        return Some(text.parse().unwrap_or(MOST).min(MOST));
     }
-    Some(digits.parse().unwrap_or(u32::MAX).min(3600))
+    let millis = http_date::parse(text)?.since(now);
+    Some(u32::try_from(millis.div_ceil(1000)).unwrap_or(MOST).min(MOST))
 }
 
 #[cfg(test)]
@@ -244,7 +306,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rs_http_02_retry_after_is_read_in_seconds_up_to_an_hour() {
+    fn rs_http_02_retry_after_is_seconds_or_a_date_up_to_an_hour() {
         for (text, expected) in [
             ("0", Some(0)),
             (" 7 ", Some(7)),
@@ -253,9 +315,18 @@ mod tests {
             ("", None),
             ("-1", None),
             ("1.5", None),
-            ("Wed, 21 Oct 2026 07:28:00 GMT", None),
+            ("soon", None),
+            // At 07:27:55.500 of that day, in each of the three forms of dates.
+            ("Wed, 21 Oct 2026 07:28:00 GMT", Some(5)),
+            ("Wednesday, 21-Oct-26 07:28:00 GMT", Some(5)),
+            ("Wed Oct 21 07:28:00 2026", Some(5)),
+            ("Wed, 21 Oct 2026 07:27:00 GMT", Some(0)),
+            ("Fri, 21 Oct 2050 07:28:00 GMT", Some(3600)),
+            ("Wed, 21 Oct 1950 07:28:00 GMT", None),
+            ("Wed, 41 Oct 2026 07:28:00 GMT", None),
         ] {
-            assert_eq!(seconds(text.as_bytes()), expected, "{text}");
+            let now = Timestamp::from_millis(1_792_567_675_500);
+            assert_eq!(seconds(text.as_bytes(), now), expected, "{text}");
         }
     }
 }

@@ -8,8 +8,10 @@ use fnv::FnvHashMap;
 use crate::call::{Answer, Call, CallFailure, CallId, Direction, Sent};
 use crate::client_assertion::Sign;
 use crate::config::{self, Mistake, Mistakes};
+use crate::defect;
 use crate::denial::{Denial, Reason, Reply, Resource};
 use crate::failure::Failure;
+use crate::footprint::Footprint;
 use crate::guard::Verdict;
 use crate::head::Head;
 use crate::inbound::Inbound;
@@ -18,7 +20,7 @@ use crate::outbound::{Outbound, Plan};
 use crate::shared::SharedData;
 use crate::timestamp::Timestamp;
 use crate::token_source::Presented;
-use crate::waiting::StreamId;
+use crate::waiting::{MAX_HELD, StreamId};
 
 /// What a host gives to a configuration that is loaded.
 pub struct Environment<'a> {
@@ -47,14 +49,18 @@ pub struct Filter {
     pub(crate) inbound: Option<Inbound>,
     /// The proxy is a client.
     pub(crate) outbound: Option<Outbound>,
-    /// What comes for requests that still wait for the inbound direction.
+    /// What the outbound direction has planned for requests that still wait for the inbound one.
     plans: FnvHashMap<StreamId, Plan>,
+    /// What these plans hold, in bytes.
+    planned: usize,
     /// Introspection calls under way that carry a token of ours.
     carrying: FnvHashMap<CallId, Call>,
     /// Calls to be made.
     calls: Vec<Call>,
     /// What is done with requests that waited.
     decided: Verdicts,
+    /// Requests that were refused because of a defect.
+    defects: Vec<Event>,
 }
 
 /// What follows from a request's head.
@@ -86,9 +92,11 @@ impl Filter {
             inbound: config.inbound.map(|guard| Inbound::new(guard, seed)),
             outbound: config.outbound.map(|clients| Outbound::new(clients, seed)),
             plans: FnvHashMap::default(),
+            planned: 0,
             carrying: FnvHashMap::default(),
             calls: Vec::new(),
             decided: Vec::new(),
+            defects: Vec::new(),
         };
         Ok((filter, warnings))
     }
@@ -107,27 +115,24 @@ impl Filter {
         now: Timestamp,
     ) -> Step {
         let plan = match &mut self.outbound {
-            None => Plan::Leave(Vec::new()),
+            None => None,
             Some(outbound) => match outbound.plan(head) {
-                Ok(plan) => plan,
+                Ok(plan) => Some(plan),
                 Err(reason) => return Step::Decide(outbound.turn_away(reason, head)),
             },
         };
-        let outbound = self.outbound.as_ref();
+        let outbound = self.outbound.as_ref().zip(plan.as_ref());
         let is_ours = |presented: &Presented<'_>| {
-            outbound.is_some_and(|outbound| outbound.is_ours(&plan, presented, now))
+            outbound.is_some_and(|(outbound, plan)| outbound.is_ours(plan, presented, now))
         };
         let verdict = match &mut self.inbound {
             None => Some(Verdict::unchanged()),
             Some(inbound) => inbound.request(stream, head, &is_ours, data, now),
         };
-        let verdict = if let Some(verdict) = verdict {
-            self.send(stream, Some(head), plan, verdict, data, now)
-        } else {
-            if let Plan::Inject(_) = plan {
-                self.plans.insert(stream, plan.without_head(head));
-            }
-            None
+        let verdict = match (verdict, plan) {
+            (Some(verdict), plan) => self.send(stream, Some(head), plan, verdict, data, now),
+            (None, None) => None,
+            (None, Some(plan)) => self.keep_plan(stream, head, plan),
         };
         self.collect(data, now);
         // What it waits for may have failed at once.
@@ -136,26 +141,53 @@ impl Filter {
         verdict.map_or(Step::Wait, Step::Decide)
     }
 
+    /// Keeps what the outbound direction has planned for a request that waits: each has such a plan,
+    /// also one that gets no token, since what must not go on with it stands there.
+    fn keep_plan(&mut self, stream: StreamId, head: &dyn Head, plan: Plan) -> Option<Verdict> {
+        let plan = plan.without_head(head);
+        let planned = self.planned.saturating_add(plan.owned_bytes());
+        if planned > MAX_HELD
+            && let Some(outbound) = &mut self.outbound
+        {
+            let verdict = outbound.turn_away(Reason::Overloaded, head);
+            self.gone(stream);
+            return Some(verdict);
+        }
+        self.planned = planned;
+        self.plans.insert(stream, plan);
+        None
+    }
+
+    /// The plan for a request that has waited.
+    fn take_plan(&mut self, stream: StreamId) -> Option<Plan> {
+        let plan = self.plans.remove(&stream)?;
+        self.planned = self.planned.saturating_sub(plan.owned_bytes());
+        Some(plan)
+    }
+
     /// A request whose inbound side is decided: what is done with it, or nothing while it waits.
     fn send(
         &mut self,
         stream: StreamId,
         head: Option<&dyn Head>,
-        plan: Plan,
+        plan: Option<Plan>,
         verdict: Verdict,
         data: &dyn SharedData,
         now: Timestamp,
     ) -> Option<Verdict> {
-        match &mut self.outbound {
-            Some(outbound) => outbound.send(stream, head, plan, verdict, data, now),
-            None => Some(verdict),
+        match (&mut self.outbound, plan) {
+            (Some(outbound), Some(plan)) => outbound.send(stream, head, plan, verdict, data, now),
+            (None, None) => Some(verdict),
+            (Some(_), None) | (None, Some(_)) => {
+                Some(defect::refuse("the plan for a request is lost", &mut self.defects))
+            }
         }
     }
 
     /// Requests that have waited for the inbound side go on.
     fn go_on(&mut self, verdicts: Verdicts, data: &dyn SharedData, now: Timestamp) {
         for (stream, verdict) in verdicts {
-            let plan = self.plans.remove(&stream).unwrap_or(Plan::Leave(Vec::new()));
+            let plan = self.take_plan(stream);
             let verdict = self.send(stream, None, plan, verdict, data, now);
             self.decided.extend(verdict.map(|verdict| (stream, verdict)));
         }
@@ -274,18 +306,26 @@ impl Filter {
     /// What has happened since this was last called, to be counted.
     pub fn events(&mut self) -> impl Iterator<Item = Event> {
         let inbound = self.inbound.iter_mut().flat_map(Inbound::events);
-        inbound.chain(self.outbound.iter_mut().flat_map(Outbound::events))
+        let outbound = self.outbound.iter_mut().flat_map(Outbound::events);
+        self.defects.drain(..).chain(inbound).chain(outbound)
     }
 
     /// A request has ended. If it waited, nothing comes for it any more.
     pub fn gone(&mut self, stream: StreamId) {
-        self.plans.remove(&stream);
+        self.take_plan(stream);
         if let Some(inbound) = &mut self.inbound {
             inbound.gone(stream);
         }
         if let Some(outbound) = &mut self.outbound {
             outbound.gone(stream);
         }
+    }
+
+    /// Whether a trailer of this name must not reach the service: it is a header that the filter sets,
+    /// or one that tokens come in, in some spelling.
+    pub fn is_reserved(&self, name: &[u8]) -> bool {
+        self.inbound.as_ref().is_some_and(|inbound| inbound.is_reserved(name))
+            || self.outbound.as_ref().is_some_and(|outbound| outbound.is_reserved(name))
     }
 
     /// The answer to a request that reaches a filter without a configuration.

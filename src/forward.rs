@@ -6,8 +6,11 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::Value;
 
 use crate::claims::{ClaimPath, Claims, is_exact};
-use crate::head::Head;
-use crate::token_source::Removal;
+use crate::denial::Reason;
+use crate::footprint::Footprint;
+use crate::head::{Fields, Head};
+use crate::header_name::{Spelling, connection_without};
+use crate::token_source::{Removal, TokenSource};
 
 /// The longest claim that is put in a header, or in filter state.
 pub(crate) const MAX_CLAIM: usize = 8 * 1024;
@@ -24,8 +27,10 @@ pub(crate) struct Forwarding {
     claims: Vec<(Rc<str>, ClaimPath)>,
     /// The header that gets the whole answer.
     payload: Option<Rc<str>>,
-    /// Every header named here, folded.
-    own: Vec<String>,
+    /// Every header named here.
+    own: Vec<Spelling>,
+    /// The headers that callers' tokens come in.
+    sources: Vec<(Spelling, Rc<str>)>,
 }
 
 impl Forwarding {
@@ -35,32 +40,52 @@ impl Forwarding {
         claims: Vec<(String, ClaimPath)>,
         payload: Option<String>,
     ) -> Self {
-        let own = claims.iter().map(|(name, _)| name).chain(&payload).map(|n| fold(n)).collect();
+        let names = claims.iter().map(|(name, _)| name).chain(&payload);
+        let own = names.map(|name| Spelling::of(name)).collect();
         let claims = claims.into_iter().map(|(name, path)| (name.into(), path)).collect();
-        Self { token, claims, payload: payload.map(Into::into), own }
+        Self { token, claims, payload: payload.map(Into::into), own, sources: Vec::new() }
     }
 
-    /// The headers of the request that pass for ours under any spelling: all of them go, on every
-    /// path, since a service behind reads `x_user` or `X-User` as if we had written it.
-    pub(crate) fn spoofed(&self, head: &dyn Head) -> Vec<Rc<str>> {
-        let mut spoofed = Vec::new();
-        if self.own.is_empty() {
-            return spoofed;
+    /// Tells which headers callers' tokens come in.
+    pub(crate) fn set_token_sources(&mut self, sources: &[TokenSource]) {
+        let headers = sources.iter().filter_map(TokenSource::header);
+        self.sources = headers.map(|name| (Spelling::of(name), name.into())).collect();
+    }
+
+    /// What is taken out of every request, on every path: the headers that are set here, in all
+    /// spellings, and all spellings but the right one of those that tokens come in. Services take
+    /// `x_user` for `x-user`, as if the filter had written it.
+    ///
+    /// # Errors
+    /// A name that cannot be taken out, since it is not UTF-8. Envoy lets none in.
+    pub(crate) fn clean(&self, head: &dyn Head) -> Result<Forward, Reason> {
+        let mut forward = Forward::default();
+        if !self.needs_whole_head() {
+            return Ok(forward);
         }
-        for (name, _) in head.fields().iter() {
-            // Names of ours are ASCII, and so is every spelling of them.
-            if self.own.iter().any(|own| is_spelling(name, own))
-                && let Ok(name) = std::str::from_utf8(name)
-            {
-                spoofed.push(name.into());
+        let fields = head.fields();
+        for (name, _) in fields.iter() {
+            let is_variant = |(spelling, right): &(Spelling, Rc<str>)| {
+                spelling.has_others() && spelling.matches(name) && right.as_bytes() != name
+            };
+            if self.own.iter().any(|own| own.matches(name)) || self.sources.iter().any(is_variant) {
+                let name = std::str::from_utf8(name).map_err(|_| Reason::HostError)?;
+                forward.remove.push(name.into());
             }
         }
-        spoofed
+        forward.keep_from_next_hop(fields, &self.own);
+        Ok(forward)
     }
 
     /// Whether the whole head has to be looked at.
     pub(crate) fn needs_whole_head(&self) -> bool {
-        !self.own.is_empty()
+        !self.own.is_empty() || self.sources.iter().any(|(spelling, _)| spelling.has_others())
+    }
+
+    /// Whether a trailer of this name must not reach the service: some join trailers to the head.
+    pub(crate) fn is_reserved(&self, name: &[u8]) -> bool {
+        let sources = self.sources.iter().map(|(spelling, _)| spelling);
+        self.own.iter().chain(sources).any(|spelling| spelling.matches(name))
     }
 
     /// The headers that an active token's request gets: `body` is the answer that `claims` are of.
@@ -90,12 +115,13 @@ impl Forwarding {
     /// How a request goes on with its token, and what the token brings.
     pub(crate) fn with_token(
         &self,
-        spoofed: Vec<Rc<str>>,
+        clean: Forward,
         removal: &Removal,
         in_query: bool,
         headers: &[(Rc<str>, Rc<str>)],
     ) -> Forward {
-        let mut forward = Forward { remove: spoofed, set: headers.to_vec(), private: in_query };
+        let mut forward = Forward { private: in_query, ..clean };
+        forward.set.extend_from_slice(headers);
         // A query is written to logs on every way on, so a token never stays in one.
         if in_query || !self.token {
             forward.take_out(removal);
@@ -116,6 +142,23 @@ pub struct Forward {
 }
 
 impl Forward {
+    /// Keeps these headers from being taken out by the next hop on the caller's word.
+    pub(crate) fn keep_from_next_hop(&mut self, fields: &Fields, names: &[Spelling]) {
+        match connection_without(fields, names) {
+            None => {}
+            Some(rest) if rest.is_empty() => self.remove.push("connection".into()),
+            Some(rest) => self.set.push(("connection".into(), rest.into())),
+        }
+    }
+
+    /// Sets further headers, in place of what was to be set there.
+    pub(crate) fn add(&mut self, headers: Vec<(Rc<str>, Rc<str>)>) {
+        for (name, value) in headers {
+            self.set.retain(|(set, _)| *set != name);
+            self.set.push((name, value));
+        }
+    }
+
     /// Takes a token out.
     pub(crate) fn take_out(&mut self, removal: &Removal) {
         match removal {
@@ -129,21 +172,10 @@ impl Forward {
     }
 }
 
-/// A header name, in ASCII, as loose readers see it: case, `-`, `_` and `.` make no difference.
-pub(crate) fn fold(name: &str) -> String {
-    name.bytes().map(folded).map(char::from).collect()
-}
-
-/// Whether loose readers take this name for one that is folded.
-fn is_spelling(name: &[u8], own: &str) -> bool {
-    name.len() == own.len() && name.iter().map(|byte| folded(*byte)).eq(own.bytes())
-}
-
-/// A byte of a name as loose readers see it.
-fn folded(byte: u8) -> u8 {
-    match byte {
-        b'_' | b'.' => b'-',
-        byte => byte.to_ascii_lowercase(),
+impl Footprint for Forward {
+    fn owned_bytes(&self) -> usize {
+        let Self { remove, set, private: _ } = self;
+        remove.owned_bytes().saturating_add(set.owned_bytes())
     }
 }
 
@@ -223,15 +255,61 @@ mod tests {
     }
 
     #[test]
-    fn rs_9700_05_d4_02_every_spelling_of_our_headers_is_spoofed() {
+    fn rs_9700_05_d4_02_every_spelling_of_our_headers_is_taken_out() {
         let claims = vec![("x-user".to_owned(), ClaimPath::new("sub"))];
-        let forwarding = Forwarding::new(false, claims, Some("x-payload".to_owned()));
-        let names = ["x-user", "X_User", "x.user", "x-users", "X-PAYLOAD", "xuser", "accept"];
+        let mut forwarding = Forwarding::new(false, claims, Some("x-payload".to_owned()));
+        forwarding.set_token_sources(&[
+            TokenSource::authorization(),
+            TokenSource::Header("x-token".into()),
+        ]);
+        let names = [
+            "x-user",
+            "X_User",
+            "x.user",
+            "x~user",
+            "x!user",
+            "x-users",
+            "X-PAYLOAD",
+            "xuser",
+            "accept",
+            "x-token",
+            "x_token",
+            "x|token",
+            "authorization",
+        ];
         let head = Fields::from_iter(names.map(|name| (name, "v")));
-        let spoofed = forwarding.spoofed(&head);
-        let spoofed: Vec<&str> = spoofed.iter().map(|name| &**name).collect();
-        assert_eq!(spoofed, ["x-user", "X_User", "x.user", "X-PAYLOAD"]);
-        assert!(Forwarding::default().spoofed(&head).is_empty());
+        let clean = forwarding.clean(&head).unwrap();
+        let removed: Vec<&str> = clean.remove.iter().map(|name| &**name).collect();
+        assert_eq!(
+            removed,
+            ["x-user", "X_User", "x.user", "x~user", "x!user", "X-PAYLOAD", "x_token", "x|token"]
+        );
+        assert!(clean.set.is_empty());
+        assert_eq!(Forwarding::default().clean(&head), Ok(Forward::default()));
+        let reserved: Vec<&str> =
+            names.into_iter().filter(|name| forwarding.is_reserved(name.as_bytes())).collect();
+        assert_eq!(reserved.len(), names.len() - 3, "{reserved:?}");
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_taken_out_refuses_the_request() {
+        let claims = vec![("x-user".to_owned(), ClaimPath::new("sub"))];
+        let forwarding = Forwarding::new(false, claims, None);
+        let head = Fields::from_iter([(b"x\xffuser", b"root")]);
+        assert_eq!(forwarding.clean(&head), Err(Reason::HostError));
+    }
+
+    #[test]
+    fn the_next_hop_is_not_told_to_take_our_headers_out() {
+        let claims = vec![("x-user".to_owned(), ClaimPath::new("sub"))];
+        let forwarding = Forwarding::new(false, claims, None);
+        let clean = |value: &str| {
+            let head = Fields::from_iter([("connection", value), ("upgrade", "websocket")]);
+            forwarding.clean(&head).unwrap()
+        };
+        assert_eq!(clean("upgrade"), Forward::default());
+        assert_eq!(clean("upgrade, x_user").set, [("connection".into(), "upgrade".into())]);
+        assert_eq!(clean("X-User").remove, ["connection".into()]);
     }
 
     #[test]

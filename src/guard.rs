@@ -12,15 +12,15 @@ use crate::call::Sent;
 use crate::claims::{ClaimPath, Claims};
 use crate::denial::{Denial, Reason, Reply, Resource};
 use crate::failure::Failure;
+use crate::footprint::Footprint;
 use crate::forward::{Forward, Forwarding, MAX_CLAIM, header_value};
 use crate::head::Head;
 use crate::introspection::{AccessToken, Reading, Response};
 use crate::metrics::Decision;
-use crate::path::BadPath;
+use crate::outage::Outage;
 use crate::policy::{Access, Needs, Rule};
 use crate::resource_metadata::ResourceMetadata;
-use crate::rule_index::{RuleIndex, Target};
-use crate::rules::host_of;
+use crate::rule_index::{RuleIndex, Target, host_of};
 use crate::sender_constraint::{Confirmation, MutualTls};
 use crate::servers::{self, Server};
 use crate::timestamp::Timestamp;
@@ -142,14 +142,21 @@ pub(crate) struct Decided {
 pub(crate) struct Bearer {
     /// What it needs.
     pub(crate) needs: Rc<Needs>,
-    /// The headers that it must not bring.
-    pub(crate) spoofed: Vec<Rc<str>>,
+    /// What is taken out of it in any case.
+    pub(crate) clean: Forward,
     /// What takes its token out.
     pub(crate) removal: Removal,
     /// Whether its token came in the query.
     pub(crate) in_query: bool,
     /// The certificate of its connection.
     pub(crate) certificate: Option<[u8; 32]>,
+}
+
+impl Footprint for Bearer {
+    fn owned_bytes(&self) -> usize {
+        let Self { needs: _, clean, removal, in_query: _, certificate: _ } = self;
+        clean.owned_bytes().saturating_add(removal.owned_bytes())
+    }
 }
 
 impl Guard {
@@ -166,15 +173,15 @@ impl Guard {
             // First, since the host then has every header at hand.
             head.fields();
         }
-        let spoofed = self.forward.spoofed(head);
-        let target = Target::new(head);
-        let bad_path = |BadPath| {
-            let denial = Denial::new(Reason::BadPath);
-            self.refuse(&denial, &"path".into(), is_grpc(head))
+        let undecided = |reason: Reason| {
+            let what = if reason == Reason::BadHost { "host" } else { "path" };
+            self.refuse(&Denial::new(reason), &what.into(), is_grpc(head))
         };
+        let clean = self.forward.clean(head).map_err(undecided)?;
+        let target = Target::new(head);
         // Where paths matter a bad one is refused, whichever rule would fit but for that.
         if self.metadata.is_some() || self.rules.looks_at_paths() {
-            target.path().map_err(bad_path)?;
+            target.path().map_err(|bad| undecided(bad.into()))?;
         }
         if let Some(metadata) = &self.metadata
             && let Some(reply) = metadata.answer(target.path().unwrap_or_default(), head)
@@ -183,21 +190,22 @@ impl Guard {
             let rule = "resource_metadata".into();
             return Err(Decided { fate, decision: Decision::Metadata, rule, known: None });
         }
-        let rule = self.rules.find(&target).map_err(bad_path)?.unwrap_or(&self.unmatched);
-        let public = |spoofed| Decided {
-            fate: Fate::Forward(Forward { remove: spoofed, ..Forward::default() }),
+        let rule = self.rules.find(&target).map_err(|why| undecided(why.into()))?;
+        let rule = rule.unwrap_or(&self.unmatched);
+        let public = |clean| Decided {
+            fate: Fate::Forward(clean),
             decision: Decision::Public,
             rule: Rc::clone(&rule.name),
             known: None,
         };
         let (needs, optional) = match &rule.access {
-            Access::Public => return Err(public(spoofed)),
+            Access::Public => return Err(public(clean)),
             Access::Deny(reason) => {
                 let denial = Denial::new(*reason);
                 return Err(self.refuse(&denial, &rule.name, is_grpc(head)));
             }
             Access::Token(_) | Access::Optional(_) if self.is_preflight(&target, head) => {
-                return Err(public(spoofed));
+                return Err(public(clean));
             }
             Access::Token(needs) => (needs, false),
             Access::Optional(needs) => (needs, true),
@@ -208,12 +216,12 @@ impl Guard {
         let presented = present(&self.token_sources, head).map_err(deny)?;
         let presented = match presented.filter(|presented| !is_ours(presented)) {
             Some(presented) => presented,
-            None if optional => return Err(public(spoofed)),
+            None if optional => return Err(public(clean)),
             None => return Err(deny(Reason::NoToken)),
         };
         let bearer = Bearer {
             needs: Rc::clone(needs),
-            spoofed,
+            clean,
             removal: presented.removal.clone(),
             in_query: presented.in_query,
             certificate: match self.mutual_tls {
@@ -233,8 +241,11 @@ impl Guard {
     }
 
     /// The place of the server that answers for this token.
-    pub(crate) fn server(&self, token: BearerToken<'_>, head: &dyn Head) -> Option<usize> {
-        servers::place(&self.servers, token, || host(head))
+    ///
+    /// # Errors
+    /// There is none, or the host cannot be compared.
+    pub(crate) fn server(&self, token: BearerToken<'_>, head: &dyn Head) -> Result<usize, Reason> {
+        servers::place(&self.servers, token, || host_of(head))?.ok_or(Reason::NoServer)
     }
 
     /// What follows from what a server said.
@@ -277,7 +288,7 @@ impl Guard {
         grpc: impl FnOnce() -> bool,
         now: Timestamp,
     ) -> Decided {
-        let Bearer { needs, spoofed, removal, in_query, certificate } = bearer;
+        let Bearer { needs, clean, removal, in_query, certificate } = bearer;
         let known = match finding {
             Finding::Known(known) => known,
             Finding::Refused(reason) => return self.deny(reason, &needs, grpc()),
@@ -291,7 +302,7 @@ impl Guard {
         match judged {
             Ok(()) => Decided {
                 fate: Fate::Forward(self.forward.with_token(
-                    spoofed,
+                    clean,
                     &removal,
                     in_query,
                     &known.headers,
@@ -307,14 +318,21 @@ impl Guard {
         }
     }
 
-    /// What is done with a request of whose token nothing can be learnt.
-    pub(crate) fn fail(&self, failure: Failure, bearer: Bearer, grpc: bool) -> Decided {
-        let Bearer { needs, spoofed, removal, in_query, .. } = bearer;
-        if !self.failure_mode_allow {
+    /// What is done with a request of whose token nothing can be learnt, with what is known of the
+    /// server that was asked.
+    pub(crate) fn fail(
+        &self,
+        failure: Failure,
+        outage: Outage,
+        bearer: Bearer,
+        grpc: bool,
+    ) -> Decided {
+        let Bearer { needs, clean, removal, in_query, .. } = bearer;
+        if !self.failure_mode_allow || !outage.excuses(failure) {
             return self.refuse(&failure.denial(), &needs.rule, grpc);
         }
         Decided {
-            fate: Fate::Forward(self.forward.with_token(spoofed, &removal, in_query, &[])),
+            fate: Fate::Forward(self.forward.with_token(clean, &removal, in_query, &[])),
             decision: Decision::Unchecked,
             rule: Rc::clone(&needs.rule),
             known: None,
@@ -350,11 +368,6 @@ fn attributes(claims: &Claims, scope_claim: &ClaimPath) -> Rc<[TokenAttribute]> 
         ("oauth2_scope", scope.map(Into::into)),
     ];
     attributes.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
-}
-
-/// The host that a request is for.
-fn host(head: &dyn Head) -> String {
-    host_of(&head.value(":authority").unwrap_or_default())
 }
 
 /// Whether Envoy takes this for a gRPC request.

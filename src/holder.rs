@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use prost::Message;
+use subtle::ConstantTimeEq;
 
 use crate::cached_token::{CachedToken, Holding};
 use crate::client::Placement;
@@ -102,14 +103,15 @@ impl Holder {
         current
     }
 
-    /// Whether a header's value is what this worker puts on requests, or has until lately.
+    /// Whether a header's value is what this worker puts on requests, or has until lately. How long
+    /// it takes to compare tells nothing of the token but its length.
     pub(crate) fn is_ours(&self, value: &[u8]) -> bool {
-        self.known().any(|known| known.value.as_bytes() == value)
+        self.known().any(|known| known.value.as_bytes().ct_eq(value).into())
     }
 
     /// The same for the token alone.
     pub(crate) fn is_our_token(&self, token: &[u8]) -> bool {
-        self.known().any(|known| known.token.reveal().as_bytes() == token)
+        self.known().any(|known| known.token.reveal().as_bytes().ct_eq(token).into())
     }
 
     /// The tokens that may stand on requests which are under way.

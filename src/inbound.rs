@@ -8,14 +8,17 @@ use log::debug;
 use crate::answers::{Answers, Finding, Name, Said};
 use crate::bearer::BearerToken;
 use crate::call::{Answer, Call, CallId, Direction};
+use crate::defect;
 use crate::denial::Reason;
-use crate::failure::Failure;
+use crate::failure::{Cause, Failure};
+use crate::footprint::Footprint;
 use crate::guard::{Attributes, Bearer, Checked, Decided, Guard, Verdict, is_grpc};
 use crate::head::Head;
 use crate::health::Health;
 use crate::introspection::Response;
 use crate::kept::Keyed;
 use crate::metrics::{Counter, Decision, Event, Lookup, Outcome};
+use crate::outage::Outage;
 use crate::servers::Server;
 use crate::shared::{Claim, Fingerprint, Record, SharedData, YOUNGER};
 use crate::timestamp::Timestamp;
@@ -53,6 +56,12 @@ struct Waiter {
     grpc: bool,
 }
 
+impl Footprint for Waiter {
+    fn owned_bytes(&self) -> usize {
+        size_of::<Self>().saturating_add(self.bearer.owned_bytes())
+    }
+}
+
 /// The inbound direction of one configuration in one worker.
 pub(crate) struct Inbound {
     /// What the operator wants.
@@ -69,6 +78,8 @@ pub(crate) struct Inbound {
     has_rules: bool,
     /// Whether each server answers.
     health: Vec<Health>,
+    /// Whether each server is down for everybody.
+    outages: Vec<Outage>,
     /// Calls to be made.
     pub(crate) calls: Vec<Call>,
     /// What has happened since the host last asked.
@@ -88,12 +99,18 @@ impl Inbound {
             answers,
             waiting: Waiting::new(Direction::Inbound),
             health: guard.servers.iter().map(health).collect(),
+            outages: vec![Outage::default(); guard.servers.len()],
             by_host: guard.servers.iter().any(|server| server.when.hosts.is_some()),
             has_rules: !guard.rules.is_empty(),
             calls: Vec::new(),
             events: Vec::new(),
             guard,
         }
+    }
+
+    /// Whether a trailer of this name must not reach the service.
+    pub(crate) fn is_reserved(&self, name: &[u8]) -> bool {
+        self.guard.forward.is_reserved(name)
     }
 
     /// What the operator wants.
@@ -133,7 +150,7 @@ impl Inbound {
         let mut place = None;
         if self.by_host {
             let token = presented.token().map_err(deny)?;
-            let server = self.guard.server(token, head).ok_or_else(|| deny(Reason::NoServer))?;
+            let server = self.guard.server(token, head).map_err(deny)?;
             key = self.keyed.key(server, token.reveal());
             place = Some(server);
         }
@@ -146,15 +163,22 @@ impl Inbound {
             return Err(self.guard.judge(finding, bearer, || is_grpc(head), now));
         }
         let token = presented.token().map_err(deny)?;
-        let place = place.or_else(|| self.guard.server(token, head));
-        let place = place.ok_or_else(|| deny(Reason::NoServer))?;
-        let server = self.guard.servers.get(place).ok_or_else(|| deny(Reason::NoServer))?;
+        let place = match place {
+            Some(place) => place,
+            None => self.guard.server(token, head).map_err(deny)?,
+        };
+        let server = self.guard.servers.get(place).ok_or_else(|| deny(Reason::HostError))?;
         // Who asks every time gets an answer to his own question, not to one asked before it.
         let alone = self.answers.ask_every_time();
+        let waiter = Waiter { grpc: is_grpc(head), bearer };
+        if !self.waiting.has_room(&waiter) {
+            return Err(self.guard.deny(Reason::Overloaded, &waiter.bearer.needs, waiter.grpc));
+        }
         if !alone && let Some(id) = self.waiting.find(key) {
-            self.wait(id, stream, bearer, head);
+            self.wait(id, stream, waiter);
             return Ok(());
         }
+        let Waiter { bearer, grpc } = waiter;
         let fingerprint = server.identity.fingerprint(token.reveal());
         let name = Name { key, fingerprint, identity: &server.identity };
         let turn = if alone {
@@ -165,14 +189,15 @@ impl Inbound {
         let (ours, since, marked) = match turn {
             Claim::Known(finding) => {
                 self.events.push(Event::Count(Counter::Lookup(Lookup::Shared)));
-                return Err(self.guard.judge(finding, bearer, || is_grpc(head), now));
+                return Err(self.guard.judge(finding, bearer, || grpc, now));
             }
             Claim::Ours { marked } => (true, now, marked),
             Claim::Others(since) => (false, since, false),
             // It has waited for none.
             Claim::Failed(why) => {
                 let failure = Failure::from_bytes(&why);
-                return Err(self.guard.fail(failure, bearer, is_grpc(head)));
+                let outage = self.outages.get(place).copied().unwrap_or_default();
+                return Err(self.guard.fail(failure, outage, bearer, grpc));
             }
         };
         self.events.push(Event::Count(Counter::Lookup(Lookup::Miss)));
@@ -183,13 +208,13 @@ impl Inbound {
             self.waiting.leave_to_others(id);
         }
         self.calls.extend(ours.then(|| server.introspection.request(id, token, now)));
-        self.wait(id, stream, bearer, head);
+        self.wait(id, stream, Waiter { bearer, grpc });
         Ok(())
     }
 
     /// Lets a request wait.
-    fn wait(&mut self, id: CallId, stream: StreamId, bearer: Bearer, head: &dyn Head) {
-        self.waiting.add(id, stream, Waiter { bearer, grpc: is_grpc(head) });
+    fn wait(&mut self, id: CallId, stream: StreamId, waiter: Waiter) {
+        self.waiting.add(id, stream, waiter);
         self.events.push(Event::Waiting(1));
     }
 
@@ -202,12 +227,16 @@ impl Inbound {
         now: Timestamp,
     ) -> Vec<(StreamId, Verdict)> {
         let Some((key, question, waiters)) = self.waiting.finish(id) else { return Vec::new() };
-        let Some(server) = self.guard.servers.get(question.server) else { return Vec::new() };
+        let Some(server) = self.guard.servers.get(question.server) else {
+            return self.conclude(&Err(Failure::Defect), Outage::None, waiters, now);
+        };
         let name = Name { key, fingerprint: question.fingerprint, identity: &server.identity };
-        let response = Response::read(outcome);
+        let response = Response::read(outcome, now);
         if let Some(health) = self.health.get_mut(question.server) {
             health.note(response.as_ref().err(), now);
         }
+        let failure = response.as_ref().err().copied();
+        let outage = note_outage(&mut self.outages, &question, failure);
         self.events.push(Event::Count(Counter::Call(call_outcome(&response))));
         self.events.push(Event::CallTime(now.since(question.since)));
         let shared = !self.answers.ask_every_time();
@@ -230,9 +259,8 @@ impl Inbound {
                 asked.fail(data, name.identity, name.fingerprint, since, &why, now);
             }
         }
-        let finding =
-            finding.or_else(|failure| stale(&mut self.answers, data, name, now).ok_or(failure));
-        self.conclude(&finding, waiters, now)
+        let finding = finding.or_else(|failure| stale(&mut self.answers, data, name, failure, now));
+        self.conclude(&finding, outage, waiters, now)
     }
 
     /// Takes note of the time: looks whether other workers have their answers.
@@ -244,22 +272,28 @@ impl Inbound {
         let mut found = Vec::new();
         let mut ours = Vec::new();
         for (id, key, question) in self.waiting.elsewhere() {
-            let Some(token) = &question.token else { continue };
-            let Some(server) = self.guard.servers.get(question.server) else { continue };
+            let server = self.guard.servers.get(question.server);
+            let (Some(token), Some(server)) = (&question.token, server) else {
+                found.push((id, Err(Failure::Defect), Outage::None));
+                continue;
+            };
             let name = Name { key, fingerprint: question.fingerprint, identity: &server.identity };
             let since = question.since;
             match turn(&self.guard, server, &mut self.answers, data, name, since, now) {
-                Claim::Known(finding) => found.push((id, Ok(finding))),
+                Claim::Known(finding) => found.push((id, Ok(finding), Outage::None)),
                 Claim::Failed(why) => {
-                    let finding = stale(&mut self.answers, data, name, now);
-                    found.push((id, finding.ok_or_else(|| Failure::from_bytes(&why))));
+                    let failure = Failure::from_bytes(&why);
+                    let outage = note_outage(&mut self.outages, question, Some(failure));
+                    let finding = stale(&mut self.answers, data, name, failure, now);
+                    found.push((id, finding, outage));
                 }
-                Claim::Ours { marked } => {
-                    if let Ok(bearer) = BearerToken::parse(token.as_bytes()) {
+                Claim::Ours { marked } => match BearerToken::parse(token.as_bytes()) {
+                    Ok(bearer) => {
                         self.calls.push(server.introspection.request(id, bearer, now));
                         ours.push((id, marked));
                     }
-                }
+                    Err(_) => found.push((id, Err(Failure::Defect), Outage::None)),
+                },
                 Claim::Others(_) => {}
             }
         }
@@ -272,12 +306,12 @@ impl Inbound {
             }
         }
         let mut verdicts = Vec::new();
-        for (id, finding) in found {
+        for (id, finding, outage) in found {
             let waiters = self.waiting.finish(id).map(|(_, _, waiters)| waiters);
             if finding.is_ok() {
                 self.events.push(Event::Count(Counter::Lookup(Lookup::Shared)));
             }
-            verdicts.extend(self.conclude(&finding, waiters.unwrap_or_default(), now));
+            verdicts.extend(self.conclude(&finding, outage, waiters.unwrap_or_default(), now));
         }
         verdicts
     }
@@ -289,8 +323,11 @@ impl Inbound {
 
     /// A request that waited has gone.
     pub(crate) fn gone(&mut self, stream: StreamId) {
-        if self.waiting.forget(stream) {
+        if let Some(id) = self.waiting.forget(stream) {
             self.events.push(Event::Waiting(-1));
+            if self.waiting.abandoned(id).is_some() {
+                self.waiting.finish(id);
+            }
         }
     }
 
@@ -303,6 +340,7 @@ impl Inbound {
     fn conclude(
         &mut self,
         finding: &Result<Finding, Failure>,
+        outage: Outage,
         waiters: Waiters<Waiter>,
         now: Timestamp,
     ) -> Vec<(StreamId, Verdict)> {
@@ -311,12 +349,21 @@ impl Inbound {
         }
         let mut verdicts = Vec::with_capacity(waiters.len());
         for (stream, Waiter { bearer, grpc }) in waiters {
-            let decided = match finding {
-                Ok(finding) => self.guard.judge(finding.clone(), bearer, || grpc, now),
-                Err(failure) => self.guard.fail(*failure, bearer, grpc),
-            };
             self.events.push(Event::Waiting(-1));
-            verdicts.push((stream, self.pronounce(decided)));
+            let verdict = match finding {
+                Ok(finding) => {
+                    let decided = self.guard.judge(finding.clone(), bearer, || grpc, now);
+                    self.pronounce(decided)
+                }
+                Err(Failure::Defect) => {
+                    defect::refuse("a call for a token is lost", &mut self.events)
+                }
+                Err(failure) => {
+                    let decided = self.guard.fail(*failure, outage, bearer, grpc);
+                    self.pronounce(decided)
+                }
+            };
+            verdicts.push((stream, verdict));
         }
         verdicts
     }
@@ -371,14 +418,25 @@ fn recall(
     answers.keep(name.key, &said, now).then_some(said.finding)
 }
 
-/// What may serve while the server fails.
+/// Takes note of how a call has ended: what is known of its server now.
+fn note_outage(outages: &mut [Outage], question: &Question, failure: Option<Failure>) -> Outage {
+    let Some(outage) = outages.get_mut(question.server) else { return Outage::None };
+    outage.note(question.fingerprint, failure);
+    *outage
+}
+
+/// What may be served stale after this failure: nothing where it may have to do with the token.
 fn stale(
     answers: &mut Answers,
     data: &dyn SharedData,
     name: Name<'_>,
+    failure: Failure,
     now: Timestamp,
-) -> Option<Finding> {
-    answers.stale(data, name, STALE_PAUSE, now).map(Finding::Known)
+) -> Result<Finding, Failure> {
+    if matches!(failure.cause(), Cause::Request) {
+        return Err(failure);
+    }
+    answers.stale(data, name, STALE_PAUSE, now).map(Finding::Known).ok_or(failure)
 }
 
 /// What a call's outcome is counted as.

@@ -54,9 +54,9 @@ impl Response {
     ///
     /// # Errors
     /// Anything but status 200 with a JSON object that has a boolean `active`.
-    pub(crate) fn read(outcome: Result<&Answer, Failure>) -> Result<Self, Failure> {
+    pub(crate) fn read(outcome: Result<&Answer, Failure>, now: Timestamp) -> Result<Self, Failure> {
         let answer = outcome?;
-        match Failure::of_status(answer) {
+        match Failure::of_status(answer, now) {
             Some(failure) => Err(failure),
             // 201 is no status of RFC 7662.
             None if answer.status != 200 => Err(Failure::Status(answer.status)),
@@ -232,7 +232,7 @@ mod tests {
 
     fn read(status: u16, body: &str) -> Result<Response, Failure> {
         let body = body.as_bytes().to_vec();
-        Response::read(Ok(&Answer { status, retry_after: None, body }))
+        Response::read(Ok(&Answer { status, retry_after: None, body }), Timestamp::from_millis(0))
     }
 
     fn token(claims: &Value) -> Result<AccessToken, Reason> {

@@ -28,6 +28,7 @@
 #![cfg_attr(test, allow(clippy::missing_docs_in_private_items))]
 
 mod answers;
+mod authority;
 mod bearer;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
@@ -40,6 +41,7 @@ mod client_assertion;
 mod client_auth;
 mod client_metrics;
 mod config;
+mod defect;
 mod denial;
 mod endpoint;
 mod exchange;
@@ -51,17 +53,21 @@ mod footprint;
 mod forward;
 mod guard;
 mod head;
+mod header_name;
 mod health;
 mod holder;
 #[cfg(target_arch = "wasm32")]
 mod host;
+mod http_date;
 mod http_url;
 mod inbound;
 mod introspection;
 mod json;
 mod kept;
 mod metrics;
+mod outage;
 mod outbound;
+mod parameter;
 mod path;
 mod policy;
 mod random;

@@ -42,17 +42,13 @@ pub enum Counter {
 }
 
 impl Counter {
-    /// Everything that is counted: of the reasons not two, for which there is nothing to count
-    /// with, or the request has been counted as what was decided; and not those of clients, which
-    /// count for themselves.
+    /// Everything that is counted: not requests without a configuration, for which there is nothing
+    /// to count with, and not the reasons of clients, which count for themselves.
     pub fn all() -> impl Iterator<Item = Self> {
         let is_counted = |reason: &Reason| {
             !matches!(
                 reason,
-                Reason::Unconfigured
-                    | Reason::HostError
-                    | Reason::SubjectRefused
-                    | Reason::ExchangeRefused
+                Reason::Unconfigured | Reason::SubjectRefused | Reason::ExchangeRefused
             )
         };
         let denied = Reason::ALL.into_iter().filter(is_counted).map(Decision::Denied);
@@ -219,12 +215,12 @@ mod tests {
         };
         let others = "allowed.reason.token allowed.reason.stale allowed.reason.public \
                       allowed.reason.unchecked answered.reason.resource_metadata";
-        let denied = "no_token repeated_token bad_path malformed_token token_too_long inactive \
-                      expired not_yet_valid wrong_issuer wrong_audience not_an_access_token \
+        let denied = "no_token repeated_token bad_path bad_host malformed_token token_too_long \
+                      inactive expired not_yet_valid wrong_issuer wrong_audience not_an_access_token \
                       unproved_cnf insufficient_scope claim_not_met \
                       insufficient_user_authentication no_server access_denied unmatched \
                       server_unavailable server_timeout server_refused_client server_bad_answer \
-                      no_grant";
+                      no_grant overloaded host_error";
         let outcomes = "active inactive unavailable timeout refused_client bad_answer";
         let known = [
             names("requests.decision.", others),

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::denial::Reply;
 use crate::head::Head;
 use crate::http_url::HttpUrl;
-use crate::path::NormalPath;
+use crate::path::RequestPath;
 
 /// The document, and where it is served.
 #[derive(Debug)]
@@ -13,7 +13,7 @@ pub(crate) struct ResourceMetadata {
     /// Where clients find it: stands in every challenge.
     pub(crate) url: String,
     /// Its path in the form in which paths are compared.
-    path: NormalPath,
+    path: RequestPath<'static>,
     /// Its query: that of the resource.
     query: Option<String>,
     /// The document's text.
@@ -36,7 +36,7 @@ impl ResourceMetadata {
         let mut url = resource.clone();
         url.path = path;
         Some(Self {
-            path: NormalPath::parse(url.path.as_bytes()).ok()?,
+            path: RequestPath::parse(url.path.clone().into_bytes()).ok()?,
             url: url.text(),
             query: url.query,
             document: Value::Object(document).to_string(),
@@ -44,7 +44,7 @@ impl ResourceMetadata {
     }
 
     /// The answer, if the request asks for the document.
-    pub(crate) fn answer(&self, path: Option<&NormalPath>, head: &dyn Head) -> Option<Reply> {
+    pub(crate) fn answer(&self, path: Option<&RequestPath<'_>>, head: &dyn Head) -> Option<Reply> {
         if path != Some(&self.path) || self.query != query(head) {
             return None;
         }
@@ -102,7 +102,7 @@ mod tests {
             ("GET", "/mcp?v=1", None),
         ] {
             let head = Fields::from_iter([(":method", method), (":path", target)]);
-            let path = NormalPath::parse(target.as_bytes()).ok();
+            let path = RequestPath::parse(target.as_bytes()).ok();
             let answer = metadata.answer(path.as_ref(), &head);
             assert_eq!(answer.as_ref().map(|reply| &*reply.body), body, "{method} {target}");
             assert!(answer.is_none_or(|reply| reply.status == 200), "{method} {target}");

@@ -17,9 +17,10 @@ use std::cell::OnceCell;
 
 use fnv::FnvHashMap;
 
+use crate::authority::{Authority, BadHost, HostPattern};
 use crate::head::Head;
-use crate::path::{BadPath, NormalPath, PathPattern, Segment};
-use crate::rules::{HostPattern, Matcher, host_of};
+use crate::path::{BadPath, PathPattern, RequestPath, Segment};
+use crate::rules::Matcher;
 
 /// How many numbers a block has.
 const BLOCK: usize = 512;
@@ -31,9 +32,40 @@ pub(crate) struct Target<'a> {
     /// Its method, case-sensitive.
     method: OnceCell<Cow<'a, [u8]>>,
     /// The host of its `:authority`; empty if there is none.
-    host: OnceCell<String>,
+    host: OnceCell<Result<Cow<'a, str>, BadHost>>,
     /// Its path; absent for CONNECT.
-    path: OnceCell<Result<Option<NormalPath>, BadPath>>,
+    path: OnceCell<Result<Option<RequestPath<'a>>, BadPath>>,
+}
+
+/// Why it cannot be told which rule decides.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Undecided {
+    /// A rule asks for the path, which services read in different ways.
+    BadPath,
+    /// A rule asks for the host, which services read in different ways.
+    BadHost,
+    /// The index names a rule that does not exist: a defect.
+    Lost,
+}
+
+impl From<BadPath> for Undecided {
+    fn from(BadPath: BadPath) -> Self {
+        Self::BadPath
+    }
+}
+
+impl From<BadHost> for Undecided {
+    fn from(BadHost: BadHost) -> Self {
+        Self::BadHost
+    }
+}
+
+/// The host of a request; empty if it names none.
+pub(crate) fn host_of(head: &dyn Head) -> Result<Cow<'_, str>, BadHost> {
+    match head.value(":authority").unwrap_or_default() {
+        Cow::Borrowed(authority) => Ok(Authority::parse(authority)?.host),
+        Cow::Owned(authority) => Ok(Authority::parse(&authority)?.host.into_owned().into()),
+    }
 }
 
 impl<'a> Target<'a> {
@@ -49,14 +81,21 @@ impl<'a> Target<'a> {
     }
 
     /// The host.
-    fn host(&self) -> &str {
-        self.host.get_or_init(|| host_of(&self.head.value(":authority").unwrap_or_default()))
+    fn host(&self) -> Result<&str, BadHost> {
+        let host = self.host.get_or_init(|| host_of(self.head));
+        host.as_deref().map_err(|bad| *bad)
     }
 
     /// The path. Once it was asked for, rules look at it first.
-    pub(crate) fn path(&self) -> Result<Option<&NormalPath>, BadPath> {
-        let read = || self.head.value(":path").map(|path| NormalPath::parse(&path)).transpose();
+    pub(crate) fn path(&self) -> Result<Option<&RequestPath<'a>>, BadPath> {
+        let read = || self.head.value(":path").map(RequestPath::parse).transpose();
         self.path.get_or_init(read).as_ref().map(Option::as_ref).map_err(|bad| *bad)
+    }
+
+    /// The path, if it was asked for and has parameters.
+    fn parameters(&self) -> Option<&RequestPath<'a>> {
+        let path = self.path.get()?.as_ref().ok()?.as_ref()?;
+        path.has_parameters().then_some(path)
     }
 }
 
@@ -118,20 +157,23 @@ impl<T> RuleIndex<T> {
     /// The first rule that fits.
     ///
     /// # Errors
-    /// The path is bad, and a rule that fits but for that asks for it: nobody can tell which is the
-    /// first.
-    pub(crate) fn find(&self, target: &Target<'_>) -> Result<Option<&T>, BadPath> {
+    /// A rule that fits otherwise asks for a path or a host that is bad, or for a path with
+    /// parameters that the pattern which decides does not have: services drop them, or do not.
+    pub(crate) fn find(&self, target: &Target<'_>) -> Result<Option<&T>, Undecided> {
         for block in &self.blocks {
-            if let Some(rule) = block.find(target)? {
-                return Ok(self.rules.get(rule));
+            if let Some(rule) = block.find(target, self.looks_at_paths)? {
+                return self.rules.get(rule).map(Some).ok_or(Undecided::Lost);
             }
         }
-        Ok(None)
+        match target.parameters() {
+            Some(_) if self.looks_at_paths => Err(Undecided::BadPath),
+            _ => Ok(None),
+        }
     }
 
     /// The rules of which one is the first that fits a request to this host, in order: its method
     /// is not known, nor is its path if that is `None`.
-    pub(crate) fn candidates(&self, host: &str, path: Option<&NormalPath>) -> Vec<&T> {
+    pub(crate) fn candidates(&self, host: &str, path: Option<&RequestPath<'_>>) -> Vec<&T> {
         let mut candidates = Vec::new();
         for block in &self.blocks {
             if block.add_candidates(host, path, &mut candidates) {
@@ -241,36 +283,57 @@ impl Block {
     }
 
     /// The place of the first rule that fits.
-    fn find(&self, target: &Target<'_>) -> Result<Option<usize>, BadPath> {
+    fn find(&self, target: &Target<'_>, looks_at_paths: bool) -> Result<Option<usize>, Undecided> {
         let mut fitting = self.all;
         let (mut host, mut method, mut path) = (false, false, false);
+        let mut bad_host = false;
         if let Some(Ok(known)) = target.path.get() {
             fitting.keep(&self.on_path(known.as_ref()));
             path = true;
         }
         while let Some(number) = fitting.first() {
             if !host && !self.hosts.others.has(number) {
-                fitting.keep(&self.hosts.fitting(target.host()));
+                match target.host() {
+                    Ok(name) => fitting.keep(&self.hosts.fitting(name)),
+                    Err(BadHost) => bad_host = true,
+                }
                 host = true;
             } else if !method && !self.methods.others.has(number) {
                 fitting.keep(self.methods.fitting(target.method()));
                 method = true;
             } else if !path && !self.pathless.has(number) {
-                // Last, since only for what fits otherwise a bad path is bad.
+                // After the others, since only for what fits otherwise a bad path is bad.
                 fitting.keep(&self.on_path(target.path()?));
                 path = true;
             } else {
-                return Ok(self.rules.get(number).copied());
+                // Last, since only for what fits otherwise a bad host is bad.
+                if bad_host && !self.hosts.others.has(number) {
+                    return Err(Undecided::BadHost);
+                }
+                let parameters = target.parameters().filter(|_| looks_at_paths);
+                if parameters.is_some_and(|path| !self.names_parameters(number, path)) {
+                    return Err(Undecided::BadPath);
+                }
+                return self.rules.get(number).copied().map(Some).ok_or(Undecided::Lost);
             }
         }
         Ok(None)
+    }
+
+    /// Whether the pattern of this number has each segment of the path that has parameters.
+    fn names_parameters(&self, number: usize, path: &RequestPath<'_>) -> bool {
+        let mut positions = self.segments.iter();
+        path.segments().into_iter().flatten().all(|segment| {
+            let position = positions.next();
+            !segment.contains(';') || position.is_some_and(|p| !p.texts.others.has(number))
+        })
     }
 
     /// Adds the places of rules that may fit, and says whether the last surely does.
     fn add_candidates(
         &self,
         host: &str,
-        path: Option<&NormalPath>,
+        path: Option<&RequestPath<'_>>,
         candidates: &mut Vec<usize>,
     ) -> bool {
         let mut fitting = self.hosts.fitting(host);
@@ -288,8 +351,8 @@ impl Block {
     }
 
     /// What fits a path.
-    fn on_path(&self, path: Option<&NormalPath>) -> Set {
-        let Some(segments) = path.and_then(NormalPath::segments) else { return self.pathless };
+    fn on_path(&self, path: Option<&RequestPath<'_>>) -> Set {
+        let Some(segments) = path.and_then(RequestPath::segments) else { return self.pathless };
         let mut fitting = self.all;
         let mut last = &self.longer;
         let mut positions = self.segments.iter();
@@ -494,7 +557,7 @@ mod tests {
             "y.x.a.test",
             "q.w.e.test",
             "test",
-            ".test",
+            "a.test:80@b.test",
             "..test",
             "atest",
             "[::1]:8080",
@@ -514,32 +577,55 @@ mod tests {
         [(":method", *method), (":authority", *host)].into_iter().chain(path).collect()
     }
 
-    /// What a look at one rule after the other finds.
+    /// What a look at one rule after the other finds, with the path read before or when it is asked
+    /// for.
     fn scan(
         rules: &[Matcher],
         (method, host, path): &Request<'_>,
-    ) -> Result<Option<usize>, BadPath> {
-        let path = path.as_deref().map(|path| NormalPath::parse(path.as_bytes()));
-        let host = host_of(host.as_bytes());
+        path_first: bool,
+    ) -> Result<Option<usize>, Undecided> {
+        let path = path.as_deref().map(|path| RequestPath::parse(path.as_bytes()));
+        let has_parameters = matches!(&path, Some(Ok(path)) if path.has_parameters());
+        let host = Authority::parse(host.as_bytes()).map(|authority| authority.host);
+        let mut asked = path_first && rules.iter().any(|rule| rule.paths.is_some());
         for (number, Matcher { hosts, methods, paths }) in rules.iter().enumerate() {
-            let host_fits =
-                hosts.as_ref().is_none_or(|list| list.iter().any(|pattern| pattern.fits(&host)));
+            let host_fits = match (hosts, &host) {
+                (Some(list), Ok(host)) => list.iter().any(|pattern| pattern.matches(host)),
+                _ => true,
+            };
             let method_fits =
                 methods.as_ref().is_none_or(|list| list.iter().any(|one| **one == **method));
             if !host_fits || !method_fits {
                 continue;
             }
-            let path_fits = match (paths, &path) {
-                (None, _) => true,
-                (Some(_), None) => false,
-                (Some(_), Some(Err(bad))) => return Err(*bad),
-                (Some(paths), Some(Ok(path))) => paths.iter().any(|pattern| pattern.fits(path)),
+            asked |= paths.is_some();
+            let pattern = match (paths, &path) {
+                (None, _) => None,
+                (Some(_), None) => continue,
+                (Some(_), Some(Err(BadPath))) => return Err(Undecided::BadPath),
+                (Some(paths), Some(Ok(path))) => {
+                    match paths.iter().find(|pattern| pattern.matches(path)) {
+                        Some(pattern) => Some((pattern, path)),
+                        None => continue,
+                    }
+                }
             };
-            if path_fits {
-                return Ok(Some(number));
+            if hosts.is_some() && host.is_err() {
+                return Err(Undecided::BadHost);
             }
+            let names_parameters = pattern.is_some_and(|(pattern, path)| {
+                path.segments().into_iter().flatten().enumerate().all(|(at, segment)| {
+                    let literal = Some(&Segment::Literal(segment.into()));
+                    !segment.contains(';') || pattern.segments.get(at) == literal
+                })
+            });
+            return if asked && has_parameters && !names_parameters {
+                Err(Undecided::BadPath)
+            } else {
+                Ok(Some(number))
+            };
         }
-        Ok(None)
+        if asked && has_parameters { Err(Undecided::BadPath) } else { Ok(None) }
     }
 
     fn index(matchers: Vec<Matcher>) -> RuleIndex<usize> {
@@ -556,7 +642,7 @@ mod tests {
             let count = dice.roll(many);
             // With few segments many patterns fit one path, with more most do not.
             let segments: &[&str] =
-                if round % 2 == 0 { &["a", "*", ""] } else { &["a", "b", "c", "*", "d"] };
+                if round % 2 == 0 { &["a", "*", "c;x"] } else { &["a", "b", "c", "*", "d"] };
             let build = |seed: u64| {
                 let mut dice = Dice(seed);
                 (0..count).map(|_| matcher(&mut dice, segments)).collect::<Vec<_>>()
@@ -564,19 +650,20 @@ mod tests {
             let seed = dice.0;
             let (rules, index) = (build(seed), index(build(seed)));
             for _ in 0..60 {
-                let request = request(&mut dice, &["a", "b", "c", "d", "", "*", "."]);
-                let expected = scan(&rules, &request);
+                let request = request(&mut dice, &["a", "b", "c", "d", "a", "*", "c;x"]);
+                let expected = scan(&rules, &request, false);
                 let head = head(&request);
                 let got = index.find(&Target::new(&head)).map(Option::<&usize>::copied);
                 assert_eq!(got, expected, "round {round}: {request:?} by {rules:#?}");
                 match expected {
                     Ok(Some(_)) => found += 1,
                     Ok(None) => missed += 1,
-                    Err(BadPath) => bad += 1,
+                    Err(_) => bad += 1,
                 }
                 // Inbound, the path is read first, whatever the rules ask for.
                 let target = Target::new(&head);
                 if target.path().is_ok() {
+                    let expected = scan(&rules, &request, true);
                     let got = index.find(&target).map(Option::<&usize>::copied);
                     assert_eq!(
                         got, expected,
@@ -606,16 +693,22 @@ mod tests {
 
     #[test]
     fn every_pattern_alone_fits_in_the_index_what_it_fits_by_itself() {
-        let mut patterns = all_paths(3, &["a", "*", ""]);
-        patterns.extend(patterns.iter().map(|path| format!("{path}/**")).collect::<Vec<_>>());
+        let mut patterns = all_paths(3, &["a", "*"]);
+        patterns.extend(patterns.iter().map(|path| format!("{path}/")).collect::<Vec<_>>());
+        patterns.push("/".to_owned());
+        let below = |path: &String| format!("{}/**", path.trim_end_matches('/'));
+        patterns.extend(patterns.iter().map(below).collect::<Vec<_>>());
         for pattern in patterns {
             let pattern = PathPattern::parse(&pattern).unwrap();
             let paths = Some(vec![pattern.clone()]);
             let index = index(vec![Matcher { paths, ..Matcher::default() }]);
-            for path in all_paths(4, &["a", "b", ""]).iter().map(String::as_str).chain(["*"]) {
+            let paths = all_paths(4, &["a", "b"]);
+            let ending = paths.iter().map(|path| format!("{path}/")).collect::<Vec<_>>();
+            let paths = paths.iter().chain(&ending).map(String::as_str);
+            for path in paths.chain(["*", "/"]) {
                 let head = Fields::from_iter([(":path", path)]);
                 let found = index.find(&Target::new(&head)).unwrap().is_some();
-                let fits = pattern.fits(&NormalPath::parse(path.as_bytes()).unwrap());
+                let fits = pattern.matches(&RequestPath::parse(path.as_bytes()).unwrap());
                 assert_eq!(found, fits, "{path} by {pattern:?}");
             }
         }
@@ -661,17 +754,19 @@ mod tests {
             let seed = dice.0;
             let (rules, index) = (build(seed), index(build(seed)));
             for _ in 0..20 {
-                let (_, host, path) = request(&mut dice, &["a", "b", ""]);
-                let host = host_of(host.as_bytes());
-                let path = path.and_then(|path| NormalPath::parse(path.as_bytes()).ok());
+                let (_, host, path) = request(&mut dice, &["a", "b", "c"]);
+                let Ok(Authority { host, .. }) = Authority::parse(host.as_bytes()) else {
+                    continue;
+                };
+                let path = path.and_then(|path| RequestPath::parse(path.into_bytes()).ok());
                 let mut expected = Vec::new();
                 for (number, Matcher { hosts, methods, paths }) in rules.iter().enumerate() {
                     let path_fits = match (paths, &path) {
-                        (Some(list), Some(path)) => list.iter().any(|one| one.fits(path)),
+                        (Some(list), Some(path)) => list.iter().any(|one| one.matches(path)),
                         (None, _) | (_, None) => true,
                     };
                     let host_fits =
-                        |list: &Vec<HostPattern>| list.iter().any(|one| one.fits(&host));
+                        |list: &Vec<HostPattern>| list.iter().any(|one| one.matches(&host));
                     if path_fits && hosts.as_ref().is_none_or(host_fits) {
                         expected.push(number);
                         if methods.is_none() && (paths.is_none() || path.is_some()) {
@@ -723,8 +818,8 @@ mod tests {
             let found = index.find(&target).map(Option::<&usize>::copied);
             (found, head.1.into_inner())
         };
-        let is = |(found, read): (Result<Option<usize>, BadPath>, Vec<String>),
-                  expected: Result<Option<usize>, BadPath>,
+        let is = |(found, read): (Result<Option<usize>, Undecided>, Vec<String>),
+                  expected: Result<Option<usize>, Undecided>,
                   names: &[&str]| {
             assert_eq!(found, expected);
             assert_eq!(read, names);
@@ -755,7 +850,7 @@ mod tests {
         let by_host =
             || index(vec![rule(Some("b.test"), None, Some("/x")), rule(None, None, None)]);
         is(read(&by_host(), "GET", "/%2f", false), Ok(Some(1)), &[":authority"]);
-        is(read(&rules(), "PUT", "/%2f", false), Err(BadPath), &[":method", ":path"]);
+        is(read(&rules(), "PUT", "/%2f", false), Err(Undecided::BadPath), &[":method", ":path"]);
     }
 
     #[test]
@@ -768,10 +863,10 @@ mod tests {
             let parsed: Vec<_> = patterns.iter().map(|p| PathPattern::parse(p).unwrap()).collect();
             for path in &patterns {
                 let path = path.replace('*', "b");
-                let normal = NormalPath::parse(path.as_bytes()).unwrap();
+                let normal = RequestPath::parse(path.as_bytes()).unwrap();
                 let head = Fields::from_iter([(":path", &*path)]);
                 let found = index.find(&Target::new(&head)).unwrap().copied();
-                assert_eq!(found, parsed.iter().position(|one| one.fits(&normal)), "{path}");
+                assert_eq!(found, parsed.iter().position(|one| one.matches(&normal)), "{path}");
             }
             patterns.reverse();
         }

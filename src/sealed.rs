@@ -33,7 +33,9 @@ impl SealingKey {
     /// The nonce is a keyed hash of both, so it is never the same for two texts: without random
     /// numbers, all that shows is whether a text was written twice.
     pub(crate) fn seal(&self, place: &[u8], plain: &[u8]) -> Vec<u8> {
-        let hash = self.nonces.clone().chain_update(place).chain_update(plain).finalize();
+        let length = u64::try_from(place.len()).unwrap_or(u64::MAX).to_le_bytes();
+        let hash = self.nonces.clone().chain_update(length).chain_update(place);
+        let hash = hash.chain_update(plain).finalize();
         let mut nonce = Nonce::default();
         for (to, from) in nonce.iter_mut().zip(hash) {
             *to = from;
@@ -75,6 +77,7 @@ mod tests {
         assert_ne!(nonce(1, b"here", b"texts"), first);
         assert_ne!(nonce(1, b"there", b"text"), first);
         assert_ne!(nonce(2, b"here", b"text"), first);
+        assert_ne!(nonce(1, b"heret", b"ext"), first);
     }
 
     #[test]

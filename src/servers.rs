@@ -1,11 +1,12 @@
 //! The authorization servers, and which of them answers for a token.
 
+use std::borrow::Cow;
 use std::cell::LazyCell;
 
+use crate::authority::{BadHost, HostPattern};
 use crate::bearer::BearerToken;
 use crate::claims::unverified_claims;
 use crate::introspection::Introspection;
-use crate::rules::HostPattern;
 use crate::shared::Identity;
 
 /// A server that can be asked.
@@ -41,48 +42,61 @@ impl When {
 
     /// Whether the server answers for this token, of this unverified issuer, in a request for this
     /// host.
+    ///
+    /// # Errors
+    /// All but the host fits, and services read that in different ways.
     fn fits<'a>(
         &self,
         token: BearerToken<'_>,
         issuer: impl FnOnce() -> Option<&'a str>,
-        host: impl FnOnce() -> &'a str,
-    ) -> bool {
+        host: impl FnOnce() -> Result<&'a str, BadHost>,
+    ) -> Result<bool, BadHost> {
         let begins = |prefixes: &Vec<Box<str>>| {
             prefixes.iter().any(|prefix| token.reveal().starts_with(&**prefix))
         };
         let is_of = |issuers: &Vec<Box<str>>| {
             issuer().is_some_and(|issuer| issuers.iter().any(|known| **known == *issuer))
         };
-        let is_for = |hosts: &Vec<HostPattern>| {
-            let host = host();
-            hosts.iter().any(|pattern| pattern.fits(host))
-        };
-        self.token_prefix.as_ref().is_none_or(begins)
-            && self.issuer.as_ref().is_none_or(is_of)
-            && self.hosts.as_ref().is_none_or(is_for)
+        let fits_otherwise =
+            self.token_prefix.as_ref().is_none_or(begins) && self.issuer.as_ref().is_none_or(is_of);
+        match &self.hosts {
+            Some(hosts) if fits_otherwise => {
+                let host = host()?;
+                Ok(hosts.iter().any(|pattern| pattern.matches(host)))
+            }
+            _ => Ok(fits_otherwise),
+        }
     }
 }
 
 /// The place of the first server that answers for this token in a request for this host.
 ///
 /// Anybody can send a token that takes long to read, so it is read once, however many servers ask.
-pub(crate) fn place(
+///
+/// # Errors
+/// Services read the host in different ways, and a server that fits otherwise goes by it.
+pub(crate) fn place<'h>(
     servers: &[Server],
     token: BearerToken<'_>,
-    host: impl FnOnce() -> String,
-) -> Option<usize> {
+    host: impl FnOnce() -> Result<Cow<'h, str>, BadHost>,
+) -> Result<Option<usize>, BadHost> {
     place_of(servers.iter().map(|server| &server.when), token, || unverified_issuer(token), host)
 }
 
 /// The place of the first that fits. What `issuer` and `host` say is asked for once at most.
-fn place_of<'w>(
-    mut whens: impl Iterator<Item = &'w When>,
+fn place_of<'w, 'h>(
+    whens: impl Iterator<Item = &'w When>,
     token: BearerToken<'_>,
     issuer: impl FnOnce() -> Option<String>,
-    host: impl FnOnce() -> String,
-) -> Option<usize> {
+    host: impl FnOnce() -> Result<Cow<'h, str>, BadHost>,
+) -> Result<Option<usize>, BadHost> {
     let (issuer, host) = (LazyCell::new(issuer), LazyCell::new(host));
-    whens.position(|when| when.fits(token, || issuer.as_deref(), || &host))
+    for (place, when) in whens.enumerate() {
+        if when.fits(token, || issuer.as_deref(), || host.as_deref().map_err(|bad| *bad))? {
+            return Ok(Some(place));
+        }
+    }
+    Ok(None)
 }
 
 /// The `iss` of a token that looks like a signed JWT (RFC 7519).
@@ -108,8 +122,8 @@ mod tests {
 
     fn fits(when: &When, token: &str, host: &str) -> bool {
         let token = BearerToken::parse(token.as_bytes()).unwrap();
-        place_of([when].into_iter(), token, || unverified_issuer(token), || host.to_owned())
-            .is_some()
+        let host = || Ok(host.into());
+        place_of([when].into_iter(), token, || unverified_issuer(token), host).unwrap().is_some()
     }
 
     #[test]
@@ -123,12 +137,12 @@ mod tests {
             read.set(read.get() + 1);
             unverified_issuer(token)
         };
-        assert_eq!(place_of(whens.iter(), token, issuer, String::new), Some(2));
+        assert_eq!(place_of(whens.iter(), token, issuer, || Ok("".into())), Ok(Some(2)));
         assert_eq!(read.get(), 1);
         // Nor is it read where no server goes by it.
         let always = [When::default()];
         let never = || unreachable!("nobody asked");
-        assert_eq!(place_of(always.iter(), token, never, || unreachable!("nor here")), Some(0));
+        assert_eq!(place_of(always.iter(), token, never, || unreachable!("nor here")), Ok(Some(0)));
     }
 
     #[test]
@@ -157,5 +171,17 @@ mod tests {
         assert!(!fits(&both, "x-1", "h.test") && !fits(&both, "y-1", "a.h.test"));
 
         assert!(fits(&When::default(), "opaque", ""));
+    }
+
+    #[test]
+    fn a_bad_host_counts_where_a_server_that_fits_otherwise_goes_by_it() {
+        let hosts = Some(vec![HostPattern::parse("h.test").unwrap()]);
+        let by_host = When { hosts, token_prefix: Some(vec!["x-".into()]), ..When::default() };
+        let whens = [by_host, When::default()];
+        let place = |token: &str| {
+            let token = BearerToken::parse(token.as_bytes()).unwrap();
+            place_of(whens.iter(), token, || None, || Err(BadHost))
+        };
+        assert_eq!((place("x-1"), place("y-1")), (Err(BadHost), Ok(Some(1))));
     }
 }

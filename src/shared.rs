@@ -47,7 +47,7 @@ const FAILED: Duration = Duration::from_secs(1);
 const TRIES: usize = 4;
 
 /// The form of groups and records; others are not read.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// The longest record.
 const MAX_RECORD: usize = Header::LENGTH + MAX_SHARED + OVERHEAD;
@@ -166,7 +166,8 @@ impl Slots {
         Self::new('m', MARKERS)
     }
 
-    /// The newest record of a fingerprint that has not ended.
+    /// The newest record of a fingerprint that has not ended, and was not written before the clock
+    /// was set back.
     pub(crate) fn find(
         self,
         data: &dyn SharedData,
@@ -352,6 +353,7 @@ impl Group {
         for (header, at) in &self.records {
             if header.fingerprint == fingerprint
                 && now < header.ends
+                && header.written <= now.plus(YOUNGER)
                 && newest.as_ref().is_none_or(|newest| newest.written < header.written)
                 && let Some(record) = identity.open(header, self.part(at))
             {

@@ -8,6 +8,7 @@ use crate::call::Answer;
 use crate::failure::{Failure, OAuthError};
 use crate::json;
 use crate::secret::Secret;
+use crate::timestamp::Timestamp;
 
 /// The longest token that is used, in bytes. No server takes a header of this size.
 const MAX_TOKEN: usize = 64 * 1024;
@@ -49,6 +50,7 @@ impl Issued {
     pub(crate) fn read(
         outcome: Result<&Answer, Failure>,
         expected: Expected<'_>,
+        now: Timestamp,
     ) -> Result<Self, Failure> {
         let answer = outcome?;
         let members = match json::parse(&answer.body) {
@@ -59,7 +61,7 @@ impl Issued {
             members.get(name).and_then(Value::as_str).map(str::to_owned)
         };
         let error = members.as_ref().and_then(|members| text(members, "error"));
-        match Failure::of_status(answer) {
+        match Failure::of_status(answer, now) {
             Some(Failure::Refused { status, .. }) => {
                 let error = error.map(|code| OAuthError::of(&code));
                 return Err(Failure::Refused { status, error });
@@ -122,12 +124,15 @@ mod tests {
 
     use super::*;
 
+    /// The time of every answer.
+    const NOW: Timestamp = Timestamp::from_millis(0);
+
     fn answer(status: u16, body: &str) -> Answer {
         Answer { status, retry_after: None, body: body.into() }
     }
 
     fn read(body: &Value) -> Result<Issued, Failure> {
-        Issued::read(Ok(&answer(200, &body.to_string())), Expected::AnyGrant)
+        Issued::read(Ok(&answer(200, &body.to_string())), Expected::AnyGrant, NOW)
     }
 
     fn with(name: &str, value: Value) -> Value {
@@ -197,7 +202,8 @@ mod tests {
             (400, "something_else", Some(OAuthError::Other)),
         ] {
             let body = json!({"error": code, "error_description": "s3cr3t"}).to_string();
-            let failure = Issued::read(Ok(&answer(status, &body)), Expected::AnyGrant).unwrap_err();
+            let failure =
+                Issued::read(Ok(&answer(status, &body)), Expected::AnyGrant, NOW).unwrap_err();
             assert_eq!(failure, Failure::Refused { status, error });
             assert!(!failure.to_string().contains("s3cr3t"));
         }
@@ -210,11 +216,13 @@ mod tests {
     #[test]
     fn d6_07_what_is_no_json_object_or_a_redirect_is_a_bad_answer() {
         for body in ["", "<html>", "[]", "\"t\"", "{\"access_token\": \"t\"", "null"] {
-            let failure = Issued::read(Ok(&answer(200, body)), Expected::AnyGrant).unwrap_err();
+            let failure =
+                Issued::read(Ok(&answer(200, body)), Expected::AnyGrant, NOW).unwrap_err();
             assert_eq!(failure, Failure::NotJson, "{body}");
         }
         for status in [204, 301, 302, 404] {
-            let failure = Issued::read(Ok(&answer(status, "")), Expected::AnyGrant).unwrap_err();
+            let failure =
+                Issued::read(Ok(&answer(status, "")), Expected::AnyGrant, NOW).unwrap_err();
             assert_eq!(failure, Failure::Status(status));
         }
     }
@@ -224,7 +232,7 @@ mod tests {
         let kind = "urn:ietf:params:oauth:token-type:access_token";
         let read = |body: &Value, requested| {
             let answer = answer(200, &body.to_string());
-            Issued::read(Ok(&answer), Expected::Exchange { requested }).is_ok()
+            Issued::read(Ok(&answer), Expected::Exchange { requested }, NOW).is_ok()
         };
         assert!(!read(&with("scope", json!("a")), None));
         assert!(read(&with("issued_token_type", json!(kind)), None));

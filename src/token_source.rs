@@ -8,7 +8,10 @@ use url::form_urlencoded;
 
 use crate::bearer::{BearerToken, credentials, is_repeated};
 use crate::denial::Reason;
+use crate::footprint::Footprint;
 use crate::head::Head;
+use crate::header_name::Spelling;
+use crate::parameter::{Match, match_cookie, parameters};
 
 /// One place to look at.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -49,6 +52,16 @@ pub(crate) enum Removal {
     Remove(Rc<str>),
     /// The header, or `:path`, gets this value.
     Replace(Rc<str>, Rc<str>),
+}
+
+impl Footprint for Removal {
+    fn owned_bytes(&self) -> usize {
+        match self {
+            // The name belongs to the configuration.
+            Self::Remove(_) => 0,
+            Self::Replace(_, value) => value.owned_bytes(),
+        }
+    }
 }
 
 impl<'h> Presented<'h> {
@@ -106,10 +119,13 @@ impl TokenSource {
     /// Whether another source looks at the same place.
     pub(crate) fn is_same_place(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Scheme { header: one, .. }, Self::Header(other))
-            | (Self::Header(one), Self::Scheme { header: other, .. }) => one == other,
+            (Self::Scheme { header: one, .. } | Self::Header(one), Self::Header(other))
+            | (Self::Header(one), Self::Scheme { header: other, .. }) => {
+                Spelling::of(one) == Spelling::of(other)
+            }
             (Self::Scheme { header, scheme }, Self::Scheme { header: other, scheme: others }) => {
-                header == other && scheme.eq_ignore_ascii_case(others)
+                let is_same = Spelling::of(header) == Spelling::of(other);
+                is_same && (header != other || scheme.eq_ignore_ascii_case(others))
             }
             _ => self == other,
         }
@@ -169,22 +185,27 @@ fn in_query<'h>(parameter: &str, head: &'h dyn Head) -> Result<Option<Presented<
     let (before, query) = path.split_at_checked(mark).unwrap_or_default();
     let query = query.strip_prefix(b"?").unwrap_or_default();
     let mut found = None;
-    let mut rest: Vec<&[u8]> = Vec::new();
-    for pair in query.split(|b| *b == b'&') {
-        match form_urlencoded::parse(pair).next() {
-            Some((name, value)) if name == parameter => {
-                if found.replace(value.into_owned()).is_some() {
-                    return Err(Reason::RepeatedToken);
-                }
+    for (pair, name) in parameters(query, parameter) {
+        let value = match name {
+            Match::Exact => {
+                form_urlencoded::parse(pair).next().map(|(_, value)| value.into_owned())
             }
-            _ => rest.push(pair),
+            // A service may take it for the token, so it is one, which is malformed.
+            Match::Variant => Some(String::new()),
+            Match::Other => continue,
+        };
+        if found.replace(value.unwrap_or_default()).is_some() {
+            return Err(Reason::RepeatedToken);
         }
     }
     let Some(token) = found else { return Ok(None) };
+    let is_kept = |(_, name): &(&[u8], Match)| *name == Match::Other;
+    let kept: Vec<&[u8]> =
+        parameters(query, parameter).filter(is_kept).map(|(pair, _)| pair).collect();
     let mut path = before.to_vec();
-    if !rest.is_empty() {
+    if !kept.is_empty() {
         path.push(b'?');
-        path.extend(rest.join(&b'&'));
+        path.extend(kept.join(&b'&'));
     }
     let path = String::from_utf8(path).map_err(|_| Reason::BadPath)?;
     let removal = Removal::Replace(":path".into(), path.into());
@@ -199,15 +220,22 @@ fn in_cookie<'h>(wanted: &str, head: &'h dyn Head) -> Result<Option<Presented<'h
     let cookies = headers.flat_map(|value| value.split(|b| *b == b';'));
     for cookie in cookies.map(<[u8]>::trim_ascii).filter(|cookie| !cookie.is_empty()) {
         let mut parts = cookie.splitn(2, |b| *b == b'=');
-        match (parts.next(), parts.next()) {
-            (Some(name), Some(value)) if name.trim_ascii_end() == wanted.as_bytes() => {
+        let name = parts.next().unwrap_or_default().trim_ascii_end();
+        let value = match (parts.next(), match_cookie(name, wanted)) {
+            (Some(value), Match::Exact) => {
                 let value = value.trim_ascii();
                 let quoted = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\""));
-                if found.replace(quoted.unwrap_or(value)).is_some() {
-                    return Err(Reason::RepeatedToken);
-                }
+                quoted.unwrap_or(value)
             }
-            _ => rest.push(cookie),
+            // A service may take it for the token, so it is one, which is malformed.
+            (Some(_), Match::Variant) => b"",
+            _ => {
+                rest.push(cookie);
+                continue;
+            }
+        };
+        if found.replace(value).is_some() {
+            return Err(Reason::RepeatedToken);
         }
     }
     let Some(token) = found else { return Ok(None) };
@@ -278,7 +306,11 @@ mod tests {
 
     #[test]
     fn rs_6750_03_two_tokens_are_one_too_many_wherever_they_are() {
-        let table: [&[(&str, &str)]; 8] = [
+        let table: [&[(&str, &str)]; 12] = [
+            &[("authorization", "Bearer t"), (":path", "/?access.token=t")],
+            &[(":path", "/?access_token=t&access_token[]=t")],
+            &[(":path", "/?access_token=t&+access_token=t")],
+            &[("cookie", "at=t; at[]=u")],
             &[("authorization", "Bearer t"), ("x-token", "t")],
             &[("authorization", "Bearer t"), (":path", "/?access_token=t")],
             &[("x-token", "t"), ("cookie", "at=t")],
@@ -310,8 +342,17 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_token_is_malformed_where_its_name_is_said() {
-        for headers in [[(":path", "/?access_token=")], [("cookie", "at=")], [("x-token", "a b")]] {
+    fn an_empty_token_and_a_variant_of_its_name_are_malformed() {
+        for headers in [
+            [(":path", "/?access_token=")],
+            [(":path", "/?access_token[]=t")],
+            [(":path", "/?a=1;access_token=t")],
+            [("cookie", "at=")],
+            [("cookie", "a%74=t")],
+            [("cookie", "at[]=t")],
+            [("x-token", "a b")],
+            [("x-auth", "Token\tt")],
+        ] {
             assert_eq!(look(&headers), Err(Reason::MalformedToken), "{headers:?}");
         }
     }

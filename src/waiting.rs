@@ -3,14 +3,21 @@
 use fnv::{FnvHashMap, FnvHashSet};
 
 use crate::call::{CallId, Direction};
+use crate::footprint::Footprint;
 use crate::kept::{Key, KeyMap};
 
 /// Names a request of one [`Filter`](crate::Filter) while it lives. Later ones have larger numbers.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct StreamId(pub u32);
 
+/// The most that is held for requests that wait, in bytes. Each holds a few hundred, but some what a
+/// client has sent: a path or a cookie of many kilobytes.
+pub(crate) const MAX_HELD: usize = 32 << 20;
+
 /// The calls under way, here or in another worker, and who waits for each.
 pub(crate) struct Waiting<Q, W> {
+    /// What all that wait hold, in bytes.
+    held: usize,
     /// What each call is for.
     flights: FnvHashMap<CallId, Flight<Q, W>>,
     /// The call that others may join, by what it asks.
@@ -40,11 +47,16 @@ struct Flight<Q, W> {
     gone: usize,
 }
 
-impl<Q, W> Waiting<Q, W> {
+impl<Q, W: Footprint> Waiting<Q, W> {
     /// Nobody waits.
     pub(crate) fn new(direction: Direction) -> Self {
         let (flights, joinable, streams, elsewhere) = Default::default();
-        Self { flights, joinable, streams, elsewhere, direction, next: 0 }
+        Self { held: 0, flights, joinable, streams, elsewhere, direction, next: 0 }
+    }
+
+    /// Whether there is room for one more that waits.
+    pub(crate) fn has_room(&self, waiter: &W) -> bool {
+        self.held.saturating_add(waiter.owned_bytes()) <= MAX_HELD
     }
 
     /// The call that asks for this, if others may join it.
@@ -66,6 +78,7 @@ impl<Q, W> Waiting<Q, W> {
     /// Lets a request wait for a call.
     pub(crate) fn add(&mut self, id: CallId, stream: StreamId, waiter: W) {
         if let Some(flight) = self.flights.get_mut(&id) {
+            self.held = self.held.saturating_add(waiter.owned_bytes());
             let at = flight.waiters.partition_point(|(earlier, _)| *earlier < stream);
             flight.waiters.insert(at, (stream, Some(waiter)));
             self.streams.insert(stream, id);
@@ -77,20 +90,22 @@ impl<Q, W> Waiting<Q, W> {
         self.flights.get_mut(&id).map(|flight| &mut flight.question)
     }
 
-    /// Forgets a request that has gone; whether it waited. Its call goes on: the answer is worth
-    /// keeping.
-    pub(crate) fn forget(&mut self, stream: StreamId) -> bool {
-        let Some(id) = self.streams.remove(&stream) else { return false };
-        let Some(Flight { waiters, gone, .. }) = self.flights.get_mut(&id) else { return false };
+    /// Forgets a request that has gone: the call that it waited for, which goes on here: its answer
+    /// is worth keeping.
+    pub(crate) fn forget(&mut self, stream: StreamId) -> Option<CallId> {
+        let id = self.streams.remove(&stream)?;
+        let Flight { waiters, gone, .. } = self.flights.get_mut(&id)?;
         let place = waiters.binary_search_by_key(&stream, |(waiting, _)| *waiting).ok();
         let waiter = place.and_then(|place| waiters.get_mut(place)?.1.take());
+        let held = waiter.as_ref().map_or(0, W::owned_bytes);
+        self.held = self.held.saturating_sub(held);
         *gone = gone.saturating_add(usize::from(waiter.is_some()));
         // Closing each gap at once would move all who wait behind it.
         if *gone > waiters.len() / 2 {
             waiters.retain(|(_, waiter)| waiter.is_some());
             *gone = 0;
         }
-        waiter.is_some()
+        waiter.map(|_| id)
     }
 
     /// A call that was begun is made by another worker.
@@ -114,6 +129,12 @@ impl<Q, W> Waiting<Q, W> {
         self.elsewhere.iter().filter_map(flight)
     }
 
+    /// A call that another worker makes and for which nobody waits here any more.
+    pub(crate) fn abandoned(&self, id: CallId) -> Option<&Q> {
+        let flight = self.flights.get(&id).filter(|_| self.elsewhere.contains(&id))?;
+        flight.waiters.iter().all(|(_, waiter)| waiter.is_none()).then_some(&flight.question)
+    }
+
     /// Ends a call: what it asked, and who waited for it.
     pub(crate) fn finish(&mut self, id: CallId) -> Option<(Key, Q, Waiters<W>)> {
         let Flight { key, question, waiters, .. } = self.flights.remove(&id)?;
@@ -121,8 +142,10 @@ impl<Q, W> Waiting<Q, W> {
         if self.joinable.get(&key) == Some(&id) {
             self.joinable.remove(&key);
         }
-        for (stream, _) in &waiters {
+        for (stream, waiter) in &waiters {
             self.streams.remove(stream);
+            let held = waiter.as_ref().map_or(0, W::owned_bytes);
+            self.held = self.held.saturating_sub(held);
         }
         let waiters = waiters.into_iter().filter_map(|(stream, waiter)| Some((stream, waiter?)));
         Some((key, question, waiters.collect()))
@@ -133,6 +156,18 @@ impl<Q, W> Waiting<Q, W> {
 mod tests {
     use super::*;
     use crate::kept::Keyed;
+
+    impl Footprint for char {
+        fn owned_bytes(&self) -> usize {
+            1
+        }
+    }
+
+    impl Footprint for u32 {
+        fn owned_bytes(&self) -> usize {
+            1
+        }
+    }
 
     fn key(token: &str) -> Key {
         Keyed::new([0; 16]).key(0, token)
@@ -162,7 +197,7 @@ mod tests {
         for (stream, waiter) in [(2, 'y'), (3, 'z'), (1, 'x')] {
             waiting.add(id, StreamId(stream), waiter);
         }
-        assert!(waiting.forget(StreamId(2)));
+        assert_eq!(waiting.forget(StreamId(2)), Some(id));
         let (_, (), waiters) = waiting.finish(id).unwrap();
         assert_eq!(waiters, [(StreamId(1), 'x'), (StreamId(3), 'z')]);
     }
@@ -173,9 +208,9 @@ mod tests {
         let id = waiting.open(key("a"), (), true);
         waiting.add(id, StreamId(1), 'x');
         waiting.add(id, StreamId(2), 'y');
-        assert!(waiting.forget(StreamId(1)));
-        assert!(!waiting.forget(StreamId(1)));
-        assert!(!waiting.forget(StreamId(9)));
+        assert_eq!(waiting.forget(StreamId(1)), Some(id));
+        assert_eq!(waiting.forget(StreamId(1)), None);
+        assert_eq!(waiting.forget(StreamId(9)), None);
         assert_eq!(waiting.find(key("a")), Some(id));
         let (_, (), waiters) = waiting.finish(id).unwrap();
         assert_eq!(waiters, [(StreamId(2), 'y')]);
@@ -190,8 +225,8 @@ mod tests {
             waiting.add(id, StreamId(n), n);
         }
         for n in (0..1000).filter(|n| n % 3 > 0) {
-            assert!(waiting.forget(StreamId(n)));
-            assert!(!waiting.forget(StreamId(n)));
+            assert_eq!(waiting.forget(StreamId(n)), Some(id));
+            assert_eq!(waiting.forget(StreamId(n)), None);
         }
         waiting.add(id, StreamId(1000), 1000);
         assert!(waiting.flights[&id].waiters.len() < 700);
@@ -202,11 +237,11 @@ mod tests {
 
     #[test]
     fn a_call_is_elsewhere_until_it_is_taken_over_or_ends() {
-        let mut waiting = Waiting::<char, ()>::new(Direction::Inbound);
+        let mut waiting = Waiting::<char, char>::new(Direction::Inbound);
         let [a, b, c] = ['a', 'b', 'c'].map(|q| waiting.open(key(&q.to_string()), q, true));
         waiting.leave_to_others(a);
         waiting.leave_to_others(b);
-        let elsewhere = |waiting: &Waiting<char, ()>| -> String {
+        let elsewhere = |waiting: &Waiting<char, char>| -> String {
             let mut questions: Vec<char> = waiting.elsewhere().map(|(_, _, q)| *q).collect();
             questions.sort_unstable();
             questions.into_iter().collect()
@@ -228,5 +263,43 @@ mod tests {
         let shared = waiting.open(key("a"), (), true);
         waiting.finish(alone).unwrap();
         assert_eq!(waiting.find(key("a")), Some(shared));
+    }
+
+    #[test]
+    fn what_waits_has_bounded_room_which_is_free_again_when_it_goes() {
+        struct Large;
+
+        impl Footprint for Large {
+            fn owned_bytes(&self) -> usize {
+                MAX_HELD / 4
+            }
+        }
+
+        let mut waiting = Waiting::new(Direction::Inbound);
+        let id = waiting.open(key("a"), (), true);
+        for stream in 0..4 {
+            assert!(waiting.has_room(&Large), "{stream}");
+            waiting.add(id, StreamId(stream), Large);
+        }
+        assert!(!waiting.has_room(&Large));
+        waiting.forget(StreamId(1));
+        assert!(waiting.has_room(&Large));
+        waiting.finish(id).unwrap();
+        assert_eq!(waiting.held, 0);
+    }
+
+    #[test]
+    fn a_call_elsewhere_is_abandoned_when_nobody_waits_for_it_any_more() {
+        let mut waiting = Waiting::new(Direction::Inbound);
+        let [here, there] = ["a", "b"].map(|token| waiting.open(key(token), token, true));
+        waiting.leave_to_others(there);
+        for (stream, id) in [(1, here), (2, there), (3, there)] {
+            waiting.add(id, StreamId(stream), 'x');
+        }
+        waiting.forget(StreamId(1));
+        waiting.forget(StreamId(2));
+        assert_eq!((waiting.abandoned(here), waiting.abandoned(there)), (None, None));
+        waiting.forget(StreamId(3));
+        assert_eq!((waiting.abandoned(here), waiting.abandoned(there)), (None, Some(&"b")));
     }
 }

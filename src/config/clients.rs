@@ -10,13 +10,13 @@ use super::notes::Form;
 use super::policy::matcher;
 use super::reader::{Field, Object};
 use super::values::{
-    boolean, count_from, frames_or_steers, header_name, is_token_char, scope_text, secret, text,
-    ttl,
+    boolean, count_from, frames_or_steers, header_name, scope_text, secret, text, ttl,
 };
 use crate::cached_token::Lifetime;
 use crate::client::{ACCESS_TOKEN, Asked, Client, Grant, Placement, Refresh};
 use crate::denial::Resource;
 use crate::endpoint::{Endpoint, EndpointOptions};
+use crate::header_name::is_token_char;
 use crate::http_url::is_absolute_uri;
 use crate::outbound::ClientConfig;
 use crate::rule_index::RuleIndex;
@@ -498,11 +498,11 @@ fn placement(object: &mut Object<'_>) -> Placement {
             field.mistake("a scheme is one word, such as \"Bearer\"")
         }
     });
-    Placement {
-        header: header.unwrap_or_else(|| "authorization".to_owned()).into(),
-        scheme: scheme.unwrap_or("Bearer").to_owned(),
-        overwrite: object.read("overwrite", boolean).unwrap_or(true),
-    }
+    Placement::new(
+        header.as_deref().unwrap_or("authorization"),
+        scheme.unwrap_or("Bearer").to_owned(),
+        object.read("overwrite", boolean).unwrap_or(true),
+    )
 }
 
 /// `renew_on_status`.

@@ -3,7 +3,8 @@
 use super::inbound::claim_path;
 use super::reader::Field;
 use super::values::{boolean, frames_or_steers, header_name, text};
-use crate::forward::{Forwarding, fold};
+use crate::forward::Forwarding;
+use crate::header_name::Spelling;
 
 /// Headers that mean something to whoever reads the request: no claim may stand there.
 const RESERVED_HEADERS: [&str; 5] =
@@ -13,17 +14,20 @@ const RESERVED_HEADERS: [&str; 5] =
 pub(super) fn forward(field: &Field<'_>) -> Option<Forwarding> {
     let mut object = field.object("an object with token, claims, payload")?;
     let token = object.read("token", boolean).unwrap_or(false);
-    let mut names: Vec<String> = Vec::new();
+    let mut names: Vec<Spelling> = Vec::new();
     let mut own_header = |name: &str, field: &Field<'_>| {
         let name = header_name(name, field)?;
         if RESERVED_HEADERS.contains(&name.as_str()) || frames_or_steers(&name) {
             return field.mistake("this header has a meaning of its own; choose another");
         }
-        let folded = fold(&name);
-        if names.contains(&folded) {
-            return field.mistake("this header is named twice (case and - _ . make no difference)");
+        let spelling = Spelling::of(&name);
+        if names.contains(&spelling) {
+            return field.mistake(
+                "this header is named twice: services take all bytes that are neither letters nor \
+                 digits for the same",
+            );
         }
-        names.push(folded);
+        names.push(spelling);
         Some(name)
     };
     let claims = object.read("claims", |field| {

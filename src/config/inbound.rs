@@ -44,7 +44,7 @@ pub(super) fn inbound(field: &Field<'_>, names: &Names) -> Option<Guard> {
         object.read("rules", |field| field.list_of("rules", |field| rule(field, &needs, &asked)));
     let has_rules = object.has("rules");
     let unmatched = object.read("unmatched", unmatched);
-    let forward = object.read("forward", forward).unwrap_or_default();
+    let mut forward = object.read("forward", forward).unwrap_or_default();
     let allow_cors_preflight = object.read("allow_cors_preflight", boolean).unwrap_or(false);
     let failure_mode_allow = object.read("failure_mode_allow", |field| {
         let allow = boolean(field)?;
@@ -75,10 +75,12 @@ pub(super) fn inbound(field: &Field<'_>, names: &Names) -> Option<Guard> {
     }
     let scope_claim = scope_claim.unwrap_or_else(|| ClaimPath::new("scope"));
     let what = asked_of_tokens(rules.iter().map(|(_, rule)| rule).chain([&unmatched]));
+    let token_sources = token_sources.unwrap_or_else(|| vec![TokenSource::authorization()]);
+    forward.set_token_sources(&token_sources);
     Some(Guard {
         servers: servers?,
         cache,
-        token_sources: token_sources.unwrap_or_else(|| vec![TokenSource::authorization()]),
+        token_sources,
         resource: Resource { realm, metadata_url: metadata.as_ref().map(|m| m.url.clone()) },
         metadata,
         rules: RuleIndex::new(rules),

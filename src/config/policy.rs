@@ -8,12 +8,14 @@ use serde_json::Value;
 
 use super::notes::Form;
 use super::reader::{Field, Object};
-use super::values::{is_token_char, one_or_any, scope, text, ttl};
+use super::values::{one_or_any, scope, text, ttl};
+use crate::authority::HostPattern;
 use crate::claims::{ClaimPath, ClaimTest, is_scalar};
 use crate::denial::Reason;
+use crate::header_name::is_token_char;
 use crate::path::PathPattern;
 use crate::policy::{Access, Needs, Rule};
-use crate::rules::{HostPattern, Matcher};
+use crate::rules::Matcher;
 
 /// The claims that rules ask for: each stands once, and tests name its place.
 #[derive(Default)]

@@ -3,10 +3,11 @@
 use super::clients::Rule;
 use super::reader::{Field, Mistake, Object, Reader};
 use super::{config, document};
+use crate::authority::HostPattern;
 use crate::client::{Client, Grant};
 use crate::filter::Environment;
 use crate::path::{PathPattern, Segment};
-use crate::rules::{HostPattern, Matcher};
+use crate::rules::Matcher;
 
 /// What is to be said of a document.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -105,7 +106,7 @@ fn list_covers<T>(first: Option<&[T]>, second: Option<&[T]>, covers: fn(&T, &T) 
 /// Whether all hosts of the second are hosts of the first.
 fn host_covers(first: &HostPattern, second: &HostPattern) -> bool {
     match (first, second) {
-        (_, HostPattern::Exact(host)) => first.fits(host),
+        (_, HostPattern::Exact(host)) => first.matches(host),
         (HostPattern::Exact(_), HostPattern::Below(_)) => false,
         (HostPattern::Below(suffix), HostPattern::Below(longer)) => longer.ends_with(&**suffix),
     }

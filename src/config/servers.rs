@@ -7,9 +7,9 @@ use super::endpoint::{Rest, endpoint};
 use super::policy::list;
 use super::reader::Field;
 use super::values::{one_or_any, text};
+use crate::authority::HostPattern;
 use crate::endpoint::Endpoint;
 use crate::introspection::{self, Introspection};
-use crate::rules::HostPattern;
 use crate::servers::{Server, When};
 use crate::shared::Identity;
 

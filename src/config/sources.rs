@@ -1,7 +1,8 @@
 //! `token_sources`: where tokens are looked for.
 
 use super::reader::Field;
-use super::values::{frames_or_steers, header_name, is_token_char, text};
+use super::values::{frames_or_steers, header_name, text};
+use crate::header_name::is_token_char;
 use crate::token_source::TokenSource;
 
 /// Reads the list.

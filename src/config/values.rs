@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::notes::Form;
 use super::reader::Field;
+use crate::header_name::is_token_char;
 use crate::http_url::HttpUrl;
 use crate::scope::ScopeNeed;
 use crate::secret::Secret;
@@ -255,11 +256,6 @@ pub(super) fn frames_or_steers(name: &str) -> bool {
         "upgrade",
     ];
     FRAMING.contains(&name) || name.starts_with("x-envoy-")
-}
-
-/// A character of a `token` (RFC 9110, section 5.6.2).
-pub(super) fn is_token_char(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]

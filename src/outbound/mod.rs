@@ -16,9 +16,11 @@ use log::info;
 use crate::call::{Call, CallId, Direction, Sent};
 use crate::client::Client;
 use crate::client_metrics::{ClientEvent, Injection, TokenEvent};
+use crate::defect;
 use crate::denial::{Denial, Reason, Resource};
 use crate::exchange::{Exchanges, Subject};
 use crate::failure::Failure;
+use crate::footprint::Footprint;
 use crate::guard::{Attributes, Fate, Verdict, is_grpc};
 use crate::head::Head;
 use crate::health::Health;
@@ -32,8 +34,8 @@ use crate::timestamp::Timestamp;
 use crate::token_source::TokenSource;
 use crate::waiting::{StreamId, Waiting};
 use obtain::{Flight, Found};
-use plan::Errand;
 pub(crate) use plan::Plan;
+use plan::{Errand, Presentation};
 
 /// What the configuration says of the outbound direction.
 #[derive(Debug)]
@@ -67,6 +69,18 @@ struct Waiter {
     verdict: Verdict,
     /// What it needs.
     errand: Errand,
+}
+
+impl Footprint for Waiter {
+    fn owned_bytes(&self) -> usize {
+        let forward = match &self.verdict.fate {
+            Fate::Forward(forward) => forward.owned_bytes(),
+            Fate::Answer(_) => 0,
+        };
+        [forward, self.errand.owned_bytes()]
+            .into_iter()
+            .fold(size_of::<Self>(), usize::saturating_add)
+    }
 }
 
 /// The outbound direction of one configuration in one worker.
@@ -149,8 +163,12 @@ impl Outbound {
                 return Some(verdict);
             }
         };
-        let Some(client) = self.config.clients.get(errand.client) else { return Some(verdict) };
+        let Some(client) = self.config.clients.get(errand.client) else {
+            return Some(defect::refuse("a request's client is not known", &mut self.events));
+        };
         forward.remove.extend(errand.strays.iter().cloned());
+        forward.remove.append(&mut errand.clean.remove);
+        forward.add(std::mem::take(&mut errand.clean.set));
         // What was exchanged for a token, or was to be, is not for the service.
         if let Some(removal) = &errand.removal {
             forward.take_out(removal);
@@ -171,10 +189,15 @@ impl Outbound {
         }
         // Where callers' tokens are checked, one that was not, on a public path, counts as none.
         let guarded = self.config.guarded;
-        let subject = errand.subject.as_ref().filter(|_| !guarded || verdict.checked.is_some());
-        let found = match subject {
+        let checked = verdict.checked.is_some();
+        let subject = errand.token().filter(|_| !guarded || checked);
+        let found = match (subject, &errand.subject) {
             _ if !client.is_exchange() => self.obtain(errand.client, data, now),
-            Some(subject) => {
+            (_, Presentation::Ambiguous(reason)) => {
+                let denial = Denial::new(*reason);
+                return Some(self.refuse(&errand, &denial, verdict));
+            }
+            (Some(subject), _) => {
                 let subject = Subject::new(
                     subject.clone(),
                     verdict.checked.and_then(|checked| checked.expires),
@@ -184,17 +207,22 @@ impl Outbound {
                 self.exchange(errand.client, subject, data, now)
             }
             // It was let in without a token, and goes on without one.
-            None if guarded => {
+            (None, _) if guarded && !checked => {
                 forward.remove.push(Rc::clone(header));
                 return Some(verdict);
             }
-            None => return Some(self.refuse(&errand, &Denial::new(Reason::NoToken), verdict)),
+            (None, _) => return Some(self.refuse(&errand, &Denial::new(Reason::NoToken), verdict)),
         };
         match found {
             Found::Token(current) => Some(self.inject(&errand, &current, verdict)),
             Found::Failed(failure) => Some(self.go_without(&errand, failure, verdict)),
             Found::Wait(id) => {
-                self.waiting.add(id, stream, Waiter { verdict, errand });
+                let waiter = Waiter { verdict, errand };
+                if !self.waiting.has_room(&waiter) {
+                    let denial = Denial::new(Reason::Overloaded);
+                    return Some(self.refuse(&waiter.errand, &denial, waiter.verdict));
+                }
+                self.waiting.add(id, stream, waiter);
                 self.events.push(Event::Waiting(1));
                 None
             }
@@ -226,18 +254,18 @@ impl Outbound {
 
     /// Puts the token on a request.
     fn inject(&mut self, errand: &Errand, current: &Current, mut verdict: Verdict) -> Verdict {
-        if let (Fate::Forward(forward), Some(client)) =
-            (&mut verdict.fate, self.config.clients.get(errand.client))
-        {
-            let header = &client.placement.header;
-            forward.remove.retain(|name| name != header);
-            forward.set.retain(|(name, _)| name != header);
-            forward.set.push((Rc::clone(header), Rc::clone(&current.value)));
-            let subject = errand.subject.as_ref();
-            let subject = subject.map(|token| self.keyed.key(errand.client, token.reveal()));
-            verdict.sent = Some(Sent { client: errand.client, number: current.number, subject });
-            self.count(errand.client, ClientEvent::Request(Injection::Injected));
-        }
+        let client = self.config.clients.get(errand.client);
+        let (Fate::Forward(forward), Some(client)) = (&mut verdict.fate, client) else {
+            return defect::refuse("there is no client for a token", &mut self.events);
+        };
+        let header = &client.placement.header;
+        forward.remove.retain(|name| name != header);
+        forward.set.retain(|(name, _)| name != header);
+        forward.set.push((Rc::clone(header), Rc::clone(&current.value)));
+        let subject = errand.token();
+        let subject = subject.map(|token| self.keyed.key(errand.client, token.reveal()));
+        verdict.sent = Some(Sent { client: errand.client, number: current.number, subject });
+        self.count(errand.client, ClientEvent::Request(Injection::Injected));
         verdict
     }
 
@@ -245,6 +273,9 @@ impl Outbound {
     fn go_without(&mut self, errand: &Errand, failure: Failure, mut verdict: Verdict) -> Verdict {
         let client = self.config.clients.get(errand.client);
         match (&mut verdict.fate, client) {
+            _ if failure == Failure::Defect => {
+                defect::refuse("a token request is lost", &mut self.events)
+            }
             (Fate::Forward(forward), Some(client)) if client.failure_mode_allow => {
                 // Nobody takes what the caller has put there for ours.
                 forward.set.retain(|(name, _)| *name != client.placement.header);
@@ -260,7 +291,10 @@ impl Outbound {
     fn refuse(&mut self, errand: &Errand, denial: &Denial, verdict: Verdict) -> Verdict {
         self.count(errand.client, ClientEvent::Request(Injection::Denied(denial.reason)));
         let fate = Fate::Answer(denial.reply(&self.config.resource, errand.grpc));
-        Verdict { fate, ..verdict }
+        let Verdict { mut attributes, .. } = verdict;
+        // What the inbound direction has decided is not what becomes of the request.
+        attributes.decision = attributes.decision.map(|_| Decision::Denied(denial.reason));
+        Verdict { attributes, ..Verdict::of(fate) }
     }
 
     /// Refuses a request of which nobody can tell whose token is for it, or what to exchange.
@@ -332,8 +366,13 @@ impl Outbound {
 
     /// A request that waited has gone.
     pub(crate) fn gone(&mut self, stream: StreamId) {
-        if self.waiting.forget(stream) {
+        if let Some(id) = self.waiting.forget(stream) {
             self.events.push(Event::Waiting(-1));
+            let is_wanted =
+                |flight: &Flight| !flight.calls.is_empty() || !flight.exchanges.is_empty();
+            if self.waiting.abandoned(id).is_some_and(|flight| !is_wanted(flight)) {
+                self.waiting.finish(id);
+            }
         }
     }
 

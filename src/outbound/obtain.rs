@@ -71,7 +71,7 @@ impl Outbound {
         let Some((Client { identity, .. }, holder)) =
             of_client(&self.config, &mut self.holders, client)
         else {
-            return Found::Failed(Failure::NoGrant);
+            return Found::Failed(Failure::Defect);
         };
         if let Some(current) = holder.take(identity, data, now) {
             return Found::Token(current);
@@ -98,7 +98,7 @@ impl Outbound {
         now: Timestamp,
     ) -> Attempt {
         let Some((client, holder)) = of_client(&self.config, &mut self.holders, client) else {
-            return Attempt::Failed(Failure::NoGrant);
+            return Attempt::Failed(Failure::Defect);
         };
         for _ in 0..TRIES {
             holder.sync(&client.identity, data);
@@ -147,7 +147,7 @@ impl Outbound {
     ) -> Found {
         let key = subject.key;
         let Some((config, holder)) = of_client(&self.config, &mut self.holders, client) else {
-            return Found::Failed(Failure::NoGrant);
+            return Found::Failed(Failure::Defect);
         };
         let heard = holder.heard(data);
         if let Some(current) = self.exchanges.current(config, &subject, heard, data, now) {
@@ -182,7 +182,7 @@ impl Outbound {
         now: Timestamp,
     ) -> Attempt {
         let Some((client, holder)) = of_client(&self.config, &mut self.holders, client) else {
-            return Attempt::Failed(Failure::NoGrant);
+            return Attempt::Failed(Failure::Defect);
         };
         let serves = |current: &Current| !(renew && Exchanges::is_due(current, subject, now));
         if let Some(current) = self.exchanges.recall(client, subject, data, now)
@@ -242,8 +242,8 @@ impl Outbound {
         data: &dyn SharedData,
         now: Timestamp,
     ) -> Result<(), Failure> {
-        let flight = self.waiting.question(id).ok_or(Failure::NoGrant)?;
-        let client = self.config.clients.get(flight.client).ok_or(Failure::NoGrant)?;
+        let flight = self.waiting.question(id).ok_or(Failure::Defect)?;
+        let client = self.config.clients.get(flight.client).ok_or(Failure::Defect)?;
         let Grant::TokenExchange { actor: Some(actor), .. } = client.grant else {
             return self.dispatch(id, None, now);
         };
@@ -266,13 +266,13 @@ impl Outbound {
         actor: Option<Secret>,
         now: Timestamp,
     ) -> Result<(), Failure> {
-        let flight = self.waiting.question(id).ok_or(Failure::NoGrant)?;
-        let client = self.config.clients.get(flight.client).ok_or(Failure::NoGrant)?;
+        let flight = self.waiting.question(id).ok_or(Failure::Defect)?;
+        let client = self.config.clients.get(flight.client).ok_or(Failure::Defect)?;
         let subject = flight.subject.as_ref().map(|subject| subject.token.clone());
         let exchanged = subject.map(|subject| Exchanged { subject, actor });
         flight.since = now;
-        let ask = flight.ours.as_ref().map(|ours| ours.ask.clone()).ok_or(Failure::NoGrant)?;
-        let call = client.call(id, &ask, exchanged.as_ref(), now).ok_or(Failure::NoGrant)?;
+        let ask = flight.ours.as_ref().map(|ours| ours.ask.clone()).ok_or(Failure::Defect)?;
+        let call = client.call(id, &ask, exchanged.as_ref(), now).ok_or(Failure::Defect)?;
         self.outbox.calls.push(call);
         Ok(())
     }

@@ -10,7 +10,7 @@ use crate::cached_token::{CachedToken, Holding};
 use crate::call::{Answer, CallId};
 use crate::client::{Ask, Client};
 use crate::client_metrics::{ClientEvent, TokenEvent};
-use crate::failure::Failure;
+use crate::failure::{Cause, Failure};
 use crate::holder::Current;
 use crate::metrics::Event;
 use crate::shared::SharedData;
@@ -28,9 +28,13 @@ impl Outbound {
         now: Timestamp,
     ) {
         let Some((key, mut flight, waiters)) = self.waiting.finish(id) else { return };
-        let Some(ours) = flight.ours.take() else { return };
-        let Some(client) = self.config.clients.get(flight.client) else { return };
-        let response = Issued::read(outcome, client.expected());
+        let Some(ours) = flight.ours.take() else {
+            return self.conclude(flight, waiters, &Err(Failure::Defect), data, now);
+        };
+        let Some(client) = self.config.clients.get(flight.client) else {
+            return self.conclude(flight, waiters, &Err(Failure::Defect), data, now);
+        };
+        let response = Issued::read(outcome, client.expected(), now);
         let outcome = response.as_ref().err().map(|failure| failure.outcome());
         self.events.push(Event::TokenCallTime(now.since(flight.since)));
         self.events.push(Event::Client(flight.client, ClientEvent::Call(outcome)));
@@ -58,7 +62,7 @@ impl Outbound {
                     }
                     None => self.accept(flight.client, &issued, flight.since, data, now),
                 };
-                self.conclude(flight, waiters, &current.ok_or(Failure::NoGrant), data, now);
+                self.conclude(flight, waiters, &current.ok_or(Failure::Defect), data, now);
             }
             Err(failure) => {
                 let Some(ask) = client.ask_instead(&ours.ask, failure) else {
@@ -190,7 +194,7 @@ impl Outbound {
             (!noted).then(failed)
         });
         let retry_after = holder.holding.backs_off(now)?.retry_after()?;
-        Some(Failure::BackOff { reason, retry_after })
+        Some(Failure::BackOff { reason, retry_after, cause: Cause::Other })
     }
 
     /// What is done with all who waited for a token.

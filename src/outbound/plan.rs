@@ -3,13 +3,15 @@
 use std::rc::Rc;
 
 use super::Outbound;
-use crate::client::Client;
+use crate::authority::Authority;
+use crate::client::{Client, Placement};
 use crate::denial::Reason;
+use crate::footprint::Footprint;
+use crate::forward::Forward;
 use crate::guard::is_grpc;
 use crate::head::Head;
-use crate::path::{BadPath, NormalPath};
+use crate::path::RequestPath;
 use crate::rule_index::Target;
-use crate::rules::host_of;
 use crate::secret::Secret;
 use crate::timestamp::Timestamp;
 use crate::token_source::{Presented, Removal, present};
@@ -29,15 +31,29 @@ pub(crate) struct Errand {
     /// The client.
     pub(super) client: usize,
     /// The caller's token, if it is to be exchanged.
-    pub(super) subject: Option<Secret>,
+    pub(super) subject: Presentation,
     /// What takes that token out of the request.
     pub(super) removal: Option<Removal>,
     /// Whether the caller has set the header.
     pub(super) own_header: bool,
     /// Headers of ours, of another client, that must not go where it goes.
     pub(super) strays: Vec<Rc<str>>,
+    /// What else is taken out of it: other spellings of the header, and what would have the next hop
+    /// take the header out.
+    pub(super) clean: Forward,
     /// Whether it is a gRPC request; looked at if it may have to be told why it is refused.
     pub(super) grpc: bool,
+}
+
+/// The caller's token, for a client that exchanges it.
+#[derive(Debug)]
+pub(super) enum Presentation {
+    /// There is none that could be exchanged.
+    Absent,
+    /// This one.
+    Token(Secret),
+    /// There is more than one, or it cannot be taken out.
+    Ambiguous(Reason),
 }
 
 impl Plan {
@@ -50,10 +66,37 @@ impl Plan {
     }
 }
 
+impl Footprint for Plan {
+    fn owned_bytes(&self) -> usize {
+        let owned = match self {
+            // The names belong to the configuration.
+            Self::Leave(_) => 0,
+            Self::Inject(errand) => errand.owned_bytes(),
+        };
+        owned.saturating_add(size_of::<Self>())
+    }
+}
+
 impl Errand {
     /// The same.
     pub(super) fn without_head(self, head: &dyn Head) -> Self {
         Self { grpc: is_grpc(head), ..self }
+    }
+
+    /// The caller's token that is to be exchanged.
+    pub(super) fn token(&self) -> Option<&Secret> {
+        match &self.subject {
+            Presentation::Token(token) => Some(token),
+            Presentation::Absent | Presentation::Ambiguous(_) => None,
+        }
+    }
+}
+
+impl Footprint for Errand {
+    fn owned_bytes(&self) -> usize {
+        let subject = self.token().map_or(0, |token| token.reveal().owned_bytes());
+        let removal = self.removal.as_ref().map_or(0, Footprint::owned_bytes);
+        [removal, self.clean.owned_bytes()].into_iter().fold(subject, usize::saturating_add)
     }
 }
 
@@ -65,16 +108,16 @@ impl Outbound {
     pub(crate) fn plan(&self, head: &dyn Head) -> Result<Plan, Reason> {
         let number = self.client_for(head)?;
         let strays = self.strays(head);
-        let Some(number) = number else { return Ok(Plan::Leave(strays)) };
-        let Some(client) = self.config.clients.get(number) else {
-            return Ok(Plan::Leave(Vec::new()));
+        let Some(number) = number.filter(|_| !is_tunnel(head)) else {
+            return Ok(Plan::Leave(strays));
         };
-        // After a redirect it is a token of ours that stands there, and the caller's is lost.
-        let (subject, removal) = if client.is_exchange() && strays.is_empty() {
-            self.subject(head)?
-        } else {
-            (None, None)
-        };
+        let client = self.config.clients.get(number).ok_or(Reason::HostError)?;
+        let (mut subject, removal) =
+            if client.is_exchange() { self.subject(head)? } else { (Presentation::Absent, None) };
+        if !strays.is_empty() && matches!(subject, Presentation::Token(_)) {
+            // After a redirect it is a token of ours that is there, and the caller's is lost.
+            subject = Presentation::Absent;
+        }
         let placement = &client.placement;
         // Where Envoy sends a request again, among a cluster's filters or after a redirect, it does
         // so with the head that we had made: that is not the caller's own.
@@ -84,23 +127,40 @@ impl Outbound {
         };
         let own_header = !placement.overwrite
             && head.value(&placement.header).is_some_and(|value| !is_ours(&value));
+        let clean = clean(placement, head)?;
         let grpc = false;
-        Ok(Plan::Inject(Errand { client: number, subject, removal, own_header, strays, grpc }))
+        Ok(Plan::Inject(Errand {
+            client: number,
+            subject,
+            removal,
+            own_header,
+            strays,
+            clean,
+            grpc,
+        }))
+    }
+
+    /// Whether a trailer of this name must not reach the service.
+    pub(crate) fn is_reserved(&self, name: &[u8]) -> bool {
+        self.config.clients.iter().any(|client| client.placement.spelling.matches(name))
     }
 
     /// The caller's token that is to be exchanged, and what takes it out.
-    fn subject(&self, head: &dyn Head) -> Result<(Option<Secret>, Option<Removal>), Reason> {
+    fn subject(&self, head: &dyn Head) -> Result<(Presentation, Option<Removal>), Reason> {
         let presented = match present(&self.config.token_sources, head) {
             Ok(Some(presented)) => presented,
-            // Where callers' tokens are checked, that is where bad ones are refused.
-            Err(reason) if !self.config.guarded => return Err(reason),
-            _ => return Ok((None, None)),
+            Ok(None) => return Ok((Presentation::Absent, None)),
+            // Where callers' tokens are checked, that is where bad ones are refused, but not on paths
+            // that need none.
+            Err(reason) if self.config.guarded => {
+                return Ok((Presentation::Ambiguous(reason), None));
+            }
+            Err(reason) => return Err(reason),
         };
-        let secret =
-            |presented: &Presented<'_>| Ok(Secret::new(presented.token()?.reveal().to_owned()));
-        let subject = match secret(&presented) {
-            Err(reason) if !self.config.guarded => return Err(reason),
-            subject => subject.ok(),
+        let subject = match presented.token() {
+            Ok(token) => Presentation::Token(Secret::new(token.reveal().to_owned())),
+            Err(_) if self.config.guarded => Presentation::Absent,
+            Err(reason) => return Err(reason),
         };
         Ok((subject, Some(presented.removal)))
     }
@@ -119,9 +179,8 @@ impl Outbound {
 
     /// The client whose token the request gets.
     fn client_for(&self, head: &dyn Head) -> Result<Option<usize>, Reason> {
-        let found = self.config.rules.find(&Target::new(head));
         // Where it cannot be told which rule fits, nobody's token is for it.
-        Ok(found.map_err(|BadPath| Reason::BadPath)?.copied().flatten())
+        Ok(self.config.rules.find(&Target::new(head))?.copied().flatten())
     }
 
     /// The same for people who ask beforehand.
@@ -146,12 +205,39 @@ impl Outbound {
     }
 
     /// The clients whose tokens a request to this URL may have got: its method is not known.
-    fn clients_of_url(&self, url: &str) -> impl Iterator<Item = &Client> {
+    fn clients_of_url(&self, url: &str) -> Vec<&Client> {
         let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        let host = host_of(authority.as_bytes());
-        let path = NormalPath::parse(path.as_bytes()).ok();
-        let rules = self.config.rules.candidates(&host, path.as_ref());
-        rules.into_iter().filter_map(|client| self.config.clients.get((*client)?))
+        let Ok(authority) = Authority::parse(authority.as_bytes()) else {
+            return self.config.clients.iter().collect();
+        };
+        let path = RequestPath::parse(path.as_bytes()).ok();
+        let rules = self.config.rules.candidates(&authority.host, path.as_ref());
+        rules.into_iter().filter_map(|client| self.config.clients.get((*client)?)).collect()
     }
+}
+
+/// Whether a request asks for a tunnel (RFC 9110, section 9.3.6): what is in its head is for the next
+/// proxy, not for the host that it names. Extended CONNECT (RFC 8441) is for that host.
+fn is_tunnel(head: &dyn Head) -> bool {
+    head.value(":method").is_some_and(|method| *method == *b"CONNECT")
+        && head.value(":protocol").is_none()
+}
+
+/// What is taken out of a request beside the header that its token goes into.
+fn clean(placement: &Placement, head: &dyn Head) -> Result<Forward, Reason> {
+    let mut forward = Forward::default();
+    let Placement { header, spelling, .. } = placement;
+    if spelling.has_others() {
+        for (name, _) in head.fields().iter() {
+            if spelling.matches(name) && name != header.as_bytes() {
+                let name = std::str::from_utf8(name).map_err(|_| Reason::HostError)?;
+                forward.remove.push(name.into());
+            }
+        }
+    }
+    if head.value("connection").is_some() {
+        forward.keep_from_next_hop(head.fields(), std::slice::from_ref(spelling));
+    }
+    Ok(forward)
 }

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         Piece::new("look up one of 500", || look_up(500)),
         Piece::new("look up one of 10,000", || look_up(10_000)),
         Piece::new("read a path that is normal", || path("/api/v1/orders/4711/items")),
-        Piece::new("read a path that is not", || path("/api/v1/./orders/%34711/items")),
+        Piece::new("read a path that is not", || path("/api/v1/orders/%34711/items")),
         Piece::new("find the rule, the last of 1", || last_rule(1)),
         Piece::new("find the rule, the last of 50", || last_rule(50)),
         Piece::new("find the rule, the last of 500", || last_rule(500)),

@@ -1,0 +1,28 @@
+//! States that cannot be reached: the request is refused, whatever it was.
+//!
+//! A filter that decides who may pass must not go on from what it does not understand.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use log::error;
+
+use crate::denial::Reason;
+use crate::filter::Filter;
+use crate::guard::{Attributes, Fate, Verdict};
+use crate::metrics::{Counter, Decision, Event};
+
+/// How many there were in this VM.
+static SEEN: AtomicU64 = AtomicU64::new(0);
+
+/// Refuses a request, counted in `events`. It is logged the first time, the second, the fourth and so
+/// on: a flood of requests is no flood of lines.
+pub(crate) fn refuse(what: &str, events: &mut Vec<Event>) -> Verdict {
+    let seen = SEEN.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+    if seen.is_power_of_two() {
+        error!("internal error, {seen} so far: {what}; the request is refused");
+    }
+    let decision = Decision::Denied(Reason::HostError);
+    events.push(Event::Count(Counter::Request(decision)));
+    let attributes = Attributes { decision: Some(decision), ..Attributes::default() };
+    Verdict { attributes, ..Verdict::of(Fate::Answer(Filter::host_error())) }
+}
