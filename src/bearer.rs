@@ -45,8 +45,10 @@ pub(crate) fn credentials(value: &[u8], wanted: &str) -> Option<Range<usize>> {
     let begin = value.iter().position(is_begin)?;
     let (before, text) = value.split_at_checked(begin)?;
     let (word, after) = text.split_at_checked(wanted.len())?;
-    let goes_on = after.first().is_some_and(|byte| is_token_char(*byte));
-    if goes_on || !word.eq_ignore_ascii_case(wanted.as_bytes()) {
+    let goes_on = after.first().is_some_and(|byte| *byte != b' ' && is_token_char(*byte));
+    // Nearly all clients write it as it is registered.
+    let is_wanted = word == wanted.as_bytes() || word.eq_ignore_ascii_case(wanted.as_bytes());
+    if goes_on || !is_wanted {
         return None;
     }
     let trailing = value.iter().rev().take_while(|byte| is_blank(**byte)).count();

@@ -59,8 +59,6 @@ pub struct Filter {
     calls: Vec<Call>,
     /// What is done with requests that waited.
     decided: Verdicts,
-    /// Requests that were refused because of a defect.
-    defects: Vec<Event>,
 }
 
 /// What follows from a request's head.
@@ -96,7 +94,6 @@ impl Filter {
             carrying: FnvHashMap::default(),
             calls: Vec::new(),
             decided: Vec::new(),
-            defects: Vec::new(),
         };
         Ok((filter, warnings))
     }
@@ -130,8 +127,11 @@ impl Filter {
             Some(inbound) => inbound.request(stream, head, &is_ours, data, now),
         };
         let verdict = match (verdict, plan) {
-            (Some(verdict), plan) => self.send(stream, Some(head), plan, verdict, data, now),
-            (None, None) => None,
+            (verdict, None) => verdict,
+            (Some(verdict), Some(plan)) => match &mut self.outbound {
+                Some(outbound) => outbound.send(stream, Some(head), plan, verdict, data, now),
+                None => Some(self.lose()),
+            },
             (None, Some(plan)) => self.keep_plan(stream, head, plan),
         };
         self.collect(data, now);
@@ -165,30 +165,27 @@ impl Filter {
         Some(plan)
     }
 
-    /// A request whose inbound side is decided: what is done with it, or nothing while it waits.
-    fn send(
-        &mut self,
-        stream: StreamId,
-        head: Option<&dyn Head>,
-        plan: Option<Plan>,
-        verdict: Verdict,
-        data: &dyn SharedData,
-        now: Timestamp,
-    ) -> Option<Verdict> {
-        match (&mut self.outbound, plan) {
-            (Some(outbound), Some(plan)) => outbound.send(stream, head, plan, verdict, data, now),
-            (None, None) => Some(verdict),
-            (Some(_), None) | (None, Some(_)) => {
-                Some(defect::refuse("the plan for a request is lost", &mut self.defects))
-            }
-        }
+    /// Refuses a request of which it is not known what must not go on with it.
+    fn lose(&mut self) -> Verdict {
+        let events = match (&mut self.inbound, &mut self.outbound) {
+            (Some(inbound), _) => &mut inbound.events,
+            (None, Some(outbound)) => &mut outbound.events,
+            (None, None) => &mut Vec::new(),
+        };
+        defect::refuse("the plan for a request is lost", events)
     }
 
     /// Requests that have waited for the inbound side go on.
     fn go_on(&mut self, verdicts: Verdicts, data: &dyn SharedData, now: Timestamp) {
         for (stream, verdict) in verdicts {
             let plan = self.take_plan(stream);
-            let verdict = self.send(stream, None, plan, verdict, data, now);
+            let verdict = match (&mut self.outbound, plan) {
+                (Some(outbound), Some(plan)) => {
+                    outbound.send(stream, None, plan, verdict, data, now)
+                }
+                (None, None) => Some(verdict),
+                (Some(_), None) | (None, Some(_)) => Some(self.lose()),
+            };
             self.decided.extend(verdict.map(|verdict| (stream, verdict)));
         }
     }
@@ -305,9 +302,8 @@ impl Filter {
 
     /// What has happened since this was last called, to be counted.
     pub fn events(&mut self) -> impl Iterator<Item = Event> {
-        let inbound = self.inbound.iter_mut().flat_map(Inbound::events);
-        let outbound = self.outbound.iter_mut().flat_map(Outbound::events);
-        self.defects.drain(..).chain(inbound).chain(outbound)
+        let inbound = self.inbound.iter_mut().flat_map(Inbound::take_events);
+        inbound.chain(self.outbound.iter_mut().flat_map(Outbound::take_events))
     }
 
     /// A request has ended. If it waited, nothing comes for it any more.

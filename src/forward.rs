@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::claims::{ClaimPath, Claims, is_exact};
 use crate::denial::Reason;
 use crate::footprint::Footprint;
-use crate::head::{Fields, Head};
-use crate::header_name::{Spelling, connection_without};
+use crate::head::{Fields, Head, Lengths};
+use crate::header_name::{CONNECTION, Spelling, connection_without};
 use crate::token_source::{Removal, TokenSource};
 
 /// The longest claim that is put in a header, or in filter state.
@@ -30,7 +30,11 @@ pub(crate) struct Forwarding {
     /// Every header named here.
     own: Vec<Spelling>,
     /// The headers that callers' tokens come in.
-    sources: Vec<(Spelling, Rc<str>)>,
+    sources: Vec<Spelling>,
+    /// Those of them that have other spellings, with the right one.
+    variants: Vec<(Spelling, Rc<str>)>,
+    /// The lengths of all names that are looked for.
+    lengths: Lengths,
 }
 
 impl Forwarding {
@@ -43,13 +47,20 @@ impl Forwarding {
         let names = claims.iter().map(|(name, _)| name).chain(&payload);
         let own = names.map(|name| Spelling::of(name)).collect();
         let claims = claims.into_iter().map(|(name, path)| (name.into(), path)).collect();
-        Self { token, claims, payload: payload.map(Into::into), own, sources: Vec::new() }
+        let payload = payload.map(Into::into);
+        let mut forwarding = Self { token, claims, payload, own, ..Self::default() };
+        forwarding.set_token_sources(&[]);
+        forwarding
     }
 
     /// Tells which headers callers' tokens come in.
     pub(crate) fn set_token_sources(&mut self, sources: &[TokenSource]) {
-        let headers = sources.iter().filter_map(TokenSource::header);
-        self.sources = headers.map(|name| (Spelling::of(name), name.into())).collect();
+        let headers = || sources.iter().filter_map(TokenSource::header);
+        self.sources = headers().map(Spelling::of).collect();
+        let pairs = headers().map(|name| (Spelling::of(name), name.into()));
+        self.variants = pairs.filter(|(spelling, _)| spelling.has_others()).collect();
+        let spellings = self.own.iter().chain(self.variants.iter().map(|(spelling, _)| spelling));
+        self.lengths = spellings.map(Spelling::len).chain([CONNECTION.len()]).collect();
     }
 
     /// What is taken out of every request, on every path: the headers that are set here, in all
@@ -64,28 +75,29 @@ impl Forwarding {
             return Ok(forward);
         }
         let fields = head.fields();
-        for (name, _) in fields.iter() {
+        for name in fields.names(self.lengths) {
             let is_variant = |(spelling, right): &(Spelling, Rc<str>)| {
-                spelling.has_others() && spelling.matches(name) && right.as_bytes() != name
+                spelling.matches(name) && right.as_bytes() != name
             };
-            if self.own.iter().any(|own| own.matches(name)) || self.sources.iter().any(is_variant) {
+            if self.own.iter().any(|own| own.matches(name)) || self.variants.iter().any(is_variant)
+            {
                 let name = std::str::from_utf8(name).map_err(|_| Reason::HostError)?;
                 forward.remove.push(name.into());
+            } else if name == CONNECTION.as_bytes() {
+                forward.keep_from_next_hop(fields, &self.own);
             }
         }
-        forward.keep_from_next_hop(fields, &self.own);
         Ok(forward)
     }
 
     /// Whether the whole head has to be looked at.
     pub(crate) fn needs_whole_head(&self) -> bool {
-        !self.own.is_empty() || self.sources.iter().any(|(spelling, _)| spelling.has_others())
+        !self.own.is_empty() || !self.variants.is_empty()
     }
 
     /// Whether a trailer of this name must not reach the service: some join trailers to the head.
     pub(crate) fn is_reserved(&self, name: &[u8]) -> bool {
-        let sources = self.sources.iter().map(|(spelling, _)| spelling);
-        self.own.iter().chain(sources).any(|spelling| spelling.matches(name))
+        self.own.iter().chain(&self.sources).any(|spelling| spelling.matches(name))
     }
 
     /// The headers that an active token's request gets: `body` is the answer that `claims` are of.
@@ -121,7 +133,11 @@ impl Forwarding {
         headers: &[(Rc<str>, Rc<str>)],
     ) -> Forward {
         let mut forward = Forward { private: in_query, ..clean };
-        forward.set.extend_from_slice(headers);
+        if forward.set.is_empty() {
+            forward.set = headers.to_vec();
+        } else {
+            forward.set.extend_from_slice(headers);
+        }
         // A query is written to logs on every way on, so a token never stays in one.
         if in_query || !self.token {
             forward.take_out(removal);
@@ -146,8 +162,8 @@ impl Forward {
     pub(crate) fn keep_from_next_hop(&mut self, fields: &Fields, names: &[Spelling]) {
         match connection_without(fields, names) {
             None => {}
-            Some(rest) if rest.is_empty() => self.remove.push("connection".into()),
-            Some(rest) => self.set.push(("connection".into(), rest.into())),
+            Some(rest) if rest.is_empty() => self.take_out(&Removal::Remove(CONNECTION.into())),
+            Some(rest) => self.add(vec![(CONNECTION.into(), rest.into())]),
         }
     }
 

@@ -27,6 +27,24 @@ pub struct Fields {
     at: Vec<[Span; 2]>,
 }
 
+/// Lengths of names, modulo 64: a filter that lets a few others through.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Lengths(u64);
+
+impl Lengths {
+    /// Whether a name of this length is looked at.
+    #[inline]
+    fn has(self, length: usize) -> bool {
+        self.0 >> (length % 64) & 1 == 1
+    }
+}
+
+impl FromIterator<usize> for Lengths {
+    fn from_iter<I: IntoIterator<Item = usize>>(lengths: I) -> Self {
+        Self(lengths.into_iter().fold(0, |all, length| all | 1 << (length % 64)))
+    }
+}
+
 /// A part of the text: where it begins, and its length.
 type Span = (usize, usize);
 
@@ -57,6 +75,13 @@ impl Fields {
     /// Each name and value, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.at.iter().map(|[name, value]| (self.part(*name), self.part(*value)))
+    }
+
+    /// Each name of one of these lengths, in order: most names are looked at no further.
+    #[inline]
+    pub(crate) fn names(&self, lengths: Lengths) -> impl Iterator<Item = &[u8]> {
+        let names = self.at.iter().map(|[name, _]| *name);
+        names.filter(move |name| lengths.has(name.1)).map(|name| self.part(name))
     }
 
     /// The values of a header, in order.

@@ -12,6 +12,9 @@ pub(crate) fn is_token_char(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
+/// The header that names those which the next hop takes out (RFC 9110, section 7.6.1).
+pub(crate) const CONNECTION: &str = "connection";
+
 /// A byte of a name as CGI has it.
 fn folded(byte: u8) -> u8 {
     if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'_' }
@@ -28,9 +31,15 @@ impl Spelling {
     }
 
     /// Whether `name` is one of them.
+    #[inline]
     pub(crate) fn matches(&self, name: &[u8]) -> bool {
-        name.len() == self.0.len()
-            && name.iter().map(|byte| folded(*byte)).eq(self.0.iter().copied())
+        let is_same = |(own, byte): (&u8, &u8)| own == byte || *own == folded(*byte);
+        name.len() == self.0.len() && self.0.iter().zip(name).all(is_same)
+    }
+
+    /// The length of each of them.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Whether there are others than those that differ in case, which Envoy takes away.
@@ -39,10 +48,9 @@ impl Spelling {
     }
 }
 
-/// The value of `Connection` without these names, if it has any of them: the next hop would take
-/// out the headers that it names (RFC 9110, section 7.6.1).
+/// The value of `Connection` without these names, if it has any of them.
 pub(crate) fn connection_without(fields: &Fields, names: &[Spelling]) -> Option<String> {
-    let value = fields.joined("connection")?;
+    let value = fields.joined(CONNECTION)?;
     let options = || value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
     let is_kept = |option: &&[u8]| !names.iter().any(|name| name.matches(option));
     if options().all(|option| is_kept(&option)) {

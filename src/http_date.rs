@@ -54,7 +54,7 @@ fn days(year: u64, month: u64, day: u64) -> Option<u64> {
     } else {
         (year.checked_sub(1)?, month.checked_add(9)?)
     };
-    let leap = year / 4 + year / 400;
+    let leap = (year / 4).checked_add(year / 400)?;
     let before = year.checked_mul(365)?.checked_add(leap)?.checked_sub(year / 100)?;
     let of_year = month.checked_mul(153)?.checked_add(2)? / 5;
     // There are 719,469 days from the first of March of the year 0 to the last day before the epoch.

@@ -83,7 +83,7 @@ pub(crate) struct Inbound {
     /// Calls to be made.
     pub(crate) calls: Vec<Call>,
     /// What has happened since the host last asked.
-    events: Vec<Event>,
+    pub(crate) events: Vec<Event>,
 }
 
 impl Inbound {
@@ -332,7 +332,7 @@ impl Inbound {
     }
 
     /// What has happened since this was last called.
-    pub(crate) fn events(&mut self) -> impl Iterator<Item = Event> {
+    pub(crate) fn take_events(&mut self) -> impl Iterator<Item = Event> {
         self.events.drain(..)
     }
 

@@ -102,7 +102,7 @@ pub(crate) struct Outbound {
     /// What has to be done outside.
     pub(crate) outbox: Outbox,
     /// What has happened since the host last asked.
-    events: Vec<Event>,
+    pub(crate) events: Vec<Event>,
     /// When tokens are reported next.
     report_at: Timestamp,
     /// Whether there is more to report than zeros, or the last report was more.
@@ -167,8 +167,10 @@ impl Outbound {
             return Some(defect::refuse("a request's client is not known", &mut self.events));
         };
         forward.remove.extend(errand.strays.iter().cloned());
-        forward.remove.append(&mut errand.clean.remove);
-        forward.add(std::mem::take(&mut errand.clean.set));
+        if let Some(clean) = errand.clean.take() {
+            forward.remove.extend(clean.remove);
+            forward.add(clean.set);
+        }
         // What was exchanged for a token, or was to be, is not for the service.
         if let Some(removal) = &errand.removal {
             forward.take_out(removal);
@@ -377,7 +379,7 @@ impl Outbound {
     }
 
     /// What has happened since this was last called.
-    pub(crate) fn events(&mut self) -> impl Iterator<Item = Event> {
+    pub(crate) fn take_events(&mut self) -> impl Iterator<Item = Event> {
         self.events.drain(..)
     }
 

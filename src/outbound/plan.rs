@@ -10,6 +10,7 @@ use crate::footprint::Footprint;
 use crate::forward::Forward;
 use crate::guard::is_grpc;
 use crate::head::Head;
+use crate::header_name::CONNECTION;
 use crate::path::RequestPath;
 use crate::rule_index::Target;
 use crate::secret::Secret;
@@ -40,7 +41,7 @@ pub(crate) struct Errand {
     pub(super) strays: Vec<Rc<str>>,
     /// What else is taken out of it: other spellings of the header, and what would have the next hop
     /// take the header out.
-    pub(super) clean: Forward,
+    pub(super) clean: Option<Box<Forward>>,
     /// Whether it is a gRPC request; looked at if it may have to be told why it is refused.
     pub(super) grpc: bool,
 }
@@ -96,7 +97,8 @@ impl Footprint for Errand {
     fn owned_bytes(&self) -> usize {
         let subject = self.token().map_or(0, |token| token.reveal().owned_bytes());
         let removal = self.removal.as_ref().map_or(0, Footprint::owned_bytes);
-        [removal, self.clean.owned_bytes()].into_iter().fold(subject, usize::saturating_add)
+        let clean = self.clean.as_ref().map_or(0, |clean| clean.owned_bytes());
+        [removal, clean].into_iter().fold(subject, usize::saturating_add)
     }
 }
 
@@ -225,19 +227,19 @@ fn is_tunnel(head: &dyn Head) -> bool {
 }
 
 /// What is taken out of a request beside the header that its token goes into.
-fn clean(placement: &Placement, head: &dyn Head) -> Result<Forward, Reason> {
+fn clean(placement: &Placement, head: &dyn Head) -> Result<Option<Box<Forward>>, Reason> {
     let mut forward = Forward::default();
     let Placement { header, spelling, .. } = placement;
     if spelling.has_others() {
-        for (name, _) in head.fields().iter() {
+        for name in head.fields().names([spelling.len()].into_iter().collect()) {
             if spelling.matches(name) && name != header.as_bytes() {
                 let name = std::str::from_utf8(name).map_err(|_| Reason::HostError)?;
                 forward.remove.push(name.into());
             }
         }
     }
-    if head.value("connection").is_some() {
+    if head.value(CONNECTION).is_some() {
         forward.keep_from_next_hop(head.fields(), std::slice::from_ref(spelling));
     }
-    Ok(forward)
+    Ok((forward != Forward::default()).then(|| Box::new(forward)))
 }
