@@ -42,10 +42,17 @@ fn source(field: &Field<'_>) -> Option<TokenSource> {
                 return header.mistake("this header has a meaning of its own; choose another");
             }
             match scheme {
-                Some(scheme) => Some(TokenSource::Scheme {
-                    header: name.into(),
-                    scheme: word(&scheme, "a scheme such as \"Bearer\"")?.into(),
-                }),
+                Some(scheme) => {
+                    let text = word(&scheme, "a scheme such as \"Bearer\"")?;
+                    // Introspection would tell the authorization server a name and a password.
+                    if text.eq_ignore_ascii_case("Basic") {
+                        return scheme.mistake(
+                            "Basic credentials are not a token: the filter would send callers' \
+                             passwords to the authorization server",
+                        );
+                    }
+                    Some(TokenSource::Scheme { header: name.into(), scheme: text.into() })
+                }
                 None if name == "authorization" => {
                     header.mistake("`authorization` holds a scheme too: add \"scheme\": \"Bearer\"")
                 }

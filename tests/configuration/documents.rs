@@ -490,6 +490,18 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
             "inbound.token_sources[0].scheme: a scheme stands in a header",
         ),
         (
+            with("inbound/token_sources", json!([{"header": "authorization", "scheme": "Basic"}])),
+            "inbound.token_sources[0].scheme: Basic credentials are not a token: the filter would \
+             send callers' passwords to the authorization server",
+        ),
+        (
+            with(
+                "inbound/token_sources",
+                json!([{"query": "a"}, {"header": "Proxy-Authorization", "scheme": "bASIC"}]),
+            ),
+            "inbound.token_sources[1].scheme: Basic credentials are not a token",
+        ),
+        (
             with("inbound/token_sources", json!([{"header": "Authorization"}])),
             "inbound.token_sources[0].header: `authorization` holds a scheme too",
         ),
