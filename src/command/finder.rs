@@ -1,26 +1,34 @@
 //! Finds where Envoy or Istio is told to run the filter.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use base64ct::{Base64Unpadded, Encoding};
 use serde_json::Value;
 
+use crate::paths;
 use crate::tree::{Dialect, Node, Position};
 use crate::uses::{Use, Variables};
 
 /// The type of the filter's configuration in Envoy.
 const WASM: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
 
+/// The type of what reads HTTP in Envoy, before any filter of HTTP.
+const MANAGER: &str =
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+
 /// How a value was come to.
 #[derive(Clone, Debug, Default)]
-struct Way {
+struct Way<'n> {
     /// The named things that it stands in.
     within: Vec<String>,
     /// The cluster that it stands in.
     cluster: Option<String>,
     /// Whether it is for a route or a virtual host.
     of_route: Option<Position>,
+    /// What reads HTTP before it.
+    manager: Option<&'n Node>,
 }
 
 /// Looks for uses.
@@ -32,6 +40,8 @@ pub(crate) struct Finder {
     clusters: Option<Rc<BTreeSet<String>>>,
     /// Whether the file is a manifest: then its numbers are those of Kubernetes.
     in_manifest: bool,
+    /// What reads HTTP, where it was remarked on: it may have several filters.
+    managers: BTreeSet<Position>,
 }
 
 impl Finder {
@@ -66,21 +76,20 @@ impl Finder {
     }
 
     /// Looks in a part of Envoy's configuration.
-    fn find(&mut self, node: &Node, way: &Way) {
-        let is_wasm = |name| {
-            let name: Option<&str> = node.get(name).and_then(Node::text);
-            name.is_some_and(|url| url.rsplit('/').next() == Some(WASM))
-        };
-        if is_wasm("@type") {
-            self.add(node, node.get("config"), way);
-            return;
+    fn find<'n>(&mut self, node: &'n Node, way: &Way<'n>) {
+        let mut way = Cow::Borrowed(way);
+        let typed = [("@type", Some(node)), ("type_url", node.get("value"))];
+        for (name, value) in typed {
+            let url = node.get(name).and_then(Node::text).unwrap_or_default();
+            let Some(value) = value else { continue };
+            match url.rsplit('/').next() {
+                Some(WASM) => return self.add(node, value.get("config"), &way),
+                // What Istio gives to a proxy, no manifest shows.
+                Some(MANAGER) if !self.in_manifest => way.to_mut().manager = Some(value),
+                _ => {}
+            }
         }
-        if is_wasm("type_url")
-            && let Some(value) = node.get("value")
-        {
-            self.add(node, value.get("config"), way);
-            return;
-        }
+        let way = &*way;
         for element in node.elements() {
             self.find(element, way);
         }
@@ -117,7 +126,7 @@ impl Finder {
     }
 
     /// Adds a Wasm filter of Envoy, if it is this one.
-    fn add(&mut self, node: &Node, config: Option<&Node>, way: &Way) {
+    fn add(&mut self, node: &Node, config: Option<&Node>, way: &Way<'_>) {
         let dialect = if self.in_manifest { Dialect::Kubernetes } else { Dialect::Envoy };
         let configuration = config.and_then(|config| config.get("configuration"));
         let mut found = configured(configuration, dialect)
@@ -165,6 +174,13 @@ impl Finder {
         if let Some(config) = config {
             remark_on_plugin(&mut found, config);
         }
+        found.is_of_istio = self.in_manifest;
+        if let Some(manager) = way.manager
+            && paths::reads_paths(&found)
+            && self.managers.insert(manager.at)
+        {
+            paths::remark_on_manager(&mut found, manager);
+        }
         self.uses.push(found);
     }
 
@@ -180,6 +196,7 @@ impl Finder {
             return;
         }
         found.within = within;
+        found.is_of_istio = true;
         let (mut values, mut of_host) = (BTreeMap::new(), BTreeSet::new());
         let variables = spec.path(&["vmConfig", "env"]).map(Node::elements).unwrap_or_default();
         for variable in variables {

@@ -14,6 +14,7 @@ mod finder;
 mod json_text;
 mod keys;
 mod new;
+mod paths;
 mod report;
 mod schema;
 mod tree;
@@ -36,7 +37,8 @@ usage:
   oauth2-filter new inbound|outbound|both [--istio]
 
 check    says what is wrong with a configuration: a document of the filter (JSON or YAML), a
-         configuration of Envoy, or manifests for Istio (WasmPlugin, EnvoyFilter). FILE may be -.
+         configuration of Envoy, or manifests for Istio (WasmPlugin, EnvoyFilter), beside which it
+         looks at the settings of the mesh. FILE may be -.
            --strict  warnings count as mistakes
            --env     variables that the proxy takes from its environment must be set here;
                      without, they are taken to be set

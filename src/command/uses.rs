@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::finder::Finder;
 use crate::keys::{self, ASSUMED, ASSUMED_ES256};
+use crate::paths;
 use crate::tree::{Dialect, Kind, Node, Position, Written};
 use crate::{json_text, yaml};
 
@@ -33,6 +34,8 @@ pub(crate) struct Use {
     pub(crate) clusters: Option<Rc<BTreeSet<String>>>,
     /// The cluster among whose filters it stands.
     pub(crate) own_cluster: Option<String>,
+    /// Whether Istio puts it into the proxy.
+    pub(crate) is_of_istio: bool,
 }
 
 /// Something about a use.
@@ -53,12 +56,14 @@ pub(crate) struct Contents {
     pub(crate) uses: Vec<Use>,
     /// What is wrong with the file, whoever reads it.
     pub(crate) remarks: Vec<Remark>,
+    /// What the settings of an Istio mesh in it lack, if the filter in that mesh looks at paths.
+    pub(crate) of_mesh: Vec<Remark>,
 }
 
 impl Contents {
     /// A file that is a document in JSON.
     fn of_document(text: &str) -> Self {
-        Self { uses: vec![Use::of_file(text)], remarks: Vec::new() }
+        Self { uses: vec![Use::of_file(text)], ..Self::default() }
     }
 }
 
@@ -89,6 +94,7 @@ impl Use {
             remarks: Vec::new(),
             clusters: None,
             own_cluster: None,
+            is_of_istio: false,
         }
     }
 
@@ -173,7 +179,7 @@ fn text_position(said: &str) -> Option<Position> {
 }
 
 /// A position in a text that stands in a file from there on.
-fn in_file(at: Position, (from, indent): (Position, usize)) -> Position {
+pub(crate) fn in_file(at: Position, (from, indent): (Position, usize)) -> Position {
     let line = from.line.saturating_add(at.line).saturating_sub(1);
     let before = if at.line == 1 { from.column.saturating_sub(1) } else { indent };
     Position { line, column: at.column.saturating_add(before) }
@@ -225,7 +231,7 @@ pub(crate) fn read(name: &str, text: &str) -> Contents {
         Err(error) => {
             let text = format!("not YAML: {}", error.why);
             let remarks = vec![Remark { at: error.at, is_mistake: true, text }];
-            Contents { uses: Vec::new(), remarks }
+            Contents { remarks, ..Contents::default() }
         }
     }
 }
@@ -239,6 +245,8 @@ enum FileKind {
     Envoy,
     /// A manifest for Kubernetes.
     Manifest,
+    /// The settings of an Istio mesh.
+    Mesh,
 }
 
 /// Whether this is a document of the filter beyond doubt.
@@ -268,6 +276,8 @@ fn kind_of(root: &Node) -> FileKind {
         FileKind::Document
     } else if has("kind") && has("apiVersion") {
         FileKind::Manifest
+    } else if paths::is_mesh(root) {
+        FileKind::Mesh
     } else if ENVOY.into_iter().any(has) || matches!(root.kind, Kind::List(_)) {
         FileKind::Envoy
     } else {
@@ -277,7 +287,7 @@ fn kind_of(root: &Node) -> FileKind {
 
 /// The uses in all documents of a file.
 fn contents(documents: Vec<(FileKind, Node)>, is_yaml: bool) -> Contents {
-    let mut remarks = Vec::new();
+    let (mut remarks, mut of_mesh) = (Vec::new(), Vec::new());
     if is_yaml {
         for repeated in documents.iter().flat_map(|(_, root)| root.repeated()) {
             let text =
@@ -292,10 +302,15 @@ fn contents(documents: Vec<(FileKind, Node)>, is_yaml: bool) -> Contents {
                 finder.uses.push(Use::of_tree(&root.merged(), Dialect::Kubernetes));
             }
             FileKind::Envoy => finder.find_in_envoy(&root),
-            FileKind::Manifest => finder.find_in_manifest(&root.merged()),
+            FileKind::Manifest => {
+                let manifest = root.merged();
+                of_mesh.extend(paths::lacking_in_mesh(&manifest));
+                finder.find_in_manifest(&manifest);
+            }
+            FileKind::Mesh => of_mesh.extend(paths::lacking_in_mesh(&root.merged())),
         }
     }
-    Contents { uses: finder.uses, remarks }
+    Contents { uses: finder.uses, remarks, of_mesh }
 }
 
 /// The variables that hold elliptic keys, as far as the document says so.

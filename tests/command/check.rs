@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{corpus, file, indented, run, run_with};
 
 /// Line and column of the only place in a text that begins like this.
-fn at(text: &str, part: &str) -> String {
+pub fn at(text: &str, part: &str) -> String {
     let mut found = text.match_indices(part);
     let (start, _) = found.next().expect(part);
     assert!(found.next().is_none(), "{part} stands there twice");
@@ -19,7 +19,7 @@ fn at(text: &str, part: &str) -> String {
 }
 
 /// Runs `check` on one file: the lines without its name, and the exit status.
-fn check(path: &Path) -> (Vec<String>, i32) {
+pub fn check(path: &Path) -> (Vec<String>, i32) {
     let name = path.to_str().expect("a name of text");
     let ran = run(["check", name]);
     assert_eq!(ran.err, "");
@@ -28,7 +28,7 @@ fn check(path: &Path) -> (Vec<String>, i32) {
 }
 
 /// Checks a file of this name and text against the lines that it gets.
-fn finds(name: &str, text: &str, expected: &[&str]) {
+pub fn finds(name: &str, text: &str, expected: &[&str]) {
     let (lines, status) = check(&file(name, text));
     assert_eq!(lines, expected, "{name}");
     let has_mistake = expected.iter().any(|line| line.contains(" error: "));
@@ -36,7 +36,7 @@ fn finds(name: &str, text: &str, expected: &[&str]) {
 }
 
 /// A document that is good, but for what `more` adds to its `inbound`.
-fn document(more: &str) -> String {
+pub fn document(more: &str) -> String {
     format!(
         r#"{{
   "inbound": {{
@@ -51,7 +51,7 @@ fn document(more: &str) -> String {
     )
 }
 
-const FINE: &str = "no mistakes, no warnings";
+pub const FINE: &str = "no mistakes, no warnings";
 
 #[test]
 fn a_document_in_json_is_checked_with_its_places() {
@@ -137,7 +137,7 @@ inbound:
 }
 
 /// A bootstrap with the filter, its configuration and more.
-fn bootstrap(configuration: &str, more: &str) -> String {
+pub fn bootstrap(configuration: &str, more: &str) -> String {
     let configuration = indented(configuration, 26);
     format!(
         "static_resources:

@@ -15,6 +15,7 @@ mod exchanges;
 mod explain;
 mod help;
 mod new;
+mod paths;
 mod schema;
 
 /// What the command has printed, and its exit status.

@@ -1,0 +1,109 @@
+//! Whether the proxy brings paths into one form before the filter reads them. The filter is safe
+//! without that: it refuses with 400 what the proxy would have resolved.
+
+use serde_json::Value;
+
+use crate::tree::{Dialect, Kind, Node, Written};
+use crate::uses::{Contents, Remark, Use, in_file};
+use crate::yaml;
+
+/// Says what the `HttpConnectionManager` around the filter lacks.
+pub(crate) fn remark_on_manager(found: &mut Use, manager: &Node) {
+    const NORMALIZE: &str = "normalize_path";
+    const MERGE: &str = "merge_slashes";
+    const ESCAPED: &str = "path_with_escaped_slashes_action";
+    let is_true = |name: &str| manager.get(name).is_some_and(Node::is_true);
+    for (name, is_set, wanted, left) in [
+        (NORMALIZE, is_true(NORMALIZE), "normalize_path: true", "`/./` and `/../`"),
+        (MERGE, is_true(MERGE), "merge_slashes: true", "`//`"),
+        (
+            ESCAPED,
+            manager.get(ESCAPED).is_some_and(leaves_no_escaped_slash),
+            "path_with_escaped_slashes_action: REJECT_REQUEST",
+            "`%2F` and `%5C`",
+        ),
+    ] {
+        if !is_set {
+            let at = manager.member(name).map_or(manager.at, |member| member.at);
+            let text = format!(
+                "the HttpConnectionManager lacks `{wanted}`: Envoy leaves {left} in paths, and the \
+                 filter refuses them with 400 (oauth2_bad_path) where rules have `paths`"
+            );
+            found.remark(at, false, text);
+        }
+    }
+}
+
+/// Whether Envoy leaves no escaped slash in a path with this `path_with_escaped_slashes_action`. In
+/// JSON, protobuf takes the number of an enumerator too.
+fn leaves_no_escaped_slash(action: &Node) -> bool {
+    match action.to_json(Dialect::Envoy) {
+        Value::String(name) => {
+            ["REJECT_REQUEST", "UNESCAPE_AND_REDIRECT", "UNESCAPE_AND_FORWARD"].contains(&&*name)
+        }
+        number => number.as_u64().is_some_and(|number| (2..=4).contains(&number)),
+    }
+}
+
+/// Whether its document has the filter look at paths.
+pub(crate) fn reads_paths(found: &Use) -> bool {
+    let document: Option<Value> = serde_json::from_slice(&found.bytes).ok();
+    let has = |document: &Value| {
+        let rules = ["/inbound/rules", "/outbound/rules"].map(|rules| document.pointer(rules));
+        let mut rules = rules.into_iter().flatten().filter_map(Value::as_array).flatten();
+        rules.any(|rule| rule.get("paths").is_some())
+            || document.pointer("/inbound/resource_metadata").is_some()
+    };
+    document.as_ref().is_some_and(has)
+}
+
+/// Says what the settings of a mesh lack, where a manifest in any of the files has the filter look
+/// at paths.
+pub(crate) fn remark_on_meshes(files: &mut [Contents]) {
+    let is_concerned = |found: &Use| found.is_of_istio && reads_paths(found);
+    if files.iter().flat_map(|file| &file.uses).any(is_concerned) {
+        for file in files {
+            file.remarks.append(&mut file.of_mesh);
+        }
+    }
+}
+
+/// Whether this has the settings of an Istio mesh: values for Helm, or a `MeshConfig` by itself.
+pub(crate) fn is_mesh(root: &Node) -> bool {
+    ["mesh_config", "path_normalization"].into_iter().any(|name| root.get(name).is_some())
+}
+
+/// What the settings of a mesh lack, in any of the objects that have them.
+pub(crate) fn lacking_in_mesh(root: &Node) -> Option<Remark> {
+    // Istio itself reads them from the text in a `ConfigMap`.
+    if let Some(text) = root.path(&["data", "mesh"])
+        && let Kind::String(yaml, written) = &text.kind
+    {
+        let mesh = yaml::read(yaml).ok()?;
+        let remark = mesh.first().and_then(lacking_in_mesh)?;
+        let at = match written {
+            Written::AsIs { from, indent } => in_file(remark.at, (*from, *indent)),
+            Written::Otherwise => text.at,
+        };
+        return Some(Remark { at, ..remark });
+    }
+    let ways: [&[&str]; 4] =
+        [&[], &["mesh_config"], &["spec", "mesh_config"], &["spec", "values", "mesh_config"]];
+    let mut meshes = ways.into_iter().filter_map(|way| root.path(way));
+    meshes.find_map(|mesh| lacking(mesh.get("path_normalization")?))
+}
+
+/// What a `pathNormalization` lacks.
+fn lacking(normalization: &Node) -> Option<Remark> {
+    let member = normalization.member("normalization")?;
+    let left = match member.value.text()? {
+        "NONE" => "`/./`, `/../`, `//`, `%2F` and `%5C`",
+        "BASE" | "DEFAULT" => "`//`, `%2F` and `%5C`",
+        _ => return None,
+    };
+    let text = format!(
+        "pathNormalization: Istio leaves {left} in paths, and the filter refuses them with 400 \
+         (oauth2_bad_path) where rules have `paths`; write DECODE_AND_MERGE_SLASHES"
+    );
+    Some(Remark { at: member.at, is_mistake: false, text })
+}
