@@ -107,6 +107,15 @@ impl ScopeNeed {
         self.0.iter().map(|alternative| &*alternative.text)
     }
 
+    /// Whether a token that meets this meets the other, too.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn implies(&self, other: &Self, implied: &Implied) -> bool {
+        self.0.iter().all(|alternative| {
+            let held = ScopeSet(alternative.text.clone()).with_implied(implied);
+            other.check(&held).is_ok()
+        })
+    }
+
     /// Checks what a token holds.
     ///
     /// # Errors

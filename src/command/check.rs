@@ -66,9 +66,10 @@ pub(crate) fn findings(contents: &Contents, real: bool) -> Vec<Finding> {
         });
     }
     for found in &contents.uses {
-        let Review { mistakes, warnings, clusters, .. } = reviewed(found, real);
+        let Review { mistakes, warnings, notes, clusters, .. } = reviewed(found, real);
         findings.extend(mistakes.iter().map(|said| finding(found, Level::Mistake, said)));
         findings.extend(warnings.iter().map(|said| finding(found, Level::Warning, said)));
+        findings.extend(notes.iter().map(|said| finding(found, Level::Note, said)));
         for (place, cluster) in clusters {
             if found.clusters.as_ref().is_some_and(|known| !known.contains(&cluster)) {
                 let text = format!("no cluster `{}` in this file", cluster.escape_debug());

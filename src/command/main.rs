@@ -39,7 +39,7 @@ usage:
 check    says what is wrong with a configuration: a document of the filter (JSON or YAML), a
          configuration of Envoy, or manifests for Istio (WasmPlugin, EnvoyFilter), beside which it
          looks at the settings of the mesh. FILE may be -.
-           --strict  warnings count as mistakes
+           --strict  warnings count as mistakes, notes do not
            --env     variables that the proxy takes from its environment must be set here;
                      without, they are taken to be set
            --format  how it is told: text, json, or github for annotations

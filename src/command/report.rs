@@ -40,6 +40,8 @@ pub(crate) enum Level {
     Mistake,
     /// It is accepted, but should be known.
     Warning,
+    /// It is a risk or not, by something that no file says.
+    Note,
 }
 
 impl Level {
@@ -48,6 +50,7 @@ impl Level {
         match self {
             Self::Mistake => "error",
             Self::Warning => "warning",
+            Self::Note => "note",
         }
     }
 }
@@ -135,12 +138,14 @@ fn text(report: &Report) -> String {
             continue;
         }
         let count = |level| findings.iter().filter(|finding| finding.level == level).count();
+        let notes = count(Level::Note);
         let times = if *uses > 1 { format!("{uses} uses of the filter, ") } else { String::new() };
         let _ = writeln!(
             text,
-            "{file}: {times}{}, {}",
+            "{file}: {times}{}, {}{}",
             plural(count(Level::Mistake), "mistake"),
             plural(count(Level::Warning), "warning"),
+            if notes > 0 { format!(", {}", plural(notes, "note")) } else { String::new() },
         );
     }
     text
@@ -183,7 +188,7 @@ fn annotations(report: &Report) -> String {
         for finding in findings {
             let Position { line, column } = finding.at;
             let file = escape(file).replace(':', "%3A").replace(',', "%2C");
-            let level = finding.level.name();
+            let level = if finding.level == Level::Note { "notice" } else { finding.level.name() };
             let said = escape(&finding.said());
             let _ = writeln!(text, "::{level} file={file},line={line},col={column}::{said}");
         }

@@ -67,6 +67,13 @@ pub(super) fn inbound(field: &Field<'_>, names: &Names) -> Option<Guard> {
     let rules = rules.unwrap_or_default();
     #[cfg(not(target_arch = "wasm32"))]
     super::review::advise_on_order(&object.at("rules"), &rules);
+    #[cfg(not(target_arch = "wasm32"))]
+    super::letter_case::note_on_letter_case(
+        &object.at("rules"),
+        &rules,
+        (&object.at("unmatched"), &unmatched),
+        &implied,
+    );
     if rules.iter().map(|(_, rule)| rule).chain([&unmatched]).any(Rule::takes_any_audience) {
         object.at("audience").warn(
             "not set: any active token of the authorization server passes, whoever it was issued \

@@ -7,6 +7,8 @@ mod documented;
 mod endpoint;
 mod forward;
 mod inbound;
+#[cfg(not(target_arch = "wasm32"))]
+mod letter_case;
 mod metadata;
 mod notes;
 mod policy;

@@ -94,6 +94,8 @@ pub(super) struct Noted {
     pub(super) secrets: Vec<String>,
     /// What a reviewer should know.
     pub(super) advice: Vec<Mistake>,
+    /// What depends on something that the document does not say.
+    pub(super) notes: Vec<Mistake>,
 }
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -139,6 +141,12 @@ impl Notes {
     pub(super) fn advise(&self, told: impl FnOnce() -> Mistake) {
         let told = told();
         self.0.borrow_mut().advice.push(told);
+    }
+
+    /// What depends on something that the document does not say.
+    pub(super) fn note(&self, told: impl FnOnce() -> Mistake) {
+        let told = told();
+        self.0.borrow_mut().notes.push(told);
     }
 
     /// All of it.

@@ -170,6 +170,12 @@ impl<'r> Field<'r> {
         self.reader.notes.advise(|| Mistake { place: self.place(), text: text() });
     }
 
+    /// Tells a reviewer what depends on something that the document does not say.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn note(&self, text: impl FnOnce() -> String) {
+        self.reader.notes.note(|| Mistake { place: self.place(), text: text() });
+    }
+
     /// Records what is said about this place.
     fn record(&self, records: &RefCell<Vec<Mistake>>, text: &dyn fmt::Display) {
         records.borrow_mut().push(Mistake { place: self.place(), text: text.to_string() });

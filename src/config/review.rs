@@ -1,6 +1,7 @@
 //! A reviewer's look at a document: what loading it says, and what else its author should know.
 
 use super::clients::Rule;
+use super::notes::Noted;
 use super::reader::{Field, Mistake, Object, Reader};
 use super::{config, document};
 use crate::authority::HostPattern;
@@ -16,6 +17,8 @@ pub struct Review {
     pub mistakes: Vec<Mistake>,
     /// What a load warns of, and what else should be known.
     pub warnings: Vec<Mistake>,
+    /// What depends on something that the document does not say.
+    pub notes: Vec<Mistake>,
     /// The endpoint blocks, each with the Envoy cluster that it calls.
     pub clusters: Vec<(String, String)>,
     /// The places of secrets that stand in the document in clear text.
@@ -45,7 +48,8 @@ pub fn review(bytes: &[u8], host: &Environment<'_>) -> Review {
         }
     }));
     warnings.extend(noted.advice);
-    Review { mistakes, warnings, clusters: noted.clusters, secrets: noted.secrets }
+    let Noted { notes, clusters, secrets, .. } = noted;
+    Review { mistakes, warnings, notes, clusters, secrets }
 }
 
 /// Advises on rules that never decide, since one before them is for all their requests.
@@ -86,7 +90,7 @@ pub(super) fn advise_on_use(
 }
 
 /// Whether all requests of the second are requests of the first.
-fn covers(first: &Matcher, second: &Matcher) -> bool {
+pub(super) fn covers(first: &Matcher, second: &Matcher) -> bool {
     list_covers(first.hosts.as_deref(), second.hosts.as_deref(), host_covers)
         && list_covers(first.methods.as_deref(), second.methods.as_deref(), |a, b| a == b)
         && list_covers(first.paths.as_deref(), second.paths.as_deref(), path_covers)
@@ -104,7 +108,7 @@ fn list_covers<T>(first: Option<&[T]>, second: Option<&[T]>, covers: fn(&T, &T) 
 }
 
 /// Whether all hosts of the second are hosts of the first.
-fn host_covers(first: &HostPattern, second: &HostPattern) -> bool {
+pub(super) fn host_covers(first: &HostPattern, second: &HostPattern) -> bool {
     match (first, second) {
         (_, HostPattern::Exact(host)) => first.matches(host),
         (HostPattern::Exact(_), HostPattern::Below(_)) => false,

@@ -14,6 +14,7 @@ mod documents;
 mod exchanges;
 mod explain;
 mod help;
+mod letter_case;
 mod new;
 mod paths;
 mod schema;

@@ -1,0 +1,195 @@
+//! Paths that a service may take for one that a rule names, though their letters are in another
+//! case. Rules compare letters as they are, so that another rule decides, which may ask for less.
+
+use super::reader::Field;
+use super::review::{covers, host_covers};
+use crate::path::{PathPattern, Segment};
+use crate::policy::{Access, Needs, Rule};
+use crate::rules::{HostPattern, Matcher};
+use crate::scope::Implied;
+
+/// Notes that a path in another letter case needs less. It is noted once: documents that end in a
+/// rule for all other paths have many such paths, and whether the service minds case is not in them.
+pub(super) fn note_on_letter_case(
+    rules: &Field<'_>,
+    list: &[(Matcher, Rule)],
+    (at_unmatched, unmatched): (&Field<'_>, &Rule),
+    implied: &Implied,
+) {
+    let mut found = Vec::new();
+    for (n, (matcher, rule)) in list.iter().enumerate() {
+        for (p, path) in matcher.paths.iter().flatten().enumerate() {
+            let later = list.iter().enumerate().skip(n.saturating_add(1));
+            let decides = first_for_other_case(matcher, path, rule, later, implied);
+            let asks_for_less = match decides {
+                Decides::Rule(later) => Some(rules.element(later).place()),
+                Decides::Unmatched if !is_as_strict(unmatched, rule, implied) => {
+                    Some(at_unmatched.place())
+                }
+                Decides::Unmatched | Decides::Nothing => None,
+            };
+            found.extend(asks_for_less.map(|place| (n, p, place)));
+        }
+    }
+    let Some((n, p, place)) = found.first() else { return };
+    rules.element(*n).member("paths").element(*p).note(|| {
+        let others = match found.len() {
+            1 => String::new(),
+            count => format!(" (the first of {count} such paths)"),
+        };
+        format!(
+            "in another letter case, the path is decided by {place}, which asks for less: a service \
+             that ignores case would serve it{others}"
+        )
+    });
+}
+
+/// What decides on a rule's paths where their letters are in another case.
+enum Decides {
+    /// This rule, which lets requests by that the first would refuse.
+    Rule(usize),
+    /// None of the rules, for some of them.
+    Unmatched,
+    /// Rules that ask for as much.
+    Nothing,
+}
+
+/// What decides on the paths of a rule in another letter case, of the rules after it.
+fn first_for_other_case<'r>(
+    matcher: &Matcher,
+    path: &PathPattern,
+    rule: &Rule,
+    later: impl Iterator<Item = (usize, &'r (Matcher, Rule))>,
+    implied: &Implied,
+) -> Decides {
+    if !path.segments.iter().any(has_case) {
+        return Decides::Nothing;
+    }
+    let any_case = Matcher {
+        hosts: matcher.hosts.clone(),
+        methods: matcher.methods.clone(),
+        paths: Some(vec![in_any_case(path)]),
+    };
+    for (n, (other, needs)) in later {
+        if is_for_other_case(matcher, path, other) {
+            if !is_as_strict(needs, rule, implied) {
+                return Decides::Rule(n);
+            }
+            if covers(other, &any_case) {
+                return Decides::Nothing;
+            }
+        }
+    }
+    Decides::Unmatched
+}
+
+/// Whether a rule is for some of the requests that another is for but for the case of their path.
+fn is_for_other_case(matcher: &Matcher, path: &PathPattern, other: &Matcher) -> bool {
+    let hosts_meet = |a: &HostPattern, b: &HostPattern| host_covers(a, b) || host_covers(b, a);
+    lists_meet(matcher.hosts.as_deref(), other.hosts.as_deref(), hosts_meet)
+        && lists_meet(matcher.methods.as_deref(), other.methods.as_deref(), |a, b| a == b)
+        && other.paths.iter().all(|paths| paths.iter().any(|other| fits_other_case(path, other)))
+}
+
+/// Whether one of the first meets one of the second. No list at all meets everything.
+fn lists_meet<T>(one: Option<&[T]>, other: Option<&[T]>, meet: impl Fn(&T, &T) -> bool) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.iter().any(|a| other.iter().any(|b| meet(a, b))),
+        _ => true,
+    }
+}
+
+/// Whether the second pattern fits a path that the first would fit but for letter case.
+fn fits_other_case(path: &PathPattern, other: &PathPattern) -> bool {
+    let (length, other_length) = (path.segments.len(), other.segments.len());
+    let length_fits =
+        (path.rest || other_length <= length) && (other.rest || length <= other_length);
+    let mut pairs = path.segments.iter().zip(&other.segments);
+    let text_fits = pairs.clone().all(|pair| match pair {
+        (Segment::Literal(one), Segment::Literal(other)) => one.eq_ignore_ascii_case(other),
+        (Segment::Literal(text), Segment::Any) | (Segment::Any, Segment::Literal(text)) => {
+            !text.is_empty()
+        }
+        (Segment::Any, Segment::Any) => true,
+    });
+    // One that both name differs only if they name it differently.
+    let is_free = |(one, other): (&Segment, &Segment)| has_case(one) && one != other;
+    let mut beyond = path.segments.iter().skip(other_length);
+    length_fits && text_fits && (pairs.any(is_free) || beyond.any(has_case))
+}
+
+/// The pattern that fits the same paths in any case, and others.
+fn in_any_case(path: &PathPattern) -> PathPattern {
+    let segment =
+        |segment: &Segment| if has_case(segment) { Segment::Any } else { segment.clone() };
+    PathPattern { segments: path.segments.iter().map(segment).collect(), rest: path.rest }
+}
+
+/// Whether a segment is another in another letter case. The digits of an escape are no letters.
+fn has_case(segment: &Segment) -> bool {
+    let Segment::Literal(text) = segment else { return false };
+    let mut parts = text.split('%').enumerate();
+    parts.any(|(n, part)| {
+        let digits = if n == 0 { 0 } else { 2 };
+        part.bytes().skip(digits).any(|byte| byte.is_ascii_alphabetic())
+    })
+}
+
+/// Whether whatever passes by the first rule would pass by the second, too.
+fn is_as_strict(first: &Rule, second: &Rule, implied: &Implied) -> bool {
+    match (&first.access, &second.access) {
+        // Without a token, everybody passes by the second.
+        (_, Access::Public | Access::Optional(_)) | (Access::Deny(_), _) => true,
+        (_, Access::Deny(_)) | (Access::Public | Access::Optional(_), _) => false,
+        (Access::Token(first), Access::Token(second)) => needs_as_much(first, second, implied),
+    }
+}
+
+/// Whether a token that meets the first needs meets the second, too.
+fn needs_as_much(first: &Needs, second: &Needs, implied: &Implied) -> bool {
+    let within = |first: &[Box<str>], second: &[Box<str>]| {
+        second.is_empty() || (!first.is_empty() && first.iter().all(|value| second.contains(value)))
+    };
+    let scope = match (&first.scope, &second.scope) {
+        (_, None) => true,
+        (None, Some(_)) => false,
+        (Some(first), Some(second)) => first.implies(second, implied),
+    };
+    let max_age = second.max_age.is_none_or(|most| first.max_age.is_some_and(|age| age <= most));
+    within(&first.issuer, &second.issuer)
+        && within(&first.audience, &second.audience)
+        && within(&first.acr_values, &second.acr_values)
+        && max_age
+        && scope
+        && second.claims.iter().all(|claim| first.claims.contains(claim))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_fits_what_another_names_in_another_letter_case() {
+        for (path, other, fits) in [
+            ("/admin/**", "/**", true),
+            ("/admin", "/*", true),
+            ("/admin", "/Admin", true),
+            ("/v1/orders:purge", "/v1/**", true),
+            ("/v1/orders", "/v1/*/**", true),
+            ("/*/admin", "/a/**", true),
+            ("/a/**", "/*/b/c", true),
+            // It is the same in either case, or another path.
+            ("/admin/**", "/admin/*", false),
+            ("/1/**", "/**", false),
+            ("/%C3%A9", "/**", false),
+            ("/admin", "/", false),
+            ("/admin", "/*/b", false),
+            ("/admin/x", "/*", false),
+            ("/v1/orders", "/v2/**", false),
+            ("/*", "/**", false),
+        ] {
+            let [path, other] = [path, other].map(|text| PathPattern::parse(text).unwrap());
+            assert_eq!(fits_other_case(&path, &other), fits, "{path:?} {other:?}");
+        }
+    }
+}
