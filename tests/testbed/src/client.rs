@@ -11,6 +11,7 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use h2::ext::Protocol;
 pub use hyper::HeaderMap;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
@@ -33,6 +34,7 @@ pub struct Request {
     headers: Headers,
     body: Vec<u8>,
     chunked: bool,
+    protocol: Option<Protocol>,
 }
 
 impl Request {
@@ -45,7 +47,15 @@ impl Request {
             headers: Headers::new(),
             body: Vec::new(),
             chunked: false,
+            protocol: None,
         }
+    }
+
+    /// Opens a WebSocket over HTTP/2 (RFC 8441); the server must allow that.
+    pub fn websocket(target: &str) -> Self {
+        let protocol = Some(Protocol::from_static("websocket"));
+        let request = Self { protocol, ..Self::new("CONNECT", target) };
+        request.header("sec-websocket-version", "13")
     }
 
     /// A GET request.

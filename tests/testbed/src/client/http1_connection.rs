@@ -93,7 +93,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
     }
 
     fn head(&self, request: &Request) -> Vec<u8> {
-        let Request { method, target, authority, headers, body, chunked } = request;
+        let Request { method, target, authority, headers, body, chunked, .. } = request;
         let mut head = format!("{method} {target} HTTP/1.1\r\n").into_bytes();
         let mut field = |name: &str, value: &[u8]| {
             head.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());

@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 use bytes::Bytes;
 use h2::{Reason, SendStream, client};
 use hyper::{
-    HeaderMap, Method, Uri, Version,
+    HeaderMap, Method, StatusCode, Uri, Version,
     header::{HeaderName, HeaderValue},
     http,
 };
@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{Request, Response, bounded};
-use crate::Headers;
+use crate::{Headers, wait};
 
 /// An open HTTP/2 connection. Clones share it, so that many requests can be under way at once.
 #[derive(Clone, Debug)]
@@ -66,6 +66,13 @@ impl Http2 {
         let head = self.head(request).map_err(io::Error::other)?;
         let mut sender =
             bounded(async { self.sender.clone().ready().await.map_err(broken) }).await?;
+        if request.protocol.is_some() {
+            // The server's settings say so, which it sends first of all.
+            wait::until("the server to allow extended CONNECT", async || {
+                sender.is_extended_connect_protocol_enabled()
+            })
+            .await;
+        }
         let ends = whole && request.body.is_empty();
         let (response, body) = sender.send_request(head, ends).map_err(broken)?;
         let mut stream = Http2Stream { response, body, _driver: Arc::clone(&self.driver) };
@@ -82,7 +89,7 @@ impl Http2 {
             Some(authority) => authority.to_owned(),
         };
         let method = Method::from_bytes(request.method.as_bytes())?;
-        let uri = if method == Method::CONNECT {
+        let uri = if method == Method::CONNECT && request.protocol.is_none() {
             Uri::try_from(&request.target)?
         } else {
             let target = request.target.as_str();
@@ -96,6 +103,9 @@ impl Http2 {
         *head.version_mut() = Version::HTTP_2;
         *head.method_mut() = method;
         *head.uri_mut() = uri;
+        if let Some(protocol) = &request.protocol {
+            head.extensions_mut().insert(protocol.clone());
+        }
         for (name, value) in request.headers.iter() {
             let name = HeaderName::from_bytes(name.as_bytes())?;
             head.headers_mut().append(name, HeaderValue::from_bytes(value)?);
@@ -133,24 +143,38 @@ impl Http2Stream {
         bounded(self.read()).await
     }
 
+    /// Reads the answer to a `CONNECT`, whose body is what comes through the tunnel if it opens.
+    pub async fn tunnel(self) -> io::Result<Response> {
+        bounded(self.read_unless(|status| status.is_success())).await
+    }
+
     async fn read(self) -> io::Result<Response> {
+        self.read_unless(|_| false).await
+    }
+
+    /// Reads the answer, without its body if `bodiless` says so of its status.
+    async fn read_unless(self, bodiless: impl Fn(StatusCode) -> bool) -> io::Result<Response> {
         // `self.body` stays: a request that has not ended may be answered.
         let Self { response, body: _body, _driver } = self;
         let (head, mut incoming) = response.await.map_err(broken)?.into_parts();
-        let mut body = Vec::new();
+        let mut answer = Response {
+            status: head.status.as_u16(),
+            headers: Headers::from(&head.headers),
+            body: Vec::new(),
+            trailers: Headers::new(),
+            interim: Vec::new(),
+        };
+        if bodiless(head.status) {
+            return Ok(answer);
+        }
         while let Some(data) = incoming.data().await {
             let data = data.map_err(broken)?;
             incoming.flow_control().release_capacity(data.len()).map_err(broken)?;
-            body.extend(data);
+            answer.body.extend(data);
         }
         let trailers = incoming.trailers().await.map_err(broken)?.unwrap_or_default();
-        Ok(Response {
-            status: head.status.as_u16(),
-            headers: Headers::from(&head.headers),
-            body,
-            trailers: Headers::from(&trailers),
-            interim: Vec::new(),
-        })
+        answer.trailers = Headers::from(&trailers);
+        Ok(answer)
     }
 }
 
