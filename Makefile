@@ -86,8 +86,8 @@ reproducible: toolchain ## two builds in two places: the same bytes
 	@sh tests/setup/reproducible.sh target/reproducible
 
 .PHONY: test
-test: panics build envoy prometheus tools ## every test: units, simulated host, real Envoy
-	@cargo test --workspace
+test: panics build envoy prometheus tools services ## every test: units, simulated host, real Envoy, real services (SERVICES=skip leaves these out)
+	@OAUTH2_FILTER_SERVICES=$(SERVICES) cargo test --workspace
 
 .PHONY: flood
 flood: build envoy ## a million refused tokens, then a million malformed ones: what memory the proxy takes
@@ -149,7 +149,7 @@ istio: panics build envoy ## envoy/istio: what Istio makes of it, and whether it
 	@cargo test --test istio -- --include-ignored
 
 .PHONY: setup
-setup: toolchain envoy prometheus tools ## what the other targets need: the wasm target, Envoy, Prometheus, curl, openssl
+setup: toolchain envoy prometheus tools services ## what the other targets need: the wasm target, Envoy, Prometheus, curl, openssl, services
 
 .PHONY: toolchain
 toolchain:
@@ -168,6 +168,10 @@ tools:
 .PHONY: prometheus
 prometheus:
 	@sh tests/setup/prometheus.sh target/prometheus
+
+.PHONY: services
+services:
+	@if [ '$(SERVICES)' != skip ]; then sh tests/setup/services.sh target/services; fi
 
 .PHONY: clean
 clean: ## remove everything that was built or installed here

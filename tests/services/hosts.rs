@@ -81,9 +81,7 @@ const NUMBERS: [&str; 16] = [
 
 /// A listener that routes by hosts, and shows to services by which.
 fn by_host(name: &str, document: &Value, more: Value) -> Listener {
-    let virtual_host = |host: &str, domains: Value| {
-        json!({"name": host, "domains": domains, "routes": routes("/", host)})
-    };
+    let virtual_host = |host: &str, domains: Value| json!({"name": host, "domains": domains, "routes": routes("/", host)});
     let mut fields = json!({"route_config": {"virtual_hosts": [
         virtual_host("a.test", json!(["a.test", "a.test:*"])),
         virtual_host("b.test", json!(["b.test", "b.test:*"])),
@@ -152,7 +150,7 @@ async fn no_rule_for_a_host_applies_to_what_is_read_as_for_another() {
         introspection(json!({"when": {"hosts": ["b.test"]}}), "/of-b"),
         introspection(json!({}), "/introspect"),
     ]}});
-    let ours = outbound(json!({}), json!([{"hosts": ["b.test"], "client": "ours"}]));
+    let ours = outbound(json!({}), &json!([{"hosts": ["b.test"], "client": "ours"}]));
     let listeners = [("public", public), ("others", others), ("when", when), ("out", ours)];
     let listeners = listeners.iter().flat_map(|(name, document)| both(name, document));
     let Some(set_up) = SetUp::start(listeners).await else { return };

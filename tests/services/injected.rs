@@ -27,7 +27,7 @@ fn redirected(name: &str, document: &Value) -> Listener {
 fn both(client: &Value, cache: &Value) -> Value {
     let mut document = inbound(json!({"cache": cache, "forward": {"token": true}}));
     let clients = json!({"header": "x-upstream-token", "scheme": ""});
-    let ours = outbound(clients, json!([{"hosts": ["api.test"], "client": "ours"}]));
+    let ours = outbound(clients, &json!([{"hosts": ["api.test"], "client": "ours"}]));
     document["outbound"] = ours["outbound"].clone();
     for (key, value) in client.as_object().expect("members") {
         document["outbound"]["clients"]["ours"][key] = value.clone();
@@ -43,7 +43,8 @@ fn both(client: &Value, cache: &Value) -> Value {
 fn issue(server: &ScriptedServer) {
     server.on_each("/token", |call| {
         let subject = call.parameter("subject_token");
-        let token = subject.map_or("our-token".to_owned(), |subject| format!("for-{subject}"));
+        let token =
+            subject.map_or_else(|| "our-token".to_owned(), |subject| format!("for-{subject}"));
         let kind = "urn:ietf:params:oauth:token-type:access_token";
         Answer::json(
             200,

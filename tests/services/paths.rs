@@ -4,9 +4,7 @@ use oauth2_filter_testbed::client::Request;
 use serde_json::{Value, json};
 
 use crate::services::SERVICES;
-use crate::set_up::{
-    BOTH, Http, SetUp, Wrong, inbound, listener_to, normalizing, outbound,
-};
+use crate::set_up::{BOTH, Http, SetUp, Wrong, inbound, listener_to, normalizing, outbound};
 
 /// Ways to write a path that some parser reads as another one. `in` is a folder in which one may be,
 /// and `out` the one that is meant.
@@ -148,7 +146,7 @@ async fn where_envoy_makes_paths_uniform_no_ordinary_request_is_refused() {
 async fn a_token_goes_with_no_request_that_is_read_as_for_another_path() {
     let document = outbound(
         json!({}),
-        json!([{"hosts": ["api.test"], "paths": ["/api/**"], "client": "ours"}]),
+        &json!([{"hosts": ["api.test"], "paths": ["/api/**"], "client": "ours"}]),
     );
     let prefixes = ["/partner", "/api", "/"];
     let Some(set_up) = SetUp::start([
@@ -184,7 +182,8 @@ async fn a_token_goes_with_no_request_that_is_read_as_for_another_path() {
 
 /// The spellings, with these folders.
 fn spelled(inside: &str, outside: &str) -> impl Iterator<Item = String> {
-    let [inside, outside] = [inside, outside].map(|folder| folder.trim_start_matches('/').to_owned());
+    let [inside, outside] =
+        [inside, outside].map(|folder| folder.trim_start_matches('/').to_owned());
     let spell = move |text: &str| text.replace("in", &inside).replace("out", &outside);
     SPELLINGS.into_iter().map(spell)
 }

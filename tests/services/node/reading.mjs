@@ -50,7 +50,8 @@ export const tunnels = (server, name) => {
   const answer = (line) => (request, socket) => {
     const read = JSON.stringify({ service: name, ...reading(request) });
     socket.on('error', () => {});
-    socket.end(`HTTP/1.1 ${line}\r\nx-read: ${read}\r\n\r\n`);
+    socket.write(`HTTP/1.1 ${line}\r\nx-read: ${read}\r\n\r\n`);
+    socket.resume().on('end', () => socket.end());
   };
   server.on('connect', answer('200 OK'));
   const switching = '101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket';

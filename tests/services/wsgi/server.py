@@ -21,6 +21,9 @@ class Handler(WSGIRequestHandler):
     def get_environ(self):
         return super().get_environ() | {"RAW_URI": self.requestline.split()[1]}
 
+    def log_request(self, code="-", size="-"):
+        """Logs errors only."""
+
 
 def split(url):
     """The parts of a URL, none if it is refused."""
