@@ -216,7 +216,8 @@ async fn every_statistic_is_zero_at_first_and_moves_by_what_happens() {
             "oauth2_filter_lookups{result=\"shared\"}",
             "oauth2_filter_lookups{result=\"stale\"}",
             "oauth2_filter_requests{decision=\"allowed\",reason=\"stale\"}",
-            // Shown in the simulated host.
+            // Shown in the simulated host, and by the driver in a simulated proxy.
+            "oauth2_filter_requests{decision=\"denied\",reason=\"host_error\"}",
             "oauth2_filter_requests{decision=\"denied\",reason=\"no_grant\"}",
             "oauth2_filter_waiting_requests",
         ]
