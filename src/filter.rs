@@ -317,6 +317,12 @@ impl Filter {
         }
     }
 
+    /// Whether trailers are to be checked for names that [`Filter::is_reserved`] knows: wherever there
+    /// are headers that the filter sets, or that tokens come in.
+    pub fn guards_trailers(&self) -> bool {
+        self.inbound.is_some() || self.outbound.is_some()
+    }
+
     /// Whether a trailer of this name must not reach the service: it is a header that the filter sets,
     /// or one that tokens come in, in some spelling.
     pub fn is_reserved(&self, name: &[u8]) -> bool {
