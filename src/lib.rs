@@ -1,8 +1,7 @@
 //! OAuth 2.0 for Envoy and Istio, as a proxy-wasm filter.
 //!
 //! All that decides is here without a host: it takes a request's head, the time and the outcome of
-//! calls as arguments, and returns what is to be done as a value. `host` (wasm only) carries values
-//! between it and the proxy.
+//! calls as arguments, and returns what is to be done as a value. [`host`] drives it in a proxy.
 //!
 //! ```text
 //!   request ──head──▶ Filter::request ─▶ Step::Decide(Verdict) ─▶ forwarded, or answered
@@ -56,8 +55,7 @@ mod head;
 mod header_name;
 mod health;
 mod holder;
-#[cfg(target_arch = "wasm32")]
-mod host;
+pub mod host;
 mod http_date;
 mod http_url;
 mod inbound;

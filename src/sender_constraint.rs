@@ -56,7 +56,6 @@ impl MutualTls {
 }
 
 /// The digest in the hexadecimal form in which Envoy gives it: for the adapter.
-#[cfg(any(test, target_arch = "wasm32"))]
 pub(crate) fn digest_from_hex(hex: &[u8]) -> Option<[u8; 32]> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok());
     let mut digest = [0; 32];

@@ -1,36 +1,50 @@
-//! The hostcalls that the SDK does not give, or gives in a form that panics: the one place
-//! with unsafe blocks.
+//! The functions that a host of the proxy-wasm ABI exports: the one place with unsafe blocks.
 //!
-//! | what | why not the SDK's |
-//! | --- | --- |
-//! | `proxy_http_call` | it remembers each call, to find the owner of its answer among its own contexts, of which there are none |
-//! | `proxy_send_local_response` | it passes no response code details, and no gRPC status |
-//! | `proxy_get_header_map_value`, `_pairs` | it panics on text that is not UTF-8, and on a status that a call without an answer gives |
-//! | `proxy_get_property`, `proxy_set_property`, `proxy_replace_…`, `proxy_remove_header_map_value`, `proxy_continue_stream`, `proxy_set_effective_context`, `proxy_done`, `proxy_get_buffer_bytes`, `proxy_call_foreign_function` | it panics on statuses that a dying stream can give |
-//!
-//! A panic takes down every request of the worker; here all statuses but `Ok` become [`Refused`].
+//! The SDK's versions of them panic on every status that they do not expect, on text that is not
+//! UTF-8, and on what a stream that ends can cause; they pass no response code details and no gRPC
+//! status; and they remember each call, to find the context that its end belongs to, of which there
+//! is none here. A panic takes down every request of the worker. So all of them are called here,
+//! and every status but `Ok` is a value: `None` where something does not exist, else a
+//! [`HostError`].
 #![allow(unsafe_code)]
 
 use std::ptr::null_mut;
+use std::time::Duration;
 
-use proxy_wasm::types::{BufferType, MapType};
+use proxy_wasm::types::BufferType;
 
+use super::driver::{Host, HostCall, HostError, Map, MetricKind};
+use super::{logger, sign};
 use crate::call::{Call, CallFailure};
+use crate::client_assertion::Sign;
+use crate::denial::Reply;
 use crate::head::Fields;
 use crate::timestamp::Timestamp;
-
-/// The host did not do it.
-#[derive(Debug)]
-pub(super) struct Refused;
 
 /// `StreamType` of the ABI: the request's direction.
 const HTTP_REQUEST: u32 = 0;
 
 /// `Status` of the ABI.
+const OK: u32 = 0;
+
+/// `Status` of the ABI.
+const NOT_FOUND: u32 = 1;
+
+/// `Status` of the ABI.
 const BAD_ARGUMENT: u32 = 2;
+
+/// `Status` of the ABI.
+const PARSE_FAILURE: u32 = 4;
+
+/// `Status` of the ABI.
+const CAS_MISMATCH: u32 = 8;
 
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
+    fn proxy_log(level: u32, text: *const u8, size: usize) -> u32;
+    fn proxy_get_log_level(level: *mut u32) -> u32;
+    fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
+    fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
     fn proxy_get_header_map_value(
         map: u32,
         key: *const u8,
@@ -76,7 +90,6 @@ unsafe extern "C" {
         timeout: u32,
         number: *mut u32,
     ) -> u32;
-    fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
     fn proxy_get_property(
         path: *const u8,
         path_size: usize,
@@ -100,165 +113,75 @@ unsafe extern "C" {
         results: *mut *mut u8,
         results_size: *mut usize,
     ) -> u32;
+    fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, number: *mut u32) -> u32;
+    fn proxy_record_metric(number: u32, value: u64) -> u32;
+    fn proxy_increment_metric(number: u32, by: i64) -> u32;
+    fn proxy_get_shared_data(
+        key: *const u8,
+        key_size: usize,
+        value: *mut *mut u8,
+        value_size: *mut usize,
+        written: *mut u32,
+    ) -> u32;
+    fn proxy_set_shared_data(
+        key: *const u8,
+        key_size: usize,
+        value: *const u8,
+        value_size: usize,
+        after: u32,
+    ) -> u32;
 }
+
+/// The host of this VM.
+#[derive(Clone, Copy)]
+pub(super) struct Abi;
 
 /// A status as a result.
-fn check(status: u32) -> Result<(), Refused> {
-    if status == 0 { Ok(()) } else { Err(Refused) }
+fn check(call: HostCall, status: u32) -> Result<(), HostError> {
+    if status == OK { Ok(()) } else { Err(error(call, status)) }
 }
 
-/// Bytes that the host hands over: it has them allocated here, by `proxy_on_memory_allocate`.
-fn bytes(get: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Option<Vec<u8>> {
+/// An error of this status.
+fn error(call: HostCall, status: u32) -> HostError {
+    HostError { call, status: status.try_into().unwrap_or(u8::MAX) }
+}
+
+/// Bytes that the host returns: it has them allocated here, by `proxy_on_memory_allocate`, unless
+/// there are none.
+fn bytes(
+    call: HostCall,
+    get: impl FnOnce(*mut *mut u8, *mut usize) -> u32,
+) -> Result<Option<Vec<u8>>, HostError> {
     let mut data: *mut u8 = null_mut();
     let mut size: usize = 0;
-    check(get(&raw mut data, &raw mut size)).ok()?;
-    if data.is_null() {
-        return None;
+    match get(&raw mut data, &raw mut size) {
+        NOT_FOUND => Ok(None),
+        status => {
+            check(call, status)?;
+            if data.is_null() {
+                return Ok(Some(Vec::new()));
+            }
+            #[expect(clippy::same_length_and_capacity, reason = "a boxed slice has no spare room")]
+            // SAFETY: the SDK's `proxy_on_memory_allocate` made it from a boxed slice of `size`
+            // bytes by the global allocator and released it; the host has filled it, and nobody
+            // else has it.
+            Ok(Some(unsafe { Vec::from_raw_parts(data, size, size) }))
+        }
     }
-    #[expect(clippy::same_length_and_capacity, reason = "a boxed slice has no room to spare")]
-    // SAFETY: the SDK's `proxy_on_memory_allocate` made it from a boxed slice of `size` bytes by the
-    // global allocator and gave it up; the host has filled it, and nobody else knows it.
-    Some(unsafe { Vec::from_raw_parts(data, size, size) })
 }
 
-/// One value of a header map. Of a header that stands twice, the first; Envoy joins those of
-/// `authorization` and other well-known ones before.
-fn header(map: MapType, name: &str) -> Option<Vec<u8>> {
-    bytes(|value, size| {
-        // SAFETY: the pointers are to live memory of the given sizes during the call.
-        unsafe { proxy_get_header_map_value(map as u32, name.as_ptr(), name.len(), value, size) }
-    })
-}
-
-/// A header of the request.
-pub(super) fn request_header(name: &str) -> Option<Vec<u8>> {
-    header(MapType::HttpRequestHeaders, name)
-}
-
-/// A header of a call's answer.
-pub(super) fn call_response_header(name: &str) -> Option<Vec<u8>> {
-    header(MapType::HttpCallResponseHeaders, name)
-}
-
-/// All headers of the request; none if there is no request any more.
-pub(super) fn request_headers() -> Fields {
-    let pairs = bytes(|pairs, size| {
+/// The first `size` bytes of a buffer.
+fn buffer(buffer: BufferType, size: usize) -> Result<Option<Vec<u8>>, HostError> {
+    bytes(HostCall::Buffer, |data, got| {
         // SAFETY: the pointers are to live memory during the call.
-        unsafe { proxy_get_header_map_pairs(MapType::HttpRequestHeaders as u32, pairs, size) }
-    });
-    pairs.and_then(Fields::parse).unwrap_or_default()
-}
-
-/// A header of the response.
-pub(super) fn response_header(name: &str) -> Option<Vec<u8>> {
-    header(MapType::HttpResponseHeaders, name)
-}
-
-/// A property of the request or its connection.
-pub(super) fn property(object: &str, name: &str) -> Option<Vec<u8>> {
-    let path = [object, name].join("\0");
-    // SAFETY: the pointers are to live memory of the given sizes during the call.
-    bytes(|value, size| unsafe { proxy_get_property(path.as_ptr(), path.len(), value, size) })
-}
-
-/// Gives the request filter state, under `wasm.` and this name.
-pub(super) fn set_filter_state(name: &str, value: &str) -> Result<(), Refused> {
-    // SAFETY: the pointers are to live memory of the given sizes during the call.
-    check(unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
-}
-
-/// Calls a function that this host has and others may not; `None` if it has not.
-pub(super) fn foreign_function(name: &str, arguments: &[u8]) -> Option<Vec<u8>> {
-    // SAFETY: the pointers are to live memory of the given sizes during the call.
-    bytes(|results, size| unsafe {
-        proxy_call_foreign_function(
-            name.as_ptr(),
-            name.len(),
-            arguments.as_ptr(),
-            arguments.len(),
-            results,
-            size,
-        )
+        unsafe { proxy_get_buffer_bytes(buffer as u32, 0, size, data, got) }
     })
 }
 
-/// Has the host choose the request's route anew, by what filter state it has now. A host that
-/// cannot keeps to the route that it has.
-pub(super) fn clear_route_cache() {
-    let _ = foreign_function("clear_route_cache", &[]);
-}
-
-/// Sets a header of the request, in place of all values that it had.
-pub(super) fn set_request_header(name: &str, value: &str) -> Result<(), Refused> {
-    set_header(MapType::HttpRequestHeaders, name, value)
-}
-
-/// Sets a header of the response, in place of all values that it had.
-pub(super) fn set_response_header(name: &str, value: &str) -> Result<(), Refused> {
-    set_header(MapType::HttpResponseHeaders, name, value)
-}
-
-/// Sets a header, in place of all values that it had.
-fn set_header(map: MapType, name: &str, value: &str) -> Result<(), Refused> {
-    // SAFETY: the pointers are to live memory of the given sizes during the call.
-    check(unsafe {
-        proxy_replace_header_map_value(
-            map as u32,
-            name.as_ptr(),
-            name.len(),
-            value.as_ptr(),
-            value.len(),
-        )
-    })
-}
-
-/// Takes every value of a header out of the request.
-pub(super) fn remove_request_header(name: &str) -> Result<(), Refused> {
+/// Writes a line to the log of the host, which may refuse it.
+pub(super) fn log(level: u32, text: &str) {
     // SAFETY: the pointer is to live memory of the given size during the call.
-    check(unsafe {
-        proxy_remove_header_map_value(MapType::HttpRequestHeaders as u32, name.as_ptr(), name.len())
-    })
-}
-
-/// A buffer's first `size` bytes.
-fn buffer(buffer: BufferType, size: usize) -> Option<Vec<u8>> {
-    // SAFETY: the pointers are to live memory during the call.
-    bytes(|data, got| unsafe { proxy_get_buffer_bytes(buffer as u32, 0, size, data, got) })
-}
-
-/// The configuration, while it is being handed over.
-pub(super) fn plugin_configuration(size: usize) -> Option<Vec<u8>> {
-    buffer(BufferType::PluginConfiguration, size)
-}
-
-/// The body of a call's answer, while it is being handed over.
-pub(super) fn call_response_body(size: usize) -> Option<Vec<u8>> {
-    buffer(BufferType::HttpCallResponseBody, size)
-}
-
-/// Answers the effective context's request. The host sends what it is given: names and values
-/// must hold no line breaks.
-pub(super) fn send_local_response(
-    status: u16,
-    details: &str,
-    headers: &[(&str, &str)],
-    body: &str,
-    grpc_status: u8,
-) -> Result<(), Refused> {
-    let headers = serialize_pairs(headers).ok_or(Refused)?;
-    // SAFETY: the pointers are to live memory of the given sizes during the call.
-    check(unsafe {
-        proxy_send_local_response(
-            u32::from(status),
-            details.as_ptr(),
-            details.len(),
-            body.as_ptr(),
-            body.len(),
-            headers.as_ptr(),
-            headers.len(),
-            i32::from(grpc_status),
-        )
-    })
+    let _ = unsafe { proxy_log(level, text.as_ptr(), text.len()) };
 }
 
 /// The ABI's form of a header map, as [`Fields::parse`] reads it.
@@ -276,57 +199,231 @@ fn serialize_pairs(pairs: &[(&str, &str)]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Sends a request to a cluster: the number under which its answer comes to the root context.
-pub(super) fn http_call(call: &Call) -> Result<u32, CallFailure> {
-    let headers: Vec<(&str, &str)> = call.headers.iter().map(|(n, v)| (&**n, &**v)).collect();
-    let headers = serialize_pairs(&headers).ok_or(CallFailure::NotSent)?;
-    let trailers = [0; 4];
-    let timeout = u32::try_from(call.timeout.as_millis()).unwrap_or(u32::MAX);
-    let mut number = 0;
-    // SAFETY: the pointers are to live memory of the given sizes during the call.
-    let status = unsafe {
-        proxy_http_call(
-            call.cluster.as_ptr(),
-            call.cluster.len(),
-            headers.as_ptr(),
-            headers.len(),
-            call.body.as_ptr(),
-            call.body.len(),
-            trailers.as_ptr(),
-            trailers.len(),
-            timeout,
-            &raw mut number,
-        )
-    };
-    match status {
-        0 => Ok(number),
-        BAD_ARGUMENT => Err(CallFailure::UnknownCluster),
-        _ => Err(CallFailure::NotSent),
+impl Host for Abi {
+    const SIGN: Sign = |private_key, text| sign(&Self, private_key, text);
+
+    fn adopt_log_level(&self) -> Result<(), HostError> {
+        let mut level = 0;
+        // SAFETY: the pointer is to live memory during the call.
+        check(HostCall::LogLevel, unsafe { proxy_get_log_level(&raw mut level) })?;
+        ::log::set_max_level(logger::level(level));
+        Ok(())
     }
-}
 
-/// Lets go of the effective context, a root that was to end and could not yet.
-pub(super) fn done() -> Result<(), Refused> {
-    // SAFETY: no memory is involved.
-    check(unsafe { proxy_done() })
-}
+    fn now(&self) -> Result<Timestamp, HostError> {
+        let mut time = 0;
+        // SAFETY: the pointer is to live memory during the call.
+        let status = unsafe { proxy_get_current_time_nanoseconds(&raw mut time) };
+        check(HostCall::Now, status)?;
+        Ok(Timestamp::from_millis(time / 1_000_000))
+    }
 
-/// The host's clock.
-pub(super) fn now() -> Timestamp {
-    let mut nanoseconds = 0;
-    // SAFETY: the pointer is to live memory during the call. A host without a clock leaves zero.
-    let _ = unsafe { proxy_get_current_time_nanoseconds(&raw mut nanoseconds) };
-    Timestamp::from_millis(nanoseconds / 1_000_000)
-}
+    fn random(&self, bytes: &mut [u8]) -> Result<(), HostError> {
+        getrandom::fill(bytes).map_err(|failure| {
+            let status = failure.raw_os_error().and_then(|code| code.try_into().ok());
+            error(HostCall::Random, status.unwrap_or_default())
+        })
+    }
 
-/// Lets the effective context's request go on.
-pub(super) fn resume_request() -> Result<(), Refused> {
-    // SAFETY: no memory is involved.
-    check(unsafe { proxy_continue_stream(HTTP_REQUEST) })
-}
+    fn variable(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
 
-/// Makes a context the one that hostcalls are about, until the callback ends.
-pub(super) fn set_effective_context(context: u32) -> Result<(), Refused> {
-    // SAFETY: no memory is involved.
-    check(unsafe { proxy_set_effective_context(context) })
+    fn configuration(&self, size: usize) -> Result<Option<Vec<u8>>, HostError> {
+        buffer(BufferType::PluginConfiguration, size)
+    }
+
+    fn header(&self, map: Map, name: &str) -> Result<Option<Vec<u8>>, HostError> {
+        bytes(HostCall::Header, |value, size| {
+            // SAFETY: the pointers are to live memory of the given sizes during the call.
+            unsafe {
+                proxy_get_header_map_value(map as u32, name.as_ptr(), name.len(), value, size)
+            }
+        })
+    }
+
+    fn headers(&self, map: Map) -> Result<Fields, HostError> {
+        let call = HostCall::Headers;
+        let pairs = bytes(call, |pairs, size| {
+            // SAFETY: the pointers are to live memory during the call.
+            unsafe { proxy_get_header_map_pairs(map as u32, pairs, size) }
+        });
+        let pairs = pairs?.ok_or_else(|| error(call, NOT_FOUND))?;
+        Fields::parse(pairs).ok_or_else(|| error(call, PARSE_FAILURE))
+    }
+
+    fn set_header(&self, map: Map, name: &str, value: &str) -> Result<(), HostError> {
+        // SAFETY: the pointers are to live memory of the given sizes during the call.
+        check(HostCall::SetHeader, unsafe {
+            proxy_replace_header_map_value(
+                map as u32,
+                name.as_ptr(),
+                name.len(),
+                value.as_ptr(),
+                value.len(),
+            )
+        })
+    }
+
+    fn remove_header(&self, map: Map, name: &[u8]) -> Result<(), HostError> {
+        // SAFETY: the pointer is to live memory of the given size during the call.
+        check(HostCall::RemoveHeader, unsafe {
+            proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len())
+        })
+    }
+
+    fn property(&self, object: &str, name: &str) -> Result<Option<Vec<u8>>, HostError> {
+        let path = [object, name].join("\0");
+        bytes(HostCall::Property, |value, size| {
+            // SAFETY: the pointers are to live memory of the given sizes during the call.
+            unsafe { proxy_get_property(path.as_ptr(), path.len(), value, size) }
+        })
+    }
+
+    fn set_filter_state(&self, name: &str, value: &str) -> Result<(), HostError> {
+        // SAFETY: the pointers are to live memory of the given sizes during the call.
+        check(HostCall::SetFilterState, unsafe {
+            proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len())
+        })
+    }
+
+    fn foreign_function(&self, name: &str, arguments: &[u8]) -> Result<Option<Vec<u8>>, HostError> {
+        bytes(HostCall::ForeignFunction, |results, size| {
+            // SAFETY: the pointers are to live memory of the given sizes during the call.
+            unsafe {
+                proxy_call_foreign_function(
+                    name.as_ptr(),
+                    name.len(),
+                    arguments.as_ptr(),
+                    arguments.len(),
+                    results,
+                    size,
+                )
+            }
+        })
+    }
+
+    fn send_local_response(&self, reply: &Reply) -> Result<(), HostError> {
+        let call = HostCall::SendLocalResponse;
+        let headers = reply.headers.iter().map(|(name, value)| (*name, &**value));
+        let headers = serialize_pairs(&headers.collect::<Vec<_>>());
+        let headers = headers.ok_or_else(|| error(call, BAD_ARGUMENT))?;
+        // SAFETY: the pointers are to live memory of the given sizes during the call.
+        check(call, unsafe {
+            proxy_send_local_response(
+                u32::from(reply.status),
+                reply.details.as_ptr(),
+                reply.details.len(),
+                reply.body.as_ptr(),
+                reply.body.len(),
+                headers.as_ptr(),
+                headers.len(),
+                i32::from(reply.grpc_status),
+            )
+        })
+    }
+
+    fn resume_request(&self) -> Result<(), HostError> {
+        // SAFETY: no memory is involved.
+        check(HostCall::ResumeRequest, unsafe { proxy_continue_stream(HTTP_REQUEST) })
+    }
+
+    fn http_call(&self, call: &Call) -> Result<u32, CallFailure> {
+        let headers = call.headers.iter().map(|(name, value)| (&**name, &**value));
+        let headers = serialize_pairs(&headers.collect::<Vec<_>>()).ok_or(CallFailure::NotSent)?;
+        let trailers = [0; 4];
+        let timeout = u32::try_from(call.timeout.as_millis()).unwrap_or(u32::MAX);
+        let mut number = 0;
+        // SAFETY: the pointers are to live memory of the given sizes during the call.
+        let status = unsafe {
+            proxy_http_call(
+                call.cluster.as_ptr(),
+                call.cluster.len(),
+                headers.as_ptr(),
+                headers.len(),
+                call.body.as_ptr(),
+                call.body.len(),
+                trailers.as_ptr(),
+                trailers.len(),
+                timeout,
+                &raw mut number,
+            )
+        };
+        match status {
+            OK => Ok(number),
+            BAD_ARGUMENT => Err(CallFailure::UnknownCluster),
+            _ => Err(CallFailure::NotSent),
+        }
+    }
+
+    fn call_response_body(&self, size: usize) -> Result<Option<Vec<u8>>, HostError> {
+        buffer(BufferType::HttpCallResponseBody, size)
+    }
+
+    fn set_effective_context(&self, context: u32) -> Result<(), HostError> {
+        // SAFETY: no memory is involved.
+        check(HostCall::SetEffectiveContext, unsafe { proxy_set_effective_context(context) })
+    }
+
+    fn set_tick_period(&self, period: Duration) -> Result<(), HostError> {
+        let period = u32::try_from(period.as_millis()).unwrap_or(u32::MAX);
+        // SAFETY: no memory is involved.
+        check(HostCall::SetTickPeriod, unsafe { proxy_set_tick_period_milliseconds(period) })
+    }
+
+    fn done(&self) -> Result<(), HostError> {
+        // SAFETY: no memory is involved.
+        check(HostCall::Done, unsafe { proxy_done() })
+    }
+
+    fn define_metric(&self, kind: MetricKind, name: &str) -> Result<u32, HostError> {
+        let mut number = 0;
+        // SAFETY: the pointers are to live memory of the given size during the call.
+        let status =
+            unsafe { proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &raw mut number) };
+        check(HostCall::DefineMetric, status)?;
+        Ok(number)
+    }
+
+    fn record_metric(&self, number: u32, value: u64) -> Result<(), HostError> {
+        // SAFETY: no memory is involved.
+        check(HostCall::RecordMetric, unsafe { proxy_record_metric(number, value) })
+    }
+
+    fn increment_metric(&self, number: u32, by: i64) -> Result<(), HostError> {
+        // SAFETY: no memory is involved.
+        check(HostCall::IncrementMetric, unsafe { proxy_increment_metric(number, by) })
+    }
+
+    fn shared_data(&self, key: &str) -> Result<Option<(Vec<u8>, u32)>, HostError> {
+        let mut written = 0;
+        let value = bytes(HostCall::SharedData, |value, size| {
+            // SAFETY: the pointers are to live memory of the given sizes during the call.
+            unsafe { proxy_get_shared_data(key.as_ptr(), key.len(), value, size, &raw mut written) }
+        });
+        // No write has the number zero.
+        Ok(value?.filter(|_| written != 0).map(|value| (value, written)))
+    }
+
+    fn set_shared_data(
+        &self,
+        key: &str,
+        value: &[u8],
+        after: Option<u32>,
+    ) -> Result<bool, HostError> {
+        // SAFETY: the pointers are to live memory of the given sizes during the call.
+        let status = unsafe {
+            proxy_set_shared_data(
+                key.as_ptr(),
+                key.len(),
+                value.as_ptr(),
+                value.len(),
+                after.unwrap_or_default(),
+            )
+        };
+        match status {
+            CAS_MISMATCH => Ok(false),
+            status => check(HostCall::SetSharedData, status).map(|()| true),
+        }
+    }
 }

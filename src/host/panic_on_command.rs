@@ -1,8 +1,10 @@
 //! A request that kills the VM, for tests: only with the feature of this name.
 
-use super::abi;
+use super::abi::Abi;
+use super::driver::{Host, Map};
 
 /// Panics if the request has `x-panic-on-command`.
 pub(super) fn obey() {
-    assert!(abi::request_header("x-panic-on-command").is_none(), "on command");
+    let command = Abi.header(Map::RequestHeaders, "x-panic-on-command");
+    assert!(command.ok().flatten().is_none(), "on command");
 }

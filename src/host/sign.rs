@@ -1,9 +1,9 @@
-//! Signatures, which Envoy makes: its function `sign` takes and gives protobuf messages.
+//! Signatures, which Envoy makes: its function `sign` takes and returns protobuf messages.
 
 use prost::Message;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
-use super::abi;
+use super::driver::Host;
 use crate::client_assertion::SignError;
 
 /// What the function takes.
@@ -21,15 +21,18 @@ struct Arguments {
     private_key_pem: String,
 }
 
-/// Signs a text with a private key in PEM.
-pub(super) fn sign(private_key: &str, text: &[u8]) -> Result<Vec<u8>, SignError> {
+/// Signs a text with a private key in PEM, by the function of the host.
+///
+/// # Errors
+/// The host has no such function, or it refuses to sign with this key.
+pub fn sign<H: Host>(host: &H, private_key: &str, text: &[u8]) -> Result<Vec<u8>, SignError> {
     let arguments = Arguments {
         hash_function: "sha256".to_owned(),
         text: text.to_vec(),
         private_key_pem: private_key.to_owned(),
     };
-    let signed = abi::foreign_function("sign", &arguments.encode_to_vec());
-    let signed = signed.ok_or(SignError::Absent)?;
+    let signed = host.foreign_function("sign", &arguments.encode_to_vec());
+    let signed = signed.ok().flatten().ok_or(SignError::Absent)?;
     signature(&signed).filter(|signature| !signature.is_empty()).ok_or(SignError::BadKey)
 }
 

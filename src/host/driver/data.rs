@@ -18,7 +18,7 @@ pub(super) struct HostData<'w, H> {
 impl<H: Host> HostData<'_, H> {
     /// Logs that the host has refused.
     fn refused(&self, error: HostError) {
-        if let Some(times) = self.reports.data.note(self.host.now()) {
+        if let Some(times) = self.reports.data.due(self.host) {
             warn!("shared data was not read or written, {times} so far: {error}");
         }
     }

@@ -77,7 +77,7 @@ impl Statistics {
     /// Adds an event.
     pub(super) fn add<H: Host>(&self, host: &H, reports: &Reports, event: Event) {
         if let Err(error) = self.update(host, event)
-            && let Some(times) = reports.metrics.note(host.now())
+            && let Some(times) = reports.metrics.due(host)
         {
             warn!("a metric was not updated, {times} so far: {error}");
         }

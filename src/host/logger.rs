@@ -1,0 +1,52 @@
+//! The log of the host. A line that the host refuses is lost, and nothing else.
+
+use std::panic;
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+
+use super::abi;
+
+/// `LogLevel` of the ABI.
+const CRITICAL: u32 = 5;
+
+/// Writes to the log of the host.
+struct Logger;
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let level = match record.level() {
+            Level::Trace => 0,
+            Level::Debug => 1,
+            Level::Info => 2,
+            Level::Warn => 3,
+            Level::Error => 4,
+        };
+        abi::log(level, &record.args().to_string());
+    }
+
+    fn flush(&self) {}
+}
+
+/// The level of a number of the ABI.
+pub(super) fn level(number: u32) -> LevelFilter {
+    match number {
+        0 => LevelFilter::Trace,
+        1 => LevelFilter::Debug,
+        2 => LevelFilter::Info,
+        3 => LevelFilter::Warn,
+        4 => LevelFilter::Error,
+        _ => LevelFilter::Off,
+    }
+}
+
+/// Has everything logged from now on that is at least `info`, panics too.
+pub(super) fn install() {
+    // It can fail only where a logger is installed already.
+    let _ = log::set_logger(&Logger);
+    log::set_max_level(LevelFilter::Info);
+    panic::set_hook(Box::new(|panic| abi::log(CRITICAL, &panic.to_string())));
+}
