@@ -24,5 +24,6 @@ mod shadow;
 mod sharing;
 mod standards;
 mod table;
+mod trailers;
 mod updates;
 mod waiting;

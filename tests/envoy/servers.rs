@@ -208,6 +208,39 @@ async fn rs_7662_09_a_full_circuit_breaker_gives_503_and_lets_the_others_finish(
     set_up.comes_to_rest().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_overflow_the_circuit_breaker_while_they_connect_were_not_sent() {
+    // Calls that come at once each begin a connection; those whose connection is there after that
+    // of the first find the breaker open.
+    let ends = Ends::start().await;
+    let bootstrap = Bootstrap::new()
+        .custom_cluster(
+            Cluster::new("as", ends.server.address()).thresholds(&json!({"max_requests": 1})),
+        )
+        .cluster("service", ends.service.address())
+        .listener(listener(&plugin(json!({"introspection": {"retries": 0}}))));
+    let set_up = ends.with(bootstrap).await;
+    let gate = Gate::new();
+    set_up.server.on(ENDPOINT, active().held_by(&gate));
+    let address = set_up.address();
+    let mut requests = JoinSet::new();
+    for n in 0..20 {
+        let request = Request::get("/").bearer(&format!("t-{n}"));
+        requests.spawn(async move { request.send(address).await.expect("an answer").status });
+    }
+    for _ in 0..19 {
+        assert_eq!(requests.join_next().await.expect("a request").expect("no panic"), 503);
+    }
+    gate.open();
+    assert_eq!(requests.join_next().await.expect("a request").expect("no panic"), 200);
+    assert_eq!(set_up.calls(), 1);
+    let overflow = set_up.envoy.stat("cluster.as.upstream_rq_active_overflow").await;
+    assert_eq!(overflow, Some(19));
+    set_up.envoy.logged("the cluster took no request (no healthy host, or circuit breaker)").await;
+    assert!(!set_up.envoy.log().contains("no connection"), "{}", set_up.envoy.log());
+    set_up.comes_to_rest().await;
+}
+
 impl SetUp {
     /// The status, and the details, of the refusal that a request with this new token gets.
     async fn refusal(&self, token: &str) -> (u16, String) {

@@ -22,6 +22,8 @@ pub struct Received {
     pub body: Vec<u8>,
     /// The length of the whole body.
     pub body_bytes: u64,
+    /// The fields after the body, in order.
+    pub trailers: Headers,
     /// The connection it came on, counted from 0.
     pub connection: u64,
 }

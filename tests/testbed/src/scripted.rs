@@ -209,7 +209,7 @@ async fn serve(stream: TcpStream, connection: u64, shared: Arc<Shared>) -> io::R
     let mut reader = Reader::new(reader);
     while let Some(head) = reader.request_head().await? {
         let length = BodyLength::of(&head.headers, BodyLength::Known(0));
-        let (body, _) = reader.body(length).await?;
+        let (body, trailers) = reader.body(length).await?;
         let request = Received {
             version: Version::HTTP_11,
             method: head.method,
@@ -218,6 +218,7 @@ async fn serve(stream: TcpStream, connection: u64, shared: Arc<Shared>) -> io::R
             headers: head.headers,
             body_bytes: body.len() as u64,
             body,
+            trailers,
             connection,
         };
         let answer = lock(&shared.scripts)

@@ -90,9 +90,13 @@ async fn answer(
 ) -> Response<Full<Bytes>> {
     let (head, mut incoming) = request.into_parts();
     let (mut body, mut body_bytes) = (Vec::new(), 0);
+    let mut trailers = Headers::new();
     while let Some(frame) = incoming.frame().await {
         // A request that breaks off has nobody who waits for an answer.
         let Ok(frame) = frame else { return Response::default() };
+        if let Some(fields) = frame.trailers_ref() {
+            trailers = Headers::from(fields);
+        }
         let Some(data) = frame.data_ref() else { continue };
         let room = KEPT_BODY.saturating_sub(body.len()).min(data.len());
         body.extend_from_slice(&data[..room]);
@@ -108,6 +112,7 @@ async fn answer(
         headers,
         body,
         body_bytes,
+        trailers,
         connection,
     };
     let status = status(received::path(&received.target));

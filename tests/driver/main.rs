@@ -1,0 +1,17 @@
+//! The driver in a simulated proxy that can refuse each call: what it does with streams, calls and
+//! timers, and that nothing is forwarded where the proxy does not do its part.
+
+// Parts of documents read best when they are given as values.
+#![allow(clippy::needless_pass_by_value)]
+
+mod calls;
+#[path = "../exchanges/mod.rs"]
+mod exchanges;
+mod missing;
+mod proxy;
+mod refused;
+mod set_up;
+mod signing;
+mod streams;
+mod table;
+mod trailers;
