@@ -134,11 +134,10 @@ impl<H: Host> Worker<H> {
         self.is_forwarded(stream)
     }
 
-    /// Remembers how far a request has come, if something depends on it.
+    /// Remembers how far a request has come, if something depends on it. If nothing does, a state
+    /// that was remembered before has to be removed first.
     pub(super) fn remember(&self, stream: StreamId, state: Stream) {
-        if state.is_over() {
-            self.streams.borrow_mut().remove(&stream);
-        } else {
+        if !state.is_over() {
             self.streams.borrow_mut().insert(stream, state);
         }
     }
@@ -256,6 +255,7 @@ impl<H: Host> Worker<H> {
                 }
                 Ok(state)
             });
+            self.streams.borrow_mut().remove(&stream);
             self.remember(stream, state.unwrap_or_else(|error| self.fail(error)));
         }
         self.keep_time();
