@@ -3,9 +3,10 @@
 
 use super::reader::Field;
 use super::review::{covers, host_covers};
+use crate::authority::HostPattern;
 use crate::path::{PathPattern, Segment};
 use crate::policy::{Access, Needs, Rule};
-use crate::rules::{HostPattern, Matcher};
+use crate::rules::Matcher;
 use crate::scope::Implied;
 
 /// Notes that a path in another letter case needs less. It is noted once: documents that end in a
