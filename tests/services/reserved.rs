@@ -45,8 +45,6 @@ fn spellings(plain: &str, character: char) -> Vec<String> {
     let around = [
         plain.to_owned(),
         format!("{plain}?x"),
-        // Express takes it for the same path, unless it is told to be strict.
-        format!("{plain}/"),
         format!("{plain};x=1"),
         format!("{plain}%3Bx=1"),
         format!("{plain}%3bx=1"),
