@@ -114,6 +114,7 @@ impl Inbound {
     }
 
     /// What the operator wants.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn guard(&self) -> &Guard {
         &self.guard
     }

@@ -96,15 +96,29 @@ impl<'de> Visitor<'de> for TreeVisitor {
         while let Some(name) = members.next_key::<String>()? {
             let value = members.next_value_seed(Self)?;
             if object.contains_key(&name) {
-                return Err(A::Error::custom(format_args!(
-                    "`{}` stands twice",
-                    name.escape_debug()
-                )));
+                return Err(A::Error::custom(format_args!("`{}` stands twice", escaped(&name))));
             }
             object.insert(name, value);
         }
         Ok(Value::Object(object))
     }
+}
+
+/// A text from a document, for a message of one line: what is not printable ASCII is escaped, but for
+/// letters. (The standard library's form takes 2 kB more of the module.)
+pub(crate) fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if (c.is_ascii_graphic() && !matches!(c, '"' | '\'' | '\\'))
+            || c == ' '
+            || c.is_alphabetic()
+        {
+            escaped.push(c);
+        } else {
+            escaped.extend(c.escape_default());
+        }
+    }
+    escaped
 }
 
 #[cfg(test)]

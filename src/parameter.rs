@@ -42,6 +42,17 @@ fn match_parameter(parameter: &[u8], wanted: &str) -> Match {
     }
 }
 
+/// How a cookie that has another name compares: some services begin a new one after a blank or a comma.
+pub(crate) fn match_rest(cookie: &[u8], wanted: &str) -> Match {
+    let mut parts = cookie.split(|byte| matches!(byte, b' ' | b'\t' | b','));
+    let is_named = |part: &[u8]| {
+        let end = part.iter().position(|byte| *byte == b'=');
+        let name = end.and_then(|end| part.get(..end));
+        name.is_some_and(|name| match_cookie(name, wanted) != Match::Other)
+    };
+    if parts.any(is_named) { Match::Variant } else { Match::Other }
+}
+
 /// Compares the name of a cookie (RFC 6265, section 4.2): it is not decoded there, but by PHP.
 pub(crate) fn match_cookie(name: &[u8], wanted: &str) -> Match {
     match decoded(name, wanted) {
@@ -61,9 +72,15 @@ fn decoded<'n>(name: &'n [u8], wanted: &str) -> Option<Cow<'n, str>> {
 
 /// Whether some services take a decoded name for the one that is looked for.
 fn is_variant(name: &str, wanted: &str) -> bool {
-    let name = name.split(['[', '\0']).next().unwrap_or_default().trim();
     let folded = |byte: u8| if byte.is_ascii_alphanumeric() { byte } else { b'_' };
-    name.len() == wanted.len() && name.bytes().map(folded).eq(wanted.bytes().map(folded))
+    let is_same = |name: &str| {
+        let name = name.trim();
+        name.len() == wanted.len() && name.bytes().map(folded).eq(wanted.bytes().map(folded))
+    };
+    // An array's name ends at its bracket, unless the bracket begins or is a part of the name.
+    is_same(name.split(['[', '\0']).next().unwrap_or_default())
+        || is_same(name)
+        || is_same(name.trim_matches(['[', ']', ' ']))
 }
 
 #[cfg(test)]
@@ -80,6 +97,9 @@ mod tests {
             ("access_token[]=t", Match::Variant),
             ("access_token%5B0%5D=t", Match::Variant),
             ("access_token[a][b]=t", Match::Variant),
+            ("access[token=t", Match::Variant),
+            ("[access_token]=t", Match::Variant),
+            ("[access_token=t", Match::Variant),
             ("access.token=t", Match::Variant),
             ("access%2etoken=t", Match::Variant),
             ("access+token=t", Match::Variant),
@@ -107,6 +127,15 @@ mod tests {
 
     #[test]
     fn a_cookie_has_one_name_and_several_spellings() {
+        for (cookie, expected) in [
+            ("a=1 access_token=t", Match::Variant),
+            ("a=1,access_token=t", Match::Variant),
+            ("a=1, access.token=t", Match::Variant),
+            ("a=access_token", Match::Other),
+            ("a=1 access_tokens=t", Match::Other),
+        ] {
+            assert_eq!(match_rest(cookie.as_bytes(), "access_token"), expected, "{cookie}");
+        }
         for (name, expected) in [
             ("access_token", Match::Exact),
             ("access%5Ftoken", Match::Variant),

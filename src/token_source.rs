@@ -11,7 +11,7 @@ use crate::denial::Reason;
 use crate::footprint::Footprint;
 use crate::head::Head;
 use crate::header_name::Spelling;
-use crate::parameter::{Match, match_cookie, parameters};
+use crate::parameter::{Match, match_cookie, match_rest, parameters};
 
 /// One place to look at.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -221,7 +221,11 @@ fn in_cookie<'h>(wanted: &str, head: &'h dyn Head) -> Result<Option<Presented<'h
     for cookie in cookies.map(<[u8]>::trim_ascii).filter(|cookie| !cookie.is_empty()) {
         let mut parts = cookie.splitn(2, |b| *b == b'=');
         let name = parts.next().unwrap_or_default().trim_ascii_end();
-        let value = match (parts.next(), match_cookie(name, wanted)) {
+        let matched = match match_cookie(name, wanted) {
+            Match::Other => match_rest(cookie, wanted),
+            matched => matched,
+        };
+        let value = match (parts.next(), matched) {
             (Some(value), Match::Exact) => {
                 let value = value.trim_ascii();
                 let quoted = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\""));

@@ -18,6 +18,7 @@ use crate::denial::Resource;
 use crate::endpoint::{Endpoint, EndpointOptions};
 use crate::header_name::is_token_char;
 use crate::http_url::is_absolute_uri;
+use crate::json::escaped;
 use crate::outbound::ClientConfig;
 use crate::rule_index::RuleIndex;
 use crate::rules::Matcher;
@@ -110,7 +111,7 @@ impl Names {
             } else {
                 field.mistake(format_args!(
                     "no client has this name; there are: {}",
-                    known.escape_debug()
+                    escaped(&known)
                 ))
             }
         })

@@ -16,6 +16,7 @@ use crate::claims::ClaimPath;
 use crate::denial::{REALM, Reason, Resource};
 use crate::guard::Guard;
 use crate::introspection::{Asked, Reading};
+use crate::json::escaped;
 use crate::policy::{Access, Rule};
 use crate::rule_index::RuleIndex;
 use crate::scope::Implied;
@@ -178,7 +179,7 @@ fn scope_implies(field: &Field<'_>) -> Option<Implied> {
         Ok(implied) => Some(implied),
         Err(scope) => field.mistake(format_args!(
             "`{}` implies itself in the end: break the circle",
-            scope.escape_debug()
+            escaped(&scope)
         )),
     }
 }

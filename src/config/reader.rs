@@ -10,6 +10,7 @@ use super::notes::Noted;
 use super::notes::{Form, Notes};
 use crate::filter::Environment;
 use crate::json;
+use crate::json::escaped;
 
 /// One mistake in the configuration: where it stands and what would be right.
 ///
@@ -386,6 +387,6 @@ fn alternatives(words: &[&str]) -> String {
 
 /// The place of `key` in the object at `place`, on one line whatever the key.
 fn join(place: &str, key: &str) -> String {
-    let key = key.escape_debug();
-    if place.is_empty() { key.to_string() } else { format!("{place}.{key}") }
+    let key = escaped(key);
+    if place.is_empty() { key } else { format!("{place}.{key}") }
 }

@@ -8,6 +8,7 @@ use super::notes::Form;
 use super::reader::Field;
 use crate::header_name::is_token_char;
 use crate::http_url::HttpUrl;
+use crate::json::escaped;
 use crate::scope::ScopeNeed;
 use crate::secret::Secret;
 
@@ -155,7 +156,7 @@ pub(super) fn secret(field: &Field<'_>) -> Option<Secret> {
                 None => at.mistake(format_args!(
                     "the environment variable `{}` is unset or empty; give it to the VM with \
                      vm_config.environment_variables (Istio: vmConfig.env)",
-                    name.escape_debug()
+                    escaped(&name)
                 )),
             }
         }

@@ -414,7 +414,8 @@ fn rules() -> Vec<Exchange> {
             .inbound(json!({"rules": [{"paths": ["/admin/**"], "access": "deny"}], "unmatched": "token"}))
             .refuses(get("/admin"), access_denied("oauth2_access_denied"))
             .refuses(get("/admin/x").bearer("t"), access_denied("oauth2_access_denied"))
-            .refuses(get("/x/../admin/x").bearer("t"), access_denied("oauth2_access_denied"))
+            .refuses(get("/%61dmin/x").bearer("t"), access_denied("oauth2_access_denied"))
+            .refuses(get("/x/../admin/x").bearer("t"), invalid_request("oauth2_bad_path"))
             .calls(0)
             .passes(get("/").bearer("t"))
             .refuses(get("/"), no_token()),
@@ -499,17 +500,18 @@ fn paths() -> Vec<Exchange> {
             .inbound(open.clone())
             .passes(get("/open"))
             .passes(get("/open/a?x=/../..&y=%zz%2f"))
-            .passes(get("/closed/../open/a"))
-            .passes(get("//open//a"))
             .passes(get("/%6fpen/a"))
-            .passes(get("/open/./a"))
-            .refuses(get("/open/../closed"), access_denied("oauth2_unmatched"))
-            .refuses(get("/open/%2e%2e/closed"), access_denied("oauth2_unmatched"))
-            .refuses(get("/open/%2E./closed"), access_denied("oauth2_unmatched"))
+            .passes(get("/open/a%3Ab%40c"))
+            .refuses(get("/closed/../open/a"), invalid_request("oauth2_bad_path"))
+            .refuses(get("//open//a"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/./a"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/../closed"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/%2e%2e/closed"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/%2E./closed"), invalid_request("oauth2_bad_path"))
             .refuses(get("/closed?/open/"), access_denied("oauth2_unmatched"))
             .refuses(get("/closed/?x=/open/a"), access_denied("oauth2_unmatched"))
             .refuses(get("/OPEN/a"), access_denied("oauth2_unmatched"))
-            .refuses(get("/open%252f/../closed"), access_denied("oauth2_unmatched"))
+            .refuses(get("/open%252fa"), invalid_request("oauth2_bad_path"))
             .calls(0),
         exchange("d4_05 no header, query or method stands in for what a rule is about")
             .inbound(json!({"rules": [
@@ -533,7 +535,7 @@ fn paths() -> Vec<Exchange> {
                 get("/open").host("evil.test").header("x-forwarded-host", "api.test"),
                 access_denied("oauth2_unmatched"),
             )
-            .refuses(get("/open;/closed"), access_denied("oauth2_unmatched"))
+            .refuses(get("/open;/closed"), invalid_request("oauth2_bad_path"))
             .refuses(get("/closed?/../open"), access_denied("oauth2_unmatched"))
             .calls(0),
         exchange("rs_6750_10 d4_05 a path that services read in different ways is refused before any rule")
@@ -1187,19 +1189,23 @@ fn exceptions() -> Vec<Exchange> {
             .server([
                 Scripted::Reset,
                 status(500),
+                status(500),
                 status(401),
+                status(500),
                 says("no"),
                 inactive(),
                 active(json!({"sub": "alice"})),
             ])
+            .refuses(get("/").bearer("0"), unavailable("oauth2_server_unavailable"))
             .passes(spoofing(get("/").bearer("1")))
             .without("x-user-id")
             .without("x_user_id")
             .without("x.user.id")
             .without("authorization")
             .passes(get("/").bearer("2"))
-            .passes(get("/").bearer("3"))
-            .passes(get("/").bearer("4"))
+            .refuses(get("/").bearer("3"), server_error("oauth2_server_refused_client"))
+            .refuses(get("/").bearer("3"), unavailable("oauth2_server_unavailable"))
+            .refuses(get("/").bearer("4"), server_error("oauth2_server_bad_answer"))
             .refuses(
                 get("/").bearer("5"),
                 invalid_token("oauth2_inactive").challenge(r#", error="invalid_token", scope="a""#),

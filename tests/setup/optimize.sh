@@ -29,7 +29,7 @@ fi
 # The features that the compiler takes for granted, and functions by how often they are called.
 node "$folder/node_modules/binaryen/bin/wasm-opt" --enable-bulk-memory --enable-multivalue \
     --enable-mutable-globals --enable-nontrapping-float-to-int --enable-reference-types \
-    --enable-sign-ext -Oz --reorder-functions "$from" --output "$to" ||
+    --enable-sign-ext --merge-similar-functions --gufa -Oz -Oz --reorder-functions "$from" --output "$to" ||
     as_it_is "wasm-opt fails under Node.js $(node --version)"
 cp "$from" "$folder/in.wasm"
 cp "$to" "$folder/out.wasm"
