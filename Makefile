@@ -10,7 +10,7 @@ TARGET := wasm32-wasip1
 # twelfth off what a request costs in the VM.
 FLAGS   = $(patsubst %,--remap-path-prefix=%=,$(shell ls -d $(SOURCES)/*/ 2>/dev/null)) \
 	--remap-path-prefix=$(shell rustc --print sysroot)/lib/rustlib/src/rust=/rustc/$(COMMIT) \
-	--cfg sha2_backend_soft="compact" -C llvm-args=-inline-threshold=30 \
+	--cfg sha2_backend_soft="compact" -C llvm-args=-inline-threshold=0 \
 	-C linker=tests/setup/link/rust-lld
 SOURCES = $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
 COMMIT  = $(shell rustc --verbose --version | sed -n 's/^commit-hash: //p')

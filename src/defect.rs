@@ -19,7 +19,7 @@ static SEEN: AtomicU64 = AtomicU64::new(0);
 pub(crate) fn refuse(what: &str, events: &mut Vec<Event>) -> Verdict {
     let seen = SEEN.fetch_add(1, Ordering::Relaxed).saturating_add(1);
     if seen.is_power_of_two() {
-        error!("internal error, {seen} so far: {what}; the request is refused");
+        error!("internal error, {seen} so far: {what}");
     }
     let decision = Decision::Denied(Reason::HostError);
     events.push(Event::Count(Counter::Request(decision)));

@@ -284,7 +284,7 @@ impl fmt::Display for Failure {
             Self::NotJson => f.write_str("the answer is no JSON object"),
             Self::Member(what) => write!(f, "the answer has {what}"),
             Self::NoGrant => f.write_str("nothing is left that a token could be asked for with"),
-            Self::BackOff { .. } => f.write_str("backing off after a failed token request"),
+            Self::BackOff { .. } => f.write_str("a call has failed, the next one is to come"),
             Self::Defect => f.write_str("an internal error"),
         }
     }

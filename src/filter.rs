@@ -50,11 +50,11 @@ pub struct Filter {
     /// The proxy is a client.
     pub(crate) outbound: Option<Outbound>,
     /// What the outbound direction has planned for requests that still wait for the inbound one.
-    plans: FnvHashMap<StreamId, Plan>,
+    plans: FnvHashMap<StreamId, Box<Plan>>,
     /// What these plans hold, in bytes.
     planned: usize,
     /// Introspection calls under way that carry a token of ours.
-    carrying: FnvHashMap<CallId, Call>,
+    carrying: FnvHashMap<CallId, Box<Call>>,
     /// Calls to be made.
     calls: Vec<Call>,
     /// What is done with requests that waited.
@@ -154,7 +154,7 @@ impl Filter {
             return Some(verdict);
         }
         self.planned = planned;
-        self.plans.insert(stream, plan);
+        self.plans.insert(stream, Box::new(plan));
         None
     }
 
@@ -162,7 +162,7 @@ impl Filter {
     fn take_plan(&mut self, stream: StreamId) -> Option<Plan> {
         let plan = self.plans.remove(&stream)?;
         self.planned = self.planned.saturating_sub(plan.owned_bytes());
-        Some(plan)
+        Some(*plan)
     }
 
     /// Refuses a request of which it is not known what must not go on with it.
@@ -225,7 +225,7 @@ impl Filter {
         {
             // The token had been taken back (RFC 6750 section 3.1: 401, but some answer 403): the
             // call goes again, with another.
-            outbound.authorize(Call { again: true, ..call }, client, data, now);
+            outbound.authorize(Call { again: true, ..*call }, client, data, now);
             return;
         }
         let Some(inbound) = &mut self.inbound else { return };
@@ -247,7 +247,7 @@ impl Filter {
             self.decided.append(&mut outbound.outbox.verdicts);
             for call in outbound.outbox.calls.drain(..) {
                 if call.sent.is_some() {
-                    self.carrying.insert(call.id, call.clone());
+                    self.carrying.insert(call.id, Box::new(call.clone()));
                 }
                 self.calls.push(call);
             }

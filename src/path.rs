@@ -201,9 +201,8 @@ impl PathPattern {
         }
         // Whatever is wrong with the path as a whole, no request is compared with it.
         RequestPath::parse(pattern.as_bytes()).map_err(|BadPath| {
-            "no request meets this pattern: a path with a dot segment, an empty segment before its \
-             end, an escaped slash, an escaped escape, a backslash, a control character or white \
-             space around a segment gets 400 before any rule is looked at"
+            "a path pattern has no dot segment, no empty one but the last, no escaped slash, no backslash, \
+             no control character and no broken escape: a request with one gets 400"
         })?;
         let mut raw: Vec<&str> = path.split('/').collect();
         let rest = raw.last() == Some(&"**");
@@ -212,7 +211,7 @@ impl PathPattern {
         }
         let read = |raw: &&str| match *raw {
             "*" => Ok(Segment::Any),
-            "**" => Err("`**` matches the rest of a path, so it comes last"),
+            "**" => Err("`**` fits the rest of a path, so it stands last"),
             raw if raw.contains('*') => Err("`*` stands for a whole segment"),
             raw => {
                 let text = segment(raw.as_bytes()).map_err(|BadPath| "an invalid segment")?;

@@ -19,7 +19,7 @@ pub(crate) struct Waiting<Q, W> {
     /// What all that wait hold, in bytes.
     held: usize,
     /// What each call is for.
-    flights: FnvHashMap<CallId, Flight<Q, W>>,
+    flights: FnvHashMap<CallId, Box<Flight<Q, W>>>,
     /// The call that others may join, by what it asks.
     joinable: KeyMap<CallId>,
     /// The call that each request waits for.
@@ -68,7 +68,8 @@ impl<Q, W: Footprint> Waiting<Q, W> {
     pub(crate) fn open(&mut self, key: Key, question: Q, joinable: bool) -> CallId {
         let id = CallId(self.direction, self.next);
         self.next = self.next.wrapping_add(1);
-        self.flights.insert(id, Flight { key, question, waiters: Vec::new(), gone: 0 });
+        let flight = Flight { key, question, waiters: Vec::new(), gone: 0 };
+        self.flights.insert(id, Box::new(flight));
         if joinable {
             self.joinable.insert(key, id);
         }
@@ -94,7 +95,7 @@ impl<Q, W: Footprint> Waiting<Q, W> {
     /// is worth keeping.
     pub(crate) fn forget(&mut self, stream: StreamId) -> Option<CallId> {
         let id = self.streams.remove(&stream)?;
-        let Flight { waiters, gone, .. } = self.flights.get_mut(&id)?;
+        let Flight { waiters, gone, .. } = &mut **self.flights.get_mut(&id)?;
         let place = waiters.binary_search_by_key(&stream, |(waiting, _)| *waiting).ok();
         let waiter = place.and_then(|place| waiters.get_mut(place)?.1.take());
         let held = waiter.as_ref().map_or(0, W::owned_bytes);
@@ -137,7 +138,7 @@ impl<Q, W: Footprint> Waiting<Q, W> {
 
     /// Ends a call: what it asked, and who waited for it.
     pub(crate) fn finish(&mut self, id: CallId) -> Option<(Key, Q, Waiters<W>)> {
-        let Flight { key, question, waiters, .. } = self.flights.remove(&id)?;
+        let Flight { key, question, waiters, .. } = *self.flights.remove(&id)?;
         self.elsewhere.remove(&id);
         if self.joinable.get(&key) == Some(&id) {
             self.joinable.remove(&key);

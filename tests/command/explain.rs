@@ -126,7 +126,7 @@ fn the_rule_that_decides_is_named_with_all_that_it_needs() {
             "rule      inbound.rules[0]\naccess    public\ndecision  allowed\nreason    public\n",
         ),
         (
-            &["https://a/%61dmin/./x", "--method", "DELETE"],
+            &["https://a/%61dmin/x", "--method", "DELETE"],
             "rule      admins\naccess    token\nneeds     audience: https://api.test\n\
              needs     issuer: https://as.test\nneeds     acr_values: gold\n\
              needs     max_age: 300 s\nneeds     claim department: \"sales\" or \"ops\"\n",

@@ -248,7 +248,7 @@ fn without_a_clock_the_end_of_a_call_forwards_nothing() {
     set_up.break_call();
     assert_eq!(set_up.outcome(stream), "oauth2_host_error");
     set_up.proxy.grant_all();
-    let stream = set_up.send(&get("/").bearer("t"));
+    let stream = set_up.send(&get("/").bearer("u"));
     set_up.break_call();
     assert_eq!(set_up.outcome(stream), "forwarded");
 }

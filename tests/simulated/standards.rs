@@ -68,6 +68,11 @@ fn ways_to_be_refused() -> Vec<Way> {
         (none(), plain().header("authorization", "Zk9Q Zk9Q"), None),
         (none(), bearer().bearer(MARK), None),
         (json!({"rules": [{"paths": ["/a"]}]}), get("/Zk9Q%2f").bearer(MARK), None),
+        (
+            json!({"rules": [{"hosts": ["a.test"]}]}),
+            get("/").host("Zk9Q@a.test").bearer(MARK),
+            None,
+        ),
         (none(), plain().bearer("Zk9Q\"Zk9Q"), None),
         (none(), plain().bearer(&MARK.repeat(5000)), None),
         (none(), bearer(), says(200, json!({"active": false}))),
@@ -162,6 +167,16 @@ fn rs_6750_11_d6_02_d6_12_every_way_to_be_refused_ends_in_a_refusal_that_repeats
             }
         }
     }
+    let mut crowded = host(json!({"token_sources": [{"cookie": "at"}]}));
+    let large = format!("at=t; Zk9Q={}", "Zk9Q".repeat(15_000));
+    let reply = (0..1000).find_map(|_| {
+        let stream = crowded.send(&get("/Zk9Q").header("cookie", large.as_str()));
+        match crowded.outcome(stream) {
+            Some(Outcome::Refused(reply)) => Some(reply.clone()),
+            other => other.map(|other| panic!("{other:?}")),
+        }
+    });
+    check(&reply.expect("too many to wait"));
     check(&Filter::unconfigured());
     check(&Filter::host_error());
     let is_name = |c: char| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit();
