@@ -297,7 +297,8 @@ fn seconds(retry_after: &[u8], now: Timestamp) -> Option<u32> {
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
         return Some(text.parse().unwrap_or(MOST).min(MOST));
     }
-    let millis = http_date::parse(text)?.since(now);
+    // A date that has passed says nothing.
+    let millis = Some(http_date::parse(text)?.since(now)).filter(|millis| *millis > 0)?;
     Some(u32::try_from(millis.div_ceil(1000)).unwrap_or(MOST).min(MOST))
 }
 
@@ -320,7 +321,7 @@ mod tests {
             ("Wed, 21 Oct 2026 07:28:00 GMT", Some(5)),
             ("Wednesday, 21-Oct-26 07:28:00 GMT", Some(5)),
             ("Wed Oct 21 07:28:00 2026", Some(5)),
-            ("Wed, 21 Oct 2026 07:27:00 GMT", Some(0)),
+            ("Wed, 21 Oct 2026 07:27:00 GMT", None),
             ("Fri, 21 Oct 2050 07:28:00 GMT", Some(3600)),
             ("Wed, 21 Oct 1950 07:28:00 GMT", None),
             ("Wed, 41 Oct 2026 07:28:00 GMT", None),

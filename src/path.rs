@@ -201,7 +201,7 @@ impl PathPattern {
         }
         // Whatever is wrong with the path as a whole, no request is compared with it.
         RequestPath::parse(pattern.as_bytes()).map_err(|BadPath| {
-            "a path pattern has no dot segment, no empty one but the last, no escaped slash, no backslash, \
+            "a path pattern has no encoded slash, no dot segment, no empty one but the last, no backslash, \
              no control character and no broken escape: a request with one gets 400"
         })?;
         let mut raw: Vec<&str> = path.split('/').collect();
