@@ -57,7 +57,7 @@ async fn rs_9728_01_everybody_gets_the_document_at_its_well_known_path() {
                 get.clone().bearer("t"),
                 get.clone().bearer("no b64token"),
                 get.clone().header("accept", "text/html"),
-                Request::get("//.well-known/./oauth-protected-resource/%6dcp").authority(host),
+                Request::get("/.well-known/oauth-protected-resource/%6dcp").authority(host),
             ] {
                 let answer = http.send(&request, set_up.address()).await;
                 assert_eq!(answer.status, 200, "{http:?} {request:?}");

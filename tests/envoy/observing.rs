@@ -139,14 +139,15 @@ fn script() -> Vec<Step> {
             "answered.reason.resource_metadata",
         ),
     ];
-    let unchecked = asked(
-        get("/", "t-503"),
-        Answer::status(503),
-        "unavailable",
-        200,
-        "allowed.reason.unchecked",
-    );
-    steps.push(Step { listener: "open", ..unchecked });
+    // The server is down for everybody once calls about two tokens have failed.
+    for (token, status, decision) in [
+        ("t-503", 503, denied("server_unavailable")),
+        ("t-503-too", 200, "allowed.reason.unchecked".to_owned()),
+    ] {
+        let said = Answer::status(503);
+        let step = asked(get("/", token), said, "unavailable", status, &decision);
+        steps.push(Step { listener: "open", ..step });
+    }
     steps
 }
 
@@ -217,8 +218,10 @@ async fn every_statistic_is_zero_at_first_and_moves_by_what_happens() {
             "oauth2_filter_lookups{result=\"stale\"}",
             "oauth2_filter_requests{decision=\"allowed\",reason=\"stale\"}",
             // Shown in the simulated host, and by the driver in a simulated proxy.
+            "oauth2_filter_requests{decision=\"denied\",reason=\"bad_host\"}",
             "oauth2_filter_requests{decision=\"denied\",reason=\"host_error\"}",
             "oauth2_filter_requests{decision=\"denied\",reason=\"no_grant\"}",
+            "oauth2_filter_requests{decision=\"denied\",reason=\"overloaded\"}",
             "oauth2_filter_waiting_requests",
         ]
     );
@@ -499,7 +502,7 @@ async fn a_route_goes_by_filter_state_also_where_the_request_is_not_changed() {
         .listener(Listener::routing(LISTENER, routes).filter(plugin.filter("oauth2")));
     let set_up = ends.with(bootstrap).await;
     set_up.server.on_each(ENDPOINT, |call| match call.parameter("token").as_deref() {
-        Some("failing") => Answer::status(500),
+        Some("failing" | "first") => Answer::status(500),
         token => Answer::json(200, &json!({"active": true, "client_id": token})),
     });
     for (request, is_chosen) in [
@@ -514,6 +517,10 @@ async fn a_route_goes_by_filter_state_also_where_the_request_is_not_changed() {
         (get("/", "failing"), true),
         (get("/", "failing"), true),
     ] {
+        // A server is down once calls about two tokens have failed; the first gets 503.
+        if format!("{request:?}").contains("failing") && set_up.calls() == 2 {
+            assert_eq!(set_up.get("first").await.status, 503);
+        }
         let before = (chosen.requests().len(), set_up.service.requests().len());
         assert_eq!(set_up.send(&request).await.status, 200, "{request:?}");
         let after = (chosen.requests().len(), set_up.service.requests().len());
