@@ -141,8 +141,8 @@ impl Filter {
         verdict.map_or(Step::Wait, Step::Decide)
     }
 
-    /// Keeps what the outbound direction has planned for a request that waits: each has such a plan,
-    /// also one that gets no token, since what must not go on with it stands there.
+    /// Keeps what the outbound direction has planned for a request that waits. Even one that gets no
+    /// token has a plan, which names the headers that must not be forwarded with it.
     fn keep_plan(&mut self, stream: StreamId, head: &dyn Head, plan: Plan) -> Option<Verdict> {
         let plan = plan.without_head(head);
         let planned = self.planned.saturating_add(plan.owned_bytes());

@@ -4,6 +4,8 @@
 // Parts of documents read best when they are given as values.
 #![allow(clippy::needless_pass_by_value)]
 
+#[path = "../exchanges/call.rs"]
+mod call;
 mod calls;
 #[path = "../exchanges/mod.rs"]
 mod exchanges;

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use oauth2_filter::CallFailure;
 
-use crate::exchanges::{Exchange, ExpectedCall, Scripted, Seen, Step, check, table};
+use crate::call::check_call;
+use crate::exchanges::{Exchange, Scripted, Seen, Step, check, table};
 use crate::set_up::SetUp;
 
 #[test]
@@ -25,7 +26,9 @@ fn run(exchange: &Exchange, prefix: &str) {
         let at = format!("{}, request {n}", exchange.name);
         let stream = set_up.send(request);
         if let Some(expected) = call {
-            check_call(&set_up, prefix, expected, &at);
+            let number = set_up.proxy.calls().first().copied();
+            let number = number.unwrap_or_else(|| panic!("{at}: no call was made"));
+            check_call(&set_up.proxy.call(number), prefix, expected, &at);
         }
         if let Some(number) = set_up.proxy.calls().first() {
             let path = path_of(&set_up, *number);
@@ -53,24 +56,6 @@ fn path_of(set_up: &SetUp, number: u32) -> String {
     let call = set_up.proxy.call(number);
     let path = call.headers.iter().find(|(name, _)| **name == *":path").expect("a path");
     path.1.split('?').next().expect("a path").to_owned()
-}
-
-/// Checks the oldest call. (Headers that steer retries are removed by Envoy, which is not here.)
-fn check_call(set_up: &SetUp, prefix: &str, expected: &ExpectedCall, at: &str) {
-    let number = set_up.proxy.calls().first().copied();
-    let call = set_up.proxy.call(number.unwrap_or_else(|| panic!("{at}: no call was made")));
-    let values = |name: &str| {
-        let of_name = call.headers.iter().filter(|(n, _)| **n == *name);
-        of_name.map(|(_, value)| &**value).collect::<Vec<_>>()
-    };
-    assert_eq!(values(":path"), [format!("/{prefix}{}", expected.path)], "{at}");
-    for (name, value) in &expected.headers {
-        assert_eq!(values(name), [*value], "{at}: {name} of the call");
-    }
-    for name in expected.lacks.iter().filter(|name| !name.starts_with("x-envoy-")) {
-        assert!(values(name).is_empty(), "{at}: {name} of the call");
-    }
-    assert_eq!(call.body, expected.body, "{at}");
 }
 
 /// Ends the oldest call as Envoy does where the server does this.

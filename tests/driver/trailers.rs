@@ -23,7 +23,7 @@ fn respond(set_up: &SetUp) {
     set_up.respond_to_call(200, &json!({"active": true, "sub": "alice"}));
 }
 
-/// What a caller sends who wants to be another, and what the service must not get of it.
+/// Trailers with which a caller tries to pass for another user, beside harmless ones.
 const TRAILERS: [(&[u8], &str); 5] = [
     (b"x-user", "root"),
     (b"x_user", "root"),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::set_up::{ENDPOINT, Ends, LISTENER, SetUp, plugin};
 
-/// The fields that a caller sends after the body who wants to be another.
+/// Trailers with which a caller tries to pass for another user.
 const TRAILERS: [(&str, &str); 4] =
     [("x-user", "root"), ("x_user", "root"), ("x.user", "root"), ("x-checksum", "1")];
 

@@ -19,7 +19,7 @@ fn spellings(name: &str) -> impl Iterator<Item = String> {
     spelled.chain([name.to_owned(), name.to_ascii_uppercase()])
 }
 
-/// A listener with trailers, which Envoy drops unless it is told not to.
+/// A listener that forwards trailers, which Envoy drops by default.
 fn with_trailers(listener: Listener) -> Listener {
     listener.connection_manager(json!({"http_protocol_options": {"enable_trailers": true}}))
 }

@@ -1,5 +1,7 @@
 //! The filter in a simulated host: exact times, races and failures.
 
+#[path = "../exchanges/call.rs"]
+mod call;
 mod clients;
 #[path = "../exchanges/mod.rs"]
 mod exchanges;

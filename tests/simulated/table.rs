@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use oauth2_filter::{Answer, CallFailure, MAX_BODY, StreamId};
 
-use crate::exchanges::{Exchange, ExpectedCall, Scripted, Seen, Step, check, table};
+use crate::call::check_call;
+use crate::exchanges::{Exchange, Scripted, Seen, Step, check, table};
 use crate::host::{Outcome, SimulatedHost};
 
 #[test]
@@ -26,7 +27,8 @@ fn run(exchange: &Exchange, prefix: &str) {
         let at = format!("{name}, request {n}");
         let stream = host.send(request);
         if let Some(expected) = call {
-            check_call(&host, prefix, expected, &at);
+            let call = host.calls.first().unwrap_or_else(|| panic!("{at}: no call was made"));
+            check_call(call, prefix, expected, &at);
         }
         if let Some(call) = host.calls.first() {
             let path = call.headers.iter().find(|(name, _)| **name == *":path").expect("a path");
@@ -70,24 +72,6 @@ fn outcome(scripted: &Scripted) -> Result<Answer, CallFailure> {
         }
         Scripted::EarlyHints(then) => outcome(then),
     }
-}
-
-fn check_call(host: &SimulatedHost, prefix: &str, expected: &ExpectedCall, at: &str) {
-    let call = host.calls.first().unwrap_or_else(|| panic!("{at}: no call was made"));
-    assert_eq!(&*call.cluster, "as", "{at}");
-    let values = |name: &str| {
-        let of_name = call.headers.iter().filter(|(n, _)| **n == *name);
-        of_name.map(|(_, value)| &**value).collect::<Vec<_>>()
-    };
-    assert_eq!(values(":path"), [format!("/{prefix}{}", expected.path)], "{at}");
-    for (name, value) in &expected.headers {
-        assert_eq!(values(name), [*value], "{at}: {name} of the call");
-    }
-    // Those that steer Envoy's retries are taken out by Envoy, which is not here.
-    for name in expected.lacks.iter().filter(|name| !name.starts_with("x-envoy-")) {
-        assert!(values(name).is_empty(), "{at}: {name} of the call");
-    }
-    assert_eq!(call.body, expected.body, "{at}");
 }
 
 /// What became of the request with this number.
