@@ -59,6 +59,17 @@ pub(crate) fn credentials(value: &[u8], wanted: &str) -> Option<Range<usize>> {
     Some(if is_separated { start..end } else { end..end })
 }
 
+/// Whether a value of another scheme holds the `wanted` one's word with white space after it: some
+/// services look for that wherever it is.
+pub(crate) fn holds(value: &[u8], wanted: &str) -> bool {
+    let is_space = |byte: &u8| *byte <= b' ' || !byte.is_ascii();
+    value.windows(wanted.len().saturating_add(1)).any(|window| {
+        window.split_last().is_some_and(|(after, word)| {
+            is_space(after) && word.eq_ignore_ascii_case(wanted.as_bytes())
+        })
+    })
+}
+
 /// Whether a byte is white space around a header's value (`OWS` in RFC 9110, section 5.6.3).
 fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
@@ -143,7 +154,9 @@ mod tests {
         if is_repeated(value, "Bearer") {
             return Err(Reason::RepeatedToken);
         }
-        let Some(at) = credentials(value, "Bearer") else { return Ok(None) };
+        let Some(at) = credentials(value, "Bearer") else {
+            return if holds(value, "Bearer") { Err(Reason::RepeatedToken) } else { Ok(None) };
+        };
         BearerToken::parse(&value[at]).map(|token| Some(token.reveal()))
     }
 
@@ -195,7 +208,7 @@ mod tests {
         ] {
             assert_eq!(token(bad), Err(Reason::MalformedToken), "{:?}", bad.escape_ascii());
         }
-        for other in [&b"Bearerx a"[..], b"Bearer-x a", b"Bearer.a", b"xBearer a", b"Bear a"] {
+        for other in [&b"Bearerx a"[..], b"Bearer-x a", b"Bearer.a", b"xBearer", b"Bear a"] {
             assert_eq!(token(other), Ok(None), "{:?}", other.escape_ascii());
         }
         assert_eq!(token(b"\t Bearer  a \t"), Ok(Some("a")));
@@ -230,13 +243,21 @@ mod tests {
             "Digest a=\"b,Bearer x\"",
             "Digest a=\"b,bearer x\", c=\"d\"",
             "Digest a=\"b,Basic eA==",
+            // Services that look for the word find it anywhere.
+            "Basic Bearer x",
+            "xBearer x",
+            "a=bearer\tx",
+            "Basic Bearer\u{a0}x",
+            "Digest a=\"x, Bearer y\", b = \"c\"",
+            "Digest a=\"\\\", Bearer y\", b=c",
         ] {
             assert_eq!(token(repeated.as_bytes()), Err(Reason::RepeatedToken), "{repeated}");
         }
         for single in [
             "Digest username=\"a\", realm=\"b\"",
-            "Digest a=\"x, Bearer y\", b = \"c\"",
-            "Digest a=\"\\\", Bearer y\", b=c",
+            "Digest a=\"x, Basic y\", b = \"c\"",
+            "Digest a=\"\\\", Basic y\", b=c",
+            "Digest realm=\"Bearer\", a=bearer, b=Bearer",
             "Signature keyId=a,algorithm=b",
         ] {
             assert_eq!(token(single.as_bytes()), Ok(None), "{single}");

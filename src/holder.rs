@@ -85,6 +85,11 @@ impl Holder {
         }
     }
 
+    /// The number of the write that was last read here.
+    pub(crate) fn written(&self) -> Option<u32> {
+        self.written
+    }
+
     /// The token, if it is good for all that this worker knows.
     pub(crate) fn current(&self, now: Timestamp) -> Option<&Rc<Current>> {
         self.current.as_ref().filter(|current| now < current.expires)

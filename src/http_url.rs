@@ -1,9 +1,7 @@
 //! Absolute `http` and `https` URLs, as strict as RFC 3986 has them: what browsers repair is here a
 //! mistake, since nobody would see what became of it.
 
-use std::net::Ipv6Addr;
-
-use http::Uri;
+use crate::authority::Authority;
 
 /// An absolute `http` or `https` URL in its normal form, but for its path, which is sent as it
 /// stands.
@@ -39,36 +37,38 @@ impl HttpUrl {
                  percent-encode them, and write a host as xn--…",
             );
         }
-        let uri: Uri = text.parse().map_err(|_| NONE)?;
-        let is_https = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            Some(_) => return Err("expected an http or https URL"),
-            None => return Err(NONE),
-        };
-        let authority = uri.authority().ok_or(NONE)?;
-        if authority.as_str().contains('@') {
+        let (scheme, rest) = text.split_once("://").ok_or(NONE)?;
+        let is_https = scheme.eq_ignore_ascii_case("https");
+        if !is_https && !scheme.eq_ignore_ascii_case("http") {
+            return Err("expected an http or https URL");
+        }
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, target) = rest.split_at_checked(end).ok_or(NONE)?;
+        if authority.contains('@') {
             return Err("no user information in a URL: use client_id and client_secret instead");
         }
-        let host = authority.host().to_ascii_lowercase();
-        let after = authority.as_str().get(host.len()..).unwrap_or_default();
-        let digits =
-            after.strip_prefix(':').filter(|port| port.bytes().all(|b| b.is_ascii_digit()));
-        let port = match (after, digits.and_then(|port| port.parse().ok())) {
-            ("", _) => None,
-            (_, Some(port @ 1..)) => Some(port),
-            _ => return Err("after a host stands nothing but a port from 1 to 65535"),
+        let read = Authority::parse(authority.as_bytes()).ok();
+        let read = read.filter(|read| !read.host.is_empty() && read.port != Some(0));
+        let Some(Authority { port, .. }) = read.filter(|_| !authority.ends_with(':')) else {
+            return Err(
+                "a host is a name or an address, and nothing but a port from 1 to 65535 follows it",
+            );
         };
-        let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        if host.is_empty() || address.is_some_and(|host| host.parse::<Ipv6Addr>().is_err()) {
-            return Err(NONE);
-        }
+        // An address stands as it was written: it names the server.
+        let host = match authority.rsplit_once(':') {
+            Some((host, _)) if port.is_some() => host,
+            _ => authority,
+        };
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query.to_owned())),
+            None => (target, None),
+        };
         Ok(Self {
             is_https,
-            host,
+            host: host.to_ascii_lowercase(),
             port: port.filter(|port| *port != default_port(is_https)),
-            path: uri.path().to_owned(),
-            query: uri.query().map(str::to_owned),
+            path: if path.is_empty() { "/" } else { path }.to_owned(),
+            query,
         })
     }
 
@@ -185,6 +185,10 @@ mod tests {
             "http://[::1/",
             "http://[::x]/",
             "http://[]/",
+            "http://127.1/",
+            "http://as..test/",
+            "http://as%2etest/",
+            "http://a,b/",
             "http://h/a b",
             " http://h/",
             "http://h/ ",

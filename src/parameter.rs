@@ -19,13 +19,14 @@ pub(crate) enum Match {
 }
 
 /// The parameters of a query, each with how its name compares with the one that is looked for. Some
-/// services end a parameter at `;` too, so one that has the name after that is a variant.
+/// services end a parameter at `;` too, or begin the query at its last `?`, so one that has the name
+/// after that is a variant.
 pub(crate) fn parameters<'q>(
     query: &'q [u8],
     wanted: &str,
 ) -> impl Iterator<Item = (&'q [u8], Match)> {
     query.split(|byte| *byte == b'&').map(move |parameter| {
-        let mut parts = parameter.split(|byte| *byte == b';');
+        let mut parts = parameter.split(|byte| matches!(byte, b';' | b'?'));
         let first = parts.next().map_or(Match::Other, |part| match_parameter(part, wanted));
         let mut is_hidden = || parts.any(|part| match_parameter(part, wanted) != Match::Other);
         (parameter, if first == Match::Other && is_hidden() { Match::Variant } else { first })
@@ -111,7 +112,10 @@ mod tests {
             ("access_token%00x=t", Match::Variant),
             ("a=1;access_token=t", Match::Variant),
             ("a;access.token=t", Match::Variant),
+            ("?access_token=t", Match::Variant),
+            ("a=1?access.token=t", Match::Variant),
             ("a=1;b;c", Match::Other),
+            ("a=1?b?c", Match::Other),
             ("access_tokens=t", Match::Other),
             ("xaccess_token=t", Match::Other),
             ("Access_Token=t", Match::Other),

@@ -26,7 +26,7 @@ pub(crate) struct RequestPath<'p> {
 pub(crate) struct BadPath;
 
 impl<'p> RequestPath<'p> {
-    /// Reads a request's `:path`. Its query does not count.
+    /// Reads a request's `:path`. Its query does not count, unless it holds another question mark.
     ///
     /// # Errors
     /// - a dot segment, also with parameters (`..;`), or an empty segment that is not the last;
@@ -34,6 +34,7 @@ impl<'p> RequestPath<'p> {
     /// - an escape that is incomplete, or that is escaped once more (`%252e`);
     /// - bytes that are not UTF-8, overlong forms included;
     /// - a segment that begins or ends with white space;
+    /// - such a segment in the query, before its last question mark if it holds one;
     /// - more than 8 KiB or 256 segments;
     /// - no slash at the beginning, except for the `*` of `OPTIONS *`.
     pub(crate) fn parse(path: impl Into<Cow<'p, [u8]>>) -> Result<Self, BadPath> {
@@ -90,13 +91,20 @@ impl<'p> RequestPath<'p> {
 }
 
 /// The path without its query, if it is short enough.
+///
+/// Some services end the path at the last question mark instead of the first. What they then take
+/// for more segments must be such, so that none of them leads elsewhere.
 fn without_query(target: &[u8]) -> Result<&[u8], BadPath> {
     let most = target.get(..=MAX_PATH).unwrap_or(target);
-    match most.iter().position(|byte| *byte == b'?') {
-        Some(end) => target.get(..end).ok_or(BadPath),
-        None if target.len() > MAX_PATH => Err(BadPath),
-        None => Ok(target),
+    let Some(end) = most.iter().position(|byte| *byte == b'?') else {
+        return if target.len() > MAX_PATH { Err(BadPath) } else { Ok(target) };
+    };
+    let (path, query) = target.split_at_checked(end).ok_or(BadPath)?;
+    let last = query.iter().rposition(|byte| *byte == b'?').unwrap_or_default();
+    for raw in query.get(1..last).unwrap_or_default().split(|byte| *byte == b'/') {
+        segment(raw)?;
     }
+    Ok(path)
 }
 
 /// Whether the path is its own decoded form, as almost all are: few segments of visible ASCII without
@@ -355,6 +363,28 @@ mod tests {
     }
 
     #[test]
+    fn d4_05_a_query_with_another_question_mark_may_be_a_part_of_the_path() {
+        for path in [
+            "/a?/../b?",
+            "/a?/../b?x",
+            "/a?b/./c?",
+            "/a?x/%2e%2e/b?y",
+            "/a?x/%2E./b?y?z",
+            "/a?x/..;v=1/b?",
+            "/a?%2f..%2fb?",
+            "/a?\\..\\b?",
+            "/a?x/%252e%252e/b?",
+            "/a?x/%c0%ae%c0%ae/b?",
+            "/a?../b?",
+        ] {
+            assert_eq!(text(path), Err(BadPath), "{path}");
+        }
+        for path in ["/a?b?", "/a??", "/a?b=c/d&e=f?g", "/a?u=https://h/x?y=/../z", "/a?x=..&y=?"] {
+            assert_eq!(text(path), Ok("/a".to_owned()), "{path}");
+        }
+    }
+
+    #[test]
     fn d4_05_a_path_has_at_most_8_kib_and_256_segments() {
         let long = format!("/{}", "a".repeat(8 * 1024 - 1));
         assert!(text(&long).is_ok() && text(&format!("{long}?{long}{long}")).is_ok());
@@ -374,7 +404,8 @@ mod tests {
         let mut check = |path: &[u8]| {
             let parsed = RequestPath::parse(path);
             let end = path.iter().position(|byte| *byte == b'?').unwrap_or(path.len());
-            assert_eq!(parsed, RequestPath::decode(&path[..end]), "{:?}", path.escape_ascii());
+            let decoded = without_query(path).and_then(RequestPath::decode);
+            assert_eq!(parsed, decoded, "{:?}", path.escape_ascii());
             assert_eq!(parsed, RequestPath::parse(path.to_vec()), "{:?}", path.escape_ascii());
             plain += usize::from(is_plain(&path[..end]));
         };

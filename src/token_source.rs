@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use url::form_urlencoded;
 
-use crate::bearer::{BearerToken, credentials, is_repeated};
+use crate::bearer::{BearerToken, credentials, holds, is_repeated};
 use crate::denial::Reason;
 use crate::footprint::Footprint;
 use crate::head::Head;
@@ -155,7 +155,7 @@ impl TokenSource {
             Self::Scheme { header, scheme } => {
                 let Some(text) = head.value(header) else { return Ok(None) };
                 let Some(at) = credentials(&text, scheme) else {
-                    let others = is_repeated(&text, scheme);
+                    let others = is_repeated(&text, scheme) || holds(&text, scheme);
                     return if others { Err(Reason::RepeatedToken) } else { Ok(None) };
                 };
                 let removal = Removal::Remove(Rc::clone(header));

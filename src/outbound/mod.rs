@@ -276,7 +276,7 @@ impl Outbound {
         let client = self.config.clients.get(errand.client);
         match (&mut verdict.fate, client) {
             _ if failure == Failure::Defect => {
-                defect::refuse("a token request is lost", &mut self.events)
+                defect::refuse("no access token can be obtained", &mut self.events)
             }
             (Fate::Forward(forward), Some(client)) if client.failure_mode_allow => {
                 // Nobody takes what the caller has put there for ours.

@@ -100,14 +100,22 @@ impl Outbound {
         let Some((client, holder)) = of_client(&self.config, &mut self.holders, client) else {
             return Attempt::Failed(Failure::Defect);
         };
+        let mut lost = None;
         for _ in 0..TRIES {
             holder.sync(&client.identity, data);
+            let written = holder.written();
+            // Nobody has written since our write failed: the host takes none.
+            if lost == Some(written) {
+                return Attempt::Failed(Failure::Defect);
+            }
             if let Grant::DirectToken { access_token, expires_in, .. } = &client.grant
                 && holder.holding.number == 0
             {
                 let token = client.lifetime.given(access_token, *expires_in, &self.random, now);
                 let next = holder.holding.clone().accepted(token);
-                holder.write(&client.identity, data, next, now);
+                if !holder.write(&client.identity, data, next, now) {
+                    lost = Some(written);
+                }
                 continue;
             }
             if let Some(current) = holder.current(now).cloned()
@@ -132,6 +140,7 @@ impl Outbound {
             if holder.write(&client.identity, data, next, now) {
                 return Attempt::Ours(Ours { ask, owner, marked: None });
             }
+            lost = Some(written);
         }
         // Others have written each time: one of them obtains a token.
         Attempt::Busy

@@ -360,7 +360,7 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
         ),
         (
             introspection("endpoint", json!("https://as.test:0/")),
-            "inbound.introspection.endpoint: after a host stands nothing but a port",
+            "inbound.introspection.endpoint: a host is a name or an address, and nothing but a port",
         ),
         (
             introspection("headers", json!({"X-A": "b", "x-a": "c"})),

@@ -85,14 +85,14 @@ fn an_outbound_client_without_shared_data_forwards_nothing_without_a_token() {
     for call in [HostCall::SharedData, HostCall::SetSharedData] {
         let mut set_up = SetUp::with(&client());
         set_up.proxy.refuse(call);
-        let streams = [(); 2].map(|()| set_up.send(&get("/")));
         if call == HostCall::SetSharedData {
             // Without a lease no worker may call, since a refresh token must not be sent twice.
-            set_up.tick();
-            assert_eq!((set_up.proxy.calls_made(), set_up.outcome(streams[0])), (0, "waits"));
+            let refused = set_up.send(&get("/"));
+            assert_eq!(set_up.outcome(refused), "oauth2_host_error");
+            assert_eq!((set_up.proxy.calls_made(), set_up.waiting()), (0, 0));
             set_up.proxy.grant_all();
-            set_up.tick();
         }
+        let streams = [(); 2].map(|()| set_up.send(&get("/")));
         assert_eq!(set_up.proxy.calls_made(), 1, "{call:?}");
         set_up.respond_to_call(200, &token);
         for stream in streams {

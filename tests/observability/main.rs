@@ -226,13 +226,14 @@ impl Exported {
 const TARGETS: [&str; 3] = ["job", "namespace", "instance"];
 
 /// Envoy's own metrics, and the label that tells theirs apart. The live test sees that they exist.
-const ENVOYS: [(&str, &str); 8] = [
+const ENVOYS: [(&str, &str); 9] = [
     ("envoy_wasm_vm_reload_success", "plugin"),
     ("envoy_wasm_vm_reload_backoff", "plugin"),
     ("envoy_wasm_vm_reload_failure", "plugin"),
     ("envoy_wasm_envoy_wasm_runtime_v8_active", "job"),
     ("envoy_cluster_upstream_rq_total", "envoy_cluster_name"),
     ("envoy_cluster_upstream_rq_pending_overflow", "envoy_cluster_name"),
+    ("envoy_cluster_upstream_rq_active_overflow", "envoy_cluster_name"),
     ("envoy_cluster_upstream_rq_retry_overflow", "envoy_cluster_name"),
     ("envoy_cluster_upstream_rq_retry", "envoy_cluster_name"),
 ];

@@ -10,7 +10,7 @@ use crate::set_up::{BOTH, SetUp, Wrong, inbound, listener};
 const FORGED: &str = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJyb290In0.c2ln";
 
 /// Values of one or several `Authorization` headers; JWT is a token.
-const VALUES: [&[&[u8]]; 37] = [
+const VALUES: [&[&[u8]]; 42] = [
     &[b"Bearer JWT"],
     &[b"bearer JWT"],
     &[b"BEARER JWT"],
@@ -38,6 +38,12 @@ const VALUES: [&[&[u8]]; 37] = [
     &[b"Bearer\xef\xbb\xbfJWT"],
     &[b"\"Bearer JWT"],
     &[b"\"Bearer JWT\""],
+    // Laravel looks for the word wherever it is.
+    &[b"xBearer JWT"],
+    &[b"'Bearer JWT"],
+    &[b"x=Bearer JWT"],
+    &[b"Basic Bearer JWT"],
+    &[b"Digest a=\"x, Bearer JWT, y\""],
     &[b",Bearer JWT"],
     &[b", Bearer JWT"],
     &[b"Bearer"],

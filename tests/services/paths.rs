@@ -8,7 +8,7 @@ use crate::set_up::{BOTH, Http, SetUp, Wrong, inbound, listener_to, normalizing,
 
 /// Ways to write a path that some parser reads as another one. `in` is a folder in which one may be,
 /// and `out` the one that is meant.
-const SPELLINGS: [&str; 53] = [
+const SPELLINGS: [&str; 55] = [
     "/in/../out/x",
     "/in/./../out/x",
     "/in/x/../../out/x",
@@ -62,6 +62,9 @@ const SPELLINGS: [&str; 53] = [
     "/%6fut/x",
     "/in/x#/../../out/x",
     "http://in/out/x",
+    // The server of Debian ends the path at the last question mark.
+    "/in/x?/../../out/x?",
+    "/in?x/%2e%2e/../out/x?y",
 ];
 
 /// Ordinary targets, all of them in `/public`.

@@ -11,7 +11,7 @@ use crate::set_up::{BOTH, SetUp, Wrong, inbound, listener};
 const FORGED: &str = "forged-token";
 
 /// Names that PHP, or another parser, takes for `access_token`.
-const NAMES: [&str; 24] = [
+const NAMES: [&str; 28] = [
     "access_token",
     "access.token",
     "access token",
@@ -20,6 +20,10 @@ const NAMES: [&str; 24] = [
     "access%5Ftoken",
     "access%5ftoken",
     "access%2Etoken",
+    "access[token",
+    "access%5Btoken",
+    "[access_token]",
+    "%5Baccess_token%5D",
     "access_token[]",
     "access_token%5B%5D",
     "access_token[0]",
@@ -107,6 +111,9 @@ fn queries() -> Vec<String> {
     let second = NAMES.map(|name| format!("a=1&{name}={FORGED}"));
     let more = [
         format!("a=1;access_token={FORGED}"),
+        // The server of Debian ends the path at the last question mark.
+        format!("?access_token={FORGED}"),
+        format!("a=1?access_token={FORGED}"),
         format!("access_token=alice-token&access.token={FORGED}"),
         format!("access.token={FORGED}&access_token=alice-token"),
         format!("&&access_token={FORGED}"),
@@ -120,6 +127,10 @@ fn cookies() -> Vec<Vec<String>> {
     let named = NAMES.map(|name| vec![format!("{name}={FORGED}")]);
     let second = NAMES.map(|name| vec![format!("a=1; {name}={FORGED}")]);
     let more = [
+        // The standard library of Python begins a cookie after any blank, and CGI::Cookie at commas.
+        vec![format!("a=1 access_token={FORGED}")],
+        vec![format!("a=1,access_token={FORGED}")],
+        vec![format!("a=1, access_token={FORGED}")],
         vec![format!("a=1;access_token={FORGED}")],
         vec![format!("a=1;\taccess_token={FORGED}")],
         vec![format!("\taccess_token={FORGED}")],
