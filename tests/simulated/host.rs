@@ -104,9 +104,21 @@ impl SimulatedHost {
 
     /// A request comes in.
     pub fn send(&mut self, request: &Request) -> StreamId {
+        let mut head: Vec<(String, Vec<u8>)> = vec![
+            (":method".to_owned(), request.method.into()),
+            (":path".to_owned(), request.path.into()),
+            (":authority".to_owned(), request.host.into()),
+        ];
+        let headers = request.headers.iter();
+        head.extend(headers.map(|(name, value)| ((*name).to_owned(), value.clone())));
+        self.send_head(head)
+    }
+
+    /// A request with these headers comes in, the pseudo-headers first.
+    pub fn send_head(&mut self, headers: Vec<(String, Vec<u8>)>) -> StreamId {
         let stream = StreamId(self.streams);
         self.streams += 1;
-        let head = SimulatedHead::new(request, self.certificate);
+        let head = SimulatedHead::new(headers, self.certificate);
         match self.filter.request(stream, &head, &*self.data, self.now) {
             Step::Decide(verdict) => self.decide(stream, head.headers, verdict),
             Step::Wait => _ = self.waiting.insert(stream, head.headers),
@@ -289,13 +301,9 @@ struct SimulatedHead {
 }
 
 impl SimulatedHead {
-    fn new(request: &Request, certificate: Option<[u8; 32]>) -> Self {
-        let mut head: Vec<(String, Vec<u8>)> = vec![
-            (":method".to_owned(), request.method.into()),
-            (":path".to_owned(), request.path.into()),
-            (":authority".to_owned(), request.host.into()),
-        ];
-        for (name, value) in &request.headers {
+    fn new(headers: Vec<(String, Vec<u8>)>, certificate: Option<[u8; 32]>) -> Self {
+        let mut head: Vec<(String, Vec<u8>)> = Vec::new();
+        for (name, value) in headers {
             let name = name.to_ascii_lowercase();
             let value = value.trim_ascii().to_vec();
             match head.iter_mut().find(|(n, _)| *n == name && name == "authorization") {
