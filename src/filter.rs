@@ -346,3 +346,117 @@ impl fmt::Debug for Filter {
         f.debug_struct("Filter").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::guard::Fate;
+    use crate::head::Fields;
+    use crate::metrics::{Counter, Decision};
+
+    /// Shared data that nobody else writes.
+    struct Alone;
+
+    impl SharedData for Alone {
+        fn get(&self, _: &str) -> Option<(Vec<u8>, u32)> {
+            None
+        }
+
+        fn set(&self, _: &str, _: &[u8], _: Option<u32>) -> bool {
+            true
+        }
+    }
+
+    /// A filter with both directions, and a request that waits for introspection.
+    fn waiting() -> (Filter, CallId) {
+        let server = json!({"endpoint": "http://as.test/introspect", "cluster": "as",
+            "client_id": "api", "client_secret": "secret"});
+        let client = json!({"grant_type": "client_credentials", "endpoint": "http://as.test/token",
+            "cluster": "as", "client_id": "api", "client_secret": "secret"});
+        let document: Value = json!({
+            "inbound": {"introspection": server}, "outbound": {"clients": {"billing": client}},
+        });
+        let environment =
+            Environment { variable: &|_| None, seed: [1; 16], sign: |_, _| Ok(Vec::new()) };
+        let text = document.to_string();
+        let (mut filter, _) = Filter::load(text.as_bytes(), &environment).unwrap();
+        let head = [(":method", "GET"), (":path", "/"), ("authorization", "Bearer t")];
+        let head = Fields::from_iter(head);
+        let step = filter.request(StreamId(7), &head, &Alone, Timestamp::from_millis(1000));
+        assert!(matches!(step, Step::Wait), "{step:?}");
+        filter.events().for_each(drop);
+        let id = filter.calls().pop().unwrap().id;
+        (filter, id)
+    }
+
+    /// The introspection endpoint says that the token is active.
+    fn answer(filter: &mut Filter, id: CallId) -> Verdicts {
+        let body = json!({"active": true}).to_string().into_bytes();
+        let active = Answer { status: 200, retry_after: None, body };
+        filter.answer(id, Ok(&active), &Alone, Timestamp::from_millis(2000))
+    }
+
+    /// Checks that the request is refused, and that this was counted.
+    fn check_refused(filter: &mut Filter, verdicts: &Verdicts) {
+        let [(StreamId(7), Verdict { fate: Fate::Answer(reply), attributes, .. })] = &verdicts[..]
+        else {
+            panic!("{verdicts:?}")
+        };
+        assert_eq!((reply.status, reply.details), (503, "oauth2_host_error"));
+        let decision = Decision::Denied(Reason::HostError);
+        assert_eq!(attributes.decision, Some(decision));
+        let events: Vec<Event> = filter.events().collect();
+        assert!(events.contains(&Event::Count(Counter::Request(decision))), "{events:?}");
+    }
+
+    #[test]
+    fn a_request_that_waits_goes_on_as_planned() {
+        let (mut filter, id) = waiting();
+        assert!(answer(&mut filter, id).is_empty(), "it waits for its own token now");
+        assert_eq!(filter.calls().len(), 1);
+    }
+
+    #[test]
+    fn a_request_whose_plan_is_lost_is_refused() {
+        let (mut filter, id) = waiting();
+        filter.plans.clear();
+        let verdicts = answer(&mut filter, id);
+        check_refused(&mut filter, &verdicts);
+    }
+
+    #[test]
+    fn a_request_whose_plan_nobody_carries_out_is_refused() {
+        let (mut filter, id) = waiting();
+        filter.outbound = None;
+        let verdicts = answer(&mut filter, id);
+        check_refused(&mut filter, &verdicts);
+    }
+
+    #[test]
+    fn a_request_whose_client_is_lost_is_refused() {
+        let (mut filter, id) = waiting();
+        filter.outbound.as_mut().unwrap().lose_clients();
+        let verdicts = answer(&mut filter, id);
+        check_refused(&mut filter, &verdicts);
+    }
+
+    #[test]
+    fn a_token_for_a_client_that_is_lost_goes_nowhere() {
+        let (mut filter, _) = waiting();
+        let outbound = filter.outbound.as_mut().unwrap();
+        let plan = outbound.plan(&Fields::from_iter([(":path", "/")])).unwrap();
+        outbound.lose_clients();
+        let verdict = outbound.inject_any(plan).unwrap();
+        check_refused(&mut filter, &vec![(StreamId(7), verdict)]);
+    }
+
+    #[test]
+    fn a_request_whose_server_is_lost_is_refused() {
+        let (mut filter, id) = waiting();
+        filter.inbound.as_mut().unwrap().lose_servers();
+        let verdicts = answer(&mut filter, id);
+        check_refused(&mut filter, &verdicts);
+    }
+}

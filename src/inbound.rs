@@ -331,6 +331,12 @@ impl Inbound {
         }
     }
 
+    /// Forgets the servers, as nothing but a test does.
+    #[cfg(test)]
+    pub(crate) fn lose_servers(&mut self) {
+        self.guard.servers.clear();
+    }
+
     /// What has happened since this was last called.
     pub(crate) fn take_events(&mut self) -> impl Iterator<Item = Event> {
         self.events.drain(..)

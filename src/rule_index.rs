@@ -496,6 +496,7 @@ mod tests {
     use std::cell::RefCell;
 
     use super::*;
+    use crate::denial::Reason;
     use crate::head::Fields;
 
     /// Numbers that look random and are the same each time (xorshift64*).
@@ -851,6 +852,19 @@ mod tests {
             || index(vec![rule(Some("b.test"), None, Some("/x")), rule(None, None, None)]);
         is(read(&by_host(), "GET", "/%2f", false), Ok(Some(1)), &[":authority"]);
         is(read(&rules(), "PUT", "/%2f", false), Err(Undecided::BadPath), &[":method", ":path"]);
+    }
+
+    #[test]
+    fn a_rule_that_is_lost_refuses_the_request() {
+        let any = || Matcher { hosts: None, methods: None, paths: None };
+        let head = Fields::from_iter([(":path", "/")]);
+        let mut lost = index(vec![any()]);
+        lost.rules.clear();
+        assert_eq!(lost.find(&Target::new(&head)), Err(Undecided::Lost));
+        let mut lost = index(vec![any()]);
+        lost.blocks[0].rules.clear();
+        assert_eq!(lost.find(&Target::new(&head)), Err(Undecided::Lost));
+        assert_eq!(Reason::from(Undecided::Lost), Reason::HostError);
     }
 
     #[test]

@@ -387,4 +387,23 @@ impl Outbound {
     fn count(&mut self, client: usize, event: ClientEvent) {
         self.events.push(Event::Client(client, event));
     }
+
+    /// Forgets the clients, as nothing but a test does.
+    #[cfg(test)]
+    pub(crate) fn lose_clients(&mut self) {
+        self.config.clients.clear();
+    }
+
+    /// Puts a token on a request, as if it had one.
+    #[cfg(test)]
+    pub(crate) fn inject_any(&mut self, plan: Plan) -> Option<Verdict> {
+        let Plan::Inject(errand) = plan else { return None };
+        use crate::cached_token::CachedToken;
+        use crate::client::Placement;
+
+        let token = CachedToken { access_token: "one".to_owned(), ..CachedToken::default() };
+        let placement = Placement::new("authorization", "Bearer".to_owned(), true);
+        let current = Current::new(&token, 1, &placement);
+        Some(self.inject(&errand, &current, Verdict::unchanged()))
+    }
 }

@@ -1,5 +1,5 @@
-//! Every threat says what the filter does, which tests show it, and what is left to the operator;
-//! and every test that is named is there.
+//! Every promise names the tests that hold it; every threat says what the filter does, which tests
+//! show it, and what is left to the operator. Every test that is named exists.
 
 use std::fs;
 
@@ -22,6 +22,30 @@ fn threats() -> impl Iterator<Item = (&'static str, &'static str)> {
 fn named(threat: &'static str) -> Vec<(&'static str, &'static str)> {
     let (_, shown) = threat.split_once(PARTS[1]).expect("the tests");
     let (shown, _) = shown.split_once(PARTS[2]).expect("the end of them");
+    tests_in(shown)
+}
+
+/// The numbered promises.
+fn promises() -> impl Iterator<Item = &'static str> {
+    let (_, section) = SECURITY.text.split_once("\n## What is promised\n").expect("the promises");
+    let (section, _) = section.split_once("\n## ").expect("the end of them");
+    let begins = |line: &str| line.starts_with(|c: char| c.is_ascii_digit());
+    let starts: Vec<usize> = section
+        .split_inclusive('\n')
+        .scan(0, |at, line| {
+            let start = *at;
+            *at += line.len();
+            Some((start, line))
+        })
+        .filter(|(_, line)| begins(line))
+        .map(|(start, _)| start)
+        .collect();
+    let ends: Vec<usize> = starts.iter().skip(1).copied().chain([section.len()]).collect();
+    starts.into_iter().zip(ends).map(|(start, end)| &section[start..end])
+}
+
+/// The tests in a list of them: file and name.
+fn tests_in(shown: &'static str) -> Vec<(&'static str, &'static str)> {
     let mut file = None;
     let mut tests = Vec::new();
     // Every second part stands between the signs of code.
@@ -65,6 +89,21 @@ fn every_threat_says_what_is_done_what_shows_it_and_what_is_left() {
         }
     }
     assert!(tests > 60, "{tests}");
+}
+
+#[test]
+fn every_promise_names_tests_that_exist() {
+    let mut count = 0;
+    for promise in promises() {
+        let (_, shown) = promise.split_once("Tested by").unwrap_or_else(|| panic!("{promise}"));
+        let tests = tests_in(shown);
+        assert!(!tests.is_empty(), "{promise}");
+        for (file, name) in tests {
+            assert!(has_test(file, name), "no test {name:?} in {file}: {promise}");
+        }
+        count += 1;
+    }
+    assert_eq!(count, 7);
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! Requests that wait for one answer.
 
-use oauth2_filter::{CallFailure, Event};
+use oauth2_filter::{CallFailure, Event, StreamId};
 use serde_json::{Value, json};
 
 use crate::exchanges::{exchange, get};
+use crate::exchanging;
 use crate::host::SimulatedHost;
+use crate::outbound::client;
 
 /// A host with these additions to the `inbound` object.
 fn host(inbound: Value) -> SimulatedHost {
@@ -109,4 +111,28 @@ fn rs_6750_13_d6_01_tokens_and_secrets_show_in_no_debug_output() {
     host.send(&get("/").bearer("t0ken"));
     let shown = format!("{:?}", host.calls);
     assert!(shown.contains("Call") && !shown.contains("t0ken") && !shown.contains("cnM6"));
+}
+
+#[test]
+fn requests_that_wait_hold_32_mib_at_most_in_each_direction() {
+    // Of each request, the caller's token waits: 16 KiB, which is what a token may have.
+    let token = "t".repeat(16 * 1024);
+    let inbound = json!({"introspection": {"endpoint": "http://as.test/introspect", "cluster": "as",
+        "client_id": "api", "client_secret": "secret"}});
+    let outbound = json!({"clients": {"billing": client(exchanging::exchange(json!({})))}});
+    for document in
+        [json!({"outbound": outbound}), json!({"inbound": inbound, "outbound": outbound})]
+    {
+        let mut host = SimulatedHost::new(&document);
+        let request = get("/").bearer(&token);
+        let states: Vec<_> = (0..2100).map(|_| host.state_of(&request)).collect();
+        let refused = states.iter().position(|state| *state == "oauth2_overloaded").unwrap();
+        assert!((1800..=2048).contains(&refused), "{refused}");
+        assert!(states[..refused].iter().all(|state| *state == "waits"));
+        assert!(states[refused..].iter().all(|state| *state == "oauth2_overloaded"));
+        // What leaves makes room, once.
+        host.abort(StreamId(0));
+        assert_eq!(host.state_of(&request), "waits");
+        assert_eq!(host.state_of(&request), "oauth2_overloaded");
+    }
 }
