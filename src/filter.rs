@@ -135,10 +135,14 @@ impl Filter {
             (None, Some(plan)) => self.keep_plan(stream, head, plan),
         };
         self.collect(data, now);
+        if let Some(verdict) = verdict {
+            return Step::Decide(verdict);
+        }
         // What it waits for may have failed at once.
-        let at_once = self.decided.iter().position(|(decided, _)| *decided == stream);
-        let verdict = verdict.or_else(|| Some(self.decided.swap_remove(at_once?).1));
-        verdict.map_or(Step::Wait, Step::Decide)
+        match self.decided.iter().position(|(decided, _)| *decided == stream) {
+            Some(at) => Step::Decide(self.decided.swap_remove(at).1),
+            None => Step::Wait,
+        }
     }
 
     /// Keeps what the outbound direction has planned for a request that waits. Even one that gets no
@@ -235,7 +239,9 @@ impl Filter {
 
     /// Gathers what has to be done outside.
     fn collect(&mut self, data: &dyn SharedData, now: Timestamp) {
-        if let Some(inbound) = &mut self.inbound {
+        if let Some(inbound) = &mut self.inbound
+            && !inbound.calls.is_empty()
+        {
             for call in inbound.calls.drain(..) {
                 match (call.client, &mut self.outbound) {
                     (Some(client), Some(outbound)) => outbound.authorize(call, client, data, now),
