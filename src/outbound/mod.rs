@@ -397,10 +397,10 @@ impl Outbound {
     /// Puts a token on a request, as if it had one.
     #[cfg(test)]
     pub(crate) fn inject_any(&mut self, plan: Plan) -> Option<Verdict> {
-        let Plan::Inject(errand) = plan else { return None };
         use crate::cached_token::CachedToken;
         use crate::client::Placement;
 
+        let Plan::Inject(errand) = plan else { return None };
         let token = CachedToken { access_token: "one".to_owned(), ..CachedToken::default() };
         let placement = Placement::new("authorization", "Bearer".to_owned(), true);
         let current = Current::new(&token, 1, &placement);

@@ -71,7 +71,7 @@ fn raw_paths(target: &[u8]) -> Vec<Vec<u8>> {
         }
         // Two slashes begin an authority.
         if let Some(rest) = text.strip_prefix("//") {
-            found.extend(rest.find('/').map(|slash| rest[slash..].as_bytes().to_vec()));
+            found.extend(rest.find('/').map(|slash| rest.as_bytes()[slash..].to_vec()));
         }
     }
     found
@@ -103,15 +103,12 @@ fn shortest(text: &[u8]) -> Vec<u8> {
     let mut found = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((first, after)) = rest.split_first() {
-        match (first, after.first()) {
-            (0xc0 | 0xc1, Some(second @ 0x80..=0xbf)) => {
-                found.push((first & 1) << 6 | (second & 0x3f));
-                rest = &after[1..];
-            }
-            _ => {
-                found.push(*first);
-                rest = after;
-            }
+        if let (0xc0 | 0xc1, Some(second @ 0x80..=0xbf)) = (first, after.first()) {
+            found.push((first & 1) << 6 | (second & 0x3f));
+            rest = &after[1..];
+        } else {
+            found.push(*first);
+            rest = after;
         }
     }
     found
@@ -196,7 +193,7 @@ fn second_word(header: &str) -> Option<String> {
     let mut words = header.split(|c: char| c.is_whitespace() || ('\x1c'..='\x1f').contains(&c));
     let mut words = words.by_ref().filter(|word| !word.is_empty());
     let scheme = words.next()?;
-    if !scheme.eq_ignore_ascii_case("bearer") { None } else { words.next().map(str::to_owned) }
+    if scheme.eq_ignore_ascii_case("bearer") { words.next().map(str::to_owned) } else { None }
 }
 
 /// passport-jwt: `/(\S+)\s+(\S+)/`, wherever that is.

@@ -39,8 +39,11 @@ fn decision(host: &mut SimulatedHost, head: Head) -> String {
     host.state(stream).to_owned()
 }
 
+/// Spells a segment.
+type Spell = fn(&str) -> String;
+
 /// How a segment is spelled, with what must become of the request.
-const SPELLINGS: [(&str, fn(&str) -> String, Becomes); 33] = [
+const SPELLINGS: [(&str, Spell, Becomes); 33] = [
     ("raw", str::to_owned, Becomes::Same),
     ("first letter escaped", |s| escaped(s, 1, false), Becomes::Same),
     ("all escaped, upper case", |s| escaped(s, usize::MAX, false), Becomes::Same),
