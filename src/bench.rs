@@ -4,10 +4,10 @@ use std::fmt;
 use std::rc::Rc;
 
 use crate::bearer::BearerToken;
-use crate::head::Head;
+use crate::http::head::Head;
+use crate::http::path::{PathPattern, RequestPath};
 use crate::introspection::Response;
 use crate::kept;
-use crate::path::{PathPattern, RequestPath};
 use crate::rule_index::{RuleIndex, Target};
 use crate::rules::Matcher;
 use crate::timestamp::Timestamp;

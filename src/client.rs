@@ -8,7 +8,7 @@ use crate::cached_token::{Holding, Lifetime};
 use crate::call::{Call, CallId};
 use crate::endpoint::{Endpoint, Repeat};
 use crate::failure::{Failure, OAuthError};
-use crate::header_name::Spelling;
+use crate::http::header_name::Spelling;
 use crate::secret::Secret;
 use crate::shared::Identity;
 use crate::timestamp::Timestamp;

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::authority::BadHost;
-use crate::path::BadPath;
+use crate::http::authority::BadHost;
+use crate::http::path::BadPath;
 use crate::rule_index::Undecided;
 
 /// Why a request is refused.

@@ -8,7 +8,7 @@ use url::form_urlencoded::Serializer;
 
 use crate::call::{Call, CallId};
 use crate::client_auth::ClientAuth;
-use crate::http_url::HttpUrl;
+use crate::http::url::HttpUrl;
 use crate::timestamp::Timestamp;
 
 /// What every call to one endpoint has in common.

@@ -8,7 +8,7 @@ use crate::call::{Call, Direction};
 use crate::claims::ClaimTest;
 use crate::client::Client;
 use crate::filter::Filter;
-use crate::head::Head;
+use crate::http::head::Head;
 use crate::policy::{Access, Needs};
 use crate::rule_index::Target;
 use crate::token_source::{TokenSource, present};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::call::{Answer, CallFailure};
 use crate::denial::{Denial, RETRY_AFTER, Reason};
-use crate::http_date;
+use crate::http::date;
 use crate::metrics::Outcome;
 use crate::timestamp::Timestamp;
 
@@ -298,7 +298,7 @@ fn seconds(retry_after: &[u8], now: Timestamp) -> Option<u32> {
         return Some(text.parse().unwrap_or(MOST).min(MOST));
     }
     // A date that has passed says nothing.
-    let millis = Some(http_date::parse(text)?.since(now)).filter(|millis| *millis > 0)?;
+    let millis = Some(date::parse(text)?.since(now)).filter(|millis| *millis > 0)?;
     Some(u32::try_from(millis.div_ceil(1000)).unwrap_or(MOST).min(MOST))
 }
 

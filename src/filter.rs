@@ -13,7 +13,7 @@ use crate::denial::{Denial, Reason, Reply, Resource};
 use crate::failure::Failure;
 use crate::footprint::Footprint;
 use crate::guard::Verdict;
-use crate::head::Head;
+use crate::http::head::Head;
 use crate::inbound::Inbound;
 use crate::metrics::Event;
 use crate::outbound::{Outbound, Plan};
@@ -359,7 +359,7 @@ mod tests {
 
     use super::*;
     use crate::guard::Fate;
-    use crate::head::Fields;
+    use crate::http::head::Fields;
     use crate::metrics::{Counter, Decision};
 
     /// Shared data that nobody else writes.

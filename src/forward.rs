@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::claims::{ClaimPath, Claims, is_exact};
 use crate::denial::Reason;
 use crate::footprint::Footprint;
-use crate::head::{Fields, Head, Lengths};
-use crate::header_name::{CONNECTION, Spelling, connection_without};
+use crate::http::head::{Fields, Head, Lengths};
+use crate::http::header_name::{CONNECTION, Spelling, connection_without};
 use crate::token_source::{Removal, TokenSource};
 
 /// The longest claim that is put in a header, or in filter state.
@@ -230,7 +230,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::head::Fields;
+    use crate::http::head::Fields;
 
     #[test]
     fn d4_03_claims_that_can_stand_in_a_header_are_forwarded() {

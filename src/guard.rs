@@ -14,7 +14,7 @@ use crate::denial::{Denial, Reason, Reply, Resource};
 use crate::failure::Failure;
 use crate::footprint::Footprint;
 use crate::forward::{Forward, Forwarding, MAX_CLAIM, header_value};
-use crate::head::Head;
+use crate::http::head::Head;
 use crate::introspection::{AccessToken, Reading, Response};
 use crate::metrics::Decision;
 use crate::outage::Outage;

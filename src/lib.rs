@@ -27,7 +27,6 @@
 #![cfg_attr(test, allow(clippy::missing_docs_in_private_items))]
 
 mod answers;
-mod authority;
 mod bearer;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
@@ -51,13 +50,10 @@ mod filter;
 mod footprint;
 mod forward;
 mod guard;
-mod head;
-mod header_name;
 mod health;
 mod holder;
 pub mod host;
-mod http_date;
-mod http_url;
+mod http;
 mod inbound;
 mod introspection;
 mod json;
@@ -65,8 +61,6 @@ mod kept;
 mod metrics;
 mod outage;
 mod outbound;
-mod parameter;
-mod path;
 mod policy;
 mod random;
 mod resource_metadata;
@@ -95,7 +89,7 @@ pub use explain::{Explanation, TokenNeeds};
 pub use filter::{Environment, Filter, Step, Verdicts};
 pub use forward::Forward;
 pub use guard::{Attributes, Fate, Verdict};
-pub use head::{Fields, Head};
+pub use http::head::{Fields, Head};
 pub use metrics::{CALL_TIME, Counter, Decision, Event, Lookup, Outcome, TOKEN_CALL_TIME, WAITING};
 pub use shared::SharedData;
 pub use timestamp::Timestamp;

@@ -3,9 +3,9 @@
 use serde_json::{Map, Value};
 
 use crate::denial::Reply;
-use crate::head::Head;
-use crate::http_url::HttpUrl;
-use crate::path::RequestPath;
+use crate::http::head::Head;
+use crate::http::path::RequestPath;
+use crate::http::url::HttpUrl;
 
 /// The document, and where it is served.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::head::Fields;
+    use crate::http::head::Fields;
 
     #[test]
     fn rs_9728_01_reading_gets_the_document_asking_gets_nothing_and_changing_no_answer() {

@@ -17,9 +17,9 @@ use std::cell::OnceCell;
 
 use fnv::FnvHashMap;
 
-use crate::authority::{Authority, BadHost, HostPattern};
-use crate::head::Head;
-use crate::path::{BadPath, PathPattern, RequestPath, Segment};
+use crate::http::authority::{Authority, BadHost, HostPattern};
+use crate::http::head::Head;
+use crate::http::path::{BadPath, PathPattern, RequestPath, Segment};
 use crate::rules::Matcher;
 
 /// How many numbers a block has.
@@ -497,7 +497,7 @@ mod tests {
 
     use super::*;
     use crate::denial::Reason;
-    use crate::head::Fields;
+    use crate::http::head::Fields;
 
     /// Numbers that look random and are the same each time (xorshift64*).
     struct Dice(u64);

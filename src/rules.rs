@@ -1,7 +1,7 @@
 //! Which requests a rule is for. The first that fits decides: see [`rule_index`](crate::rule_index).
 
-use crate::authority::HostPattern;
-use crate::path::PathPattern;
+use crate::http::authority::HostPattern;
+use crate::http::path::PathPattern;
 
 /// Which requests a rule is for: each list that is given must fit.
 #[derive(Debug, Default)]

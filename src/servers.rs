@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::cell::LazyCell;
 
-use crate::authority::{BadHost, HostPattern};
 use crate::bearer::BearerToken;
 use crate::claims::unverified_claims;
+use crate::http::authority::{BadHost, HostPattern};
 use crate::introspection::Introspection;
 use crate::shared::Identity;
 

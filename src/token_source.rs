@@ -9,9 +9,9 @@ use url::form_urlencoded;
 use crate::bearer::{BearerToken, credentials, holds, is_repeated};
 use crate::denial::Reason;
 use crate::footprint::Footprint;
-use crate::head::Head;
-use crate::header_name::Spelling;
-use crate::parameter::{Match, match_cookie, match_rest, parameters};
+use crate::http::head::Head;
+use crate::http::header_name::Spelling;
+use crate::http::parameter::{Match, match_cookie, match_rest, parameters};
 
 /// One place to look at.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -255,7 +255,7 @@ fn in_cookie<'h>(wanted: &str, head: &'h dyn Head) -> Result<Option<Presented<'h
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::head::Fields;
+    use crate::http::head::Fields;
 
     fn scheme(header: &str, scheme: &str) -> TokenSource {
         TokenSource::Scheme { header: header.into(), scheme: scheme.into() }

@@ -3,8 +3,8 @@
 
 use super::reader::Field;
 use super::review::{covers, host_covers};
-use crate::authority::HostPattern;
-use crate::path::{PathPattern, Segment};
+use crate::http::authority::HostPattern;
+use crate::http::path::{PathPattern, Segment};
 use crate::policy::{Access, Needs, Rule};
 use crate::rules::Matcher;
 use crate::scope::Implied;

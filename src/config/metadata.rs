@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::notes::Form;
 use super::reader::Field;
 use super::values::{boolean, endpoint_url, one_or_any, text};
-use crate::http_url::{HttpUrl, is_absolute_uri};
+use crate::http::url::{HttpUrl, is_absolute_uri};
 use crate::resource_metadata::ResourceMetadata;
 
 /// Members that are lists of strings.

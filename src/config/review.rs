@@ -4,10 +4,10 @@ use super::clients::Rule;
 use super::notes::Noted;
 use super::reader::{Field, Mistake, Object, Reader};
 use super::{config, document};
-use crate::authority::HostPattern;
 use crate::client::{Client, Grant};
 use crate::filter::Environment;
-use crate::path::{PathPattern, Segment};
+use crate::http::authority::HostPattern;
+use crate::http::path::{PathPattern, Segment};
 use crate::rules::Matcher;
 
 /// What is to be said of a document.

@@ -2,7 +2,7 @@
 
 use super::reader::Field;
 use super::values::{frames_or_steers, header_name, text};
-use crate::header_name::is_token_char;
+use crate::http::header_name::is_token_char;
 use crate::token_source::TokenSource;
 
 /// Reads the list.

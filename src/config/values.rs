@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::notes::Form;
 use super::reader::Field;
-use crate::header_name::is_token_char;
-use crate::http_url::HttpUrl;
+use crate::http::header_name::is_token_char;
+use crate::http::url::HttpUrl;
 use crate::json::escaped;
 use crate::scope::ScopeNeed;
 use crate::secret::Secret;

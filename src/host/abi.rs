@@ -18,7 +18,7 @@ use super::{logger, sign};
 use crate::call::{Call, CallFailure};
 use crate::client_assertion::Sign;
 use crate::denial::Reply;
-use crate::head::Fields;
+use crate::http::head::Fields;
 use crate::timestamp::Timestamp;
 
 /// `StreamType` of the ABI: the request's direction.

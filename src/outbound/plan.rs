@@ -3,15 +3,15 @@
 use std::rc::Rc;
 
 use super::Outbound;
-use crate::authority::Authority;
 use crate::client::{Client, Placement};
 use crate::denial::Reason;
 use crate::footprint::Footprint;
 use crate::forward::Forward;
 use crate::guard::is_grpc;
-use crate::head::Head;
-use crate::header_name::CONNECTION;
-use crate::path::RequestPath;
+use crate::http::authority::Authority;
+use crate::http::head::Head;
+use crate::http::header_name::CONNECTION;
+use crate::http::path::RequestPath;
 use crate::rule_index::Target;
 use crate::secret::Secret;
 use crate::timestamp::Timestamp;

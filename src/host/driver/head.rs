@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 
 use super::interface::{Host, HostError, Map};
-use crate::head::{Fields, Head};
+use crate::http::head::{Fields, Head};
 use crate::sender_constraint::digest_from_hex;
 
 /// The headers of the effective context's request.

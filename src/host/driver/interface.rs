@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::call::{Call, CallFailure};
 use crate::client_assertion::Sign;
 use crate::denial::Reply;
-use crate::head::Fields;
+use crate::http::head::Fields;
 use crate::timestamp::Timestamp;
 
 /// A host. Its calls are about the effective context: the stream or root whose callback runs, until

@@ -1,7 +1,7 @@
 //! Absolute `http` and `https` URLs, as strict as RFC 3986 has them: what browsers repair is here a
 //! mistake, since nobody would see what became of it.
 
-use crate::authority::Authority;
+use crate::http::authority::Authority;
 
 /// An absolute `http` or `https` URL in its normal form, but for its path, which is sent as it
 /// stands.

@@ -4,7 +4,7 @@
 //! not a letter or a digit becomes an underscore: `x-user`, `x_user` and `x~user` are one variable,
 //! whose value is that of any of them (RFC 3875, section 4.1.18).
 
-use crate::head::Fields;
+use crate::http::head::Fields;
 
 /// Whether a byte may be part of a header name, or of the name of an authentication scheme (`token`
 /// in RFC 9110, section 5.6.2).
