@@ -8,8 +8,8 @@ use crate::http::head::Head;
 use crate::http::path::{PathPattern, RequestPath};
 use crate::introspection::Response;
 use crate::kept;
-use crate::rule_index::{RuleIndex, Target};
-use crate::rules::Matcher;
+use crate::rules::index::{RuleIndex, Target};
+use crate::rules::matcher::Matcher;
 use crate::timestamp::Timestamp;
 
 /// Whether these bytes are a token.

@@ -10,7 +10,7 @@ use crate::client::Client;
 use crate::filter::Filter;
 use crate::http::head::Head;
 use crate::policy::{Access, Needs};
-use crate::rule_index::Target;
+use crate::rules::index::Target;
 use crate::token_source::{TokenSource, present};
 
 /// Which rules a request meets, and what they need.

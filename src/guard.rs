@@ -20,7 +20,7 @@ use crate::metrics::Decision;
 use crate::outage::Outage;
 use crate::policy::{Access, Needs, Rule};
 use crate::resource_metadata::ResourceMetadata;
-use crate::rule_index::{RuleIndex, Target, host_of};
+use crate::rules::index::{RuleIndex, Target, host_of};
 use crate::sender_constraint::{Confirmation, MutualTls};
 use crate::servers::{self, Server};
 use crate::timestamp::Timestamp;

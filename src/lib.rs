@@ -64,7 +64,6 @@ mod outbound;
 mod policy;
 mod random;
 mod resource_metadata;
-mod rule_index;
 mod rules;
 mod scope;
 mod sealed;

@@ -18,7 +18,7 @@ use crate::guard::Guard;
 use crate::introspection::{Asked, Reading};
 use crate::json::escaped;
 use crate::policy::{Access, Rule};
-use crate::rule_index::RuleIndex;
+use crate::rules::index::RuleIndex;
 use crate::scope::Implied;
 use crate::sender_constraint::MutualTls;
 use crate::token_source::TokenSource;

@@ -6,7 +6,7 @@ use super::review::{covers, host_covers};
 use crate::http::authority::HostPattern;
 use crate::http::path::{PathPattern, Segment};
 use crate::policy::{Access, Needs, Rule};
-use crate::rules::Matcher;
+use crate::rules::matcher::Matcher;
 use crate::scope::Implied;
 
 /// Notes that a path in another letter case needs less. It is noted once: documents that end in a

@@ -15,7 +15,7 @@ use crate::http::authority::HostPattern;
 use crate::http::header_name::is_token_char;
 use crate::http::path::PathPattern;
 use crate::policy::{Access, Needs, Rule};
-use crate::rules::Matcher;
+use crate::rules::matcher::Matcher;
 
 /// The claims that rules ask for: each stands once, and tests name its place.
 #[derive(Default)]

@@ -8,7 +8,7 @@ use crate::client::{Client, Grant};
 use crate::filter::Environment;
 use crate::http::authority::HostPattern;
 use crate::http::path::{PathPattern, Segment};
-use crate::rules::Matcher;
+use crate::rules::matcher::Matcher;
 
 /// What is to be said of a document.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

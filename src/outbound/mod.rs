@@ -28,7 +28,7 @@ use crate::http::head::Head;
 use crate::kept::Keyed;
 use crate::metrics::{Counter, Decision, Event};
 use crate::random::Random;
-use crate::rule_index::RuleIndex;
+use crate::rules::index::RuleIndex;
 use crate::shared::SharedData;
 use crate::timestamp::Timestamp;
 use crate::token_source::TokenSource;

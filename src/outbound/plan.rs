@@ -12,7 +12,7 @@ use crate::http::authority::Authority;
 use crate::http::head::Head;
 use crate::http::header_name::CONNECTION;
 use crate::http::path::RequestPath;
-use crate::rule_index::Target;
+use crate::rules::index::Target;
 use crate::secret::Secret;
 use crate::timestamp::Timestamp;
 use crate::token_source::{Presented, Removal, present};

@@ -1,4 +1,4 @@
-//! Which requests a rule is for. The first that fits decides: see [`rule_index`](crate::rule_index).
+//! Which requests a rule is for. The first that fits decides: see [`index`](super::index).
 
 use crate::http::authority::HostPattern;
 use crate::http::path::PathPattern;

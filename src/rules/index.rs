@@ -20,7 +20,7 @@ use fnv::FnvHashMap;
 use crate::http::authority::{Authority, BadHost, HostPattern};
 use crate::http::head::Head;
 use crate::http::path::{BadPath, PathPattern, RequestPath, Segment};
-use crate::rules::Matcher;
+use crate::rules::matcher::Matcher;
 
 /// How many numbers a block has.
 const BLOCK: usize = 512;
