@@ -3,12 +3,12 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::cache::footprint::Footprint;
+use crate::cache::local::{Kept, Key, Room};
+use crate::cache::shared::{Fingerprint, Identity, MAX_SHARED, Record, SharedData, Slots, YOUNGER};
 use crate::denial::Reason;
-use crate::footprint::Footprint;
 use crate::guard::TokenAttribute;
 use crate::introspection::AccessToken;
-use crate::kept::{Kept, Key, Room};
-use crate::shared::{Fingerprint, Identity, MAX_SHARED, Record, SharedData, Slots, YOUNGER};
 use crate::timestamp::Timestamp;
 
 /// How long and how many answers are kept.

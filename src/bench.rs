@@ -4,10 +4,10 @@ use std::fmt;
 use std::rc::Rc;
 
 use crate::bearer::BearerToken;
+use crate::cache::local;
 use crate::http::head::Head;
 use crate::http::path::{PathPattern, RequestPath};
 use crate::introspection::Response;
-use crate::kept;
 use crate::rules::index::{RuleIndex, Target};
 use crate::rules::matcher::Matcher;
 use crate::timestamp::Timestamp;
@@ -29,15 +29,15 @@ pub fn is_active(body: &[u8]) -> bool {
 
 /// The key of a kept answer.
 #[derive(Clone, Copy, Debug)]
-pub struct Key(kept::Key);
+pub struct Key(local::Key);
 
 /// Makes keys.
-pub struct Keyed(kept::Keyed);
+pub struct Keyed(local::Keyed);
 
 impl Keyed {
     /// Keys that depend on `seed`.
     pub fn new(seed: [u8; 16]) -> Self {
-        Self(kept::Keyed::new(seed))
+        Self(local::Keyed::new(seed))
     }
 
     /// The key of the answer on a token.
@@ -53,12 +53,12 @@ impl fmt::Debug for Keyed {
 }
 
 /// Kept answers.
-pub struct Kept(kept::Kept<Rc<()>>);
+pub struct Kept(local::Kept<Rc<()>>);
 
 impl Kept {
     /// An answer for each key, for ever.
     pub fn new(keys: &[Key]) -> Self {
-        let mut kept = kept::Kept::new(kept::Room { entries: keys.len(), bytes: 0 });
+        let mut kept = local::Kept::new(local::Room { entries: keys.len(), bytes: 0 });
         for Key(key) in keys {
             kept.insert(*key, Rc::default(), 0, Timestamp::NEVER, Timestamp::from_millis(0));
         }

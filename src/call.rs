@@ -4,8 +4,8 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::cache::local::Key;
 use crate::holder::Current;
-use crate::kept::Key;
 
 /// The largest body that is read from an authorization server.
 pub const MAX_BODY: usize = 1 << 20;

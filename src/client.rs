@@ -4,13 +4,13 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::cache::shared::Identity;
 use crate::cached_token::{Holding, Lifetime};
 use crate::call::{Call, CallId};
 use crate::endpoint::{Endpoint, Repeat};
 use crate::failure::{Failure, OAuthError};
 use crate::http::header_name::Spelling;
 use crate::secret::Secret;
-use crate::shared::Identity;
 use crate::timestamp::Timestamp;
 use crate::token_response::Expected;
 

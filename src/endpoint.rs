@@ -143,9 +143,9 @@ impl fmt::Debug for Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::shared::Identity;
     use crate::call::Direction;
     use crate::secret::Secret;
-    use crate::shared::Identity;
 
     fn options(url: &str) -> EndpointOptions {
         EndpointOptions {

@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use prost::Message;
 
+use crate::cache::local::{Kept, Key, Keyed, Room};
+use crate::cache::shared::{
+    Claim, Fingerprint, Identity, MAX_SHARED, Record, SharedData, Slots, YOUNGER,
+};
 use crate::cached_token::{CachedToken, Holding, LONGEST_PAUSE};
 use crate::claims::unverified_claims;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::holder::Current;
-use crate::kept::{Kept, Key, Keyed, Room};
 use crate::random::Random;
 use crate::secret::Secret;
-use crate::shared::{Claim, Fingerprint, Identity, MAX_SHARED, Record, SharedData, Slots, YOUNGER};
 use crate::timestamp::Timestamp;
 
 /// Room for callers' tokens.

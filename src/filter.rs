@@ -5,22 +5,22 @@ use std::time::Duration;
 
 use fnv::FnvHashMap;
 
+use crate::cache::footprint::Footprint;
+use crate::cache::shared::SharedData;
+use crate::cache::single_flight::{MAX_HELD, StreamId};
 use crate::call::{Answer, Call, CallFailure, CallId, Direction, Sent};
 use crate::client_assertion::Sign;
 use crate::config::{self, Mistake, Mistakes};
 use crate::defect;
 use crate::denial::{Denial, Reason, Reply, Resource};
 use crate::failure::Failure;
-use crate::footprint::Footprint;
 use crate::guard::Verdict;
 use crate::http::head::Head;
 use crate::inbound::Inbound;
 use crate::metrics::Event;
 use crate::outbound::{Outbound, Plan};
-use crate::shared::SharedData;
 use crate::timestamp::Timestamp;
 use crate::token_source::Presented;
-use crate::waiting::{MAX_HELD, StreamId};
 
 /// What a host gives to a configuration that is loaded.
 pub struct Environment<'a> {

@@ -5,9 +5,9 @@ use std::rc::Rc;
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::Value;
 
+use crate::cache::footprint::Footprint;
 use crate::claims::{ClaimPath, Claims, is_exact};
 use crate::denial::Reason;
-use crate::footprint::Footprint;
 use crate::http::head::{Fields, Head, Lengths};
 use crate::http::header_name::{CONNECTION, Spelling, connection_without};
 use crate::token_source::{Removal, TokenSource};

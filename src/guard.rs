@@ -8,11 +8,11 @@ use serde_json::Value;
 
 use crate::answers::{CacheConfig, Finding, Known};
 use crate::bearer::BearerToken;
+use crate::cache::footprint::Footprint;
 use crate::call::Sent;
 use crate::claims::{ClaimPath, Claims};
 use crate::denial::{Denial, Reason, Reply, Resource};
 use crate::failure::Failure;
-use crate::footprint::Footprint;
 use crate::forward::{Forward, Forwarding, MAX_CLAIM, header_value};
 use crate::http::head::Head;
 use crate::introspection::{AccessToken, Reading, Response};

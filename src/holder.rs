@@ -5,10 +5,10 @@ use std::rc::Rc;
 use prost::Message;
 use subtle::ConstantTimeEq;
 
+use crate::cache::shared::{Identity, NEVER_WRITTEN, SharedData};
 use crate::cached_token::{CachedToken, Holding};
 use crate::client::Placement;
 use crate::secret::Secret;
-use crate::shared::{Identity, NEVER_WRITTEN, SharedData};
 use crate::timestamp::Timestamp;
 
 /// How often a write is tried against those of other workers.

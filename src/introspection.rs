@@ -3,12 +3,12 @@
 use serde_json::Value;
 
 use crate::bearer::BearerToken;
+use crate::cache::footprint::Footprint;
 use crate::call::{Answer, Call, CallId};
 use crate::claims::{ClaimPath, Claims, strings};
 use crate::denial::Reason;
 use crate::endpoint::{Endpoint, Repeat};
 use crate::failure::Failure;
-use crate::footprint::Footprint;
 use crate::json;
 use crate::scope::{Implied, ScopeSet};
 use crate::sender_constraint::Confirmation;

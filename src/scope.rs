@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::footprint::Footprint;
+use crate::cache::footprint::Footprint;
 
 /// The scopes that a token holds: words with spaces between.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

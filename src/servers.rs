@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::cell::LazyCell;
 
 use crate::bearer::BearerToken;
+use crate::cache::shared::Identity;
 use crate::claims::unverified_claims;
 use crate::http::authority::{BadHost, HostPattern};
 use crate::introspection::Introspection;
-use crate::shared::Identity;
 
 /// A server that can be asked.
 #[derive(Debug)]

@@ -12,6 +12,7 @@ use super::reader::{Field, Object};
 use super::values::{
     boolean, count_from, frames_or_steers, header_name, scope_text, secret, text, ttl,
 };
+use crate::cache::shared::Identity;
 use crate::cached_token::Lifetime;
 use crate::client::{ACCESS_TOKEN, Asked, Client, Grant, Placement, Refresh};
 use crate::denial::Resource;
@@ -23,7 +24,6 @@ use crate::outbound::ClientConfig;
 use crate::rules::index::RuleIndex;
 use crate::rules::matcher::Matcher;
 use crate::secret::Secret;
-use crate::shared::Identity;
 use crate::token_response::is_usable;
 use crate::token_source::TokenSource;
 

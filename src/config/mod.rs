@@ -28,10 +28,10 @@ pub use review::{Review, review};
 #[cfg(not(target_arch = "wasm32"))]
 pub use schema::schema;
 
+use crate::cache::shared::Identity;
 use crate::filter::Environment;
 use crate::guard::Guard;
 use crate::outbound::ClientConfig;
-use crate::shared::Identity;
 use reader::{Field, Reader};
 
 /// What the operator wants, checked: one direction or both.

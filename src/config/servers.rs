@@ -7,11 +7,11 @@ use super::endpoint::{Rest, endpoint};
 use super::policy::list;
 use super::reader::Field;
 use super::values::{one_or_any, text};
+use crate::cache::shared::Identity;
 use crate::endpoint::Endpoint;
 use crate::http::authority::HostPattern;
 use crate::introspection::{self, Introspection};
 use crate::servers::{Server, When};
-use crate::shared::Identity;
 
 /// Reads one block, or a list of them.
 pub(super) fn servers(field: &Field<'_>, names: &Names) -> Option<Vec<Server>> {

@@ -4,14 +4,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Outbound, of_client};
+use crate::cache::local::Key;
+use crate::cache::shared::{Claim, SharedData};
 use crate::call::{Call, CallId};
 use crate::client::{Ask, Client, Exchanged, Grant};
 use crate::exchange::{Exchanges, Subject};
 use crate::failure::Failure;
 use crate::holder::{Current, TRIES};
-use crate::kept::Key;
 use crate::secret::Secret;
-use crate::shared::{Claim, SharedData};
 use crate::timestamp::Timestamp;
 
 /// How much longer than a call its lease lasts: until the answer has been taken in.

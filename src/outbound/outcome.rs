@@ -6,6 +6,8 @@ use log::info;
 
 use super::obtain::{Flight, LEASE_GRACE, Ours};
 use super::{Outbound, Waiter, of_client};
+use crate::cache::shared::SharedData;
+use crate::cache::single_flight::Waiters;
 use crate::cached_token::{CachedToken, Holding};
 use crate::call::{Answer, CallId};
 use crate::client::{Ask, Client};
@@ -13,10 +15,8 @@ use crate::client_metrics::{ClientEvent, TokenEvent};
 use crate::failure::{Cause, Failure};
 use crate::holder::Current;
 use crate::metrics::Event;
-use crate::shared::SharedData;
 use crate::timestamp::Timestamp;
 use crate::token_response::Issued;
-use crate::waiting::Waiters;
 
 impl Outbound {
     /// The outcome of a call.

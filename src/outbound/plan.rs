@@ -3,9 +3,9 @@
 use std::rc::Rc;
 
 use super::Outbound;
+use crate::cache::footprint::Footprint;
 use crate::client::{Client, Placement};
 use crate::denial::Reason;
-use crate::footprint::Footprint;
 use crate::forward::Forward;
 use crate::guard::is_grpc;
 use crate::http::authority::Authority;

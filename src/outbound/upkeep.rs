@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::obtain::{Attempt, Flight};
 use super::{Outbound, of_client};
+use crate::cache::shared::SharedData;
 use crate::client::Client;
 use crate::client_metrics::{ClientEvent, ClientGauge};
 use crate::failure::Failure;
 use crate::holder::Holder;
 use crate::metrics::Event;
-use crate::shared::SharedData;
 use crate::timestamp::Timestamp;
 
 /// The pause between two looks at what other workers obtain.

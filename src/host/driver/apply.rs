@@ -5,12 +5,12 @@ use log::error;
 use super::interface::{Host, HostError, Map};
 use super::stream::Stream;
 use super::worker::{Loaded, Worker};
+use crate::cache::single_flight::StreamId;
 use crate::denial::{Reason, Reply};
 use crate::filter::Filter;
 use crate::forward::Forward;
 use crate::guard::{Fate, Verdict};
 use crate::metrics::{Counter, Decision, Event};
-use crate::waiting::StreamId;
 
 /// What is decided on a request if the host does not do its part.
 const HOST_ERROR: Decision = Decision::Denied(Reason::HostError);

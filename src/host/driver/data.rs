@@ -5,7 +5,7 @@ use log::warn;
 
 use super::interface::{Host, HostError};
 use super::reports::Reports;
-use crate::shared::SharedData;
+use crate::cache::shared::SharedData;
 
 /// Shared data of the VM's `vm_id`.
 pub(super) struct HostData<'w, H> {

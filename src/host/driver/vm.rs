@@ -9,8 +9,8 @@ use log::{error, warn};
 use super::interface::{Host, HostCall, HostError};
 use super::statistics::Defined;
 use super::worker::Worker;
+use crate::cache::single_flight::StreamId;
 use crate::filter::Filter;
-use crate::waiting::StreamId;
 
 /// Everything in one VM. Each method is a callback of the host; those that return whether a
 /// request continues must be obeyed.

@@ -15,10 +15,10 @@ use super::reports::Reports;
 use super::response;
 use super::statistics::{Defined, Statistics};
 use super::stream::Stream;
+use crate::cache::single_flight::StreamId;
 use crate::filter::{Environment, Filter, Step};
 use crate::guard::Verdict;
 use crate::timestamp::Timestamp;
-use crate::waiting::StreamId;
 
 /// How many waiting streams are resumed or answered in one callback.
 const BATCH: usize = 64;

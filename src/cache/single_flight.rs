@@ -2,9 +2,9 @@
 
 use fnv::{FnvHashMap, FnvHashSet};
 
+use crate::cache::footprint::Footprint;
+use crate::cache::local::{Key, KeyMap};
 use crate::call::{CallId, Direction};
-use crate::footprint::Footprint;
-use crate::kept::{Key, KeyMap};
 
 /// Names a request of one [`Filter`](crate::Filter) while it lives. Later ones have larger numbers.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -156,7 +156,7 @@ impl<Q, W: Footprint> Waiting<Q, W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kept::Keyed;
+    use crate::cache::local::Keyed;
 
     impl Footprint for char {
         fn owned_bytes(&self) -> usize {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use base64ct::{Base64UrlUnpadded, Encoding};
 use sha2::{Digest, Sha256};
 
-use crate::sealed::{OVERHEAD, SealingKey};
+use crate::cache::sealed::{OVERHEAD, SealingKey};
 use crate::timestamp::Timestamp;
 
 /// The host's shared data: values by key, with a number that changes with each write.
