@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::cache::footprint::Footprint;
 use crate::cache::local::{Kept, Key, Room};
 use crate::cache::shared::{Fingerprint, Identity, MAX_SHARED, Record, SharedData, Slots, YOUNGER};
-use crate::denial::Reason;
 use crate::guard::TokenAttribute;
-use crate::introspection::AccessToken;
+use crate::oauth::denial::Reason;
+use crate::oauth::introspection::AccessToken;
 use crate::timestamp::Timestamp;
 
 /// How long and how many answers are kept.

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::rc::Rc;
 
-use crate::bearer::BearerToken;
 use crate::cache::local;
 use crate::http::head::Head;
 use crate::http::path::{PathPattern, RequestPath};
-use crate::introspection::Response;
+use crate::oauth::bearer::BearerToken;
+use crate::oauth::introspection::Response;
 use crate::rules::index::{RuleIndex, Target};
 use crate::rules::matcher::Matcher;
 use crate::timestamp::Timestamp;

@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use prost::Message;
 
-use crate::denial::Reason;
-use crate::failure::{Cause, Failure};
+use crate::oauth::denial::Reason;
+use crate::oauth::failure::{Cause, Failure};
+use crate::oauth::secret::Secret;
+use crate::oauth::token_response::Issued;
 use crate::random::Random;
-use crate::secret::Secret;
 use crate::timestamp::Timestamp;
-use crate::token_response::Issued;
 
 /// The first pause after a failure; each failure in a row doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);

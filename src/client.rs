@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use crate::cache::shared::Identity;
 use crate::cached_token::{Holding, Lifetime};
-use crate::call::{Call, CallId};
-use crate::endpoint::{Endpoint, Repeat};
-use crate::failure::{Failure, OAuthError};
 use crate::http::header_name::Spelling;
-use crate::secret::Secret;
+use crate::oauth::call::{Call, CallId};
+use crate::oauth::endpoint::{Endpoint, Repeat};
+use crate::oauth::failure::{Failure, OAuthError};
+use crate::oauth::secret::Secret;
+use crate::oauth::token_response::Expected;
 use crate::timestamp::Timestamp;
-use crate::token_response::Expected;
 
 /// The token type of an access token (RFC 8693, section 3).
 pub(crate) const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use log::error;
 
-use crate::denial::Reason;
 use crate::filter::Filter;
 use crate::guard::{Attributes, Fate, Verdict};
 use crate::metrics::{Counter, Decision, Event};
+use crate::oauth::denial::Reason;
 
 /// How many there were in this VM.
 static SEEN: AtomicU64 = AtomicU64::new(0);

@@ -11,12 +11,12 @@ use crate::cache::shared::{
     Claim, Fingerprint, Identity, MAX_SHARED, Record, SharedData, Slots, YOUNGER,
 };
 use crate::cached_token::{CachedToken, Holding, LONGEST_PAUSE};
-use crate::claims::unverified_claims;
 use crate::client::Client;
-use crate::failure::Failure;
 use crate::holder::Current;
+use crate::oauth::claims::unverified_claims;
+use crate::oauth::failure::Failure;
+use crate::oauth::secret::Secret;
 use crate::random::Random;
-use crate::secret::Secret;
 use crate::timestamp::Timestamp;
 
 /// Room for callers' tokens.

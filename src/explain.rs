@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::call::{Call, Direction};
-use crate::claims::ClaimTest;
 use crate::client::Client;
 use crate::filter::Filter;
 use crate::http::head::Head;
+use crate::oauth::call::{Call, Direction};
+use crate::oauth::claims::ClaimTest;
+use crate::oauth::token_source::{TokenSource, present};
 use crate::policy::{Access, Needs};
 use crate::rules::index::Target;
-use crate::token_source::{TokenSource, present};
 
 /// Which rules a request meets, and what they need.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

@@ -8,19 +8,19 @@ use fnv::FnvHashMap;
 use crate::cache::footprint::Footprint;
 use crate::cache::shared::SharedData;
 use crate::cache::single_flight::{MAX_HELD, StreamId};
-use crate::call::{Answer, Call, CallFailure, CallId, Direction, Sent};
-use crate::client_assertion::Sign;
 use crate::config::{self, Mistake, Mistakes};
 use crate::defect;
-use crate::denial::{Denial, Reason, Reply, Resource};
-use crate::failure::Failure;
 use crate::guard::Verdict;
 use crate::http::head::Head;
 use crate::inbound::Inbound;
 use crate::metrics::Event;
+use crate::oauth::call::{Answer, Call, CallFailure, CallId, Direction, Sent};
+use crate::oauth::client_assertion::Sign;
+use crate::oauth::denial::{Denial, Reason, Reply, Resource};
+use crate::oauth::failure::Failure;
+use crate::oauth::token_source::Presented;
 use crate::outbound::{Outbound, Plan};
 use crate::timestamp::Timestamp;
-use crate::token_source::Presented;
 
 /// What a host gives to a configuration that is loaded.
 pub struct Environment<'a> {

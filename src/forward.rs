@@ -6,11 +6,11 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::Value;
 
 use crate::cache::footprint::Footprint;
-use crate::claims::{ClaimPath, Claims, is_exact};
-use crate::denial::Reason;
 use crate::http::head::{Fields, Head, Lengths};
 use crate::http::header_name::{CONNECTION, Spelling, connection_without};
-use crate::token_source::{Removal, TokenSource};
+use crate::oauth::claims::{ClaimPath, Claims, is_exact};
+use crate::oauth::denial::Reason;
+use crate::oauth::token_source::{Removal, TokenSource};
 
 /// The longest claim that is put in a header, or in filter state.
 pub(crate) const MAX_CLAIM: usize = 8 * 1024;
@@ -340,7 +340,7 @@ mod tests {
     #[test]
     fn the_payload_is_the_answer_as_it_came() {
         let body = br#"{"active": true, "sub":"a"}"#;
-        let Ok(Value::Object(claims)) = crate::json::parse(body) else { unreachable!() };
+        let Ok(Value::Object(claims)) = crate::oauth::json::parse(body) else { unreachable!() };
         let scope = ClaimPath::new("scope");
         let forwarding = Forwarding::new(false, Vec::new(), Some("x-payload".to_owned()));
         let headers = forwarding.headers(&claims, &scope, body);

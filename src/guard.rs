@@ -7,24 +7,24 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::answers::{CacheConfig, Finding, Known};
-use crate::bearer::BearerToken;
 use crate::cache::footprint::Footprint;
-use crate::call::Sent;
-use crate::claims::{ClaimPath, Claims};
-use crate::denial::{Denial, Reason, Reply, Resource};
-use crate::failure::Failure;
 use crate::forward::{Forward, Forwarding, MAX_CLAIM, header_value};
 use crate::http::head::Head;
-use crate::introspection::{AccessToken, Reading, Response};
 use crate::metrics::Decision;
+use crate::oauth::bearer::BearerToken;
+use crate::oauth::call::Sent;
+use crate::oauth::claims::{ClaimPath, Claims};
+use crate::oauth::denial::{Denial, Reason, Reply, Resource};
+use crate::oauth::failure::Failure;
+use crate::oauth::introspection::{AccessToken, Reading, Response};
+use crate::oauth::sender_constraint::{Confirmation, MutualTls};
+use crate::oauth::token_source::{Presented, Removal, TokenSource, present};
 use crate::outage::Outage;
 use crate::policy::{Access, Needs, Rule};
 use crate::resource_metadata::ResourceMetadata;
 use crate::rules::index::{RuleIndex, Target, host_of};
-use crate::sender_constraint::{Confirmation, MutualTls};
 use crate::servers::{self, Server};
 use crate::timestamp::Timestamp;
-use crate::token_source::{Presented, Removal, TokenSource, present};
 
 /// What the configuration says of the inbound direction, ready to be applied.
 #[derive(Debug)]

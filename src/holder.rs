@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq;
 use crate::cache::shared::{Identity, NEVER_WRITTEN, SharedData};
 use crate::cached_token::{CachedToken, Holding};
 use crate::client::Placement;
-use crate::secret::Secret;
+use crate::oauth::secret::Secret;
 use crate::timestamp::Timestamp;
 
 /// How often a write is tried against those of other workers.

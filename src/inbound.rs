@@ -6,24 +6,24 @@ use std::time::Duration;
 use log::debug;
 
 use crate::answers::{Answers, Finding, Name, Said};
-use crate::bearer::BearerToken;
 use crate::cache::footprint::Footprint;
 use crate::cache::local::Keyed;
 use crate::cache::shared::{Claim, Fingerprint, Record, SharedData, YOUNGER};
 use crate::cache::single_flight::{StreamId, Waiters, Waiting};
-use crate::call::{Answer, Call, CallId, Direction};
 use crate::defect;
-use crate::denial::Reason;
-use crate::failure::{Cause, Failure};
 use crate::guard::{Attributes, Bearer, Checked, Decided, Guard, Verdict, is_grpc};
-use crate::health::Health;
 use crate::http::head::Head;
-use crate::introspection::Response;
 use crate::metrics::{Counter, Decision, Event, Lookup, Outcome};
+use crate::oauth::bearer::BearerToken;
+use crate::oauth::call::{Answer, Call, CallId, Direction};
+use crate::oauth::denial::Reason;
+use crate::oauth::failure::{Cause, Failure};
+use crate::oauth::failure_log::Health;
+use crate::oauth::introspection::Response;
+use crate::oauth::token_source::Presented;
 use crate::outage::Outage;
 use crate::servers::Server;
 use crate::timestamp::Timestamp;
-use crate::token_source::Presented;
 
 /// How long a stale answer serves before the failing server is asked again.
 const STALE_PAUSE: Duration = Duration::from_secs(1);

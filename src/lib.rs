@@ -27,60 +27,42 @@
 #![cfg_attr(test, allow(clippy::missing_docs_in_private_items))]
 
 mod answers;
-mod bearer;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench;
 mod cache;
 mod cached_token;
-mod call;
-mod claims;
 mod client;
-mod client_assertion;
-mod client_auth;
 mod client_metrics;
 mod config;
 mod defect;
-mod denial;
-mod endpoint;
 mod exchange;
 #[cfg(not(target_arch = "wasm32"))]
 mod explain;
-mod failure;
 mod filter;
 mod forward;
 mod guard;
-mod health;
 mod holder;
 pub mod host;
 mod http;
 mod inbound;
-mod introspection;
-mod json;
 mod metrics;
+mod oauth;
 mod outage;
 mod outbound;
 mod policy;
 mod random;
 mod resource_metadata;
 mod rules;
-mod scope;
-mod secret;
-mod sender_constraint;
 mod servers;
 mod timestamp;
-mod token_response;
-mod token_source;
 
 pub use cache::shared::SharedData;
 pub use cache::single_flight::StreamId;
-pub use call::{Answer, Call, CallFailure, CallId, MAX_BODY, Sent};
-pub use client_assertion::{Sign, SignError};
 pub use client_metrics::{ClientEvent, ClientGauge, Injection, TokenEvent};
 pub use config::{Mistake, Mistakes};
 #[cfg(not(target_arch = "wasm32"))]
 pub use config::{Review, review, schema};
-pub use denial::{Reason, Reply};
 #[cfg(not(target_arch = "wasm32"))]
 pub use explain::{Explanation, TokenNeeds};
 pub use filter::{Environment, Filter, Step, Verdicts};
@@ -88,4 +70,7 @@ pub use forward::Forward;
 pub use guard::{Attributes, Fate, Verdict};
 pub use http::head::{Fields, Head};
 pub use metrics::{CALL_TIME, Counter, Decision, Event, Lookup, Outcome, TOKEN_CALL_TIME, WAITING};
+pub use oauth::call::{Answer, Call, CallFailure, CallId, MAX_BODY, Sent};
+pub use oauth::client_assertion::{Sign, SignError};
+pub use oauth::denial::{Reason, Reply};
 pub use timestamp::Timestamp;

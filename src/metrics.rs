@@ -4,7 +4,7 @@
 //! `oauth2_filter.requests.decision.denied.reason.inactive`.
 
 use crate::client_metrics::ClientEvent;
-use crate::denial::Reason;
+use crate::oauth::denial::Reason;
 
 /// Something that has happened.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -1,7 +1,7 @@
 //! Whether an authorization server is down for everybody, or only fails what one caller sends.
 
 use crate::cache::shared::Fingerprint;
-use crate::failure::{Cause, Failure};
+use crate::oauth::failure::{Cause, Failure};
 
 /// What a worker has seen of a server since it last answered.
 ///
@@ -46,8 +46,10 @@ impl Outage {
 mod tests {
     use super::*;
     use crate::cache::shared::Identity;
-    use crate::call::CallFailure::{NotSent, Timeout, TooLarge, UnknownCluster, Unreachable};
-    use crate::denial::Reason;
+    use crate::oauth::call::CallFailure::{
+        NotSent, Timeout, TooLarge, UnknownCluster, Unreachable,
+    };
+    use crate::oauth::denial::Reason;
 
     /// Whether the last of these calls, each about the token of a letter, is excused.
     fn is_excused(calls: &[(char, Option<Failure>)]) -> bool {

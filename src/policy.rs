@@ -3,10 +3,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::claims::ClaimTest;
-use crate::denial::{Denial, Reason};
-use crate::introspection::AccessToken;
-use crate::scope::ScopeNeed;
+use crate::oauth::claims::ClaimTest;
+use crate::oauth::denial::{Denial, Reason};
+use crate::oauth::introspection::AccessToken;
+use crate::oauth::scope::ScopeNeed;
 use crate::timestamp::Timestamp;
 
 /// What the requests that it is for need.

@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use crate::denial::Reply;
 use crate::http::head::Head;
 use crate::http::path::RequestPath;
 use crate::http::url::HttpUrl;
+use crate::oauth::denial::Reply;
 
 /// The document, and where it is served.
 #[derive(Debug)]

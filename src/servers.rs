@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::cell::LazyCell;
 
-use crate::bearer::BearerToken;
 use crate::cache::shared::Identity;
-use crate::claims::unverified_claims;
 use crate::http::authority::{BadHost, HostPattern};
-use crate::introspection::Introspection;
+use crate::oauth::bearer::BearerToken;
+use crate::oauth::claims::unverified_claims;
+use crate::oauth::introspection::Introspection;
 
 /// A server that can be asked.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use fnv::{FnvHashMap, FnvHashSet};
 
 use crate::cache::footprint::Footprint;
 use crate::cache::local::{Key, KeyMap};
-use crate::call::{CallId, Direction};
+use crate::oauth::call::{CallId, Direction};
 
 /// Names a request of one [`Filter`](crate::Filter) while it lives. Later ones have larger numbers.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

@@ -15,17 +15,17 @@ use super::values::{
 use crate::cache::shared::Identity;
 use crate::cached_token::Lifetime;
 use crate::client::{ACCESS_TOKEN, Asked, Client, Grant, Placement, Refresh};
-use crate::denial::Resource;
-use crate::endpoint::{Endpoint, EndpointOptions};
 use crate::http::header_name::is_token_char;
 use crate::http::url::is_absolute_uri;
-use crate::json::escaped;
+use crate::oauth::denial::Resource;
+use crate::oauth::endpoint::{Endpoint, EndpointOptions};
+use crate::oauth::json::escaped;
+use crate::oauth::secret::Secret;
+use crate::oauth::token_response::is_usable;
+use crate::oauth::token_source::TokenSource;
 use crate::outbound::ClientConfig;
 use crate::rules::index::RuleIndex;
 use crate::rules::matcher::Matcher;
-use crate::secret::Secret;
-use crate::token_response::is_usable;
-use crate::token_source::TokenSource;
 
 /// The grants, by what `grant_type` calls them.
 const GRANTS: [(&str, Kind); 6] = [

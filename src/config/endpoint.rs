@@ -9,10 +9,10 @@ use super::reader::{Field, Object};
 use super::values::{
     count, duration, endpoint_url, frames_or_steers, header_name, secret, text, timeout,
 };
-use crate::client_assertion::{Algorithm, AssertionOptions, Assertions, SignError};
-use crate::client_auth::ClientAuth;
-use crate::endpoint::EndpointOptions;
-use crate::secret::Secret;
+use crate::oauth::client_assertion::{Algorithm, AssertionOptions, Assertions, SignError};
+use crate::oauth::client_auth::ClientAuth;
+use crate::oauth::endpoint::EndpointOptions;
+use crate::oauth::secret::Secret;
 
 /// Form parameters that client authentication uses; no operator may send them twice.
 const CLIENT_PARAMETERS: [&str; 4] =
@@ -53,7 +53,7 @@ pub(super) fn endpoint(
     let cluster = object.read("cluster", |f| text(f, "the name of an Envoy cluster"));
     object.calls(|| {
         let cluster = cluster.clone().or_else(|| place?.cluster.clone());
-        url.as_ref().map(|url| crate::endpoint::cluster(cluster, url))
+        url.as_ref().map(|url| crate::oauth::endpoint::cluster(cluster, url))
     });
     let timeout = object.read("timeout", timeout).or_else(|| base.map(|base| base.timeout));
     let retries = object.read("retries", |f| count(f, 10)).or_else(|| base.map(|b| b.retries));

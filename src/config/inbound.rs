@@ -12,16 +12,16 @@ use super::servers::servers;
 use super::sources::token_sources;
 use super::values::{boolean, count, is_scope, one_or_any, text, ttl};
 use crate::answers::CacheConfig;
-use crate::claims::ClaimPath;
-use crate::denial::{REALM, Reason, Resource};
 use crate::guard::Guard;
-use crate::introspection::{Asked, Reading};
-use crate::json::escaped;
+use crate::oauth::claims::ClaimPath;
+use crate::oauth::denial::{REALM, Reason, Resource};
+use crate::oauth::introspection::{Asked, Reading};
+use crate::oauth::json::escaped;
+use crate::oauth::scope::Implied;
+use crate::oauth::sender_constraint::MutualTls;
+use crate::oauth::token_source::TokenSource;
 use crate::policy::{Access, Rule};
 use crate::rules::index::RuleIndex;
-use crate::scope::Implied;
-use crate::sender_constraint::MutualTls;
-use crate::token_source::TokenSource;
 
 /// The most answers that may be asked to be kept; a worker's memory ends at 1 GiB.
 const MOST_ENTRIES: u32 = 1_000_000;

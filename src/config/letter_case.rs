@@ -5,9 +5,9 @@ use super::reader::Field;
 use super::review::{covers, host_covers};
 use crate::http::authority::HostPattern;
 use crate::http::path::{PathPattern, Segment};
+use crate::oauth::scope::Implied;
 use crate::policy::{Access, Needs, Rule};
 use crate::rules::matcher::Matcher;
-use crate::scope::Implied;
 
 /// Notes that a path in another letter case needs less. It is noted once: documents that end in a
 /// rule for all other paths have many such paths, and whether the service minds case is not in them.

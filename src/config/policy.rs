@@ -9,11 +9,11 @@ use serde_json::Value;
 use super::notes::Form;
 use super::reader::{Field, Object};
 use super::values::{one_or_any, scope, text, ttl};
-use crate::claims::{ClaimPath, ClaimTest, is_scalar};
-use crate::denial::Reason;
 use crate::http::authority::HostPattern;
 use crate::http::header_name::is_token_char;
 use crate::http::path::PathPattern;
+use crate::oauth::claims::{ClaimPath, ClaimTest, is_scalar};
+use crate::oauth::denial::Reason;
 use crate::policy::{Access, Needs, Rule};
 use crate::rules::matcher::Matcher;
 

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use super::notes::Noted;
 use super::notes::{Form, Notes};
 use crate::filter::Environment;
-use crate::json;
-use crate::json::escaped;
+use crate::oauth::json;
+use crate::oauth::json::escaped;
 
 /// One mistake in the configuration: where it stands and what would be right.
 ///

@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 use super::config;
 use super::notes::{Form, Noted};
 use super::reader::Reader;
-use crate::client_assertion::SignError;
 use crate::filter::Environment;
+use crate::oauth::client_assertion::SignError;
 
 /// What a duration looks like, as a regular expression.
 const DURATION: &str = r"^([0-9]+(\.[0-9]{1,9})?h)?([0-9]+(\.[0-9]{1,9})?m)?([0-9]+(\.[0-9]{1,9})?s)?([0-9]+(\.[0-9]{1,9})?ms)?$";

@@ -8,9 +8,9 @@ use super::policy::list;
 use super::reader::Field;
 use super::values::{one_or_any, text};
 use crate::cache::shared::Identity;
-use crate::endpoint::Endpoint;
 use crate::http::authority::HostPattern;
-use crate::introspection::{self, Introspection};
+use crate::oauth::endpoint::Endpoint;
+use crate::oauth::introspection::{self, Introspection};
 use crate::servers::{Server, When};
 
 /// Reads one block, or a list of them.

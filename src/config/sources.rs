@@ -3,7 +3,7 @@
 use super::reader::Field;
 use super::values::{frames_or_steers, header_name, text};
 use crate::http::header_name::is_token_char;
-use crate::token_source::TokenSource;
+use crate::oauth::token_source::TokenSource;
 
 /// Reads the list.
 pub(super) fn token_sources(field: &Field<'_>) -> Option<Vec<TokenSource>> {

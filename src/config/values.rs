@@ -8,9 +8,9 @@ use super::notes::Form;
 use super::reader::Field;
 use crate::http::header_name::is_token_char;
 use crate::http::url::HttpUrl;
-use crate::json::escaped;
-use crate::scope::ScopeNeed;
-use crate::secret::Secret;
+use crate::oauth::json::escaped;
+use crate::oauth::scope::ScopeNeed;
+use crate::oauth::secret::Secret;
 
 /// What a duration looks like.
 const DURATION: &str = "a duration such as \"250ms\", \"5s\", \"1.5s\", \"1m30s\" or \"1h\"";

@@ -15,10 +15,10 @@ use proxy_wasm::types::BufferType;
 
 use super::driver::{Host, HostCall, HostError, Map, MetricKind};
 use super::{logger, sign};
-use crate::call::{Call, CallFailure};
-use crate::client_assertion::Sign;
-use crate::denial::Reply;
 use crate::http::head::Fields;
+use crate::oauth::call::{Call, CallFailure};
+use crate::oauth::client_assertion::Sign;
+use crate::oauth::denial::Reply;
 use crate::timestamp::Timestamp;
 
 /// `StreamType` of the ABI: the request's direction.

@@ -4,7 +4,7 @@ use prost::Message;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
 use super::driver::Host;
-use crate::client_assertion::SignError;
+use crate::oauth::client_assertion::SignError;
 
 /// What the function takes.
 #[derive(Clone, PartialEq, Message)]

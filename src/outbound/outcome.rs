@@ -9,14 +9,14 @@ use super::{Outbound, Waiter, of_client};
 use crate::cache::shared::SharedData;
 use crate::cache::single_flight::Waiters;
 use crate::cached_token::{CachedToken, Holding};
-use crate::call::{Answer, CallId};
 use crate::client::{Ask, Client};
 use crate::client_metrics::{ClientEvent, TokenEvent};
-use crate::failure::{Cause, Failure};
 use crate::holder::Current;
 use crate::metrics::Event;
+use crate::oauth::call::{Answer, CallId};
+use crate::oauth::failure::{Cause, Failure};
+use crate::oauth::token_response::Issued;
 use crate::timestamp::Timestamp;
-use crate::token_response::Issued;
 
 impl Outbound {
     /// The outcome of a call.

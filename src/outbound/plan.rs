@@ -5,17 +5,17 @@ use std::rc::Rc;
 use super::Outbound;
 use crate::cache::footprint::Footprint;
 use crate::client::{Client, Placement};
-use crate::denial::Reason;
 use crate::forward::Forward;
 use crate::guard::is_grpc;
 use crate::http::authority::Authority;
 use crate::http::head::Head;
 use crate::http::header_name::CONNECTION;
 use crate::http::path::RequestPath;
+use crate::oauth::denial::Reason;
+use crate::oauth::secret::Secret;
+use crate::oauth::token_source::{Presented, Removal, present};
 use crate::rules::index::Target;
-use crate::secret::Secret;
 use crate::timestamp::Timestamp;
-use crate::token_source::{Presented, Removal, present};
 
 /// What a request's head says about its way out.
 #[derive(Debug)]

@@ -7,9 +7,9 @@ use super::{Outbound, of_client};
 use crate::cache::shared::SharedData;
 use crate::client::Client;
 use crate::client_metrics::{ClientEvent, ClientGauge};
-use crate::failure::Failure;
 use crate::holder::Holder;
 use crate::metrics::Event;
+use crate::oauth::failure::Failure;
 use crate::timestamp::Timestamp;
 
 /// The pause between two looks at what other workers obtain.

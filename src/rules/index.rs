@@ -496,8 +496,8 @@ mod tests {
     use std::cell::RefCell;
 
     use super::*;
-    use crate::denial::Reason;
     use crate::http::head::Fields;
+    use crate::oauth::denial::Reason;
 
     /// Numbers that look random and are the same each time (xorshift64*).
     struct Dice(u64);

@@ -10,7 +10,7 @@ use crate::series::{every_series, series};
 
 /// Where answers are made.
 const ANSWERS: [&str; 2] =
-    [include_str!("../../src/denial.rs"), include_str!("../../src/resource_metadata.rs")];
+    [include_str!("../../src/oauth/denial.rs"), include_str!("../../src/resource_metadata.rs")];
 
 #[test]
 fn every_reason_stands_in_the_reference_and_no_page_has_another() {

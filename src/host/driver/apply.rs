@@ -6,11 +6,11 @@ use super::interface::{Host, HostError, Map};
 use super::stream::Stream;
 use super::worker::{Loaded, Worker};
 use crate::cache::single_flight::StreamId;
-use crate::denial::{Reason, Reply};
 use crate::filter::Filter;
 use crate::forward::Forward;
 use crate::guard::{Fate, Verdict};
 use crate::metrics::{Counter, Decision, Event};
+use crate::oauth::denial::{Reason, Reply};
 
 /// What is decided on a request if the host does not do its part.
 const HOST_ERROR: Decision = Decision::Denied(Reason::HostError);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::interface::{Host, HostError};
 use super::response;
 use super::worker::{Loaded, Worker};
-use crate::call::{Answer, CallFailure, CallId};
+use crate::oauth::call::{Answer, CallFailure, CallId};
 use crate::timestamp::Timestamp;
 
 /// A call in flight.

@@ -5,7 +5,7 @@ use std::cell::{Cell, OnceCell};
 
 use super::interface::{Host, HostError, Map};
 use crate::http::head::{Fields, Head};
-use crate::sender_constraint::digest_from_hex;
+use crate::oauth::sender_constraint::digest_from_hex;
 
 /// The headers of the effective context's request.
 pub(super) struct RequestHead<'h, H> {

@@ -4,10 +4,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::call::{Call, CallFailure};
-use crate::client_assertion::Sign;
-use crate::denial::Reply;
 use crate::http::head::Fields;
+use crate::oauth::call::{Call, CallFailure};
+use crate::oauth::client_assertion::Sign;
+use crate::oauth::denial::Reply;
 use crate::timestamp::Timestamp;
 
 /// A host. Its calls are about the effective context: the stream or root whose callback runs, until

@@ -1,7 +1,7 @@
 //! Responses: of upstream services to requests, and of authorization servers to calls.
 
 use super::interface::{Host, HostError, Map};
-use crate::call::{Answer, CallFailure, MAX_BODY};
+use crate::oauth::call::{Answer, CallFailure, MAX_BODY};
 
 /// A status code.
 fn status<H: Host>(host: &H, map: Map) -> Result<Option<u16>, HostError> {

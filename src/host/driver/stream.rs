@@ -1,6 +1,6 @@
 //! How far a request has come.
 
-use crate::call::Sent;
+use crate::oauth::call::Sent;
 
 /// How far a request has come. It is remembered only while something depends on it.
 #[derive(Clone, Copy, Debug)]

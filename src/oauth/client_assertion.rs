@@ -6,8 +6,8 @@ use std::time::Duration;
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::{Map, Value};
 
+use crate::oauth::secret::Secret;
 use crate::random::Random;
-use crate::secret::Secret;
 use crate::timestamp::Timestamp;
 
 /// Signs a text, hashed with SHA-256, with a private key in PEM: RSA (PKCS #1 v1.5), or ECDSA on

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use url::form_urlencoded::Serializer;
 
-use crate::call::{Call, CallId};
-use crate::client_auth::ClientAuth;
 use crate::http::url::HttpUrl;
+use crate::oauth::call::{Call, CallId};
+use crate::oauth::client_auth::ClientAuth;
 use crate::timestamp::Timestamp;
 
 /// What every call to one endpoint has in common.
@@ -144,8 +144,8 @@ impl fmt::Debug for Endpoint {
 mod tests {
     use super::*;
     use crate::cache::shared::Identity;
-    use crate::call::Direction;
-    use crate::secret::Secret;
+    use crate::oauth::call::Direction;
+    use crate::oauth::secret::Secret;
 
     fn options(url: &str) -> EndpointOptions {
         EndpointOptions {

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use base64ct::{Base64, Encoding};
 use url::form_urlencoded::byte_serialize;
 
-use crate::client_assertion::{ASSERTION_TYPE, Assertions};
-use crate::secret::Secret;
+use crate::oauth::client_assertion::{ASSERTION_TYPE, Assertions};
+use crate::oauth::secret::Secret;
 use crate::timestamp::Timestamp;
 
 /// A client authentication method with its credentials: exactly one is used for a call.

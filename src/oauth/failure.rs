@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use crate::call::{Answer, CallFailure};
-use crate::denial::{Denial, RETRY_AFTER, Reason};
 use crate::http::date;
 use crate::metrics::Outcome;
+use crate::oauth::call::{Answer, CallFailure};
+use crate::oauth::denial::{Denial, RETRY_AFTER, Reason};
 use crate::timestamp::Timestamp;
 
 /// Why there is no usable answer.

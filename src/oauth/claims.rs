@@ -3,7 +3,7 @@
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::{Map, Value};
 
-use crate::json;
+use crate::oauth::json;
 
 /// The members of an introspection response (RFC 7662, section 2.2).
 pub(crate) type Claims = Map<String, Value>;

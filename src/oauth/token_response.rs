@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::call::Answer;
-use crate::failure::{Failure, OAuthError};
-use crate::json;
-use crate::secret::Secret;
+use crate::oauth::call::Answer;
+use crate::oauth::failure::{Failure, OAuthError};
+use crate::oauth::json;
+use crate::oauth::secret::Secret;
 use crate::timestamp::Timestamp;
 
 /// The longest token that is used, in bytes. No server takes a header of this size.

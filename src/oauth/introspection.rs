@@ -2,16 +2,16 @@
 
 use serde_json::Value;
 
-use crate::bearer::BearerToken;
 use crate::cache::footprint::Footprint;
-use crate::call::{Answer, Call, CallId};
-use crate::claims::{ClaimPath, Claims, strings};
-use crate::denial::Reason;
-use crate::endpoint::{Endpoint, Repeat};
-use crate::failure::Failure;
-use crate::json;
-use crate::scope::{Implied, ScopeSet};
-use crate::sender_constraint::Confirmation;
+use crate::oauth::bearer::BearerToken;
+use crate::oauth::call::{Answer, Call, CallId};
+use crate::oauth::claims::{ClaimPath, Claims, strings};
+use crate::oauth::denial::Reason;
+use crate::oauth::endpoint::{Endpoint, Repeat};
+use crate::oauth::failure::Failure;
+use crate::oauth::json;
+use crate::oauth::scope::{Implied, ScopeSet};
+use crate::oauth::sender_constraint::Confirmation;
 use crate::timestamp::Timestamp;
 
 /// An introspection endpoint and how it is asked.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use log::{Level, log};
 
-use crate::failure::Failure;
+use crate::oauth::failure::Failure;
 use crate::timestamp::Timestamp;
 
 /// The shortest time between two lines on failed calls: a flood of requests is no flood of lines.

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use crate::denial::Reason;
 use crate::http::header_name::is_token_char;
+use crate::oauth::denial::Reason;
 
 /// The longest token that is looked at.
 const MAX_TOKEN: usize = 16 * 1024;

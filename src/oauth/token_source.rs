@@ -6,12 +6,12 @@ use std::rc::Rc;
 
 use url::form_urlencoded;
 
-use crate::bearer::{BearerToken, credentials, holds, is_repeated};
 use crate::cache::footprint::Footprint;
-use crate::denial::Reason;
 use crate::http::head::Head;
 use crate::http::header_name::Spelling;
 use crate::http::parameter::{Match, match_cookie, match_rest, parameters};
+use crate::oauth::bearer::{BearerToken, credentials, holds, is_repeated};
+use crate::oauth::denial::Reason;
 
 /// One place to look at.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -1,0 +1,21 @@
+//! The protocols: tokens and where they are presented, claims and scopes, calls to an authorization server, and its responses.
+//!
+//! In come heads of `http` and bytes from authorization servers; out come typed values, calls and failures.
+//! Nothing here knows rules, nor which direction it serves.
+
+pub(crate) mod bearer;
+pub(crate) mod call;
+pub(crate) mod claims;
+pub(crate) mod client_assertion;
+pub(crate) mod client_auth;
+pub(crate) mod denial;
+pub(crate) mod endpoint;
+pub(crate) mod failure;
+pub(crate) mod failure_log;
+pub(crate) mod introspection;
+pub(crate) mod json;
+pub(crate) mod scope;
+pub(crate) mod secret;
+pub(crate) mod sender_constraint;
+pub(crate) mod token_response;
+pub(crate) mod token_source;
