@@ -33,7 +33,6 @@ pub mod bench;
 mod cache;
 mod cached_token;
 mod client;
-mod client_metrics;
 mod config;
 mod defect;
 mod exchange;
@@ -59,7 +58,6 @@ mod timestamp;
 
 pub use cache::shared::SharedData;
 pub use cache::single_flight::StreamId;
-pub use client_metrics::{ClientEvent, ClientGauge, Injection, TokenEvent};
 pub use config::{Mistake, Mistakes};
 #[cfg(not(target_arch = "wasm32"))]
 pub use config::{Review, review, schema};
@@ -69,6 +67,7 @@ pub use filter::{Environment, Filter, Step, Verdicts};
 pub use forward::Forward;
 pub use guard::{Attributes, Fate, Verdict};
 pub use http::head::{Fields, Head};
+pub use metrics::client::{ClientEvent, ClientGauge, Injection, TokenEvent};
 pub use metrics::{CALL_TIME, Counter, Decision, Event, Lookup, Outcome, TOKEN_CALL_TIME, WAITING};
 pub use oauth::call::{Answer, Call, CallFailure, CallId, MAX_BODY, Sent};
 pub use oauth::client_assertion::{Sign, SignError};

@@ -6,9 +6,9 @@ use super::obtain::{Attempt, Flight};
 use super::{Outbound, of_client};
 use crate::cache::shared::SharedData;
 use crate::client::Client;
-use crate::client_metrics::{ClientEvent, ClientGauge};
 use crate::holder::Holder;
 use crate::metrics::Event;
+use crate::metrics::client::{ClientEvent, ClientGauge};
 use crate::oauth::failure::Failure;
 use crate::timestamp::Timestamp;
 

@@ -6,7 +6,7 @@ use log::warn;
 
 use super::interface::{Host, HostError, MetricKind};
 use super::reports::Reports;
-use crate::client_metrics::ClientEvent;
+use crate::metrics::client::ClientEvent;
 use crate::metrics::{CALL_TIME, Counter, Event, TOKEN_CALL_TIME, WAITING};
 
 /// The host's numbers of metrics by their names, in order. It keeps every number that it returns

@@ -3,7 +3,9 @@
 //! Names hold their labels as pairs, so that they read well as they are and can be taken apart:
 //! `oauth2_filter.requests.decision.denied.reason.inactive`.
 
-use crate::client_metrics::ClientEvent;
+pub(crate) mod client;
+
+use crate::metrics::client::ClientEvent;
 use crate::oauth::denial::Reason;
 
 /// Something that has happened.
