@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use log::error;
 
 use crate::filter::Filter;
-use crate::guard::{Attributes, Fate, Verdict};
+use crate::inbound::guard::{Attributes, Fate, Verdict};
 use crate::metrics::{Counter, Decision, Event};
 use crate::oauth::denial::Reason;
 

@@ -7,10 +7,10 @@ use serde_json::Value;
 use crate::client::Client;
 use crate::filter::Filter;
 use crate::http::head::Head;
+use crate::inbound::policy::{Access, Needs};
 use crate::oauth::call::{Call, Direction};
 use crate::oauth::claims::ClaimTest;
 use crate::oauth::token_source::{TokenSource, present};
-use crate::policy::{Access, Needs};
 use crate::rules::index::Target;
 
 /// Which rules a request meets, and what they need.

@@ -10,9 +10,9 @@ use crate::cache::shared::SharedData;
 use crate::cache::single_flight::{MAX_HELD, StreamId};
 use crate::config::{self, Mistake, Mistakes};
 use crate::defect;
-use crate::guard::Verdict;
 use crate::http::head::Head;
 use crate::inbound::Inbound;
+use crate::inbound::guard::Verdict;
 use crate::metrics::Event;
 use crate::oauth::call::{Answer, Call, CallFailure, CallId, Direction, Sent};
 use crate::oauth::client_assertion::Sign;
@@ -358,8 +358,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::guard::Fate;
     use crate::http::head::Fields;
+    use crate::inbound::guard::Fate;
     use crate::metrics::{Counter, Decision};
 
     /// Shared data that nobody else writes.

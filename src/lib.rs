@@ -26,7 +26,6 @@
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 #![cfg_attr(test, allow(clippy::missing_docs_in_private_items))]
 
-mod answers;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench;
@@ -39,21 +38,15 @@ mod exchange;
 #[cfg(not(target_arch = "wasm32"))]
 mod explain;
 mod filter;
-mod forward;
-mod guard;
 mod holder;
 pub mod host;
 mod http;
 mod inbound;
 mod metrics;
 mod oauth;
-mod outage;
 mod outbound;
-mod policy;
 mod random;
-mod resource_metadata;
 mod rules;
-mod servers;
 mod timestamp;
 
 pub use cache::shared::SharedData;
@@ -64,9 +57,9 @@ pub use config::{Review, review, schema};
 #[cfg(not(target_arch = "wasm32"))]
 pub use explain::{Explanation, TokenNeeds};
 pub use filter::{Environment, Filter, Step, Verdicts};
-pub use forward::Forward;
-pub use guard::{Attributes, Fate, Verdict};
 pub use http::head::{Fields, Head};
+pub use inbound::forwarding::Forward;
+pub use inbound::guard::{Attributes, Fate, Verdict};
 pub use metrics::client::{ClientEvent, ClientGauge, Injection, TokenEvent};
 pub use metrics::{CALL_TIME, Counter, Decision, Event, Lookup, Outcome, TOKEN_CALL_TIME, WAITING};
 pub use oauth::call::{Answer, Call, CallFailure, CallId, MAX_BODY, Sent};

@@ -3,8 +3,8 @@
 use super::inbound::claim_path;
 use super::reader::Field;
 use super::values::{boolean, frames_or_steers, header_name, text};
-use crate::forward::Forwarding;
 use crate::http::header_name::Spelling;
+use crate::inbound::forwarding::Forwarding;
 
 /// Headers that mean something to whoever reads the request: no claim may stand there.
 const RESERVED_HEADERS: [&str; 5] =

@@ -11,8 +11,9 @@ use super::reader::Field;
 use super::servers::servers;
 use super::sources::token_sources;
 use super::values::{boolean, count, is_scope, one_or_any, text, ttl};
-use crate::answers::CacheConfig;
-use crate::guard::Guard;
+use crate::inbound::guard::Guard;
+use crate::inbound::introspection_cache::CacheConfig;
+use crate::inbound::policy::{Access, Rule};
 use crate::oauth::claims::ClaimPath;
 use crate::oauth::denial::{REALM, Reason, Resource};
 use crate::oauth::introspection::{Asked, Reading};
@@ -20,7 +21,6 @@ use crate::oauth::json::escaped;
 use crate::oauth::scope::Implied;
 use crate::oauth::sender_constraint::MutualTls;
 use crate::oauth::token_source::TokenSource;
-use crate::policy::{Access, Rule};
 use crate::rules::index::RuleIndex;
 
 /// The most answers that may be asked to be kept; a worker's memory ends at 1 GiB.

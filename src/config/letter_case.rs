@@ -5,8 +5,8 @@ use super::reader::Field;
 use super::review::{covers, host_covers};
 use crate::http::authority::HostPattern;
 use crate::http::path::{PathPattern, Segment};
+use crate::inbound::policy::{Access, Needs, Rule};
 use crate::oauth::scope::Implied;
-use crate::policy::{Access, Needs, Rule};
 use crate::rules::matcher::Matcher;
 
 /// Notes that a path in another letter case needs less. It is noted once: documents that end in a

@@ -6,7 +6,7 @@ use super::notes::Form;
 use super::reader::Field;
 use super::values::{boolean, endpoint_url, one_or_any, text};
 use crate::http::url::{HttpUrl, is_absolute_uri};
-use crate::resource_metadata::ResourceMetadata;
+use crate::inbound::resource_metadata::ResourceMetadata;
 
 /// Members that are lists of strings.
 const LISTS: [&str; 6] = [

@@ -30,7 +30,7 @@ pub use schema::schema;
 
 use crate::cache::shared::Identity;
 use crate::filter::Environment;
-use crate::guard::Guard;
+use crate::inbound::guard::Guard;
 use crate::outbound::ClientConfig;
 use reader::{Field, Reader};
 

@@ -12,9 +12,9 @@ use super::values::{one_or_any, scope, text, ttl};
 use crate::http::authority::HostPattern;
 use crate::http::header_name::is_token_char;
 use crate::http::path::PathPattern;
+use crate::inbound::policy::{Access, Needs, Rule};
 use crate::oauth::claims::{ClaimPath, ClaimTest, is_scalar};
 use crate::oauth::denial::Reason;
-use crate::policy::{Access, Needs, Rule};
 use crate::rules::matcher::Matcher;
 
 /// The claims that rules ask for: each stands once, and tests name its place.

@@ -9,9 +9,9 @@ use super::reader::Field;
 use super::values::{one_or_any, text};
 use crate::cache::shared::Identity;
 use crate::http::authority::HostPattern;
+use crate::inbound::servers::{Server, When};
 use crate::oauth::endpoint::Endpoint;
 use crate::oauth::introspection::{self, Introspection};
-use crate::servers::{Server, When};
 
 /// Reads one block, or a list of them.
 pub(super) fn servers(field: &Field<'_>, names: &Names) -> Option<Vec<Server>> {

@@ -7,8 +7,8 @@ use super::stream::Stream;
 use super::worker::{Loaded, Worker};
 use crate::cache::single_flight::StreamId;
 use crate::filter::Filter;
-use crate::forward::Forward;
-use crate::guard::{Fate, Verdict};
+use crate::inbound::forwarding::Forward;
+use crate::inbound::guard::{Fate, Verdict};
 use crate::metrics::{Counter, Decision, Event};
 use crate::oauth::denial::{Reason, Reply};
 

@@ -17,7 +17,7 @@ use super::statistics::{Defined, Statistics};
 use super::stream::Stream;
 use crate::cache::single_flight::StreamId;
 use crate::filter::{Environment, Filter, Step};
-use crate::guard::Verdict;
+use crate::inbound::guard::Verdict;
 use crate::timestamp::Timestamp;
 
 /// How many waiting streams are resumed or answered in one callback.

@@ -6,10 +6,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::answers::{CacheConfig, Finding, Known};
 use crate::cache::footprint::Footprint;
-use crate::forward::{Forward, Forwarding, MAX_CLAIM, header_value};
 use crate::http::head::Head;
+use crate::inbound::forwarding::{Forward, Forwarding, MAX_CLAIM, header_value};
+use crate::inbound::introspection_cache::{CacheConfig, Finding, Known};
+use crate::inbound::outage::Outage;
+use crate::inbound::policy::{Access, Needs, Rule};
+use crate::inbound::resource_metadata::ResourceMetadata;
+use crate::inbound::servers::{self, Server};
 use crate::metrics::Decision;
 use crate::oauth::bearer::BearerToken;
 use crate::oauth::call::Sent;
@@ -19,11 +23,7 @@ use crate::oauth::failure::Failure;
 use crate::oauth::introspection::{AccessToken, Reading, Response};
 use crate::oauth::sender_constraint::{Confirmation, MutualTls};
 use crate::oauth::token_source::{Presented, Removal, TokenSource, present};
-use crate::outage::Outage;
-use crate::policy::{Access, Needs, Rule};
-use crate::resource_metadata::ResourceMetadata;
 use crate::rules::index::{RuleIndex, Target, host_of};
-use crate::servers::{self, Server};
 use crate::timestamp::Timestamp;
 
 /// What the configuration says of the inbound direction, ready to be applied.

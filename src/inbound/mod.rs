@@ -1,18 +1,27 @@
 //! The inbound direction: the proxy guards a resource (RFC 6750, RFC 7662).
 
+pub(crate) mod forwarding;
+pub(crate) mod guard;
+pub(crate) mod introspection_cache;
+pub(crate) mod outage;
+pub(crate) mod policy;
+pub(crate) mod resource_metadata;
+pub(crate) mod servers;
 use std::rc::Rc;
 use std::time::Duration;
 
 use log::debug;
 
-use crate::answers::{Answers, Finding, Name, Said};
 use crate::cache::footprint::Footprint;
 use crate::cache::local::Keyed;
 use crate::cache::shared::{Claim, Fingerprint, Record, SharedData, YOUNGER};
 use crate::cache::single_flight::{StreamId, Waiters, Waiting};
 use crate::defect;
-use crate::guard::{Attributes, Bearer, Checked, Decided, Guard, Verdict, is_grpc};
 use crate::http::head::Head;
+use crate::inbound::guard::{Attributes, Bearer, Checked, Decided, Guard, Verdict, is_grpc};
+use crate::inbound::introspection_cache::{Answers, Finding, Name, Said};
+use crate::inbound::outage::Outage;
+use crate::inbound::servers::Server;
 use crate::metrics::{Counter, Decision, Event, Lookup, Outcome};
 use crate::oauth::bearer::BearerToken;
 use crate::oauth::call::{Answer, Call, CallId, Direction};
@@ -21,8 +30,6 @@ use crate::oauth::failure::{Cause, Failure};
 use crate::oauth::failure_log::Health;
 use crate::oauth::introspection::Response;
 use crate::oauth::token_source::Presented;
-use crate::outage::Outage;
-use crate::servers::Server;
 use crate::timestamp::Timestamp;
 
 /// How long a stale answer serves before the failing server is asked again.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::cache::footprint::Footprint;
 use crate::cache::local::{Kept, Key, Room};
 use crate::cache::shared::{Fingerprint, Identity, MAX_SHARED, Record, SharedData, Slots, YOUNGER};
-use crate::guard::TokenAttribute;
+use crate::inbound::guard::TokenAttribute;
 use crate::oauth::denial::Reason;
 use crate::oauth::introspection::AccessToken;
 use crate::timestamp::Timestamp;
