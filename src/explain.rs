@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::client::Client;
 use crate::filter::Filter;
 use crate::http::head::Head;
 use crate::inbound::policy::{Access, Needs};
 use crate::oauth::call::{Call, Direction};
 use crate::oauth::claims::ClaimTest;
 use crate::oauth::token_source::{TokenSource, present};
+use crate::outbound::client::Client;
 use crate::rules::index::Target;
 
 /// Which rules a request meets, and what they need.

@@ -30,15 +30,11 @@
 #[doc(hidden)]
 pub mod bench;
 mod cache;
-mod cached_token;
-mod client;
 mod config;
 mod defect;
-mod exchange;
 #[cfg(not(target_arch = "wasm32"))]
 mod explain;
 mod filter;
-mod holder;
 pub mod host;
 mod http;
 mod inbound;

@@ -13,8 +13,6 @@ use super::values::{
     boolean, count_from, frames_or_steers, header_name, scope_text, secret, text, ttl,
 };
 use crate::cache::shared::Identity;
-use crate::cached_token::Lifetime;
-use crate::client::{ACCESS_TOKEN, Asked, Client, Grant, Placement, Refresh};
 use crate::http::header_name::is_token_char;
 use crate::http::url::is_absolute_uri;
 use crate::oauth::denial::Resource;
@@ -24,6 +22,8 @@ use crate::oauth::secret::Secret;
 use crate::oauth::token_response::is_usable;
 use crate::oauth::token_source::TokenSource;
 use crate::outbound::ClientConfig;
+use crate::outbound::cached_token::Lifetime;
+use crate::outbound::client::{ACCESS_TOKEN, Asked, Client, Grant, Placement, Refresh};
 use crate::rules::index::RuleIndex;
 use crate::rules::matcher::Matcher;
 

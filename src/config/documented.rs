@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::{Config, load};
-use crate::client::Client;
 use crate::filter::Environment;
 use crate::oauth::call::{CallId, Direction};
 use crate::oauth::endpoint::{Endpoint, Repeat};
+use crate::outbound::client::Client;
 use crate::timestamp::Timestamp;
 
 /// The page.

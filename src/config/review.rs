@@ -4,10 +4,10 @@ use super::clients::Rule;
 use super::notes::Noted;
 use super::reader::{Field, Mistake, Object, Reader};
 use super::{config, document};
-use crate::client::{Client, Grant};
 use crate::filter::Environment;
 use crate::http::authority::HostPattern;
 use crate::http::path::{PathPattern, Segment};
+use crate::outbound::client::{Client, Grant};
 use crate::rules::matcher::Matcher;
 
 /// What is to be said of a document.

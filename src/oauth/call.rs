@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::cache::local::Key;
-use crate::holder::Current;
+use crate::outbound::client_token::Current;
 
 /// The largest body that is read from an authorization server.
 pub const MAX_BODY: usize = 1 << 20;

@@ -4,6 +4,10 @@
 //! nothing waits and nothing is asked; it is renewed ahead of its end by one worker. Without one,
 //! requests wait for one call, whichever worker makes it.
 
+pub(crate) mod cached_token;
+pub(crate) mod client;
+pub(crate) mod client_token;
+pub(crate) mod exchange;
 mod obtain;
 mod outcome;
 mod plan;
@@ -17,10 +21,7 @@ use crate::cache::footprint::Footprint;
 use crate::cache::local::Keyed;
 use crate::cache::shared::SharedData;
 use crate::cache::single_flight::{StreamId, Waiting};
-use crate::client::Client;
 use crate::defect;
-use crate::exchange::{Exchanges, Subject};
-use crate::holder::{Current, Holder};
 use crate::http::head::Head;
 use crate::inbound::guard::{Attributes, Fate, Verdict, is_grpc};
 use crate::metrics::client::{ClientEvent, Injection, TokenEvent};
@@ -30,6 +31,9 @@ use crate::oauth::denial::{Denial, Reason, Resource};
 use crate::oauth::failure::Failure;
 use crate::oauth::failure_log::Health;
 use crate::oauth::token_source::TokenSource;
+use crate::outbound::client::Client;
+use crate::outbound::client_token::{Current, Holder};
+use crate::outbound::exchange::{Exchanges, Subject};
 use crate::random::Random;
 use crate::rules::index::RuleIndex;
 use crate::timestamp::Timestamp;
@@ -397,8 +401,8 @@ impl Outbound {
     /// Puts a token on a request, as if it had one.
     #[cfg(test)]
     pub(crate) fn inject_any(&mut self, plan: Plan) -> Option<Verdict> {
-        use crate::cached_token::CachedToken;
-        use crate::client::Placement;
+        use crate::outbound::cached_token::CachedToken;
+        use crate::outbound::client::Placement;
 
         let Plan::Inject(errand) = plan else { return None };
         let token = CachedToken { access_token: "one".to_owned(), ..CachedToken::default() };

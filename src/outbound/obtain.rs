@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::{Outbound, of_client};
 use crate::cache::local::Key;
 use crate::cache::shared::{Claim, SharedData};
-use crate::client::{Ask, Client, Exchanged, Grant};
-use crate::exchange::{Exchanges, Subject};
-use crate::holder::{Current, TRIES};
 use crate::oauth::call::{Call, CallId};
 use crate::oauth::failure::Failure;
 use crate::oauth::secret::Secret;
+use crate::outbound::client::{Ask, Client, Exchanged, Grant};
+use crate::outbound::client_token::{Current, TRIES};
+use crate::outbound::exchange::{Exchanges, Subject};
 use crate::timestamp::Timestamp;
 
 /// How much longer than a call its lease lasts: until the answer has been taken in.

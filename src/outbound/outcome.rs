@@ -8,14 +8,14 @@ use super::obtain::{Flight, LEASE_GRACE, Ours};
 use super::{Outbound, Waiter, of_client};
 use crate::cache::shared::SharedData;
 use crate::cache::single_flight::Waiters;
-use crate::cached_token::{CachedToken, Holding};
-use crate::client::{Ask, Client};
-use crate::holder::Current;
 use crate::metrics::Event;
 use crate::metrics::client::{ClientEvent, TokenEvent};
 use crate::oauth::call::{Answer, CallId};
 use crate::oauth::failure::{Cause, Failure};
 use crate::oauth::token_response::Issued;
+use crate::outbound::cached_token::{CachedToken, Holding};
+use crate::outbound::client::{Ask, Client};
+use crate::outbound::client_token::Current;
 use crate::timestamp::Timestamp;
 
 impl Outbound {

@@ -4,7 +4,6 @@ use std::rc::Rc;
 
 use super::Outbound;
 use crate::cache::footprint::Footprint;
-use crate::client::{Client, Placement};
 use crate::http::authority::Authority;
 use crate::http::head::Head;
 use crate::http::header_name::CONNECTION;
@@ -14,6 +13,7 @@ use crate::inbound::guard::is_grpc;
 use crate::oauth::denial::Reason;
 use crate::oauth::secret::Secret;
 use crate::oauth::token_source::{Presented, Removal, present};
+use crate::outbound::client::{Client, Placement};
 use crate::rules::index::Target;
 use crate::timestamp::Timestamp;
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 use super::obtain::{Attempt, Flight};
 use super::{Outbound, of_client};
 use crate::cache::shared::SharedData;
-use crate::client::Client;
-use crate::holder::Holder;
 use crate::metrics::Event;
 use crate::metrics::client::{ClientEvent, ClientGauge};
 use crate::oauth::failure::Failure;
+use crate::outbound::client::Client;
+use crate::outbound::client_token::Holder;
 use crate::timestamp::Timestamp;
 
 /// The pause between two looks at what other workers obtain.

@@ -6,9 +6,9 @@ use prost::Message;
 use subtle::ConstantTimeEq;
 
 use crate::cache::shared::{Identity, NEVER_WRITTEN, SharedData};
-use crate::cached_token::{CachedToken, Holding};
-use crate::client::Placement;
 use crate::oauth::secret::Secret;
+use crate::outbound::cached_token::{CachedToken, Holding};
+use crate::outbound::client::Placement;
 use crate::timestamp::Timestamp;
 
 /// How often a write is tried against those of other workers.

@@ -10,12 +10,12 @@ use crate::cache::local::{Kept, Key, Keyed, Room};
 use crate::cache::shared::{
     Claim, Fingerprint, Identity, MAX_SHARED, Record, SharedData, Slots, YOUNGER,
 };
-use crate::cached_token::{CachedToken, Holding, LONGEST_PAUSE};
-use crate::client::Client;
-use crate::holder::Current;
 use crate::oauth::claims::unverified_claims;
 use crate::oauth::failure::Failure;
 use crate::oauth::secret::Secret;
+use crate::outbound::cached_token::{CachedToken, Holding, LONGEST_PAUSE};
+use crate::outbound::client::Client;
+use crate::outbound::client_token::Current;
 use crate::random::Random;
 use crate::timestamp::Timestamp;
 

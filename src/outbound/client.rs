@@ -5,13 +5,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::cache::shared::Identity;
-use crate::cached_token::{Holding, Lifetime};
 use crate::http::header_name::Spelling;
 use crate::oauth::call::{Call, CallId};
 use crate::oauth::endpoint::{Endpoint, Repeat};
 use crate::oauth::failure::{Failure, OAuthError};
 use crate::oauth::secret::Secret;
 use crate::oauth::token_response::Expected;
+use crate::outbound::cached_token::{Holding, Lifetime};
 use crate::timestamp::Timestamp;
 
 /// The token type of an access token (RFC 8693, section 3).
