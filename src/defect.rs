@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use log::error;
 
-use crate::filter::Filter;
-use crate::inbound::guard::{Attributes, Fate, Verdict};
 use crate::metrics::{Counter, Decision, Event};
-use crate::oauth::denial::Reason;
+use crate::oauth::denial::{Denial, Reason};
+use crate::verdict::{Attributes, Fate, Verdict};
 
 /// How many there were in this VM.
 static SEEN: AtomicU64 = AtomicU64::new(0);
@@ -24,5 +23,5 @@ pub(crate) fn refuse(what: &str, events: &mut Vec<Event>) -> Verdict {
     let decision = Decision::Denied(Reason::HostError);
     events.push(Event::Count(Counter::Request(decision)));
     let attributes = Attributes { decision: Some(decision), ..Attributes::default() };
-    Verdict { attributes, ..Verdict::of(Fate::Answer(Filter::host_error())) }
+    Verdict { attributes, ..Verdict::of(Fate::Answer(Denial::host_error())) }
 }

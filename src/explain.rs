@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::cache::single_flight::Direction;
 use crate::filter::Filter;
 use crate::http::head::Head;
 use crate::inbound::policy::{Access, Needs};
-use crate::oauth::call::{Call, Direction};
+use crate::oauth::call::Call;
 use crate::oauth::claims::ClaimTest;
 use crate::oauth::token_source::{TokenSource, present};
 use crate::outbound::client::Client;

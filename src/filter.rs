@@ -7,36 +7,21 @@ use fnv::FnvHashMap;
 
 use crate::cache::footprint::Footprint;
 use crate::cache::shared::SharedData;
+use crate::cache::single_flight::{CallId, Direction};
 use crate::cache::single_flight::{MAX_HELD, StreamId};
 use crate::config::{self, Mistake, Mistakes};
 use crate::defect;
+use crate::environment::Environment;
 use crate::http::head::Head;
 use crate::inbound::Inbound;
-use crate::inbound::guard::Verdict;
 use crate::metrics::Event;
-use crate::oauth::call::{Answer, Call, CallFailure, CallId, Direction, Sent};
-use crate::oauth::client_assertion::Sign;
+use crate::oauth::call::{Answer, Call, CallFailure, Sent};
 use crate::oauth::denial::{Denial, Reason, Reply, Resource};
 use crate::oauth::failure::Failure;
 use crate::oauth::token_source::Presented;
 use crate::outbound::{Outbound, Plan};
 use crate::timestamp::Timestamp;
-
-/// What a host gives to a configuration that is loaded.
-pub struct Environment<'a> {
-    /// The VM's environment variables, for secrets.
-    pub variable: &'a dyn Fn(&str) -> Option<String>,
-    /// Random bytes that nobody else knows.
-    pub seed: [u8; 16],
-    /// Signs client assertions.
-    pub sign: Sign,
-}
-
-impl fmt::Debug for Environment<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Environment").finish_non_exhaustive()
-    }
-}
+use crate::verdict::Verdict;
 
 /// A configured filter. It holds what is kept and who waits; it does nothing by itself.
 ///
@@ -343,7 +328,7 @@ impl Filter {
 
     /// The answer to a request that the host does not change as a verdict says.
     pub fn host_error() -> Reply {
-        Denial::new(Reason::HostError).reply(&Resource::default(), false)
+        Denial::host_error()
     }
 }
 
@@ -359,8 +344,8 @@ mod tests {
 
     use super::*;
     use crate::http::head::Fields;
-    use crate::inbound::guard::Fate;
     use crate::metrics::{Counter, Decision};
+    use crate::verdict::Fate;
 
     /// Shared data that nobody else writes.
     struct Alone;

@@ -32,6 +32,7 @@ pub mod bench;
 mod cache;
 mod config;
 mod defect;
+mod environment;
 #[cfg(not(target_arch = "wasm32"))]
 mod explain;
 mod filter;
@@ -44,21 +45,23 @@ mod outbound;
 mod random;
 mod rules;
 mod timestamp;
+mod verdict;
 
 pub use cache::shared::SharedData;
-pub use cache::single_flight::StreamId;
+pub use cache::single_flight::{CallId, StreamId};
 pub use config::{Mistake, Mistakes};
 #[cfg(not(target_arch = "wasm32"))]
 pub use config::{Review, review, schema};
+pub use environment::Environment;
 #[cfg(not(target_arch = "wasm32"))]
 pub use explain::{Explanation, TokenNeeds};
-pub use filter::{Environment, Filter, Step, Verdicts};
+pub use filter::{Filter, Step, Verdicts};
 pub use http::head::{Fields, Head};
-pub use inbound::forwarding::Forward;
-pub use inbound::guard::{Attributes, Fate, Verdict};
 pub use metrics::client::{ClientEvent, ClientGauge, Injection, TokenEvent};
-pub use metrics::{CALL_TIME, Counter, Decision, Event, Lookup, Outcome, TOKEN_CALL_TIME, WAITING};
-pub use oauth::call::{Answer, Call, CallFailure, CallId, MAX_BODY, Sent};
+pub use metrics::{CALL_TIME, Counter, Decision, Event, Lookup, TOKEN_CALL_TIME, WAITING};
+pub use oauth::call::{Answer, Call, CallFailure, MAX_BODY, Sent};
 pub use oauth::client_assertion::{Sign, SignError};
 pub use oauth::denial::{Reason, Reply};
+pub use oauth::outcome::Outcome;
 pub use timestamp::Timestamp;
+pub use verdict::{Attributes, Fate, Forward, Verdict};

@@ -4,11 +4,23 @@ use fnv::{FnvHashMap, FnvHashSet};
 
 use crate::cache::footprint::Footprint;
 use crate::cache::local::{Key, KeyMap};
-use crate::oauth::call::{CallId, Direction};
 
 /// Names a request of one [`Filter`](crate::Filter) while it lives. Later ones have larger numbers.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct StreamId(pub u32);
+
+/// Names a call of one [`Filter`](crate::Filter) from its start to its outcome.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct CallId(pub(crate) Direction, pub(crate) u64);
+
+/// Which side of the filter a call belongs to.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Direction {
+    /// Tokens are introspected.
+    Inbound,
+    /// Tokens are obtained.
+    Outbound,
+}
 
 /// The most that is held for requests that wait, in bytes. Each holds a few hundred, but some what a
 /// client has sent: a path or a cookie of many kilobytes.

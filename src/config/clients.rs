@@ -160,8 +160,8 @@ pub(super) fn clients(
     let token_sources = token_sources.unwrap_or_else(|| vec![TokenSource::authorization()]);
     #[cfg(not(target_arch = "wasm32"))]
     {
-        super::review::advise_on_order(&object.at("rules"), &rules);
-        super::review::advise_on_use(&object, &clients, &rules, used);
+        super::advice::advise_on_order(&object.at("rules"), &rules);
+        super::advice::advise_on_use(&object, &clients, &rules, used);
     }
     join_actors(&object, &mut clients)?;
     for Client { name, placement, .. } in clients.iter().filter(|client| client.is_exchange()) {

@@ -3,7 +3,7 @@
 use prost::{Message, Oneof};
 use serde_json::{Map, Number, Value};
 
-use super::Mistakes;
+use super::error::Mistakes;
 use crate::oauth::json;
 
 /// The document in the bytes that the host hands over.

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{Config, load};
-use crate::filter::Environment;
-use crate::oauth::call::{CallId, Direction};
+use super::load::{Config, load};
+use crate::cache::single_flight::{CallId, Direction};
+use crate::environment::Environment;
 use crate::oauth::endpoint::{Endpoint, Repeat};
 use crate::outbound::client::Client;
 use crate::timestamp::Timestamp;

@@ -1,8 +1,7 @@
 //! The `forward` object.
 
-use super::inbound::claim_path;
 use super::reader::Field;
-use super::values::{boolean, frames_or_steers, header_name, text};
+use super::values::{boolean, claim_path, frames_or_steers, header_name, text};
 use crate::http::header_name::Spelling;
 use crate::inbound::forwarding::Forwarding;
 

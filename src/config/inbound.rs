@@ -10,7 +10,7 @@ use super::policy::{AskedClaims, needs, rule};
 use super::reader::Field;
 use super::servers::servers;
 use super::sources::token_sources;
-use super::values::{boolean, count, is_scope, one_or_any, text, ttl};
+use super::values::{boolean, claim_path, count, is_scope, one_or_any, text, ttl};
 use crate::inbound::guard::Guard;
 use crate::inbound::introspection_cache::CacheConfig;
 use crate::inbound::policy::{Access, Rule};
@@ -67,7 +67,7 @@ pub(super) fn inbound(field: &Field<'_>, names: &Names) -> Option<Guard> {
     object.check_keys();
     let rules = rules.unwrap_or_default();
     #[cfg(not(target_arch = "wasm32"))]
-    super::review::advise_on_order(&object.at("rules"), &rules);
+    super::advice::advise_on_order(&object.at("rules"), &rules);
     #[cfg(not(target_arch = "wasm32"))]
     super::letter_case::note_on_letter_case(
         &object.at("rules"),
@@ -154,11 +154,6 @@ fn realm(field: &Field<'_>) -> Option<String> {
     } else {
         field.mistake("a realm has printable ASCII characters only")
     }
-}
-
-/// A claim's name, or names with dots between.
-pub(super) fn claim_path(field: &Field<'_>) -> Option<ClaimPath> {
-    text(field, "the name of a claim, with dots for a nested one").map(ClaimPath::new)
 }
 
 /// `scope_implies`.

@@ -1,8 +1,8 @@
 //! Paths that a service may take for one that a rule names, though their letters are in another
 //! case. Rules compare letters as they are, so that another rule decides, which may ask for less.
 
+use super::advice::{covers, host_covers};
 use super::reader::Field;
-use super::review::{covers, host_covers};
 use crate::http::authority::HostPattern;
 use crate::http::path::{PathPattern, Segment};
 use crate::inbound::policy::{Access, Needs, Rule};

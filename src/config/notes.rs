@@ -2,7 +2,7 @@
 //! In the module nobody looks on, so that nothing of it is there.
 
 #[cfg(not(target_arch = "wasm32"))]
-use super::reader::Mistake;
+use super::error::Mistake;
 
 /// What kind of value a reader looks for at a place. It may look for several, one after the other.
 #[derive(Clone, Debug, Eq, PartialEq)]

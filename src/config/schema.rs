@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::config;
+use super::load::config;
 use super::notes::{Form, Noted};
 use super::reader::Reader;
-use crate::filter::Environment;
+use crate::environment::Environment;
 use crate::oauth::client_assertion::SignError;
 
 /// What a duration looks like, as a regular expression.

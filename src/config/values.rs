@@ -8,6 +8,7 @@ use super::notes::Form;
 use super::reader::Field;
 use crate::http::header_name::is_token_char;
 use crate::http::url::HttpUrl;
+use crate::oauth::claims::ClaimPath;
 use crate::oauth::json::escaped;
 use crate::oauth::scope::ScopeNeed;
 use crate::oauth::secret::Secret;
@@ -233,6 +234,11 @@ pub(super) fn endpoint_url(field: &Field<'_>) -> Option<HttpUrl> {
         Ok(url) => Some(url),
         Err(wrong) => field.mistake(wrong),
     }
+}
+
+/// A claim's name, or names with dots between.
+pub(super) fn claim_path(field: &Field<'_>) -> Option<ClaimPath> {
+    text(field, "the name of a claim, with dots for a nested one").map(ClaimPath::new)
 }
 
 /// A header name, in lower case.

@@ -147,6 +147,14 @@ impl Head for Fields {
     }
 }
 
+/// Whether Envoy takes this for a gRPC request.
+pub(crate) fn is_grpc(head: &dyn Head) -> bool {
+    let content_type = head.value("content-type").unwrap_or_default();
+    content_type
+        .strip_prefix(b"application/grpc")
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,12 +5,12 @@ use std::rc::Rc;
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::Value;
 
-use crate::cache::footprint::Footprint;
-use crate::http::head::{Fields, Head, Lengths};
-use crate::http::header_name::{CONNECTION, Spelling, connection_without};
+use crate::http::head::{Head, Lengths};
+use crate::http::header_name::{CONNECTION, Spelling};
 use crate::oauth::claims::{ClaimPath, Claims, is_exact};
 use crate::oauth::denial::Reason;
 use crate::oauth::token_source::{Removal, TokenSource};
+use crate::verdict::Forward;
 
 /// The longest claim that is put in a header, or in filter state.
 pub(crate) const MAX_CLAIM: usize = 8 * 1024;
@@ -143,55 +143,6 @@ impl Forwarding {
             forward.take_out(removal);
         }
         forward
-    }
-}
-
-/// How a request goes on: what goes from its head, then what is set there.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Forward {
-    /// Headers to take out, every value of each.
-    pub remove: Vec<Rc<str>>,
-    /// Headers, or `:path`, to set; no other value of theirs stays.
-    pub set: Vec<(Rc<str>, Rc<str>)>,
-    /// Whether the service's answer is for this caller only (RFC 6750, section 2.3).
-    pub private: bool,
-}
-
-impl Forward {
-    /// Keeps these headers from being taken out by the next hop on the caller's word.
-    pub(crate) fn keep_from_next_hop(&mut self, fields: &Fields, names: &[Spelling]) {
-        match connection_without(fields, names) {
-            None => {}
-            Some(rest) if rest.is_empty() => self.take_out(&Removal::Remove(CONNECTION.into())),
-            Some(rest) => self.add(vec![(CONNECTION.into(), rest.into())]),
-        }
-    }
-
-    /// Sets further headers, in place of what was to be set there.
-    pub(crate) fn add(&mut self, headers: Vec<(Rc<str>, Rc<str>)>) {
-        for (name, value) in headers {
-            self.set.retain(|(set, _)| *set != name);
-            self.set.push((name, value));
-        }
-    }
-
-    /// Takes a token out.
-    pub(crate) fn take_out(&mut self, removal: &Removal) {
-        match removal {
-            Removal::Remove(name) if self.remove.contains(name) => {}
-            Removal::Remove(name) => self.remove.push(Rc::clone(name)),
-            Removal::Replace(name, value) => {
-                self.set.retain(|(set, _)| set != name);
-                self.set.push((Rc::clone(name), Rc::clone(value)));
-            }
-        }
-    }
-}
-
-impl Footprint for Forward {
-    fn owned_bytes(&self) -> usize {
-        let Self { remove, set, private: _ } = self;
-        remove.owned_bytes().saturating_add(set.owned_bytes())
     }
 }
 

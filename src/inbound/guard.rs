@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::cache::footprint::Footprint;
 use crate::http::head::Head;
-use crate::inbound::forwarding::{Forward, Forwarding, MAX_CLAIM, header_value};
+use crate::http::head::is_grpc;
+use crate::inbound::forwarding::{Forwarding, MAX_CLAIM, header_value};
 use crate::inbound::introspection_cache::{CacheConfig, Finding, Known};
 use crate::inbound::outage::Outage;
 use crate::inbound::policy::{Access, Needs, Rule};
@@ -16,15 +17,16 @@ use crate::inbound::resource_metadata::ResourceMetadata;
 use crate::inbound::servers::{self, Server};
 use crate::metrics::Decision;
 use crate::oauth::bearer::BearerToken;
-use crate::oauth::call::Sent;
 use crate::oauth::claims::{ClaimPath, Claims};
-use crate::oauth::denial::{Denial, Reason, Reply, Resource};
+use crate::oauth::denial::{Denial, Reason, Resource};
 use crate::oauth::failure::Failure;
 use crate::oauth::introspection::{AccessToken, Reading, Response};
 use crate::oauth::sender_constraint::{Confirmation, MutualTls};
 use crate::oauth::token_source::{Presented, Removal, TokenSource, present};
 use crate::rules::index::{RuleIndex, Target, host_of};
 use crate::timestamp::Timestamp;
+use crate::verdict::Forward;
+use crate::verdict::{Fate, TokenAttribute};
 
 /// What the configuration says of the inbound direction, ready to be applied.
 #[derive(Debug)]
@@ -55,75 +57,6 @@ pub(crate) struct Guard {
     pub(crate) failure_mode_allow: bool,
     /// What passing requests take along.
     pub(crate) forward: Forwarding,
-}
-
-/// What is done with a request.
-#[derive(Debug, Eq, PartialEq)]
-#[must_use]
-pub struct Verdict {
-    /// Whether it goes on.
-    pub fate: Fate,
-    /// Filter state for access logs, policies and routes.
-    pub attributes: Attributes,
-    /// The token of ours that it goes on with, to be named when its response comes.
-    pub sent: Option<Sent>,
-    /// What is known of the caller's token, if it was checked and is good.
-    pub(crate) checked: Option<Checked>,
-}
-
-/// A caller's token that was checked.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Checked {
-    /// When it ends, if that is known.
-    pub(crate) expires: Option<Timestamp>,
-}
-
-impl Verdict {
-    /// A request that goes on as it came.
-    pub(crate) fn unchanged() -> Self {
-        Self::of(Fate::Forward(Forward::default()))
-    }
-
-    /// Nothing but what is done with it.
-    pub(crate) fn of(fate: Fate) -> Self {
-        Self { fate, attributes: Attributes::default(), sent: None, checked: None }
-    }
-}
-
-/// Name and value of filter state that a token gives.
-pub(crate) type TokenAttribute = (&'static str, Rc<str>);
-
-/// The filter state that a request gets.
-#[derive(Debug, Default, Eq, PartialEq)]
-pub struct Attributes {
-    /// What was decided, if it was for the inbound direction to decide.
-    pub(crate) decision: Option<Decision>,
-    /// The name of the rule that decided, if there are rules.
-    pub(crate) rule: Option<Rc<str>>,
-    /// What its token gives.
-    pub(crate) token: Option<Rc<[TokenAttribute]>>,
-}
-
-impl Attributes {
-    /// Names and values. That a token has let a request pass is no reason worth naming.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let decision = self.decision.map(|decision| ("oauth2_decision", decision.labels().0));
-        let reason = self.decision.filter(|decision| *decision != Decision::Allowed);
-        let reason = reason.map(|decision| ("oauth2_reason", decision.labels().1));
-        let rule = self.rule.as_deref().map(|rule| ("oauth2_rule", rule));
-        let token = self.token.iter().flat_map(|token| token.iter());
-        let token = token.map(|(name, value)| (*name, &**value));
-        decision.into_iter().chain(reason).chain(rule).chain(token)
-    }
-}
-
-/// Whether a request goes on.
-#[derive(Debug, Eq, PartialEq)]
-pub enum Fate {
-    /// It goes on to the service, changed like this.
-    Forward(Forward),
-    /// It ends here, with this answer.
-    Answer(Reply),
 }
 
 /// A verdict before it is counted.
@@ -368,12 +301,4 @@ fn attributes(claims: &Claims, scope_claim: &ClaimPath) -> Rc<[TokenAttribute]> 
         ("oauth2_scope", scope.map(Into::into)),
     ];
     attributes.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
-}
-
-/// Whether Envoy takes this for a gRPC request.
-pub(crate) fn is_grpc(head: &dyn Head) -> bool {
-    let content_type = head.value("content-type").unwrap_or_default();
-    content_type
-        .strip_prefix(b"application/grpc")
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+"))
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use crate::cache::footprint::Footprint;
 use crate::cache::local::{Kept, Key, Room};
 use crate::cache::shared::{Fingerprint, Identity, MAX_SHARED, Record, SharedData, Slots, YOUNGER};
-use crate::inbound::guard::TokenAttribute;
 use crate::oauth::denial::Reason;
 use crate::oauth::introspection::AccessToken;
 use crate::timestamp::Timestamp;
+use crate::verdict::TokenAttribute;
 
 /// How long and how many answers are kept.
 #[derive(Clone, Debug)]

@@ -1,8 +1,8 @@
 //! What is counted for each outbound client, as values. The form of names is that of
 //! [`metrics`](crate::metrics).
 
-use crate::metrics::Outcome;
 use crate::oauth::denial::Reason;
+use crate::oauth::outcome::Outcome;
 
 /// Something that has happened with a client.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

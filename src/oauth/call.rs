@@ -5,23 +5,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::cache::local::Key;
-use crate::outbound::client_token::Current;
+use crate::cache::single_flight::CallId;
 
 /// The largest body that is read from an authorization server.
 pub const MAX_BODY: usize = 1 << 20;
-
-/// Names a call of one [`Filter`](crate::Filter) from its start to its outcome.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct CallId(pub(crate) Direction, pub(crate) u64);
-
-/// Which side of the filter a call belongs to.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Direction {
-    /// Tokens are introspected.
-    Inbound,
-    /// Tokens are obtained.
-    Outbound,
-}
 
 /// An HTTP request to be sent to a cluster.
 #[derive(Clone)]
@@ -42,16 +29,6 @@ pub struct Call {
     pub(crate) sent: Option<Sent>,
     /// Whether it goes for the second time, with another token.
     pub(crate) again: bool,
-}
-
-impl Call {
-    /// Puts a client's token on the call, in place of the one that it had.
-    pub(crate) fn carry(&mut self, client: usize, current: &Current) {
-        self.headers.retain(|(name, _)| **name != *"authorization");
-        let value = format!("Bearer {}", current.token.reveal());
-        self.headers.push(("authorization".into(), value.into()));
-        self.sent = Some(Sent { client, number: current.number, subject: None });
-    }
 }
 
 /// A token that a request was sent with.

@@ -307,6 +307,12 @@ impl Denial {
         Self { reason, scope: None, acr_values: None, max_age: None, retry_after: RETRY_AFTER }
     }
 
+    /// The answer to a request that the proxy does not change as decided, or that nothing can be decided
+    /// on.
+    pub(crate) fn host_error() -> Reply {
+        Self::new(Reason::HostError).reply(&Resource::default(), false)
+    }
+
     /// The same, with the scope that the caller needs.
     pub(crate) fn with_scope(self, scope: Option<&str>) -> Self {
         Self { scope: scope.map(str::to_owned), ..self }
@@ -534,7 +540,7 @@ mod tests {
 
     /// The rows of a table of the reference, each as its cells, from the line that begins so.
     fn rows_of_reference(begin: &str) -> Vec<Vec<&'static str>> {
-        let (_, table) = include_str!("../docs/reference.md").split_once(begin).unwrap();
+        let (_, table) = include_str!("../../docs/reference.md").split_once(begin).unwrap();
         let rows = table.lines().skip(3).take_while(|line| line.starts_with('|'));
         rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect()
     }

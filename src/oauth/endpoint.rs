@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use url::form_urlencoded::Serializer;
 
+use crate::cache::single_flight::CallId;
 use crate::http::url::HttpUrl;
-use crate::oauth::call::{Call, CallId};
+use crate::oauth::call::Call;
 use crate::oauth::client_auth::ClientAuth;
 use crate::timestamp::Timestamp;
 
@@ -144,7 +145,7 @@ impl fmt::Debug for Endpoint {
 mod tests {
     use super::*;
     use crate::cache::shared::Identity;
-    use crate::oauth::call::Direction;
+    use crate::cache::single_flight::Direction;
     use crate::oauth::secret::Secret;
 
     fn options(url: &str) -> EndpointOptions {

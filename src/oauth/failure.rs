@@ -3,9 +3,9 @@
 use std::fmt;
 
 use crate::http::date;
-use crate::metrics::Outcome;
 use crate::oauth::call::{Answer, CallFailure};
 use crate::oauth::denial::{Denial, RETRY_AFTER, Reason};
+use crate::oauth::outcome::Outcome;
 use crate::timestamp::Timestamp;
 
 /// Why there is no usable answer.

@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use crate::cache::footprint::Footprint;
+use crate::cache::single_flight::CallId;
 use crate::oauth::bearer::BearerToken;
-use crate::oauth::call::{Answer, Call, CallId};
+use crate::oauth::call::{Answer, Call};
 use crate::oauth::claims::{ClaimPath, Claims, strings};
 use crate::oauth::denial::Reason;
 use crate::oauth::endpoint::{Endpoint, Repeat};

@@ -5,8 +5,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::cache::shared::Identity;
+use crate::cache::single_flight::CallId;
 use crate::http::header_name::Spelling;
-use crate::oauth::call::{Call, CallId};
+use crate::oauth::call::Call;
 use crate::oauth::endpoint::{Endpoint, Repeat};
 use crate::oauth::failure::{Failure, OAuthError};
 use crate::oauth::secret::Secret;

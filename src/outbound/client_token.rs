@@ -6,6 +6,7 @@ use prost::Message;
 use subtle::ConstantTimeEq;
 
 use crate::cache::shared::{Identity, NEVER_WRITTEN, SharedData};
+use crate::oauth::call::{Call, Sent};
 use crate::oauth::secret::Secret;
 use crate::outbound::cached_token::{CachedToken, Holding};
 use crate::outbound::client::Placement;
@@ -42,6 +43,14 @@ impl Current {
             renew_at: Timestamp::from_millis(token.renew_at),
             obtained: Timestamp::from_millis(token.obtained_at),
         }
+    }
+
+    /// Puts the token of a client on a call to an authorization server, in place of the one that it had.
+    pub(crate) fn authorize(&self, client: usize, call: &mut Call) {
+        call.headers.retain(|(name, _)| **name != *"authorization");
+        let value = format!("Bearer {}", self.token.reveal());
+        call.headers.push(("authorization".into(), value.into()));
+        call.sent = Some(Sent { client, number: self.number, subject: None });
     }
 }
 

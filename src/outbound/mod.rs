@@ -20,13 +20,14 @@ use log::info;
 use crate::cache::footprint::Footprint;
 use crate::cache::local::Keyed;
 use crate::cache::shared::SharedData;
+use crate::cache::single_flight::{CallId, Direction};
 use crate::cache::single_flight::{StreamId, Waiting};
 use crate::defect;
 use crate::http::head::Head;
-use crate::inbound::guard::{Attributes, Fate, Verdict, is_grpc};
+use crate::http::head::is_grpc;
 use crate::metrics::client::{ClientEvent, Injection, TokenEvent};
 use crate::metrics::{Counter, Decision, Event};
-use crate::oauth::call::{Call, CallId, Direction, Sent};
+use crate::oauth::call::{Call, Sent};
 use crate::oauth::denial::{Denial, Reason, Resource};
 use crate::oauth::failure::Failure;
 use crate::oauth::failure_log::Health;
@@ -37,6 +38,7 @@ use crate::outbound::exchange::{Exchanges, Subject};
 use crate::random::Random;
 use crate::rules::index::RuleIndex;
 use crate::timestamp::Timestamp;
+use crate::verdict::{Attributes, Fate, Verdict};
 use obtain::{Flight, Found};
 pub(crate) use plan::Plan;
 use plan::{Errand, Presentation};
@@ -246,7 +248,7 @@ impl Outbound {
     ) {
         match self.obtain(client, data, now) {
             Found::Token(current) => {
-                call.carry(client, &current);
+                current.authorize(client, &mut call);
                 self.outbox.calls.push(call);
             }
             Found::Failed(failure) => self.outbox.unmade.push((call.id, failure)),

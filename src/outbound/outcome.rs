@@ -7,10 +7,11 @@ use log::info;
 use super::obtain::{Flight, LEASE_GRACE, Ours};
 use super::{Outbound, Waiter, of_client};
 use crate::cache::shared::SharedData;
+use crate::cache::single_flight::CallId;
 use crate::cache::single_flight::Waiters;
 use crate::metrics::Event;
 use crate::metrics::client::{ClientEvent, TokenEvent};
-use crate::oauth::call::{Answer, CallId};
+use crate::oauth::call::Answer;
 use crate::oauth::failure::{Cause, Failure};
 use crate::oauth::token_response::Issued;
 use crate::outbound::cached_token::{CachedToken, Holding};
@@ -217,7 +218,7 @@ impl Outbound {
         for mut call in flight.calls {
             match found {
                 Ok(current) => {
-                    call.carry(flight.client, current);
+                    current.authorize(flight.client, &mut call);
                     self.outbox.calls.push(call);
                 }
                 Err(failure) => self.outbox.unmade.push((call.id, *failure)),

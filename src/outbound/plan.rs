@@ -6,16 +6,16 @@ use super::Outbound;
 use crate::cache::footprint::Footprint;
 use crate::http::authority::Authority;
 use crate::http::head::Head;
+use crate::http::head::is_grpc;
 use crate::http::header_name::CONNECTION;
 use crate::http::path::RequestPath;
-use crate::inbound::forwarding::Forward;
-use crate::inbound::guard::is_grpc;
 use crate::oauth::denial::Reason;
 use crate::oauth::secret::Secret;
 use crate::oauth::token_source::{Presented, Removal, present};
 use crate::outbound::client::{Client, Placement};
 use crate::rules::index::Target;
 use crate::timestamp::Timestamp;
+use crate::verdict::Forward;
 
 /// What a request's head says about its way out.
 #[derive(Debug)]

@@ -7,10 +7,10 @@ use super::stream::Stream;
 use super::worker::{Loaded, Worker};
 use crate::cache::single_flight::StreamId;
 use crate::filter::Filter;
-use crate::inbound::forwarding::Forward;
-use crate::inbound::guard::{Fate, Verdict};
 use crate::metrics::{Counter, Decision, Event};
 use crate::oauth::denial::{Reason, Reply};
+use crate::verdict::Forward;
+use crate::verdict::{Fate, Verdict};
 
 /// What is decided on a request if the host does not do its part.
 const HOST_ERROR: Decision = Decision::Denied(Reason::HostError);

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::interface::{Host, HostError};
 use super::response;
 use super::worker::{Loaded, Worker};
-use crate::oauth::call::{Answer, CallFailure, CallId};
+use crate::cache::single_flight::CallId;
+use crate::oauth::call::{Answer, CallFailure};
 use crate::timestamp::Timestamp;
 
 /// A call in flight.

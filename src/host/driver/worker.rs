@@ -16,9 +16,10 @@ use super::response;
 use super::statistics::{Defined, Statistics};
 use super::stream::Stream;
 use crate::cache::single_flight::StreamId;
-use crate::filter::{Environment, Filter, Step};
-use crate::inbound::guard::Verdict;
+use crate::environment::Environment;
+use crate::filter::{Filter, Step};
 use crate::timestamp::Timestamp;
+use crate::verdict::Verdict;
 
 /// How many waiting streams are resumed or answered in one callback.
 const BATCH: usize = 64;

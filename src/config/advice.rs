@@ -1,0 +1,152 @@
+//! What the author of a document should know though a load accepts it: rules that never decide, clients
+//! that nothing uses.
+
+use super::reader::{Field, Object};
+use crate::http::authority::HostPattern;
+use crate::http::path::{PathPattern, Segment};
+use crate::outbound::client::{Client, Grant};
+use crate::rules::matcher::Matcher;
+
+/// Advises on rules that never decide, since one before them is for all their requests.
+pub(super) fn advise_on_order<T>(rules: &Field<'_>, list: &[(Matcher, T)]) {
+    for (n, (later, _)) in list.iter().enumerate() {
+        let earlier = list.iter().take(n).position(|(earlier, _)| covers(earlier, later));
+        if let Some(earlier) = earlier {
+            rules.element(n).advise(|| {
+                let earlier = rules.element(earlier).place();
+                format!("never decides: {earlier} stands before it, for all of its requests")
+            });
+        }
+    }
+}
+
+/// Advises on clients whose token nothing gets.
+pub(super) fn advise_on_use(
+    object: &Object<'_>,
+    clients: &[Client],
+    rules: &[(Matcher, Option<usize>)],
+    introspecting: &[usize],
+) {
+    let is_actor = |number: usize| {
+        clients.iter().any(|client| {
+            matches!(client.grant, Grant::TokenExchange { actor: Some(actor), .. } if actor == number)
+        })
+    };
+    for (number, client) in clients.iter().enumerate() {
+        let is_used = rules.iter().any(|(_, client)| *client == Some(number))
+            || introspecting.contains(&number)
+            || is_actor(number);
+        if !is_used {
+            object.at("clients").member(&client.name).advise(|| {
+                "not used: no rule names it, nor an `actor`, nor `introspection.client`".to_owned()
+            });
+        }
+    }
+}
+
+/// Whether all requests of the second are requests of the first.
+pub(super) fn covers(first: &Matcher, second: &Matcher) -> bool {
+    list_covers(first.hosts.as_deref(), second.hosts.as_deref(), host_covers)
+        && list_covers(first.methods.as_deref(), second.methods.as_deref(), |a, b| a == b)
+        && list_covers(first.paths.as_deref(), second.paths.as_deref(), path_covers)
+}
+
+/// Whether each of the second is covered by one of the first. No list at all fits everything.
+fn list_covers<T>(first: Option<&[T]>, second: Option<&[T]>, covers: fn(&T, &T) -> bool) -> bool {
+    match (first, second) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(first), Some(second)) => {
+            second.iter().all(|pattern| first.iter().any(|wider| covers(wider, pattern)))
+        }
+    }
+}
+
+/// Whether all hosts of the second are hosts of the first.
+pub(super) fn host_covers(first: &HostPattern, second: &HostPattern) -> bool {
+    match (first, second) {
+        (_, HostPattern::Exact(host)) => first.matches(host),
+        (HostPattern::Exact(_), HostPattern::Below(_)) => false,
+        (HostPattern::Below(suffix), HostPattern::Below(longer)) => longer.ends_with(&**suffix),
+    }
+}
+
+/// Whether all paths of the second are paths of the first.
+fn path_covers(first: &PathPattern, second: &PathPattern) -> bool {
+    let segment_covers = |(first, second): (&Segment, &Segment)| match (first, second) {
+        (Segment::Any, Segment::Any) => true,
+        (Segment::Any, Segment::Literal(text)) => !text.is_empty(),
+        (Segment::Literal(_), Segment::Any) => false,
+        (Segment::Literal(one), Segment::Literal(other)) => one == other,
+    };
+    let length_covers = if first.rest {
+        first.segments.len() <= second.segments.len()
+    } else {
+        !second.rest && first.segments.len() == second.segments.len()
+    };
+    length_covers && first.segments.iter().zip(&second.segments).all(segment_covers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_path_pattern_covers_another_if_it_fits_all_that_the_other_fits() {
+        for (first, second, covered) in [
+            ("/**", "/**", true),
+            ("/**", "/a", true),
+            ("/**", "/", true),
+            ("/a/**", "/a", true),
+            ("/a/**", "/a/", true),
+            ("/a/**", "/a/*/b", true),
+            ("/a/**", "/a/b/**", true),
+            ("/a/*", "/a/b", true),
+            ("/*/b", "/*/b", true),
+            ("/a/b/**", "/a/**", false),
+            ("/a", "/a/**", false),
+            ("/a", "/a/", false),
+            ("/a/*", "/a/", false),
+            ("/a/*", "/a/b/c", false),
+            ("/a/b", "/a/*", false),
+            ("/*", "/**", false),
+        ] {
+            let [first, second] = [first, second].map(|text| PathPattern::parse(text).unwrap());
+            assert_eq!(path_covers(&first, &second), covered, "{first:?} {second:?}");
+        }
+    }
+
+    #[test]
+    fn one_host_pattern_covers_another_if_it_fits_all_that_the_other_fits() {
+        for (first, second, covered) in [
+            ("a.test", "A.test", true),
+            ("*.test", "a.test", true),
+            ("*.test", "*.test", true),
+            ("*.test", "*.a.test", true),
+            ("a.test", "*.a.test", false),
+            ("*.a.test", "a.test", false),
+            ("*.a.test", "*.test", false),
+            ("*.a.test", "*.ba.test", false),
+        ] {
+            let [first, second] = [first, second].map(|text| HostPattern::parse(text).unwrap());
+            assert_eq!(host_covers(&first, &second), covered, "{first:?} {second:?}");
+        }
+    }
+
+    #[test]
+    fn a_rule_without_a_list_is_wider_than_one_with_it() {
+        let matcher = |methods: Option<&[&str]>, paths: Option<&str>| Matcher {
+            hosts: None,
+            methods: methods.map(|list| list.iter().map(|method| Box::from(*method)).collect()),
+            paths: paths.map(|path| vec![PathPattern::parse(path).unwrap()]),
+        };
+        let all = matcher(None, None);
+        let get = matcher(Some(&["GET"]), None);
+        let reads = matcher(Some(&["GET", "HEAD"]), Some("/a"));
+        assert!(covers(&all, &get) && covers(&all, &all) && !covers(&get, &all));
+        assert!(!covers(&get, &reads) && !covers(&reads, &get));
+        assert!(covers(&reads, &matcher(Some(&["GET"]), Some("/a"))));
+        // What has no path fits no pattern, and every path fits `/**`.
+        assert!(!covers(&matcher(None, Some("/**")), &all));
+    }
+}

@@ -1,0 +1,130 @@
+//! What is decided on a request: forwarded with changes, or answered.
+
+use std::rc::Rc;
+
+use crate::cache::footprint::Footprint;
+use crate::http::head::Fields;
+use crate::http::header_name::{CONNECTION, Spelling, connection_without};
+use crate::metrics::Decision;
+use crate::oauth::call::Sent;
+use crate::oauth::denial::Reply;
+use crate::oauth::token_source::Removal;
+use crate::timestamp::Timestamp;
+
+/// What is done with a request.
+#[derive(Debug, Eq, PartialEq)]
+#[must_use]
+pub struct Verdict {
+    /// Whether it goes on.
+    pub fate: Fate,
+    /// Filter state for access logs, policies and routes.
+    pub attributes: Attributes,
+    /// The token of ours that it goes on with, to be named when its response comes.
+    pub sent: Option<Sent>,
+    /// What is known of the caller's token, if it was checked and is good.
+    pub(crate) checked: Option<Checked>,
+}
+
+/// A caller's token that was checked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Checked {
+    /// When it ends, if that is known.
+    pub(crate) expires: Option<Timestamp>,
+}
+
+impl Verdict {
+    /// A request that goes on as it came.
+    pub(crate) fn unchanged() -> Self {
+        Self::of(Fate::Forward(Forward::default()))
+    }
+
+    /// Nothing but what is done with it.
+    pub(crate) fn of(fate: Fate) -> Self {
+        Self { fate, attributes: Attributes::default(), sent: None, checked: None }
+    }
+}
+
+/// Name and value of filter state that a token gives.
+pub(crate) type TokenAttribute = (&'static str, Rc<str>);
+
+/// The filter state that a request gets.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub struct Attributes {
+    /// What was decided, if it was for the inbound direction to decide.
+    pub(crate) decision: Option<Decision>,
+    /// The name of the rule that decided, if there are rules.
+    pub(crate) rule: Option<Rc<str>>,
+    /// What its token gives.
+    pub(crate) token: Option<Rc<[TokenAttribute]>>,
+}
+
+impl Attributes {
+    /// Names and values. That a token has let a request pass is no reason worth naming.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let decision = self.decision.map(|decision| ("oauth2_decision", decision.labels().0));
+        let reason = self.decision.filter(|decision| *decision != Decision::Allowed);
+        let reason = reason.map(|decision| ("oauth2_reason", decision.labels().1));
+        let rule = self.rule.as_deref().map(|rule| ("oauth2_rule", rule));
+        let token = self.token.iter().flat_map(|token| token.iter());
+        let token = token.map(|(name, value)| (*name, &**value));
+        decision.into_iter().chain(reason).chain(rule).chain(token)
+    }
+}
+
+/// Whether a request goes on.
+#[derive(Debug, Eq, PartialEq)]
+pub enum Fate {
+    /// It goes on to the service, changed like this.
+    Forward(Forward),
+    /// It ends here, with this answer.
+    Answer(Reply),
+}
+
+/// How a request goes on: what goes from its head, then what is set there.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Forward {
+    /// Headers to take out, every value of each.
+    pub remove: Vec<Rc<str>>,
+    /// Headers, or `:path`, to set; no other value of theirs stays.
+    pub set: Vec<(Rc<str>, Rc<str>)>,
+    /// Whether the service's answer is for this caller only (RFC 6750, section 2.3).
+    pub private: bool,
+}
+
+impl Forward {
+    /// Keeps these headers from being taken out by the next hop on the caller's word.
+    pub(crate) fn keep_from_next_hop(&mut self, fields: &Fields, names: &[Spelling]) {
+        match connection_without(fields, names) {
+            None => {}
+            Some(rest) if rest.is_empty() => self.take_out(&Removal::Remove(CONNECTION.into())),
+            Some(rest) => self.add(vec![(CONNECTION.into(), rest.into())]),
+        }
+    }
+
+    /// Sets further headers, in place of what was to be set there.
+    pub(crate) fn add(&mut self, headers: Vec<(Rc<str>, Rc<str>)>) {
+        for (name, value) in headers {
+            self.set.retain(|(set, _)| *set != name);
+            self.set.push((name, value));
+        }
+    }
+
+    /// Takes a token out.
+    pub(crate) fn take_out(&mut self, removal: &Removal) {
+        match removal {
+            Removal::Remove(name) if self.remove.contains(name) => {}
+            Removal::Remove(name) => self.remove.push(Rc::clone(name)),
+            Removal::Replace(name, value) => {
+                self.set.retain(|(set, _)| set != name);
+                self.set.push((Rc::clone(name), Rc::clone(value)));
+            }
+        }
+    }
+}
+
+impl Footprint for Forward {
+    fn owned_bytes(&self) -> usize {
+        let Self { remove, set, private: _ } = self;
+        remove.owned_bytes().saturating_add(set.owned_bytes())
+    }
+}
