@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::report::{Finding, Format, Level, Report};
 use crate::tree::Position;
 use crate::uses::{self, Contents, Use};
-use crate::{Failure, keys, paths, read_file, say};
+use crate::{Failure, contents, keys, paths, read_file, say};
 
 /// Runs the command.
 pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
@@ -29,7 +29,7 @@ pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
     if files.is_empty() {
         return Err(Failure::usage("no file to check"));
     }
-    let contents = |file: &String| Ok(uses::read(file, &read_file(file)?));
+    let contents = |file: &String| Ok(contents::read(file, &read_file(file)?));
     let mut all = files.iter().map(contents).collect::<Result<Vec<Contents>, Failure>>()?;
     paths::remark_on_meshes(&mut all);
     let mut report = Report::default();

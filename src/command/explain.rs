@@ -15,8 +15,8 @@ use oauth2_filter::{
 use serde_json::{Map, Value, json};
 
 use crate::report::{Format, Report};
-use crate::uses::{self, Contents, Use};
-use crate::{Failure, check, read_file, say, text_value};
+use crate::uses::{Contents, Use};
+use crate::{Failure, check, contents, read_file, say, text_value};
 
 /// The caller's token, which nobody has issued.
 const TOKEN: &str = "TOKEN";
@@ -51,7 +51,7 @@ pub(crate) fn run(arguments: Parser) -> Result<ExitCode, Failure> {
     let file = question.file.as_deref().ok_or_else(|| Failure::usage("no file to explain"))?;
     let url = question.url.as_deref().ok_or_else(|| Failure::usage("explain needs --url"))?;
     let mut head = head(question.method.as_deref().unwrap_or("GET"), url)?;
-    let contents = uses::read(file, &read_file(file)?);
+    let contents = contents::read(file, &read_file(file)?);
     let found = chosen(&contents, question.number, file)?;
     let Some(mut filter) = load(found) else {
         let mut report = Report::default();

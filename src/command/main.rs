@@ -9,6 +9,7 @@
 #![cfg_attr(test, allow(clippy::missing_docs_in_private_items))]
 
 mod check;
+mod contents;
 mod explain;
 mod finder;
 mod json_text;

@@ -1,17 +1,13 @@
 //! Where a file uses the filter, and what the filter gets there.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
-use std::path::Path;
 use std::rc::Rc;
 
 use serde_json::Value;
 
-use crate::finder::Finder;
+use crate::json_text;
 use crate::keys::{self, ASSUMED, ASSUMED_ES256};
-use crate::paths;
 use crate::tree::{Dialect, Kind, Node, Position, Written};
-use crate::{json_text, yaml};
 
 /// A use of the filter.
 #[derive(Debug)]
@@ -60,13 +56,6 @@ pub(crate) struct Contents {
     pub(crate) of_mesh: Vec<Remark>,
 }
 
-impl Contents {
-    /// A file that is a document in JSON.
-    fn of_document(text: &str) -> Self {
-        Self { uses: vec![Use::of_file(text)], ..Self::default() }
-    }
-}
-
 /// The environment variables of a VM.
 #[derive(Clone, Debug)]
 pub(crate) enum Variables {
@@ -99,7 +88,7 @@ impl Use {
     }
 
     /// A document that is the whole of a JSON file.
-    fn of_file(text: &str) -> Self {
+    pub(crate) fn of_file(text: &str) -> Self {
         let tree = json_text::read(text, Position::START);
         let text_at = Some((Position::START, 0));
         Self { tree, text: text_at, ..Self::new(Position::START, text.as_bytes().to_vec()) }
@@ -199,118 +188,6 @@ impl Variables {
             }
         }
     }
-}
-
-/// Reads a file: JSON if it begins with a brace or is named so, or else YAML. Of JSON that is none
-/// the filter says what is wrong.
-pub(crate) fn read(name: &str, text: &str) -> Contents {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let has_extension = |known: &[&str]| {
-        let extension = Path::new(name).extension().and_then(OsStr::to_str);
-        extension.is_some_and(|extension| known.contains(&extension))
-    };
-    let is_json = text.trim().is_empty()
-        || has_extension(&["json"])
-        || (text.trim_start().starts_with('{') && !has_extension(&["yaml", "yml"]));
-    let root = json_text::read(text, Position::START).map(|root| (kind_of(&root), root));
-    match root {
-        Some((FileKind::Document, _)) => return Contents::of_document(text),
-        Some(document) => return contents(vec![document], false),
-        None if is_json => return Contents::of_document(text),
-        None => {}
-    }
-    match yaml::read(text) {
-        Ok(documents) => {
-            let is_only = documents.len() == 1;
-            let documents = documents.into_iter().map(|root| (kind_of(&root), root));
-            // Among others, what nobody knows is somebody else's.
-            let documents = documents
-                .filter(|(kind, root)| is_only || *kind != FileKind::Document || is_document(root));
-            contents(documents.collect(), true)
-        }
-        Err(error) => {
-            let text = format!("not YAML: {}", error.why);
-            let remarks = vec![Remark { at: error.at, is_mistake: true, text }];
-            Contents { remarks, ..Contents::default() }
-        }
-    }
-}
-
-/// What a file is.
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum FileKind {
-    /// A document of the filter.
-    Document,
-    /// A configuration of Envoy, or a part of one.
-    Envoy,
-    /// A manifest for Kubernetes.
-    Manifest,
-    /// The settings of an Istio mesh.
-    Mesh,
-}
-
-/// Whether this is a document of the filter beyond doubt.
-fn is_document(root: &Node) -> bool {
-    ["inbound", "outbound"].into_iter().any(|key| root.get(key).is_some())
-}
-
-/// What a value of this form is.
-fn kind_of(root: &Node) -> FileKind {
-    /// Names at the top of Envoy's files.
-    const ENVOY: [&str; 12] = [
-        "@type",
-        "admin",
-        "configs",
-        "dynamic_resources",
-        "filter_chains",
-        "http_filters",
-        "layered_runtime",
-        "node",
-        "resources",
-        "static_resources",
-        "typed_config",
-        "version_info",
-    ];
-    let has = |name: &str| root.get(name).is_some();
-    if is_document(root) {
-        FileKind::Document
-    } else if has("kind") && has("apiVersion") {
-        FileKind::Manifest
-    } else if paths::is_mesh(root) {
-        FileKind::Mesh
-    } else if ENVOY.into_iter().any(has) || matches!(root.kind, Kind::List(_)) {
-        FileKind::Envoy
-    } else {
-        FileKind::Document
-    }
-}
-
-/// The uses in all documents of a file.
-fn contents(documents: Vec<(FileKind, Node)>, is_yaml: bool) -> Contents {
-    let (mut remarks, mut of_mesh) = (Vec::new(), Vec::new());
-    if is_yaml {
-        for repeated in documents.iter().flat_map(|(_, root)| root.repeated()) {
-            let text =
-                format!("`{}` stands twice: only the last counts", repeated.key.escape_debug());
-            remarks.push(Remark { at: repeated.at, is_mistake: false, text });
-        }
-    }
-    let mut finder = Finder::default();
-    for (kind, root) in documents {
-        match kind {
-            FileKind::Document => {
-                finder.uses.push(Use::of_tree(&root.merged(), Dialect::Kubernetes));
-            }
-            FileKind::Envoy => finder.find_in_envoy(&root),
-            FileKind::Manifest => {
-                let manifest = root.merged();
-                of_mesh.extend(paths::lacking_in_mesh(&manifest));
-                finder.find_in_manifest(&manifest);
-            }
-            FileKind::Mesh => of_mesh.extend(paths::lacking_in_mesh(&root.merged())),
-        }
-    }
-    Contents { uses: finder.uses, remarks, of_mesh }
 }
 
 /// The variables that hold elliptic keys, as far as the document says so.

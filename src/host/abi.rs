@@ -14,7 +14,7 @@ use std::time::Duration;
 use proxy_wasm::types::BufferType;
 
 use super::driver::{Host, HostCall, HostError, Map, MetricKind};
-use super::{logger, sign};
+use super::sign;
 use crate::http::head::Fields;
 use crate::oauth::call::{Call, CallFailure};
 use crate::oauth::client_assertion::Sign;
@@ -199,6 +199,18 @@ fn serialize_pairs(pairs: &[(&str, &str)]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// The level of a number of the ABI.
+fn log_level(number: u32) -> ::log::LevelFilter {
+    match number {
+        0 => ::log::LevelFilter::Trace,
+        1 => ::log::LevelFilter::Debug,
+        2 => ::log::LevelFilter::Info,
+        3 => ::log::LevelFilter::Warn,
+        4 => ::log::LevelFilter::Error,
+        _ => ::log::LevelFilter::Off,
+    }
+}
+
 impl Host for Abi {
     const SIGN: Sign = |private_key, text| sign(&Self, private_key, text);
 
@@ -206,7 +218,7 @@ impl Host for Abi {
         let mut level = 0;
         // SAFETY: the pointer is to live memory during the call.
         check(HostCall::LogLevel, unsafe { proxy_get_log_level(&raw mut level) })?;
-        ::log::set_max_level(logger::level(level));
+        ::log::set_max_level(log_level(level));
         Ok(())
     }
 

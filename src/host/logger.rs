@@ -31,18 +31,6 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
-/// The level of a number of the ABI.
-pub(super) fn level(number: u32) -> LevelFilter {
-    match number {
-        0 => LevelFilter::Trace,
-        1 => LevelFilter::Debug,
-        2 => LevelFilter::Info,
-        3 => LevelFilter::Warn,
-        4 => LevelFilter::Error,
-        _ => LevelFilter::Off,
-    }
-}
-
 /// Has everything logged from now on that is at least `info`, panics too.
 pub(super) fn install() {
     // It can fail only where a logger is installed already.

@@ -1,32 +1,11 @@
 //! Calls to authorization servers, from the filter's request to the decisions that follow.
 
-use std::time::Duration;
-
-use super::interface::{Host, HostError};
+use super::in_flight::{InFlight, Moment};
+use super::interface::Host;
 use super::response;
 use super::worker::{Loaded, Worker};
 use crate::cache::single_flight::CallId;
 use crate::oauth::call::{Answer, CallFailure};
-use crate::timestamp::Timestamp;
-
-/// A call in flight.
-pub(super) struct InFlight {
-    /// The filter's name for it.
-    id: CallId,
-    /// When it was made.
-    started: Timestamp,
-    /// The time it may take.
-    timeout: Duration,
-}
-
-/// The time of a callback.
-#[derive(Clone, Copy)]
-pub(super) struct Moment {
-    /// The clock, or the last time that is known if the host refuses it.
-    pub(super) now: Timestamp,
-    /// Whether the host refuses it: what is decided then must not be forwarded.
-    pub(super) clock: Result<(), HostError>,
-}
 
 impl<H: Host> Worker<H> {
     /// Makes the calls that the filter asks for.
@@ -74,22 +53,6 @@ impl<H: Host> Worker<H> {
             let decided = |(stream, verdict)| (stream, moment.clock.map(|()| verdict));
             self.decided.borrow_mut().extend(verdicts.into_iter().map(decided));
             self.carry_out_batch();
-        }
-    }
-}
-
-impl InFlight {
-    /// Why a response broke off after it had begun. The host does not say whether that was its
-    /// timeout, so the time that has passed decides: in the first half of its timeout a call broke
-    /// off by itself, in the second half its time was up.
-    ///
-    /// A narrower limit would depend on load. The host's timer runs from the start of the turn of
-    /// the event loop in which the call is made, and the clock is read later in that turn; with
-    /// many requests in it, or on a busy machine, the timer is ahead by the length of that turn.
-    fn broken_off(&self, now: Timestamp) -> CallFailure {
-        match self.timeout.checked_div(2) {
-            Some(half) if now < self.started.plus(half) => CallFailure::Unreachable,
-            _ => CallFailure::Timeout,
         }
     }
 }

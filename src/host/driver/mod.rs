@@ -16,6 +16,7 @@ mod apply;
 mod calls;
 mod data;
 mod head;
+mod in_flight;
 mod interface;
 mod reports;
 mod response;

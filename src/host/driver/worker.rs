@@ -7,9 +7,9 @@ use std::time::Duration;
 use fnv::FnvHashMap;
 use log::{error, warn};
 
-use super::calls::{InFlight, Moment};
 use super::data::HostData;
 use super::head::RequestHead;
+use super::in_flight::{InFlight, Moment};
 use super::interface::{Host, HostError, Map};
 use super::reports::Reports;
 use super::response;
