@@ -44,6 +44,9 @@ impl HttpUrl {
         }
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, target) = rest.split_at_checked(end).ok_or(NONE)?;
+        if authority.is_empty() {
+            return Err(NONE);
+        }
         if authority.contains('@') {
             return Err("no user information in a URL: use client_id and client_secret instead");
         }
