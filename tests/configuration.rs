@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use oauth2_filter::{Environment, Filter, Mistakes, Review, SignError, review};
+use oauth2_filter_core::{Environment, Filter, Mistakes, Review, SignError, review};
 use prost::Message;
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value as StructValue};

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use oauth2_filter::{Environment, Filter, Mistakes};
+use oauth2_filter_core::{Environment, Filter, Mistakes};
 use oauth2_filter_testbed::envoy;
 use oauth2_filter_testbed::tls::{Authority, certificate_files};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use lexopt::{Arg, Parser, ValueExt};
-use oauth2_filter::{Environment, Mistake, Review, review};
+use oauth2_filter_core::{Environment, Mistake, Review, review};
 use serde_json::Value;
 
 use crate::report::{Finding, Format, Level, Report};

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use lexopt::{Arg, Parser, ValueExt};
-use oauth2_filter::{
+use oauth2_filter_core::{
     Answer, Call, Explanation, Fate, Fields, Filter, Forward, Reply, SharedData, Step, StreamId,
     Timestamp, TokenNeeds, Verdict,
 };

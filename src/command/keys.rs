@@ -1,7 +1,7 @@
 //! Private keys as Envoy takes them: tried without signing anything.
 
 use base64ct::{Base64, Encoding};
-use oauth2_filter::SignError;
+use oauth2_filter_core::SignError;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, RsaKeyPair};
 

@@ -46,7 +46,7 @@ pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
 
 /// The schema, with its words.
 fn schema() -> Value {
-    let mut schema = oauth2_filter::schema();
+    let mut schema = oauth2_filter_core::schema();
     describe(&mut schema, "");
     let mut definitions = Definitions::default();
     definitions.count(&schema);
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn every_key_has_words() {
-        let mut schema = oauth2_filter::schema();
+        let mut schema = oauth2_filter_core::schema();
         describe(&mut schema, "");
         let mut found = Vec::new();
         undescribed(&schema, "", &mut found);

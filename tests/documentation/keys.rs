@@ -1,6 +1,6 @@
 //! Every key of the configuration: it stands in its table of the reference, and takes the type that
 //! the table says. That defaults are what the tables say is tested where they are read
-//! (`src/config/documented.rs`).
+//! (`src/core/src/config/documented.rs`).
 
 use std::collections::BTreeSet;
 
@@ -135,7 +135,7 @@ fn every_key_stands_in_its_table_of_the_reference_and_no_other() {
 
 /// The members of RFC 9728 that the filter knows.
 fn members_of_metadata() -> BTreeSet<&'static str> {
-    let code = include_str!("../../src/config/metadata.rs");
+    let code = include_str!("../../src/core/src/config/metadata.rs");
     let (_, lists) = code.split_once("const LISTS").expect("the members");
     let (lists, _) = lists.split_once("/// Reads the document").expect("the end of them");
     // Every second part stands between quotes.

@@ -129,7 +129,7 @@ fn every_log_line_stands_in_the_page_with_its_level_and_no_other() {
         // What is logged so is what `health` says.
         assert!(after(&code, "log!(").all(|line| line == "{line}"), "{file}");
         for name in after(&code, "Health::new(") {
-            let texts = literals(&code_of("src/oauth/failure_log.rs"));
+            let texts = literals(&code_of("src/core/src/oauth/failure_log.rs"));
             for line in texts.iter().filter(|line| *line != "{line}") {
                 let level = if line.contains("works") { "info" } else { "warning" };
                 add(level, &starred(&line.replace("{name}", &name)));
@@ -151,14 +151,14 @@ fn every_reason_why_a_call_fails_stands_in_the_page_and_no_other() {
         let (display, _) = display.split_once("\n}").expect("its end");
         literals(display)
     };
-    let calls = display("src/oauth/call.rs", "CallFailure");
+    let calls = display("src/core/src/oauth/call.rs", "CallFailure");
     let mut texts: BTreeSet<String> = calls.iter().map(|text| starred(text)).collect();
     let members: Vec<String> = code()
         .iter()
         .flat_map(|(_, code)| after(code, "Failure::Member(").collect::<Vec<_>>())
         .collect();
     assert!(members.len() >= 4, "{members:?}");
-    for text in display("src/oauth/failure.rs", "Failure") {
+    for text in display("src/core/src/oauth/failure.rs", "Failure") {
         match text.strip_suffix("{what}") {
             Some(begin) => texts.extend(members.iter().map(|member| format!("{begin}{member}"))),
             None => _ = texts.insert(starred(&text)),

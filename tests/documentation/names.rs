@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use oauth2_filter::{ClientEvent, TOKEN_CALL_TIME};
+use oauth2_filter_core::{ClientEvent, TOKEN_CALL_TIME};
 use oauth2_filter_testbed::story::InboundYaml;
 
 use crate::pages::{OURS, REFERENCE};
@@ -10,8 +10,8 @@ use crate::series::{every_series, series};
 
 /// Where answers are made.
 const ANSWERS: [&str; 2] = [
-    include_str!("../../src/oauth/denial.rs"),
-    include_str!("../../src/inbound/resource_metadata.rs"),
+    include_str!("../../src/core/src/oauth/denial.rs"),
+    include_str!("../../src/core/src/inbound/resource_metadata.rs"),
 ];
 
 #[test]
@@ -99,8 +99,10 @@ fn every_label_is_taken_out_of_the_names_of_statistics() {
 
 #[test]
 fn all_filter_state_stands_in_the_reference_and_in_its_example_and_no_other() {
-    let code =
-        [include_str!("../../src/inbound/guard.rs"), include_str!("../../src/inbound/mod.rs")];
+    let code = [
+        include_str!("../../src/core/src/inbound/guard.rs"),
+        include_str!("../../src/core/src/verdict.rs"),
+    ];
     let set: BTreeSet<&str> = code.into_iter().flat_map(reasons).collect();
     let named = |text: &'static str| -> BTreeSet<&str> {
         words(text).filter_map(|word| word.strip_prefix("wasm.")).collect()

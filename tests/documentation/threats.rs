@@ -109,11 +109,11 @@ fn every_promise_names_tests_that_exist() {
 #[test]
 fn a_test_is_found_by_its_whole_name_only() {
     for (file, name, there) in [
-        ("src/oauth/secret.rs", "a_secret_does_not_show_in_debug_output", true),
-        ("src/oauth/secret.rs", "d6_01_a_secret_does_not_show_in_debug_output", true),
-        ("src/oauth/secret.rs", "a_secret_does_not_show", false),
-        ("src/oauth/secret.rs", "secret", false),
-        ("src/oauth/secret.rs", "new", false),
+        ("src/core/src/oauth/secret.rs", "a_secret_does_not_show_in_debug_output", true),
+        ("src/core/src/oauth/secret.rs", "d6_01_a_secret_does_not_show_in_debug_output", true),
+        ("src/core/src/oauth/secret.rs", "a_secret_does_not_show", false),
+        ("src/core/src/oauth/secret.rs", "secret", false),
+        ("src/core/src/oauth/secret.rs", "new", false),
         ("tests/exchanges/table.rs", "only the boolean true is active", true),
         ("tests/exchanges/table.rs", "the boolean true", false),
     ] {

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use oauth2_filter::host::driver::{Host, HostCall, HostError, Map, MetricKind};
-use oauth2_filter::{Call, CallFailure, Fields, Reply, Sign, Timestamp};
+use oauth2_filter_core::{Call, CallFailure, Fields, Reply, Sign, Timestamp};
+use oauth2_filter_driver::{Host, HostCall, HostError, Map, MetricKind};
 
 /// `BadArgument` of the ABI, which a proxy returns for what does not exist now.
 const BAD_ARGUMENT: u8 = 2;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use oauth2_filter::host::driver::HostCall;
+use oauth2_filter_driver::HostCall;
 use serde_json::{Value, json};
 
 use crate::exchanges::{Request, get};

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use log::{LevelFilter, Log, Metadata, Record};
-use oauth2_filter::host::driver::Vm;
+use oauth2_filter_driver::Vm;
 use serde_json::{Value, json};
 
 use crate::exchanges::{Request, seconds_from_now};

@@ -1,8 +1,8 @@
 //! Signatures by the foreign function of the proxy.
 
-use oauth2_filter::SignError;
-use oauth2_filter::host::driver::HostCall;
-use oauth2_filter::host::sign;
+use oauth2_filter::sign;
+use oauth2_filter_core::SignError;
+use oauth2_filter_driver::HostCall;
 
 use crate::proxy::Proxy;
 

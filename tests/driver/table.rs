@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use oauth2_filter::CallFailure;
+use oauth2_filter_core::CallFailure;
 
 use crate::call::check_call;
 use crate::exchanges::{Exchange, Scripted, Seen, Step, check, table};

@@ -1,6 +1,6 @@
 //! Trailers: no reserved header is forwarded in them.
 
-use oauth2_filter::host::driver::HostCall;
+use oauth2_filter_driver::HostCall;
 use serde_json::{Value, json};
 
 use crate::exchanges::{Request, get};

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use oauth2_filter::Counter;
+use oauth2_filter_core::Counter;
 use oauth2_filter_testbed::client::{Connection, Http2, Request};
 use oauth2_filter_testbed::envoy::{Bootstrap, Envoy, Listener, Options};
 use oauth2_filter_testbed::scripted::{Answer, Gate, ScriptedServer};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use oauth2_filter::{CALL_TIME, Counter, WAITING};
+use oauth2_filter_core::{CALL_TIME, Counter, WAITING};
 
 /// `oauth2_filter.lookups.result.hit` as `oauth2_filter_lookups{result="hit"}`, which the
 /// `stats_tags` of `envoy/inbound-observed.yaml` make of it.

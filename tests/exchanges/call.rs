@@ -1,6 +1,6 @@
 //! Whether a call is what an exchange expects, for the hosts that see it before Envoy edits it.
 
-use oauth2_filter::Call;
+use oauth2_filter_core::Call;
 
 use crate::exchanges::ExpectedCall;
 

@@ -27,8 +27,17 @@ fn every_manifest_is_as_istio_defines_it() {
 #[test]
 #[ignore = "needs Node.js and npm: make istio"]
 fn manifests_to_start_with_are_as_istio_defines_them() {
-    let command = Command::new(env!("CARGO_BIN_EXE_oauth2-filter"))
-        .args(["new", "both", "--istio"])
+    let command = Command::new(env!("CARGO"))
+        .args([
+            "run",
+            "--quiet",
+            "--package",
+            "oauth2-filter-command",
+            "--",
+            "new",
+            "both",
+            "--istio",
+        ])
         .output()
         .expect("the command runs");
     let file = concat!(env!("CARGO_TARGET_TMPDIR"), "/new.yaml");

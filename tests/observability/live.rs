@@ -187,11 +187,11 @@ impl Stage {
     /// Waits until every series of the filter is there, under the same names from both.
     async fn has_all_series(&self, prometheus: &Prometheus) {
         let of_client = |client: &str| {
-            let names = oauth2_filter::ClientEvent::all().map(|event| event.name(client));
+            let names = oauth2_filter_core::ClientEvent::all().map(|event| event.name(client));
             names.map(|name| series(&name)).collect::<Vec<_>>()
         };
         let clients = CLIENTS.into_iter().flat_map(of_client);
-        let token_calls = series(oauth2_filter::TOKEN_CALL_TIME);
+        let token_calls = series(oauth2_filter_core::TOKEN_CALL_TIME);
         let in_and_out: BTreeSet<String> =
             every_series().into_iter().chain(clients).chain([token_calls]).collect();
         for (envoy, expected) in [(&self.inbound, every_series()), (&self.outbound, in_and_out)] {

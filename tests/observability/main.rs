@@ -10,7 +10,7 @@ mod series;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use oauth2_filter::{ClientEvent, TOKEN_CALL_TIME};
+use oauth2_filter_core::{ClientEvent, TOKEN_CALL_TIME};
 use serde_json::{Value, json};
 
 use prometheus::{Prometheus, promtool};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use oauth2_filter::CallFailure;
+use oauth2_filter_core::CallFailure;
 use serde_json::{Value, json};
 
 use crate::exchanges::get;

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use oauth2_filter::{Answer, CallFailure, Event};
+use oauth2_filter_core::{Answer, CallFailure, Event};
 use serde_json::{Value, json};
 
 use crate::exchanges::get;

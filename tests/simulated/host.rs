@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use oauth2_filter::{
+use oauth2_filter_core::{
     Answer, Attributes, Call, CallFailure, Environment, Event, Fate, Fields, Filter, Forward, Head,
     Reply, Sent, SharedData, Step, StreamId, Timestamp, Verdict,
 };

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use oauth2_filter::{
+use oauth2_filter_core::{
     CallFailure, ClientEvent, ClientGauge, Counter, Event, Injection, StreamId, TokenEvent,
 };
 use oauth2_filter_testbed::envoy::with_members;
@@ -241,8 +241,11 @@ fn without_a_good_token_the_servers_failure_is_told_and_no_call_is_made_in_back_
 fn a_server_that_says_how_long_to_wait_is_waited_for() {
     let mut host = host(json!({}));
     let stream = host.send(&get("/"));
-    let answer =
-        oauth2_filter::Answer { status: 503, retry_after: Some(b"30".into()), body: Vec::new() };
+    let answer = oauth2_filter_core::Answer {
+        status: 503,
+        retry_after: Some(b"30".into()),
+        body: Vec::new(),
+    };
     host.answer(&Ok(answer));
     assert_eq!(host.state(stream), "oauth2_server_unavailable");
     host.advance(SECOND * 29);

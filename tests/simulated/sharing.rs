@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use oauth2_filter::{Answer, CallFailure, Counter, Decision, Event, Lookup};
+use oauth2_filter_core::{Answer, CallFailure, Counter, Decision, Event, Lookup};
 use serde_json::{Value, json};
 
 use crate::exchanges::{exchange, get};

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use oauth2_filter::{Answer, CallFailure, MAX_BODY, StreamId};
+use oauth2_filter_core::{Answer, CallFailure, MAX_BODY, StreamId};
 
 use crate::call::check_call;
 use crate::exchanges::{Exchange, Scripted, Seen, Step, check, table};

@@ -1,6 +1,6 @@
 //! Requests that wait for one answer.
 
-use oauth2_filter::{CallFailure, Event, StreamId};
+use oauth2_filter_core::{CallFailure, Event, StreamId};
 use serde_json::{Value, json};
 
 use crate::exchanges::{exchange, get};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use oauth2_filter::ClientEvent;
+use oauth2_filter_core::ClientEvent;
 use oauth2_filter_testbed::client::Request;
 use oauth2_filter_testbed::envoy::WasmPlugin;
 use oauth2_filter_testbed::scripted::{Answer, Gate};

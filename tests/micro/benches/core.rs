@@ -4,8 +4,8 @@ use std::hint::black_box;
 use std::process::ExitCode;
 
 use micro::{Piece, Work};
-use oauth2_filter::bench::{Kept, Keyed, Rules, is_active, is_path, is_token};
-use oauth2_filter::{
+use oauth2_filter_core::bench::{Kept, Keyed, Rules, is_active, is_path, is_token};
+use oauth2_filter_core::{
     Answer, Environment, Fate, Fields, Filter, Head, SharedData, Step, StreamId, Timestamp,
 };
 use serde_json::{Value, json};

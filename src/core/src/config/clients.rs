@@ -1,0 +1,564 @@
+//! The `outbound` object: clients, and the rules that give requests to them.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::endpoint::{AUTH_KEYS, Rest, endpoint};
+use super::notes::Form;
+use super::policy::matcher;
+use super::reader::{Field, Object};
+use super::values::{
+    boolean, count_from, frames_or_steers, header_name, scope_text, secret, text, ttl,
+};
+use crate::cache::shared::Identity;
+use crate::http::header_name::is_token_char;
+use crate::http::url::is_absolute_uri;
+use crate::oauth::denial::Resource;
+use crate::oauth::endpoint::{Endpoint, EndpointOptions};
+use crate::oauth::json::escaped;
+use crate::oauth::secret::Secret;
+use crate::oauth::token_response::is_usable;
+use crate::oauth::token_source::TokenSource;
+use crate::outbound::ClientConfig;
+use crate::outbound::cached_token::Lifetime;
+use crate::outbound::client::{ACCESS_TOKEN, Asked, Client, Grant, Placement, Refresh};
+use crate::rules::index::RuleIndex;
+use crate::rules::matcher::Matcher;
+
+/// The grants, by what `grant_type` calls them.
+const GRANTS: [(&str, Kind); 6] = [
+    ("client_credentials", Kind::ClientCredentials),
+    ("password", Kind::Password),
+    ("refresh_token", Kind::RefreshToken),
+    ("direct_token", Kind::DirectToken),
+    ("urn:ietf:params:oauth:grant-type:jwt-bearer", Kind::JwtBearer),
+    ("urn:ietf:params:oauth:grant-type:token-exchange", Kind::TokenExchange),
+];
+
+/// A grant, without what it needs.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Kind {
+    /// `client_credentials`.
+    ClientCredentials,
+    /// `password`.
+    Password,
+    /// `refresh_token`.
+    RefreshToken,
+    /// `direct_token`.
+    DirectToken,
+    /// `urn:ietf:params:oauth:grant-type:jwt-bearer`.
+    JwtBearer,
+    /// `urn:ietf:params:oauth:grant-type:token-exchange`.
+    TokenExchange,
+}
+
+impl Kind {
+    /// The form parameters that the grant defines, so that no operator may send them twice.
+    fn parameters(self) -> &'static [&'static str] {
+        match self {
+            Self::ClientCredentials => &["grant_type", "scope", "audience", "resource"],
+            Self::Password => &[
+                "grant_type",
+                "scope",
+                "audience",
+                "resource",
+                "username",
+                "password",
+                "refresh_token",
+            ],
+            Self::RefreshToken | Self::DirectToken => {
+                &["grant_type", "scope", "audience", "resource", "refresh_token"]
+            }
+            Self::JwtBearer => {
+                &["grant_type", "scope", "audience", "resource", "assertion", "refresh_token"]
+            }
+            Self::TokenExchange => &[
+                "grant_type",
+                "scope",
+                "audience",
+                "resource",
+                "subject_token",
+                "subject_token_type",
+                "requested_token_type",
+                "actor_token",
+                "actor_token_type",
+            ],
+        }
+    }
+}
+
+/// The names of the clients, before any of them is read.
+pub(super) struct Names(Vec<String>);
+
+impl Names {
+    /// The names in `outbound.clients`.
+    pub(super) fn of(outbound: Option<&Field<'_>>) -> Self {
+        let clients = outbound.and_then(|field| field.value.get("clients"));
+        let names = clients.and_then(Value::as_object).map(|clients| clients.keys().cloned());
+        Self(names.into_iter().flatten().collect())
+    }
+
+    /// The number of the client that a field names.
+    pub(super) fn number(&self, field: &Field<'_>) -> Option<usize> {
+        let name = field.string("the name of a client")?;
+        let number = self.0.iter().position(|known| known == name);
+        number.or_else(|| {
+            let known = self.0.join(", ");
+            if known.is_empty() {
+                field.mistake("names an outbound client, and there are none: see outbound.clients")
+            } else {
+                field.mistake(format_args!(
+                    "no client has this name; there are: {}",
+                    escaped(&known)
+                ))
+            }
+        })
+    }
+}
+
+/// Which requests, and whose token they get: `None` to leave them alone.
+pub(super) type Rule = (Matcher, Option<usize>);
+
+/// Reads `outbound`. `used` are the clients whose tokens authenticate introspection calls, if that
+/// is known.
+pub(super) fn clients(
+    field: &Field<'_>,
+    names: &Names,
+    used: Option<&[usize]>,
+    token_sources: Option<Vec<TokenSource>>,
+) -> Option<ClientConfig> {
+    let mut object = field.object("an object with clients and rules")?;
+    let clients = object.need("clients", "an object of clients by their names", |field| {
+        let clients = field.members_of("an object of clients by their names", |name, field| {
+            client(name, field, names)
+        })?;
+        if clients.is_empty() {
+            return field.mistake("names no client");
+        }
+        Some(clients)
+    });
+    let has_rules = object.has("rules");
+    let rules = object.read("rules", |field| field.list_of("rules", |field| rule(field, names)));
+    object.check_keys();
+    let mut clients = clients?;
+    let rules = match used {
+        _ if has_rules => rules?,
+        Some(used) => for_every_request(&object, &clients, used)?,
+        None => return None,
+    };
+    let used = used.unwrap_or_default();
+    let everywhere = |(matcher, client): &Rule| client.is_some() && matcher.hosts.is_none();
+    if rules.iter().any(everywhere) {
+        object.at("rules").warn(
+            "a rule without hosts: its token goes to every host that requests through this filter \
+             are for (RFC 9700 section 2.3)",
+        );
+    }
+    let guarded = token_sources.is_some();
+    let token_sources = token_sources.unwrap_or_else(|| vec![TokenSource::authorization()]);
+    #[cfg(feature = "review")]
+    {
+        super::advice::advise_on_order(&object.at("rules"), &rules);
+        super::advice::advise_on_use(&object, &clients, &rules, used);
+    }
+    join_actors(&object, &mut clients)?;
+    for Client { name, placement, .. } in clients.iter().filter(|client| client.is_exchange()) {
+        let is_read = |source: &TokenSource| source.header() == Some(&*placement.header);
+        if !placement.overwrite && token_sources.iter().any(is_read) {
+            return object.at(&format!("clients.{name}.overwrite")).mistake(
+                "the caller's token stands in this header: left there, it would never be exchanged",
+            );
+        }
+    }
+    for client in used.iter().filter_map(|number| clients.get(*number)) {
+        if client.is_exchange() {
+            return object.at(&format!("clients.{}.grant_type", client.name)).mistake(
+                "this client authenticates introspection calls, so it needs a token of its own, not \
+                 one that is exchanged for a caller's",
+            );
+        }
+    }
+    let rules = RuleIndex::new(rules);
+    let resource = Resource::default();
+    Some(ClientConfig { clients, rules, token_sources, guarded, resource })
+}
+
+/// The rules where there are none: one client is for every request.
+fn for_every_request(object: &Object<'_>, clients: &[Client], used: &[usize]) -> Option<Vec<Rule>> {
+    let is_actor = |number: usize| {
+        clients.iter().any(|client| {
+            matches!(&client.grant, Grant::TokenExchange { actor: Some(actor), .. } if *actor == number)
+        })
+    };
+    // A token for calls of the filter itself is for nobody else.
+    let mut free = (0..clients.len()).filter(|number| !used.contains(number) && !is_actor(*number));
+    let rule = |client| (Matcher::default(), Some(client));
+    match (free.next(), free.next()) {
+        (None, _) => Some(Vec::new()),
+        (Some(client), None) => Some(vec![rule(client)]),
+        (Some(_), Some(_)) => object.at("rules").mistake(
+            "required where there are several clients: which requests get whose token, such as \
+             [{\"hosts\": [\"api.example.com\"], \"client\": \"NAME\"}]",
+        ),
+    }
+}
+
+/// What an exchange brings depends on its actor. No actor is an exchange itself: it would need a
+/// caller.
+fn join_actors(object: &Object<'_>, clients: &mut [Client]) -> Option<()> {
+    for number in 0..clients.len() {
+        let Some(Client { grant, identity, name, .. }) = clients.get(number) else { continue };
+        let Grant::TokenExchange { actor: Some(actor), .. } = grant else { continue };
+        let Some(actor) = clients.get(*actor) else { continue };
+        if actor.is_exchange() {
+            return object.at(&format!("clients.{name}.actor")).mistake(
+                "expected a client that has a token of its own, not one that exchanges callers'",
+            );
+        }
+        let joined = Identity::joined(identity, &actor.identity);
+        if let Some(client) = clients.get_mut(number) {
+            client.identity = joined;
+        }
+    }
+    Some(())
+}
+
+/// One of `rules`.
+fn rule(field: &Field<'_>, names: &Names) -> Option<Rule> {
+    let mut object = field.object("a rule with hosts, methods, paths and client")?;
+    object.read("name", |f| text(f, "a name for people"));
+    let matcher = matcher(&mut object);
+    let client = object.need("client", "whose token requests get, or null for none", |field| {
+        field.looks_for(|| Form::Null);
+        match field.value {
+            Value::Null => Some(None),
+            _ => names.number(field).map(Some),
+        }
+    });
+    object.check_keys();
+    Some((matcher, client?))
+}
+
+/// One client.
+fn client(name: &str, field: &Field<'_>, names: &Names) -> Option<Client> {
+    let mut object =
+        field.object("a client with grant_type, endpoint, client_id, client_secret")?;
+    if name.is_empty() {
+        return field.mistake("a client has a name");
+    }
+    let known: Vec<_> = GRANTS.iter().map(|(name, _)| format!("{name:?}")).collect();
+    let kind = object.need("grant_type", &known.join(", "), |field| {
+        field.looks_for(|| Form::Kind(GRANTS.iter().map(|(name, _)| *name).collect()));
+        let name = field.string("the name of a grant")?;
+        let kind = GRANTS.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind);
+        kind.or_else(|| field.mistake(format_args!("expected one of {}", known.join(", "))))
+    });
+    // Without it nobody knows which other keys there may be.
+    let kind = kind?;
+    let grant = grant(kind, &mut object, names);
+    let options = if kind == Kind::DirectToken && !object.has("endpoint") {
+        // A token that was obtained elsewhere needs none.
+        object.divides("endpoint");
+        for key in ENDPOINT_KEYS.into_iter().chain(AUTH_KEYS) {
+            if object.has(key) {
+                object.know(&[key]);
+                let _: Option<()> = object.at(key).mistake("of no use without `endpoint`");
+            }
+        }
+        Some(None)
+    } else {
+        endpoint(&mut object, kind.parameters(), Rest::Defaults).map(Some)
+    };
+    let asked = asked(&mut object);
+    let (refresh, given) = if let Some(options) = &options {
+        refresh(kind, &mut object, options.as_ref())
+    } else {
+        if matches!(kind, Kind::Password | Kind::DirectToken) {
+            // What it would be completed with is not known.
+            object.know(&["refresh"]);
+        }
+        (None, None)
+    };
+    if kind == Kind::DirectToken && refresh.is_none() && matches!(options, Some(Some(_))) {
+        object.at("endpoint").warn("never called: the token is not renewed without `refresh`");
+    }
+    let lifetime = lifetime(&mut object);
+    if let Some(Grant::DirectToken { expires_in: Some(lives), .. }) = &grant
+        && *lives <= lifetime.clock_skew
+    {
+        let _: Option<()> = object.at("expires_in").mistake("`clock_skew` takes all of it off");
+    }
+    let placement = placement(&mut object);
+    let renew_on_status = object.read("renew_on_status", statuses);
+    let failure_mode_allow = object.read("failure_mode_allow", |field| {
+        let allow = boolean(field)?;
+        if allow {
+            field.warn("while there is no token, requests go on without one");
+        }
+        Some(allow)
+    });
+    others_keys(&mut object);
+    object.check_keys();
+    let endpoint = options?.map(|options| Rc::new(Endpoint::new(options)));
+    let grant = match grant? {
+        Grant::DirectToken { access_token, expires_in, .. } => {
+            Grant::DirectToken { access_token, expires_in, refresh_token: given }
+        }
+        grant => grant,
+    };
+    let says_none = field.value.get("auth_method").is_some_and(|method| method == "none");
+    if kind == Kind::ClientCredentials && says_none {
+        // Without the word, this would be a mistake already.
+        field.warn("client_credentials without credentials (RFC 6749 section 4.4.2)");
+    }
+    let identity = identity(kind, &grant, endpoint.as_deref(), refresh.as_ref(), &asked);
+    Some(Client {
+        name: name.into(),
+        grant,
+        endpoint,
+        refresh,
+        asked,
+        lifetime,
+        placement,
+        renew_on_status: renew_on_status.unwrap_or_else(|| vec![401]),
+        failure_mode_allow: failure_mode_allow.unwrap_or(false),
+        identity,
+    })
+}
+
+/// Keys of the endpoint block beside its URL and client authentication.
+const ENDPOINT_KEYS: [&str; 5] = ["cluster", "timeout", "retries", "headers", "parameters"];
+
+/// Refuses keys that other grants have.
+fn others_keys(object: &mut Object<'_>) {
+    /// The keys that some grants have, with those grants.
+    const KEYS: [(&str, &str); 10] = [
+        ("username", "password"),
+        ("password", "password"),
+        ("refresh_token", "refresh_token; of a direct_token, it stands in `refresh`"),
+        ("access_token", "direct_token"),
+        ("expires_in", "direct_token"),
+        ("assertion", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
+        ("subject_token_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+        ("requested_token_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+        ("actor", "urn:ietf:params:oauth:grant-type:token-exchange"),
+        ("refresh", "password or direct_token"),
+    ];
+    for (key, grants) in KEYS {
+        if object.has(key) && !object.knows(key) {
+            object.know(&[key]);
+            let _: Option<()> =
+                object.at(key).mistake(format_args!("belongs to grant_type {grants}"));
+        }
+    }
+}
+
+/// The keys of one grant.
+fn grant(kind: Kind, object: &mut Object<'_>, names: &Names) -> Option<Grant> {
+    match kind {
+        Kind::ClientCredentials => Some(Grant::ClientCredentials),
+        Kind::Password => {
+            object.at("grant_type").warn(
+                "the password grant is legacy and must not be used where there is another \
+                 (RFC 9700 section 2.4)",
+            );
+            let username = object.need("username", "whose password it is", secret);
+            let password = object.need("password", "the user's password", secret);
+            Some(Grant::Password { username: username?, password: password? })
+        }
+        Kind::RefreshToken => {
+            let token = object.need("refresh_token", "what tokens are asked for with", secret);
+            token.map(Grant::RefreshToken)
+        }
+        Kind::DirectToken => {
+            let access_token = object.need("access_token", "the token", |field| {
+                let token = secret(field)?;
+                if is_usable(token.reveal()) {
+                    Some(token)
+                } else {
+                    field.mistake("a token has visible ASCII characters only")
+                }
+            });
+            let expires_in = object.read("expires_in", lives);
+            Some(Grant::DirectToken {
+                access_token: access_token?,
+                expires_in,
+                refresh_token: None,
+            })
+        }
+        Kind::JwtBearer => {
+            let assertion = object.need("assertion", "one JWT", secret);
+            Some(Grant::JwtBearer { assertion: assertion? })
+        }
+        Kind::TokenExchange => {
+            let what = "a token type such as \"urn:ietf:params:oauth:token-type:access_token\"";
+            let subject_token_type = object.read("subject_token_type", |f| text(f, what));
+            let requested_token_type = object.read("requested_token_type", |f| text(f, what));
+            let actor = object.read("actor", |field| names.number(field));
+            Some(Grant::TokenExchange {
+                subject_token_type: subject_token_type.unwrap_or_else(|| ACCESS_TOKEN.to_owned()),
+                requested_token_type,
+                actor,
+            })
+        }
+    }
+}
+
+/// `scope`, `audience` and `resource`.
+fn asked(object: &mut Object<'_>) -> Asked {
+    let scope = object.read("scope", scope_text);
+    let audience = object.read("audience", |f| text(f, "whom the token is for"));
+    let resource = object.read("resource", |field| match field.value {
+        Value::Array(_) => field.list_of("a URI, or a list of them", resource),
+        _ => resource(field).map(|resource| vec![resource]),
+    });
+    Asked { scope, audience, resource: resource.unwrap_or_default() }
+}
+
+/// A resource (RFC 8707, section 2).
+fn resource(field: &Field<'_>) -> Option<String> {
+    let resource = text(field, "an absolute URI")?;
+    if is_absolute_uri(&resource) {
+        Some(resource)
+    } else {
+        field.mistake("expected an absolute URI without fragment (RFC 8707 section 2)")
+    }
+}
+
+/// `refresh`: how refresh tokens are used, and the one that is given for a direct token.
+fn refresh(
+    kind: Kind,
+    object: &mut Object<'_>,
+    options: Option<&EndpointOptions>,
+) -> (Option<Refresh>, Option<Secret>) {
+    let refresh = |options: EndpointOptions, scope| {
+        Some(Refresh { endpoint: Rc::new(Endpoint::new(options)), scope })
+    };
+    let inferred = || refresh(options?.clone(), None);
+    let is_given = kind == Kind::DirectToken;
+    let field = match kind {
+        Kind::ClientCredentials | Kind::TokenExchange => return (None, None),
+        Kind::RefreshToken | Kind::JwtBearer => return (inferred(), None),
+        Kind::Password | Kind::DirectToken => object.take("refresh"),
+    };
+    let Some(field) = field else {
+        return (if is_given { None } else { inferred() }, None);
+    };
+    field.looks_for(|| Form::Only(false));
+    if *field.value == Value::Bool(false) {
+        return (None, None);
+    }
+    let what = "false, or an object with endpoint, scope, parameters";
+    let Some(mut object) = field.object(what) else { return (None, None) };
+    let token = match kind {
+        Kind::DirectToken => object.need("refresh_token", "what renews the token", secret),
+        _ => None,
+    };
+    let scope = object.read("scope", scope_text);
+    let rest = options.map_or(Rest::Defaults, Rest::Block);
+    let own = endpoint(&mut object, kind.parameters(), rest);
+    object.check_keys();
+    (own.and_then(|options| refresh(options, scope)), token)
+}
+
+/// `refresh_before`, `clock_skew` and `default_expires_in`.
+fn lifetime(object: &mut Object<'_>) -> Lifetime {
+    let refresh_before = object.read("refresh_before", ttl);
+    let clock_skew = object.read("clock_skew", ttl).unwrap_or_default();
+    let default_expires_in = object.read("default_expires_in", lives);
+    let default_expires_in = default_expires_in.unwrap_or(Duration::from_hours(1));
+    Lifetime { refresh_before, clock_skew, default_expires_in }
+}
+
+/// How long a token lives.
+fn lives(field: &Field<'_>) -> Option<Duration> {
+    let lives = ttl(field)?;
+    if lives.is_zero() {
+        field.mistake("a token that lives no time is of no use")
+    } else {
+        Some(lives)
+    }
+}
+
+/// `header`, `scheme` and `overwrite`.
+fn placement(object: &mut Object<'_>) -> Placement {
+    let header = object.read("header", |field| {
+        let name = header_name(&text(field, "the name of a header")?, field)?;
+        if frames_or_steers(&name) || name == "cookie" {
+            return field.mistake("this header has a meaning of its own; choose another");
+        }
+        Some(name)
+    });
+    let scheme = object.read("scheme", |field| {
+        let scheme = field.string("a scheme such as \"Bearer\", or \"\" for the token alone")?;
+        if scheme.bytes().all(is_token_char) {
+            Some(scheme)
+        } else {
+            field.mistake("a scheme is one word, such as \"Bearer\"")
+        }
+    });
+    Placement::new(
+        header.as_deref().unwrap_or("authorization"),
+        scheme.unwrap_or("Bearer").to_owned(),
+        object.read("overwrite", boolean).unwrap_or(true),
+    )
+}
+
+/// `renew_on_status`.
+fn statuses(field: &Field<'_>) -> Option<Vec<u16>> {
+    const WHAT: &str = "a list of HTTP statuses from 400 to 599, such as [401]";
+    field.looks_for(|| Form::List { least: 0 });
+    if field.value.as_array().is_some_and(Vec::is_empty) {
+        // No status drops a token.
+        return Some(Vec::new());
+    }
+    field.list_of(WHAT, |field| {
+        let status = count_from(field, 400, 599)?;
+        u16::try_from(status).ok()
+    })
+}
+
+/// All that a token depends on.
+fn identity(
+    kind: Kind,
+    grant: &Grant,
+    endpoint: Option<&Endpoint>,
+    refresh: Option<&Refresh>,
+    asked: &Asked,
+) -> Identity {
+    let name = GRANTS.iter().find(|(_, known)| *known == kind).map_or("", |(name, _)| *name);
+    // How long a given token lives, nobody but the configuration says. How its answers are read
+    // is no part of what a server is asked: what it has given stays.
+    let lives = match grant {
+        Grant::DirectToken { expires_in: Some(lives), .. } => lives.as_millis().to_string(),
+        _ => String::new(),
+    };
+    let mut lists = vec![vec![name]];
+    lists.push(match grant {
+        Grant::ClientCredentials => Vec::new(),
+        Grant::Password { username, password } => vec![username.reveal(), password.reveal()],
+        Grant::RefreshToken(token) => vec![token.reveal()],
+        Grant::DirectToken { access_token, refresh_token, .. } => {
+            let refresh_token = refresh_token.iter().map(Secret::reveal);
+            [access_token.reveal(), &lives].into_iter().chain(refresh_token).collect()
+        }
+        Grant::JwtBearer { assertion } => vec![assertion.reveal()],
+        Grant::TokenExchange { subject_token_type, requested_token_type, .. } => {
+            let requested = requested_token_type.as_deref();
+            [subject_token_type.as_str()].into_iter().chain(requested).collect()
+        }
+    });
+    for endpoint in [endpoint, refresh.map(|refresh| &*refresh.endpoint)] {
+        match endpoint {
+            Some(endpoint) => lists.extend(endpoint.identity()),
+            None => lists.push(Vec::new()),
+        }
+    }
+    lists.push(refresh.and_then(|refresh| refresh.scope.as_deref()).into_iter().collect());
+    lists.push(asked.scope.as_deref().into_iter().collect());
+    lists.push(asked.audience.as_deref().into_iter().collect());
+    lists.push(asked.resource.iter().map(String::as_str).collect());
+    Identity::new(&lists)
+}

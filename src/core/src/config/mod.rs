@@ -1,0 +1,36 @@
+//! The configuration: one JSON document becomes a value that can hold no mistake.
+//!
+//! In come the bytes that the host hands over; out come what both directions are made of, and warnings, or
+//! every mistake with its place. Nothing here knows requests.
+
+#[cfg(feature = "review")]
+mod advice;
+mod clients;
+mod document;
+#[cfg(test)]
+mod documented;
+mod endpoint;
+mod error;
+mod forward;
+mod inbound;
+#[cfg(feature = "review")]
+mod letter_case;
+mod load;
+mod metadata;
+mod notes;
+mod policy;
+mod reader;
+#[cfg(feature = "review")]
+mod review;
+#[cfg(feature = "review")]
+mod schema;
+mod servers;
+mod sources;
+mod values;
+
+pub use error::{Mistake, Mistakes};
+pub(crate) use load::load;
+#[cfg(feature = "review")]
+pub use review::{Review, review};
+#[cfg(feature = "review")]
+pub use schema::schema;

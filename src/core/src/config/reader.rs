@@ -1,0 +1,344 @@
+//! Reading the document with its places: every mistake says where it is and what would be right.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use super::error::{Mistake, Mistakes};
+#[cfg(feature = "review")]
+use super::notes::Noted;
+use super::notes::{Form, Notes};
+use crate::environment::Environment;
+use crate::oauth::json;
+use crate::oauth::json::escaped;
+
+/// What reading gathers besides the values, and what it may ask.
+pub(super) struct Reader<'a> {
+    /// The places that were looked at, by their numbers.
+    places: RefCell<Vec<String>>,
+    /// The mistakes found so far.
+    mistakes: RefCell<Vec<Mistake>>,
+    /// What is accepted but should be known.
+    warnings: RefCell<Vec<Mistake>>,
+    /// What is told to whoever looks on.
+    pub(super) notes: Notes,
+    /// What the host gives.
+    pub(super) host: &'a Environment<'a>,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader that has found nothing yet.
+    pub(super) fn new(host: &'a Environment<'a>) -> Self {
+        let (places, mistakes, warnings, notes) = Default::default();
+        Self { places, mistakes, warnings, notes, host }
+    }
+
+    /// The value of an environment variable of the VM.
+    pub(super) fn environment(&self, name: &str) -> Option<String> {
+        (self.host.variable)(name)
+    }
+
+    /// The document as the field at the root of all places.
+    pub(super) fn document<'r>(&'r self, value: &'r Value) -> Field<'r> {
+        self.field(String::new(), value)
+    }
+
+    /// Closes the reading: `value` and the warnings if no mistake was found.
+    pub(super) fn close<T>(self, value: Option<T>) -> Result<(T, Vec<Mistake>), Mistakes> {
+        let mistakes = self.mistakes.into_inner();
+        match value {
+            Some(value) if mistakes.is_empty() => Ok((value, self.warnings.into_inner())),
+            _ => Err(Mistakes(mistakes)),
+        }
+    }
+
+    /// The mistakes, the warnings, and what was told besides.
+    #[cfg(feature = "review")]
+    pub(super) fn into_parts(self) -> (Vec<Mistake>, Vec<Mistake>, Noted) {
+        (self.mistakes.into_inner(), self.warnings.into_inner(), self.notes.into_inner())
+    }
+
+    /// A value at a place.
+    fn field<'r>(&'r self, place: String, value: &'r Value) -> Field<'r> {
+        let mut places = self.places.borrow_mut();
+        let number = places.len();
+        places.push(place);
+        Field { reader: self, place: number, value }
+    }
+
+    /// The text of a place.
+    fn place(&self, number: usize) -> String {
+        self.places.borrow().get(number).cloned().unwrap_or_default()
+    }
+}
+
+/// A value of the document, with its place. It is passed by value in hundreds of spots, so it owns
+/// nothing: code that drops would be a good part of the module.
+#[derive(Clone, Copy)]
+pub(super) struct Field<'r> {
+    /// Where mistakes go.
+    pub(super) reader: &'r Reader<'r>,
+    /// The number of its place.
+    place: usize,
+    /// The value.
+    pub(super) value: &'r Value,
+}
+
+impl<'r> Field<'r> {
+    /// The path to this value.
+    pub(super) fn place(&self) -> String {
+        self.reader.place(self.place)
+    }
+
+    /// Records a mistake at this place; `None`, so that a reading function can end with it.
+    pub(super) fn mistake<T>(&self, text: impl fmt::Display) -> Option<T> {
+        self.record(&self.reader.mistakes, &text);
+        None
+    }
+
+    /// Records that the value is of the wrong kind.
+    pub(super) fn expected<T>(&self, what: &str) -> Option<T> {
+        self.mistake(format_args!("expected {what}, found {}", json::kind(self.value)))
+    }
+
+    /// Records something that is accepted but should be known.
+    pub(super) fn warn(&self, text: &str) {
+        self.record(&self.reader.warnings, &text);
+    }
+
+    /// Tells what kind of value is looked for here.
+    pub(super) fn looks_for(&self, form: impl FnOnce() -> Form) {
+        self.reader.notes.looks_for(|| (self.place(), form()));
+    }
+
+    /// Tells that the document has a secret here in clear text.
+    pub(super) fn is_secret(&self) {
+        self.reader.notes.reveals(|| self.place());
+    }
+
+    /// Tells a reviewer what the filter itself has no reason to log.
+    #[cfg(feature = "review")]
+    pub(super) fn advise(&self, text: impl FnOnce() -> String) {
+        self.reader.notes.advise(|| Mistake { place: self.place(), text: text() });
+    }
+
+    /// Tells a reviewer what depends on something that the document does not say.
+    #[cfg(feature = "review")]
+    pub(super) fn note(&self, text: impl FnOnce() -> String) {
+        self.reader.notes.note(|| Mistake { place: self.place(), text: text() });
+    }
+
+    /// Records what is said about this place.
+    fn record(&self, records: &RefCell<Vec<Mistake>>, text: &dyn fmt::Display) {
+        records.borrow_mut().push(Mistake { place: self.place(), text: text.to_string() });
+    }
+
+    /// The value as an object whose keys are then taken one by one.
+    pub(super) fn object(&self, what: &str) -> Option<Object<'r>> {
+        self.looks_for(|| Form::Object);
+        let members = self.members(what)?;
+        Some(Object { reader: self.reader, place: self.place, members, known: Vec::new() })
+    }
+
+    /// The members of the value, if it is an object.
+    fn members(&self, what: &str) -> Option<&'r Map<String, Value>> {
+        match self.value {
+            Value::Object(members) => Some(members),
+            _ => self.expected(what),
+        }
+    }
+
+    /// The value as a string.
+    pub(super) fn string(&self, what: &str) -> Option<&'r str> {
+        self.looks_for(|| Form::String(what.to_owned()));
+        match self.value {
+            Value::String(text) => Some(text),
+            _ => self.expected(what),
+        }
+    }
+
+    /// A member of the object, whether it has it or not.
+    #[cfg(feature = "review")]
+    pub(super) fn member(&self, name: &str) -> Self {
+        let value = self.value.get(name).unwrap_or(&Value::Null);
+        self.reader.field(join(&self.place(), name), value)
+    }
+
+    /// The value as one of these words.
+    pub(super) fn choice(&self, words: &'static [&'static str]) -> Option<&'static str> {
+        self.looks_for(|| Form::Choice(words));
+        let what = alternatives(words);
+        let word = self.string(&what)?;
+        let chosen = words.iter().find(|known| **known == word);
+        chosen.copied().or_else(|| self.mistake(format_args!("expected {what}")))
+    }
+
+    /// One of the list's elements.
+    pub(super) fn element(&self, n: usize) -> Self {
+        let value = self.value.get(n).unwrap_or(&Value::Null);
+        self.reader.field(format!("{}[{n}]", self.place()), value)
+    }
+
+    /// The value as a list with at least one element, each read by `read`.
+    ///
+    /// Every element is read, so that all their mistakes are told.
+    pub(super) fn list_of<T>(
+        &self,
+        what: &str,
+        mut read: impl FnMut(&Self) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        self.looks_for(|| Form::List { least: 1 });
+        let Value::Array(elements) = self.value else { return self.expected(what) };
+        if elements.is_empty() {
+            return self.mistake(format_args!("an empty list fits nothing: expected {what}"));
+        }
+        let mut values = Some(Vec::new());
+        for n in 0..elements.len() {
+            collect(&mut values, read(&self.element(n)));
+        }
+        values
+    }
+
+    /// The value as an object whose keys are the operator's, each member read by `read`.
+    ///
+    /// Every member is read, so that all their mistakes are told.
+    pub(super) fn members_of<T>(
+        &self,
+        what: &str,
+        mut read: impl FnMut(&'r str, &Self) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        self.looks_for(|| Form::Members);
+        let mut values = Some(Vec::new());
+        for (key, value) in self.members(what)? {
+            let field = self.reader.field(join(&self.place(), key), value);
+            collect(&mut values, read(key, &field));
+        }
+        values
+    }
+}
+
+/// Adds what was read to what was read before; nothing is left after a mistake.
+fn collect<T>(values: &mut Option<Vec<T>>, read: Option<T>) {
+    match (values.as_mut(), read) {
+        (Some(values), Some(value)) => values.push(value),
+        _ => *values = None,
+    }
+}
+
+/// An object of the document. [`Object::check_keys`] refuses the keys that nobody took.
+pub(super) struct Object<'r> {
+    /// Where mistakes go.
+    reader: &'r Reader<'r>,
+    /// The number of this object's place.
+    place: usize,
+    /// All its members.
+    members: &'r Map<String, Value>,
+    /// The keys that were asked for: all that this object may have.
+    known: Vec<&'static str>,
+}
+
+impl<'r> Object<'r> {
+    /// Tells which cluster the endpoint block here calls.
+    pub(super) fn calls(&self, cluster: impl FnOnce() -> Option<String>) {
+        self.reader.notes.calls(|| (self.reader.place(self.place), cluster()));
+    }
+
+    /// Tells that other keys are known where this one is there.
+    pub(super) fn divides(&self, key: &'static str) {
+        self.reader.notes.divides(|| (self.reader.place(self.place), key));
+    }
+
+    /// Whether the document has the key.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.members.contains_key(key)
+    }
+
+    /// One of the keys, whether the document has it or not.
+    pub(super) fn at(&self, key: &str) -> Field<'r> {
+        let value = self.members.get(key).unwrap_or(&Value::Null);
+        self.reader.field(join(&self.reader.place(self.place), key), value)
+    }
+
+    /// Whether the key was asked for.
+    pub(super) fn knows(&self, key: &str) -> bool {
+        self.known.contains(&key)
+    }
+
+    /// Has these keys be known, whether they are taken or not.
+    pub(super) fn know(&mut self, keys: &[&'static str]) {
+        for key in keys {
+            if !self.knows(key) {
+                self.known.push(key);
+            }
+        }
+    }
+
+    /// Takes a key, if the document has it.
+    pub(super) fn take(&mut self, key: &'static str) -> Option<Field<'r>> {
+        self.know(&[key]);
+        self.has(key).then(|| self.at(key))
+    }
+
+    /// Reads an optional key. A mistake in it is recorded and counts as absent until the end.
+    pub(super) fn read<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&Field<'r>) -> Option<T>,
+    ) -> Option<T> {
+        read(&self.take(key)?)
+    }
+
+    /// Reads a key that must be there; `what` says what it is for.
+    pub(super) fn need<T>(
+        &mut self,
+        key: &'static str,
+        what: &str,
+        read: impl FnOnce(&Field<'r>) -> Option<T>,
+    ) -> Option<T> {
+        read(&self.needed(key, what)?)
+    }
+
+    /// Takes a key that must be there.
+    fn needed(&mut self, key: &'static str, what: &str) -> Option<Field<'r>> {
+        let field = self.take(key);
+        self.reader.notes.needs(|| (self.reader.place(self.place), key));
+        field.or_else(|| self.at(key).mistake(format_args!("required: {what}")))
+    }
+
+    /// Refuses the keys that nobody asked for.
+    pub(super) fn check_keys(&self) {
+        self.reader.notes.knows(|| (self.reader.place(self.place), self.known.clone()));
+        for key in self.members.keys().filter(|key| !self.knows(key)) {
+            let distances =
+                self.known.iter().map(|known| (strsim::osa_distance(key, known), known));
+            let place = self.at(key);
+            let _: Option<()> = if let Some((0..=2, known)) = distances.min() {
+                place.mistake(format_args!("unknown key; did you mean `{known}`?"))
+            } else {
+                let known = self.known.join(", ");
+                place.mistake(format_args!("unknown key; known here: {known}"))
+            };
+        }
+    }
+}
+
+/// The words as a choice: `"a", "b" or "c"`.
+fn alternatives(words: &[&str]) -> String {
+    let mut text = String::new();
+    for (n, word) in words.iter().enumerate() {
+        let separator = match n {
+            0 => "",
+            _ if n.saturating_add(1) == words.len() => " or ",
+            _ => ", ",
+        };
+        text.extend([separator, "\"", word, "\""]);
+    }
+    text
+}
+
+/// The place of `key` in the object at `place`, on one line whatever the key.
+fn join(place: &str, key: &str) -> String {
+    let key = escaped(key);
+    if place.is_empty() { key } else { format!("{place}.{key}") }
+}

@@ -1,0 +1,473 @@
+//! The inbound direction: the proxy guards a resource (RFC 6750, RFC 7662).
+
+pub(crate) mod forwarding;
+pub(crate) mod guard;
+pub(crate) mod introspection_cache;
+pub(crate) mod outage;
+pub(crate) mod policy;
+pub(crate) mod resource_metadata;
+pub(crate) mod servers;
+use std::rc::Rc;
+use std::time::Duration;
+
+use log::debug;
+
+use crate::cache::footprint::Footprint;
+use crate::cache::local::Keyed;
+use crate::cache::shared::{Claim, Fingerprint, Record, SharedData, YOUNGER};
+use crate::cache::single_flight::{CallId, Direction};
+use crate::cache::single_flight::{StreamId, Waiters, Waiting};
+use crate::defect;
+use crate::http::head::Head;
+use crate::http::head::is_grpc;
+use crate::inbound::guard::{Bearer, Decided, Guard};
+use crate::inbound::introspection_cache::{Answers, Finding, Name, Said};
+use crate::inbound::outage::Outage;
+use crate::inbound::servers::Server;
+use crate::metrics::{Counter, Decision, Event, Lookup};
+use crate::oauth::bearer::BearerToken;
+use crate::oauth::call::{Answer, Call};
+use crate::oauth::denial::Reason;
+use crate::oauth::failure::{Cause, Failure};
+use crate::oauth::failure_log::Health;
+use crate::oauth::introspection::Response;
+use crate::oauth::outcome::Outcome;
+use crate::oauth::token_source::Presented;
+use crate::timestamp::Timestamp;
+use crate::verdict::{Attributes, Checked, Verdict};
+
+/// How long a stale answer serves before the failing server is asked again.
+const STALE_PAUSE: Duration = Duration::from_secs(1);
+
+/// How much longer than a call its marker stands: until the answer has been taken in.
+const MARKER_GRACE: Duration = Duration::from_secs(1);
+
+/// The pause between two looks at what other workers learn.
+const LOOK_PERIOD: Duration = Duration::from_millis(4);
+
+/// What a call, here or by another worker, asks.
+struct Question {
+    /// The place of the server.
+    server: usize,
+    /// The token, for as long as the call may still have to be made here.
+    token: Option<String>,
+    /// The answer's name in shared data.
+    fingerprint: Fingerprint,
+    /// When the call was made, here or by another worker.
+    since: Timestamp,
+    /// Whether its marker is up, and ours.
+    marked: bool,
+}
+
+/// A request that waits.
+struct Waiter {
+    /// What it brings.
+    bearer: Bearer,
+    /// Whether it is a gRPC request.
+    grpc: bool,
+}
+
+impl Footprint for Waiter {
+    fn owned_bytes(&self) -> usize {
+        size_of::<Self>().saturating_add(self.bearer.owned_bytes())
+    }
+}
+
+/// The inbound direction of one configuration in one worker.
+pub(crate) struct Inbound {
+    /// What the operator wants.
+    guard: Guard,
+    /// Makes the keys of answers.
+    keyed: Keyed,
+    /// What is kept.
+    answers: Answers,
+    /// The requests that wait.
+    waiting: Waiting<Question, Waiter>,
+    /// Whether it depends on a request's host which server is asked about its token.
+    by_host: bool,
+    /// Whether there are rules whose names are worth telling.
+    has_rules: bool,
+    /// Whether each server answers.
+    health: Vec<Health>,
+    /// Whether each server is down for everybody.
+    outages: Vec<Outage>,
+    /// Calls to be made.
+    pub(crate) calls: Vec<Call>,
+    /// What has happened since the host last asked.
+    pub(crate) events: Vec<Event>,
+}
+
+impl Inbound {
+    /// Nothing is kept here yet, and nobody waits. `seed` is random.
+    pub(crate) fn new(guard: Guard, seed: [u8; 16]) -> Self {
+        let answers = Answers::new(guard.cache.clone(), guard.clock_skew);
+        let health = |server: &Server| {
+            let cluster = &server.introspection.endpoint.cluster;
+            Health::new(format!("introspection by cluster {cluster}"))
+        };
+        Self {
+            keyed: Keyed::new(seed),
+            answers,
+            waiting: Waiting::new(Direction::Inbound),
+            health: guard.servers.iter().map(health).collect(),
+            outages: vec![Outage::default(); guard.servers.len()],
+            by_host: guard.servers.iter().any(|server| server.when.hosts.is_some()),
+            has_rules: !guard.rules.is_empty(),
+            calls: Vec::new(),
+            events: Vec::new(),
+            guard,
+        }
+    }
+
+    /// Whether a trailer of this name must not reach the service.
+    pub(crate) fn is_reserved(&self, name: &[u8]) -> bool {
+        self.guard.forward.is_reserved(name)
+    }
+
+    /// What the operator wants.
+    #[cfg(feature = "review")]
+    pub(crate) fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    /// A new request: its verdict, or nothing while it waits for a call. `is_ours` tells the
+    /// proxy's own tokens from callers'.
+    pub(crate) fn request(
+        &mut self,
+        stream: StreamId,
+        head: &dyn Head,
+        is_ours: &dyn Fn(&Presented<'_>) -> bool,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) -> Option<Verdict> {
+        let met = self.meet(stream, head, is_ours, data, now);
+        met.err().map(|decided| self.pronounce(decided))
+    }
+
+    /// A request's way to its verdict, or to a call that it waits for.
+    fn meet(
+        &mut self,
+        stream: StreamId,
+        head: &dyn Head,
+        is_ours: &dyn Fn(&Presented<'_>) -> bool,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) -> Result<(), Decided> {
+        let (bearer, presented) = self.guard.bearer(head, is_ours)?;
+        let deny = |reason| self.guard.deny(reason, &bearer.needs, is_grpc(head));
+        // The token alone says who is asked, so that its answer is found before that is worked out;
+        // and what was kept was kept under a token, so that its syntax needs no second look.
+        let mut key = self.keyed.key(0, presented.unchecked());
+        let mut place = None;
+        if self.by_host {
+            let token = presented.token().map_err(deny)?;
+            let server = self.guard.server(token, head).map_err(deny)?;
+            key = self.keyed.key(server, token.reveal());
+            place = Some(server);
+        }
+        if let Some(finding) = self.answers.find(key, now) {
+            self.events.push(Event::Count(Counter::Lookup(match finding {
+                Finding::Known(ref known) if known.stale => Lookup::Stale,
+                Finding::Known(_) => Lookup::Hit,
+                Finding::Refused(_) => Lookup::Negative,
+            })));
+            return Err(self.guard.judge(finding, bearer, || is_grpc(head), now));
+        }
+        let token = presented.token().map_err(deny)?;
+        let place = match place {
+            Some(place) => place,
+            None => self.guard.server(token, head).map_err(deny)?,
+        };
+        let server = self.guard.servers.get(place).ok_or_else(|| deny(Reason::HostError))?;
+        // Who asks every time gets an answer to his own question, not to one asked before it.
+        let alone = self.answers.ask_every_time();
+        let waiter = Waiter { grpc: is_grpc(head), bearer };
+        if !self.waiting.has_room(&waiter) {
+            return Err(self.guard.deny(Reason::Overloaded, &waiter.bearer.needs, waiter.grpc));
+        }
+        if !alone && let Some(id) = self.waiting.find(key) {
+            self.wait(id, stream, waiter);
+            return Ok(());
+        }
+        let Waiter { bearer, grpc } = waiter;
+        let fingerprint = server.identity.fingerprint(token.reveal());
+        let name = Name { key, fingerprint, identity: &server.identity };
+        let turn = if alone {
+            Claim::Ours { marked: false }
+        } else {
+            turn(&self.guard, server, &mut self.answers, data, name, now.plus(YOUNGER), now)
+        };
+        let (ours, since, marked) = match turn {
+            Claim::Known(finding) => {
+                self.events.push(Event::Count(Counter::Lookup(Lookup::Shared)));
+                return Err(self.guard.judge(finding, bearer, || grpc, now));
+            }
+            Claim::Ours { marked } => (true, now, marked),
+            Claim::Others(since) => (false, since, false),
+            // It has waited for none.
+            Claim::Failed(why) => {
+                let failure = Failure::from_bytes(&why);
+                let outage = self.outages.get(place).copied().unwrap_or_default();
+                return Err(self.guard.fail(failure, outage, bearer, grpc));
+            }
+        };
+        self.events.push(Event::Count(Counter::Lookup(Lookup::Miss)));
+        let token_kept = (!ours).then(|| token.reveal().to_owned());
+        let question = Question { server: place, token: token_kept, fingerprint, since, marked };
+        let id = self.waiting.open(key, question, !alone);
+        if !ours {
+            self.waiting.leave_to_others(id);
+        }
+        self.calls.extend(ours.then(|| server.introspection.request(id, token, now)));
+        self.wait(id, stream, Waiter { bearer, grpc });
+        Ok(())
+    }
+
+    /// Lets a request wait.
+    fn wait(&mut self, id: CallId, stream: StreamId, waiter: Waiter) {
+        self.waiting.add(id, stream, waiter);
+        self.events.push(Event::Waiting(1));
+    }
+
+    /// The outcome of a call: what is done with each request that waited for it.
+    pub(crate) fn answer(
+        &mut self,
+        id: CallId,
+        outcome: Result<&Answer, Failure>,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) -> Vec<(StreamId, Verdict)> {
+        let Some((key, question, waiters)) = self.waiting.finish(id) else { return Vec::new() };
+        let Some(server) = self.guard.servers.get(question.server) else {
+            return self.conclude(&Err(Failure::Defect), Outage::None, waiters, now);
+        };
+        let name = Name { key, fingerprint: question.fingerprint, identity: &server.identity };
+        let response = Response::read(outcome, now);
+        if let Some(health) = self.health.get_mut(question.server) {
+            health.note(response.as_ref().err(), now);
+        }
+        let failure = response.as_ref().err().copied();
+        let outage = note_outage(&mut self.outages, &question, failure);
+        self.events.push(Event::Count(Counter::Call(call_outcome(&response))));
+        self.events.push(Event::CallTime(now.since(question.since)));
+        let shared = !self.answers.ask_every_time();
+        let finding = response.map(|response| {
+            let body = outcome.map(|answer| answer.body.as_slice()).unwrap_or_default();
+            let said =
+                Said { finding: self.guard.find(server, &response, body, now), at: now, body };
+            self.answers.keep(key, &said, now);
+            if shared {
+                self.answers.share(data, name, &said);
+            }
+            said.finding
+        });
+        let (asked, since) = (self.answers.asked(), question.since);
+        match &finding {
+            _ if !question.marked => {}
+            Ok(_) => asked.release(data, name.fingerprint, since),
+            Err(failure) => {
+                let why = failure.to_bytes();
+                asked.fail(data, name.identity, name.fingerprint, since, &why, now);
+            }
+        }
+        let finding = finding.or_else(|failure| stale(&mut self.answers, data, name, failure, now));
+        self.conclude(&finding, outage, waiters, now)
+    }
+
+    /// Takes note of the time: looks whether other workers have their answers.
+    pub(crate) fn tick(
+        &mut self,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) -> Vec<(StreamId, Verdict)> {
+        let mut found = Vec::new();
+        let mut ours = Vec::new();
+        for (id, key, question) in self.waiting.elsewhere() {
+            let server = self.guard.servers.get(question.server);
+            let (Some(token), Some(server)) = (&question.token, server) else {
+                found.push((id, Err(Failure::Defect), Outage::None));
+                continue;
+            };
+            let name = Name { key, fingerprint: question.fingerprint, identity: &server.identity };
+            let since = question.since;
+            match turn(&self.guard, server, &mut self.answers, data, name, since, now) {
+                Claim::Known(finding) => found.push((id, Ok(finding), Outage::None)),
+                Claim::Failed(why) => {
+                    let failure = Failure::from_bytes(&why);
+                    let outage = note_outage(&mut self.outages, question, Some(failure));
+                    let finding = stale(&mut self.answers, data, name, failure, now);
+                    found.push((id, finding, outage));
+                }
+                Claim::Ours { marked } => match BearerToken::parse(token.as_bytes()) {
+                    Ok(bearer) => {
+                        self.calls.push(server.introspection.request(id, bearer, now));
+                        ours.push((id, marked));
+                    }
+                    Err(_) => found.push((id, Err(Failure::Defect), Outage::None)),
+                },
+                Claim::Others(_) => {}
+            }
+        }
+        for (id, marked) in ours {
+            self.waiting.take_over(id);
+            if let Some(question) = self.waiting.question(id) {
+                question.since = now;
+                question.token = None;
+                question.marked = marked;
+            }
+        }
+        let mut verdicts = Vec::new();
+        for (id, finding, outage) in found {
+            let waiters = self.waiting.finish(id).map(|(_, _, waiters)| waiters);
+            if finding.is_ok() {
+                self.events.push(Event::Count(Counter::Lookup(Lookup::Shared)));
+            }
+            verdicts.extend(self.conclude(&finding, outage, waiters.unwrap_or_default(), now));
+        }
+        verdicts
+    }
+
+    /// How often time has to be taken note of: while anybody waits for another worker's call.
+    pub(crate) fn tick_period(&self) -> Option<Duration> {
+        self.waiting.has_elsewhere().then_some(LOOK_PERIOD)
+    }
+
+    /// A request that waited has gone.
+    pub(crate) fn gone(&mut self, stream: StreamId) {
+        if let Some(id) = self.waiting.forget(stream) {
+            self.events.push(Event::Waiting(-1));
+            if self.waiting.abandoned(id).is_some() {
+                self.waiting.finish(id);
+            }
+        }
+    }
+
+    /// Forgets the servers, as nothing but a test does.
+    #[cfg(test)]
+    pub(crate) fn lose_servers(&mut self) {
+        self.guard.servers.clear();
+    }
+
+    /// What has happened since this was last called.
+    pub(crate) fn take_events(&mut self) -> impl Iterator<Item = Event> {
+        self.events.drain(..)
+    }
+
+    /// What is done with the requests that waited for this.
+    fn conclude(
+        &mut self,
+        finding: &Result<Finding, Failure>,
+        outage: Outage,
+        waiters: Waiters<Waiter>,
+        now: Timestamp,
+    ) -> Vec<(StreamId, Verdict)> {
+        if matches!(finding, Ok(Finding::Known(known)) if known.stale) {
+            self.events.push(Event::Count(Counter::Lookup(Lookup::Stale)));
+        }
+        let mut verdicts = Vec::with_capacity(waiters.len());
+        for (stream, Waiter { bearer, grpc }) in waiters {
+            self.events.push(Event::Waiting(-1));
+            let verdict = match finding {
+                Ok(finding) => {
+                    let decided = self.guard.judge(finding.clone(), bearer, || grpc, now);
+                    self.pronounce(decided)
+                }
+                Err(Failure::Defect) => {
+                    defect::refuse("a call for a token is lost", &mut self.events)
+                }
+                Err(failure) => {
+                    let decided = self.guard.fail(*failure, outage, bearer, grpc);
+                    self.pronounce(decided)
+                }
+            };
+            verdicts.push((stream, verdict));
+        }
+        verdicts
+    }
+
+    /// The verdict, counted and logged.
+    fn pronounce(&mut self, decided: Decided) -> Verdict {
+        let Decided { fate, decision, rule, known } = decided;
+        if let Decision::Denied(reason) = decision {
+            debug!("refused by {rule}: {}", reason.details());
+        }
+        self.events.push(Event::Count(Counter::Request(decision)));
+        let attributes = Attributes {
+            decision: Some(decision),
+            rule: self.has_rules.then_some(rule),
+            token: known.as_ref().map(|known| Rc::clone(&known.attributes)),
+        };
+        let checked = known.map(|known| Checked { expires: known.token.expires });
+        Verdict { fate, attributes, sent: None, checked }
+    }
+}
+
+/// Looks for what all workers know of a token, or else puts up the marker of a call. A request that
+/// waits since `since` waits for one call of another worker, and not for one after the other.
+fn turn(
+    guard: &Guard,
+    server: &Server,
+    answers: &mut Answers,
+    data: &dyn SharedData,
+    name: Name<'_>,
+    since: Timestamp,
+    now: Timestamp,
+) -> Claim<Finding> {
+    let marker = Record { written: now, ends: server.deadline(now), body: Vec::new() };
+    let asked = answers.asked();
+    asked.claim(data, name.identity, name.fingerprint, &marker, since, &mut || {
+        recall(guard, server, answers, data, name, now)
+    })
+}
+
+/// What all workers know of a token, now kept here too.
+fn recall(
+    guard: &Guard,
+    server: &Server,
+    answers: &mut Answers,
+    data: &dyn SharedData,
+    name: Name<'_>,
+    now: Timestamp,
+) -> Option<Finding> {
+    let (body, at) = answers.recall(data, name, now)?;
+    let response = Response::parse(&body).ok()?;
+    let said = Said { finding: guard.find(server, &response, &body, at), at, body: &body };
+    answers.keep(name.key, &said, now).then_some(said.finding)
+}
+
+/// Takes note of how a call has ended: what is known of its server now.
+fn note_outage(outages: &mut [Outage], question: &Question, failure: Option<Failure>) -> Outage {
+    let Some(outage) = outages.get_mut(question.server) else { return Outage::None };
+    outage.note(question.fingerprint, failure);
+    *outage
+}
+
+/// What may be served stale after this failure: nothing where it may have to do with the token.
+fn stale(
+    answers: &mut Answers,
+    data: &dyn SharedData,
+    name: Name<'_>,
+    failure: Failure,
+    now: Timestamp,
+) -> Result<Finding, Failure> {
+    if matches!(failure.cause(), Cause::Request) {
+        return Err(failure);
+    }
+    answers.stale(data, name, STALE_PAUSE, now).map(Finding::Known).ok_or(failure)
+}
+
+/// What a call's outcome is counted as.
+fn call_outcome(response: &Result<Response, Failure>) -> Outcome {
+    match response {
+        Ok(Response::Active(_)) => Outcome::Active,
+        Ok(Response::Inactive) => Outcome::Inactive,
+        Err(failure) => failure.outcome(),
+    }
+}
+
+impl Server {
+    /// When the marker of a call that is made now has lost its meaning.
+    fn deadline(&self, now: Timestamp) -> Timestamp {
+        now.plus(self.introspection.endpoint.timeout).plus(MARKER_GRACE)
+    }
+}

@@ -1,0 +1,245 @@
+//! What a request's head says about its way out: whose token it gets.
+
+use std::rc::Rc;
+
+use super::Outbound;
+use crate::cache::footprint::Footprint;
+use crate::http::authority::Authority;
+use crate::http::head::Head;
+use crate::http::head::is_grpc;
+use crate::http::header_name::CONNECTION;
+use crate::http::path::RequestPath;
+use crate::oauth::denial::Reason;
+use crate::oauth::secret::Secret;
+use crate::oauth::token_source::{Presented, Removal, present};
+use crate::outbound::client::{Client, Placement};
+use crate::rules::index::Target;
+use crate::timestamp::Timestamp;
+use crate::verdict::Forward;
+
+/// What a request's head says about its way out.
+#[derive(Debug)]
+pub(crate) enum Plan {
+    /// No client's token is for it. These headers of ours must not go where it goes.
+    Leave(Vec<Rc<str>>),
+    /// It gets a client's token.
+    Inject(Errand),
+}
+
+/// A request that gets a client's token.
+#[derive(Debug)]
+pub(crate) struct Errand {
+    /// The client.
+    pub(super) client: usize,
+    /// The caller's token, if it is to be exchanged.
+    pub(super) subject: Presentation,
+    /// What takes that token out of the request.
+    pub(super) removal: Option<Removal>,
+    /// Whether the caller has set the header.
+    pub(super) own_header: bool,
+    /// Headers of ours, of another client, that must not go where it goes.
+    pub(super) strays: Vec<Rc<str>>,
+    /// What else is taken out of it: other spellings of the header, and what would have the next hop
+    /// take the header out.
+    pub(super) clean: Option<Box<Forward>>,
+    /// Whether it is a gRPC request; looked at if it may have to be told why it is refused.
+    pub(super) grpc: bool,
+}
+
+/// The caller's token, for a client that exchanges it.
+#[derive(Debug)]
+pub(super) enum Presentation {
+    /// There is none that could be exchanged.
+    Absent,
+    /// This one.
+    Token(Secret),
+    /// There is more than one, or it cannot be taken out.
+    Ambiguous(Reason),
+}
+
+impl Plan {
+    /// Takes what is needed later, when the head is gone.
+    pub(crate) fn without_head(self, head: &dyn Head) -> Self {
+        match self {
+            Self::Inject(errand) => Self::Inject(errand.without_head(head)),
+            Self::Leave(strays) => Self::Leave(strays),
+        }
+    }
+}
+
+impl Footprint for Plan {
+    fn owned_bytes(&self) -> usize {
+        let owned = match self {
+            // The names belong to the configuration.
+            Self::Leave(_) => 0,
+            Self::Inject(errand) => errand.owned_bytes(),
+        };
+        owned.saturating_add(size_of::<Self>())
+    }
+}
+
+impl Errand {
+    /// The same.
+    pub(super) fn without_head(self, head: &dyn Head) -> Self {
+        Self { grpc: is_grpc(head), ..self }
+    }
+
+    /// The caller's token that is to be exchanged.
+    pub(super) fn token(&self) -> Option<&Secret> {
+        match &self.subject {
+            Presentation::Token(token) => Some(token),
+            Presentation::Absent | Presentation::Ambiguous(_) => None,
+        }
+    }
+}
+
+impl Footprint for Errand {
+    fn owned_bytes(&self) -> usize {
+        let subject = self.token().map_or(0, |token| token.reveal().owned_bytes());
+        let removal = self.removal.as_ref().map_or(0, Footprint::owned_bytes);
+        let clean = self.clean.as_ref().map_or(0, |clean| clean.owned_bytes());
+        [removal, clean].into_iter().fold(subject, usize::saturating_add)
+    }
+}
+
+impl Outbound {
+    /// What a request's head says about its way out.
+    ///
+    /// # Errors
+    /// It cannot be told whose token is for it, or what is to be exchanged.
+    pub(crate) fn plan(&self, head: &dyn Head) -> Result<Plan, Reason> {
+        let number = self.client_for(head)?;
+        let strays = self.strays(head);
+        let Some(number) = number.filter(|_| !is_tunnel(head)) else {
+            return Ok(Plan::Leave(strays));
+        };
+        let client = self.config.clients.get(number).ok_or(Reason::HostError)?;
+        let (mut subject, removal) =
+            if client.is_exchange() { self.subject(head)? } else { (Presentation::Absent, None) };
+        if !strays.is_empty() && matches!(subject, Presentation::Token(_)) {
+            // After a redirect it is a token of ours that is there, and the caller's is lost.
+            subject = Presentation::Absent;
+        }
+        let placement = &client.placement;
+        // Where Envoy sends a request again, among a cluster's filters or after a redirect, it does
+        // so with the head that we had made: that is not the caller's own.
+        let is_ours = |value: &[u8]| {
+            strays.contains(&placement.header)
+                || self.holders.get(number).is_some_and(|holder| holder.is_ours(value))
+        };
+        let own_header = !placement.overwrite
+            && head.value(&placement.header).is_some_and(|value| !is_ours(&value));
+        let clean = clean(placement, head)?;
+        let grpc = false;
+        Ok(Plan::Inject(Errand {
+            client: number,
+            subject,
+            removal,
+            own_header,
+            strays,
+            clean,
+            grpc,
+        }))
+    }
+
+    /// Whether a trailer of this name must not reach the service.
+    pub(crate) fn is_reserved(&self, name: &[u8]) -> bool {
+        self.config.clients.iter().any(|client| client.placement.spelling.matches(name))
+    }
+
+    /// The caller's token that is to be exchanged, and what takes it out.
+    fn subject(&self, head: &dyn Head) -> Result<(Presentation, Option<Removal>), Reason> {
+        let presented = match present(&self.config.token_sources, head) {
+            Ok(Some(presented)) => presented,
+            Ok(None) => return Ok((Presentation::Absent, None)),
+            // Where callers' tokens are checked, that is where bad ones are refused, but not on paths
+            // that need none.
+            Err(reason) if self.config.guarded => {
+                return Ok((Presentation::Ambiguous(reason), None));
+            }
+            Err(reason) => return Err(reason),
+        };
+        let subject = match presented.token() {
+            Ok(token) => Presentation::Token(Secret::new(token.reveal().to_owned())),
+            Err(_) if self.config.guarded => Presentation::Absent,
+            Err(reason) => return Err(reason),
+        };
+        Ok((subject, Some(presented.removal)))
+    }
+
+    /// Whether a token is one that we have put on the request before: Envoy has followed a redirect,
+    /// or sends the request again among a cluster's filters. One that was exchanged for a caller's
+    /// is still the caller's, but not after a redirect: it was for where that came from.
+    pub(crate) fn is_ours(&self, plan: &Plan, presented: &Presented<'_>, now: Timestamp) -> bool {
+        let strays = match plan {
+            Plan::Leave(strays) | Plan::Inject(Errand { strays, .. }) => strays,
+        };
+        let token = presented.unchecked();
+        self.holders.iter().any(|holder| holder.is_our_token(token))
+            || !strays.is_empty() && self.exchanges.has_issued(token, now)
+    }
+
+    /// The client whose token the request gets.
+    fn client_for(&self, head: &dyn Head) -> Result<Option<usize>, Reason> {
+        // Where it cannot be told which rule fits, nobody's token is for it.
+        Ok(self.config.rules.find(&Target::new(head))?.copied().flatten())
+    }
+
+    /// The same for people who ask beforehand.
+    #[cfg(feature = "review")]
+    pub(crate) fn chosen(&self, head: &dyn Head) -> Option<&Client> {
+        self.config.clients.get(self.client_for(head).ok()??)
+    }
+
+    /// The headers in which a request carries a token that was meant for where it came from: Envoy
+    /// has followed a redirect with the head that we had made (`internal_redirect_policy`).
+    fn strays(&self, head: &dyn Head) -> Vec<Rc<str>> {
+        let Some(original) = head.value("x-envoy-original-url") else { return Vec::new() };
+        let mut headers: Vec<Rc<str>> = Vec::new();
+        for client in self.clients_of_url(&String::from_utf8_lossy(&original)) {
+            let header = &client.placement.header;
+            if !headers.contains(header) {
+                headers.push(Rc::clone(header));
+            }
+        }
+        headers.retain(|header| head.value(header).is_some());
+        headers
+    }
+
+    /// The clients whose tokens a request to this URL may have got: its method is not known.
+    fn clients_of_url(&self, url: &str) -> Vec<&Client> {
+        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let Ok(authority) = Authority::parse(authority.as_bytes()) else {
+            return self.config.clients.iter().collect();
+        };
+        let path = RequestPath::parse(path.as_bytes()).ok();
+        let rules = self.config.rules.candidates(&authority.host, path.as_ref());
+        rules.into_iter().filter_map(|client| self.config.clients.get((*client)?)).collect()
+    }
+}
+
+/// Whether a request asks for a tunnel (RFC 9110, section 9.3.6): what is in its head is for the next
+/// proxy, not for the host that it names. Extended CONNECT (RFC 8441) is for that host.
+fn is_tunnel(head: &dyn Head) -> bool {
+    head.value(":method").is_some_and(|method| *method == *b"CONNECT")
+        && head.value(":protocol").is_none()
+}
+
+/// What is taken out of a request beside the header that its token goes into.
+fn clean(placement: &Placement, head: &dyn Head) -> Result<Option<Box<Forward>>, Reason> {
+    let mut forward = Forward::default();
+    let Placement { header, spelling, .. } = placement;
+    if spelling.has_others() {
+        for name in head.fields().names([spelling.len()].into_iter().collect()) {
+            if spelling.matches(name) && name != header.as_bytes() {
+                let name = std::str::from_utf8(name).map_err(|_| Reason::HostError)?;
+                forward.remove.push(name.into());
+            }
+        }
+    }
+    if head.value(CONNECTION).is_some() {
+        forward.keep_from_next_hop(head.fields(), std::slice::from_ref(spelling));
+    }
+    Ok((forward != Forward::default()).then(|| Box::new(forward)))
+}

@@ -1,0 +1,94 @@
+//! Carries out what was decided on a request, or refuses it where the host does not do its part.
+
+use log::error;
+
+use super::interface::{Host, HostError, Map};
+use super::stream::Stream;
+use super::worker::{Loaded, Worker};
+use oauth2_filter_core::Filter;
+use oauth2_filter_core::Forward;
+use oauth2_filter_core::StreamId;
+use oauth2_filter_core::{Counter, Decision, Event};
+use oauth2_filter_core::{Fate, Verdict};
+use oauth2_filter_core::{Reason, Reply};
+
+/// What is decided on a request if the host does not do its part.
+const HOST_ERROR: Decision = Decision::Denied(Reason::HostError);
+
+impl<H: Host> Worker<H> {
+    /// Carries out a verdict on the effective context's request. One that is forwarded still has to
+    /// be resumed if it was paused.
+    pub(super) fn carry_out(&self, verdict: Verdict, guards_trailers: bool) -> Stream {
+        let Verdict { fate, attributes, sent, .. } = verdict;
+        let mut has_state = false;
+        let state = attributes.iter().try_for_each(|(name, value)| {
+            has_state = true;
+            self.host.set_filter_state(name, value)
+        });
+        let forward = match fate {
+            Fate::Forward(forward) => forward,
+            Fate::Answer(reply) => {
+                self.answer(&reply);
+                return Stream::Refused;
+            }
+        };
+        // Policies behind the filter may depend on filter state, routes too: it must be complete.
+        match state.and_then(|()| self.edit(&forward, has_state)) {
+            Ok(()) => Stream::Forwarded { guards_trailers, private: forward.private, sent },
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// Changes the headers of the effective context's request.
+    fn edit(&self, forward: &Forward, has_state: bool) -> Result<(), HostError> {
+        for name in &forward.remove {
+            self.host.remove_header(Map::RequestHeaders, name.as_bytes())?;
+        }
+        for (name, value) in &forward.set {
+            self.host.set_header(Map::RequestHeaders, name, value)?;
+        }
+        if has_state && forward.remove.is_empty() && forward.set.is_empty() {
+            // Routes may depend on filter state, and Envoy has selected one before there was any.
+            // Each edit has it select again; a host without this function keeps its route.
+            self.host.foreign_function("clear_route_cache", &[])?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a request, decided or not, because of what the host does.
+    pub(super) fn refuse(&self, stream: StreamId, error: HostError) {
+        self.remember(stream, self.fail(error));
+        self.forget(stream);
+    }
+
+    /// Refuses the effective context's request because of what the host does.
+    pub(super) fn fail(&self, error: HostError) -> Stream {
+        if let Some(times) = self.reports.refused.due(&self.host) {
+            error!("a request was refused with oauth2_host_error, {times} so far: {error}");
+        }
+        if let Some(Loaded { statistics, .. }) = self.loaded.get() {
+            let event = Event::Count(Counter::Request(HOST_ERROR));
+            statistics.add(&self.host, &self.reports, event);
+        }
+        // For access logs: filter state may say by now that the request was allowed.
+        let (decision, reason) = HOST_ERROR.labels();
+        let _ = self.host.set_filter_state("oauth2_decision", decision);
+        let _ = self.host.set_filter_state("oauth2_reason", reason);
+        self.answer(&Filter::host_error());
+        Stream::Refused
+    }
+
+    /// Answers the effective context's request.
+    pub(super) fn answer(&self, reply: &Reply) {
+        if let Err(error) = self.host.send_local_response(reply) {
+            self.unanswered(error);
+        }
+    }
+
+    /// A request cannot be answered: it stays paused until the host gives it up.
+    pub(super) fn unanswered(&self, error: HostError) {
+        if let Some(times) = self.reports.unanswered.due(&self.host) {
+            error!("a request could not be answered, {times} so far: {error}");
+        }
+    }
+}

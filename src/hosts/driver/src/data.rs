@@ -1,0 +1,43 @@
+//! The host's shared data, as the filter sees it: what the host refuses is absent, or a write that
+//! another worker was ahead of.
+
+use log::warn;
+
+use super::interface::{Host, HostError};
+use super::reports::Reports;
+use oauth2_filter_core::SharedData;
+
+/// Shared data of the VM's `vm_id`.
+pub(super) struct HostData<'w, H> {
+    /// The host.
+    pub(super) host: &'w H,
+    /// What is logged.
+    pub(super) reports: &'w Reports,
+}
+
+impl<H: Host> HostData<'_, H> {
+    /// Logs that the host has refused.
+    fn refused(&self, error: HostError) {
+        if let Some(times) = self.reports.data.due(self.host) {
+            warn!("shared data was not read or written, {times} so far: {error}");
+        }
+    }
+}
+
+impl<H: Host> SharedData for HostData<'_, H> {
+    fn get(&self, key: &str) -> Option<(Vec<u8>, u32)> {
+        let value = self.host.shared_data(key);
+        value.unwrap_or_else(|error| {
+            self.refused(error);
+            None
+        })
+    }
+
+    fn set(&self, key: &str, value: &[u8], after: Option<u32>) -> bool {
+        let written = self.host.set_shared_data(key, value, after);
+        written.unwrap_or_else(|error| {
+            self.refused(error);
+            false
+        })
+    }
+}

@@ -1,0 +1,59 @@
+//! The headers of the effective context's request, read when the filter asks for them.
+
+use std::borrow::Cow;
+use std::cell::{Cell, OnceCell};
+
+use super::interface::{Host, HostError, Map};
+use oauth2_filter_core::digest_from_hex;
+use oauth2_filter_core::{Fields, Head};
+
+/// The headers of the effective context's request.
+pub(super) struct RequestHead<'h, H> {
+    /// The host.
+    host: &'h H,
+    /// All of them, once they were asked for: cheaper than a second header on its own.
+    fields: OnceCell<Fields>,
+    /// What the host has refused. To the filter it looks absent, so no decision that was made on
+    /// it may be carried out.
+    failure: Cell<Option<HostError>>,
+}
+
+impl<'h, H: Host> RequestHead<'h, H> {
+    /// Nothing has been read yet.
+    pub(super) fn new(host: &'h H) -> Self {
+        Self { host, fields: OnceCell::new(), failure: Cell::new(None) }
+    }
+
+    /// What the host has refused to read.
+    pub(super) fn failure(&self) -> Option<HostError> {
+        self.failure.get()
+    }
+
+    /// What was read, or nothing if the host refused.
+    fn note<T>(&self, read: Result<Option<T>, HostError>) -> Option<T> {
+        read.unwrap_or_else(|error| {
+            self.failure.set(Some(error));
+            None
+        })
+    }
+}
+
+impl<H: Host> Head for RequestHead<'_, H> {
+    fn value(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        match self.fields.get() {
+            Some(fields) => fields.joined(name),
+            None => self.note(self.host.header(Map::RequestHeaders, name)).map(Cow::Owned),
+        }
+    }
+
+    fn fields(&self) -> &Fields {
+        self.fields.get_or_init(|| {
+            self.note(self.host.headers(Map::RequestHeaders).map(Some)).unwrap_or_default()
+        })
+    }
+
+    fn peer_certificate(&self) -> Option<[u8; 32]> {
+        let digest = self.host.property("connection", "sha256_peer_certificate_digest");
+        digest_from_hex(&self.note(digest)?)
+    }
+}

@@ -1,0 +1,36 @@
+//! Drives the [`Filter`](oauth2_filter_core::Filter) in a host: keeps track of streams and of calls in flight,
+//! and does what the filter decides.
+//!
+//! It decides nothing itself but one thing: where the host does not do its part, the request is
+//! refused with `oauth2_host_error`, never forwarded. It knows the host as [`Host`] only, contains
+//! no unsafe code, and runs natively in tests. What hosts do, and the driver relies on:
+//!
+//! * A call belongs to the root context, and its end is announced there, even if the request that
+//!   needed it has ended.
+//! * What resumes or answers a stream is done after the callback returns, each inside the other. A
+//!   few hundred would overflow the stack, so they are done in batches.
+//! * A stream that was reset may still be addressed for a moment. So a stream that ends is removed
+//!   from every list at once ([`Vm::done`]).
+
+#![forbid(unsafe_code)]
+// A panic takes the whole VM down, with every request in it.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)]
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::string_slice)]
+#![warn(missing_docs, clippy::missing_docs_in_private_items, missing_debug_implementations)]
+#![warn(unreachable_pub)]
+
+mod apply;
+mod calls;
+mod data;
+mod head;
+mod in_flight;
+mod interface;
+mod reports;
+mod response;
+mod statistics;
+mod stream;
+mod vm;
+mod worker;
+
+pub use interface::{Host, HostCall, HostError, Map, MetricKind};
+pub use vm::Vm;

@@ -1,0 +1,93 @@
+//! Which failures of the host are logged: the first of each kind at once, then one a second at
+//! most, so that a flood of requests does not become a flood of lines.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use super::interface::{Host, HostError};
+use oauth2_filter_core::Timestamp;
+
+/// The shortest time between two lines of one kind.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// One throttle for each kind of failure in one worker.
+#[derive(Default)]
+pub(super) struct Reports {
+    /// Requests that were refused with `oauth2_host_error`.
+    pub(super) refused: Throttle,
+    /// Requests that could not be answered.
+    pub(super) unanswered: Throttle,
+    /// The clock, where no request depends on it directly.
+    pub(super) clock: Throttle,
+    /// Timers.
+    pub(super) timer: Throttle,
+    /// Shared data.
+    pub(super) data: Throttle,
+    /// Metrics.
+    pub(super) metrics: Throttle,
+    /// Responses that could not be read.
+    pub(super) unread: Throttle,
+    /// Responses that could not be marked as private.
+    pub(super) private: Throttle,
+}
+
+/// Counts failures, and lets few of them be logged.
+#[derive(Default)]
+pub(super) struct Throttle {
+    /// How many there were.
+    times: Cell<u64>,
+    /// When the last one was logged.
+    logged: Cell<Option<Timestamp>>,
+}
+
+impl Throttle {
+    /// Counts a failure: how many there were so far, if this one is to be logged.
+    #[cold]
+    pub(super) fn due<H: Host>(&self, host: &H) -> Option<u64> {
+        self.note(host.now())
+    }
+
+    /// Counts a failure at this time.
+    fn note(&self, now: Result<Timestamp, HostError>) -> Option<u64> {
+        let times = self.times.get().saturating_add(1);
+        self.times.set(times);
+        let is_due = match (now, self.logged.get()) {
+            // A clock that was set back must not silence it for long.
+            (Ok(now), Some(logged)) => now < logged || now >= logged.plus(PAUSE),
+            (Ok(_), None) => true,
+            // Without a clock, lines become rarer the more failures there are.
+            (Err(_), _) => times.is_power_of_two(),
+        };
+        if !is_due {
+            return None;
+        }
+        self.logged.set(now.ok().or_else(|| self.logged.get()));
+        Some(times)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::HostCall;
+
+    fn logged(times: &[Option<u64>]) -> Vec<u64> {
+        let throttle = Throttle::default();
+        let refused = HostError { call: HostCall::Now, status: 1 };
+        let note =
+            |millis: &Option<u64>| throttle.note(millis.map(Timestamp::from_millis).ok_or(refused));
+        times.iter().filter_map(note).collect()
+    }
+
+    #[test]
+    fn failures_make_a_line_a_second() {
+        assert_eq!(logged(&[Some(5), Some(6), Some(1_004), Some(1_005), Some(1_006)]), [1, 4]);
+        assert_eq!(logged(&[Some(9_000), Some(5), Some(6)]), [1, 2], "the clock is set back");
+    }
+
+    #[test]
+    fn without_a_clock_lines_become_rarer() {
+        assert_eq!(logged(&[None; 20]), [1, 2, 4, 8, 16]);
+        assert_eq!(logged(&[None, None, None, Some(7), None, Some(8)]), [1, 2, 4]);
+    }
+}

@@ -1,0 +1,66 @@
+//! Responses: of upstream services to requests, and of authorization servers to calls.
+
+use super::interface::{Host, HostError, Map};
+use oauth2_filter_core::{Answer, CallFailure, MAX_BODY};
+
+/// A status code.
+fn status<H: Host>(host: &H, map: Map) -> Result<Option<u16>, HostError> {
+    let status = host.header(map, ":status")?;
+    Ok(status.and_then(|status| std::str::from_utf8(&status).ok()?.parse().ok()))
+}
+
+/// The status of the effective context's response.
+pub(super) fn upstream_status<H: Host>(host: &H) -> Result<Option<u16>, HostError> {
+    status(host, Map::ResponseHeaders)
+}
+
+/// Whether the upstream service itself has sent the effective context's response, unless the host
+/// says that it has answered in its place.
+pub(super) fn is_from_upstream<H: Host>(host: &H) -> bool {
+    let details = host.property("response", "code_details").ok().flatten();
+    details.is_none_or(|details| details == b"via_upstream")
+}
+
+/// Keeps the response to a request whose token was in its query out of shared caches (RFC 6750,
+/// section 2.3). Stricter directives of the upstream service remain.
+pub(super) fn mark_private<H: Host>(host: &H) -> Result<(), HostError> {
+    let read = host.header(Map::ResponseHeaders, "cache-control");
+    // What cannot be read may have been the strictest directive, which then must remain.
+    let sent = read.as_ref().map_or(Some(&b"no-store"[..]), Option::as_deref);
+    let sent = String::from_utf8_lossy(sent.unwrap_or_default()).to_ascii_lowercase();
+    let directives = || sent.split(',').map(str::trim).filter(|directive| !directive.is_empty());
+    if read.is_ok() && directives().any(|d| d == "no-store" || d == "private") {
+        return Ok(());
+    }
+    let is_kept = |directive: &&str| *directive != "public" && !directive.starts_with("s-maxage");
+    let value: Vec<&str> = ["private"].into_iter().chain(directives().filter(is_kept)).collect();
+    host.set_header(Map::ResponseHeaders, "cache-control", &value.join(", "))?;
+    read.map(|_| ())
+}
+
+/// The result of a call to which a response was announced.
+pub(super) fn call_result<H: Host>(
+    host: &H,
+    body_size: usize,
+) -> Result<Result<Answer, CallFailure>, HostError> {
+    let header = |name| host.header(Map::CallResponseHeaders, name);
+    let Some(status) = status(host, Map::CallResponseHeaders)? else {
+        return Ok(Err(CallFailure::Unreachable));
+    };
+    // Envoy adds this to what an upstream has sent, and not to its own responses.
+    if status >= 500 && header("x-envoy-upstream-service-time")?.is_none() {
+        return Ok(Err(match status {
+            // The circuit breaker of the cluster is open: the server has not been asked.
+            _ if header("x-envoy-overloaded")?.is_some() => CallFailure::NotSent,
+            504 => CallFailure::Timeout,
+            _ => CallFailure::Unreachable,
+        }));
+    }
+    let body = match body_size {
+        // Of any other response the status is all that matters.
+        _ if !matches!(status, 200 | 201 | 400 | 401 | 403) => Vec::new(),
+        0..=MAX_BODY => host.call_response_body(body_size)?.unwrap_or_default(),
+        _ => return Ok(Err(CallFailure::TooLarge)),
+    };
+    Ok(Ok(Answer { status, retry_after: header("retry-after")?, body }))
+}

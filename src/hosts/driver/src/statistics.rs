@@ -1,0 +1,143 @@
+//! The proxy's statistics. A metric that the host refuses is missing, and nothing else.
+
+use std::cell::RefCell;
+
+use log::warn;
+
+use super::interface::{Host, HostError, MetricKind};
+use super::reports::Reports;
+use oauth2_filter_core::ClientEvent;
+use oauth2_filter_core::{CALL_TIME, Counter, Event, TOKEN_CALL_TIME, WAITING};
+
+/// The host's numbers of metrics by their names, in order. It keeps every number that it returns
+/// until the VM ends, so each configuration defines only the metrics that are new.
+pub(super) type Defined = RefCell<Vec<(String, u32)>>;
+
+/// The host's numbers of what is counted. All workers count into the same metrics.
+pub(super) struct Statistics {
+    /// One for each counter, at its place.
+    counters: Numbers,
+    /// How many requests wait.
+    waiting: Option<u32>,
+    /// How long introspection calls take.
+    call_time: Option<u32>,
+    /// How long calls to token endpoints take.
+    token_call_time: Option<u32>,
+    /// The metrics of each outbound client, each event at its place.
+    clients: Vec<Numbers>,
+}
+
+/// The host's numbers; none where it has refused.
+type Numbers = Vec<Option<u32>>;
+
+impl Statistics {
+    /// Defines all of them, so that what has not happened yet is shown as zero.
+    pub(super) fn define<'c, H: Host>(
+        host: &H,
+        defined: &Defined,
+        clients: impl Iterator<Item = &'c str>,
+    ) -> Self {
+        let define = |kind, name: &str| number(host, defined, kind, name);
+        let counters = Counter::all()
+            .map(|counter| (counter.place(), define(MetricKind::Counter, &counter.name())));
+        let of_client = |client: &str| {
+            let event = |event: ClientEvent| {
+                let kind = match event {
+                    ClientEvent::Gauge(..) => MetricKind::Gauge,
+                    _ => MetricKind::Counter,
+                };
+                (event.place(), define(kind, &event.name(client)))
+            };
+            at_places(ClientEvent::all().map(event))
+        };
+        let clients: Vec<_> = clients.map(of_client).collect();
+        let has_clients = !clients.is_empty();
+        Self {
+            counters: at_places(counters),
+            waiting: define(MetricKind::Gauge, WAITING),
+            call_time: define(MetricKind::Histogram, CALL_TIME),
+            token_call_time: has_clients
+                .then(|| define(MetricKind::Histogram, TOKEN_CALL_TIME))
+                .flatten(),
+            clients,
+        }
+    }
+
+    /// Nobody looks after these clients any more: what goes up and down is set to zero.
+    pub(super) fn forget<H: Host>(&self, host: &H, reports: &Reports) {
+        for client in 0..self.clients.len() {
+            for event in ClientEvent::all() {
+                if let ClientEvent::Gauge(gauge, _) = event {
+                    self.add(host, reports, Event::Client(client, ClientEvent::Gauge(gauge, 0)));
+                }
+            }
+        }
+    }
+
+    /// Adds an event.
+    pub(super) fn add<H: Host>(&self, host: &H, reports: &Reports, event: Event) {
+        if let Err(error) = self.update(host, event)
+            && let Some(times) = reports.metrics.due(host)
+        {
+            warn!("a metric was not updated, {times} so far: {error}");
+        }
+    }
+
+    /// Updates the metric of an event.
+    fn update<H: Host>(&self, host: &H, event: Event) -> Result<(), HostError> {
+        let at = |numbers: &Numbers, place: usize| numbers.get(place).copied().flatten();
+        let record = |number: Option<u32>, value| {
+            number.map_or(Ok(()), |number| host.record_metric(number, value))
+        };
+        let increment = |number: Option<u32>, by| {
+            number.map_or(Ok(()), |number| host.increment_metric(number, by))
+        };
+        match event {
+            Event::Count(counter) => increment(at(&self.counters, counter.place()), 1),
+            Event::Waiting(more) => increment(self.waiting, more),
+            Event::CallTime(millis) => record(self.call_time, millis),
+            Event::TokenCallTime(millis) => record(self.token_call_time, millis),
+            Event::Client(client, event) => {
+                let number =
+                    self.clients.get(client).and_then(|numbers| at(numbers, event.place()));
+                match event {
+                    ClientEvent::Gauge(_, value) => record(number, value),
+                    _ => increment(number, 1),
+                }
+            }
+        }
+    }
+}
+
+/// The host's number of a metric.
+fn number<H: Host>(host: &H, defined: &Defined, kind: MetricKind, name: &str) -> Option<u32> {
+    let mut defined = defined.borrow_mut();
+    let place = match defined.binary_search_by(|(other, _)| other.as_str().cmp(name)) {
+        Ok(place) => return defined.get(place).map(|(_, number)| *number),
+        Err(place) => place,
+    };
+    match host.define_metric(kind, name) {
+        Ok(number) => {
+            defined.insert(place, (name.to_owned(), number));
+            Some(number)
+        }
+        Err(error) => {
+            warn!("the metric {name} was not defined: {error}");
+            None
+        }
+    }
+}
+
+/// A list of numbers, each at its place.
+fn at_places(numbers: impl Iterator<Item = (usize, Option<u32>)>) -> Numbers {
+    let mut list = Vec::new();
+    for (place, number) in numbers {
+        if list.len() <= place {
+            list.resize(place.saturating_add(1), None);
+        }
+        if let Some(at) = list.get_mut(place) {
+            *at = number;
+        }
+    }
+    list
+}

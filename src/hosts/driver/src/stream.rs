@@ -1,0 +1,47 @@
+//! How far a request has come.
+
+use oauth2_filter_core::Sent;
+
+/// How far a request has come. It is remembered only while something depends on it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Stream {
+    /// Its headers are held back until it is decided.
+    Waiting {
+        /// Whether trailers may follow, and must be checked.
+        guards_trailers: bool,
+    },
+    /// Its headers were forwarded.
+    Forwarded {
+        /// Whether trailers may follow, and must be checked.
+        guards_trailers: bool,
+        /// Whether its response is for its caller only.
+        private: bool,
+        /// The token of ours that it was forwarded with.
+        sent: Option<Sent>,
+    },
+    /// It was answered, or cannot be: nothing of it is forwarded.
+    Refused,
+}
+
+impl Stream {
+    /// Whether what follows its headers is forwarded. A host may deliver that before the request
+    /// is decided (`allow_on_headers_stop_iteration`), and would then forward the headers with it.
+    pub(super) fn is_forwarded(self) -> bool {
+        matches!(self, Self::Forwarded { .. })
+    }
+
+    /// Whether trailers may follow, and must be checked.
+    pub(super) fn guards_trailers(self) -> bool {
+        match self {
+            Self::Waiting { guards_trailers } | Self::Forwarded { guards_trailers, .. } => {
+                guards_trailers
+            }
+            Self::Refused => false,
+        }
+    }
+
+    /// Whether nothing depends on it any more.
+    pub(super) fn is_over(self) -> bool {
+        matches!(self, Self::Forwarded { guards_trailers: false, private: false, sent: None })
+    }
+}

@@ -1,0 +1,332 @@
+//! One configuration in one worker thread: its streams, its calls in flight, its timer.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use fnv::FnvHashMap;
+use log::{error, warn};
+
+use super::data::HostData;
+use super::head::RequestHead;
+use super::in_flight::{InFlight, Moment};
+use super::interface::{Host, HostError, Map};
+use super::reports::Reports;
+use super::response;
+use super::statistics::{Defined, Statistics};
+use super::stream::Stream;
+use oauth2_filter_core::Environment;
+use oauth2_filter_core::StreamId;
+use oauth2_filter_core::Timestamp;
+use oauth2_filter_core::Verdict;
+use oauth2_filter_core::{Filter, Step};
+
+/// How many waiting streams are resumed or answered in one callback.
+const BATCH: usize = 64;
+
+/// The pause between two batches.
+const BATCH_PERIOD: Duration = Duration::from_millis(1);
+
+/// One configuration in one worker thread. Several exist side by side in a VM: other plugins, and
+/// the configuration before an update while requests still wait in it.
+pub(super) struct Worker<H> {
+    /// The root context.
+    pub(super) root: u32,
+    /// The host.
+    pub(super) host: H,
+    /// Set once, by a valid configuration.
+    pub(super) loaded: OnceCell<Loaded>,
+    /// The calls in flight, by the host's number.
+    pub(super) calls: RefCell<FnvHashMap<u32, InFlight>>,
+    /// The streams that something depends on; none of those that were simply forwarded.
+    pub(super) streams: RefCell<FnvHashMap<StreamId, Stream>>,
+    /// What is to be done with streams that wait.
+    pub(super) decided: RefCell<VecDeque<(StreamId, Result<Verdict, HostError>)>>,
+    /// The time between two ticks, as the host has accepted it; zero if there are none.
+    tick_period: Cell<Duration>,
+    /// Whether the host delivers nothing more but the ends of calls.
+    is_ending: Cell<bool>,
+    /// Which failures of the host are logged.
+    pub(super) reports: Reports,
+}
+
+/// A valid configuration.
+pub(super) struct Loaded {
+    /// The document.
+    document: Vec<u8>,
+    /// The filter that it describes.
+    pub(super) filter: RefCell<Filter>,
+    /// Where events are counted.
+    pub(super) statistics: Statistics,
+}
+
+impl<H: Host> Worker<H> {
+    /// The worker of a root context that is not configured yet.
+    pub(super) fn new(host: H, root: u32) -> Self {
+        Self {
+            root,
+            host,
+            loaded: OnceCell::new(),
+            calls: RefCell::default(),
+            streams: RefCell::default(),
+            decided: RefCell::default(),
+            tick_period: Cell::new(Duration::ZERO),
+            is_ending: Cell::new(false),
+            reports: Reports::default(),
+        }
+    }
+
+    /// Loads a configuration. Whether it is valid.
+    pub(super) fn configure(&self, document: Vec<u8>, metrics: &Defined) -> bool {
+        if let Some(loaded) = self.loaded.get() {
+            // Filters of one configuration share one root, and each of them configures it.
+            return loaded.document == document;
+        }
+        let mut seed = [0; 16];
+        if let Err(error) = self.host.random(&mut seed) {
+            error!("the host gives no random bytes: {error}");
+            return false;
+        }
+        let variable = |name: &str| self.host.variable(name);
+        let environment = Environment { variable: &variable, seed, sign: H::SIGN };
+        match Filter::load(&document, &environment) {
+            Ok((filter, warnings)) => {
+                for warning in warnings {
+                    warn!("{warning}");
+                }
+                let statistics = Statistics::define(&self.host, metrics, filter.clients());
+                let filter = RefCell::new(filter);
+                self.loaded.set(Loaded { document, filter, statistics }).is_ok()
+            }
+            Err(mistakes) => {
+                error!("{mistakes}");
+                false
+            }
+        }
+    }
+
+    /// Decides on a request. Whether its headers are forwarded now.
+    pub(super) fn request(&self, stream: StreamId, end_of_stream: bool) -> bool {
+        let Some(Loaded { filter, .. }) = self.loaded.get() else {
+            self.answer(&Filter::unconfigured());
+            self.remember(stream, Stream::Refused);
+            return false;
+        };
+        let now = match self.host.now() {
+            Ok(now) => now,
+            Err(error) => {
+                self.refuse(stream, error);
+                return false;
+            }
+        };
+        let head = RequestHead::new(&self.host);
+        let step = filter.borrow_mut().request(stream, &head, &self.data(), now);
+        let guards_trailers = !end_of_stream && filter.borrow().guards_trailers();
+        match (head.failure(), step) {
+            (Some(error), _) => self.refuse(stream, error),
+            (None, Step::Decide(verdict)) => {
+                self.remember(stream, self.carry_out(verdict, guards_trailers));
+            }
+            (None, Step::Wait) => self.remember(stream, Stream::Waiting { guards_trailers }),
+        }
+        self.count(&mut filter.borrow_mut());
+        self.make_calls(Moment { now, clock: Ok(()) });
+        self.keep_time();
+        self.is_forwarded(stream)
+    }
+
+    /// Remembers how far a request has come, if something depends on it. If nothing does, a state
+    /// that was remembered before has to be removed first.
+    pub(super) fn remember(&self, stream: StreamId, state: Stream) {
+        if !state.is_over() {
+            self.streams.borrow_mut().insert(stream, state);
+        }
+    }
+
+    /// Whether it remembers a stream.
+    pub(super) fn remembers(&self, stream: StreamId) -> bool {
+        self.streams.borrow().contains_key(&stream)
+    }
+
+    /// Whether what follows a request's headers is forwarded: if they have been.
+    pub(super) fn is_forwarded(&self, stream: StreamId) -> bool {
+        self.streams.borrow().get(&stream).is_none_or(|state| state.is_forwarded())
+    }
+
+    /// Removes reserved headers from a request's trailers. Whether they are forwarded now.
+    pub(super) fn trailers(&self, stream: StreamId) -> bool {
+        let state = self.streams.borrow().get(&stream).copied();
+        let Some(state) = state else { return true };
+        // Of a request that still waits, too: the host may not deliver them again.
+        if state.guards_trailers()
+            && let Err(error) = self.guard_trailers()
+        {
+            self.refuse(stream, error);
+            return false;
+        }
+        state.is_forwarded()
+    }
+
+    /// Removes reserved headers from the effective context's trailers: services may read a field
+    /// of the trailers as if it were a header.
+    fn guard_trailers(&self) -> Result<(), HostError> {
+        let Some(Loaded { filter, .. }) = self.loaded.get() else { return Ok(()) };
+        let filter = filter.borrow();
+        let trailers = self.host.headers(Map::RequestTrailers)?;
+        for (name, _) in trailers.iter().filter(|(name, _)| filter.is_reserved(name)) {
+            self.host.remove_header(Map::RequestTrailers, name)?;
+        }
+        Ok(())
+    }
+
+    /// The response to a request has come.
+    pub(super) fn response(&self, stream: StreamId) {
+        let state = self.streams.borrow().get(&stream).copied();
+        let Some(Stream::Forwarded { private, sent, .. }) = state else { return };
+        if private
+            && let Err(error) = response::mark_private(&self.host)
+            && let Some(times) = self.reports.private.due(&self.host)
+        {
+            warn!("a response was not marked as private, {times} so far: {error}");
+        }
+        let (Some(sent), Some(Loaded { filter, .. })) = (sent, self.loaded.get()) else { return };
+        let status = response::upstream_status(&self.host);
+        let status = status.unwrap_or_else(|error| {
+            self.unread(error);
+            None
+        });
+        if let Some(status) = status
+            && filter.borrow().is_refusal(sent, status)
+            && response::is_from_upstream(&self.host)
+        {
+            let Some(now) = self.clock() else { return };
+            let mut filter = filter.borrow_mut();
+            filter.response(sent, status, &self.data(), now);
+            self.count(&mut filter);
+        }
+    }
+
+    /// A stream has ended.
+    pub(super) fn gone(&self, stream: StreamId) {
+        let state = self.streams.borrow_mut().remove(&stream);
+        if matches!(state, Some(Stream::Waiting { .. })) {
+            self.forget(stream);
+        }
+    }
+
+    /// Nothing is decided any more for a stream.
+    pub(super) fn forget(&self, stream: StreamId) {
+        if let Some(Loaded { filter, .. }) = self.loaded.get() {
+            let mut filter = filter.borrow_mut();
+            filter.gone(stream);
+            self.count(&mut filter);
+        }
+    }
+
+    /// The host delivers nothing more but the ends of calls.
+    pub(super) fn end(&self) {
+        self.is_ending.set(true);
+        self.keep_time();
+        if let Some(Loaded { statistics, .. }) = self.loaded.get() {
+            statistics.forget(&self.host, &self.reports);
+        }
+    }
+
+    /// Whether it has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.is_ending.get() && self.calls.borrow().is_empty()
+    }
+
+    /// Carries out the next verdicts, and arranges ticks for the rest.
+    pub(super) fn carry_out_batch(&self) {
+        for _ in 0..BATCH {
+            let Some((stream, verdict)) = self.decided.borrow_mut().pop_front() else { break };
+            let state = self.streams.borrow().get(&stream).copied();
+            // It may have ended, or been refused, since it was decided.
+            let Some(Stream::Waiting { guards_trailers }) = state else { continue };
+            if let Err(error) = self.host.set_effective_context(stream.0) {
+                self.remember(stream, Stream::Refused);
+                self.unanswered(error);
+                continue;
+            }
+            let state = verdict.and_then(|verdict| {
+                let state = self.carry_out(verdict, guards_trailers);
+                if state.is_forwarded() {
+                    self.host.resume_request()?;
+                }
+                Ok(state)
+            });
+            self.streams.borrow_mut().remove(&stream);
+            self.remember(stream, state.unwrap_or_else(|error| self.fail(error)));
+        }
+        self.keep_time();
+        if let Some(Loaded { filter, .. }) = self.loaded.get() {
+            self.count(&mut filter.borrow_mut());
+        }
+    }
+
+    /// Sets the timer to what is needed now. If the host refuses, the next callback tries again.
+    pub(super) fn keep_time(&self) {
+        let filter = self.loaded.get().map(|loaded| &loaded.filter);
+        let wanted = filter.filter(|_| !self.is_ending.get());
+        let wanted = wanted.and_then(|filter| filter.borrow().tick_period());
+        let batch = (!self.decided.borrow().is_empty()).then_some(BATCH_PERIOD);
+        let period = batch.or(wanted).unwrap_or(Duration::ZERO);
+        if period == self.tick_period.get() {
+            return;
+        }
+        // Ticks belong to the root.
+        let set = self.host.set_effective_context(self.root);
+        match set.and_then(|()| self.host.set_tick_period(period)) {
+            Ok(()) => self.tick_period.set(period),
+            Err(error) => {
+                if let Some(times) = self.reports.timer.due(&self.host) {
+                    error!("a timer was not set, {times} so far: {error}");
+                }
+            }
+        }
+    }
+
+    /// Counts what has happened.
+    pub(super) fn count(&self, filter: &mut Filter) {
+        if let Some(Loaded { statistics, .. }) = self.loaded.get() {
+            filter.events().for_each(|event| statistics.add(&self.host, &self.reports, event));
+        }
+    }
+
+    /// The tick period has passed.
+    pub(super) fn tick(&self) {
+        let Some(Loaded { filter, .. }) = self.loaded.get() else { return };
+        // Without a clock nothing is decided; what was decided before is carried out.
+        if let Some(now) = self.clock() {
+            let verdicts = filter.borrow_mut().tick(&self.data(), now);
+            let decided = |(stream, verdict)| (stream, Ok(verdict));
+            self.decided.borrow_mut().extend(verdicts.into_iter().map(decided));
+            self.make_calls(Moment { now, clock: Ok(()) });
+        }
+        self.carry_out_batch();
+    }
+
+    /// Shared data.
+    pub(super) fn data(&self) -> HostData<'_, H> {
+        HostData { host: &self.host, reports: &self.reports }
+    }
+
+    /// A response cannot be read.
+    pub(super) fn unread(&self, error: HostError) {
+        if let Some(times) = self.reports.unread.due(&self.host) {
+            warn!("a response was not read, {times} so far: {error}");
+        }
+    }
+
+    /// The clock, where nothing has to be refused without it.
+    fn clock(&self) -> Option<Timestamp> {
+        let now = self.host.now();
+        if let Err(error) = now
+            && let Some(times) = self.reports.clock.due(&self.host)
+        {
+            error!("the clock was not read, {times} so far: {error}");
+        }
+        now.ok()
+    }
+}
