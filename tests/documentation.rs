@@ -19,6 +19,8 @@ mod links;
 mod log_lines;
 #[path = "documentation/migration.rs"]
 mod migration;
+#[path = "documentation/modules.rs"]
+mod modules;
 #[path = "documentation/names.rs"]
 mod names;
 #[path = "documentation/pages.rs"]

@@ -7,8 +7,7 @@ use fnv::FnvHashMap;
 
 use crate::cache::footprint::Footprint;
 use crate::cache::shared::SharedData;
-use crate::cache::single_flight::{CallId, Direction};
-use crate::cache::single_flight::{MAX_HELD, StreamId};
+use crate::cache::single_flight::{CallId, Direction, MAX_HELD, StreamId};
 use crate::config::{self, Mistake, Mistakes};
 use crate::defect;
 use crate::environment::Environment;

@@ -14,11 +14,7 @@ use std::time::Duration;
 use proxy_wasm::types::BufferType;
 
 use super::sign;
-use oauth2_filter_core::Fields;
-use oauth2_filter_core::Reply;
-use oauth2_filter_core::Sign;
-use oauth2_filter_core::Timestamp;
-use oauth2_filter_core::{Call, CallFailure};
+use oauth2_filter_core::{Call, CallFailure, Fields, Reply, Sign, Timestamp};
 use oauth2_filter_driver::{Host, HostCall, HostError, Map, MetricKind};
 
 /// `StreamType` of the ABI: the request's direction.

@@ -5,8 +5,7 @@ use serde_json::{Value, json};
 use std::process::Command;
 
 use crate::documents::{self, Row, document};
-use crate::exchanges;
-use crate::{file, indented, root, run, run_with};
+use crate::{exchanges, file, indented, root, run, run_with};
 
 /// The filter that is updated.
 const FILTER: &str = "oauth2";

@@ -7,8 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::cache::footprint::Footprint;
-use crate::http::head::Head;
-use crate::http::head::is_grpc;
+use crate::http::head::{Head, is_grpc};
 use crate::inbound::forwarding::{Forwarding, MAX_CLAIM, header_value};
 use crate::inbound::introspection_cache::{CacheConfig, Finding, Known};
 use crate::inbound::outage::Outage;
@@ -25,8 +24,7 @@ use crate::oauth::sender_constraint::{Confirmation, MutualTls};
 use crate::oauth::token_source::{Presented, Removal, TokenSource, present};
 use crate::rules::index::{RuleIndex, Target, host_of};
 use crate::timestamp::Timestamp;
-use crate::verdict::Forward;
-use crate::verdict::{Fate, TokenAttribute};
+use crate::verdict::{Fate, Forward, TokenAttribute};
 
 /// What the configuration says of the inbound direction, ready to be applied.
 #[derive(Debug)]

@@ -4,11 +4,10 @@ use std::rc::Rc;
 
 use log::info;
 
-use super::obtain::{Flight, LEASE_GRACE, Ours};
-use super::{Outbound, Waiter, of_client};
+use super::flight::{Flight, LEASE_GRACE, Ours};
+use super::state::{Outbound, Waiter, of_client};
 use crate::cache::shared::SharedData;
-use crate::cache::single_flight::CallId;
-use crate::cache::single_flight::Waiters;
+use crate::cache::single_flight::{CallId, Waiters};
 use crate::metrics::Event;
 use crate::metrics::client::{ClientEvent, TokenEvent};
 use crate::oauth::call::Answer;

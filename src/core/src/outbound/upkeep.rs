@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::obtain::{Attempt, Flight};
-use super::{Outbound, of_client};
+use super::flight::{Attempt, Flight};
+use super::state::{Outbound, of_client};
 use crate::cache::shared::SharedData;
 use crate::metrics::Event;
 use crate::metrics::client::{ClientEvent, ClientGauge};

@@ -5,12 +5,9 @@ use log::error;
 use super::interface::{Host, HostError, Map};
 use super::stream::Stream;
 use super::worker::{Loaded, Worker};
-use oauth2_filter_core::Filter;
-use oauth2_filter_core::Forward;
-use oauth2_filter_core::StreamId;
-use oauth2_filter_core::{Counter, Decision, Event};
-use oauth2_filter_core::{Fate, Verdict};
-use oauth2_filter_core::{Reason, Reply};
+use oauth2_filter_core::{
+    Counter, Decision, Event, Fate, Filter, Forward, Reason, Reply, StreamId, Verdict,
+};
 
 /// What is decided on a request if the host does not do its part.
 const HOST_ERROR: Decision = Decision::Denied(Reason::HostError);

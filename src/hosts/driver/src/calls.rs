@@ -4,8 +4,7 @@ use super::in_flight::{InFlight, Moment};
 use super::interface::Host;
 use super::response;
 use super::worker::{Loaded, Worker};
-use oauth2_filter_core::CallId;
-use oauth2_filter_core::{Answer, CallFailure};
+use oauth2_filter_core::{Answer, CallFailure, CallId};
 
 impl<H: Host> Worker<H> {
     /// Makes the calls that the filter asks for.

@@ -4,8 +4,7 @@ use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 
 use super::interface::{Host, HostError, Map};
-use oauth2_filter_core::digest_from_hex;
-use oauth2_filter_core::{Fields, Head};
+use oauth2_filter_core::{Fields, Head, digest_from_hex};
 
 /// The headers of the effective context's request.
 pub(super) struct RequestHead<'h, H> {

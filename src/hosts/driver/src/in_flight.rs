@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use super::interface::HostError;
-use oauth2_filter_core::CallFailure;
-use oauth2_filter_core::CallId;
-use oauth2_filter_core::Timestamp;
+use oauth2_filter_core::{CallFailure, CallId, Timestamp};
 
 /// A call in flight.
 pub(super) struct InFlight {

@@ -4,11 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use oauth2_filter_core::Fields;
-use oauth2_filter_core::Reply;
-use oauth2_filter_core::Sign;
-use oauth2_filter_core::Timestamp;
-use oauth2_filter_core::{Call, CallFailure};
+use oauth2_filter_core::{Call, CallFailure, Fields, Reply, Sign, Timestamp};
 
 /// A host. Its calls are about the effective context: the stream or root whose callback runs, until
 /// [`Host::set_effective_context`] selects another one.

@@ -6,8 +6,7 @@ use log::warn;
 
 use super::interface::{Host, HostError, MetricKind};
 use super::reports::Reports;
-use oauth2_filter_core::ClientEvent;
-use oauth2_filter_core::{CALL_TIME, Counter, Event, TOKEN_CALL_TIME, WAITING};
+use oauth2_filter_core::{CALL_TIME, ClientEvent, Counter, Event, TOKEN_CALL_TIME, WAITING};
 
 /// The host's numbers of metrics by their names, in order. It keeps every number that it returns
 /// until the VM ends, so each configuration defines only the metrics that are new.

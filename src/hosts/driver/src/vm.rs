@@ -9,8 +9,7 @@ use log::{error, warn};
 use super::interface::{Host, HostCall, HostError};
 use super::statistics::Defined;
 use super::worker::Worker;
-use oauth2_filter_core::Filter;
-use oauth2_filter_core::StreamId;
+use oauth2_filter_core::{Filter, StreamId};
 
 /// Everything in one VM. Each method is a callback of the host; those that return whether a
 /// request continues must be obeyed.

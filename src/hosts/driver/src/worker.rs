@@ -15,11 +15,7 @@ use super::reports::Reports;
 use super::response;
 use super::statistics::{Defined, Statistics};
 use super::stream::Stream;
-use oauth2_filter_core::Environment;
-use oauth2_filter_core::StreamId;
-use oauth2_filter_core::Timestamp;
-use oauth2_filter_core::Verdict;
-use oauth2_filter_core::{Filter, Step};
+use oauth2_filter_core::{Environment, Filter, Step, StreamId, Timestamp, Verdict};
 
 /// How many waiting streams are resumed or answered in one callback.
 const BATCH: usize = 64;

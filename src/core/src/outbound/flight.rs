@@ -1,0 +1,63 @@
+//! A token that is being obtained, and what comes of an attempt.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::cache::single_flight::CallId;
+use crate::oauth::call::Call;
+use crate::oauth::failure::Failure;
+use crate::outbound::client::Ask;
+use crate::outbound::client_token::Current;
+use crate::outbound::exchange::Subject;
+use crate::timestamp::Timestamp;
+
+/// How much longer than a call its lease lasts: until the answer has been taken in.
+pub(super) const LEASE_GRACE: Duration = Duration::from_secs(1);
+
+/// A token that is being obtained.
+pub(super) struct Flight {
+    /// For this client.
+    pub(super) client: usize,
+    /// For this caller's token.
+    pub(super) subject: Option<Subject>,
+    /// The call, unless another worker makes it.
+    pub(super) ours: Option<Ours>,
+    /// When the call was made.
+    pub(super) since: Timestamp,
+    /// Calls to be made with the token.
+    pub(super) calls: Vec<Call>,
+    /// Exchanges to be made with the token as the actor's.
+    pub(super) exchanges: Vec<CallId>,
+}
+
+/// A call of this worker.
+pub(super) struct Ours {
+    /// What it sends.
+    pub(super) ask: Ask,
+    /// The number of its lease.
+    pub(super) owner: u64,
+    /// When the marker of an exchange was put up, if it is.
+    pub(super) marked: Option<Timestamp>,
+}
+
+/// What there is in answer to the wish for a token.
+pub(super) enum Found {
+    /// This one.
+    Token(Rc<Current>),
+    /// It is being obtained.
+    Wait(CallId),
+    /// None.
+    Failed(Failure),
+}
+
+/// What comes of an attempt to obtain a token.
+pub(super) enum Attempt {
+    /// There is one now.
+    Token(Rc<Current>),
+    /// Another worker obtains it.
+    Busy,
+    /// It is too early.
+    Failed(Failure),
+    /// This worker may call.
+    Ours(Ours),
+}

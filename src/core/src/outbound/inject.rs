@@ -1,0 +1,209 @@
+//! What becomes of a request that gets a token: it goes on with it, waits for it, or is refused.
+
+use std::rc::Rc;
+
+use super::errand::{Errand, Plan, Presentation};
+use super::flight::Found;
+use super::state::{Outbound, Waiter};
+use crate::cache::shared::SharedData;
+use crate::cache::single_flight::StreamId;
+use crate::defect;
+use crate::http::head::{Head, is_grpc};
+use crate::metrics::client::{ClientEvent, Injection};
+use crate::metrics::{Counter, Decision, Event};
+use crate::oauth::call::{Call, Sent};
+use crate::oauth::denial::{Denial, Reason};
+use crate::oauth::failure::Failure;
+use crate::outbound::client_token::Current;
+use crate::outbound::exchange::Subject;
+use crate::timestamp::Timestamp;
+use crate::verdict::{Attributes, Fate, Verdict};
+
+impl Outbound {
+    /// A request that may go on, as `verdict` says: what is done with it now, or nothing while it
+    /// waits. Without its head, it must have been planned for that ([`Plan::without_head`]).
+    pub(crate) fn send(
+        &mut self,
+        stream: StreamId,
+        head: Option<&dyn Head>,
+        plan: Plan,
+        mut verdict: Verdict,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) -> Option<Verdict> {
+        let Fate::Forward(forward) = &mut verdict.fate else { return Some(verdict) };
+        let mut errand = match plan {
+            Plan::Inject(errand) => errand,
+            Plan::Leave(strays) => {
+                forward.remove.extend(strays);
+                return Some(verdict);
+            }
+        };
+        let Some(client) = self.config.clients.get(errand.client) else {
+            return Some(defect::refuse("a request's client is not known", &mut self.events));
+        };
+        forward.remove.extend(errand.strays.iter().cloned());
+        if let Some(clean) = errand.clean.take() {
+            forward.remove.extend(clean.remove);
+            forward.add(clean.set);
+        }
+        // What was exchanged for a token, or was to be, is not for the service.
+        if let Some(removal) = &errand.removal {
+            forward.take_out(removal);
+        }
+        let header = &client.placement.header;
+        if errand.own_header && !forward.remove.contains(header) {
+            self.count(errand.client, ClientEvent::Request(Injection::Kept));
+            return Some(verdict);
+        }
+        if !client.is_exchange()
+            && let Some(holder) = self.holders.get_mut(errand.client)
+            && let Some(current) = holder.take(&client.identity, data, now)
+        {
+            return Some(self.inject(&errand, &current, verdict));
+        }
+        if let Some(head) = head {
+            errand = errand.without_head(head);
+        }
+        // Where callers' tokens are checked, one that was not, on a public path, counts as none.
+        let guarded = self.config.guarded;
+        let checked = verdict.checked.is_some();
+        let subject = errand.token().filter(|_| !guarded || checked);
+        let found = match (subject, &errand.subject) {
+            _ if !client.is_exchange() => self.obtain(errand.client, data, now),
+            (_, Presentation::Ambiguous(reason)) => {
+                let denial = Denial::new(*reason);
+                return Some(self.refuse(&errand, &denial, verdict));
+            }
+            (Some(subject), _) => {
+                let subject = Subject::new(
+                    subject.clone(),
+                    verdict.checked.and_then(|checked| checked.expires),
+                    self.keyed.key(errand.client, subject.reveal()),
+                    &client.identity,
+                );
+                self.exchange(errand.client, subject, data, now)
+            }
+            // It was let in without a token, and goes on without one.
+            (None, _) if guarded && !checked => {
+                forward.remove.push(Rc::clone(header));
+                return Some(verdict);
+            }
+            (None, _) => return Some(self.refuse(&errand, &Denial::new(Reason::NoToken), verdict)),
+        };
+        match found {
+            Found::Token(current) => Some(self.inject(&errand, &current, verdict)),
+            Found::Failed(failure) => Some(self.go_without(&errand, failure, verdict)),
+            Found::Wait(id) => {
+                let waiter = Waiter { verdict, errand };
+                if !self.waiting.has_room(&waiter) {
+                    let denial = Denial::new(Reason::Overloaded);
+                    return Some(self.refuse(&waiter.errand, &denial, waiter.verdict));
+                }
+                self.waiting.add(id, stream, waiter);
+                self.events.push(Event::Waiting(1));
+                None
+            }
+        }
+    }
+
+    /// A call that is to carry a client's token: itself if there is one. Otherwise it comes to the
+    /// outbox when it can be made, or when it cannot.
+    pub(crate) fn authorize(
+        &mut self,
+        mut call: Call,
+        client: usize,
+        data: &dyn SharedData,
+        now: Timestamp,
+    ) {
+        match self.obtain(client, data, now) {
+            Found::Token(current) => {
+                current.authorize(client, &mut call);
+                self.outbox.calls.push(call);
+            }
+            Found::Failed(failure) => self.outbox.unmade.push((call.id, failure)),
+            Found::Wait(id) => {
+                if let Some(flight) = self.waiting.question(id) {
+                    flight.calls.push(call);
+                }
+            }
+        }
+    }
+
+    /// Puts the token on a request.
+    pub(super) fn inject(
+        &mut self,
+        errand: &Errand,
+        current: &Current,
+        mut verdict: Verdict,
+    ) -> Verdict {
+        let client = self.config.clients.get(errand.client);
+        let (Fate::Forward(forward), Some(client)) = (&mut verdict.fate, client) else {
+            return defect::refuse("there is no client for a token", &mut self.events);
+        };
+        let header = &client.placement.header;
+        forward.remove.retain(|name| name != header);
+        forward.set.retain(|(name, _)| name != header);
+        forward.set.push((Rc::clone(header), Rc::clone(&current.value)));
+        let subject = errand.token();
+        let subject = subject.map(|token| self.keyed.key(errand.client, token.reveal()));
+        verdict.sent = Some(Sent { client: errand.client, number: current.number, subject });
+        self.count(errand.client, ClientEvent::Request(Injection::Injected));
+        verdict
+    }
+
+    /// What is done with a request for which there is no token.
+    pub(super) fn go_without(
+        &mut self,
+        errand: &Errand,
+        failure: Failure,
+        mut verdict: Verdict,
+    ) -> Verdict {
+        let client = self.config.clients.get(errand.client);
+        match (&mut verdict.fate, client) {
+            _ if failure == Failure::Defect => {
+                defect::refuse("no access token can be obtained", &mut self.events)
+            }
+            (Fate::Forward(forward), Some(client)) if client.failure_mode_allow => {
+                // Nobody takes what the caller has put there for ours.
+                forward.set.retain(|(name, _)| *name != client.placement.header);
+                forward.remove.push(Rc::clone(&client.placement.header));
+                self.count(errand.client, ClientEvent::Request(Injection::Unauthenticated));
+                verdict
+            }
+            _ => self.refuse(errand, &failure.denial(), verdict),
+        }
+    }
+
+    /// Refuses a request.
+    pub(super) fn refuse(&mut self, errand: &Errand, denial: &Denial, verdict: Verdict) -> Verdict {
+        self.count(errand.client, ClientEvent::Request(Injection::Denied(denial.reason)));
+        let fate = Fate::Answer(denial.reply(&self.config.resource, errand.grpc));
+        let Verdict { mut attributes, .. } = verdict;
+        // What the inbound direction has decided is not what becomes of the request.
+        attributes.decision = attributes.decision.map(|_| Decision::Denied(denial.reason));
+        Verdict { attributes, ..Verdict::of(fate) }
+    }
+
+    /// Refuses a request of which nobody can tell whose token is for it, or what to exchange.
+    pub(crate) fn turn_away(&mut self, reason: Reason, head: &dyn Head) -> Verdict {
+        let decision = Decision::Denied(reason);
+        self.events.push(Event::Count(Counter::Request(decision)));
+        let reply = Denial::new(reason).reply(&self.config.resource, is_grpc(head));
+        let attributes = Attributes { decision: Some(decision), ..Attributes::default() };
+        Verdict { attributes, ..Verdict::of(Fate::Answer(reply)) }
+    }
+
+    /// Puts a token on a request, as if it had one.
+    #[cfg(test)]
+    pub(crate) fn inject_any(&mut self, plan: Plan) -> Option<Verdict> {
+        use crate::outbound::cached_token::CachedToken;
+        use crate::outbound::client::Placement;
+
+        let Plan::Inject(errand) = plan else { return None };
+        let token = CachedToken { access_token: "one".to_owned(), ..CachedToken::default() };
+        let placement = Placement::new("authorization", "Bearer".to_owned(), true);
+        let current = Current::new(&token, 1, &placement);
+        Some(self.inject(&errand, &current, Verdict::unchanged()))
+    }
+}

@@ -1,0 +1,157 @@
+//! What the outbound direction remembers, and its parts that others are made of.
+
+use super::errand::Errand;
+use super::flight::Flight;
+use crate::cache::footprint::Footprint;
+use crate::cache::local::Keyed;
+use crate::cache::single_flight::{CallId, Direction, StreamId, Waiting};
+use crate::metrics::Event;
+use crate::metrics::client::ClientEvent;
+use crate::oauth::call::Call;
+use crate::oauth::denial::Resource;
+use crate::oauth::failure::Failure;
+use crate::oauth::failure_log::Health;
+use crate::oauth::token_source::TokenSource;
+use crate::outbound::client::Client;
+use crate::outbound::client_token::Holder;
+use crate::outbound::exchange::Exchanges;
+use crate::random::Random;
+use crate::rules::index::RuleIndex;
+use crate::timestamp::Timestamp;
+use crate::verdict::{Fate, Verdict};
+
+/// What the configuration says of the outbound direction.
+#[derive(Debug)]
+pub(crate) struct ClientConfig {
+    /// The clients, in the order of their names.
+    pub(crate) clients: Vec<Client>,
+    /// Whose token requests get; `None` to leave them alone. The first that fits decides.
+    pub(crate) rules: RuleIndex<Option<usize>>,
+    /// Where callers' tokens are looked for, to be exchanged.
+    pub(crate) token_sources: Vec<TokenSource>,
+    /// Whether callers' tokens are checked before.
+    pub(crate) guarded: bool,
+    /// What challenges say.
+    pub(crate) resource: Resource,
+}
+
+/// What has to be done outside.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    /// Calls to be made.
+    pub(crate) calls: Vec<Call>,
+    /// What is done with requests that waited.
+    pub(crate) verdicts: Vec<(StreamId, Verdict)>,
+    /// Calls that cannot be made, since the token that they need is not to be had.
+    pub(crate) unmade: Vec<(CallId, Failure)>,
+}
+
+/// A request that waits for a token.
+pub(super) struct Waiter {
+    /// What is done with it, but for the token.
+    pub(super) verdict: Verdict,
+    /// What it needs.
+    pub(super) errand: Errand,
+}
+
+impl Footprint for Waiter {
+    fn owned_bytes(&self) -> usize {
+        let forward = match &self.verdict.fate {
+            Fate::Forward(forward) => forward.owned_bytes(),
+            Fate::Answer(_) => 0,
+        };
+        [forward, self.errand.owned_bytes()]
+            .into_iter()
+            .fold(size_of::<Self>(), usize::saturating_add)
+    }
+}
+
+/// The outbound direction of one configuration in one worker.
+pub(crate) struct Outbound {
+    /// What the operator wants.
+    pub(super) config: ClientConfig,
+    /// The clients' tokens.
+    pub(super) holders: Vec<Holder>,
+    /// Whether each token endpoint answers.
+    pub(super) health: Vec<Health>,
+    /// The tokens of callers.
+    pub(super) exchanges: Exchanges,
+    /// The requests that wait.
+    pub(super) waiting: Waiting<Flight, Waiter>,
+    /// Names flights.
+    pub(super) keyed: Keyed,
+    /// Jitter and numbers.
+    pub(super) random: Random,
+    /// What has to be done outside.
+    pub(crate) outbox: Outbox,
+    /// What has happened since the host last asked.
+    pub(crate) events: Vec<Event>,
+    /// When tokens are reported next.
+    pub(super) report_at: Timestamp,
+    /// Whether there is more to report than zeros, or the last report was more.
+    pub(super) reporting: bool,
+}
+
+/// A client, and what is known of its token.
+pub(super) fn of_client<'o>(
+    config: &'o ClientConfig,
+    holders: &'o mut [Holder],
+    number: usize,
+) -> Option<(&'o Client, &'o mut Holder)> {
+    config.clients.get(number).zip(holders.get_mut(number))
+}
+
+impl Outbound {
+    /// Nothing is held yet, and nobody waits. `seed` is random.
+    pub(crate) fn new(config: ClientConfig, seed: [u8; 16]) -> Self {
+        let holder = |client: &Client| Holder::new(&client.identity, &client.placement);
+        let health =
+            |client: &Client| Health::new(format!("the token endpoint of {}", client.name));
+        Self {
+            holders: config.clients.iter().map(holder).collect(),
+            health: config.clients.iter().map(health).collect(),
+            exchanges: Exchanges::new(seed),
+            waiting: Waiting::new(Direction::Outbound),
+            keyed: Keyed::new(seed),
+            random: Random::new(seed, "outbound"),
+            outbox: Outbox::default(),
+            events: Vec::new(),
+            report_at: Timestamp::from_millis(0),
+            reporting: false,
+            config,
+        }
+    }
+
+    /// The names of the clients.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.config.clients.iter().map(|client| &*client.name)
+    }
+
+    /// Forgets the clients, as nothing but a test does.
+    #[cfg(test)]
+    pub(crate) fn lose_clients(&mut self) {
+        self.config.clients.clear();
+    }
+
+    /// What has happened since this was last called.
+    pub(crate) fn take_events(&mut self) -> impl Iterator<Item = Event> {
+        self.events.drain(..)
+    }
+
+    /// Counts something of a client.
+    pub(super) fn count(&mut self, client: usize, event: ClientEvent) {
+        self.events.push(Event::Client(client, event));
+    }
+
+    /// A request that waited has gone.
+    pub(crate) fn gone(&mut self, stream: StreamId) {
+        if let Some(id) = self.waiting.forget(stream) {
+            self.events.push(Event::Waiting(-1));
+            let is_wanted =
+                |flight: &Flight| !flight.calls.is_empty() || !flight.exchanges.is_empty();
+            if self.waiting.abandoned(id).is_some_and(|flight| !is_wanted(flight)) {
+                self.waiting.finish(id);
+            }
+        }
+    }
+}
