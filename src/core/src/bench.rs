@@ -8,8 +8,9 @@ use crate::http::head::Head;
 use crate::http::path::{PathPattern, RequestPath};
 use crate::oauth::bearer::BearerToken;
 use crate::oauth::introspection::Response;
-use crate::rules::index::{RuleIndex, Target};
+use crate::rules::index::RuleIndex;
 use crate::rules::matcher::Matcher;
+use crate::rules::target::Target;
 use crate::timestamp::Timestamp;
 
 /// Whether these bytes are a token.

@@ -12,7 +12,7 @@ use crate::oauth::call::Call;
 use crate::oauth::claims::ClaimTest;
 use crate::oauth::token_source::{TokenSource, present};
 use crate::outbound::client::Client;
-use crate::rules::index::Target;
+use crate::rules::target::Target;
 
 /// Which rules a request meets, and what they need.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

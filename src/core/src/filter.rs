@@ -6,8 +6,8 @@ use std::time::Duration;
 use fnv::FnvHashMap;
 
 use crate::cache::footprint::Footprint;
-use crate::cache::shared::SharedData;
 use crate::cache::single_flight::{CallId, Direction, MAX_HELD, StreamId};
+use crate::cache::store::SharedData;
 use crate::config::{self, Mistake, Mistakes};
 use crate::defect;
 use crate::environment::Environment;

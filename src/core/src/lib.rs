@@ -44,8 +44,8 @@ mod rules;
 mod timestamp;
 mod verdict;
 
-pub use cache::shared::SharedData;
 pub use cache::single_flight::{CallId, StreamId};
+pub use cache::store::SharedData;
 pub use config::{Mistake, Mistakes};
 #[cfg(feature = "review")]
 pub use config::{Review, review, schema};

@@ -5,6 +5,8 @@
 
 pub(crate) mod footprint;
 pub(crate) mod local;
+pub(crate) mod record;
 pub(crate) mod sealed;
 pub(crate) mod shared;
 pub(crate) mod single_flight;
+pub(crate) mod store;

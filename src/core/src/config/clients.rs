@@ -12,7 +12,7 @@ use super::reader::{Field, Object};
 use super::values::{
     boolean, count_from, frames_or_steers, header_name, scope_text, secret, text, ttl,
 };
-use crate::cache::shared::Identity;
+use crate::cache::record::Identity;
 use crate::http::header_name::is_token_char;
 use crate::http::url::is_absolute_uri;
 use crate::oauth::denial::Resource;

@@ -4,7 +4,7 @@ use super::clients::{self, Names};
 use super::error::{Mistake, Mistakes};
 use super::reader::{Field, Reader};
 use super::{document, inbound};
-use crate::cache::shared::Identity;
+use crate::cache::record::Identity;
 use crate::environment::Environment;
 use crate::inbound::guard::Guard;
 use crate::outbound::ClientConfig;

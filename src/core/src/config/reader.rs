@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 
 use super::error::{Mistake, Mistakes};
 #[cfg(feature = "review")]
-use super::notes::{Form, Noted, Notes};
+use super::notes::Noted;
+use super::notes::{Form, Notes};
 use crate::environment::Environment;
 use crate::oauth::json;
 use crate::oauth::json::escaped;

@@ -7,7 +7,7 @@ use super::endpoint::{Rest, endpoint};
 use super::policy::list;
 use super::reader::Field;
 use super::values::{one_or_any, text};
-use crate::cache::shared::Identity;
+use crate::cache::record::Identity;
 use crate::http::authority::HostPattern;
 use crate::inbound::servers::{Server, When};
 use crate::oauth::endpoint::Endpoint;

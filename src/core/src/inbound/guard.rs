@@ -22,7 +22,8 @@ use crate::oauth::failure::Failure;
 use crate::oauth::introspection::{AccessToken, Reading, Response};
 use crate::oauth::sender_constraint::{Confirmation, MutualTls};
 use crate::oauth::token_source::{Presented, Removal, TokenSource, present};
-use crate::rules::index::{RuleIndex, Target, host_of};
+use crate::rules::index::RuleIndex;
+use crate::rules::target::{Target, host_of};
 use crate::timestamp::Timestamp;
 use crate::verdict::{Fate, Forward, TokenAttribute};
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::cache::footprint::Footprint;
 use crate::cache::local::{Kept, Key, Room};
-use crate::cache::shared::{Fingerprint, Identity, MAX_SHARED, Record, SharedData, Slots, YOUNGER};
+use crate::cache::record::{Fingerprint, Identity, MAX_SHARED, Record, YOUNGER};
+use crate::cache::shared::Slots;
+use crate::cache::store::SharedData;
 use crate::oauth::denial::Reason;
 use crate::oauth::introspection::AccessToken;
 use crate::timestamp::Timestamp;

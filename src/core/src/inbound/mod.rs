@@ -14,8 +14,10 @@ use log::debug;
 
 use crate::cache::footprint::Footprint;
 use crate::cache::local::Keyed;
-use crate::cache::shared::{Claim, Fingerprint, Record, SharedData, YOUNGER};
+use crate::cache::record::{Fingerprint, Record, YOUNGER};
+use crate::cache::shared::Claim;
 use crate::cache::single_flight::{CallId, Direction, StreamId, Waiters, Waiting};
+use crate::cache::store::SharedData;
 use crate::defect;
 use crate::http::head::{Head, is_grpc};
 use crate::inbound::guard::{Bearer, Decided, Guard};

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::cell::LazyCell;
 
-use crate::cache::shared::Identity;
+use crate::cache::record::Identity;
 use crate::http::authority::{BadHost, HostPattern};
 use crate::oauth::bearer::BearerToken;
 use crate::oauth::claims::unverified_claims;

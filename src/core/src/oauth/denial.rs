@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::http::authority::BadHost;
 use crate::http::path::BadPath;
-use crate::rules::index::Undecided;
+use crate::rules::target::Undecided;
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

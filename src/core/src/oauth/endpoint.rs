@@ -144,7 +144,7 @@ impl fmt::Debug for Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::shared::Identity;
+    use crate::cache::record::Identity;
     use crate::cache::single_flight::Direction;
     use crate::oauth::secret::Secret;
 

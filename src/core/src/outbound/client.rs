@@ -4,7 +4,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::cache::shared::Identity;
+use crate::cache::record::Identity;
 use crate::cache::single_flight::CallId;
 use crate::http::header_name::Spelling;
 use crate::oauth::call::Call;

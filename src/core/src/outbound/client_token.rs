@@ -5,7 +5,8 @@ use std::rc::Rc;
 use prost::Message;
 use subtle::ConstantTimeEq;
 
-use crate::cache::shared::{Identity, NEVER_WRITTEN, SharedData};
+use crate::cache::record::Identity;
+use crate::cache::store::{NEVER_WRITTEN, SharedData};
 use crate::oauth::call::{Call, Sent};
 use crate::oauth::secret::Secret;
 use crate::outbound::cached_token::{CachedToken, Holding};

@@ -7,9 +7,9 @@ use std::time::Duration;
 use prost::Message;
 
 use crate::cache::local::{Kept, Key, Keyed, Room};
-use crate::cache::shared::{
-    Claim, Fingerprint, Identity, MAX_SHARED, Record, SharedData, Slots, YOUNGER,
-};
+use crate::cache::record::{Fingerprint, Identity, MAX_SHARED, Record, YOUNGER};
+use crate::cache::shared::{Claim, Slots};
+use crate::cache::store::SharedData;
 use crate::oauth::claims::unverified_claims;
 use crate::oauth::failure::Failure;
 use crate::oauth::secret::Secret;

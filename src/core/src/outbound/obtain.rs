@@ -3,8 +3,9 @@
 use super::flight::{Attempt, Flight, Found, LEASE_GRACE, Ours};
 use super::state::{Outbound, of_client};
 use crate::cache::local::Key;
-use crate::cache::shared::{Claim, SharedData};
+use crate::cache::shared::Claim;
 use crate::cache::single_flight::CallId;
+use crate::cache::store::SharedData;
 use crate::oauth::failure::Failure;
 use crate::oauth::secret::Secret;
 use crate::outbound::client::{Ask, Client, Exchanged, Grant};

@@ -6,8 +6,8 @@ use log::info;
 
 use super::flight::{Flight, LEASE_GRACE, Ours};
 use super::state::{Outbound, Waiter, of_client};
-use crate::cache::shared::SharedData;
 use crate::cache::single_flight::{CallId, Waiters};
+use crate::cache::store::SharedData;
 use crate::metrics::Event;
 use crate::metrics::client::{ClientEvent, TokenEvent};
 use crate::oauth::call::Answer;

@@ -12,7 +12,7 @@ use crate::oauth::denial::Reason;
 use crate::oauth::secret::Secret;
 use crate::oauth::token_source::{Presented, Removal, present};
 use crate::outbound::client::{Client, Placement};
-use crate::rules::index::Target;
+use crate::rules::target::Target;
 use crate::timestamp::Timestamp;
 use crate::verdict::Forward;
 

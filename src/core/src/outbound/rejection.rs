@@ -3,7 +3,7 @@
 use log::info;
 
 use super::state::{Outbound, of_client};
-use crate::cache::shared::SharedData;
+use crate::cache::store::SharedData;
 use crate::metrics::client::{ClientEvent, TokenEvent};
 use crate::oauth::call::Sent;
 use crate::timestamp::Timestamp;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::flight::{Attempt, Flight};
 use super::state::{Outbound, of_client};
-use crate::cache::shared::SharedData;
+use crate::cache::store::SharedData;
 use crate::metrics::Event;
 use crate::metrics::client::{ClientEvent, ClientGauge};
 use crate::oauth::failure::Failure;

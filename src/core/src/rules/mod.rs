@@ -5,3 +5,5 @@
 
 pub(crate) mod index;
 pub(crate) mod matcher;
+mod set;
+pub(crate) mod target;

@@ -1,0 +1,48 @@
+//! The host's shared data, as the core sees it.
+
+/// The host's shared data: values by key, with a number that changes with each write.
+pub trait SharedData {
+    /// The value of a key, if it was ever written, and the number of the write.
+    fn get(&self, key: &str) -> Option<(Vec<u8>, u32)>;
+
+    /// Writes a value; with `after`, only if the last write was that one, or if the key was never
+    /// written. Whether it was written.
+    fn set(&self, key: &str, value: &[u8], after: Option<u32>) -> bool;
+}
+
+/// A number that no write has. With it, of two who write a key for the first time one succeeds.
+pub(crate) const NEVER_WRITTEN: u32 = u32::MAX;
+
+#[cfg(test)]
+pub(crate) mod fixture {
+    //! Shared data that a test can look into.
+
+    use std::cell::RefCell;
+    use std::collections::HashMap;
+
+    use super::SharedData;
+
+    /// Values in memory, with the host's rules.
+    #[derive(Default)]
+    pub(crate) struct Memory(pub(crate) RefCell<(Values, u32)>);
+
+    /// Values by key, each with the number of its write.
+    type Values = HashMap<String, (Vec<u8>, u32)>;
+
+    impl SharedData for Memory {
+        fn get(&self, key: &str) -> Option<(Vec<u8>, u32)> {
+            self.0.borrow().0.get(key).cloned()
+        }
+
+        fn set(&self, key: &str, value: &[u8], after: Option<u32>) -> bool {
+            let (values, writes) = &mut *self.0.borrow_mut();
+            let current = values.get(key).map(|(_, written)| *written);
+            if after.is_some() && current.is_some() && after != current {
+                return false;
+            }
+            *writes += 1;
+            values.insert(key.to_owned(), (value.to_vec(), *writes));
+            true
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What rules look at in a request.
+
+use std::borrow::Cow;
+use std::cell::OnceCell;
+
+use crate::http::authority::{Authority, BadHost};
+use crate::http::head::Head;
+use crate::http::path::{BadPath, RequestPath};
+
+/// What rules look at in a request, each read once, when it is first asked for.
+pub(crate) struct Target<'a> {
+    /// The request's head.
+    head: &'a dyn Head,
+    /// Its method, case-sensitive.
+    method: OnceCell<Cow<'a, [u8]>>,
+    /// The host of its `:authority`; empty if there is none.
+    host: OnceCell<Result<Cow<'a, str>, BadHost>>,
+    /// Its path; absent for CONNECT.
+    pub(super) path: OnceCell<Result<Option<RequestPath<'a>>, BadPath>>,
+}
+
+/// Why it cannot be told which rule decides.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Undecided {
+    /// A rule asks for the path, which services read in different ways.
+    BadPath,
+    /// A rule asks for the host, which services read in different ways.
+    BadHost,
+    /// The index names a rule that does not exist: a defect.
+    Lost,
+}
+
+impl From<BadPath> for Undecided {
+    fn from(BadPath: BadPath) -> Self {
+        Self::BadPath
+    }
+}
+
+impl From<BadHost> for Undecided {
+    fn from(BadHost: BadHost) -> Self {
+        Self::BadHost
+    }
+}
+
+/// The host of a request; empty if it names none.
+pub(crate) fn host_of(head: &dyn Head) -> Result<Cow<'_, str>, BadHost> {
+    match head.value(":authority").unwrap_or_default() {
+        Cow::Borrowed(authority) => Ok(Authority::parse(authority)?.host),
+        Cow::Owned(authority) => Ok(Authority::parse(&authority)?.host.into_owned().into()),
+    }
+}
+
+impl<'a> Target<'a> {
+    /// Nothing is read yet.
+    pub(crate) fn new(head: &'a dyn Head) -> Self {
+        Self { head, method: OnceCell::new(), host: OnceCell::new(), path: OnceCell::new() }
+    }
+
+    /// The method; empty if it is not UTF-8.
+    pub(crate) fn method(&self) -> &str {
+        let method = self.method.get_or_init(|| self.head.value(":method").unwrap_or_default());
+        std::str::from_utf8(method).unwrap_or_default()
+    }
+
+    /// The host.
+    pub(super) fn host(&self) -> Result<&str, BadHost> {
+        let host = self.host.get_or_init(|| host_of(self.head));
+        host.as_deref().map_err(|bad| *bad)
+    }
+
+    /// The path. Once it was asked for, rules look at it first.
+    pub(crate) fn path(&self) -> Result<Option<&RequestPath<'a>>, BadPath> {
+        let read = || self.head.value(":path").map(RequestPath::parse).transpose();
+        self.path.get_or_init(read).as_ref().map(Option::as_ref).map_err(|bad| *bad)
+    }
+
+    /// The path, if it was asked for and has parameters.
+    pub(super) fn parameters(&self) -> Option<&RequestPath<'a>> {
+        let path = self.path.get()?.as_ref().ok()?.as_ref()?;
+        path.has_parameters().then_some(path)
+    }
+}
