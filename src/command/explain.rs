@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use base64ct::{Base64UrlUnpadded, Encoding};
 use lexopt::{Arg, Parser, ValueExt};
 use oauth2_filter_core::{
-    Answer, Call, Explanation, Fate, Fields, Filter, Forward, Reply, SharedData, Step, StreamId,
-    Timestamp, TokenNeeds, Verdict,
+    Answer, Call, Context, Explanation, Fate, Fields, Filter, Forward, Input, Output, Reply,
+    SharedData, Step, StreamId, Timestamp, TokenNeeds, Verdict,
 };
 use serde_json::{Map, Value, json};
 
@@ -313,22 +313,19 @@ impl Story {
     fn drive(&mut self, filter: &mut Filter, head: &Fields) -> Option<Verdict> {
         let data = Memory::default();
         let now = Timestamp::from_millis(u64::try_from(since_epoch().as_millis()).unwrap_or(0));
-        let mut verdict = match filter.request(STREAM, head, &data, now) {
-            Step::Decide(verdict) => Some(verdict),
-            Step::Wait => None,
-        };
-        while verdict.is_none() {
-            let calls = filter.calls();
-            if calls.is_empty() {
-                return None;
-            }
-            for call in calls {
+        let (context, mut output) = (Context { now, data: &data }, Output::default());
+        if let Step::Decided(verdict) =
+            filter.handle(Input::Request(STREAM, head), context, &mut output)
+        {
+            return Some(verdict);
+        }
+        while output.decided.is_empty() && !output.calls.is_empty() {
+            for call in std::mem::take(&mut output.calls) {
                 let answer = self.answer(&call);
-                let verdicts = filter.answer(call.id, Ok(&answer), &data, now);
-                verdict = verdicts.into_iter().map(|(_, verdict)| verdict).next().or(verdict);
+                let _ = filter.handle(Input::CallEnded(call.id, Ok(&answer)), context, &mut output);
             }
         }
-        verdict
+        output.decided.pop().map(|(_, verdict)| verdict)
     }
 
     /// What the authorization server answers to a call.

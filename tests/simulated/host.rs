@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use oauth2_filter_core::{
-    Answer, Attributes, Call, CallFailure, Environment, Event, Fate, Fields, Filter, Forward, Head,
-    Reply, Sent, SharedData, Step, StreamId, Timestamp, Verdict,
+    Answer, Attributes, Call, CallFailure, Context, Environment, Event, Fate, Fields, Filter,
+    Forward, Head, Input, Output, Reply, Sent, SharedData, Step, StreamId, Timestamp, Verdict,
 };
 use serde_json::Value;
 
@@ -17,6 +17,7 @@ use crate::exchanges::{Request, seconds_from_now};
 /// One worker with one configuration.
 pub struct SimulatedHost {
     filter: Filter,
+    output: Output,
     data: Rc<Memory>,
     now: Timestamp,
     /// The clock's whole seconds at the start.
@@ -75,6 +76,7 @@ impl SimulatedHost {
         let started = u64::try_from(seconds_from_now(0)).expect("a time after 1970");
         Self {
             filter,
+            output: Output::default(),
             data,
             now: Timestamp::from_millis(started * 1000),
             started,
@@ -119,61 +121,65 @@ impl SimulatedHost {
         let stream = StreamId(self.streams);
         self.streams += 1;
         let head = SimulatedHead::new(headers, self.certificate);
-        match self.filter.request(stream, &head, &*self.data, self.now) {
-            Step::Decide(verdict) => self.decide(stream, head.headers, verdict),
-            Step::Wait => _ = self.waiting.insert(stream, head.headers),
+        let context = Context { now: self.now, data: &*self.data };
+        let input = Input::Request(stream, &head);
+        match self.filter.handle(input, context, &mut self.output) {
+            Step::Decided(verdict) => self.decide(stream, head.headers, verdict),
+            Step::Waiting => _ = self.waiting.insert(stream, head.headers),
+            Step::Nothing => panic!("a request is decided, or waits"),
         }
-        self.make_calls();
+        self.carry_out();
         stream
     }
 
     /// The client of a request goes away.
     pub fn abort(&mut self, stream: StreamId) {
         self.waiting.remove(&stream);
-        self.filter.gone(stream);
-        self.events.extend(self.filter.events());
+        self.handle(Input::StreamEnded(stream));
     }
 
     /// The oldest open call ends so.
     pub fn answer(&mut self, outcome: &Result<Answer, CallFailure>) {
         let call = self.calls.remove(0);
         let outcome = outcome.as_ref().map_err(|failure| *failure);
-        let verdicts = self.filter.answer(call.id, outcome, &*self.data, self.now);
-        self.carry_out(verdicts);
+        self.handle(Input::CallEnded(call.id, outcome));
     }
 
     /// A tick comes, if the filter wants one.
     pub fn tick(&mut self) {
         if self.needs_ticks() {
-            let verdicts = self.filter.tick(&*self.data, self.now);
-            self.carry_out(verdicts);
+            self.handle(Input::Tick);
         }
     }
 
     /// Whether the filter wants ticks.
     pub fn needs_ticks(&self) -> bool {
-        self.filter.tick_period().is_some()
+        self.output.timer.is_some()
     }
 
     /// How often the filter wants ticks.
     pub fn ticks(&self) -> Option<Duration> {
-        self.filter.tick_period()
+        self.output.timer
     }
 
-    /// The calls that the filter wants made are open from now on.
-    fn make_calls(&mut self) {
-        let calls = self.filter.calls();
-        self.made += calls.len();
-        self.calls.extend(calls);
-        self.events.extend(self.filter.events());
+    /// Something happens.
+    fn handle(&mut self, input: Input<'_>) {
+        let context = Context { now: self.now, data: &*self.data };
+        let step = self.filter.handle(input, context, &mut self.output);
+        assert!(matches!(step, Step::Nothing), "{step:?}");
+        self.carry_out();
     }
 
-    fn carry_out(&mut self, verdicts: Vec<(StreamId, Verdict)>) {
-        for (stream, verdict) in verdicts {
+    /// What the filter wants done is done, and its calls are open from now on.
+    fn carry_out(&mut self) {
+        for (stream, verdict) in std::mem::take(&mut self.output.decided) {
             let head = self.waiting.remove(&stream).expect("only waiting requests are decided");
             self.decide(stream, head, verdict);
         }
-        self.make_calls();
+        let calls = std::mem::take(&mut self.output.calls);
+        self.made += calls.len();
+        self.calls.extend(calls);
+        self.events.append(&mut self.output.events);
     }
 
     /// Has another worker do this just before a worker looks at a marker again.
@@ -183,10 +189,9 @@ impl SimulatedHost {
 
     /// The service answers a request that has passed with this status.
     pub fn respond(&mut self, stream: StreamId, status: u16) {
-        if let Some(sent) = self.sent.get(&stream) {
-            self.filter.response(*sent, status, &*self.data, self.now);
+        if let Some(sent) = self.sent.get(&stream).copied() {
+            self.handle(Input::Response(sent, status));
         }
-        self.make_calls();
     }
 
     /// The oldest open call gets this answer.

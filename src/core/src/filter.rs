@@ -7,27 +7,22 @@ use fnv::FnvHashMap;
 
 use crate::cache::footprint::Footprint;
 use crate::cache::single_flight::{CallId, Direction, MAX_HELD, StreamId};
-use crate::cache::store::SharedData;
 use crate::config::{self, Mistake, Mistakes};
 use crate::defect;
 use crate::environment::Environment;
 use crate::http::head::Head;
 use crate::inbound::Inbound;
-use crate::metrics::Event;
-use crate::oauth::call::{Answer, Call, CallFailure, Sent};
+use crate::oauth::call::{Answer, Call, Sent};
 use crate::oauth::denial::{Denial, Reason, Reply, Resource};
 use crate::oauth::failure::Failure;
 use crate::oauth::token_source::Presented;
 use crate::outbound::{Outbound, Plan};
-use crate::timestamp::Timestamp;
+use crate::run::{Context, Input, Output, Run, Step};
 use crate::verdict::Verdict;
 
-/// A configured filter. It holds what is kept and who waits; it does nothing by itself.
+/// A configured filter. It holds what is cached and who waits; it does nothing by itself.
 ///
-/// The host calls [`Filter::request`] for each request. Whatever it calls, it then makes the calls
-/// of [`Filter::calls`] and hands the outcome of each to [`Filter::answer`], which says what
-/// becomes of requests that waited. A request that ends while it waits is reported to
-/// [`Filter::gone`].
+/// The host calls [`Filter::handle`] for whatever happens, and then does what the [`Output`] says.
 pub struct Filter {
     /// The proxy guards a resource.
     pub(crate) inbound: Option<Inbound>,
@@ -39,24 +34,7 @@ pub struct Filter {
     planned: usize,
     /// Introspection calls under way that carry a token of ours.
     carrying: FnvHashMap<CallId, Box<Call>>,
-    /// Calls to be made.
-    calls: Vec<Call>,
-    /// What is done with requests that waited.
-    decided: Verdicts,
 }
-
-/// What follows from a request's head.
-#[derive(Debug)]
-#[must_use]
-pub enum Step {
-    /// All is known.
-    Decide(Verdict),
-    /// The request waits.
-    Wait,
-}
-
-/// What is done with requests that waited.
-pub type Verdicts = Vec<(StreamId, Verdict)>;
 
 impl Filter {
     /// Makes a filter from the document that the host hands over. Beside it come warnings: what is
@@ -76,8 +54,6 @@ impl Filter {
             plans: FnvHashMap::default(),
             planned: 0,
             carrying: FnvHashMap::default(),
-            calls: Vec::new(),
-            decided: Vec::new(),
         };
         Ok((filter, warnings))
     }
@@ -87,58 +63,89 @@ impl Filter {
         self.outbound.iter().flat_map(Outbound::names)
     }
 
-    /// A new request. `stream` must not be in use.
-    pub fn request(
-        &mut self,
-        stream: StreamId,
-        head: &dyn Head,
-        data: &dyn SharedData,
-        now: Timestamp,
-    ) -> Step {
-        let plan = match &mut self.outbound {
+    /// Takes in what has happened: what follows for its stream is returned, and all else is added to
+    /// `output`.
+    pub fn handle(&mut self, input: Input<'_>, context: Context<'_>, output: &mut Output) -> Step {
+        let run = &mut Run { now: context.now, data: context.data, output };
+        let step = match input {
+            Input::Request(stream, head) => {
+                let verdict = self.request(stream, head, run);
+                self.settle(run);
+                match verdict.or_else(|| decided_at_once(stream, run)) {
+                    Some(verdict) => Step::Decided(verdict),
+                    None => Step::Waiting,
+                }
+            }
+            Input::CallEnded(id, outcome) => {
+                self.call_ended(id, outcome.map_err(Failure::Call), run);
+                Step::Nothing
+            }
+            Input::Response(sent, status) => {
+                if let Some(outbound) = &mut self.outbound {
+                    outbound.response(sent, status, run);
+                }
+                Step::Nothing
+            }
+            Input::StreamEnded(stream) => {
+                self.stream_ended(stream, run);
+                Step::Nothing
+            }
+            Input::Tick => {
+                self.tick(run);
+                Step::Nothing
+            }
+        };
+        if matches!(step, Step::Nothing) {
+            self.settle(run);
+        }
+        run.output.timer = self.tick_period();
+        step
+    }
+
+    /// What is decided on a request now, or nothing while it waits.
+    fn request(&mut self, stream: StreamId, head: &dyn Head, run: &mut Run<'_>) -> Option<Verdict> {
+        let plan = match &self.outbound {
             None => None,
             Some(outbound) => match outbound.plan(head) {
                 Ok(plan) => Some(plan),
-                Err(reason) => return Step::Decide(outbound.turn_away(reason, head)),
+                Err(reason) => return Some(outbound.turn_away(reason, head, run)),
             },
         };
         let outbound = self.outbound.as_ref().zip(plan.as_ref());
+        let now = run.now;
         let is_ours = |presented: &Presented<'_>| {
             outbound.is_some_and(|(outbound, plan)| outbound.is_ours(plan, presented, now))
         };
         let verdict = match &mut self.inbound {
             None => Some(Verdict::unchanged()),
-            Some(inbound) => inbound.request(stream, head, &is_ours, data, now),
+            Some(inbound) => inbound.request(stream, head, &is_ours, run),
         };
-        let verdict = match (verdict, plan) {
+        match (verdict, plan) {
             (verdict, None) => verdict,
             (Some(verdict), Some(plan)) => match &mut self.outbound {
-                Some(outbound) => outbound.send(stream, Some(head), plan, verdict, data, now),
-                None => Some(self.lose()),
+                Some(outbound) => outbound.send(stream, Some(head), plan, verdict, run),
+                None => Some(lose(run)),
             },
-            (None, Some(plan)) => self.keep_plan(stream, head, plan),
-        };
-        self.collect(data, now);
-        if let Some(verdict) = verdict {
-            return Step::Decide(verdict);
-        }
-        // What it waits for may have failed at once.
-        match self.decided.iter().position(|(decided, _)| *decided == stream) {
-            Some(at) => Step::Decide(self.decided.swap_remove(at).1),
-            None => Step::Wait,
+            (None, Some(plan)) => self.keep_plan(stream, head, plan, run),
         }
     }
 
     /// Keeps what the outbound direction has planned for a request that waits. Even one that gets no
     /// token has a plan, which names the headers that must not be forwarded with it.
-    fn keep_plan(&mut self, stream: StreamId, head: &dyn Head, plan: Plan) -> Option<Verdict> {
+    fn keep_plan(
+        &mut self,
+        stream: StreamId,
+        head: &dyn Head,
+        plan: Plan,
+        run: &mut Run<'_>,
+    ) -> Option<Verdict> {
         let plan = plan.without_head(head);
         let planned = self.planned.saturating_add(plan.owned_bytes());
         if planned > MAX_HELD
-            && let Some(outbound) = &mut self.outbound
+            && let Some(outbound) = &self.outbound
         {
-            let verdict = outbound.turn_away(Reason::Overloaded, head);
-            self.gone(stream);
+            let verdict = outbound.turn_away(Reason::Overloaded, head, run);
+            self.stream_ended(stream, run);
             return Some(verdict);
         }
         self.planned = planned;
@@ -153,157 +160,102 @@ impl Filter {
         Some(*plan)
     }
 
-    /// Refuses a request of which it is not known what must not go on with it.
-    fn lose(&mut self) -> Verdict {
-        let events = match (&mut self.inbound, &mut self.outbound) {
-            (Some(inbound), _) => &mut inbound.events,
-            (None, Some(outbound)) => &mut outbound.events,
-            (None, None) => &mut Vec::new(),
-        };
-        defect::refuse("the plan for a request is lost", events)
-    }
-
     /// Requests that have waited for the inbound side go on.
-    fn go_on(&mut self, verdicts: Verdicts, data: &dyn SharedData, now: Timestamp) {
+    fn go_on(&mut self, verdicts: Vec<(StreamId, Verdict)>, run: &mut Run<'_>) {
         for (stream, verdict) in verdicts {
             let plan = self.take_plan(stream);
             let verdict = match (&mut self.outbound, plan) {
-                (Some(outbound), Some(plan)) => {
-                    outbound.send(stream, None, plan, verdict, data, now)
-                }
+                (Some(outbound), Some(plan)) => outbound.send(stream, None, plan, verdict, run),
                 (None, None) => Some(verdict),
-                (Some(_), None) | (None, Some(_)) => Some(self.lose()),
+                (Some(_), None) | (None, Some(_)) => Some(lose(run)),
             };
-            self.decided.extend(verdict.map(|verdict| (stream, verdict)));
+            run.output.decided.extend(verdict.map(|verdict| (stream, verdict)));
         }
     }
 
-    /// The outcome of a call: what is done with requests that waited for it, first come first.
-    pub fn answer(
-        &mut self,
-        id: CallId,
-        outcome: Result<&Answer, CallFailure>,
-        data: &dyn SharedData,
-        now: Timestamp,
-    ) -> Verdicts {
-        let outcome = outcome.map_err(Failure::Call);
+    /// The outcome of a call.
+    fn call_ended(&mut self, id: CallId, outcome: Result<&Answer, Failure>, run: &mut Run<'_>) {
         match (id.0, &mut self.outbound) {
-            (Direction::Inbound, _) => self.introspected(id, outcome, data, now),
-            (Direction::Outbound, Some(outbound)) => outbound.answer(id, outcome, data, now),
+            (Direction::Inbound, _) => self.introspected(id, outcome, run),
+            (Direction::Outbound, Some(outbound)) => outbound.answer(id, outcome, run),
             (Direction::Outbound, None) => {}
         }
-        self.collect(data, now);
-        std::mem::take(&mut self.decided)
     }
 
     /// The outcome of an introspection call.
-    fn introspected(
-        &mut self,
-        id: CallId,
-        outcome: Result<&Answer, Failure>,
-        data: &dyn SharedData,
-        now: Timestamp,
-    ) {
+    fn introspected(&mut self, id: CallId, outcome: Result<&Answer, Failure>, run: &mut Run<'_>) {
         if let Some(call) = self.carrying.remove(&id)
             && let (Some(outbound), Some(client), Some(sent)) =
                 (&mut self.outbound, call.client, call.sent)
             && outcome.is_ok_and(|answer| matches!(answer.status, 401 | 403))
-            && outbound.is_replaced(sent, data, now)
+            && outbound.is_replaced(sent, run)
             && !call.again
         {
             // The token had been taken back (RFC 6750 section 3.1: 401, but some answer 403): the
             // call goes again, with another.
-            outbound.authorize(Call { again: true, ..*call }, client, data, now);
+            outbound.authorize(Call { again: true, ..*call }, client, run);
             return;
         }
         let Some(inbound) = &mut self.inbound else { return };
-        let verdicts = inbound.answer(id, outcome, data, now);
-        self.go_on(verdicts, data, now);
+        let verdicts = inbound.answer(id, outcome, run);
+        self.go_on(verdicts, run);
     }
 
-    /// Gathers what has to be done outside.
-    fn collect(&mut self, data: &dyn SharedData, now: Timestamp) {
-        if let Some(inbound) = &mut self.inbound
-            && !inbound.calls.is_empty()
+    /// Has calls of the inbound direction carry the token that they need, until none waits to be made.
+    fn settle(&mut self, run: &mut Run<'_>) {
+        let Some(outbound) = &mut self.outbound else { return };
+        let is_bare = |call: &mut Call| call.client.is_some() && call.sent.is_none();
+        let bare: Vec<Call> = run.output.calls.extract_if(.., is_bare).collect();
+        for call in bare {
+            if let Some(client) = call.client {
+                outbound.authorize(call, client, run);
+            }
+        }
+        let carrying = run.output.calls.iter().filter(|call| call.sent.is_some());
+        for call in carrying {
+            self.carrying.entry(call.id).or_insert_with(|| Box::new(call.clone()));
+        }
+        while let Some(outbound) = &mut self.outbound
+            && !outbound.unmade.is_empty()
         {
-            for call in inbound.calls.drain(..) {
-                match (call.client, &mut self.outbound) {
-                    (Some(client), Some(outbound)) => outbound.authorize(call, client, data, now),
-                    _ => self.calls.push(call),
-                }
-            }
-        }
-        while let Some(outbound) = &mut self.outbound {
-            self.decided.append(&mut outbound.outbox.verdicts);
-            for call in outbound.outbox.calls.drain(..) {
-                if call.sent.is_some() {
-                    self.carrying.insert(call.id, Box::new(call.clone()));
-                }
-                self.calls.push(call);
-            }
-            let unmade = std::mem::take(&mut outbound.outbox.unmade);
-            if unmade.is_empty() {
-                break;
-            }
-            for (id, failure) in unmade {
-                self.introspected(id, Err(failure), data, now);
+            for (id, failure) in std::mem::take(&mut outbound.unmade) {
+                self.introspected(id, Err(failure), run);
             }
         }
     }
 
-    /// Calls to be made: each outcome is to be handed to [`Filter::answer`].
-    pub fn calls(&mut self) -> Vec<Call> {
-        std::mem::take(&mut self.calls)
-    }
-
-    /// Time has gone by: what follows for requests that wait for another worker's call. To be
-    /// called as often as [`Filter::tick_period`] says.
-    pub fn tick(&mut self, data: &dyn SharedData, now: Timestamp) -> Verdicts {
+    /// Time has gone by: what follows for requests that wait for another worker's call.
+    fn tick(&mut self, run: &mut Run<'_>) {
         if let Some(inbound) = &mut self.inbound {
-            let verdicts = inbound.tick(data, now);
-            self.go_on(verdicts, data, now);
+            let verdicts = inbound.tick(run);
+            self.go_on(verdicts, run);
         }
         if let Some(outbound) = &mut self.outbound {
-            outbound.tick(data, now);
+            outbound.tick(run);
         }
-        self.collect(data, now);
-        std::mem::take(&mut self.decided)
     }
 
     /// How often time has to be taken note of, if at all.
-    pub fn tick_period(&self) -> Option<Duration> {
+    fn tick_period(&self) -> Option<Duration> {
         let inbound = self.inbound.as_ref().and_then(Inbound::tick_period);
         let outbound = self.outbound.as_ref().and_then(Outbound::tick_period);
         inbound.into_iter().chain(outbound).min()
     }
 
-    /// Whether a service that answers with this status has not taken the token. What the proxy
-    /// answers in its place says nothing about the token, and is no [`Filter::response`].
+    /// Whether a service that answers with this status has rejected the token: only then is the
+    /// response an [`Input::Response`].
     pub fn is_refusal(&self, sent: Sent, status: u16) -> bool {
         self.outbound.as_ref().is_some_and(|outbound| outbound.is_refusal(sent, status))
     }
 
-    /// The service has answered a request that went on with a token of ours.
-    pub fn response(&mut self, sent: Sent, status: u16, data: &dyn SharedData, now: Timestamp) {
-        if let Some(outbound) = &mut self.outbound {
-            outbound.response(sent, status, data, now);
-        }
-    }
-
-    /// What has happened since this was last called, to be counted.
-    pub fn events(&mut self) -> impl Iterator<Item = Event> {
-        let inbound = self.inbound.iter_mut().flat_map(Inbound::take_events);
-        inbound.chain(self.outbound.iter_mut().flat_map(Outbound::take_events))
-    }
-
-    /// A request has ended. If it waited, nothing comes for it any more.
-    pub fn gone(&mut self, stream: StreamId) {
+    /// A request has ended.
+    fn stream_ended(&mut self, stream: StreamId, run: &mut Run<'_>) {
         self.take_plan(stream);
         if let Some(inbound) = &mut self.inbound {
-            inbound.gone(stream);
+            inbound.gone(stream, run);
         }
         if let Some(outbound) = &mut self.outbound {
-            outbound.gone(stream);
+            outbound.gone(stream, run);
         }
     }
 
@@ -331,6 +283,17 @@ impl Filter {
     }
 }
 
+/// Refuses a request of which it is not known what must not go on with it.
+fn lose(run: &mut Run<'_>) -> Verdict {
+    defect::refuse("the plan for a request is lost", &mut run.output.events)
+}
+
+/// The verdict on a request that was to wait, if what it was to wait for has failed at once.
+fn decided_at_once(stream: StreamId, run: &mut Run<'_>) -> Option<Verdict> {
+    let at = run.output.decided.iter().position(|(decided, _)| *decided == stream)?;
+    Some(run.output.decided.swap_remove(at).1)
+}
+
 impl fmt::Debug for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Filter").finish_non_exhaustive()
@@ -342,8 +305,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::cache::store::SharedData;
     use crate::http::head::Fields;
-    use crate::metrics::{Counter, Decision};
+    use crate::metrics::{Counter, Decision, Event};
+    use crate::timestamp::Timestamp;
     use crate::verdict::Fate;
 
     /// Shared data that nobody else writes.
@@ -374,62 +339,65 @@ mod tests {
         let (mut filter, _) = Filter::load(text.as_bytes(), &environment).unwrap();
         let head = [(":method", "GET"), (":path", "/"), ("authorization", "Bearer t")];
         let head = Fields::from_iter(head);
-        let step = filter.request(StreamId(7), &head, &Alone, Timestamp::from_millis(1000));
-        assert!(matches!(step, Step::Wait), "{step:?}");
-        filter.events().for_each(drop);
-        let id = filter.calls().pop().unwrap().id;
-        (filter, id)
+        let context = Context { now: Timestamp::from_millis(1000), data: &Alone };
+        let mut output = Output::default();
+        let step = filter.handle(Input::Request(StreamId(7), &head), context, &mut output);
+        assert!(matches!(step, Step::Waiting), "{step:?}");
+        (filter, output.calls[0].id)
     }
 
     /// The introspection endpoint says that the token is active.
-    fn answer(filter: &mut Filter, id: CallId) -> Verdicts {
+    fn answer(filter: &mut Filter, id: CallId) -> Output {
         let body = json!({"active": true}).to_string().into_bytes();
         let active = Answer { status: 200, retry_after: None, body };
-        filter.answer(id, Ok(&active), &Alone, Timestamp::from_millis(2000))
+        let context = Context { now: Timestamp::from_millis(2000), data: &Alone };
+        let mut output = Output::default();
+        let step = filter.handle(Input::CallEnded(id, Ok(&active)), context, &mut output);
+        assert!(matches!(step, Step::Nothing), "{step:?}");
+        output
     }
 
     /// Checks that the request is refused, and that this was counted.
-    fn check_refused(filter: &mut Filter, verdicts: &Verdicts) {
-        let [(StreamId(7), Verdict { fate: Fate::Answer(reply), attributes, .. })] = &verdicts[..]
+    fn check_refused(output: &Output) {
+        let [(StreamId(7), Verdict { fate: Fate::Answer(reply), attributes, .. })] =
+            &output.decided[..]
         else {
-            panic!("{verdicts:?}")
+            panic!("{output:?}")
         };
         assert_eq!((reply.status, reply.details), (503, "oauth2_host_error"));
         let decision = Decision::Denied(Reason::HostError);
         assert_eq!(attributes.decision, Some(decision));
-        let events: Vec<Event> = filter.events().collect();
-        assert!(events.contains(&Event::Count(Counter::Request(decision))), "{events:?}");
+        let event = Event::Count(Counter::Request(decision));
+        assert!(output.events.contains(&event), "{output:?}");
     }
 
     #[test]
     fn a_request_that_waits_goes_on_as_planned() {
         let (mut filter, id) = waiting();
-        assert!(answer(&mut filter, id).is_empty(), "it waits for its own token now");
-        assert_eq!(filter.calls().len(), 1);
+        let output = answer(&mut filter, id);
+        assert!(output.decided.is_empty(), "it waits for its own token now");
+        assert_eq!(output.calls.len(), 1);
     }
 
     #[test]
     fn a_request_whose_plan_is_lost_is_refused() {
         let (mut filter, id) = waiting();
         filter.plans.clear();
-        let verdicts = answer(&mut filter, id);
-        check_refused(&mut filter, &verdicts);
+        check_refused(&answer(&mut filter, id));
     }
 
     #[test]
     fn a_request_whose_plan_nobody_carries_out_is_refused() {
         let (mut filter, id) = waiting();
         filter.outbound = None;
-        let verdicts = answer(&mut filter, id);
-        check_refused(&mut filter, &verdicts);
+        check_refused(&answer(&mut filter, id));
     }
 
     #[test]
     fn a_request_whose_client_is_lost_is_refused() {
         let (mut filter, id) = waiting();
         filter.outbound.as_mut().unwrap().lose_clients();
-        let verdicts = answer(&mut filter, id);
-        check_refused(&mut filter, &verdicts);
+        check_refused(&answer(&mut filter, id));
     }
 
     #[test]
@@ -438,15 +406,18 @@ mod tests {
         let outbound = filter.outbound.as_mut().unwrap();
         let plan = outbound.plan(&Fields::from_iter([(":path", "/")])).unwrap();
         outbound.lose_clients();
-        let verdict = outbound.inject_any(plan).unwrap();
-        check_refused(&mut filter, &vec![(StreamId(7), verdict)]);
+        let mut output = Output::default();
+        let now = Timestamp::from_millis(1000);
+        let mut run = Run { now, data: &Alone, output: &mut output };
+        let verdict = outbound.inject_any(plan, &mut run).unwrap();
+        output.decided.push((StreamId(7), verdict));
+        check_refused(&output);
     }
 
     #[test]
     fn a_request_whose_server_is_lost_is_refused() {
         let (mut filter, id) = waiting();
         filter.inbound.as_mut().unwrap().lose_servers();
-        let verdicts = answer(&mut filter, id);
-        check_refused(&mut filter, &verdicts);
+        check_refused(&answer(&mut filter, id));
     }
 }

@@ -41,6 +41,7 @@ mod oauth;
 mod outbound;
 mod random;
 mod rules;
+mod run;
 mod timestamp;
 mod verdict;
 
@@ -52,7 +53,7 @@ pub use config::{Review, review, schema};
 pub use environment::Environment;
 #[cfg(feature = "review")]
 pub use explain::{Explanation, TokenNeeds};
-pub use filter::{Filter, Step, Verdicts};
+pub use filter::Filter;
 pub use http::head::{Fields, Head};
 pub use metrics::client::{ClientEvent, ClientGauge, Injection, TokenEvent};
 pub use metrics::{CALL_TIME, Counter, Decision, Event, Lookup, TOKEN_CALL_TIME, WAITING};
@@ -61,5 +62,6 @@ pub use oauth::client_assertion::{Sign, SignError};
 pub use oauth::denial::{Reason, Reply};
 pub use oauth::outcome::Outcome;
 pub use oauth::sender_constraint::digest_from_hex;
+pub use run::{Context, Input, Output, Step};
 pub use timestamp::Timestamp;
 pub use verdict::{Attributes, Fate, Forward, Verdict};

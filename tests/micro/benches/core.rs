@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use micro::{Piece, Work};
 use oauth2_filter_core::bench::{Kept, Keyed, Rules, is_active, is_path, is_token};
 use oauth2_filter_core::{
-    Answer, Environment, Fate, Fields, Filter, Head, SharedData, Step, StreamId, Timestamp,
+    Answer, Context, Environment, Fate, Fields, Filter, Head, Input, Output, SharedData, Step,
+    StreamId, Timestamp,
 };
 use serde_json::{Value, json};
 
@@ -158,7 +159,7 @@ fn inbound(tokens: usize, more: &Value) -> Work {
 }
 
 /// A filter, and an authorization server that answers at once.
-struct Worker(Filter);
+struct Worker(Filter, Output);
 
 impl Worker {
     /// A worker with this configuration.
@@ -167,27 +168,26 @@ impl Worker {
         let environment = Environment { variable: &|_| None, seed: [7; 16], sign };
         let (filter, _) = Filter::load(document.to_string().as_bytes(), &environment)
             .unwrap_or_else(|mistakes| panic!("{mistakes}"));
-        Self(filter)
+        Self(filter, Output::default())
     }
 
     /// Lets a request pass, as the host does.
     fn pass(&mut self, head: &Fields) {
-        let Self(filter) = self;
-        let step = filter.request(StreamId(1), head, &Nothing, NOW);
-        let verdict = match step {
-            Step::Decide(verdict) => verdict,
-            Step::Wait => {
-                let call = filter.calls().pop().expect("a call");
+        let Self(filter, output) = self;
+        let context = Context { now: NOW, data: &Nothing };
+        let verdict = match filter.handle(Input::Request(StreamId(1), head), context, output) {
+            Step::Decided(verdict) => verdict,
+            Step::Waiting | Step::Nothing => {
+                let call = output.calls.pop().expect("a call");
                 let asks_for_token = call.headers.iter().any(|(_, v)| v.ends_with("/token"));
                 let body = if asks_for_token { TOKEN } else { ANSWER };
                 let answer = Answer { status: 200, retry_after: None, body: body.into() };
-                let verdicts = filter.answer(call.id, Ok(&answer), &Nothing, NOW);
-                verdicts.into_iter().next().expect("a verdict").1
+                let _ = filter.handle(Input::CallEnded(call.id, Ok(&answer)), context, output);
+                output.decided.pop().expect("a verdict").1
             }
         };
         assert!(matches!(black_box(verdict).fate, Fate::Forward(_)), "refused");
-        filter.tick_period();
-        filter.events().for_each(|event| _ = black_box(event));
+        output.events.drain(..).for_each(|event| _ = black_box(event));
     }
 }
 

@@ -26,13 +26,14 @@ use crate::inbound::outage::Outage;
 use crate::inbound::servers::Server;
 use crate::metrics::{Counter, Decision, Event, Lookup};
 use crate::oauth::bearer::BearerToken;
-use crate::oauth::call::{Answer, Call};
+use crate::oauth::call::Answer;
 use crate::oauth::denial::Reason;
 use crate::oauth::failure::{Cause, Failure};
 use crate::oauth::failure_log::Health;
 use crate::oauth::introspection::Response;
 use crate::oauth::outcome::Outcome;
 use crate::oauth::token_source::Presented;
+use crate::run::Run;
 use crate::timestamp::Timestamp;
 use crate::verdict::{Attributes, Checked, Verdict};
 
@@ -91,10 +92,6 @@ pub(crate) struct Inbound {
     health: Vec<Health>,
     /// Whether each server is down for everybody.
     outages: Vec<Outage>,
-    /// Calls to be made.
-    pub(crate) calls: Vec<Call>,
-    /// What has happened since the host last asked.
-    pub(crate) events: Vec<Event>,
 }
 
 impl Inbound {
@@ -113,8 +110,6 @@ impl Inbound {
             outages: vec![Outage::default(); guard.servers.len()],
             by_host: guard.servers.iter().any(|server| server.when.hosts.is_some()),
             has_rules: !guard.rules.is_empty(),
-            calls: Vec::new(),
-            events: Vec::new(),
             guard,
         }
     }
@@ -137,11 +132,10 @@ impl Inbound {
         stream: StreamId,
         head: &dyn Head,
         is_ours: &dyn Fn(&Presented<'_>) -> bool,
-        data: &dyn SharedData,
-        now: Timestamp,
+        run: &mut Run<'_>,
     ) -> Option<Verdict> {
-        let met = self.meet(stream, head, is_ours, data, now);
-        met.err().map(|decided| self.pronounce(decided))
+        let met = self.meet(stream, head, is_ours, run);
+        met.err().map(|decided| self.pronounce(decided, run))
     }
 
     /// A request's way to its verdict, or to a call that it waits for.
@@ -150,9 +144,9 @@ impl Inbound {
         stream: StreamId,
         head: &dyn Head,
         is_ours: &dyn Fn(&Presented<'_>) -> bool,
-        data: &dyn SharedData,
-        now: Timestamp,
+        run: &mut Run<'_>,
     ) -> Result<(), Decided> {
+        let (data, now) = (run.data, run.now);
         let (bearer, presented) = self.guard.bearer(head, is_ours)?;
         let deny = |reason| self.guard.deny(reason, &bearer.needs, is_grpc(head));
         // The token alone says who is asked, so that its answer is found before that is worked out;
@@ -166,7 +160,7 @@ impl Inbound {
             place = Some(server);
         }
         if let Some(finding) = self.answers.find(key, now) {
-            self.events.push(Event::Count(Counter::Lookup(match finding {
+            run.count(Event::Count(Counter::Lookup(match finding {
                 Finding::Known(ref known) if known.stale => Lookup::Stale,
                 Finding::Known(_) => Lookup::Hit,
                 Finding::Refused(_) => Lookup::Negative,
@@ -186,7 +180,7 @@ impl Inbound {
             return Err(self.guard.deny(Reason::Overloaded, &waiter.bearer.needs, waiter.grpc));
         }
         if !alone && let Some(id) = self.waiting.find(key) {
-            self.wait(id, stream, waiter);
+            self.wait(id, stream, waiter, run);
             return Ok(());
         }
         let Waiter { bearer, grpc } = waiter;
@@ -199,7 +193,7 @@ impl Inbound {
         };
         let (ours, since, marked) = match turn {
             Claim::Known(finding) => {
-                self.events.push(Event::Count(Counter::Lookup(Lookup::Shared)));
+                run.count(Event::Count(Counter::Lookup(Lookup::Shared)));
                 return Err(self.guard.judge(finding, bearer, || grpc, now));
             }
             Claim::Ours { marked } => (true, now, marked),
@@ -211,22 +205,22 @@ impl Inbound {
                 return Err(self.guard.fail(failure, outage, bearer, grpc));
             }
         };
-        self.events.push(Event::Count(Counter::Lookup(Lookup::Miss)));
+        run.count(Event::Count(Counter::Lookup(Lookup::Miss)));
         let token_kept = (!ours).then(|| token.reveal().to_owned());
         let question = Question { server: place, token: token_kept, fingerprint, since, marked };
         let id = self.waiting.open(key, question, !alone);
         if !ours {
             self.waiting.leave_to_others(id);
         }
-        self.calls.extend(ours.then(|| server.introspection.request(id, token, now)));
-        self.wait(id, stream, Waiter { bearer, grpc });
+        run.output.calls.extend(ours.then(|| server.introspection.request(id, token, now)));
+        self.wait(id, stream, Waiter { bearer, grpc }, run);
         Ok(())
     }
 
     /// Lets a request wait.
-    fn wait(&mut self, id: CallId, stream: StreamId, waiter: Waiter) {
+    fn wait(&mut self, id: CallId, stream: StreamId, waiter: Waiter, run: &mut Run<'_>) {
         self.waiting.add(id, stream, waiter);
-        self.events.push(Event::Waiting(1));
+        run.count(Event::Waiting(1));
     }
 
     /// The outcome of a call: what is done with each request that waited for it.
@@ -234,12 +228,12 @@ impl Inbound {
         &mut self,
         id: CallId,
         outcome: Result<&Answer, Failure>,
-        data: &dyn SharedData,
-        now: Timestamp,
+        run: &mut Run<'_>,
     ) -> Vec<(StreamId, Verdict)> {
+        let (data, now) = (run.data, run.now);
         let Some((key, question, waiters)) = self.waiting.finish(id) else { return Vec::new() };
         let Some(server) = self.guard.servers.get(question.server) else {
-            return self.conclude(&Err(Failure::Defect), Outage::None, waiters, now);
+            return self.conclude(&Err(Failure::Defect), Outage::None, waiters, run);
         };
         let name = Name { key, fingerprint: question.fingerprint, identity: &server.identity };
         let response = Response::read(outcome, now);
@@ -248,8 +242,8 @@ impl Inbound {
         }
         let failure = response.as_ref().err().copied();
         let outage = note_outage(&mut self.outages, &question, failure);
-        self.events.push(Event::Count(Counter::Call(call_outcome(&response))));
-        self.events.push(Event::CallTime(now.since(question.since)));
+        run.count(Event::Count(Counter::Call(call_outcome(&response))));
+        run.count(Event::CallTime(now.since(question.since)));
         let shared = !self.answers.ask_every_time();
         let finding = response.map(|response| {
             let body = outcome.map(|answer| answer.body.as_slice()).unwrap_or_default();
@@ -271,15 +265,12 @@ impl Inbound {
             }
         }
         let finding = finding.or_else(|failure| stale(&mut self.answers, data, name, failure, now));
-        self.conclude(&finding, outage, waiters, now)
+        self.conclude(&finding, outage, waiters, run)
     }
 
     /// Takes note of the time: looks whether other workers have their answers.
-    pub(crate) fn tick(
-        &mut self,
-        data: &dyn SharedData,
-        now: Timestamp,
-    ) -> Vec<(StreamId, Verdict)> {
+    pub(crate) fn tick(&mut self, run: &mut Run<'_>) -> Vec<(StreamId, Verdict)> {
+        let (data, now) = (run.data, run.now);
         let mut found = Vec::new();
         let mut ours = Vec::new();
         for (id, key, question) in self.waiting.elsewhere() {
@@ -300,7 +291,7 @@ impl Inbound {
                 }
                 Claim::Ours { marked } => match BearerToken::parse(token.as_bytes()) {
                     Ok(bearer) => {
-                        self.calls.push(server.introspection.request(id, bearer, now));
+                        run.output.calls.push(server.introspection.request(id, bearer, now));
                         ours.push((id, marked));
                     }
                     Err(_) => found.push((id, Err(Failure::Defect), Outage::None)),
@@ -320,9 +311,9 @@ impl Inbound {
         for (id, finding, outage) in found {
             let waiters = self.waiting.finish(id).map(|(_, _, waiters)| waiters);
             if finding.is_ok() {
-                self.events.push(Event::Count(Counter::Lookup(Lookup::Shared)));
+                run.count(Event::Count(Counter::Lookup(Lookup::Shared)));
             }
-            verdicts.extend(self.conclude(&finding, outage, waiters.unwrap_or_default(), now));
+            verdicts.extend(self.conclude(&finding, outage, waiters.unwrap_or_default(), run));
         }
         verdicts
     }
@@ -333,9 +324,9 @@ impl Inbound {
     }
 
     /// A request that waited has gone.
-    pub(crate) fn gone(&mut self, stream: StreamId) {
+    pub(crate) fn gone(&mut self, stream: StreamId, run: &mut Run<'_>) {
         if let Some(id) = self.waiting.forget(stream) {
-            self.events.push(Event::Waiting(-1));
+            run.count(Event::Waiting(-1));
             if self.waiting.abandoned(id).is_some() {
                 self.waiting.finish(id);
             }
@@ -348,36 +339,31 @@ impl Inbound {
         self.guard.servers.clear();
     }
 
-    /// What has happened since this was last called.
-    pub(crate) fn take_events(&mut self) -> impl Iterator<Item = Event> {
-        self.events.drain(..)
-    }
-
     /// What is done with the requests that waited for this.
     fn conclude(
         &mut self,
         finding: &Result<Finding, Failure>,
         outage: Outage,
         waiters: Waiters<Waiter>,
-        now: Timestamp,
+        run: &mut Run<'_>,
     ) -> Vec<(StreamId, Verdict)> {
         if matches!(finding, Ok(Finding::Known(known)) if known.stale) {
-            self.events.push(Event::Count(Counter::Lookup(Lookup::Stale)));
+            run.count(Event::Count(Counter::Lookup(Lookup::Stale)));
         }
         let mut verdicts = Vec::with_capacity(waiters.len());
         for (stream, Waiter { bearer, grpc }) in waiters {
-            self.events.push(Event::Waiting(-1));
+            run.count(Event::Waiting(-1));
             let verdict = match finding {
                 Ok(finding) => {
-                    let decided = self.guard.judge(finding.clone(), bearer, || grpc, now);
-                    self.pronounce(decided)
+                    let decided = self.guard.judge(finding.clone(), bearer, || grpc, run.now);
+                    self.pronounce(decided, run)
                 }
                 Err(Failure::Defect) => {
-                    defect::refuse("a call for a token is lost", &mut self.events)
+                    defect::refuse("a call for a token is lost", &mut run.output.events)
                 }
                 Err(failure) => {
                     let decided = self.guard.fail(*failure, outage, bearer, grpc);
-                    self.pronounce(decided)
+                    self.pronounce(decided, run)
                 }
             };
             verdicts.push((stream, verdict));
@@ -386,12 +372,12 @@ impl Inbound {
     }
 
     /// The verdict, counted and logged.
-    fn pronounce(&mut self, decided: Decided) -> Verdict {
+    fn pronounce(&self, decided: Decided, run: &mut Run<'_>) -> Verdict {
         let Decided { fate, decision, rule, known } = decided;
         if let Decision::Denied(reason) = decision {
             debug!("refused by {rule}: {}", reason.details());
         }
-        self.events.push(Event::Count(Counter::Request(decision)));
+        run.count(Event::Count(Counter::Request(decision)));
         let attributes = Attributes {
             decision: Some(decision),
             rule: self.has_rules.then_some(rule),

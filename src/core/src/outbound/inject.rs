@@ -6,7 +6,6 @@ use super::errand::{Errand, Plan, Presentation};
 use super::flight::Found;
 use super::state::{Outbound, Waiter};
 use crate::cache::single_flight::StreamId;
-use crate::cache::store::SharedData;
 use crate::defect;
 use crate::http::head::{Head, is_grpc};
 use crate::metrics::client::{ClientEvent, Injection};
@@ -16,7 +15,7 @@ use crate::oauth::denial::{Denial, Reason};
 use crate::oauth::failure::Failure;
 use crate::outbound::client_token::Current;
 use crate::outbound::exchange::Subject;
-use crate::timestamp::Timestamp;
+use crate::run::Run;
 use crate::verdict::{Attributes, Fate, Verdict};
 
 impl Outbound {
@@ -28,9 +27,9 @@ impl Outbound {
         head: Option<&dyn Head>,
         plan: Plan,
         mut verdict: Verdict,
-        data: &dyn SharedData,
-        now: Timestamp,
+        run: &mut Run<'_>,
     ) -> Option<Verdict> {
+        let (data, now) = (run.data, run.now);
         let Fate::Forward(forward) = &mut verdict.fate else { return Some(verdict) };
         let mut errand = match plan {
             Plan::Inject(errand) => errand,
@@ -40,7 +39,7 @@ impl Outbound {
             }
         };
         let Some(client) = self.config.clients.get(errand.client) else {
-            return Some(defect::refuse("a request's client is not known", &mut self.events));
+            return Some(defect::refuse("a request's client is not known", &mut run.output.events));
         };
         forward.remove.extend(errand.strays.iter().cloned());
         if let Some(clean) = errand.clean.take() {
@@ -53,14 +52,14 @@ impl Outbound {
         }
         let header = &client.placement.header;
         if errand.own_header && !forward.remove.contains(header) {
-            self.count(errand.client, ClientEvent::Request(Injection::Kept));
+            run.count_client(errand.client, ClientEvent::Request(Injection::Kept));
             return Some(verdict);
         }
         if !client.is_exchange()
             && let Some(holder) = self.holders.get_mut(errand.client)
             && let Some(current) = holder.take(&client.identity, data, now)
         {
-            return Some(self.inject(&errand, &current, verdict));
+            return Some(self.inject(&errand, &current, verdict, run));
         }
         if let Some(head) = head {
             errand = errand.without_head(head);
@@ -70,10 +69,10 @@ impl Outbound {
         let checked = verdict.checked.is_some();
         let subject = errand.token().filter(|_| !guarded || checked);
         let found = match (subject, &errand.subject) {
-            _ if !client.is_exchange() => self.obtain(errand.client, data, now),
+            _ if !client.is_exchange() => self.obtain(errand.client, run),
             (_, Presentation::Ambiguous(reason)) => {
                 let denial = Denial::new(*reason);
-                return Some(self.refuse(&errand, &denial, verdict));
+                return Some(self.refuse(&errand, &denial, verdict, run));
             }
             (Some(subject), _) => {
                 let subject = Subject::new(
@@ -82,26 +81,28 @@ impl Outbound {
                     self.keyed.key(errand.client, subject.reveal()),
                     &client.identity,
                 );
-                self.exchange(errand.client, subject, data, now)
+                self.exchange(errand.client, subject, run)
             }
             // It was let in without a token, and goes on without one.
             (None, _) if guarded && !checked => {
                 forward.remove.push(Rc::clone(header));
                 return Some(verdict);
             }
-            (None, _) => return Some(self.refuse(&errand, &Denial::new(Reason::NoToken), verdict)),
+            (None, _) => {
+                return Some(self.refuse(&errand, &Denial::new(Reason::NoToken), verdict, run));
+            }
         };
         match found {
-            Found::Token(current) => Some(self.inject(&errand, &current, verdict)),
-            Found::Failed(failure) => Some(self.go_without(&errand, failure, verdict)),
+            Found::Token(current) => Some(self.inject(&errand, &current, verdict, run)),
+            Found::Failed(failure) => Some(self.go_without(&errand, failure, verdict, run)),
             Found::Wait(id) => {
                 let waiter = Waiter { verdict, errand };
                 if !self.waiting.has_room(&waiter) {
                     let denial = Denial::new(Reason::Overloaded);
-                    return Some(self.refuse(&waiter.errand, &denial, waiter.verdict));
+                    return Some(self.refuse(&waiter.errand, &denial, waiter.verdict, run));
                 }
                 self.waiting.add(id, stream, waiter);
-                self.events.push(Event::Waiting(1));
+                run.count(Event::Waiting(1));
                 None
             }
         }
@@ -109,19 +110,13 @@ impl Outbound {
 
     /// A call that is to carry a client's token: itself if there is one. Otherwise it comes to the
     /// outbox when it can be made, or when it cannot.
-    pub(crate) fn authorize(
-        &mut self,
-        mut call: Call,
-        client: usize,
-        data: &dyn SharedData,
-        now: Timestamp,
-    ) {
-        match self.obtain(client, data, now) {
+    pub(crate) fn authorize(&mut self, mut call: Call, client: usize, run: &mut Run<'_>) {
+        match self.obtain(client, run) {
             Found::Token(current) => {
                 current.authorize(client, &mut call);
-                self.outbox.calls.push(call);
+                run.output.calls.push(call);
             }
-            Found::Failed(failure) => self.outbox.unmade.push((call.id, failure)),
+            Found::Failed(failure) => self.unmade.push((call.id, failure)),
             Found::Wait(id) => {
                 if let Some(flight) = self.waiting.question(id) {
                     flight.calls.push(call);
@@ -132,14 +127,15 @@ impl Outbound {
 
     /// Puts the token on a request.
     pub(super) fn inject(
-        &mut self,
+        &self,
         errand: &Errand,
         current: &Current,
         mut verdict: Verdict,
+        run: &mut Run<'_>,
     ) -> Verdict {
         let client = self.config.clients.get(errand.client);
         let (Fate::Forward(forward), Some(client)) = (&mut verdict.fate, client) else {
-            return defect::refuse("there is no client for a token", &mut self.events);
+            return defect::refuse("there is no client for a token", &mut run.output.events);
         };
         let header = &client.placement.header;
         forward.remove.retain(|name| name != header);
@@ -148,36 +144,43 @@ impl Outbound {
         let subject = errand.token();
         let subject = subject.map(|token| self.keyed.key(errand.client, token.reveal()));
         verdict.sent = Some(Sent { client: errand.client, number: current.number, subject });
-        self.count(errand.client, ClientEvent::Request(Injection::Injected));
+        run.count_client(errand.client, ClientEvent::Request(Injection::Injected));
         verdict
     }
 
     /// What is done with a request for which there is no token.
     pub(super) fn go_without(
-        &mut self,
+        &self,
         errand: &Errand,
         failure: Failure,
         mut verdict: Verdict,
+        run: &mut Run<'_>,
     ) -> Verdict {
         let client = self.config.clients.get(errand.client);
         match (&mut verdict.fate, client) {
             _ if failure == Failure::Defect => {
-                defect::refuse("no access token can be obtained", &mut self.events)
+                defect::refuse("no access token can be obtained", &mut run.output.events)
             }
             (Fate::Forward(forward), Some(client)) if client.failure_mode_allow => {
                 // Nobody takes what the caller has put there for ours.
                 forward.set.retain(|(name, _)| *name != client.placement.header);
                 forward.remove.push(Rc::clone(&client.placement.header));
-                self.count(errand.client, ClientEvent::Request(Injection::Unauthenticated));
+                run.count_client(errand.client, ClientEvent::Request(Injection::Unauthenticated));
                 verdict
             }
-            _ => self.refuse(errand, &failure.denial(), verdict),
+            _ => self.refuse(errand, &failure.denial(), verdict, run),
         }
     }
 
     /// Refuses a request.
-    pub(super) fn refuse(&mut self, errand: &Errand, denial: &Denial, verdict: Verdict) -> Verdict {
-        self.count(errand.client, ClientEvent::Request(Injection::Denied(denial.reason)));
+    pub(super) fn refuse(
+        &self,
+        errand: &Errand,
+        denial: &Denial,
+        verdict: Verdict,
+        run: &mut Run<'_>,
+    ) -> Verdict {
+        run.count_client(errand.client, ClientEvent::Request(Injection::Denied(denial.reason)));
         let fate = Fate::Answer(denial.reply(&self.config.resource, errand.grpc));
         let Verdict { mut attributes, .. } = verdict;
         // What the inbound direction has decided is not what becomes of the request.
@@ -186,9 +189,9 @@ impl Outbound {
     }
 
     /// Refuses a request of which nobody can tell whose token is for it, or what to exchange.
-    pub(crate) fn turn_away(&mut self, reason: Reason, head: &dyn Head) -> Verdict {
+    pub(crate) fn turn_away(&self, reason: Reason, head: &dyn Head, run: &mut Run<'_>) -> Verdict {
         let decision = Decision::Denied(reason);
-        self.events.push(Event::Count(Counter::Request(decision)));
+        run.count(Event::Count(Counter::Request(decision)));
         let reply = Denial::new(reason).reply(&self.config.resource, is_grpc(head));
         let attributes = Attributes { decision: Some(decision), ..Attributes::default() };
         Verdict { attributes, ..Verdict::of(Fate::Answer(reply)) }
@@ -196,7 +199,7 @@ impl Outbound {
 
     /// Puts a token on a request, as if it had one.
     #[cfg(test)]
-    pub(crate) fn inject_any(&mut self, plan: Plan) -> Option<Verdict> {
+    pub(crate) fn inject_any(&mut self, plan: Plan, run: &mut Run<'_>) -> Option<Verdict> {
         use crate::outbound::cached_token::CachedToken;
         use crate::outbound::client::Placement;
 
@@ -204,6 +207,6 @@ impl Outbound {
         let token = CachedToken { access_token: "one".to_owned(), ..CachedToken::default() };
         let placement = Placement::new("authorization", "Bearer".to_owned(), true);
         let current = Current::new(&token, 1, &placement);
-        Some(self.inject(&errand, &current, Verdict::unchanged()))
+        Some(self.inject(&errand, &current, Verdict::unchanged(), run))
     }
 }

@@ -11,11 +11,12 @@ use crate::oauth::secret::Secret;
 use crate::outbound::client::{Ask, Client, Exchanged, Grant};
 use crate::outbound::client_token::{Current, TRIES};
 use crate::outbound::exchange::{Exchanges, Subject};
-use crate::timestamp::Timestamp;
+use crate::run::Run;
 
 impl Outbound {
     /// The token of a client that is no exchange.
-    pub(super) fn obtain(&mut self, client: usize, data: &dyn SharedData, now: Timestamp) -> Found {
+    pub(super) fn obtain(&mut self, client: usize, run: &mut Run<'_>) -> Found {
+        let (data, now) = (run.data, run.now);
         let Some((Client { identity, .. }, holder)) =
             of_client(&self.config, &mut self.holders, client)
         else {
@@ -28,23 +29,18 @@ impl Outbound {
         if let Some(id) = self.waiting.find(key) {
             return Found::Wait(id);
         }
-        match self.attempt(client, false, data, now) {
+        match self.attempt(client, false, run) {
             Attempt::Token(current) => Found::Token(current),
             Attempt::Failed(failure) => Found::Failed(failure),
-            Attempt::Busy => self.begin(key, client, None, None, data, now),
-            Attempt::Ours(ours) => self.begin(key, client, None, Some(ours), data, now),
+            Attempt::Busy => self.begin(key, client, None, None, run),
+            Attempt::Ours(ours) => self.begin(key, client, None, Some(ours), run),
         }
     }
 
     /// Looks for a client's token, and takes a lease on obtaining one if there is none, or, with
     /// `renew`, if it is time for another.
-    pub(super) fn attempt(
-        &mut self,
-        client: usize,
-        renew: bool,
-        data: &dyn SharedData,
-        now: Timestamp,
-    ) -> Attempt {
+    pub(super) fn attempt(&mut self, client: usize, renew: bool, run: &mut Run<'_>) -> Attempt {
+        let (data, now) = (run.data, run.now);
         let Some((client, holder)) = of_client(&self.config, &mut self.holders, client) else {
             return Attempt::Failed(Failure::Defect);
         };
@@ -95,13 +91,8 @@ impl Outbound {
     }
 
     /// A token that is exchanged for the caller's.
-    pub(super) fn exchange(
-        &mut self,
-        client: usize,
-        subject: Subject,
-        data: &dyn SharedData,
-        now: Timestamp,
-    ) -> Found {
+    pub(super) fn exchange(&mut self, client: usize, subject: Subject, run: &mut Run<'_>) -> Found {
+        let (data, now) = (run.data, run.now);
         let key = subject.key;
         let Some((config, holder)) = of_client(&self.config, &mut self.holders, client) else {
             return Found::Failed(Failure::Defect);
@@ -110,21 +101,20 @@ impl Outbound {
         if let Some(current) = self.exchanges.current(config, &subject, heard, data, now) {
             if Exchanges::is_due(&current, &subject, now)
                 && self.waiting.find(key).is_none()
-                && let Attempt::Ours(ours) =
-                    self.attempt_exchange(client, &subject, true, data, now)
+                && let Attempt::Ours(ours) = self.attempt_exchange(client, &subject, true, run)
             {
-                self.begin(key, client, Some(subject), Some(ours), data, now);
+                self.begin(key, client, Some(subject), Some(ours), run);
             }
             return Found::Token(current);
         }
         if let Some(id) = self.waiting.find(key) {
             return Found::Wait(id);
         }
-        match self.attempt_exchange(client, &subject, false, data, now) {
+        match self.attempt_exchange(client, &subject, false, run) {
             Attempt::Token(current) => Found::Token(current),
             Attempt::Failed(failure) => Found::Failed(failure),
-            Attempt::Busy => self.begin(key, client, Some(subject), None, data, now),
-            Attempt::Ours(ours) => self.begin(key, client, Some(subject), Some(ours), data, now),
+            Attempt::Busy => self.begin(key, client, Some(subject), None, run),
+            Attempt::Ours(ours) => self.begin(key, client, Some(subject), Some(ours), run),
         }
     }
 
@@ -135,9 +125,9 @@ impl Outbound {
         client: usize,
         subject: &Subject,
         renew: bool,
-        data: &dyn SharedData,
-        now: Timestamp,
+        run: &mut Run<'_>,
     ) -> Attempt {
+        let (data, now) = (run.data, run.now);
         let Some((client, holder)) = of_client(&self.config, &mut self.holders, client) else {
             return Attempt::Failed(Failure::Defect);
         };
@@ -172,9 +162,9 @@ impl Outbound {
         client: usize,
         subject: Option<Subject>,
         ours: Option<Ours>,
-        data: &dyn SharedData,
-        now: Timestamp,
+        run: &mut Run<'_>,
     ) -> Found {
+        let now = run.now;
         let is_ours = ours.is_some();
         let (calls, exchanges) = (Vec::new(), Vec::new());
         let flight = Flight { client, subject, ours, since: now, calls, exchanges };
@@ -183,29 +173,24 @@ impl Outbound {
             self.waiting.leave_to_others(id);
             return Found::Wait(id);
         }
-        match self.start(id, data, now) {
+        match self.start(id, run) {
             Ok(()) => Found::Wait(id),
             Err(failure) => {
-                self.fall_through(id, failure, data, now);
+                self.fall_through(id, failure, run);
                 Found::Failed(failure)
             }
         }
     }
 
     /// Makes the call of a flight of ours, when the actor's token is there.
-    pub(super) fn start(
-        &mut self,
-        id: CallId,
-        data: &dyn SharedData,
-        now: Timestamp,
-    ) -> Result<(), Failure> {
+    pub(super) fn start(&mut self, id: CallId, run: &mut Run<'_>) -> Result<(), Failure> {
         let flight = self.waiting.question(id).ok_or(Failure::Defect)?;
         let client = self.config.clients.get(flight.client).ok_or(Failure::Defect)?;
         let Grant::TokenExchange { actor: Some(actor), .. } = client.grant else {
-            return self.dispatch(id, None, now);
+            return self.dispatch(id, None, run);
         };
-        match self.obtain(actor, data, now) {
-            Found::Token(current) => self.dispatch(id, Some(current.token.clone()), now),
+        match self.obtain(actor, run) {
+            Found::Token(current) => self.dispatch(id, Some(current.token.clone()), run),
             Found::Failed(failure) => Err(failure),
             Found::Wait(actor) => {
                 if let Some(flight) = self.waiting.question(actor) {
@@ -221,8 +206,9 @@ impl Outbound {
         &mut self,
         id: CallId,
         actor: Option<Secret>,
-        now: Timestamp,
+        run: &mut Run<'_>,
     ) -> Result<(), Failure> {
+        let now = run.now;
         let flight = self.waiting.question(id).ok_or(Failure::Defect)?;
         let client = self.config.clients.get(flight.client).ok_or(Failure::Defect)?;
         let subject = flight.subject.as_ref().map(|subject| subject.token.clone());
@@ -230,23 +216,18 @@ impl Outbound {
         flight.since = now;
         let ask = flight.ours.as_ref().map(|ours| ours.ask.clone()).ok_or(Failure::Defect)?;
         let call = client.call(id, &ask, exchanged.as_ref(), now).ok_or(Failure::Defect)?;
-        self.outbox.calls.push(call);
+        run.output.calls.push(call);
         Ok(())
     }
 
     /// Ends a flight of ours whose call was never made.
-    pub(super) fn fall_through(
-        &mut self,
-        id: CallId,
-        failure: Failure,
-        data: &dyn SharedData,
-        now: Timestamp,
-    ) {
+    pub(super) fn fall_through(&mut self, id: CallId, failure: Failure, run: &mut Run<'_>) {
+        let data = run.data;
         let Some((_, flight, waiters)) = self.waiting.finish(id) else { return };
         if let (Some(subject), Some(ours)) = (&flight.subject, &flight.ours) {
             self.unclaim(subject, ours, data);
         }
-        self.conclude(flight, waiters, &Err(failure), data, now);
+        self.conclude(flight, waiters, &Err(failure), run);
     }
 
     /// Takes down the marker of a call that is over.

@@ -7,7 +7,6 @@ use log::info;
 use super::flight::{Flight, LEASE_GRACE, Ours};
 use super::state::{Outbound, Waiter, of_client};
 use crate::cache::single_flight::{CallId, Waiters};
-use crate::cache::store::SharedData;
 use crate::metrics::Event;
 use crate::metrics::client::{ClientEvent, TokenEvent};
 use crate::oauth::call::Answer;
@@ -16,6 +15,7 @@ use crate::oauth::token_response::Issued;
 use crate::outbound::cached_token::{CachedToken, Holding};
 use crate::outbound::client::{Ask, Client};
 use crate::outbound::client_token::Current;
+use crate::run::Run;
 use crate::timestamp::Timestamp;
 
 impl Outbound {
@@ -24,20 +24,20 @@ impl Outbound {
         &mut self,
         id: CallId,
         outcome: Result<&Answer, Failure>,
-        data: &dyn SharedData,
-        now: Timestamp,
+        run: &mut Run<'_>,
     ) {
+        let (data, now) = (run.data, run.now);
         let Some((key, mut flight, waiters)) = self.waiting.finish(id) else { return };
         let Some(ours) = flight.ours.take() else {
-            return self.conclude(flight, waiters, &Err(Failure::Defect), data, now);
+            return self.conclude(flight, waiters, &Err(Failure::Defect), run);
         };
         let Some(client) = self.config.clients.get(flight.client) else {
-            return self.conclude(flight, waiters, &Err(Failure::Defect), data, now);
+            return self.conclude(flight, waiters, &Err(Failure::Defect), run);
         };
         let response = Issued::read(outcome, client.expected(), now);
         let outcome = response.as_ref().err().map(|failure| failure.outcome());
-        self.events.push(Event::TokenCallTime(now.since(flight.since)));
-        self.events.push(Event::Client(flight.client, ClientEvent::Call(outcome)));
+        run.count(Event::TokenCallTime(now.since(flight.since)));
+        run.count(Event::Client(flight.client, ClientEvent::Call(outcome)));
         if let Some(health) = self.health.get_mut(flight.client) {
             health.note(response.as_ref().err(), now);
         }
@@ -46,7 +46,7 @@ impl Outbound {
                 let current = match &flight.subject {
                     Some(subject) => {
                         let event = ClientEvent::Token(TokenEvent::Obtained);
-                        self.events.push(Event::Client(flight.client, event));
+                        run.count(Event::Client(flight.client, event));
                         let (bound, asked) = (subject.expires, flight.since);
                         let token =
                             client.lifetime.begin(&issued, None, bound, &self.random, asked);
@@ -60,23 +60,23 @@ impl Outbound {
                         self.unclaim(subject, &ours, data);
                         current
                     }
-                    None => self.accept(flight.client, &issued, flight.since, data, now),
+                    None => self.accept(flight.client, &issued, flight.since, run),
                 };
-                self.conclude(flight, waiters, &current.ok_or(Failure::Defect), data, now);
+                self.conclude(flight, waiters, &current.ok_or(Failure::Defect), run);
             }
             Err(failure) => {
                 let Some(ask) = client.ask_instead(&ours.ask, failure) else {
-                    let failure = self.note_failure(&flight, &ours, failure, data, now);
-                    return self.conclude(flight, waiters, &Err(failure), data, now);
+                    let failure = self.note_failure(&flight, &ours, failure, run);
+                    return self.conclude(flight, waiters, &Err(failure), run);
                 };
-                let ours = self.change_ask(flight.client, &ours, ask, data, now);
+                let ours = self.change_ask(flight.client, &ours, ask, run);
                 let again = Flight { ours: Some(ours), since: now, ..flight };
                 let id = self.waiting.open(key, again, true);
                 for (stream, waiter) in waiters {
                     self.waiting.add(id, stream, waiter);
                 }
-                if let Err(failure) = self.start(id, data, now) {
-                    self.fall_through(id, failure, data, now);
+                if let Err(failure) = self.start(id, run) {
+                    self.fall_through(id, failure, run);
                 }
             }
         }
@@ -89,9 +89,9 @@ impl Outbound {
         flight: &Flight,
         ours: &Ours,
         failure: Failure,
-        data: &dyn SharedData,
-        now: Timestamp,
+        run: &mut Run<'_>,
     ) -> Failure {
+        let (data, now) = (run.data, run.now);
         let mut lease = Some(ours);
         if let Some(subject) = &flight.subject {
             self.unclaim(subject, ours, data);
@@ -100,7 +100,7 @@ impl Outbound {
             }
             lease = None;
         }
-        self.back_off(flight.client, lease, failure, data, now).unwrap_or(failure)
+        self.back_off(flight.client, lease, failure, run).unwrap_or(failure)
     }
 
     /// Takes a token in for all workers. It was asked for at `asked`: from then on it may live.
@@ -109,9 +109,9 @@ impl Outbound {
         client: usize,
         issued: &Issued,
         asked: Timestamp,
-        data: &dyn SharedData,
-        now: Timestamp,
+        run: &mut Run<'_>,
     ) -> Option<Rc<Current>> {
+        let (data, now) = (run.data, run.now);
         let (Client { lifetime, placement, refresh, identity, .. }, holder) =
             of_client(&self.config, &mut self.holders, client)?;
         let had_token = holder.current(now).is_some();
@@ -128,7 +128,7 @@ impl Outbound {
         });
         holder.used = false;
         let event = if had_token { TokenEvent::Renewed } else { TokenEvent::Obtained };
-        self.events.push(Event::Client(client, ClientEvent::Token(event)));
+        run.count(Event::Client(client, ClientEvent::Token(event)));
         let number = holder.holding.number;
         Some(match holder.current(now) {
             Some(current) => Rc::clone(current),
@@ -138,14 +138,8 @@ impl Outbound {
     }
 
     /// Goes on with the lease, and sends something else.
-    fn change_ask(
-        &mut self,
-        client: usize,
-        ours: &Ours,
-        ask: Ask,
-        data: &dyn SharedData,
-        now: Timestamp,
-    ) -> Ours {
+    fn change_ask(&mut self, client: usize, ours: &Ours, ask: Ask, run: &mut Run<'_>) -> Ours {
+        let (data, now) = (run.data, run.now);
         if let Some((client, holder)) = of_client(&self.config, &mut self.holders, client) {
             info!(
                 "client {}: the refresh token is not taken, so the grant is run again",
@@ -170,9 +164,9 @@ impl Outbound {
         client: usize,
         ours: Option<&Ours>,
         failure: Failure,
-        data: &dyn SharedData,
-        now: Timestamp,
+        run: &mut Run<'_>,
     ) -> Option<Failure> {
+        let (data, now) = (run.data, run.now);
         let (Client { identity, .. }, holder) = of_client(&self.config, &mut self.holders, client)?;
         self.reporting = true;
         let refreshed = ours.is_some_and(|ours| matches!(ours.ask, Ask::Refresh(_)));
@@ -203,33 +197,32 @@ impl Outbound {
         flight: Flight,
         waiters: Waiters<Waiter>,
         found: &Result<Rc<Current>, Failure>,
-        data: &dyn SharedData,
-        now: Timestamp,
+        run: &mut Run<'_>,
     ) {
         for (stream, Waiter { verdict, errand }) in waiters {
-            self.events.push(Event::Waiting(-1));
+            run.count(Event::Waiting(-1));
             let verdict = match found {
-                Ok(current) => self.inject(&errand, current, verdict),
-                Err(failure) => self.go_without(&errand, *failure, verdict),
+                Ok(current) => self.inject(&errand, current, verdict, run),
+                Err(failure) => self.go_without(&errand, *failure, verdict, run),
             };
-            self.outbox.verdicts.push((stream, verdict));
+            run.output.decided.push((stream, verdict));
         }
         for mut call in flight.calls {
             match found {
                 Ok(current) => {
                     current.authorize(flight.client, &mut call);
-                    self.outbox.calls.push(call);
+                    run.output.calls.push(call);
                 }
-                Err(failure) => self.outbox.unmade.push((call.id, *failure)),
+                Err(failure) => self.unmade.push((call.id, *failure)),
             }
         }
         for id in flight.exchanges {
             let made = match found {
-                Ok(current) => self.dispatch(id, Some(current.token.clone()), now),
+                Ok(current) => self.dispatch(id, Some(current.token.clone()), run),
                 Err(failure) => Err(*failure),
             };
             if let Err(failure) = made {
-                self.fall_through(id, failure, data, now);
+                self.fall_through(id, failure, run);
             }
         }
     }

@@ -3,10 +3,9 @@
 use log::info;
 
 use super::state::{Outbound, of_client};
-use crate::cache::store::SharedData;
 use crate::metrics::client::{ClientEvent, TokenEvent};
 use crate::oauth::call::Sent;
-use crate::timestamp::Timestamp;
+use crate::run::Run;
 
 impl Outbound {
     /// Whether an answer with this status says that the token was not taken.
@@ -16,34 +15,24 @@ impl Outbound {
     }
 
     /// The upstream has answered a request that was sent with one of our tokens.
-    pub(crate) fn response(
-        &mut self,
-        sent: Sent,
-        status: u16,
-        data: &dyn SharedData,
-        now: Timestamp,
-    ) {
+    pub(crate) fn response(&mut self, sent: Sent, status: u16, run: &mut Run<'_>) {
         if self.is_refusal(sent, status) {
-            self.drop_token(sent, data, now);
+            self.drop_token(sent, run);
         }
     }
 
     /// A token was not taken: whether the next try gets another. Many calls may have carried it, of
     /// which the first that ends drops it.
-    pub(crate) fn is_replaced(
-        &mut self,
-        sent: Sent,
-        data: &dyn SharedData,
-        now: Timestamp,
-    ) -> bool {
-        self.drop_token(sent, data, now)
+    pub(crate) fn is_replaced(&mut self, sent: Sent, run: &mut Run<'_>) -> bool {
+        self.drop_token(sent, run)
             || self.holders.get(sent.client).is_some_and(|holder| {
                 holder.holding.number != sent.number || holder.holding.dropped
             })
     }
 
     /// A token was not taken: it is not used again, unless there can be no other.
-    fn drop_token(&mut self, sent: Sent, data: &dyn SharedData, now: Timestamp) -> bool {
+    fn drop_token(&mut self, sent: Sent, run: &mut Run<'_>) -> bool {
+        let (data, now) = (run.data, run.now);
         let Some((client, holder)) = of_client(&self.config, &mut self.holders, sent.client) else {
             return false;
         };
@@ -62,7 +51,7 @@ impl Outbound {
         };
         if dropped {
             info!("client {}: the token was not taken, so it is dropped", client.name);
-            self.count(sent.client, ClientEvent::Token(TokenEvent::Dropped));
+            run.count_client(sent.client, ClientEvent::Token(TokenEvent::Dropped));
         }
         dropped
     }

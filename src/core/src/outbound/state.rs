@@ -6,8 +6,6 @@ use crate::cache::footprint::Footprint;
 use crate::cache::local::Keyed;
 use crate::cache::single_flight::{CallId, Direction, StreamId, Waiting};
 use crate::metrics::Event;
-use crate::metrics::client::ClientEvent;
-use crate::oauth::call::Call;
 use crate::oauth::denial::Resource;
 use crate::oauth::failure::Failure;
 use crate::oauth::failure_log::Health;
@@ -17,6 +15,7 @@ use crate::outbound::client_token::Holder;
 use crate::outbound::exchange::Exchanges;
 use crate::random::Random;
 use crate::rules::index::RuleIndex;
+use crate::run::Run;
 use crate::timestamp::Timestamp;
 use crate::verdict::{Fate, Verdict};
 
@@ -33,17 +32,6 @@ pub(crate) struct ClientConfig {
     pub(crate) guarded: bool,
     /// What challenges say.
     pub(crate) resource: Resource,
-}
-
-/// What has to be done outside.
-#[derive(Default)]
-pub(crate) struct Outbox {
-    /// Calls to be made.
-    pub(crate) calls: Vec<Call>,
-    /// What is done with requests that waited.
-    pub(crate) verdicts: Vec<(StreamId, Verdict)>,
-    /// Calls that cannot be made, since the token that they need is not to be had.
-    pub(crate) unmade: Vec<(CallId, Failure)>,
 }
 
 /// A request that waits for a token.
@@ -82,10 +70,8 @@ pub(crate) struct Outbound {
     pub(super) keyed: Keyed,
     /// Jitter and numbers.
     pub(super) random: Random,
-    /// What has to be done outside.
-    pub(crate) outbox: Outbox,
-    /// What has happened since the host last asked.
-    pub(crate) events: Vec<Event>,
+    /// Calls of the inbound direction that cannot be made, since the token that they need is not to be had.
+    pub(crate) unmade: Vec<(CallId, Failure)>,
     /// When tokens are reported next.
     pub(super) report_at: Timestamp,
     /// Whether there is more to report than zeros, or the last report was more.
@@ -114,8 +100,7 @@ impl Outbound {
             waiting: Waiting::new(Direction::Outbound),
             keyed: Keyed::new(seed),
             random: Random::new(seed, "outbound"),
-            outbox: Outbox::default(),
-            events: Vec::new(),
+            unmade: Vec::new(),
             report_at: Timestamp::from_millis(0),
             reporting: false,
             config,
@@ -133,20 +118,10 @@ impl Outbound {
         self.config.clients.clear();
     }
 
-    /// What has happened since this was last called.
-    pub(crate) fn take_events(&mut self) -> impl Iterator<Item = Event> {
-        self.events.drain(..)
-    }
-
-    /// Counts something of a client.
-    pub(super) fn count(&mut self, client: usize, event: ClientEvent) {
-        self.events.push(Event::Client(client, event));
-    }
-
     /// A request that waited has gone.
-    pub(crate) fn gone(&mut self, stream: StreamId) {
+    pub(crate) fn gone(&mut self, stream: StreamId, run: &mut Run<'_>) {
         if let Some(id) = self.waiting.forget(stream) {
-            self.events.push(Event::Waiting(-1));
+            run.count(Event::Waiting(-1));
             let is_wanted =
                 |flight: &Flight| !flight.calls.is_empty() || !flight.exchanges.is_empty();
             if self.waiting.abandoned(id).is_some_and(|flight| !is_wanted(flight)) {

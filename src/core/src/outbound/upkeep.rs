@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::flight::{Attempt, Flight};
 use super::state::{Outbound, of_client};
-use crate::cache::store::SharedData;
 use crate::metrics::Event;
 use crate::metrics::client::{ClientEvent, ClientGauge};
 use crate::oauth::failure::Failure;
 use crate::outbound::client::Client;
 use crate::outbound::client_token::Holder;
+use crate::run::Run;
 use crate::timestamp::Timestamp;
 
 /// The pause between two looks at what other workers obtain.
@@ -24,25 +24,26 @@ const REPORT_PERIOD: Duration = Duration::from_secs(1);
 impl Outbound {
     /// Takes note of the time: looks whether other workers have obtained what is waited for, and
     /// renews tokens.
-    pub(crate) fn tick(&mut self, data: &dyn SharedData, now: Timestamp) {
-        self.look(data, now);
+    pub(crate) fn tick(&mut self, run: &mut Run<'_>) {
+        let now = run.now;
+        self.look(run);
         for client in 0..self.holders.len() {
-            self.care(client, data, now);
+            self.care(client, run);
         }
         if now >= self.report_at {
             self.report_at = now.plus(REPORT_PERIOD);
-            self.report(data, now);
+            self.report(run);
         }
     }
 
     /// Looks whether other workers have obtained what is waited for.
-    fn look(&mut self, data: &dyn SharedData, now: Timestamp) {
+    fn look(&mut self, run: &mut Run<'_>) {
         let what = |(id, _, flight): (_, _, &Flight)| (id, flight.client, flight.subject.clone());
         let theirs: Vec<_> = self.waiting.elsewhere().map(what).collect();
         for (id, client, subject) in theirs {
             let attempt = match &subject {
-                Some(subject) => self.attempt_exchange(client, subject, false, data, now),
-                None => self.attempt(client, false, data, now),
+                Some(subject) => self.attempt_exchange(client, subject, false, run),
+                None => self.attempt(client, false, run),
             };
             let found = match attempt {
                 Attempt::Busy => continue,
@@ -53,21 +54,22 @@ impl Outbound {
                     if let Some(flight) = self.waiting.question(id) {
                         flight.ours = Some(ours);
                     }
-                    if let Err(failure) = self.start(id, data, now) {
-                        self.fall_through(id, failure, data, now);
+                    if let Err(failure) = self.start(id, run) {
+                        self.fall_through(id, failure, run);
                     }
                     continue;
                 }
             };
             if let Some((_, flight, waiters)) = self.waiting.finish(id) {
-                self.conclude(flight, waiters, &found, data, now);
+                self.conclude(flight, waiters, &found, run);
             }
         }
     }
 
     /// Looks after a token that is held: another worker may have dropped or renewed it, or it may
     /// be time to renew it.
-    fn care(&mut self, client: usize, data: &dyn SharedData, now: Timestamp) {
+    fn care(&mut self, client: usize, run: &mut Run<'_>) {
+        let (data, now) = (run.data, run.now);
         let Some((Client { identity, .. }, holder)) =
             of_client(&self.config, &mut self.holders, client)
         else {
@@ -85,14 +87,15 @@ impl Outbound {
         if !due || !holder.used || self.waiting.find(key).is_some() {
             return;
         }
-        if let Attempt::Ours(ours) = self.attempt(client, true, data, now) {
-            self.begin(key, client, None, Some(ours), data, now);
+        if let Attempt::Ours(ours) = self.attempt(client, true, run) {
+            self.begin(key, client, None, Some(ours), run);
         }
     }
 
     /// Reports how old tokens are. Numbers are the whole proxy's, and the last worker to tell one
     /// is believed: so each tells of all tokens, those too that it does not use.
-    fn report(&mut self, data: &dyn SharedData, now: Timestamp) {
+    fn report(&mut self, run: &mut Run<'_>) {
+        let (data, now) = (run.data, run.now);
         for (client, holder) in self.config.clients.iter().zip(&mut self.holders) {
             holder.sync(&client.identity, data);
         }
@@ -112,7 +115,7 @@ impl Outbound {
         // Gauges stay as they were last: at the end they are zero.
         let is_zero = |event: &Event| matches!(event, Event::Client(_, ClientEvent::Gauge(_, 0)));
         self.reporting = !reports.iter().all(is_zero);
-        self.events.extend(reports);
+        run.output.events.extend(reports);
     }
 
     /// How often time has to be taken note of.

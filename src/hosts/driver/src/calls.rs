@@ -4,14 +4,14 @@ use super::in_flight::{InFlight, Moment};
 use super::interface::Host;
 use super::response;
 use super::worker::{Loaded, Worker};
-use oauth2_filter_core::{Answer, CallFailure, CallId};
+use oauth2_filter_core::{Answer, CallFailure, CallId, Input};
 
 impl<H: Host> Worker<H> {
     /// Makes the calls that the filter asks for.
     pub(super) fn make_calls(&self, moment: Moment) {
-        let Some(Loaded { filter, .. }) = self.loaded.get() else { return };
+        let Some(Loaded { output, .. }) = self.loaded.get() else { return };
         loop {
-            let calls = filter.borrow_mut().calls();
+            let calls = std::mem::take(&mut output.borrow_mut().calls);
             if calls.is_empty() {
                 return;
             }
@@ -47,11 +47,7 @@ impl<H: Host> Worker<H> {
 
     /// Hands the result of a call to the filter, and begins to carry out what it decides.
     fn settle(&self, id: CallId, result: Result<&Answer, CallFailure>, moment: Moment) {
-        if let Some(Loaded { filter, .. }) = self.loaded.get() {
-            let verdicts = filter.borrow_mut().answer(id, result, &self.data(), moment.now);
-            let decided = |(stream, verdict)| (stream, moment.clock.map(|()| verdict));
-            self.decided.borrow_mut().extend(verdicts.into_iter().map(decided));
-            self.carry_out_batch();
-        }
+        let _ = self.handle(Input::CallEnded(id, result), moment);
+        self.carry_out_batch();
     }
 }

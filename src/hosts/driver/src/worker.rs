@@ -10,12 +10,14 @@ use log::{error, warn};
 use super::data::HostData;
 use super::head::RequestHead;
 use super::in_flight::{InFlight, Moment};
-use super::interface::{Host, HostError, Map};
+use super::interface::{Host, HostCall, HostError, Map};
 use super::reports::Reports;
 use super::response;
 use super::statistics::{Defined, Statistics};
 use super::stream::Stream;
-use oauth2_filter_core::{Environment, Filter, Step, StreamId, Timestamp, Verdict};
+use oauth2_filter_core::{
+    Context, Environment, Filter, Input, Output, Step, StreamId, Timestamp, Verdict,
+};
 
 /// How many waiting streams are resumed or answered in one callback.
 const BATCH: usize = 64;
@@ -52,6 +54,8 @@ pub(super) struct Loaded {
     document: Vec<u8>,
     /// The filter that it describes.
     pub(super) filter: RefCell<Filter>,
+    /// What it wants done, until that is done.
+    pub(super) output: RefCell<Output>,
     /// Where events are counted.
     pub(super) statistics: Statistics,
 }
@@ -92,7 +96,8 @@ impl<H: Host> Worker<H> {
                 }
                 let statistics = Statistics::define(&self.host, metrics, filter.clients());
                 let filter = RefCell::new(filter);
-                self.loaded.set(Loaded { document, filter, statistics }).is_ok()
+                let output = RefCell::default();
+                self.loaded.set(Loaded { document, filter, output, statistics }).is_ok()
             }
             Err(mistakes) => {
                 error!("{mistakes}");
@@ -116,19 +121,36 @@ impl<H: Host> Worker<H> {
             }
         };
         let head = RequestHead::new(&self.host);
-        let step = filter.borrow_mut().request(stream, &head, &self.data(), now);
+        let moment = Moment { now, clock: Ok(()) };
+        let step = self.handle(Input::Request(stream, &head), moment);
         let guards_trailers = !end_of_stream && filter.borrow().guards_trailers();
         match (head.failure(), step) {
             (Some(error), _) => self.refuse(stream, error),
-            (None, Step::Decide(verdict)) => {
+            (None, Step::Decided(verdict)) => {
                 self.remember(stream, self.carry_out(verdict, guards_trailers));
             }
-            (None, Step::Wait) => self.remember(stream, Stream::Waiting { guards_trailers }),
+            (None, Step::Waiting) => self.remember(stream, Stream::Waiting { guards_trailers }),
+            // It has not decided on a request, so nothing may forward that.
+            (None, Step::Nothing) => {
+                self.refuse(stream, HostError { call: HostCall::OnRequestHeaders, status: 0 });
+            }
         }
-        self.count(&mut filter.borrow_mut());
-        self.make_calls(Moment { now, clock: Ok(()) });
+        self.count();
+        self.make_calls(moment);
         self.keep_time();
         self.is_forwarded(stream)
+    }
+
+    /// Hands to the filter what has happened: what follows for its stream. All else waits until it is
+    /// done.
+    pub(super) fn handle(&self, input: Input<'_>, moment: Moment) -> Step {
+        let Some(Loaded { filter, output, .. }) = self.loaded.get() else { return Step::Nothing };
+        let output = &mut *output.borrow_mut();
+        let context = Context { now: moment.now, data: &self.data() };
+        let step = filter.borrow_mut().handle(input, context, output);
+        let decided = |(stream, verdict)| (stream, moment.clock.map(|()| verdict));
+        self.decided.borrow_mut().extend(output.decided.drain(..).map(decided));
+        step
     }
 
     /// Remembers how far a request has come, if something depends on it. If nothing does, a state
@@ -196,9 +218,8 @@ impl<H: Host> Worker<H> {
             && response::is_from_upstream(&self.host)
         {
             let Some(now) = self.clock() else { return };
-            let mut filter = filter.borrow_mut();
-            filter.response(sent, status, &self.data(), now);
-            self.count(&mut filter);
+            let _ = self.handle(Input::Response(sent, status), Moment { now, clock: Ok(()) });
+            self.count();
         }
     }
 
@@ -212,11 +233,10 @@ impl<H: Host> Worker<H> {
 
     /// Nothing is decided any more for a stream.
     pub(super) fn forget(&self, stream: StreamId) {
-        if let Some(Loaded { filter, .. }) = self.loaded.get() {
-            let mut filter = filter.borrow_mut();
-            filter.gone(stream);
-            self.count(&mut filter);
-        }
+        // The end of a stream needs no clock.
+        let moment = Moment { now: Timestamp::from_millis(0), clock: Ok(()) };
+        let _ = self.handle(Input::StreamEnded(stream), moment);
+        self.count();
     }
 
     /// The host delivers nothing more but the ends of calls.
@@ -256,16 +276,13 @@ impl<H: Host> Worker<H> {
             self.remember(stream, state.unwrap_or_else(|error| self.fail(error)));
         }
         self.keep_time();
-        if let Some(Loaded { filter, .. }) = self.loaded.get() {
-            self.count(&mut filter.borrow_mut());
-        }
+        self.count();
     }
 
     /// Sets the timer to what is needed now. If the host refuses, the next callback tries again.
     pub(super) fn keep_time(&self) {
-        let filter = self.loaded.get().map(|loaded| &loaded.filter);
-        let wanted = filter.filter(|_| !self.is_ending.get());
-        let wanted = wanted.and_then(|filter| filter.borrow().tick_period());
+        let loaded = self.loaded.get().filter(|_| !self.is_ending.get());
+        let wanted = loaded.and_then(|loaded| loaded.output.borrow().timer);
         let batch = (!self.decided.borrow().is_empty()).then_some(BATCH_PERIOD);
         let period = batch.or(wanted).unwrap_or(Duration::ZERO);
         if period == self.tick_period.get() {
@@ -284,21 +301,23 @@ impl<H: Host> Worker<H> {
     }
 
     /// Counts what has happened.
-    pub(super) fn count(&self, filter: &mut Filter) {
-        if let Some(Loaded { statistics, .. }) = self.loaded.get() {
-            filter.events().for_each(|event| statistics.add(&self.host, &self.reports, event));
+    pub(super) fn count(&self) {
+        if let Some(Loaded { output, statistics, .. }) = self.loaded.get() {
+            let events = &mut output.borrow_mut().events;
+            events.drain(..).for_each(|event| statistics.add(&self.host, &self.reports, event));
         }
     }
 
     /// The tick period has passed.
     pub(super) fn tick(&self) {
-        let Some(Loaded { filter, .. }) = self.loaded.get() else { return };
+        if self.loaded.get().is_none() {
+            return;
+        }
         // Without a clock nothing is decided; what was decided before is carried out.
         if let Some(now) = self.clock() {
-            let verdicts = filter.borrow_mut().tick(&self.data(), now);
-            let decided = |(stream, verdict)| (stream, Ok(verdict));
-            self.decided.borrow_mut().extend(verdicts.into_iter().map(decided));
-            self.make_calls(Moment { now, clock: Ok(()) });
+            let moment = Moment { now, clock: Ok(()) };
+            let _ = self.handle(Input::Tick, moment);
+            self.make_calls(moment);
         }
         self.carry_out_batch();
     }
