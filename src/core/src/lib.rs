@@ -41,6 +41,7 @@ mod oauth;
 mod outbound;
 mod random;
 mod rules;
+mod table;
 mod timestamp;
 mod verdict;
 
@@ -58,8 +59,9 @@ pub use metrics::client::{ClientEvent, ClientGauge, Injection, TokenEvent};
 pub use metrics::{CALL_TIME, Counter, Decision, Event, Lookup, TOKEN_CALL_TIME, WAITING};
 pub use oauth::call::{Answer, Call, CallFailure, MAX_BODY, Sent};
 pub use oauth::client_assertion::{Sign, SignError};
-pub use oauth::denial::{Reason, Reply};
+pub use oauth::denial::Reply;
 pub use oauth::outcome::Outcome;
+pub use oauth::reason::Reason;
 pub use oauth::sender_constraint::digest_from_hex;
 pub use timestamp::Timestamp;
 pub use verdict::{Attributes, Fate, Forward, Verdict};

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::cache::footprint::Footprint;
 use crate::cache::local::{Kept, Key, Room};
 use crate::cache::shared::{Fingerprint, Identity, MAX_SHARED, Record, SharedData, Slots, YOUNGER};
-use crate::oauth::denial::Reason;
 use crate::oauth::introspection::AccessToken;
+use crate::oauth::reason::Reason;
 use crate::timestamp::Timestamp;
 use crate::verdict::TokenAttribute;
 

@@ -1,8 +1,8 @@
 //! What is counted for each outbound client, as values. The form of names is that of
 //! [`metrics`](crate::metrics).
 
-use crate::oauth::denial::Reason;
 use crate::oauth::outcome::Outcome;
+use crate::oauth::reason::Reason;
 
 /// Something that has happened with a client.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -55,20 +55,8 @@ pub enum ClientGauge {
 impl ClientEvent {
     /// Everything that is counted; of numbers, any.
     pub fn all() -> impl Iterator<Item = Self> {
-        let denied = [
-            Reason::NoToken,
-            Reason::ServerUnavailable,
-            Reason::ServerTimeout,
-            Reason::ServerRefusedClient,
-            Reason::ServerBadAnswer,
-            Reason::NoGrant,
-            Reason::SubjectRefused,
-            Reason::ExchangeRefused,
-            Reason::Overloaded,
-            Reason::HostError,
-        ];
         let others = [Injection::Injected, Injection::Kept, Injection::Unauthenticated];
-        let requests = others.into_iter().chain(denied.into_iter().map(Injection::Denied));
+        let requests = others.into_iter().chain(Reason::counted_outbound().map(Injection::Denied));
         let tokens = [TokenEvent::Obtained, TokenEvent::Renewed, TokenEvent::Dropped];
         let calls = [
             None,

@@ -6,8 +6,8 @@
 pub(crate) mod client;
 
 use crate::metrics::client::ClientEvent;
-use crate::oauth::denial::Reason;
 use crate::oauth::outcome::Outcome;
+use crate::oauth::reason::Reason;
 
 /// Something that has happened.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -45,16 +45,9 @@ pub enum Counter {
 }
 
 impl Counter {
-    /// Everything that is counted: not requests without a configuration, for which there is nothing
-    /// to count with, and not the reasons of clients, which count for themselves.
+    /// Everything that is counted, in the order in which the host defines the statistics.
     pub fn all() -> impl Iterator<Item = Self> {
-        let is_counted = |reason: &Reason| {
-            !matches!(
-                reason,
-                Reason::Unconfigured | Reason::SubjectRefused | Reason::ExchangeRefused
-            )
-        };
-        let denied = Reason::ALL.into_iter().filter(is_counted).map(Decision::Denied);
+        let denied = Reason::counted_inbound().map(Decision::Denied);
         let decisions = Decision::OTHERS.into_iter().chain(denied).map(Self::Request);
         let lookups = Lookup::ALL.into_iter().map(Self::Lookup);
         decisions.chain(lookups).chain(Outcome::ALL.into_iter().map(Self::Call))
