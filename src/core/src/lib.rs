@@ -56,6 +56,7 @@ pub use explain::{Explanation, TokenNeeds};
 pub use filter::{Filter, Step, Verdicts};
 pub use http::head::{Fields, Head};
 pub use metrics::client::{ClientEvent, ClientGauge, Injection, TokenEvent};
+pub use metrics::labels::Labels;
 pub use metrics::{CALL_TIME, Counter, Decision, Event, Lookup, TOKEN_CALL_TIME, WAITING};
 pub use oauth::call::{Answer, Call, CallFailure, MAX_BODY, Sent};
 pub use oauth::client_assertion::{Sign, SignError};

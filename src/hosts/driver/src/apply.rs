@@ -8,7 +8,7 @@ use super::worker::{Loaded, Worker};
 use oauth2_filter_core::Filter;
 use oauth2_filter_core::Forward;
 use oauth2_filter_core::StreamId;
-use oauth2_filter_core::{Counter, Decision, Event};
+use oauth2_filter_core::{Counter, Decision, Event, Labels};
 use oauth2_filter_core::{Fate, Verdict};
 use oauth2_filter_core::{Reason, Reply};
 
@@ -71,7 +71,7 @@ impl<H: Host> Worker<H> {
             statistics.add(&self.host, &self.reports, event);
         }
         // For access logs: filter state may say by now that the request was allowed.
-        let (decision, reason) = HOST_ERROR.labels();
+        let Labels { decision, reason } = HOST_ERROR.labels();
         let _ = self.host.set_filter_state("oauth2_decision", decision);
         let _ = self.host.set_filter_state("oauth2_reason", reason);
         self.answer(&Filter::host_error());
