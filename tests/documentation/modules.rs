@@ -20,7 +20,8 @@ const CRATES: [(&str, &str); 5] = [
 ];
 
 /// The folders and single files of the core, from the lowest up: none imports one that follows it.
-const LAYERS: [&str; 16] = [
+const LAYERS: [&str; 17] = [
+    "table",
     "timestamp",
     "random",
     "http",

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use log::error;
 
 use crate::metrics::{Counter, Decision, Event};
-use crate::oauth::denial::{Denial, Reason};
+use crate::oauth::denial::Denial;
+use crate::oauth::reason::Reason;
 use crate::verdict::{Attributes, Fate, Verdict};
 
 /// How many there were in this VM.

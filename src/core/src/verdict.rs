@@ -61,9 +61,10 @@ pub struct Attributes {
 impl Attributes {
     /// Names and values. That a token has let a request pass is no reason worth naming.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let decision = self.decision.map(|decision| ("oauth2_decision", decision.labels().0));
+        let decision =
+            self.decision.map(|decision| ("oauth2_decision", decision.labels().decision));
         let reason = self.decision.filter(|decision| *decision != Decision::Allowed);
-        let reason = reason.map(|decision| ("oauth2_reason", decision.labels().1));
+        let reason = reason.map(|decision| ("oauth2_reason", decision.labels().reason));
         let rule = self.rule.as_deref().map(|rule| ("oauth2_rule", rule));
         let token = self.token.iter().flat_map(|token| token.iter());
         let token = token.map(|(name, value)| (*name, &**value));

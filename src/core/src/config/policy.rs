@@ -14,7 +14,7 @@ use crate::http::header_name::is_token_char;
 use crate::http::path::PathPattern;
 use crate::inbound::policy::{Access, Needs, Rule};
 use crate::oauth::claims::{ClaimPath, ClaimTest, is_scalar};
-use crate::oauth::denial::Reason;
+use crate::oauth::reason::Reason;
 use crate::rules::matcher::Matcher;
 
 /// The claims that rules ask for: each stands once, and tests name its place.

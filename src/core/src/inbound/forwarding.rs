@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::http::head::{Head, Lengths};
 use crate::http::header_name::{CONNECTION, Spelling};
 use crate::oauth::claims::{ClaimPath, Claims, is_exact};
-use crate::oauth::denial::Reason;
+use crate::oauth::reason::Reason;
 use crate::oauth::token_source::{Removal, TokenSource};
 use crate::verdict::Forward;
 

@@ -8,8 +8,8 @@ use crate::cache::local::{Kept, Key, Room};
 use crate::cache::record::{Fingerprint, Identity, MAX_SHARED, Record, YOUNGER};
 use crate::cache::shared::Slots;
 use crate::cache::store::SharedData;
-use crate::oauth::denial::Reason;
 use crate::oauth::introspection::AccessToken;
+use crate::oauth::reason::Reason;
 use crate::timestamp::Timestamp;
 use crate::verdict::TokenAttribute;
 

@@ -49,7 +49,7 @@ mod tests {
     use crate::oauth::call::CallFailure::{
         NotSent, Timeout, TooLarge, UnknownCluster, Unreachable,
     };
-    use crate::oauth::denial::Reason;
+    use crate::oauth::reason::Reason;
 
     /// Whether the last of these calls, each about the token of a letter, is excused.
     fn is_excused(calls: &[(char, Option<Failure>)]) -> bool {

@@ -4,8 +4,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::oauth::claims::ClaimTest;
-use crate::oauth::denial::{Denial, Reason};
+use crate::oauth::denial::Denial;
 use crate::oauth::introspection::AccessToken;
+use crate::oauth::reason::Reason;
 use crate::oauth::scope::ScopeNeed;
 use crate::timestamp::Timestamp;
 

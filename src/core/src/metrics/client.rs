@@ -1,8 +1,12 @@
 //! What is counted for each outbound client, as values. The form of names is that of
 //! [`metrics`](crate::metrics).
 
-use crate::oauth::denial::Reason;
+use std::iter;
+
+use crate::metrics::labels::Labels;
 use crate::oauth::outcome::Outcome;
+use crate::oauth::reason::Reason;
+use crate::table::table;
 
 /// Something that has happened with a client.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -17,86 +21,87 @@ pub enum ClientEvent {
     Gauge(ClientGauge, u64),
 }
 
-/// What was done with a request that a client's token is for.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Injection {
-    /// It got the token.
-    Injected,
-    /// It kept what the caller had put there.
-    Kept,
-    /// It went on without a token, as configured.
-    Unauthenticated,
-    /// It was refused.
-    Denied(Reason),
+table! {
+    /// What was done with a request that a client's token is for.
+    pub enum Injection {
+        /// It got the token.
+        Injected => Labels { decision: "injected", reason: "token" },
+        /// It kept the credentials that the caller had sent.
+        Kept => Labels { decision: "kept", reason: "own_header" },
+        /// It was forwarded without a token, as configured.
+        Unauthenticated => Labels { decision: "unauthenticated", reason: "failure_mode_allow" },
+    } or {
+        /// It was refused.
+        Denied(reason: Reason) => Labels { decision: "denied", reason: reason.label() },
+    }
+    /// What was done and why, as statistics name it.
+    fn labels() -> Labels;
 }
 
-/// What has become of a token.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum TokenEvent {
-    /// One was obtained while there was none.
-    Obtained,
-    /// One was obtained in place of a good one.
-    Renewed,
-    /// One was dropped, since the upstream did not take it.
-    Dropped,
+table! {
+    /// What has happened to a token.
+    pub enum TokenEvent {
+        /// One was obtained while there was none.
+        Obtained => "obtained",
+        /// One was obtained to replace one that is still valid.
+        Renewed => "renewed",
+        /// One was dropped because the upstream service rejected it.
+        Dropped => "dropped",
+    }
+    /// The value of the label `event`.
+    fn label() -> &'static str;
 }
 
-/// A number of seconds.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum ClientGauge {
-    /// How old the token is.
-    Age,
-    /// How long it still lives.
-    ExpiresIn,
-    /// How long no call is made, after failures.
-    BackOff,
+table! {
+    /// A number of seconds.
+    pub enum ClientGauge {
+        /// The age of the token.
+        Age => "token_age_seconds",
+        /// The time until the token expires.
+        ExpiresIn => "token_expires_in_seconds",
+        /// The time until the next call is made after failures.
+        BackOff => "token_backoff_seconds",
+    }
+    /// The name of the gauge in its statistic.
+    fn label() -> &'static str;
 }
+
+/// Where the positions of token events begin: after those of gauges.
+const TOKENS: usize = ClientGauge::ALL.len();
+
+/// The position of a call that has issued a token: after those of token events.
+const ISSUED: usize = TOKENS + TokenEvent::ALL.len();
+
+/// Where the positions of calls that have failed begin.
+const FAILED: usize = ISSUED + 1;
+
+/// Where the positions of requests begin: after those of calls.
+const REQUESTS: usize = FAILED + Outcome::ALL.len();
 
 impl ClientEvent {
-    /// Everything that is counted; of numbers, any.
+    /// Everything that is counted, in the order in which the host defines the statistics; each gauge
+    /// has an arbitrary value.
     pub fn all() -> impl Iterator<Item = Self> {
-        let denied = [
-            Reason::NoToken,
-            Reason::ServerUnavailable,
-            Reason::ServerTimeout,
-            Reason::ServerRefusedClient,
-            Reason::ServerBadAnswer,
-            Reason::NoGrant,
-            Reason::SubjectRefused,
-            Reason::ExchangeRefused,
-            Reason::Overloaded,
-            Reason::HostError,
-        ];
-        let others = [Injection::Injected, Injection::Kept, Injection::Unauthenticated];
-        let requests = others.into_iter().chain(denied.into_iter().map(Injection::Denied));
-        let tokens = [TokenEvent::Obtained, TokenEvent::Renewed, TokenEvent::Dropped];
-        let calls = [
-            None,
-            Some(Outcome::Unavailable),
-            Some(Outcome::Timeout),
-            Some(Outcome::RefusedClient),
-            Some(Outcome::BadAnswer),
-        ];
-        let gauges = [ClientGauge::Age, ClientGauge::ExpiresIn, ClientGauge::BackOff];
+        let denied = Reason::counted_outbound().map(Injection::Denied);
+        let requests = Injection::OTHERS.iter().copied().chain(denied);
+        let failures = Outcome::ALL.iter().copied().filter(|outcome| outcome.is_of_token_calls());
+        let calls = iter::once(None).chain(failures.map(Some));
         requests
             .map(Self::Request)
-            .chain(tokens.into_iter().map(Self::Token))
-            .chain(calls.into_iter().map(Self::Call))
-            .chain(gauges.into_iter().map(|gauge| Self::Gauge(gauge, 0)))
+            .chain(TokenEvent::ALL.iter().copied().map(Self::Token))
+            .chain(calls.map(Self::Call))
+            .chain(ClientGauge::ALL.iter().copied().map(|gauge| Self::Gauge(gauge, 0)))
     }
 
-    /// A small number of its own, so that it is found in a list by its place; that of a gauge is
-    /// the same whatever its value.
+    /// A small number that no other event has, by which a list of them is indexed; that of a gauge does
+    /// not depend on its value.
     pub fn place(self) -> usize {
         match self {
             Self::Gauge(gauge, _) => gauge as usize,
-            Self::Token(event) => 4 | event as usize,
-            Self::Call(None) => 8,
-            Self::Call(Some(outcome)) => (outcome as usize).saturating_add(9),
-            Self::Request(Injection::Injected) => 16,
-            Self::Request(Injection::Kept) => 17,
-            Self::Request(Injection::Unauthenticated) => 18,
-            Self::Request(Injection::Denied(reason)) => (reason as usize).saturating_add(19),
+            Self::Token(event) => TOKENS.saturating_add(event as usize),
+            Self::Call(None) => ISSUED,
+            Self::Call(Some(outcome)) => FAILED.saturating_add(outcome as usize),
+            Self::Request(injection) => REQUESTS.saturating_add(injection.position()),
         }
     }
 
@@ -106,37 +111,20 @@ impl ClientEvent {
         let client: String = client.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
         match self {
             Self::Request(injection) => {
-                let (decision, reason) = match injection {
-                    Injection::Injected => ("injected", "token"),
-                    Injection::Kept => ("kept", "own_header"),
-                    Injection::Unauthenticated => ("unauthenticated", "failure_mode_allow"),
-                    Injection::Denied(reason) => ("denied", reason.label()),
-                };
+                let Labels { decision, reason } = injection.labels();
                 format!(
                     "oauth2_filter.outbound_requests.client.{client}.decision.{decision}\
                      .reason.{reason}"
                 )
             }
             Self::Token(event) => {
-                let event = match event {
-                    TokenEvent::Obtained => "obtained",
-                    TokenEvent::Renewed => "renewed",
-                    TokenEvent::Dropped => "dropped",
-                };
-                format!("oauth2_filter.tokens.client.{client}.event.{event}")
+                format!("oauth2_filter.tokens.client.{client}.event.{}", event.label())
             }
             Self::Call(outcome) => {
                 let outcome = outcome.map_or("issued", Outcome::label);
                 format!("oauth2_filter.token_calls.client.{client}.outcome.{outcome}")
             }
-            Self::Gauge(gauge, _) => {
-                let gauge = match gauge {
-                    ClientGauge::Age => "token_age_seconds",
-                    ClientGauge::ExpiresIn => "token_expires_in_seconds",
-                    ClientGauge::BackOff => "token_backoff_seconds",
-                };
-                format!("oauth2_filter.{gauge}.client.{client}")
-            }
+            Self::Gauge(gauge, _) => format!("oauth2_filter.{}.client.{client}", gauge.label()),
         }
     }
 }
@@ -146,6 +134,36 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[test]
+    fn the_names_of_statistics_of_a_client_stay_as_dashboards_know_them() {
+        let requests = "injected.reason.token kept.reason.own_header \
+                        unauthenticated.reason.failure_mode_allow";
+        let denied = "no_token server_unavailable server_timeout server_refused_client \
+                      server_bad_answer no_grant subject_refused exchange_refused overloaded \
+                      host_error";
+        let names = |before: &str, ends: &str| -> Vec<String> {
+            ends.split_ascii_whitespace()
+                .map(|end| format!("oauth2_filter.{before}{end}"))
+                .collect()
+        };
+        let known = [
+            names("outbound_requests.client.c.decision.", requests),
+            names("outbound_requests.client.c.decision.denied.reason.", denied),
+            names("tokens.client.c.event.", "obtained renewed dropped"),
+            names(
+                "token_calls.client.c.outcome.",
+                "issued unavailable timeout refused_client bad_answer",
+            ),
+            names(
+                "",
+                "token_age_seconds.client.c token_expires_in_seconds.client.c \
+                 token_backoff_seconds.client.c",
+            ),
+        ];
+        let all: Vec<String> = ClientEvent::all().map(|event| event.name("c")).collect();
+        assert_eq!(all, known.concat());
+    }
 
     #[test]
     fn every_statistic_of_a_client_has_a_small_place_of_its_own() {

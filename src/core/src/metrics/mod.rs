@@ -4,10 +4,13 @@
 //! `oauth2_filter.requests.decision.denied.reason.inactive`.
 
 pub(crate) mod client;
+pub(crate) mod labels;
 
 use crate::metrics::client::ClientEvent;
-use crate::oauth::denial::Reason;
+use crate::metrics::labels::Labels;
 use crate::oauth::outcome::Outcome;
+use crate::oauth::reason::Reason;
+use crate::table::table;
 
 /// Something that has happened.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,34 +41,33 @@ pub const TOKEN_CALL_TIME: &str = "oauth2_filter.call_milliseconds.endpoint.toke
 pub enum Counter {
     /// A request was decided.
     Request(Decision),
-    /// A token was looked for among what is kept.
+    /// A token was looked up in the introspection cache.
     Lookup(Lookup),
     /// A call to an introspection endpoint has ended.
     Call(Outcome),
 }
 
+/// Where the positions of calls begin: after those of lookups.
+const CALLS: usize = Lookup::ALL.len();
+
+/// Where the positions of requests begin: after those of calls.
+const REQUESTS: usize = CALLS + Outcome::ALL.len();
+
 impl Counter {
-    /// Everything that is counted: not requests without a configuration, for which there is nothing
-    /// to count with, and not the reasons of clients, which count for themselves.
+    /// Everything that is counted, in the order in which the host defines the statistics.
     pub fn all() -> impl Iterator<Item = Self> {
-        let is_counted = |reason: &Reason| {
-            !matches!(
-                reason,
-                Reason::Unconfigured | Reason::SubjectRefused | Reason::ExchangeRefused
-            )
-        };
-        let denied = Reason::ALL.into_iter().filter(is_counted).map(Decision::Denied);
-        let decisions = Decision::OTHERS.into_iter().chain(denied).map(Self::Request);
-        let lookups = Lookup::ALL.into_iter().map(Self::Lookup);
-        decisions.chain(lookups).chain(Outcome::ALL.into_iter().map(Self::Call))
+        let denied = Reason::counted_inbound().map(Decision::Denied);
+        let decisions = Decision::OTHERS.iter().copied().chain(denied).map(Self::Request);
+        let lookups = Lookup::ALL.iter().copied().map(Self::Lookup);
+        decisions.chain(lookups).chain(Outcome::ALL.iter().copied().map(Self::Call))
     }
 
-    /// A small number of its own, so that it is found in a list by its place.
+    /// A small number that no other counter has, by which a list of counters is indexed.
     pub fn place(self) -> usize {
         match self {
             Self::Lookup(lookup) => lookup as usize,
-            Self::Call(outcome) => 8 | outcome as usize,
-            Self::Request(decision) => decision.place().saturating_add(16),
+            Self::Call(outcome) => CALLS.saturating_add(outcome as usize),
+            Self::Request(decision) => REQUESTS.saturating_add(decision.position()),
         }
     }
 
@@ -73,7 +75,7 @@ impl Counter {
     pub fn name(self) -> String {
         match self {
             Self::Request(decision) => {
-                let (decision, reason) = decision.labels();
+                let Labels { decision, reason } = decision.labels();
                 format!("oauth2_filter.requests.decision.{decision}.reason.{reason}")
             }
             Self::Lookup(lookup) => format!("oauth2_filter.lookups.result.{}", lookup.label()),
@@ -84,82 +86,43 @@ impl Counter {
     }
 }
 
-/// What was decided on a request.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Decision {
-    /// It passed with a token that meets the rule.
-    Allowed,
-    /// The same by an answer past its time, since the authorization server fails.
-    Stale,
-    /// It passed without a token, as the rule has it.
-    Public,
-    /// It passed since the authorization server failed, as configured.
-    Unchecked,
-    /// It asked for the resource's metadata.
-    Metadata,
-    /// It was refused.
-    Denied(Reason),
+table! {
+    /// What was decided on a request.
+    pub enum Decision {
+        /// It was allowed with a token that meets the rule.
+        Allowed => Labels { decision: "allowed", reason: "token" },
+        /// It was allowed with a response served stale, because the authorization server fails.
+        Stale => Labels { decision: "allowed", reason: "stale" },
+        /// It was allowed without a token, because the rule is public.
+        Public => Labels { decision: "allowed", reason: "public" },
+        /// It was allowed because the authorization server fails, as configured.
+        Unchecked => Labels { decision: "allowed", reason: "unchecked" },
+        /// It was for the resource's metadata.
+        Metadata => Labels { decision: "answered", reason: "resource_metadata" },
+    } or {
+        /// It was refused.
+        Denied(reason: Reason) => Labels { decision: "denied", reason: reason.label() },
+    }
+    /// The decision and its reason, as statistics and filter state name them.
+    pub fn labels() -> Labels;
 }
 
-impl Decision {
-    /// All but the refusals.
-    const OTHERS: [Self; 5] =
-        [Self::Allowed, Self::Stale, Self::Public, Self::Unchecked, Self::Metadata];
-
-    /// A small number of its own.
-    fn place(self) -> usize {
-        match self {
-            Self::Allowed => 0,
-            Self::Stale => 1,
-            Self::Public => 2,
-            Self::Unchecked => 3,
-            Self::Metadata => 4,
-            Self::Denied(reason) => (reason as usize).saturating_add(5),
-        }
+table! {
+    /// Where an introspection response was found.
+    pub enum Lookup {
+        /// In this worker's cache.
+        Hit => "hit",
+        /// In this worker's cache, as a negative entry.
+        Negative => "negative",
+        /// In shared data.
+        Shared => "shared",
+        /// In this worker's cache, served stale because the server fails.
+        Stale => "stale",
+        /// In no cache.
+        Miss => "miss",
     }
-
-    /// The decision, and why.
-    pub fn labels(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Allowed => ("allowed", "token"),
-            Self::Stale => ("allowed", "stale"),
-            Self::Public => ("allowed", "public"),
-            Self::Unchecked => ("allowed", "unchecked"),
-            Self::Metadata => ("answered", "resource_metadata"),
-            Self::Denied(reason) => ("denied", reason.label()),
-        }
-    }
-}
-
-/// Where an answer was found.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Lookup {
-    /// In this worker.
-    Hit,
-    /// In this worker, and it is a refusal.
-    Negative,
-    /// In shared data.
-    Shared,
-    /// Past its time, while the server fails.
-    Stale,
-    /// Nowhere.
-    Miss,
-}
-
-impl Lookup {
-    /// Each of them.
-    const ALL: [Self; 5] = [Self::Hit, Self::Negative, Self::Shared, Self::Stale, Self::Miss];
-
-    /// In a word.
-    fn label(self) -> &'static str {
-        match self {
-            Self::Hit => "hit",
-            Self::Negative => "negative",
-            Self::Shared => "shared",
-            Self::Stale => "stale",
-            Self::Miss => "miss",
-        }
-    }
+    /// The value of the label `result`.
+    fn label() -> &'static str;
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::http::header_name::is_token_char;
-use crate::oauth::denial::Reason;
+use crate::oauth::reason::Reason;
 
 /// The longest token that is looked at.
 const MAX_TOKEN: usize = 16 * 1024;

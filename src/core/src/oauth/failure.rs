@@ -4,8 +4,9 @@ use std::fmt;
 
 use crate::http::date;
 use crate::oauth::call::{Answer, CallFailure};
-use crate::oauth::denial::{Denial, RETRY_AFTER, Reason};
+use crate::oauth::denial::{Denial, RETRY_AFTER};
 use crate::oauth::outcome::Outcome;
+use crate::oauth::reason::Reason;
 use crate::timestamp::Timestamp;
 
 /// Why there is no usable answer.

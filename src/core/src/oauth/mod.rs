@@ -15,6 +15,7 @@ pub(crate) mod failure_log;
 pub(crate) mod introspection;
 pub(crate) mod json;
 pub(crate) mod outcome;
+pub(crate) mod reason;
 pub(crate) mod scope;
 pub(crate) mod secret;
 pub(crate) mod sender_constraint;

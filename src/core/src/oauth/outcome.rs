@@ -1,42 +1,43 @@
-//! How a call to an authorization server has ended, in a word: for statistics.
+//! How calls to an authorization server end, for statistics.
 
-/// How a call has ended.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Outcome {
-    /// The token is active.
-    Active,
-    /// The token is not active.
-    Inactive,
-    /// The server cannot be reached, or cannot answer now.
-    Unavailable,
-    /// The server did not answer in time.
-    Timeout,
-    /// The server refused the filter's own request.
-    RefusedClient,
-    /// The server's answer was none.
-    BadAnswer,
+use crate::table::table;
+
+table! {
+    /// How a call to an authorization server has ended.
+    pub enum Outcome {
+        /// The token is active.
+        Active => &Row { label: "active", of_token_calls: false },
+        /// The token is not active.
+        Inactive => &Row { label: "inactive", of_token_calls: false },
+        /// The server cannot be reached, or cannot answer now.
+        Unavailable => &Row { label: "unavailable", of_token_calls: true },
+        /// The server did not answer in time.
+        Timeout => &Row { label: "timeout", of_token_calls: true },
+        /// The server rejected the filter's own request.
+        RefusedClient => &Row { label: "refused_client", of_token_calls: true },
+        /// The server's response is not one that the protocol allows.
+        BadAnswer => &Row { label: "bad_answer", of_token_calls: true },
+    }
+    /// What the table says about this outcome.
+    fn row() -> &'static Row;
+}
+
+/// What the table says about one outcome.
+struct Row {
+    /// The value of the label `outcome`.
+    label: &'static str,
+    /// Whether a call to a token endpoint can end like this, too.
+    of_token_calls: bool,
 }
 
 impl Outcome {
-    /// Each of them.
-    pub(crate) const ALL: [Self; 6] = [
-        Self::Active,
-        Self::Inactive,
-        Self::Unavailable,
-        Self::Timeout,
-        Self::RefusedClient,
-        Self::BadAnswer,
-    ];
+    /// The value of the label `outcome`.
+    pub(crate) const fn label(self) -> &'static str {
+        self.row().label
+    }
 
-    /// In a word.
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Inactive => "inactive",
-            Self::Unavailable => "unavailable",
-            Self::Timeout => "timeout",
-            Self::RefusedClient => "refused_client",
-            Self::BadAnswer => "bad_answer",
-        }
+    /// Whether a call to a token endpoint can end like this, too.
+    pub(crate) const fn is_of_token_calls(self) -> bool {
+        self.row().of_token_calls
     }
 }

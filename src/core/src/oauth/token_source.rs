@@ -11,7 +11,7 @@ use crate::http::head::Head;
 use crate::http::header_name::Spelling;
 use crate::http::parameter::{Match, match_cookie, match_rest, parameters};
 use crate::oauth::bearer::{BearerToken, credentials, holds, is_repeated};
-use crate::oauth::denial::Reason;
+use crate::oauth::reason::Reason;
 
 /// One place to look at.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use prost::Message;
 
-use crate::oauth::denial::Reason;
 use crate::oauth::failure::{Cause, Failure};
+use crate::oauth::reason::Reason;
 use crate::oauth::secret::Secret;
 use crate::oauth::token_response::Issued;
 use crate::random::Random;

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::cache::footprint::Footprint;
 use crate::http::head::{Head, is_grpc};
-use crate::oauth::denial::Reason;
+use crate::oauth::reason::Reason;
 use crate::oauth::secret::Secret;
 use crate::oauth::token_source::Removal;
 use crate::verdict::Forward;

@@ -8,7 +8,7 @@ use crate::http::authority::Authority;
 use crate::http::head::Head;
 use crate::http::header_name::CONNECTION;
 use crate::http::path::RequestPath;
-use crate::oauth::denial::Reason;
+use crate::oauth::reason::Reason;
 use crate::oauth::secret::Secret;
 use crate::oauth::token_source::{Presented, Removal, present};
 use crate::outbound::client::{Client, Placement};

@@ -6,7 +6,7 @@ use super::interface::{Host, HostError, Map};
 use super::stream::Stream;
 use super::worker::{Loaded, Worker};
 use oauth2_filter_core::{
-    Counter, Decision, Event, Fate, Filter, Forward, Reason, Reply, StreamId, Verdict,
+    Counter, Decision, Event, Fate, Filter, Forward, Labels, Reason, Reply, StreamId, Verdict,
 };
 
 /// What is decided on a request if the host does not do its part.
@@ -68,7 +68,7 @@ impl<H: Host> Worker<H> {
             statistics.add(&self.host, &self.reports, event);
         }
         // For access logs: filter state may say by now that the request was allowed.
-        let (decision, reason) = HOST_ERROR.labels();
+        let Labels { decision, reason } = HOST_ERROR.labels();
         let _ = self.host.set_filter_state("oauth2_decision", decision);
         let _ = self.host.set_filter_state("oauth2_reason", reason);
         self.answer(&Filter::host_error());

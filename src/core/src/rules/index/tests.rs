@@ -5,8 +5,7 @@ use std::cell::RefCell;
 
 use super::*;
 use crate::http::authority::{Authority, HostPattern};
-use crate::http::head::Fields;
-use crate::http::head::Head;
+use crate::http::head::{Fields, Head};
 use crate::http::path::BadPath;
 use crate::rules::target::*;
 

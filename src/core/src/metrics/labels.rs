@@ -1,0 +1,10 @@
+//! How statistics and filter state name a decision on a request, of either direction.
+
+/// The labels of a decision on a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Labels {
+    /// The value of the label `decision`.
+    pub decision: &'static str,
+    /// The value of the label `reason`.
+    pub reason: &'static str,
+}

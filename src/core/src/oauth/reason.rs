@@ -1,0 +1,429 @@
+//! Why requests are refused: one table of the reasons, with the response and the metrics of each.
+
+use crate::http::authority::BadHost;
+use crate::http::path::BadPath;
+use crate::rules::target::Undecided;
+use crate::table::table;
+
+table! {
+    /// Why a request is refused.
+    pub enum Reason {
+        /// No token, or another scheme than Bearer.
+        NoToken => &Row {
+            details: "oauth2_no_token",
+            error: &UNAUTHORIZED,
+            description: "An access token is required.",
+            counted: Counted::Everywhere,
+        },
+        /// More than one token, or a repeated `Authorization`.
+        RepeatedToken => &Row {
+            details: "oauth2_repeated_token",
+            error: &INVALID_REQUEST,
+            description: "The request carries more than one access token.",
+            counted: Counted::Inbound,
+        },
+        /// The path cannot be compared safely.
+        BadPath => &Row {
+            details: "oauth2_bad_path",
+            error: &INVALID_REQUEST,
+            description: "The path can be read in more than one way.",
+            counted: Counted::Inbound,
+        },
+        /// The host cannot be compared safely.
+        BadHost => &Row {
+            details: "oauth2_bad_host",
+            error: &INVALID_REQUEST,
+            description: "The host can be read in more than one way.",
+            counted: Counted::Inbound,
+        },
+        /// The token is not a `b64token`.
+        MalformedToken => &Row {
+            details: "oauth2_malformed_token",
+            error: &INVALID_TOKEN,
+            description: "The access token is malformed.",
+            counted: Counted::Inbound,
+        },
+        /// The token is over 16 KiB.
+        TokenTooLong => &Row {
+            details: "oauth2_token_too_long",
+            error: &INVALID_TOKEN,
+            description: "The access token is too long.",
+            counted: Counted::Inbound,
+        },
+        /// The authorization server reports that the token is not active.
+        Inactive => &Row {
+            details: "oauth2_inactive",
+            error: &INVALID_TOKEN,
+            description: "The access token is not active.",
+            counted: Counted::Inbound,
+        },
+        /// The token has expired (`exp`).
+        Expired => &Row {
+            details: "oauth2_expired",
+            error: &INVALID_TOKEN,
+            description: "The access token has expired.",
+            counted: Counted::Inbound,
+        },
+        /// The token is not valid yet (`nbf`).
+        NotYetValid => &Row {
+            details: "oauth2_not_yet_valid",
+            error: &INVALID_TOKEN,
+            description: "The access token is not valid yet.",
+            counted: Counted::Inbound,
+        },
+        /// The token's issuer is not one that the rule allows.
+        WrongIssuer => &Row {
+            details: "oauth2_wrong_issuer",
+            error: &INVALID_TOKEN,
+            description: "The access token is of another issuer.",
+            counted: Counted::Inbound,
+        },
+        /// The token's audience is not one that the rule allows.
+        WrongAudience => &Row {
+            details: "oauth2_wrong_audience",
+            error: &INVALID_TOKEN,
+            description: "The access token is for another audience.",
+            counted: Counted::Inbound,
+        },
+        /// The authorization server reports that it is a refresh token or an ID token.
+        NotAnAccessToken => &Row {
+            details: "oauth2_not_an_access_token",
+            error: &INVALID_TOKEN,
+            description: "The token is not an access token.",
+            counted: Counted::Inbound,
+        },
+        /// The token is bound to a key, and the request does not prove possession of it.
+        UnprovedCnf => &Row {
+            details: "oauth2_unproved_cnf",
+            error: &INVALID_TOKEN,
+            description: "The access token is bound to a key that was not proved.",
+            counted: Counted::Inbound,
+        },
+        /// The token lacks a scope that the rule requires.
+        InsufficientScope => &Row {
+            details: "oauth2_insufficient_scope",
+            error: &INSUFFICIENT_SCOPE,
+            description: "The access token does not hold the scope that is needed.",
+            counted: Counted::Inbound,
+        },
+        /// Another claim does not have a value that the rule requires.
+        ClaimNotMet => &Row {
+            details: "oauth2_claim_not_met",
+            error: &ACCESS_DENIED,
+            description: DENIED,
+            counted: Counted::Inbound,
+        },
+        /// The user was authenticated too long ago, or not in a way that the rule requires.
+        InsufficientUserAuthentication => &Row {
+            details: "oauth2_insufficient_user_authentication",
+            error: &INSUFFICIENT_USER_AUTHENTICATION,
+            description: "The user has to be authenticated anew, or by other means.",
+            counted: Counted::Inbound,
+        },
+        /// None of the configured authorization servers is responsible for this token.
+        NoServer => &Row {
+            details: "oauth2_no_server",
+            error: &INVALID_TOKEN,
+            description: "The access token is of no authorization server that is known here.",
+            counted: Counted::Inbound,
+        },
+        /// The rule that matches is `deny`.
+        AccessDenied => &Row {
+            details: "oauth2_access_denied",
+            error: &ACCESS_DENIED,
+            description: DENIED,
+            counted: Counted::Inbound,
+        },
+        /// No rule matches, and `unmatched` is `deny`.
+        Unmatched => &Row {
+            details: "oauth2_unmatched",
+            error: &ACCESS_DENIED,
+            description: DENIED,
+            counted: Counted::Inbound,
+        },
+        /// The authorization server cannot be reached, or reports that it is unavailable.
+        ServerUnavailable => &Row {
+            details: "oauth2_server_unavailable",
+            error: &TEMPORARILY_UNAVAILABLE,
+            description: NOT_NOW,
+            counted: Counted::Everywhere,
+        },
+        /// The authorization server did not answer in time.
+        ServerTimeout => &Row {
+            details: "oauth2_server_timeout",
+            error: &TEMPORARILY_UNAVAILABLE,
+            description: NOT_NOW,
+            counted: Counted::Everywhere,
+        },
+        /// The authorization server rejected the filter's own credentials or request.
+        ServerRefusedClient => &Row {
+            details: "oauth2_server_refused_client",
+            error: &SERVER_ERROR,
+            description: NOT_OBTAINED,
+            counted: Counted::Everywhere,
+        },
+        /// The authorization server's response is not an introspection response or token response.
+        ServerBadAnswer => &Row {
+            details: "oauth2_server_bad_answer",
+            error: &SERVER_ERROR,
+            description: NOT_OBTAINED,
+            counted: Counted::Everywhere,
+        },
+        /// An outbound client has neither a grant nor a refresh token to obtain a token with.
+        NoGrant => &Row {
+            details: "oauth2_no_grant",
+            error: &SERVER_ERROR,
+            description: NOT_OBTAINED,
+            counted: Counted::Everywhere,
+        },
+        /// The authorization server does not exchange this caller's token.
+        SubjectRefused => &Row {
+            details: "oauth2_subject_refused",
+            error: &INVALID_TOKEN,
+            description: "The access token cannot be exchanged for one that is needed here.",
+            counted: Counted::Outbound,
+        },
+        /// The authorization server does not exchange this caller's token for what is needed.
+        ExchangeRefused => &Row {
+            details: "oauth2_exchange_refused",
+            error: &ACCESS_DENIED,
+            description: DENIED,
+            counted: Counted::Outbound,
+        },
+        /// The filter has no configuration: its counters are not defined yet.
+        Unconfigured => &Row {
+            details: "oauth2_unconfigured",
+            error: &TEMPORARILY_UNAVAILABLE,
+            description: NOT_NOW,
+            counted: Counted::Nowhere,
+        },
+        /// The requests that wait take too much memory.
+        Overloaded => &Row {
+            details: "oauth2_overloaded",
+            error: &TEMPORARILY_UNAVAILABLE,
+            description: NOT_NOW,
+            counted: Counted::Everywhere,
+        },
+        /// The host failed to do what the filter asked, or the filter is in an impossible state.
+        HostError => &Row {
+            details: "oauth2_host_error",
+            error: &TEMPORARILY_UNAVAILABLE,
+            description: NOT_NOW,
+            counted: Counted::Everywhere,
+        },
+    }
+    /// What the table says about this reason.
+    pub(crate) fn row() -> &'static Row;
+}
+
+/// What the table says about one reason.
+pub(crate) struct Row {
+    /// `%RESPONSE_CODE_DETAILS%`: `oauth2_`, then the value of the label `reason` of metrics.
+    details: &'static str,
+    /// The error code of the response, which determines its status.
+    pub(crate) error: &'static ErrorCode,
+    /// The `error_description` of the body, and the message of a gRPC response.
+    pub(crate) description: &'static str,
+    /// The metrics that have this reason.
+    counted: Counted,
+}
+
+/// The metrics that have a reason: those that it can occur in.
+#[derive(Clone, Copy)]
+enum Counted {
+    /// Those of inbound requests.
+    Inbound,
+    /// Those of outbound clients.
+    Outbound,
+    /// Those of inbound requests, and those of outbound clients.
+    Everywhere,
+    /// None.
+    Nowhere,
+}
+
+/// An error code, and the response that belongs to it whatever the reason (RFC 6750, section 3.1).
+pub(crate) struct ErrorCode {
+    /// The `error` of the body.
+    pub(crate) code: &'static str,
+    /// The HTTP status.
+    pub(crate) status: u16,
+    /// The gRPC status that a gRPC request gets instead.
+    pub(crate) grpc_status: u8,
+    /// What `WWW-Authenticate` says.
+    pub(crate) challenge: Challenge,
+}
+
+/// What `WWW-Authenticate` says.
+#[derive(Clone, Copy)]
+pub(crate) enum Challenge {
+    /// Nothing: there is no such header.
+    Absent,
+    /// Which scheme to use, without an error code: the request had no credentials.
+    WithoutError,
+    /// The same, with the error code of the body.
+    WithError,
+}
+
+/// gRPC's `INVALID_ARGUMENT`.
+const GRPC_INVALID_ARGUMENT: u8 = 3;
+/// gRPC's `PERMISSION_DENIED`.
+const GRPC_PERMISSION_DENIED: u8 = 7;
+/// gRPC's `UNAVAILABLE`.
+const GRPC_UNAVAILABLE: u8 = 14;
+/// gRPC's `UNAUTHENTICATED`.
+const GRPC_UNAUTHENTICATED: u8 = 16;
+
+/// There is no token.
+static UNAUTHORIZED: ErrorCode = ErrorCode {
+    code: "unauthorized",
+    status: 401,
+    grpc_status: GRPC_UNAUTHENTICATED,
+    challenge: Challenge::WithoutError,
+};
+
+/// The request itself is malformed.
+static INVALID_REQUEST: ErrorCode = ErrorCode {
+    code: "invalid_request",
+    status: 400,
+    grpc_status: GRPC_INVALID_ARGUMENT,
+    challenge: Challenge::WithError,
+};
+
+/// The token cannot be accepted by any rule.
+static INVALID_TOKEN: ErrorCode = ErrorCode {
+    code: "invalid_token",
+    status: 401,
+    grpc_status: GRPC_UNAUTHENTICATED,
+    challenge: Challenge::WithError,
+};
+
+/// The token is valid, and lacks a scope.
+static INSUFFICIENT_SCOPE: ErrorCode = ErrorCode {
+    code: "insufficient_scope",
+    status: 403,
+    grpc_status: GRPC_PERMISSION_DENIED,
+    challenge: Challenge::WithError,
+};
+
+/// The user has to be authenticated again (RFC 9470).
+static INSUFFICIENT_USER_AUTHENTICATION: ErrorCode = ErrorCode {
+    code: "insufficient_user_authentication",
+    status: 401,
+    grpc_status: GRPC_UNAUTHENTICATED,
+    challenge: Challenge::WithError,
+};
+
+/// No other token of this caller would help.
+static ACCESS_DENIED: ErrorCode = ErrorCode {
+    code: "access_denied",
+    status: 403,
+    grpc_status: GRPC_PERMISSION_DENIED,
+    challenge: Challenge::Absent,
+};
+
+/// The same request can succeed later.
+static TEMPORARILY_UNAVAILABLE: ErrorCode = ErrorCode {
+    code: "temporarily_unavailable",
+    status: 503,
+    grpc_status: GRPC_UNAVAILABLE,
+    challenge: Challenge::Absent,
+};
+
+/// The authorization server's response cannot be used.
+static SERVER_ERROR: ErrorCode = ErrorCode {
+    code: "server_error",
+    status: 502,
+    grpc_status: GRPC_UNAVAILABLE,
+    challenge: Challenge::Absent,
+};
+
+/// Where the caller is not told which rule it failed.
+const DENIED: &str = "Access is denied.";
+/// Where the caller is not told what is unavailable.
+const NOT_NOW: &str = "No access token can be checked or obtained at the moment.";
+/// Where the caller is not told what is wrong with the authorization server.
+const NOT_OBTAINED: &str = "No access token could be checked or obtained.";
+
+impl Reason {
+    /// The name of this reason in `%RESPONSE_CODE_DETAILS%`, logs and shared data.
+    pub const fn details(self) -> &'static str {
+        self.row().details
+    }
+
+    /// The value of the label `reason` of metrics.
+    pub(crate) fn label(self) -> &'static str {
+        self.details().split_once('_').map_or("", |(_, label)| label)
+    }
+
+    /// The reason of this name.
+    pub(crate) fn of_details(details: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.details() == details)
+    }
+
+    /// The reasons in the metrics of inbound requests.
+    pub(crate) fn counted_inbound() -> impl Iterator<Item = Self> {
+        let is_counted = |counted| matches!(counted, Counted::Inbound | Counted::Everywhere);
+        Self::ALL.iter().copied().filter(move |reason| is_counted(reason.row().counted))
+    }
+
+    /// The reasons in the metrics of each outbound client.
+    pub(crate) fn counted_outbound() -> impl Iterator<Item = Self> {
+        let is_counted = |counted| matches!(counted, Counted::Outbound | Counted::Everywhere);
+        Self::ALL.iter().copied().filter(move |reason| is_counted(reason.row().counted))
+    }
+}
+
+impl From<BadPath> for Reason {
+    fn from(BadPath: BadPath) -> Self {
+        Self::BadPath
+    }
+}
+
+impl From<BadHost> for Reason {
+    fn from(BadHost: BadHost) -> Self {
+        Self::BadHost
+    }
+}
+
+impl From<Undecided> for Reason {
+    fn from(undecided: Undecided) -> Self {
+        match undecided {
+            Undecided::BadPath => Self::BadPath,
+            Undecided::BadHost => Self::BadHost,
+            Undecided::Lost => Self::HostError,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_reason_has_details_of_its_own_in_the_form_that_labels_are_taken_from() {
+        let mut seen = BTreeSet::new();
+        for reason in Reason::ALL.iter().copied() {
+            let details = reason.details();
+            assert_eq!(details, format!("oauth2_{}", reason.label()));
+            assert_eq!(Reason::of_details(details), Some(reason));
+            assert!(seen.insert(details), "{details}");
+        }
+    }
+
+    #[test]
+    fn the_grpc_status_is_the_one_that_clients_expect_for_the_http_status() {
+        for reason in Reason::ALL.iter().copied() {
+            let ErrorCode { status, grpc_status, .. } = reason.row().error;
+            let expected = match status {
+                400 => 3,
+                401 => 16,
+                403 => 7,
+                502 | 503 => 14,
+                _ => unreachable!("{reason:?}: {status}"),
+            };
+            assert_eq!(*grpc_status, expected, "{reason:?}");
+        }
+    }
+}
