@@ -396,7 +396,7 @@ impl Story {
     /// Tells the head that the service gets: what stays, what goes (-), what comes (+).
     fn tell_forward(&mut self, forward: &Forward) {
         let _ = writeln!(self.text, "\nThe service gets:");
-        let is_gone = |name: &str| forward.remove.iter().any(|removed| **removed == *name);
+        let is_gone = |name: &str| forward.removed().any(|removed| **removed == *name);
         let is_set = |name: &str| forward.set.iter().any(|(set, _)| **set == *name);
         for (name, value) in &self.head {
             let sign = if is_gone(name) || is_set(name) { '-' } else { ' ' };

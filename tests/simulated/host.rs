@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use oauth2_filter_core::{
-    Answer, Attributes, Call, CallFailure, Context, Environment, Event, Fate, Fields, Filter,
-    Forward, Head, Input, Output, Reply, Sent, SharedData, Step, StreamId, Timestamp, Verdict,
+    Answer, Attributes, Call, CallFailure, Context, Environment, Event, Fate, Fields, Filter, Head,
+    Input, Output, Reply, Sent, SharedData, Step, StreamId, Timestamp, Verdict,
 };
 use serde_json::Value;
 
@@ -282,9 +282,10 @@ impl SimulatedHost {
         self.attributes.insert(stream, verdict.attributes);
         let outcome = match verdict.fate {
             Fate::Answer(reply) => Outcome::Refused(reply),
-            Fate::Forward(Forward { remove, set, .. }) => {
+            Fate::Forward(forward) => {
+                let set = &forward.set;
                 let gone = |name: &str| {
-                    remove.iter().any(|n| **n == *name) || set.iter().any(|(n, _)| **n == *name)
+                    forward.removed().any(|n| **n == *name) || set.iter().any(|(n, _)| **n == *name)
                 };
                 let mut head: Vec<_> = head.into_iter().filter(|(name, _)| !gone(name)).collect();
                 head.extend(set.iter().map(|(n, v)| (n.to_string(), v.as_bytes().to_vec())));

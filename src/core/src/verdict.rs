@@ -84,8 +84,11 @@ pub enum Fate {
 /// How a request goes on: what goes from its head, then what is set there.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Forward {
-    /// Headers to take out, every value of each.
-    pub remove: Vec<Rc<str>>,
+    /// The header that the caller's token came in, to take out. Apart from the others, so that a
+    /// request whose token is cached allocates nothing.
+    pub(crate) token: Option<Rc<str>>,
+    /// Other headers to take out.
+    pub(crate) remove: Vec<Rc<str>>,
     /// Headers, or `:path`, to set; no other value of theirs stays.
     pub set: Vec<(Rc<str>, Rc<str>)>,
     /// Whether the service's answer is for this caller only (RFC 6750, section 2.3).
@@ -93,6 +96,30 @@ pub struct Forward {
 }
 
 impl Forward {
+    /// Headers to take out, every value of each.
+    pub fn removed(&self) -> impl Iterator<Item = &Rc<str>> {
+        self.token.iter().chain(&self.remove)
+    }
+
+    /// Whether a header is taken out.
+    pub(crate) fn removes(&self, name: &Rc<str>) -> bool {
+        self.removed().any(|removed| removed == name)
+    }
+
+    /// Sets a header, in place of what was to become of it.
+    pub(crate) fn replace(&mut self, name: &Rc<str>, value: &Rc<str>) {
+        self.token.take_if(|token| token == name);
+        self.remove.retain(|removed| removed != name);
+        self.set.retain(|(set, _)| set != name);
+        self.set.push((Rc::clone(name), Rc::clone(value)));
+    }
+
+    /// Takes a header out, in place of what was to become of it.
+    pub(crate) fn drop_header(&mut self, name: &Rc<str>) {
+        self.set.retain(|(set, _)| set != name);
+        self.take_out(&Removal::Remove(Rc::clone(name)));
+    }
+
     /// Keeps these headers from being taken out by the next hop on the caller's word.
     pub(crate) fn keep_from_next_hop(&mut self, fields: &Fields, names: &[Spelling]) {
         match connection_without(fields, names) {
@@ -113,7 +140,8 @@ impl Forward {
     /// Takes a token out.
     pub(crate) fn take_out(&mut self, removal: &Removal) {
         match removal {
-            Removal::Remove(name) if self.remove.contains(name) => {}
+            Removal::Remove(name) if self.removes(name) => {}
+            Removal::Remove(name) if self.token.is_none() => self.token = Some(Rc::clone(name)),
             Removal::Remove(name) => self.remove.push(Rc::clone(name)),
             Removal::Replace(name, value) => {
                 self.set.retain(|(set, _)| set != name);
@@ -125,7 +153,8 @@ impl Forward {
 
 impl Footprint for Forward {
     fn owned_bytes(&self) -> usize {
-        let Self { remove, set, private: _ } = self;
+        // The header's name belongs to the configuration.
+        let Self { token: _, remove, set, private: _ } = self;
         remove.owned_bytes().saturating_add(set.owned_bytes())
     }
 }

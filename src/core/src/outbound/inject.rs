@@ -1,7 +1,5 @@
 //! What becomes of a request that gets a token: it goes on with it, waits for it, or is refused.
 
-use std::rc::Rc;
-
 use super::errand::{Errand, Plan, Presentation};
 use super::flight::Found;
 use super::state::{Outbound, Waiter};
@@ -44,7 +42,7 @@ impl Outbound {
         };
         forward.remove.extend(errand.strays.iter().cloned());
         if let Some(clean) = errand.clean.take() {
-            forward.remove.extend(clean.remove);
+            forward.remove.extend(clean.removed().cloned());
             forward.add(clean.set);
         }
         // What was exchanged for a token, or was to be, is not for the service.
@@ -52,7 +50,7 @@ impl Outbound {
             forward.take_out(removal);
         }
         let header = &client.placement.header;
-        if errand.own_header && !forward.remove.contains(header) {
+        if errand.own_header && !forward.removes(header) {
             run.count_client(errand.client, ClientEvent::Request(Injection::Kept));
             return Some(verdict);
         }
@@ -86,7 +84,7 @@ impl Outbound {
             }
             // It was let in without a token, and goes on without one.
             (None, _) if guarded && !checked => {
-                forward.remove.push(Rc::clone(header));
+                forward.drop_header(header);
                 return Some(verdict);
             }
             (None, _) => {
@@ -139,9 +137,7 @@ impl Outbound {
             return defect::refuse("there is no client for a token", &mut run.output.events);
         };
         let header = &client.placement.header;
-        forward.remove.retain(|name| name != header);
-        forward.set.retain(|(name, _)| name != header);
-        forward.set.push((Rc::clone(header), Rc::clone(&current.value)));
+        forward.replace(header, &current.value);
         let subject = errand.token();
         let subject = subject.map(|token| self.keyed.key(errand.client, token.reveal()));
         verdict.sent = Some(Sent { client: errand.client, number: current.number, subject });
@@ -164,8 +160,7 @@ impl Outbound {
             }
             (Fate::Forward(forward), Some(client)) if client.failure_mode_allow => {
                 // Nobody takes what the caller has put there for ours.
-                forward.set.retain(|(name, _)| *name != client.placement.header);
-                forward.remove.push(Rc::clone(&client.placement.header));
+                forward.drop_header(&client.placement.header);
                 run.count_client(errand.client, ClientEvent::Request(Injection::Unauthenticated));
                 verdict
             }

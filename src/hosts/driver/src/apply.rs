@@ -38,13 +38,13 @@ impl<H: Host> Worker<H> {
 
     /// Changes the headers of the effective context's request.
     fn edit(&self, forward: &Forward, has_state: bool) -> Result<(), HostError> {
-        for name in &forward.remove {
+        for name in forward.removed() {
             self.host.remove_header(Map::RequestHeaders, name.as_bytes())?;
         }
         for (name, value) in &forward.set {
             self.host.set_header(Map::RequestHeaders, name, value)?;
         }
-        if has_state && forward.remove.is_empty() && forward.set.is_empty() {
+        if has_state && forward.removed().next().is_none() && forward.set.is_empty() {
             // Routes may depend on filter state, and Envoy has selected one before there was any.
             // Each edit has it select again; a host without this function keeps its route.
             self.host.foreign_function("clear_route_cache", &[])?;
