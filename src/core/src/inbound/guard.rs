@@ -92,13 +92,24 @@ impl Footprint for Bearer {
     }
 }
 
+/// What a request's head alone says of it.
+pub(crate) enum Admission<'h> {
+    /// No token matters: this is decided.
+    Decided(Decided),
+    /// The token has to be judged that it presents.
+    NeedsToken(Bearer, Presented<'h>),
+}
+
 impl Guard {
-    /// The request's token and what it needs, if its token matters.
-    pub(crate) fn bearer<'h>(
+    /// What a request's head says: whether its token matters.
+    ///
+    /// # Errors
+    /// The request is refused.
+    pub(crate) fn admit<'h>(
         &'h self,
         head: &'h dyn Head,
         is_ours: &dyn Fn(&Presented<'_>) -> bool,
-    ) -> Result<(Bearer, Presented<'h>), Decided> {
+    ) -> Result<Admission<'h>, Decided> {
         if self.forward.needs_whole_head()
             || self.rules.looks_at_several()
             || self.token_sources.iter().any(TokenSource::needs_whole_head)
@@ -121,24 +132,27 @@ impl Guard {
         {
             let fate = Fate::Answer(reply);
             let rule = "resource_metadata".into();
-            return Err(Decided { fate, decision: Decision::Metadata, rule, known: None });
+            let decision = Decision::Metadata;
+            return Ok(Admission::Decided(Decided { fate, decision, rule, known: None }));
         }
         let rule = self.rules.find(&target).map_err(|why| undecided(why.into()))?;
         let rule = rule.unwrap_or(&self.unmatched);
-        let public = |clean| Decided {
-            fate: Fate::Forward(clean),
-            decision: Decision::Public,
-            rule: Rc::clone(&rule.name),
-            known: None,
+        let public = |clean| {
+            Admission::Decided(Decided {
+                fate: Fate::Forward(clean),
+                decision: Decision::Public,
+                rule: Rc::clone(&rule.name),
+                known: None,
+            })
         };
         let (needs, optional) = match &rule.access {
-            Access::Public => return Err(public(clean)),
+            Access::Public => return Ok(public(clean)),
             Access::Deny(reason) => {
                 let denial = Denial::new(*reason);
                 return Err(self.refuse(&denial, &rule.name, is_grpc(head)));
             }
             Access::Token(_) | Access::Optional(_) if self.is_preflight(&target, head) => {
-                return Err(public(clean));
+                return Ok(public(clean));
             }
             Access::Token(needs) => (needs, false),
             Access::Optional(needs) => (needs, true),
@@ -149,7 +163,7 @@ impl Guard {
         let presented = present(&self.token_sources, head).map_err(deny)?;
         let presented = match presented.filter(|presented| !is_ours(presented)) {
             Some(presented) => presented,
-            None if optional => return Err(public(clean)),
+            None if optional => return Ok(public(clean)),
             None => return Err(deny(Reason::NoToken)),
         };
         let bearer = Bearer {
@@ -162,7 +176,7 @@ impl Guard {
                 MutualTls::Optional | MutualTls::Required => head.peer_certificate(),
             },
         };
-        Ok((bearer, presented))
+        Ok(Admission::NeedsToken(bearer, presented))
     }
 
     /// Whether this is a browser that asks what it may send (Fetch standard), and may do so.

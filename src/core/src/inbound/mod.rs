@@ -20,7 +20,7 @@ use crate::cache::single_flight::{CallId, Direction, StreamId, Waiters, Waiting}
 use crate::cache::store::SharedData;
 use crate::defect;
 use crate::http::head::{Head, is_grpc};
-use crate::inbound::guard::{Bearer, Decided, Guard};
+use crate::inbound::guard::{Admission, Bearer, Decided, Guard};
 use crate::inbound::introspection_cache::{Answers, Finding, Name, Said};
 use crate::inbound::outage::Outage;
 use crate::inbound::servers::Server;
@@ -58,6 +58,14 @@ struct Question {
     since: Timestamp,
     /// Whether its marker is up, and ours.
     marked: bool,
+}
+
+/// How far a request has come.
+enum Progress {
+    /// This is decided on it.
+    Decided(Decided),
+    /// It waits for a call.
+    Waiting,
 }
 
 /// A request that waits.
@@ -134,8 +142,10 @@ impl Inbound {
         is_ours: &dyn Fn(&Presented<'_>) -> bool,
         run: &mut Run<'_>,
     ) -> Option<Verdict> {
-        let met = self.meet(stream, head, is_ours, run);
-        met.err().map(|decided| self.pronounce(decided, run))
+        match self.meet(stream, head, is_ours, run) {
+            Ok(Progress::Waiting) => None,
+            Ok(Progress::Decided(decided)) | Err(decided) => Some(self.pronounce(decided, run)),
+        }
     }
 
     /// A request's way to its verdict, or to a call that it waits for.
@@ -145,9 +155,12 @@ impl Inbound {
         head: &dyn Head,
         is_ours: &dyn Fn(&Presented<'_>) -> bool,
         run: &mut Run<'_>,
-    ) -> Result<(), Decided> {
+    ) -> Result<Progress, Decided> {
         let (data, now) = (run.data, run.now);
-        let (bearer, presented) = self.guard.bearer(head, is_ours)?;
+        let (bearer, presented) = match self.guard.admit(head, is_ours)? {
+            Admission::Decided(decided) => return Ok(Progress::Decided(decided)),
+            Admission::NeedsToken(bearer, presented) => (bearer, presented),
+        };
         let deny = |reason| self.guard.deny(reason, &bearer.needs, is_grpc(head));
         // The token alone says who is asked, so that its answer is found before that is worked out;
         // and what was kept was kept under a token, so that its syntax needs no second look.
@@ -165,7 +178,8 @@ impl Inbound {
                 Finding::Known(_) => Lookup::Hit,
                 Finding::Refused(_) => Lookup::Negative,
             })));
-            return Err(self.guard.judge(finding, bearer, || is_grpc(head), now));
+            let decided = self.guard.judge(finding, bearer, || is_grpc(head), now);
+            return Ok(Progress::Decided(decided));
         }
         let token = presented.token().map_err(deny)?;
         let place = match place {
@@ -181,7 +195,7 @@ impl Inbound {
         }
         if !alone && let Some(id) = self.waiting.find(key) {
             self.wait(id, stream, waiter, run);
-            return Ok(());
+            return Ok(Progress::Waiting);
         }
         let Waiter { bearer, grpc } = waiter;
         let fingerprint = server.identity.fingerprint(token.reveal());
@@ -194,7 +208,8 @@ impl Inbound {
         let (ours, since, marked) = match turn {
             Claim::Known(finding) => {
                 run.count(Event::Count(Counter::Lookup(Lookup::Shared)));
-                return Err(self.guard.judge(finding, bearer, || grpc, now));
+                let decided = self.guard.judge(finding, bearer, || grpc, now);
+                return Ok(Progress::Decided(decided));
             }
             Claim::Ours { marked } => (true, now, marked),
             Claim::Others(since) => (false, since, false),
@@ -202,7 +217,8 @@ impl Inbound {
             Claim::Failed(why) => {
                 let failure = Failure::from_bytes(&why);
                 let outage = self.outages.get(place).copied().unwrap_or_default();
-                return Err(self.guard.fail(failure, outage, bearer, grpc));
+                let decided = self.guard.fail(failure, outage, bearer, grpc);
+                return Ok(Progress::Decided(decided));
             }
         };
         run.count(Event::Count(Counter::Lookup(Lookup::Miss)));
@@ -214,7 +230,7 @@ impl Inbound {
         }
         run.output.calls.extend(ours.then(|| server.introspection.request(id, token, now)));
         self.wait(id, stream, Waiter { bearer, grpc }, run);
-        Ok(())
+        Ok(Progress::Waiting)
     }
 
     /// Lets a request wait.
