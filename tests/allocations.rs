@@ -2,8 +2,8 @@
 //! forwarded.
 
 use oauth2_filter_core::{
-    Answer, Context, Environment, Fate, Fields, Filter, Input, Output, SharedData, Step, StreamId,
-    Timestamp,
+    Action, Answer, Context, Environment, Fields, Filter, Input, Output, SharedData, Step,
+    StreamId, Timestamp,
 };
 use serde_json::{Value, json};
 
@@ -55,7 +55,7 @@ fn allocations(more: &Value) -> u64 {
         step = filter.handle(Input::Request(StreamId(2), &head), context, &mut output);
     });
     let Step::Decided(verdict) = step else { panic!("{step:?}") };
-    let Fate::Forward(forward) = verdict.fate else { panic!("{verdict:?}") };
+    let Action::Forward(forward) = verdict.action else { panic!("{verdict:?}") };
     assert_eq!(forward.removed().count(), 1, "the token is taken out");
     counted.count_total
 }

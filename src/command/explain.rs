@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use base64ct::{Base64UrlUnpadded, Encoding};
 use lexopt::{Arg, Parser, ValueExt};
 use oauth2_filter_core::{
-    Answer, Call, Context, Explanation, Fate, Fields, Filter, Forward, Input, Output, Reply,
+    Action, Answer, Call, Context, Explanation, Fields, Filter, Forward, Input, Output, Reply,
     SharedData, Step, StreamId, Timestamp, TokenNeeds, Verdict,
 };
 use serde_json::{Map, Value, json};
@@ -368,9 +368,9 @@ impl Story {
                 self.line(name, value);
             }
         }
-        match &verdict.fate {
-            Fate::Answer(reply) => self.tell_reply(reply),
-            Fate::Forward(forward) => self.tell_forward(forward),
+        match &verdict.action {
+            Action::Respond(reply) => self.tell_reply(reply),
+            Action::Forward(forward) => self.tell_forward(forward),
         }
     }
 

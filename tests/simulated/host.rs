@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use oauth2_filter_core::{
-    Answer, Attributes, Call, CallFailure, Context, Environment, Event, Fate, Fields, Filter, Head,
-    Input, Output, Reply, Sent, SharedData, Step, StreamId, Timestamp, Verdict,
+    Action, Answer, Attributes, Call, CallFailure, Context, Environment, Event, Fields, Filter,
+    Head, Input, Output, Reply, SharedData, Step, StreamId, Timestamp, TokenUse, Verdict,
 };
 use serde_json::Value;
 
@@ -39,7 +39,7 @@ pub struct SimulatedHost {
     /// The certificate that every client shows.
     pub certificate: Option<[u8; 32]>,
     /// The tokens of ours that requests went on with.
-    sent: HashMap<StreamId, Sent>,
+    sent: HashMap<StreamId, TokenUse>,
 }
 
 /// What became of a request.
@@ -280,9 +280,9 @@ impl SimulatedHost {
     fn decide(&mut self, stream: StreamId, head: Vec<(String, Vec<u8>)>, verdict: Verdict) {
         self.sent.extend(verdict.sent.map(|sent| (stream, sent)));
         self.attributes.insert(stream, verdict.attributes);
-        let outcome = match verdict.fate {
-            Fate::Answer(reply) => Outcome::Refused(reply),
-            Fate::Forward(forward) => {
+        let outcome = match verdict.action {
+            Action::Respond(reply) => Outcome::Refused(reply),
+            Action::Forward(forward) => {
                 let set = &forward.set;
                 let gone = |name: &str| {
                     forward.removed().any(|n| **n == *name) || set.iter().any(|(n, _)| **n == *name)

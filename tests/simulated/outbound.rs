@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use oauth2_filter_core::{
-    CallFailure, ClientEvent, ClientGauge, Counter, Event, Injection, StreamId, TokenEvent,
+    CallFailure, ClientEvent, ClientGauge, Counter, Event, InjectionResult, StreamId, TokenEvent,
 };
 use oauth2_filter_testbed::envoy::with_members;
 use serde_json::{Value, json};
@@ -98,7 +98,7 @@ fn a_token_is_obtained_once_and_put_on_every_request() {
     }
     assert_eq!(sent_with(&mut host).as_deref(), Some("Bearer t1"));
     assert_eq!(host.made, 1);
-    assert_eq!(count(&host, ClientEvent::Request(Injection::Injected)), 201);
+    assert_eq!(count(&host, ClientEvent::Request(InjectionResult::Injected)), 201);
     assert_eq!(count(&host, ClientEvent::Token(TokenEvent::Obtained)), 1);
 }
 
@@ -733,7 +733,7 @@ fn the_token_goes_where_the_configuration_says() {
     let kept = host.send(&request("mine"));
     assert_eq!(host.passed_header(kept, "x-api-token").as_deref(), Some("mine"));
     assert_eq!(host.made, 0);
-    assert_eq!(count(&host, ClientEvent::Request(Injection::Kept)), 1);
+    assert_eq!(count(&host, ClientEvent::Request(InjectionResult::Kept)), 1);
 }
 
 #[test]
@@ -747,7 +747,7 @@ fn d6_09_d6_10_a_callers_own_header_never_goes_on_in_place_of_ours() {
     let waits = allows.send(&mine);
     allows.answer(&Err(CallFailure::Timeout));
     assert_eq!((allows.state(waits), seen(&allows, waits)), ("passed", None));
-    assert_eq!(count(&allows, ClientEvent::Request(Injection::Unauthenticated)), 1);
+    assert_eq!(count(&allows, ClientEvent::Request(InjectionResult::Unauthenticated)), 1);
 }
 
 #[test]

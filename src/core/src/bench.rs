@@ -54,12 +54,12 @@ impl fmt::Debug for Keyed {
 }
 
 /// Kept answers.
-pub struct Kept(local::Kept<Rc<()>>);
+pub struct ClockCache(local::ClockCache<Rc<()>>);
 
-impl Kept {
+impl ClockCache {
     /// An answer for each key, for ever.
     pub fn new(keys: &[Key]) -> Self {
-        let mut kept = local::Kept::new(local::Room { entries: keys.len(), bytes: 0 });
+        let mut kept = local::ClockCache::new(local::Room { entries: keys.len(), bytes: 0 });
         for Key(key) in keys {
             kept.insert(*key, Rc::default(), 0, Timestamp::NEVER, Timestamp::from_millis(0));
         }
@@ -72,7 +72,7 @@ impl Kept {
     }
 }
 
-impl fmt::Debug for Kept {
+impl fmt::Debug for ClockCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Kept").finish_non_exhaustive()
     }

@@ -9,7 +9,7 @@ use log::error;
 use crate::metrics::{Counter, Decision, Event};
 use crate::oauth::denial::Denial;
 use crate::oauth::reason::Reason;
-use crate::verdict::{Attributes, Fate, Verdict};
+use crate::verdict::{Action, Attributes, Verdict};
 
 /// How many there were in this VM.
 static SEEN: AtomicU64 = AtomicU64::new(0);
@@ -24,5 +24,5 @@ pub(crate) fn refuse(what: &str, events: &mut Vec<Event>) -> Verdict {
     let decision = Decision::Denied(Reason::HostError);
     events.push(Event::Count(Counter::Request(decision)));
     let attributes = Attributes { decision: Some(decision), ..Attributes::default() };
-    Verdict { attributes, ..Verdict::of(Fate::Answer(Denial::host_error())) }
+    Verdict { attributes, ..Verdict::of(Action::Respond(Denial::host_error())) }
 }

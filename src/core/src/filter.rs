@@ -12,12 +12,12 @@ use crate::defect;
 use crate::environment::Environment;
 use crate::http::head::Head;
 use crate::inbound::Inbound;
-use crate::oauth::call::{Answer, Call, Sent};
+use crate::oauth::call::{Answer, Call, TokenUse};
 use crate::oauth::denial::{Denial, Reply, Resource};
 use crate::oauth::failure::Failure;
 use crate::oauth::reason::Reason;
 use crate::oauth::token_source::Presented;
-use crate::outbound::{Outbound, Plan};
+use crate::outbound::{Injection, Outbound};
 use crate::run::{Context, Input, Output, Run, Step};
 use crate::verdict::Verdict;
 
@@ -30,7 +30,7 @@ pub struct Filter {
     /// The proxy is a client.
     pub(crate) outbound: Option<Outbound>,
     /// What the outbound direction has planned for requests that still wait for the inbound one.
-    plans: FnvHashMap<StreamId, Box<Plan>>,
+    plans: FnvHashMap<StreamId, Box<Injection>>,
     /// What these plans hold, in bytes.
     planned: usize,
     /// Introspection calls under way that carry a token of ours.
@@ -137,7 +137,7 @@ impl Filter {
         &mut self,
         stream: StreamId,
         head: &dyn Head,
-        plan: Plan,
+        plan: Injection,
         run: &mut Run<'_>,
     ) -> Option<Verdict> {
         let plan = plan.without_head(head);
@@ -155,7 +155,7 @@ impl Filter {
     }
 
     /// The plan for a request that has waited.
-    fn take_plan(&mut self, stream: StreamId) -> Option<Plan> {
+    fn take_plan(&mut self, stream: StreamId) -> Option<Injection> {
         let plan = self.plans.remove(&stream)?;
         self.planned = self.planned.saturating_sub(plan.owned_bytes());
         Some(*plan)
@@ -245,7 +245,7 @@ impl Filter {
 
     /// Whether a service that answers with this status has rejected the token: only then is the
     /// response an [`Input::Response`].
-    pub fn is_refusal(&self, sent: Sent, status: u16) -> bool {
+    pub fn is_refusal(&self, sent: TokenUse, status: u16) -> bool {
         self.outbound.as_ref().is_some_and(|outbound| outbound.is_refusal(sent, status))
     }
 
@@ -310,7 +310,7 @@ mod tests {
     use crate::http::head::Fields;
     use crate::metrics::{Counter, Decision, Event};
     use crate::timestamp::Timestamp;
-    use crate::verdict::Fate;
+    use crate::verdict::Action;
 
     /// Shared data that nobody else writes.
     struct Alone;
@@ -360,7 +360,7 @@ mod tests {
 
     /// Checks that the request is refused, and that this was counted.
     fn check_refused(output: &Output) {
-        let [(StreamId(7), Verdict { fate: Fate::Answer(reply), attributes, .. })] =
+        let [(StreamId(7), Verdict { action: Action::Respond(reply), attributes, .. })] =
             &output.decided[..]
         else {
             panic!("{output:?}")

@@ -8,7 +8,7 @@ use crate::cache::store::SharedData;
 use crate::http::head::Head;
 use crate::metrics::Event;
 use crate::metrics::client::ClientEvent;
-use crate::oauth::call::{Answer, Call, CallFailure, Sent};
+use crate::oauth::call::{Answer, Call, CallFailure, TokenUse};
 use crate::timestamp::Timestamp;
 use crate::verdict::Verdict;
 
@@ -19,7 +19,7 @@ pub enum Input<'a> {
     Request(StreamId, &'a dyn Head),
     /// The upstream service has answered a request that was sent with a token of ours, with this
     /// status. What the proxy answers in its place says nothing about the token, and is no input.
-    Response(Sent, u16),
+    Response(TokenUse, u16),
     /// A request has ended. If it waited, nothing comes for it any more.
     StreamEnded(StreamId),
     /// A call of [`Output::calls`] has ended.

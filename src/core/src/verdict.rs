@@ -6,7 +6,7 @@ use crate::cache::footprint::Footprint;
 use crate::http::head::Fields;
 use crate::http::header_name::{CONNECTION, Spelling, connection_without};
 use crate::metrics::Decision;
-use crate::oauth::call::Sent;
+use crate::oauth::call::TokenUse;
 use crate::oauth::denial::Reply;
 use crate::oauth::token_source::Removal;
 use crate::timestamp::Timestamp;
@@ -16,18 +16,18 @@ use crate::timestamp::Timestamp;
 #[must_use]
 pub struct Verdict {
     /// Whether it goes on.
-    pub fate: Fate,
+    pub action: Action,
     /// Filter state for access logs, policies and routes.
     pub attributes: Attributes,
     /// The token of ours that it goes on with, to be named when its response comes.
-    pub sent: Option<Sent>,
+    pub sent: Option<TokenUse>,
     /// What is known of the caller's token, if it was checked and is good.
-    pub(crate) checked: Option<Checked>,
+    pub(crate) checked: Option<VerifiedSubject>,
 }
 
 /// A caller's token that was checked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Checked {
+pub(crate) struct VerifiedSubject {
     /// When it ends, if that is known.
     pub(crate) expires: Option<Timestamp>,
 }
@@ -35,12 +35,12 @@ pub(crate) struct Checked {
 impl Verdict {
     /// A request that goes on as it came.
     pub(crate) fn unchanged() -> Self {
-        Self::of(Fate::Forward(Forward::default()))
+        Self::of(Action::Forward(Forward::default()))
     }
 
     /// Nothing but what is done with it.
-    pub(crate) fn of(fate: Fate) -> Self {
-        Self { fate, attributes: Attributes::default(), sent: None, checked: None }
+    pub(crate) fn of(action: Action) -> Self {
+        Self { action, attributes: Attributes::default(), sent: None, checked: None }
     }
 }
 
@@ -74,11 +74,11 @@ impl Attributes {
 
 /// Whether a request goes on.
 #[derive(Debug, Eq, PartialEq)]
-pub enum Fate {
+pub enum Action {
     /// It goes on to the service, changed like this.
     Forward(Forward),
     /// It ends here, with this answer.
-    Answer(Reply),
+    Respond(Reply),
 }
 
 /// How a request goes on: what goes from its head, then what is set there.

@@ -4,9 +4,9 @@ use std::hint::black_box;
 use std::process::ExitCode;
 
 use micro::{Piece, Work};
-use oauth2_filter_core::bench::{Kept, Keyed, Rules, is_active, is_path, is_token};
+use oauth2_filter_core::bench::{ClockCache, Keyed, Rules, is_active, is_path, is_token};
 use oauth2_filter_core::{
-    Answer, Context, Environment, Fate, Fields, Filter, Head, Input, Output, SharedData, Step,
+    Action, Answer, Context, Environment, Fields, Filter, Head, Input, Output, SharedData, Step,
     StreamId, Timestamp,
 };
 use serde_json::{Value, json};
@@ -101,7 +101,7 @@ fn token(number: usize) -> String {
 fn look_up(kept: usize) -> Work {
     let keyed = Keyed::new([7; 16]);
     let keys: Vec<_> = (0..kept).map(|number| keyed.key(&token(number))).collect();
-    let mut answers = Kept::new(&keys);
+    let mut answers = ClockCache::new(&keys);
     let mut next = (0..kept).cycle();
     Box::new(move || assert!(answers.has(black_box(keys[next.next().expect("a number")]))))
 }
@@ -186,7 +186,7 @@ impl Worker {
                 output.decided.pop().expect("a verdict").1
             }
         };
-        assert!(matches!(black_box(verdict).fate, Fate::Forward(_)), "refused");
+        assert!(matches!(black_box(verdict).action, Action::Forward(_)), "refused");
         output.events.drain(..).for_each(|event| _ = black_box(event));
     }
 }

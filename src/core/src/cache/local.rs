@@ -74,7 +74,7 @@ impl Hasher for KeyHasher {
 /// Room is made by the clock algorithm: a hand goes round the slots and takes the first that has
 /// ended or was not read since it last came by. It looks at each slot at most twice for each that
 /// it takes.
-pub(crate) struct Kept<V> {
+pub(crate) struct ClockCache<V> {
     /// Where each key's slot is.
     index: KeyMap<usize>,
     /// The slots; never more than the room has.
@@ -110,7 +110,7 @@ struct Slot<V> {
     value: V,
 }
 
-impl<V> Kept<V> {
+impl<V> ClockCache<V> {
     /// Nothing is kept yet.
     pub(crate) fn new(room: Room) -> Self {
         Self { index: KeyMap::default(), slots: Vec::new(), room, bytes: 0, hand: 0 }
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_value_is_kept_until_it_ends_and_not_longer() {
-        let mut kept = Kept::new(room(2));
+        let mut kept = ClockCache::new(room(2));
         kept.insert(key(1), 'a', 1, at(10), at(0));
         assert_eq!(kept.get(key(1), at(9)), Some(&mut 'a'));
         assert_eq!(kept.get(key(1), at(10)), None);
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn what_is_removed_is_not_found() {
-        let mut kept = Kept::new(room(2));
+        let mut kept = ClockCache::new(room(2));
         kept.insert(key(1), 'a', 1, at(10), at(0));
         kept.insert(key(2), 'b', 1, at(10), at(0));
         kept.remove(key(1));
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn d2_04_what_has_ended_on_arrival_is_not_kept() {
-        let mut kept = Kept::new(room(2));
+        let mut kept = ClockCache::new(room(2));
         kept.insert(key(1), 'a', 1, at(5), at(5));
         assert_eq!(kept.get(key(1), at(0)), None);
         assert_eq!(kept.slots.len(), 0);
@@ -259,20 +259,20 @@ mod tests {
 
     #[test]
     fn d3_01_there_is_never_more_than_there_is_room_for() {
-        let mut kept = Kept::new(room(3));
+        let mut kept = ClockCache::new(room(3));
         for n in 0..1000 {
             kept.insert(key(n), n, 1, at(100), at(0));
             assert!(kept.slots.len() <= 3 && kept.index.len() == kept.slots.len());
             assert_eq!(kept.get(key(n), at(0)), Some(&mut n.clone()));
         }
-        let mut none = Kept::new(room(0));
+        let mut none = ClockCache::new(room(0));
         none.insert(key(1), 'a', 1, at(10), at(0));
         assert_eq!(none.get(key(1), at(0)), None);
     }
 
     #[test]
     fn what_is_read_outlives_what_is_not() {
-        let mut kept = Kept::new(room(4));
+        let mut kept = ClockCache::new(room(4));
         kept.insert(key(0), 0, 1, at(100), at(0));
         for n in 1..100 {
             kept.insert(key(n), n, 1, at(100), at(0));
@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn what_has_ended_goes_first() {
-        let mut kept = Kept::new(room(2));
+        let mut kept = ClockCache::new(room(2));
         kept.insert(key(1), 1, 1, at(10), at(0));
         kept.insert(key(2), 2, 1, at(100), at(0));
         kept.get(key(1), at(0));
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn large_values_push_out_others_and_the_bytes_of_all_stay_within_the_room() {
-        let mut kept = Kept::new(Room { entries: 100, bytes: 1_000 });
+        let mut kept = ClockCache::new(Room { entries: 100, bytes: 1_000 });
         for n in 0..10_000_u32 {
             let bytes = usize::try_from(n * 7_919 % 1_000).unwrap() + 1;
             kept.insert(key(n), n, bytes, at(100), at(0));
@@ -309,7 +309,7 @@ mod tests {
 
     #[test]
     fn a_value_that_is_read_outlives_large_ones_that_are_not() {
-        let mut kept = Kept::new(Room { entries: 100, bytes: 1_000 });
+        let mut kept = ClockCache::new(Room { entries: 100, bytes: 1_000 });
         kept.insert(key(0), 0, 10, at(100), at(0));
         for n in 1..100 {
             kept.insert(key(n), n, 400, at(100), at(0));
@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_value_larger_than_the_room_is_not_kept_and_pushes_out_only_its_own_older_one() {
-        let mut kept = Kept::new(Room { entries: 10, bytes: 100 });
+        let mut kept = ClockCache::new(Room { entries: 10, bytes: 100 });
         kept.insert(key(1), 'a', 40, at(10), at(0));
         kept.insert(key(2), 'b', 40, at(10), at(0));
         kept.insert(key(1), 'c', 101, at(10), at(0));
@@ -334,7 +334,7 @@ mod tests {
 
     #[test]
     fn what_is_pushed_out_is_the_oldest_of_equals() {
-        let mut kept = Kept::new(room(3));
+        let mut kept = ClockCache::new(room(3));
         for n in 0..100 {
             kept.insert(key(n), n, 1, at(100), at(0));
             for left in n.saturating_sub(2)..=n {

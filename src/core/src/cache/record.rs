@@ -14,7 +14,7 @@ pub(crate) const MAX_SHARED: usize = 4 * 1024;
 
 /// How much younger than who finds it a marker may be: workers look at the clock when they begin.
 /// One that is younger still was put up before the clock was set back, and may stand for long.
-pub(crate) const YOUNGER: Duration = Duration::from_secs(1);
+pub(crate) const MAX_CLOCK_SKEW: Duration = Duration::from_secs(1);
 
 /// The form of groups and records; others are not read.
 pub(super) const VERSION: u8 = 3;

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::cache::record::{
-    Fingerprint, Header, Identity, MAX_RECORD, Note, Record, VERSION, YOUNGER,
+    Fingerprint, Header, Identity, MAX_CLOCK_SKEW, MAX_RECORD, Note, Record, VERSION,
 };
 use crate::cache::store::{NEVER_WRITTEN, SharedData};
 use crate::timestamp::Timestamp;
@@ -29,14 +29,14 @@ const TRIES: usize = 4;
 /// is one value, so that one look shows all of it, and a write that follows a look tells whether
 /// anything there has changed in between.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Slots {
+pub(crate) struct SharedCache {
     /// The letter in the names of these slots' keys.
     kind: char,
     /// How many groups there are; may be none.
     groups: u32,
 }
 
-impl Slots {
+impl SharedCache {
     /// Slots for this many records, rounded up to whole groups. `kind` tells them from others.
     pub(crate) fn new(kind: char, records: usize) -> Self {
         let groups = u32::try_from(records.div_ceil(WAYS)).unwrap_or(u32::MAX);
@@ -83,7 +83,7 @@ impl Slots {
     ///
     /// An answer is looked for between the look at the markers and ours, which goes up only if
     /// nothing has changed there: so an answer that came with its marker gone is not overlooked.
-    pub(crate) fn claim<K>(
+    pub(crate) fn acquire<K>(
         self,
         data: &dyn SharedData,
         identity: &Identity,
@@ -91,12 +91,12 @@ impl Slots {
         marker: &Record,
         since: Timestamp,
         known: &mut dyn FnMut() -> Option<K>,
-    ) -> Claim<K> {
+    ) -> Acquire<K> {
         // Each round lost is a round that another worker won, in one of many groups.
         for _ in 0..TRIES {
             let group = self.group(data, fingerprint);
             if let Some(known) = known() {
-                return Claim::Known(known);
+                return Acquire::Known(known);
             }
             let Some(group) = group else { break };
             let standing = group.find(identity, fingerprint, marker.written);
@@ -106,20 +106,20 @@ impl Slots {
                 let is_under_way = note.as_ref().is_none_or(|note| note.under_way);
                 if let Some(note) = note {
                     if note.call == since {
-                        return Claim::Failed(note.why.to_vec());
+                        return Acquire::Failed(note.why.to_vec());
                     }
                     body = Note { under_way: true, ..note }.write();
                 }
                 if is_under_way && *written <= since {
-                    return Claim::Others(*written);
+                    return Acquire::Others(*written);
                 }
             }
             let sealed = identity.seal(fingerprint, &Record { body, ..marker.clone() });
             if group.put(data, fingerprint, &sealed, marker.written) {
-                return Claim::Ours { marked: true };
+                return Acquire::Ours { marked: true };
             }
         }
-        Claim::Ours { marked: false }
+        Acquire::Ours { marked: false }
     }
 
     /// Takes the marker down that we put up then, if it still stands.
@@ -235,7 +235,7 @@ impl Group {
         for (header, at) in &self.records {
             if header.fingerprint == fingerprint
                 && now < header.ends
-                && header.written <= now.plus(YOUNGER)
+                && header.written <= now.plus(MAX_CLOCK_SKEW)
                 && newest.as_ref().is_none_or(|newest| newest.written < header.written)
                 && let Some(record) = identity.open(header, self.part(at))
             {
@@ -278,9 +278,9 @@ impl Group {
     }
 }
 
-/// What came of a [claim](Slots::claim).
+/// What came of a [claim](SharedCache::claim).
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Claim<K> {
+pub(crate) enum Acquire<K> {
     /// Nobody has to ask: this is known.
     Known(K),
     /// It is ours to ask.

@@ -27,7 +27,7 @@ pub(crate) enum Direction {
 pub(crate) const MAX_HELD: usize = 32 << 20;
 
 /// The calls under way, here or in another worker, and who waits for each.
-pub(crate) struct Waiting<Q, W> {
+pub(crate) struct SingleFlight<Q, W> {
     /// What all that wait hold, in bytes.
     held: usize,
     /// What each call is for.
@@ -59,7 +59,7 @@ struct Flight<Q, W> {
     gone: usize,
 }
 
-impl<Q, W: Footprint> Waiting<Q, W> {
+impl<Q, W: Footprint> SingleFlight<Q, W> {
     /// Nobody waits.
     pub(crate) fn new(direction: Direction) -> Self {
         let (flights, joinable, streams, elsewhere) = Default::default();
@@ -77,7 +77,7 @@ impl<Q, W: Footprint> Waiting<Q, W> {
     }
 
     /// Begins a call that others may join, or not.
-    pub(crate) fn open(&mut self, key: Key, question: Q, joinable: bool) -> CallId {
+    pub(crate) fn lead(&mut self, key: Key, question: Q, joinable: bool) -> CallId {
         let id = CallId(self.direction, self.next);
         self.next = self.next.wrapping_add(1);
         let flight = Flight { key, question, waiters: Vec::new(), gone: 0 };
@@ -89,7 +89,7 @@ impl<Q, W: Footprint> Waiting<Q, W> {
     }
 
     /// Lets a request wait for a call.
-    pub(crate) fn add(&mut self, id: CallId, stream: StreamId, waiter: W) {
+    pub(crate) fn join(&mut self, id: CallId, stream: StreamId, waiter: W) {
         if let Some(flight) = self.flights.get_mut(&id) {
             self.held = self.held.saturating_add(waiter.owned_bytes());
             let at = flight.waiters.partition_point(|(earlier, _)| *earlier < stream);
@@ -122,7 +122,7 @@ impl<Q, W: Footprint> Waiting<Q, W> {
     }
 
     /// A call that was begun is made by another worker.
-    pub(crate) fn leave_to_others(&mut self, id: CallId) {
+    pub(crate) fn follow(&mut self, id: CallId) {
         self.elsewhere.insert(id);
     }
 
@@ -188,27 +188,27 @@ mod tests {
 
     #[test]
     fn requests_with_the_same_key_wait_for_one_call() {
-        let mut waiting = Waiting::new(Direction::Inbound);
+        let mut waiting = SingleFlight::new(Direction::Inbound);
         assert_eq!(waiting.find(key("a")), None);
-        let id = waiting.open(key("a"), "q", true);
-        waiting.add(id, StreamId(1), 'x');
+        let id = waiting.lead(key("a"), "q", true);
+        waiting.join(id, StreamId(1), 'x');
         assert_eq!(waiting.find(key("a")), Some(id));
         assert_eq!(waiting.find(key("b")), None);
-        waiting.add(id, StreamId(2), 'y');
+        waiting.join(id, StreamId(2), 'y');
         let (asked, question, waiters) = waiting.finish(id).unwrap();
         assert_eq!((asked, question), (key("a"), "q"));
         assert_eq!(waiters, [(StreamId(1), 'x'), (StreamId(2), 'y')]);
         assert!(waiting.finish(id).is_none());
         assert_eq!(waiting.find(key("a")), None);
-        assert_ne!(waiting.open(key("a"), "q", true), id);
+        assert_ne!(waiting.lead(key("a"), "q", true), id);
     }
 
     #[test]
     fn requests_go_on_in_the_order_in_which_they_came() {
-        let mut waiting = Waiting::new(Direction::Inbound);
-        let id = waiting.open(key("a"), (), true);
+        let mut waiting = SingleFlight::new(Direction::Inbound);
+        let id = waiting.lead(key("a"), (), true);
         for (stream, waiter) in [(2, 'y'), (3, 'z'), (1, 'x')] {
-            waiting.add(id, StreamId(stream), waiter);
+            waiting.join(id, StreamId(stream), waiter);
         }
         assert_eq!(waiting.forget(StreamId(2)), Some(id));
         let (_, (), waiters) = waiting.finish(id).unwrap();
@@ -217,10 +217,10 @@ mod tests {
 
     #[test]
     fn the_call_outlives_the_request_that_started_it() {
-        let mut waiting = Waiting::new(Direction::Inbound);
-        let id = waiting.open(key("a"), (), true);
-        waiting.add(id, StreamId(1), 'x');
-        waiting.add(id, StreamId(2), 'y');
+        let mut waiting = SingleFlight::new(Direction::Inbound);
+        let id = waiting.lead(key("a"), (), true);
+        waiting.join(id, StreamId(1), 'x');
+        waiting.join(id, StreamId(2), 'y');
         assert_eq!(waiting.forget(StreamId(1)), Some(id));
         assert_eq!(waiting.forget(StreamId(1)), None);
         assert_eq!(waiting.forget(StreamId(9)), None);
@@ -232,16 +232,16 @@ mod tests {
 
     #[test]
     fn those_who_have_gone_leave_the_others_in_their_order() {
-        let mut waiting = Waiting::new(Direction::Inbound);
-        let id = waiting.open(key("a"), (), true);
+        let mut waiting = SingleFlight::new(Direction::Inbound);
+        let id = waiting.lead(key("a"), (), true);
         for n in 0..1000 {
-            waiting.add(id, StreamId(n), n);
+            waiting.join(id, StreamId(n), n);
         }
         for n in (0..1000).filter(|n| n % 3 > 0) {
             assert_eq!(waiting.forget(StreamId(n)), Some(id));
             assert_eq!(waiting.forget(StreamId(n)), None);
         }
-        waiting.add(id, StreamId(1000), 1000);
+        waiting.join(id, StreamId(1000), 1000);
         assert!(waiting.flights[&id].waiters.len() < 700);
         let (_, (), waiters) = waiting.finish(id).unwrap();
         let left = (0..1000).filter(|n| n % 3 == 0).chain([1000]);
@@ -250,11 +250,11 @@ mod tests {
 
     #[test]
     fn a_call_is_elsewhere_until_it_is_taken_over_or_ends() {
-        let mut waiting = Waiting::<char, char>::new(Direction::Inbound);
-        let [a, b, c] = ['a', 'b', 'c'].map(|q| waiting.open(key(&q.to_string()), q, true));
-        waiting.leave_to_others(a);
-        waiting.leave_to_others(b);
-        let elsewhere = |waiting: &Waiting<char, char>| -> String {
+        let mut waiting = SingleFlight::<char, char>::new(Direction::Inbound);
+        let [a, b, c] = ['a', 'b', 'c'].map(|q| waiting.lead(key(&q.to_string()), q, true));
+        waiting.follow(a);
+        waiting.follow(b);
+        let elsewhere = |waiting: &SingleFlight<char, char>| -> String {
             let mut questions: Vec<char> = waiting.elsewhere().map(|(_, _, q)| *q).collect();
             questions.sort_unstable();
             questions.into_iter().collect()
@@ -270,10 +270,10 @@ mod tests {
 
     #[test]
     fn a_call_that_nobody_may_join_is_not_found() {
-        let mut waiting = Waiting::<(), char>::new(Direction::Inbound);
-        let alone = waiting.open(key("a"), (), false);
+        let mut waiting = SingleFlight::<(), char>::new(Direction::Inbound);
+        let alone = waiting.lead(key("a"), (), false);
         assert_eq!(waiting.find(key("a")), None);
-        let shared = waiting.open(key("a"), (), true);
+        let shared = waiting.lead(key("a"), (), true);
         waiting.finish(alone).unwrap();
         assert_eq!(waiting.find(key("a")), Some(shared));
     }
@@ -288,11 +288,11 @@ mod tests {
             }
         }
 
-        let mut waiting = Waiting::new(Direction::Inbound);
-        let id = waiting.open(key("a"), (), true);
+        let mut waiting = SingleFlight::new(Direction::Inbound);
+        let id = waiting.lead(key("a"), (), true);
         for stream in 0..4 {
             assert!(waiting.has_room(&Large), "{stream}");
-            waiting.add(id, StreamId(stream), Large);
+            waiting.join(id, StreamId(stream), Large);
         }
         assert!(!waiting.has_room(&Large));
         waiting.forget(StreamId(1));
@@ -303,11 +303,11 @@ mod tests {
 
     #[test]
     fn a_call_elsewhere_is_abandoned_when_nobody_waits_for_it_any_more() {
-        let mut waiting = Waiting::new(Direction::Inbound);
-        let [here, there] = ["a", "b"].map(|token| waiting.open(key(token), token, true));
-        waiting.leave_to_others(there);
+        let mut waiting = SingleFlight::new(Direction::Inbound);
+        let [here, there] = ["a", "b"].map(|token| waiting.lead(key(token), token, true));
+        waiting.follow(there);
         for (stream, id) in [(1, here), (2, there), (3, there)] {
-            waiting.add(id, StreamId(stream), 'x');
+            waiting.join(id, StreamId(stream), 'x');
         }
         waiting.forget(StreamId(1));
         waiting.forget(StreamId(2));

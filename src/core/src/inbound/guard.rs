@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::cache::footprint::Footprint;
 use crate::http::head::{Head, is_grpc};
 use crate::inbound::forwarding::{Forwarding, MAX_CLAIM, header_value};
-use crate::inbound::introspection_cache::{CacheConfig, Finding, Known};
+use crate::inbound::introspection_cache::{ActiveToken, CacheConfig, TokenState};
 use crate::inbound::outage::Outage;
 use crate::inbound::policy::{Access, Needs, Rule};
 use crate::inbound::resource_metadata::ResourceMetadata;
@@ -19,14 +19,14 @@ use crate::oauth::bearer::BearerToken;
 use crate::oauth::claims::{ClaimPath, Claims};
 use crate::oauth::denial::{Denial, Resource};
 use crate::oauth::failure::Failure;
-use crate::oauth::introspection::{AccessToken, Reading, Response};
+use crate::oauth::introspection::{IntrospectedToken, Reading, Response};
 use crate::oauth::reason::Reason;
 use crate::oauth::sender_constraint::{Confirmation, MutualTls};
 use crate::oauth::token_source::{Presented, Removal, TokenSource, present};
 use crate::rules::index::RuleIndex;
 use crate::rules::target::{Target, host_of};
 use crate::timestamp::Timestamp;
-use crate::verdict::{Fate, Forward, TokenAttribute};
+use crate::verdict::{Action, Forward, TokenAttribute};
 
 /// What the configuration says of the inbound direction, ready to be applied.
 #[derive(Debug)]
@@ -62,13 +62,13 @@ pub(crate) struct Guard {
 /// A verdict before it is counted.
 pub(crate) struct Decided {
     /// Whether the request goes on.
-    pub(crate) fate: Fate,
+    pub(crate) action: Action,
     /// In a word.
     pub(crate) decision: Decision,
     /// The name of the rule that decided.
     pub(crate) rule: Rc<str>,
     /// Its token, if that is known.
-    pub(crate) known: Option<Rc<Known>>,
+    pub(crate) known: Option<Rc<ActiveToken>>,
 }
 
 /// What a request brings that matters once its token is known.
@@ -130,16 +130,16 @@ impl Guard {
         if let Some(metadata) = &self.metadata
             && let Some(reply) = metadata.answer(target.path().unwrap_or_default(), head)
         {
-            let fate = Fate::Answer(reply);
+            let action = Action::Respond(reply);
             let rule = "resource_metadata".into();
             let decision = Decision::Metadata;
-            return Ok(Admission::Decided(Decided { fate, decision, rule, known: None }));
+            return Ok(Admission::Decided(Decided { action, decision, rule, known: None }));
         }
         let rule = self.rules.find(&target).map_err(|why| undecided(why.into()))?;
         let rule = rule.unwrap_or(&self.unmatched);
         let public = |clean| {
             Admission::Decided(Decided {
-                fate: Fate::Forward(clean),
+                action: Action::Forward(clean),
                 decision: Decision::Public,
                 rule: Rc::clone(&rule.name),
                 known: None,
@@ -202,16 +202,16 @@ impl Guard {
         said: &Response,
         body: &[u8],
         now: Timestamp,
-    ) -> Finding {
-        let Response::Active(claims) = said else { return Finding::Refused(Reason::Inactive) };
-        let token = AccessToken::from_claims(claims, &self.reading, server.issuer.as_deref());
+    ) -> TokenState {
+        let Response::Active(claims) = said else { return TokenState::Rejected(Reason::Inactive) };
+        let token = IntrospectedToken::from_claims(claims, &self.reading, server.issuer.as_deref());
         match token {
-            Err(reason) => Finding::Refused(reason),
+            Err(reason) => TokenState::Rejected(reason),
             Ok(token) if token.expires.is_some_and(|end| now >= end.plus(self.clock_skew)) => {
-                Finding::Refused(Reason::Expired)
+                TokenState::Rejected(Reason::Expired)
             }
             Ok(token) if token.confirmation == Some(Confirmation::Other) => {
-                Finding::Refused(Reason::UnprovedCnf)
+                TokenState::Rejected(Reason::UnprovedCnf)
             }
             Ok(token) => {
                 let attributes = attributes(claims, &self.reading.scope_claim);
@@ -222,7 +222,12 @@ impl Guard {
                         *value = Rc::clone(same);
                     }
                 }
-                Finding::Known(Rc::new(Known { token, headers, attributes, stale: false }))
+                TokenState::Active(Rc::new(ActiveToken {
+                    token,
+                    headers,
+                    attributes,
+                    stale: false,
+                }))
             }
         }
     }
@@ -230,15 +235,15 @@ impl Guard {
     /// What is done with a request of whose token this is known.
     pub(crate) fn judge(
         &self,
-        finding: Finding,
+        finding: TokenState,
         bearer: Bearer,
         grpc: impl FnOnce() -> bool,
         now: Timestamp,
     ) -> Decided {
         let Bearer { needs, clean, removal, in_query, certificate } = bearer;
         let known = match finding {
-            Finding::Known(known) => known,
-            Finding::Refused(reason) => return self.deny(reason, &needs, grpc()),
+            TokenState::Active(known) => known,
+            TokenState::Rejected(reason) => return self.deny(reason, &needs, grpc()),
         };
         let confirmation = known.token.confirmation.as_ref();
         let judged = if self.mutual_tls.allows(confirmation, || certificate) {
@@ -248,7 +253,7 @@ impl Guard {
         };
         match judged {
             Ok(()) => Decided {
-                fate: Fate::Forward(self.forward.with_token(
+                action: Action::Forward(self.forward.with_token(
                     clean,
                     &removal,
                     in_query,
@@ -279,7 +284,7 @@ impl Guard {
             return self.refuse(&failure.denial(), &needs.rule, grpc);
         }
         Decided {
-            fate: Fate::Forward(self.forward.with_token(clean, &removal, in_query, &[])),
+            action: Action::Forward(self.forward.with_token(clean, &removal, in_query, &[])),
             decision: Decision::Unchecked,
             rule: Rc::clone(&needs.rule),
             known: None,
@@ -294,7 +299,7 @@ impl Guard {
     /// Refuses a request on the word of `rule`.
     fn refuse(&self, denial: &Denial, rule: &Rc<str>, grpc: bool) -> Decided {
         Decided {
-            fate: Fate::Answer(denial.reply(&self.resource, grpc)),
+            action: Action::Respond(denial.reply(&self.resource, grpc)),
             decision: Decision::Denied(denial.reason),
             rule: Rc::clone(rule),
             known: None,

@@ -4,11 +4,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::cache::footprint::Footprint;
-use crate::cache::local::{Kept, Key, Room};
-use crate::cache::record::{Fingerprint, Identity, MAX_SHARED, Record, YOUNGER};
-use crate::cache::shared::Slots;
+use crate::cache::local::{ClockCache, Key, Room};
+use crate::cache::record::{Fingerprint, Identity, MAX_CLOCK_SKEW, MAX_SHARED, Record};
+use crate::cache::shared::SharedCache;
 use crate::cache::store::SharedData;
-use crate::oauth::introspection::AccessToken;
+use crate::oauth::introspection::IntrospectedToken;
 use crate::oauth::reason::Reason;
 use crate::timestamp::Timestamp;
 use crate::verdict::TokenAttribute;
@@ -30,9 +30,9 @@ pub(crate) struct CacheConfig {
 
 /// A token that may pass, as it is kept.
 #[derive(Clone, Debug)]
-pub(crate) struct Known {
+pub(crate) struct ActiveToken {
     /// What is judged.
-    pub(crate) token: AccessToken,
+    pub(crate) token: IntrospectedToken,
     /// The headers that its requests get.
     pub(crate) headers: Vec<(Rc<str>, Rc<str>)>,
     /// What its requests get as filter state, besides rule and decision.
@@ -41,7 +41,7 @@ pub(crate) struct Known {
     pub(crate) stale: bool,
 }
 
-impl Footprint for Known {
+impl Footprint for ActiveToken {
     fn owned_bytes(&self) -> usize {
         let Self { token, headers, attributes, stale: _ } = self;
         let owned: [&dyn Footprint; 3] = [token, headers, attributes];
@@ -51,17 +51,17 @@ impl Footprint for Known {
 
 /// What is known of a token.
 #[derive(Clone, Debug)]
-pub(crate) enum Finding {
+pub(crate) enum TokenState {
     /// It is active: it is judged by each rule.
-    Known(Rc<Known>),
+    Active(Rc<ActiveToken>),
     /// It is no good, whatever the rule.
-    Refused(Reason),
+    Rejected(Reason),
 }
 
 /// What an answer said and when, whoever asked.
-pub(crate) struct Said<'b> {
+pub(crate) struct CachedResponse<'b> {
     /// What follows from it.
-    pub(crate) finding: Finding,
+    pub(crate) finding: TokenState,
     /// When the server said it.
     pub(crate) at: Timestamp,
     /// The answer's body, to be shared.
@@ -70,7 +70,7 @@ pub(crate) struct Said<'b> {
 
 /// Names an answer at both levels.
 #[derive(Clone, Copy)]
-pub(crate) struct Name<'i> {
+pub(crate) struct CacheKey<'i> {
     /// In this worker.
     pub(crate) key: Key,
     /// For all workers.
@@ -81,7 +81,7 @@ pub(crate) struct Name<'i> {
 
 /// A rejected token in this worker.
 #[derive(Clone, Copy)]
-struct Rejected {
+struct RejectedToken {
     /// Why.
     reason: Reason,
     /// When the server said it.
@@ -91,7 +91,7 @@ struct Rejected {
 /// An active token in this worker.
 struct Entry {
     /// What is known.
-    known: Rc<Known>,
+    known: Rc<ActiveToken>,
     /// When the server said it.
     at: Timestamp,
     /// From then on the server is asked again, unless it fails.
@@ -99,27 +99,27 @@ struct Entry {
 }
 
 /// Everything that is kept.
-pub(crate) struct Answers {
+pub(crate) struct IntrospectionCache {
     /// How long and how many.
     config: CacheConfig,
     /// Leeway for `exp`.
     skew: Duration,
     /// Active tokens, here.
-    known: Kept<Entry>,
+    known: ClockCache<Entry>,
     /// Refused tokens, here.
-    refused: Kept<Rejected>,
+    refused: ClockCache<RejectedToken>,
     /// Active tokens, for all workers.
-    shared_known: Slots,
+    shared_known: SharedCache,
     /// Refused tokens, for all workers.
-    shared_refused: Slots,
+    shared_refused: SharedCache,
     /// Markers: who is being asked about.
-    asked: Slots,
+    asked: SharedCache,
 }
 
 /// Whether a response has been given already. One from the future is from before the clock was set
 /// back, and might serve for as long as the clock was ahead.
 fn is_past(at: Timestamp, now: Timestamp) -> bool {
-    at <= now.plus(YOUNGER)
+    at <= now.plus(MAX_CLOCK_SKEW)
 }
 
 /// What an active answer may take of memory on average. Few take a quarter of it.
@@ -131,7 +131,7 @@ const LEAST_BYTES: usize = 1 << 20;
 /// The most memory for active answers: half of what a worker's VM can have.
 const MOST_BYTES: usize = 512 << 20;
 
-impl Answers {
+impl IntrospectionCache {
     /// Nothing is kept here yet.
     pub(crate) fn new(config: CacheConfig, skew: Duration) -> Self {
         let bytes = config.max_entries.saturating_mul(BYTES_PER_ENTRY);
@@ -140,11 +140,11 @@ impl Answers {
         // Each takes the same, so their number bounds them.
         let negative_room = Room { entries: config.negative_max_entries, bytes: 0 };
         Self {
-            known: Kept::new(room),
-            refused: Kept::new(negative_room),
-            shared_known: Slots::new('a', config.max_entries),
-            shared_refused: Slots::new('r', config.negative_max_entries),
-            asked: Slots::for_markers(),
+            known: ClockCache::new(room),
+            refused: ClockCache::new(negative_room),
+            shared_known: SharedCache::new('a', config.max_entries),
+            shared_refused: SharedCache::new('r', config.negative_max_entries),
+            asked: SharedCache::for_markers(),
             config,
             skew,
         }
@@ -156,36 +156,36 @@ impl Answers {
     }
 
     /// What this worker keeps.
-    pub(crate) fn find(&mut self, key: Key, now: Timestamp) -> Option<Finding> {
+    pub(crate) fn find(&mut self, key: Key, now: Timestamp) -> Option<TokenState> {
         let is_fresh = |entry: &&mut Entry| now < entry.fresh_until && is_past(entry.at, now);
         if let Some(entry) = self.known.get(key, now).filter(is_fresh) {
-            return Some(Finding::Known(Rc::clone(&entry.known)));
+            return Some(TokenState::Active(Rc::clone(&entry.known)));
         }
         let refused = self.refused.get(key, now).filter(|refused| is_past(refused.at, now));
-        refused.map(|refused| Finding::Refused(refused.reason))
+        refused.map(|refused| TokenState::Rejected(refused.reason))
     }
 
     /// An answer that all workers keep: its body, and when it was given.
     pub(crate) fn recall(
         &self,
         data: &dyn SharedData,
-        name: Name<'_>,
+        name: CacheKey<'_>,
         now: Timestamp,
     ) -> Option<(Vec<u8>, Timestamp)> {
-        let find = |slots: Slots| slots.find(data, name.identity, name.fingerprint, now);
+        let find = |slots: SharedCache| slots.find(data, name.identity, name.fingerprint, now);
         let record = find(self.shared_known).into_iter().chain(find(self.shared_refused));
         record.max_by_key(|record| record.written).map(|record| (record.body, record.written))
     }
 
     /// Until when a finding serves, and until when it may serve while the server fails.
-    fn ends(&self, said: &Said<'_>) -> (Timestamp, Timestamp) {
+    fn ends(&self, said: &CachedResponse<'_>) -> (Timestamp, Timestamp) {
         match &said.finding {
-            Finding::Known(known) => {
+            TokenState::Active(known) => {
                 let end = known.token.expires.map_or(Timestamp::NEVER, |e| e.plus(self.skew));
                 let fresh = said.at.plus(self.config.max_ttl);
                 (end.min(fresh), end.min(fresh.plus(self.config.stale_if_error)))
             }
-            Finding::Refused(_) => {
+            TokenState::Rejected(_) => {
                 let end = said.at.plus(self.config.negative_ttl);
                 (end, end)
             }
@@ -193,16 +193,16 @@ impl Answers {
     }
 
     /// Keeps what was said in this worker. Whether it still serves.
-    pub(crate) fn keep(&mut self, key: Key, said: &Said<'_>, now: Timestamp) -> bool {
+    pub(crate) fn keep(&mut self, key: Key, said: &CachedResponse<'_>, now: Timestamp) -> bool {
         let (fresh_until, until) = self.ends(said);
         match &said.finding {
-            Finding::Known(known) => {
+            TokenState::Active(known) => {
                 let entry = Entry { known: Rc::clone(known), at: said.at, fresh_until };
                 self.known.insert(key, entry, known.owned_bytes(), until, now);
             }
-            Finding::Refused(reason) => {
+            TokenState::Rejected(reason) => {
                 self.known.remove(key);
-                let refused = Rejected { reason: *reason, at: said.at };
+                let refused = RejectedToken { reason: *reason, at: said.at };
                 self.refused.insert(key, refused, 0, fresh_until, now);
             }
         }
@@ -210,10 +210,15 @@ impl Answers {
     }
 
     /// Keeps what was said for all workers, unless it is too long for that.
-    pub(crate) fn share(&self, data: &dyn SharedData, name: Name<'_>, said: &Said<'_>) {
+    pub(crate) fn share(
+        &self,
+        data: &dyn SharedData,
+        name: CacheKey<'_>,
+        said: &CachedResponse<'_>,
+    ) {
         let slots = match &said.finding {
-            Finding::Known(_) => self.shared_known,
-            Finding::Refused(_) => {
+            TokenState::Active(_) => self.shared_known,
+            TokenState::Rejected(_) => {
                 self.shared_known.clear(data, name.fingerprint);
                 self.shared_refused
             }
@@ -231,10 +236,10 @@ impl Answers {
     pub(crate) fn stale(
         &mut self,
         data: &dyn SharedData,
-        name: Name<'_>,
+        name: CacheKey<'_>,
         pause: Duration,
         now: Timestamp,
-    ) -> Option<Rc<Known>> {
+    ) -> Option<Rc<ActiveToken>> {
         if self.config.stale_if_error.is_zero() {
             return None;
         }
@@ -250,7 +255,7 @@ impl Answers {
     }
 
     /// Where the markers of calls are.
-    pub(crate) fn asked(&self) -> Slots {
+    pub(crate) fn asked(&self) -> SharedCache {
         self.asked
     }
 }

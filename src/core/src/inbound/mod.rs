@@ -14,28 +14,30 @@ use log::debug;
 
 use crate::cache::footprint::Footprint;
 use crate::cache::local::Keyed;
-use crate::cache::record::{Fingerprint, Record, YOUNGER};
-use crate::cache::shared::Claim;
-use crate::cache::single_flight::{CallId, Direction, StreamId, Waiters, Waiting};
+use crate::cache::record::{Fingerprint, MAX_CLOCK_SKEW, Record};
+use crate::cache::shared::Acquire;
+use crate::cache::single_flight::{CallId, Direction, SingleFlight, StreamId, Waiters};
 use crate::cache::store::SharedData;
 use crate::defect;
 use crate::http::head::{Head, is_grpc};
 use crate::inbound::guard::{Admission, Bearer, Decided, Guard};
-use crate::inbound::introspection_cache::{Answers, Finding, Name, Said};
+use crate::inbound::introspection_cache::{
+    CacheKey, CachedResponse, IntrospectionCache, TokenState,
+};
 use crate::inbound::outage::Outage;
 use crate::inbound::servers::Server;
 use crate::metrics::{Counter, Decision, Event, Lookup};
 use crate::oauth::bearer::BearerToken;
 use crate::oauth::call::Answer;
 use crate::oauth::failure::{Cause, Failure};
-use crate::oauth::failure_log::Health;
+use crate::oauth::failure_log::FailureLog;
 use crate::oauth::introspection::Response;
 use crate::oauth::outcome::Outcome;
 use crate::oauth::reason::Reason;
 use crate::oauth::token_source::Presented;
 use crate::run::Run;
 use crate::timestamp::Timestamp;
-use crate::verdict::{Attributes, Checked, Verdict};
+use crate::verdict::{Attributes, Verdict, VerifiedSubject};
 
 /// How long a stale answer serves before the failing server is asked again.
 const STALE_PAUSE: Duration = Duration::from_secs(1);
@@ -47,7 +49,7 @@ const MARKER_GRACE: Duration = Duration::from_secs(1);
 const LOOK_PERIOD: Duration = Duration::from_millis(4);
 
 /// What a call, here or by another worker, asks.
-struct Question {
+struct InFlight {
     /// The place of the server.
     server: usize,
     /// The token, for as long as the call may still have to be made here.
@@ -89,15 +91,15 @@ pub(crate) struct Inbound {
     /// Makes the keys of answers.
     keyed: Keyed,
     /// What is kept.
-    answers: Answers,
+    answers: IntrospectionCache,
     /// The requests that wait.
-    waiting: Waiting<Question, Waiter>,
+    waiting: SingleFlight<InFlight, Waiter>,
     /// Whether it depends on a request's host which server is asked about its token.
     by_host: bool,
     /// Whether there are rules whose names are worth telling.
     has_rules: bool,
     /// Whether each server answers.
-    health: Vec<Health>,
+    health: Vec<FailureLog>,
     /// Whether each server is down for everybody.
     outages: Vec<Outage>,
 }
@@ -105,15 +107,15 @@ pub(crate) struct Inbound {
 impl Inbound {
     /// Nothing is kept here yet, and nobody waits. `seed` is random.
     pub(crate) fn new(guard: Guard, seed: [u8; 16]) -> Self {
-        let answers = Answers::new(guard.cache.clone(), guard.clock_skew);
+        let answers = IntrospectionCache::new(guard.cache.clone(), guard.clock_skew);
         let health = |server: &Server| {
             let cluster = &server.introspection.endpoint.cluster;
-            Health::new(format!("introspection by cluster {cluster}"))
+            FailureLog::new(format!("introspection by cluster {cluster}"))
         };
         Self {
             keyed: Keyed::new(seed),
             answers,
-            waiting: Waiting::new(Direction::Inbound),
+            waiting: SingleFlight::new(Direction::Inbound),
             health: guard.servers.iter().map(health).collect(),
             outages: vec![Outage::default(); guard.servers.len()],
             by_host: guard.servers.iter().any(|server| server.when.hosts.is_some()),
@@ -174,9 +176,9 @@ impl Inbound {
         }
         if let Some(finding) = self.answers.find(key, now) {
             run.count(Event::Count(Counter::Lookup(match finding {
-                Finding::Known(ref known) if known.stale => Lookup::Stale,
-                Finding::Known(_) => Lookup::Hit,
-                Finding::Refused(_) => Lookup::Negative,
+                TokenState::Active(ref known) if known.stale => Lookup::Stale,
+                TokenState::Active(_) => Lookup::Hit,
+                TokenState::Rejected(_) => Lookup::Negative,
             })));
             let decided = self.guard.judge(finding, bearer, || is_grpc(head), now);
             return Ok(Progress::Decided(decided));
@@ -199,22 +201,22 @@ impl Inbound {
         }
         let Waiter { bearer, grpc } = waiter;
         let fingerprint = server.identity.fingerprint(token.reveal());
-        let name = Name { key, fingerprint, identity: &server.identity };
+        let name = CacheKey { key, fingerprint, identity: &server.identity };
         let turn = if alone {
-            Claim::Ours { marked: false }
+            Acquire::Ours { marked: false }
         } else {
-            turn(&self.guard, server, &mut self.answers, data, name, now.plus(YOUNGER), now)
+            turn(&self.guard, server, &mut self.answers, data, name, now.plus(MAX_CLOCK_SKEW), now)
         };
         let (ours, since, marked) = match turn {
-            Claim::Known(finding) => {
+            Acquire::Known(finding) => {
                 run.count(Event::Count(Counter::Lookup(Lookup::Shared)));
                 let decided = self.guard.judge(finding, bearer, || grpc, now);
                 return Ok(Progress::Decided(decided));
             }
-            Claim::Ours { marked } => (true, now, marked),
-            Claim::Others(since) => (false, since, false),
+            Acquire::Ours { marked } => (true, now, marked),
+            Acquire::Others(since) => (false, since, false),
             // It has waited for none.
-            Claim::Failed(why) => {
+            Acquire::Failed(why) => {
                 let failure = Failure::from_bytes(&why);
                 let outage = self.outages.get(place).copied().unwrap_or_default();
                 let decided = self.guard.fail(failure, outage, bearer, grpc);
@@ -223,10 +225,10 @@ impl Inbound {
         };
         run.count(Event::Count(Counter::Lookup(Lookup::Miss)));
         let token_kept = (!ours).then(|| token.reveal().to_owned());
-        let question = Question { server: place, token: token_kept, fingerprint, since, marked };
-        let id = self.waiting.open(key, question, !alone);
+        let question = InFlight { server: place, token: token_kept, fingerprint, since, marked };
+        let id = self.waiting.lead(key, question, !alone);
         if !ours {
-            self.waiting.leave_to_others(id);
+            self.waiting.follow(id);
         }
         run.output.calls.extend(ours.then(|| server.introspection.request(id, token, now)));
         self.wait(id, stream, Waiter { bearer, grpc }, run);
@@ -235,7 +237,7 @@ impl Inbound {
 
     /// Lets a request wait.
     fn wait(&mut self, id: CallId, stream: StreamId, waiter: Waiter, run: &mut Run<'_>) {
-        self.waiting.add(id, stream, waiter);
+        self.waiting.join(id, stream, waiter);
         run.count(Event::Waiting(1));
     }
 
@@ -251,7 +253,7 @@ impl Inbound {
         let Some(server) = self.guard.servers.get(question.server) else {
             return self.conclude(&Err(Failure::Defect), Outage::None, waiters, run);
         };
-        let name = Name { key, fingerprint: question.fingerprint, identity: &server.identity };
+        let name = CacheKey { key, fingerprint: question.fingerprint, identity: &server.identity };
         let response = Response::read(outcome, now);
         if let Some(health) = self.health.get_mut(question.server) {
             health.note(response.as_ref().err(), now);
@@ -263,8 +265,11 @@ impl Inbound {
         let shared = !self.answers.ask_every_time();
         let finding = response.map(|response| {
             let body = outcome.map(|answer| answer.body.as_slice()).unwrap_or_default();
-            let said =
-                Said { finding: self.guard.find(server, &response, body, now), at: now, body };
+            let said = CachedResponse {
+                finding: self.guard.find(server, &response, body, now),
+                at: now,
+                body,
+            };
             self.answers.keep(key, &said, now);
             if shared {
                 self.answers.share(data, name, &said);
@@ -295,24 +300,25 @@ impl Inbound {
                 found.push((id, Err(Failure::Defect), Outage::None));
                 continue;
             };
-            let name = Name { key, fingerprint: question.fingerprint, identity: &server.identity };
+            let name =
+                CacheKey { key, fingerprint: question.fingerprint, identity: &server.identity };
             let since = question.since;
             match turn(&self.guard, server, &mut self.answers, data, name, since, now) {
-                Claim::Known(finding) => found.push((id, Ok(finding), Outage::None)),
-                Claim::Failed(why) => {
+                Acquire::Known(finding) => found.push((id, Ok(finding), Outage::None)),
+                Acquire::Failed(why) => {
                     let failure = Failure::from_bytes(&why);
                     let outage = note_outage(&mut self.outages, question, Some(failure));
                     let finding = stale(&mut self.answers, data, name, failure, now);
                     found.push((id, finding, outage));
                 }
-                Claim::Ours { marked } => match BearerToken::parse(token.as_bytes()) {
+                Acquire::Ours { marked } => match BearerToken::parse(token.as_bytes()) {
                     Ok(bearer) => {
                         run.output.calls.push(server.introspection.request(id, bearer, now));
                         ours.push((id, marked));
                     }
                     Err(_) => found.push((id, Err(Failure::Defect), Outage::None)),
                 },
-                Claim::Others(_) => {}
+                Acquire::Others(_) => {}
             }
         }
         for (id, marked) in ours {
@@ -358,12 +364,12 @@ impl Inbound {
     /// What is done with the requests that waited for this.
     fn conclude(
         &mut self,
-        finding: &Result<Finding, Failure>,
+        finding: &Result<TokenState, Failure>,
         outage: Outage,
         waiters: Waiters<Waiter>,
         run: &mut Run<'_>,
     ) -> Vec<(StreamId, Verdict)> {
-        if matches!(finding, Ok(Finding::Known(known)) if known.stale) {
+        if matches!(finding, Ok(TokenState::Active(known)) if known.stale) {
             run.count(Event::Count(Counter::Lookup(Lookup::Stale)));
         }
         let mut verdicts = Vec::with_capacity(waiters.len());
@@ -389,7 +395,7 @@ impl Inbound {
 
     /// The verdict, counted and logged.
     fn pronounce(&self, decided: Decided, run: &mut Run<'_>) -> Verdict {
-        let Decided { fate, decision, rule, known } = decided;
+        let Decided { action, decision, rule, known } = decided;
         if let Decision::Denied(reason) = decision {
             debug!("refused by {rule}: {}", reason.details());
         }
@@ -399,8 +405,8 @@ impl Inbound {
             rule: self.has_rules.then_some(rule),
             token: known.as_ref().map(|known| Rc::clone(&known.attributes)),
         };
-        let checked = known.map(|known| Checked { expires: known.token.expires });
-        Verdict { fate, attributes, sent: None, checked }
+        let checked = known.map(|known| VerifiedSubject { expires: known.token.expires });
+        Verdict { action, attributes, sent: None, checked }
     }
 }
 
@@ -409,15 +415,15 @@ impl Inbound {
 fn turn(
     guard: &Guard,
     server: &Server,
-    answers: &mut Answers,
+    answers: &mut IntrospectionCache,
     data: &dyn SharedData,
-    name: Name<'_>,
+    name: CacheKey<'_>,
     since: Timestamp,
     now: Timestamp,
-) -> Claim<Finding> {
+) -> Acquire<TokenState> {
     let marker = Record { written: now, ends: server.deadline(now), body: Vec::new() };
     let asked = answers.asked();
-    asked.claim(data, name.identity, name.fingerprint, &marker, since, &mut || {
+    asked.acquire(data, name.identity, name.fingerprint, &marker, since, &mut || {
         recall(guard, server, answers, data, name, now)
     })
 }
@@ -426,19 +432,20 @@ fn turn(
 fn recall(
     guard: &Guard,
     server: &Server,
-    answers: &mut Answers,
+    answers: &mut IntrospectionCache,
     data: &dyn SharedData,
-    name: Name<'_>,
+    name: CacheKey<'_>,
     now: Timestamp,
-) -> Option<Finding> {
+) -> Option<TokenState> {
     let (body, at) = answers.recall(data, name, now)?;
     let response = Response::parse(&body).ok()?;
-    let said = Said { finding: guard.find(server, &response, &body, at), at, body: &body };
+    let said =
+        CachedResponse { finding: guard.find(server, &response, &body, at), at, body: &body };
     answers.keep(name.key, &said, now).then_some(said.finding)
 }
 
 /// Takes note of how a call has ended: what is known of its server now.
-fn note_outage(outages: &mut [Outage], question: &Question, failure: Option<Failure>) -> Outage {
+fn note_outage(outages: &mut [Outage], question: &InFlight, failure: Option<Failure>) -> Outage {
     let Some(outage) = outages.get_mut(question.server) else { return Outage::None };
     outage.note(question.fingerprint, failure);
     *outage
@@ -446,16 +453,16 @@ fn note_outage(outages: &mut [Outage], question: &Question, failure: Option<Fail
 
 /// What may be served stale after this failure: nothing where it may have to do with the token.
 fn stale(
-    answers: &mut Answers,
+    answers: &mut IntrospectionCache,
     data: &dyn SharedData,
-    name: Name<'_>,
+    name: CacheKey<'_>,
     failure: Failure,
     now: Timestamp,
-) -> Result<Finding, Failure> {
+) -> Result<TokenState, Failure> {
     if matches!(failure.cause(), Cause::Request) {
         return Err(failure);
     }
-    answers.stale(data, name, STALE_PAUSE, now).map(Finding::Known).ok_or(failure)
+    answers.stale(data, name, STALE_PAUSE, now).map(TokenState::Active).ok_or(failure)
 }
 
 /// What a call's outcome is counted as.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::oauth::claims::ClaimTest;
 use crate::oauth::denial::Denial;
-use crate::oauth::introspection::AccessToken;
+use crate::oauth::introspection::IntrospectedToken;
 use crate::oauth::reason::Reason;
 use crate::oauth::scope::ScopeNeed;
 use crate::timestamp::Timestamp;
@@ -64,7 +64,7 @@ impl Needs {
     /// user is authenticated as needed, then what it allows.
     pub(crate) fn check(
         &self,
-        token: &AccessToken,
+        token: &IntrospectedToken,
         skew: Duration,
         now: Timestamp,
     ) -> Result<(), Denial> {
@@ -99,7 +99,7 @@ impl Needs {
     }
 
     /// Whether the user was authenticated by one of the means, and not too long ago (RFC 9470).
-    fn is_authenticated(&self, token: &AccessToken, skew: Duration, now: Timestamp) -> bool {
+    fn is_authenticated(&self, token: &IntrospectedToken, skew: Duration, now: Timestamp) -> bool {
         let acr = token.acr.as_ref();
         let by_means = self.acr_values.is_empty() || self.acr_values.iter().any(|a| acr == Some(a));
         let in_time = self.max_age.is_none_or(|age| {

@@ -12,7 +12,7 @@ use crate::table::table;
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum ClientEvent {
     /// A request was decided.
-    Request(Injection),
+    Request(InjectionResult),
     /// A token has come, or gone.
     Token(TokenEvent),
     /// A call to the token endpoint has ended: `None` if a token was issued.
@@ -23,7 +23,7 @@ pub enum ClientEvent {
 
 table! {
     /// What was done with a request that a client's token is for.
-    pub enum Injection {
+    pub enum InjectionResult {
         /// It got the token.
         Injected => Labels { decision: "injected", reason: "token" },
         /// It kept the credentials that the caller had sent.
@@ -82,8 +82,8 @@ impl ClientEvent {
     /// Everything that is counted, in the order in which the host defines the statistics; each gauge
     /// has an arbitrary value.
     pub fn all() -> impl Iterator<Item = Self> {
-        let denied = Reason::counted_outbound().map(Injection::Denied);
-        let requests = Injection::OTHERS.iter().copied().chain(denied);
+        let denied = Reason::counted_outbound().map(InjectionResult::Denied);
+        let requests = InjectionResult::OTHERS.iter().copied().chain(denied);
         let failures = Outcome::ALL.iter().copied().filter(|outcome| outcome.is_of_token_calls());
         let calls = iter::once(None).chain(failures.map(Some));
         requests

@@ -26,14 +26,14 @@ pub struct Call {
     /// The outbound client whose token the call carries, or is to carry.
     pub(crate) client: Option<usize>,
     /// That token.
-    pub(crate) sent: Option<Sent>,
+    pub(crate) sent: Option<TokenUse>,
     /// Whether it goes for the second time, with another token.
     pub(crate) again: bool,
 }
 
 /// A token that a request was sent with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Sent {
+pub struct TokenUse {
     /// Whose token.
     pub(crate) client: usize,
     /// Which one.

@@ -11,7 +11,7 @@ use crate::timestamp::Timestamp;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Whether a server answers, and what was said of it.
-pub(crate) struct Health {
+pub(crate) struct FailureLog {
     /// What lines call it.
     name: String,
     /// The failures in a row.
@@ -20,7 +20,7 @@ pub(crate) struct Health {
     quiet_until: Timestamp,
 }
 
-impl Health {
+impl FailureLog {
     /// Nothing is known yet.
     pub(crate) fn new(name: String) -> Self {
         Self { name, failed: 0, quiet_until: Timestamp::from_millis(0) }
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     fn lines(events: &[(u64, bool)]) -> Vec<String> {
-        let mut health = Health::new("introspection by cluster as".into());
+        let mut health = FailureLog::new("introspection by cluster as".into());
         let line = |(millis, failed): &(u64, bool)| {
             let failure = failed.then_some(&Failure::NotJson);
             let (level, text) = health.line(failure, Timestamp::from_millis(*millis))?;

@@ -84,7 +84,7 @@ impl Response {
 /// What is kept of an active access token: all that rules and forwarding ask about, and no more
 /// (RFC 7662, section 5).
 #[derive(Clone, Debug, Default)]
-pub(crate) struct AccessToken {
+pub(crate) struct IntrospectedToken {
     /// `exp`.
     pub(crate) expires: Option<Timestamp>,
     /// `nbf`.
@@ -132,7 +132,7 @@ pub(crate) struct Asked {
     pub(crate) acr: bool,
 }
 
-impl Footprint for AccessToken {
+impl Footprint for IntrospectedToken {
     fn owned_bytes(&self) -> usize {
         let Self {
             // These own nothing; they are named so that no new field is forgotten.
@@ -151,7 +151,7 @@ impl Footprint for AccessToken {
     }
 }
 
-impl AccessToken {
+impl IntrospectedToken {
     /// Takes what is needed from an active answer of a server that answers for `issuer`.
     ///
     /// # Errors
@@ -236,18 +236,18 @@ mod tests {
         Response::read(Ok(&Answer { status, retry_after: None, body }), Timestamp::from_millis(0))
     }
 
-    fn token(claims: &Value) -> Result<AccessToken, Reason> {
+    fn token(claims: &Value) -> Result<IntrospectedToken, Reason> {
         token_of(claims, None)
     }
 
-    fn token_of(claims: &Value, issuer: Option<&str>) -> Result<AccessToken, Reason> {
+    fn token_of(claims: &Value, issuer: Option<&str>) -> Result<IntrospectedToken, Reason> {
         let reading = Reading {
             scope_claim: ClaimPath::new("scope"),
             implied: Implied::default(),
             claims: Vec::new(),
             asked: Asked { issuer: true, audience: true, scope: true, acr: true },
         };
-        AccessToken::from_claims(claims.as_object().unwrap(), &reading, issuer)
+        IntrospectedToken::from_claims(claims.as_object().unwrap(), &reading, issuer)
     }
 
     #[test]

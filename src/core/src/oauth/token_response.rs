@@ -18,7 +18,7 @@ const MAX_LIFETIME: Duration = Duration::from_hours(366 * 24);
 
 /// A token as it was issued.
 #[derive(Debug)]
-pub(crate) struct Issued {
+pub(crate) struct TokenResponse {
     /// The token, fit for a header.
     pub(crate) access_token: Secret,
     /// What renews it.
@@ -31,7 +31,7 @@ pub(crate) struct Issued {
 
 /// What a token answer has to be besides what every one is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Expected<'a> {
+pub(crate) enum TokenResponseKind<'a> {
     /// The answer to any grant.
     AnyGrant,
     /// The answer to a token exchange (RFC 8693, section 2.2.1), with this type if one was asked
@@ -42,14 +42,14 @@ pub(crate) enum Expected<'a> {
     },
 }
 
-impl Issued {
+impl TokenResponse {
     /// Reads the server's answer.
     ///
     /// # Errors
     /// Anything but a usable bearer token.
     pub(crate) fn read(
         outcome: Result<&Answer, Failure>,
-        expected: Expected<'_>,
+        expected: TokenResponseKind<'_>,
         now: Timestamp,
     ) -> Result<Self, Failure> {
         let answer = outcome?;
@@ -83,7 +83,7 @@ impl Issued {
         let access_token = text(&members, "access_token").filter(|token| is_usable(token));
         let access_token = access_token
             .ok_or(Failure::Member("no `access_token` that could stand in a header"))?;
-        if let Expected::Exchange { requested } = expected {
+        if let TokenResponseKind::Exchange { requested } = expected {
             let issued = text(&members, "issued_token_type");
             let fits = |kind: &str| requested.is_none_or(|requested| requested == kind);
             if !issued.is_some_and(|kind| fits(&kind)) {
@@ -131,8 +131,8 @@ mod tests {
         Answer { status, retry_after: None, body: body.into() }
     }
 
-    fn read(body: &Value) -> Result<Issued, Failure> {
-        Issued::read(Ok(&answer(200, &body.to_string())), Expected::AnyGrant, NOW)
+    fn read(body: &Value) -> Result<TokenResponse, Failure> {
+        TokenResponse::read(Ok(&answer(200, &body.to_string())), TokenResponseKind::AnyGrant, NOW)
     }
 
     fn with(name: &str, value: Value) -> Value {
@@ -203,7 +203,8 @@ mod tests {
         ] {
             let body = json!({"error": code, "error_description": "s3cr3t"}).to_string();
             let failure =
-                Issued::read(Ok(&answer(status, &body)), Expected::AnyGrant, NOW).unwrap_err();
+                TokenResponse::read(Ok(&answer(status, &body)), TokenResponseKind::AnyGrant, NOW)
+                    .unwrap_err();
             assert_eq!(failure, Failure::Refused { status, error });
             assert!(!failure.to_string().contains("s3cr3t"));
         }
@@ -217,12 +218,14 @@ mod tests {
     fn d6_07_what_is_no_json_object_or_a_redirect_is_a_bad_answer() {
         for body in ["", "<html>", "[]", "\"t\"", "{\"access_token\": \"t\"", "null"] {
             let failure =
-                Issued::read(Ok(&answer(200, body)), Expected::AnyGrant, NOW).unwrap_err();
+                TokenResponse::read(Ok(&answer(200, body)), TokenResponseKind::AnyGrant, NOW)
+                    .unwrap_err();
             assert_eq!(failure, Failure::NotJson, "{body}");
         }
         for status in [204, 301, 302, 404] {
             let failure =
-                Issued::read(Ok(&answer(status, "")), Expected::AnyGrant, NOW).unwrap_err();
+                TokenResponse::read(Ok(&answer(status, "")), TokenResponseKind::AnyGrant, NOW)
+                    .unwrap_err();
             assert_eq!(failure, Failure::Status(status));
         }
     }
@@ -232,7 +235,7 @@ mod tests {
         let kind = "urn:ietf:params:oauth:token-type:access_token";
         let read = |body: &Value, requested| {
             let answer = answer(200, &body.to_string());
-            Issued::read(Ok(&answer), Expected::Exchange { requested }, NOW).is_ok()
+            TokenResponse::read(Ok(&answer), TokenResponseKind::Exchange { requested }, NOW).is_ok()
         };
         assert!(!read(&with("scope", json!("a")), None));
         assert!(read(&with("issued_token_type", json!(kind)), None));

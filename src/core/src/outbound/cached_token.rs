@@ -15,7 +15,7 @@ use prost::Message;
 use crate::oauth::failure::{Cause, Failure};
 use crate::oauth::reason::Reason;
 use crate::oauth::secret::Secret;
-use crate::oauth::token_response::Issued;
+use crate::oauth::token_response::TokenResponse;
 use crate::random::Random;
 use crate::timestamp::Timestamp;
 
@@ -28,7 +28,7 @@ pub(crate) const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// A token as it is kept: what it is, for how long, and what renews it.
 #[derive(Clone, PartialEq, Message)]
 #[prost(skip_debug)]
-pub(crate) struct CachedToken {
+pub(crate) struct GrantedToken {
     /// The access token.
     #[prost(string, tag = "1")]
     pub(crate) access_token: String,
@@ -80,10 +80,10 @@ pub(crate) struct Failed {
 /// Everything that workers share about one client.
 #[derive(Clone, PartialEq, Message)]
 #[prost(skip_debug)]
-pub(crate) struct Holding {
+pub(crate) struct CachedToken {
     /// The last token that was obtained.
     #[prost(message, optional, tag = "1")]
-    pub(crate) token: Option<CachedToken>,
+    pub(crate) token: Option<GrantedToken>,
     /// Which one it is: the first is 1.
     #[prost(uint64, tag = "2")]
     pub(crate) number: u64,
@@ -124,12 +124,12 @@ impl Lifetime {
     /// replaces: the refresh token stays if there is no new one.
     pub(crate) fn begin(
         &self,
-        issued: &Issued,
-        renewed: Option<&CachedToken>,
+        issued: &TokenResponse,
+        renewed: Option<&GrantedToken>,
         bound: Option<Timestamp>,
         random: &Random,
         now: Timestamp,
-    ) -> CachedToken {
+    ) -> GrantedToken {
         let lives = issued.expires_in.unwrap_or(self.default_expires_in);
         let end = now.plus(lives.saturating_sub(self.clock_skew));
         let end = bound.map_or(end, |bound| bound.min(end));
@@ -139,7 +139,7 @@ impl Lifetime {
         let jitter = random.up_to(before.checked_div(JITTER).unwrap_or_default());
         let kept = renewed.map(|token| token.refresh_token.clone());
         let refresh_token = issued.refresh_token.as_ref().map(|token| token.reveal().to_owned());
-        CachedToken {
+        GrantedToken {
             access_token: issued.access_token.reveal().to_owned(),
             token_type: "Bearer".to_owned(),
             refresh_token: refresh_token.or(kept).unwrap_or_default(),
@@ -157,8 +157,8 @@ impl Lifetime {
         lives: Option<Duration>,
         random: &Random,
         now: Timestamp,
-    ) -> CachedToken {
-        let issued = Issued {
+    ) -> GrantedToken {
+        let issued = TokenResponse {
             access_token: access_token.clone(),
             refresh_token: None,
             expires_in: lives,
@@ -168,12 +168,12 @@ impl Lifetime {
         let never = Timestamp::NEVER.as_millis();
         match lives {
             Some(_) => token,
-            None => CachedToken { expires_at: never, renew_at: never, ..token },
+            None => GrantedToken { expires_at: never, renew_at: never, ..token },
         }
     }
 }
 
-impl CachedToken {
+impl GrantedToken {
     /// From then on it is not used.
     pub(crate) fn expires(&self) -> Timestamp {
         Timestamp::from_millis(self.expires_at)
@@ -185,9 +185,9 @@ impl CachedToken {
     }
 }
 
-impl Holding {
+impl CachedToken {
     /// The token, if it is good.
-    pub(crate) fn good(&self, now: Timestamp) -> Option<&CachedToken> {
+    pub(crate) fn good(&self, now: Timestamp) -> Option<&GrantedToken> {
         let token = self.token.as_ref().filter(|_| !self.dropped)?;
         (now < token.expires()).then_some(token)
     }
@@ -229,7 +229,7 @@ impl Holding {
 
     /// A token has come.
     #[must_use]
-    pub(crate) fn accepted(mut self, token: CachedToken) -> Self {
+    pub(crate) fn accepted(mut self, token: GrantedToken) -> Self {
         // One that replaces a token by its time is no step in a row of dropped ones.
         self.drops = if self.dropped { self.drops } else { 0 };
         self.token = Some(token);
@@ -316,8 +316,8 @@ mod tests {
         Random::new([1; 16], "test")
     }
 
-    fn issued(expires_in: Option<u64>, refresh_token: Option<&str>) -> Issued {
-        Issued {
+    fn issued(expires_in: Option<u64>, refresh_token: Option<&str>) -> TokenResponse {
+        TokenResponse {
             access_token: Secret::new("t".into()),
             refresh_token: refresh_token.map(|token| Secret::new(token.into())),
             expires_in: expires_in.map(Duration::from_secs),
@@ -333,7 +333,7 @@ mod tests {
         }
     }
 
-    fn begun(lifetime: &Lifetime, expires_in: Option<u64>) -> CachedToken {
+    fn begun(lifetime: &Lifetime, expires_in: Option<u64>) -> GrantedToken {
         lifetime.begin(&issued(expires_in, None), None, None, &random(), at(1_000))
     }
 
@@ -370,7 +370,7 @@ mod tests {
 
     #[test]
     fn cl_6749_15_a_new_refresh_token_replaces_the_old_and_none_leaves_it() {
-        let begin = |refresh: Option<&str>, before: Option<&CachedToken>| {
+        let begin = |refresh: Option<&str>, before: Option<&GrantedToken>| {
             lifetime().begin(&issued(None, refresh), before, None, &random(), at(0))
         };
         let first = begin(Some("r1"), None);
@@ -396,7 +396,7 @@ mod tests {
 
     #[test]
     fn a_token_serves_until_its_end_or_until_it_is_dropped() {
-        let holding = Holding::default().accepted(begun(&lifetime(), Some(10)));
+        let holding = CachedToken::default().accepted(begun(&lifetime(), Some(10)));
         assert!(holding.good(at(10_999)).is_some());
         assert!(holding.good(at(11_000)).is_none());
         let dropped = holding.dropped(1, at(1_000)).unwrap();
@@ -407,7 +407,7 @@ mod tests {
 
     #[test]
     fn tokens_that_are_dropped_in_a_row_are_dropped_ever_more_slowly() {
-        let mut holding = Holding::default().accepted(begun(&lifetime(), None));
+        let mut holding = CachedToken::default().accepted(begun(&lifetime(), None));
         let mut now = at(1_000);
         for pause in [0, 0, 1, 2, 4, 8, 16, 32, 60, 60] {
             let pause = Duration::from_secs(pause);
@@ -431,8 +431,8 @@ mod tests {
 
     #[test]
     fn failures_in_a_row_double_the_pause_up_to_a_minute_and_a_server_may_ask_for_more() {
-        let mut holding = Holding::default();
-        let fail = |holding: Holding, retry_after| {
+        let mut holding = CachedToken::default();
+        let fail = |holding: CachedToken, retry_after| {
             holding.failed(Reason::ServerTimeout, retry_after, false, &random(), at(0))
         };
         for (shortest, longest) in
@@ -461,7 +461,7 @@ mod tests {
 
     #[test]
     fn a_lease_holds_until_it_ends_or_an_outcome_comes() {
-        let holding = Holding::default().leased(7, at(10), true);
+        let holding = CachedToken::default().leased(7, at(10), true);
         assert!(holding.is_leased(at(9)) && !holding.is_leased(at(10)));
         assert!(holding.refresh_unsure);
         let outcome = holding.clone().accepted(begun(&lifetime(), None));

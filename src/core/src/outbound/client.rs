@@ -11,8 +11,8 @@ use crate::oauth::call::Call;
 use crate::oauth::endpoint::{Endpoint, Repeat};
 use crate::oauth::failure::{Failure, OAuthError};
 use crate::oauth::secret::Secret;
-use crate::oauth::token_response::Expected;
-use crate::outbound::cached_token::{Holding, Lifetime};
+use crate::oauth::token_response::TokenResponseKind;
+use crate::outbound::cached_token::{CachedToken, Lifetime};
 use crate::timestamp::Timestamp;
 
 /// The token type of an access token (RFC 8693, section 3).
@@ -132,7 +132,7 @@ impl Placement {
 
 /// What the next call sends.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Ask {
+pub(crate) enum TokenRequest {
     /// The grant.
     Grant,
     /// This refresh token.
@@ -150,21 +150,21 @@ pub(crate) struct Exchanged {
 
 impl Client {
     /// What the next call sends; `None` if nothing is left.
-    pub(crate) fn ask(&self, holding: &Holding) -> Option<Ask> {
+    pub(crate) fn ask(&self, holding: &CachedToken) -> Option<TokenRequest> {
         let kept = || {
             let token = holding.token.as_ref()?.refresh_token()?;
             self.refresh.as_ref()?;
-            Some(Ask::Refresh(Secret::new(token.to_owned())))
+            Some(TokenRequest::Refresh(Secret::new(token.to_owned())))
         };
         let given = |token: &Secret| {
             self.refresh.as_ref()?;
-            Some(Ask::Refresh(token.clone()))
+            Some(TokenRequest::Refresh(token.clone()))
         };
         match &self.grant {
-            Grant::ClientCredentials | Grant::TokenExchange { .. } => Some(Ask::Grant),
+            Grant::ClientCredentials | Grant::TokenExchange { .. } => Some(TokenRequest::Grant),
             // A refresh token that may be spent is not sent again where there is another way.
             Grant::Password { .. } | Grant::JwtBearer { .. } => {
-                Some(kept().filter(|_| !holding.refresh_unsure).unwrap_or(Ask::Grant))
+                Some(kept().filter(|_| !holding.refresh_unsure).unwrap_or(TokenRequest::Grant))
             }
             Grant::RefreshToken(token) => kept().or_else(|| given(token)),
             Grant::DirectToken { refresh_token, .. } => {
@@ -175,9 +175,9 @@ impl Client {
 
     /// What may be sent after `ask` has failed with `failure`: the server does not take a refresh
     /// token any more that it had given us.
-    pub(crate) fn ask_instead(&self, ask: &Ask, failure: Failure) -> Option<Ask> {
-        let Ask::Refresh(_) = ask else { return None };
-        let other = self.ask(&Holding::default()).filter(|other| other != ask)?;
+    pub(crate) fn fallback(&self, ask: &TokenRequest, failure: Failure) -> Option<TokenRequest> {
+        let TokenRequest::Refresh(_) = ask else { return None };
+        let other = self.ask(&CachedToken::default()).filter(|other| other != ask)?;
         match failure {
             Failure::Refused { error: Some(OAuthError::InvalidGrant), .. } => Some(other),
             // Not every server has that word for it. On a guess, no refresh token is sent that may
@@ -187,23 +187,23 @@ impl Client {
                 error:
                     None
                     | Some(OAuthError::InvalidRequest | OAuthError::InvalidTarget | OAuthError::Other),
-            } => Some(other).filter(|other| *other == Ask::Grant),
+            } => Some(other).filter(|other| *other == TokenRequest::Grant),
             _ => None,
         }
     }
 
     /// Whether another token could be obtained.
     pub(crate) fn can_renew(&self) -> bool {
-        self.ask(&Holding::default()).is_some()
+        self.ask(&CachedToken::default()).is_some()
     }
 
     /// What the answer has to be.
-    pub(crate) fn expected(&self) -> Expected<'_> {
+    pub(crate) fn expected(&self) -> TokenResponseKind<'_> {
         match &self.grant {
             Grant::TokenExchange { requested_token_type, .. } => {
-                Expected::Exchange { requested: requested_token_type.as_deref() }
+                TokenResponseKind::Exchange { requested: requested_token_type.as_deref() }
             }
-            _ => Expected::AnyGrant,
+            _ => TokenResponseKind::AnyGrant,
         }
     }
 
@@ -213,15 +213,15 @@ impl Client {
     }
 
     /// The endpoint that a call goes to.
-    fn endpoint_for(&self, ask: &Ask) -> Option<&Endpoint> {
+    fn endpoint_for(&self, ask: &TokenRequest) -> Option<&Endpoint> {
         match ask {
-            Ask::Grant => self.endpoint.as_deref(),
-            Ask::Refresh(_) => self.refresh.as_ref().map(|refresh| &*refresh.endpoint),
+            TokenRequest::Grant => self.endpoint.as_deref(),
+            TokenRequest::Refresh(_) => self.refresh.as_ref().map(|refresh| &*refresh.endpoint),
         }
     }
 
     /// How long a call may take.
-    pub(crate) fn timeout(&self, ask: &Ask) -> Duration {
+    pub(crate) fn timeout(&self, ask: &TokenRequest) -> Duration {
         self.endpoint_for(ask).map(|endpoint| endpoint.timeout).unwrap_or_default()
     }
 
@@ -229,7 +229,7 @@ impl Client {
     pub(crate) fn call(
         &self,
         id: CallId,
-        ask: &Ask,
+        ask: &TokenRequest,
         exchanged: Option<&Exchanged>,
         now: Timestamp,
     ) -> Option<Call> {
@@ -238,7 +238,7 @@ impl Client {
         let mut audience = self.asked.audience.as_deref();
         let mut repeat = Repeat::Harmless;
         match (ask, &self.grant) {
-            (Ask::Refresh(token), grant) => {
+            (TokenRequest::Refresh(token), grant) => {
                 form.extend([("grant_type", "refresh_token"), ("refresh_token", token.reveal())]);
                 if !matches!(grant, Grant::RefreshToken(_)) {
                     scope = self.refresh.as_ref()?.scope.as_deref();
@@ -246,22 +246,25 @@ impl Client {
                 }
                 repeat = Repeat::Harmful;
             }
-            (Ask::Grant, Grant::ClientCredentials) => {
+            (TokenRequest::Grant, Grant::ClientCredentials) => {
                 form.push(("grant_type", "client_credentials"));
             }
-            (Ask::Grant, Grant::Password { username, password }) => form.extend([
+            (TokenRequest::Grant, Grant::Password { username, password }) => form.extend([
                 ("grant_type", "password"),
                 ("username", username.reveal()),
                 ("password", password.reveal()),
             ]),
-            (Ask::Grant, Grant::JwtBearer { assertion }) => {
+            (TokenRequest::Grant, Grant::JwtBearer { assertion }) => {
                 form.extend([
                     ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
                     ("assertion", assertion.reveal()),
                 ]);
                 repeat = Repeat::Harmful;
             }
-            (Ask::Grant, Grant::TokenExchange { subject_token_type, requested_token_type, .. }) => {
+            (
+                TokenRequest::Grant,
+                Grant::TokenExchange { subject_token_type, requested_token_type, .. },
+            ) => {
                 let Exchanged { subject, actor } = exchanged?;
                 form.extend([
                     ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
@@ -277,7 +280,9 @@ impl Client {
                     ]);
                 }
             }
-            (Ask::Grant, Grant::RefreshToken(_) | Grant::DirectToken { .. }) => return None,
+            (TokenRequest::Grant, Grant::RefreshToken(_) | Grant::DirectToken { .. }) => {
+                return None;
+            }
         }
         form.extend(scope.map(|scope| ("scope", scope)));
         form.extend(audience.map(|audience| ("audience", audience)));

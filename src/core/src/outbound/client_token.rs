@@ -7,9 +7,9 @@ use subtle::ConstantTimeEq;
 
 use crate::cache::record::Identity;
 use crate::cache::store::{NEVER_WRITTEN, SharedData};
-use crate::oauth::call::{Call, Sent};
+use crate::oauth::call::{Call, TokenUse};
 use crate::oauth::secret::Secret;
-use crate::outbound::cached_token::{CachedToken, Holding};
+use crate::outbound::cached_token::{CachedToken, GrantedToken};
 use crate::outbound::client::Placement;
 use crate::timestamp::Timestamp;
 
@@ -18,7 +18,7 @@ pub(crate) const TRIES: usize = 8;
 
 /// A token that is ready to be put on requests.
 #[derive(Debug)]
-pub(crate) struct Current {
+pub(crate) struct AccessToken {
     /// The header's value.
     pub(crate) value: Rc<str>,
     /// The token itself.
@@ -33,9 +33,9 @@ pub(crate) struct Current {
     pub(crate) obtained: Timestamp,
 }
 
-impl Current {
+impl AccessToken {
     /// Makes a token ready.
-    pub(crate) fn new(token: &CachedToken, number: u64, placement: &Placement) -> Self {
+    pub(crate) fn new(token: &GrantedToken, number: u64, placement: &Placement) -> Self {
         Self {
             value: placement.value(&token.access_token),
             token: Secret::new(token.access_token.clone()),
@@ -51,12 +51,12 @@ impl Current {
         call.headers.retain(|(name, _)| **name != *"authorization");
         let value = format!("Bearer {}", self.token.reveal());
         call.headers.push(("authorization".into(), value.into()));
-        call.sent = Some(Sent { client, number: self.number, subject: None });
+        call.sent = Some(TokenUse { client, number: self.number, subject: None });
     }
 }
 
 /// What a worker knows of one client's record.
-pub(crate) struct Holder {
+pub(crate) struct ClientToken {
     /// The key of the record. Configurations that mean the same have the same.
     key: String,
     /// The key of an empty value that is written after each write of the record, and when a token
@@ -68,18 +68,18 @@ pub(crate) struct Holder {
     /// Where the token goes.
     placement: Placement,
     /// The record as it was last read or written here.
-    pub(crate) holding: Holding,
+    pub(crate) holding: CachedToken,
     /// The number of that write.
     written: Option<u32>,
     /// Its token, if it was good then.
-    current: Option<Rc<Current>>,
+    current: Option<Rc<AccessToken>>,
     /// The token before: requests that were sent with it may still be under way.
-    before: Option<Rc<Current>>,
+    before: Option<Rc<AccessToken>>,
     /// Whether the current token was put on a request here.
     pub(crate) used: bool,
 }
 
-impl Holder {
+impl ClientToken {
     /// Nothing is known yet.
     pub(crate) fn new(identity: &Identity, placement: &Placement) -> Self {
         Self {
@@ -87,7 +87,7 @@ impl Holder {
             signal: format!("oauth2_filter.1.s.{}", identity.name()),
             signalled: None,
             placement: placement.clone(),
-            holding: Holding::default(),
+            holding: CachedToken::default(),
             written: None,
             current: None,
             before: None,
@@ -101,7 +101,7 @@ impl Holder {
     }
 
     /// The token, if it is good for all that this worker knows.
-    pub(crate) fn current(&self, now: Timestamp) -> Option<&Rc<Current>> {
+    pub(crate) fn current(&self, now: Timestamp) -> Option<&Rc<AccessToken>> {
         self.current.as_ref().filter(|current| now < current.expires)
     }
 
@@ -111,7 +111,7 @@ impl Holder {
         identity: &Identity,
         data: &dyn SharedData,
         now: Timestamp,
-    ) -> Option<Rc<Current>> {
+    ) -> Option<Rc<AccessToken>> {
         self.look(identity, data);
         let current = self.current(now).cloned();
         self.used |= current.is_some();
@@ -130,7 +130,7 @@ impl Holder {
     }
 
     /// The tokens that may stand on requests which are under way.
-    fn known(&self) -> impl Iterator<Item = &Rc<Current>> {
+    fn known(&self) -> impl Iterator<Item = &Rc<AccessToken>> {
         self.current.iter().chain(&self.before)
     }
 
@@ -169,7 +169,8 @@ impl Holder {
             return;
         }
         let opened = identity.sealing.open(self.key.as_bytes(), &sealed);
-        let holding = opened.and_then(|bytes| Holding::decode(&*bytes).ok()).unwrap_or_default();
+        let holding =
+            opened.and_then(|bytes| CachedToken::decode(&*bytes).ok()).unwrap_or_default();
         self.adopt(holding, written);
     }
 
@@ -180,7 +181,7 @@ impl Holder {
         identity: &Identity,
         data: &dyn SharedData,
         now: Timestamp,
-        next: &mut dyn FnMut(&Holding) -> Option<Holding>,
+        next: &mut dyn FnMut(&CachedToken) -> Option<CachedToken>,
     ) -> bool {
         for _ in 0..TRIES {
             self.sync(identity, data);
@@ -197,7 +198,7 @@ impl Holder {
         &mut self,
         identity: &Identity,
         data: &dyn SharedData,
-        next: Holding,
+        next: CachedToken,
         now: Timestamp,
     ) -> bool {
         let sealed = identity.sealing.seal(self.key.as_bytes(), &next.encode_to_vec());
@@ -212,19 +213,19 @@ impl Holder {
     }
 
     /// Takes a record in that was read.
-    fn adopt(&mut self, holding: Holding, written: u32) {
+    fn adopt(&mut self, holding: CachedToken, written: u32) {
         self.written = Some(written);
         self.take_in(holding, Timestamp::from_millis(0));
     }
 
     /// Takes a record in, and makes its token ready.
-    fn take_in(&mut self, holding: Holding, now: Timestamp) {
+    fn take_in(&mut self, holding: CachedToken, now: Timestamp) {
         self.holding = holding;
         let number = self.holding.number;
         match self.holding.good(now) {
             Some(_) if self.current.as_ref().is_some_and(|c| c.number == number) => {}
             Some(token) => {
-                let current = Rc::new(Current::new(token, number, &self.placement));
+                let current = Rc::new(AccessToken::new(token, number, &self.placement));
                 self.replace(Some(current));
                 self.used = false;
             }
@@ -233,7 +234,7 @@ impl Holder {
     }
 
     /// Goes on with another token, or none, and remembers the one before.
-    fn replace(&mut self, next: Option<Rc<Current>>) {
+    fn replace(&mut self, next: Option<Rc<AccessToken>>) {
         let before = std::mem::replace(&mut self.current, next);
         self.before = before.or_else(|| self.before.take());
     }

@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use prost::Message;
 
-use crate::cache::local::{Kept, Key, Keyed, Room};
-use crate::cache::record::{Fingerprint, Identity, MAX_SHARED, Record, YOUNGER};
-use crate::cache::shared::{Claim, Slots};
+use crate::cache::local::{ClockCache, Key, Keyed, Room};
+use crate::cache::record::{Fingerprint, Identity, MAX_CLOCK_SKEW, MAX_SHARED, Record};
+use crate::cache::shared::{Acquire, SharedCache};
 use crate::cache::store::SharedData;
 use crate::oauth::claims::unverified_claims;
 use crate::oauth::failure::Failure;
 use crate::oauth::secret::Secret;
-use crate::outbound::cached_token::{CachedToken, Holding, LONGEST_PAUSE};
+use crate::outbound::cached_token::{CachedToken, GrantedToken, LONGEST_PAUSE};
 use crate::outbound::client::Client;
-use crate::outbound::client_token::Current;
+use crate::outbound::client_token::AccessToken;
 use crate::random::Random;
 use crate::timestamp::Timestamp;
 
@@ -60,9 +60,9 @@ impl Subject {
 /// A caller's exchanged token in this worker.
 struct Entry {
     /// The token, with all that is kept of it.
-    holding: Holding,
+    holding: CachedToken,
     /// The token, ready for requests.
-    current: Rc<Current>,
+    current: Rc<AccessToken>,
     /// What it is kept under for all.
     fingerprint: Fingerprint,
     /// The last word that a token was dropped, of those after which this one was looked up.
@@ -72,17 +72,17 @@ struct Entry {
 /// All callers' tokens.
 pub(crate) struct Exchanges {
     /// Here.
-    kept: Kept<Entry>,
+    kept: ClockCache<Entry>,
     /// Whose exchanges fail, and when each is tried again.
-    failed: Kept<Holding>,
+    failed: ClockCache<CachedToken>,
     /// The tokens themselves.
-    issued: Kept<()>,
+    issued: ClockCache<()>,
     /// Names them.
     keyed: Keyed,
     /// For all workers.
-    shared: Slots,
+    shared: SharedCache,
     /// What is being exchanged.
-    asked: Slots,
+    asked: SharedCache,
 }
 
 impl Exchanges {
@@ -90,18 +90,18 @@ impl Exchanges {
     pub(crate) fn new(seed: [u8; 16]) -> Self {
         let room = Room { entries: CALLERS, bytes: BYTES };
         Self {
-            kept: Kept::new(room),
-            failed: Kept::new(room),
-            issued: Kept::new(room),
+            kept: ClockCache::new(room),
+            failed: ClockCache::new(room),
+            issued: ClockCache::new(room),
             keyed: Keyed::new(seed),
-            shared: Slots::new('x', CALLERS),
-            asked: Slots::for_markers(),
+            shared: SharedCache::new('x', CALLERS),
+            asked: SharedCache::for_markers(),
         }
     }
 
     /// Whether a token should be replaced while it still serves, and can be by one that lives
     /// longer.
-    pub(crate) fn is_due(current: &Current, subject: &Subject, now: Timestamp) -> bool {
+    pub(crate) fn is_due(current: &AccessToken, subject: &Subject, now: Timestamp) -> bool {
         now >= current.renew_at && subject.expires.is_none_or(|end| current.expires < end)
     }
 
@@ -114,7 +114,7 @@ impl Exchanges {
         heard: Option<u32>,
         data: &dyn SharedData,
         now: Timestamp,
-    ) -> Option<Rc<Current>> {
+    ) -> Option<Rc<AccessToken>> {
         let entry = self.kept.get(subject.key, now)?;
         if entry.heard != heard {
             entry.heard = heard;
@@ -124,7 +124,7 @@ impl Exchanges {
     }
 
     /// What this worker keeps.
-    fn here(&mut self, key: Key, now: Timestamp) -> Option<Rc<Current>> {
+    fn here(&mut self, key: Key, now: Timestamp) -> Option<Rc<AccessToken>> {
         let entry = self.kept.get(key, now).filter(|entry| !entry.holding.dropped)?;
         Some(Rc::clone(&entry.current))
     }
@@ -137,9 +137,9 @@ impl Exchanges {
         fingerprint: Fingerprint,
         data: &dyn SharedData,
         now: Timestamp,
-    ) -> Option<Rc<Current>> {
+    ) -> Option<Rc<AccessToken>> {
         let record = self.shared.find(data, &client.identity, fingerprint, now)?;
-        let holding = Holding::decode(&*record.body).ok()?;
+        let holding = CachedToken::decode(&*record.body).ok()?;
         if self.kept.get(key, now).is_none_or(|entry| holding.replaces(&entry.holding)) {
             self.take_in(client, key, fingerprint, holding, now);
         }
@@ -153,7 +153,7 @@ impl Exchanges {
         subject: &Subject,
         data: &dyn SharedData,
         now: Timestamp,
-    ) -> Option<Rc<Current>> {
+    ) -> Option<Rc<AccessToken>> {
         self.look_up(client, subject.key, subject.fingerprint, data, now)
     }
 
@@ -163,11 +163,11 @@ impl Exchanges {
         client: &Client,
         key: Key,
         fingerprint: Fingerprint,
-        holding: Holding,
+        holding: CachedToken,
         now: Timestamp,
-    ) -> Option<Rc<Current>> {
+    ) -> Option<Rc<AccessToken>> {
         let token = holding.token.as_ref()?;
-        let current = Rc::new(Current::new(token, holding.number, &client.placement));
+        let current = Rc::new(AccessToken::new(token, holding.number, &client.placement));
         let until = current.expires;
         let issued = self.keyed.key(0, &token.access_token);
         self.issued.insert(issued, (), 0, until, now);
@@ -182,13 +182,13 @@ impl Exchanges {
         &mut self,
         client: &Client,
         subject: &Subject,
-        token: CachedToken,
+        token: GrantedToken,
         number: u64,
         data: &dyn SharedData,
         now: Timestamp,
-    ) -> Option<Rc<Current>> {
+    ) -> Option<Rc<AccessToken>> {
         let before = self.kept.get(subject.key, now).map(|entry| entry.holding.clone());
-        let holding = Holding { number, ..before.unwrap_or_default().accepted(token) };
+        let holding = CachedToken { number, ..before.unwrap_or_default().accepted(token) };
         self.share(client, subject.fingerprint, &holding, data, now);
         self.failed.remove(subject.key);
         self.take_in(client, subject.key, subject.fingerprint, holding, now)
@@ -199,11 +199,11 @@ impl Exchanges {
         &self,
         client: &Client,
         fingerprint: Fingerprint,
-        holding: &Holding,
+        holding: &CachedToken,
         data: &dyn SharedData,
         now: Timestamp,
     ) {
-        let Some(ends) = holding.token.as_ref().map(CachedToken::expires) else { return };
+        let Some(ends) = holding.token.as_ref().map(GrantedToken::expires) else { return };
         let body = holding.encode_to_vec();
         if ends > now && body.len() <= MAX_SHARED {
             let record = Record { written: now, ends, body };
@@ -218,15 +218,15 @@ impl Exchanges {
         client: &Client,
         subject: &Subject,
         deadline: Timestamp,
-        serves: impl Fn(&Current) -> bool,
+        serves: impl Fn(&AccessToken) -> bool,
         data: &dyn SharedData,
         now: Timestamp,
-    ) -> Claim<Rc<Current>> {
+    ) -> Acquire<Rc<AccessToken>> {
         let marker = Record { written: now, ends: deadline, body: Vec::new() };
         let (identity, fingerprint, since) =
-            (&client.identity, subject.fingerprint, now.plus(YOUNGER));
+            (&client.identity, subject.fingerprint, now.plus(MAX_CLOCK_SKEW));
         let asked = self.asked;
-        asked.claim(data, identity, fingerprint, &marker, since, &mut || {
+        asked.acquire(data, identity, fingerprint, &marker, since, &mut || {
             self.recall(client, subject, data, now).filter(|current| serves(current))
         })
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::cache::single_flight::CallId;
 use crate::oauth::call::Call;
 use crate::oauth::failure::Failure;
-use crate::outbound::client::Ask;
-use crate::outbound::client_token::Current;
+use crate::outbound::client::TokenRequest;
+use crate::outbound::client_token::AccessToken;
 use crate::outbound::exchange::Subject;
 use crate::timestamp::Timestamp;
 
@@ -33,7 +33,7 @@ pub(super) struct Flight {
 /// A call of this worker.
 pub(super) struct Ours {
     /// What it sends.
-    pub(super) ask: Ask,
+    pub(super) ask: TokenRequest,
     /// The number of its lease.
     pub(super) owner: u64,
     /// When the marker of an exchange was put up, if it is.
@@ -43,7 +43,7 @@ pub(super) struct Ours {
 /// What there is in answer to the wish for a token.
 pub(super) enum Found {
     /// This one.
-    Token(Rc<Current>),
+    Token(Rc<AccessToken>),
     /// It is being obtained.
     Wait(CallId),
     /// None.
@@ -53,7 +53,7 @@ pub(super) enum Found {
 /// What comes of an attempt to obtain a token.
 pub(super) enum Attempt {
     /// There is one now.
-    Token(Rc<Current>),
+    Token(Rc<AccessToken>),
     /// Another worker obtains it.
     Busy,
     /// It is too early.

@@ -7,10 +7,10 @@
 pub(crate) mod cached_token;
 pub(crate) mod client;
 pub(crate) mod client_token;
-mod errand;
 pub(crate) mod exchange;
 mod flight;
 mod inject;
+mod injection;
 mod obtain;
 mod outcome;
 mod plan;
@@ -18,5 +18,5 @@ mod rejection;
 mod state;
 mod upkeep;
 
-pub(crate) use errand::Plan;
+pub(crate) use injection::Injection;
 pub(crate) use state::{ClientConfig, Outbound};

@@ -3,13 +3,13 @@
 use super::flight::{Attempt, Flight, Found, LEASE_GRACE, Ours};
 use super::state::{Outbound, of_client};
 use crate::cache::local::Key;
-use crate::cache::shared::Claim;
+use crate::cache::shared::Acquire;
 use crate::cache::single_flight::CallId;
 use crate::cache::store::SharedData;
 use crate::oauth::failure::Failure;
 use crate::oauth::secret::Secret;
-use crate::outbound::client::{Ask, Client, Exchanged, Grant};
-use crate::outbound::client_token::{Current, TRIES};
+use crate::outbound::client::{Client, Exchanged, Grant, TokenRequest};
+use crate::outbound::client_token::{AccessToken, TRIES};
 use crate::outbound::exchange::{Exchanges, Subject};
 use crate::run::Run;
 
@@ -79,7 +79,7 @@ impl Outbound {
             };
             let owner = self.random.number();
             let ends = now.plus(client.timeout(&ask)).plus(LEASE_GRACE);
-            let refreshes = matches!(ask, Ask::Refresh(_));
+            let refreshes = matches!(ask, TokenRequest::Refresh(_));
             let next = holder.holding.clone().leased(owner, ends, refreshes);
             if holder.write(&client.identity, data, next, now) {
                 return Attempt::Ours(Ours { ask, owner, marked: None });
@@ -131,7 +131,7 @@ impl Outbound {
         let Some((client, holder)) = of_client(&self.config, &mut self.holders, client) else {
             return Attempt::Failed(Failure::Defect);
         };
-        let serves = |current: &Current| !(renew && Exchanges::is_due(current, subject, now));
+        let serves = |current: &AccessToken| !(renew && Exchanges::is_due(current, subject, now));
         if let Some(current) = self.exchanges.recall(client, subject, data, now)
             && serves(&current)
         {
@@ -145,13 +145,15 @@ impl Outbound {
         if let Some(failure) = holder.holding.backs_off(now) {
             return Attempt::Failed(failure);
         }
-        let deadline = now.plus(client.timeout(&Ask::Grant)).plus(LEASE_GRACE);
+        let deadline = now.plus(client.timeout(&TokenRequest::Grant)).plus(LEASE_GRACE);
         match self.exchanges.claim(client, subject, deadline, serves, data, now) {
-            Claim::Known(current) => Attempt::Token(current),
-            Claim::Others(_) | Claim::Failed(_) => Attempt::Busy,
-            Claim::Ours { marked } => {
-                Attempt::Ours(Ours { ask: Ask::Grant, owner: 0, marked: marked.then_some(now) })
-            }
+            Acquire::Known(current) => Attempt::Token(current),
+            Acquire::Others(_) | Acquire::Failed(_) => Attempt::Busy,
+            Acquire::Ours { marked } => Attempt::Ours(Ours {
+                ask: TokenRequest::Grant,
+                owner: 0,
+                marked: marked.then_some(now),
+            }),
         }
     }
 
@@ -168,9 +170,9 @@ impl Outbound {
         let is_ours = ours.is_some();
         let (calls, exchanges) = (Vec::new(), Vec::new());
         let flight = Flight { client, subject, ours, since: now, calls, exchanges };
-        let id = self.waiting.open(key, flight, true);
+        let id = self.waiting.lead(key, flight, true);
         if !is_ours {
-            self.waiting.leave_to_others(id);
+            self.waiting.follow(id);
             return Found::Wait(id);
         }
         match self.start(id, run) {

@@ -11,10 +11,10 @@ use crate::metrics::Event;
 use crate::metrics::client::{ClientEvent, TokenEvent};
 use crate::oauth::call::Answer;
 use crate::oauth::failure::{Cause, Failure};
-use crate::oauth::token_response::Issued;
-use crate::outbound::cached_token::{CachedToken, Holding};
-use crate::outbound::client::{Ask, Client};
-use crate::outbound::client_token::Current;
+use crate::oauth::token_response::TokenResponse;
+use crate::outbound::cached_token::{CachedToken, GrantedToken};
+use crate::outbound::client::{Client, TokenRequest};
+use crate::outbound::client_token::AccessToken;
 use crate::run::Run;
 use crate::timestamp::Timestamp;
 
@@ -34,7 +34,7 @@ impl Outbound {
         let Some(client) = self.config.clients.get(flight.client) else {
             return self.conclude(flight, waiters, &Err(Failure::Defect), run);
         };
-        let response = Issued::read(outcome, client.expected(), now);
+        let response = TokenResponse::read(outcome, client.expected(), now);
         let outcome = response.as_ref().err().map(|failure| failure.outcome());
         run.count(Event::TokenCallTime(now.since(flight.since)));
         run.count(Event::Client(flight.client, ClientEvent::Call(outcome)));
@@ -50,12 +50,12 @@ impl Outbound {
                         let (bound, asked) = (subject.expires, flight.since);
                         let token =
                             client.lifetime.begin(&issued, None, bound, &self.random, asked);
-                        let token = CachedToken { refresh_token: String::new(), ..token };
+                        let token = GrantedToken { refresh_token: String::new(), ..token };
                         let number = self.random.number();
                         let current =
                             self.exchanges.keep(client, subject, token, number, data, now);
                         if let Some(holder) = self.holders.get_mut(flight.client) {
-                            holder.update(&client.identity, data, now, &mut Holding::recovered);
+                            holder.update(&client.identity, data, now, &mut CachedToken::recovered);
                         }
                         self.unclaim(subject, &ours, data);
                         current
@@ -65,15 +65,15 @@ impl Outbound {
                 self.conclude(flight, waiters, &current.ok_or(Failure::Defect), run);
             }
             Err(failure) => {
-                let Some(ask) = client.ask_instead(&ours.ask, failure) else {
+                let Some(ask) = client.fallback(&ours.ask, failure) else {
                     let failure = self.note_failure(&flight, &ours, failure, run);
                     return self.conclude(flight, waiters, &Err(failure), run);
                 };
                 let ours = self.change_ask(flight.client, &ours, ask, run);
                 let again = Flight { ours: Some(ours), since: now, ..flight };
-                let id = self.waiting.open(key, again, true);
+                let id = self.waiting.lead(key, again, true);
                 for (stream, waiter) in waiters {
-                    self.waiting.add(id, stream, waiter);
+                    self.waiting.join(id, stream, waiter);
                 }
                 if let Err(failure) = self.start(id, run) {
                     self.fall_through(id, failure, run);
@@ -107,15 +107,15 @@ impl Outbound {
     fn accept(
         &mut self,
         client: usize,
-        issued: &Issued,
+        issued: &TokenResponse,
         asked: Timestamp,
         run: &mut Run<'_>,
-    ) -> Option<Rc<Current>> {
+    ) -> Option<Rc<AccessToken>> {
         let (data, now) = (run.data, run.now);
         let (Client { lifetime, placement, refresh, identity, .. }, holder) =
             of_client(&self.config, &mut self.holders, client)?;
         let had_token = holder.current(now).is_some();
-        let mut token = CachedToken::default();
+        let mut token = GrantedToken::default();
         // Also if we were given up and another worker called: what came last is what the server
         // knows.
         holder.update(identity, data, now, &mut |holding| {
@@ -133,12 +133,18 @@ impl Outbound {
         Some(match holder.current(now) {
             Some(current) => Rc::clone(current),
             // It is used once, by those who wait for it.
-            None => Rc::new(Current::new(&token, number, placement)),
+            None => Rc::new(AccessToken::new(&token, number, placement)),
         })
     }
 
     /// Goes on with the lease, and sends something else.
-    fn change_ask(&mut self, client: usize, ours: &Ours, ask: Ask, run: &mut Run<'_>) -> Ours {
+    fn change_ask(
+        &mut self,
+        client: usize,
+        ours: &Ours,
+        ask: TokenRequest,
+        run: &mut Run<'_>,
+    ) -> Ours {
         let (data, now) = (run.data, run.now);
         if let Some((client, holder)) = of_client(&self.config, &mut self.holders, client) {
             info!(
@@ -146,7 +152,7 @@ impl Outbound {
                 client.name
             );
             let ends = now.plus(client.timeout(&ask)).plus(LEASE_GRACE);
-            let refreshes = matches!(ask, Ask::Refresh(_));
+            let refreshes = matches!(ask, TokenRequest::Refresh(_));
             holder.update(&client.identity, data, now, &mut |holding| {
                 let mut next = holding.clone().leased(ours.owner, ends, refreshes);
                 next.forget_refresh_token();
@@ -169,7 +175,7 @@ impl Outbound {
         let (data, now) = (run.data, run.now);
         let (Client { identity, .. }, holder) = of_client(&self.config, &mut self.holders, client)?;
         self.reporting = true;
-        let refreshed = ours.is_some_and(|ours| matches!(ours.ask, Ask::Refresh(_)));
+        let refreshed = ours.is_some_and(|ours| matches!(ours.ask, TokenRequest::Refresh(_)));
         // A refresh token that is refused is not better next time either.
         let unsure = refreshed && (failure.is_unsure() || failure.refuses_grant());
         let (reason, retry_after) = (failure.reason(), failure.retry_after());
@@ -196,14 +202,14 @@ impl Outbound {
         &mut self,
         flight: Flight,
         waiters: Waiters<Waiter>,
-        found: &Result<Rc<Current>, Failure>,
+        found: &Result<Rc<AccessToken>, Failure>,
         run: &mut Run<'_>,
     ) {
-        for (stream, Waiter { verdict, errand }) in waiters {
+        for (stream, Waiter { verdict, pending }) in waiters {
             run.count(Event::Waiting(-1));
             let verdict = match found {
-                Ok(current) => self.inject(&errand, current, verdict, run),
-                Err(failure) => self.go_without(&errand, *failure, verdict, run),
+                Ok(current) => self.inject(&pending, current, verdict, run),
+                Err(failure) => self.go_without(&pending, *failure, verdict, run),
             };
             run.output.decided.push((stream, verdict));
         }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::errand::{Errand, Plan, Presentation};
+use super::injection::{Injection, PendingInjection, Presentation};
 use super::state::Outbound;
 use crate::http::authority::Authority;
 use crate::http::head::Head;
@@ -21,16 +21,16 @@ impl Outbound {
     ///
     /// # Errors
     /// It cannot be told whose token is for it, or what is to be exchanged.
-    pub(crate) fn plan(&self, head: &dyn Head) -> Result<Plan, Reason> {
+    pub(crate) fn plan(&self, head: &dyn Head) -> Result<Injection, Reason> {
         let number = self.client_for(head)?;
-        let strays = self.strays(head);
+        let leaked_headers = self.leaked_headers(head);
         let Some(number) = number.filter(|_| !is_tunnel(head)) else {
-            return Ok(Plan::Leave(strays));
+            return Ok(Injection::Leave(leaked_headers));
         };
         let client = self.config.clients.get(number).ok_or(Reason::HostError)?;
         let (mut subject, removal) =
             if client.is_exchange() { self.subject(head)? } else { (Presentation::Absent, None) };
-        if !strays.is_empty() && matches!(subject, Presentation::Token(_)) {
+        if !leaked_headers.is_empty() && matches!(subject, Presentation::Token(_)) {
             // After a redirect it is a token of ours that is there, and the caller's is lost.
             subject = Presentation::Absent;
         }
@@ -38,19 +38,19 @@ impl Outbound {
         // Where Envoy sends a request again, among a cluster's filters or after a redirect, it does
         // so with the head that we had made: that is not the caller's own.
         let is_ours = |value: &[u8]| {
-            strays.contains(&placement.header)
+            leaked_headers.contains(&placement.header)
                 || self.holders.get(number).is_some_and(|holder| holder.is_ours(value))
         };
         let own_header = !placement.overwrite
             && head.value(&placement.header).is_some_and(|value| !is_ours(&value));
         let clean = clean(placement, head)?;
         let grpc = false;
-        Ok(Plan::Inject(Errand {
+        Ok(Injection::Inject(PendingInjection {
             client: number,
             subject,
             removal,
             own_header,
-            strays,
+            leaked_headers,
             clean,
             grpc,
         }))
@@ -84,13 +84,19 @@ impl Outbound {
     /// Whether a token is one that we have put on the request before: Envoy has followed a redirect,
     /// or sends the request again among a cluster's filters. One that was exchanged for a caller's
     /// is still the caller's, but not after a redirect: it was for where that came from.
-    pub(crate) fn is_ours(&self, plan: &Plan, presented: &Presented<'_>, now: Timestamp) -> bool {
-        let strays = match plan {
-            Plan::Leave(strays) | Plan::Inject(Errand { strays, .. }) => strays,
+    pub(crate) fn is_ours(
+        &self,
+        plan: &Injection,
+        presented: &Presented<'_>,
+        now: Timestamp,
+    ) -> bool {
+        let leaked_headers = match plan {
+            Injection::Leave(leaked_headers)
+            | Injection::Inject(PendingInjection { leaked_headers, .. }) => leaked_headers,
         };
         let token = presented.unchecked();
         self.holders.iter().any(|holder| holder.is_our_token(token))
-            || !strays.is_empty() && self.exchanges.has_issued(token, now)
+            || !leaked_headers.is_empty() && self.exchanges.has_issued(token, now)
     }
 
     /// The client whose token the request gets.
@@ -107,7 +113,7 @@ impl Outbound {
 
     /// The headers in which a request carries a token that was meant for where it came from: Envoy
     /// has followed a redirect with the head that we had made (`internal_redirect_policy`).
-    fn strays(&self, head: &dyn Head) -> Vec<Rc<str>> {
+    fn leaked_headers(&self, head: &dyn Head) -> Vec<Rc<str>> {
         let Some(original) = head.value("x-envoy-original-url") else { return Vec::new() };
         let mut headers: Vec<Rc<str>> = Vec::new();
         for client in self.clients_of_url(&String::from_utf8_lossy(&original)) {

@@ -4,18 +4,18 @@ use log::info;
 
 use super::state::{Outbound, of_client};
 use crate::metrics::client::{ClientEvent, TokenEvent};
-use crate::oauth::call::Sent;
+use crate::oauth::call::TokenUse;
 use crate::run::Run;
 
 impl Outbound {
     /// Whether an answer with this status says that the token was not taken.
-    pub(crate) fn is_refusal(&self, sent: Sent, status: u16) -> bool {
+    pub(crate) fn is_refusal(&self, sent: TokenUse, status: u16) -> bool {
         let client = self.config.clients.get(sent.client);
         client.is_some_and(|client| client.renew_on_status.contains(&status))
     }
 
     /// The upstream has answered a request that was sent with one of our tokens.
-    pub(crate) fn response(&mut self, sent: Sent, status: u16, run: &mut Run<'_>) {
+    pub(crate) fn response(&mut self, sent: TokenUse, status: u16, run: &mut Run<'_>) {
         if self.is_refusal(sent, status) {
             self.drop_token(sent, run);
         }
@@ -23,7 +23,7 @@ impl Outbound {
 
     /// A token was not taken: whether the next try gets another. Many calls may have carried it, of
     /// which the first that ends drops it.
-    pub(crate) fn is_replaced(&mut self, sent: Sent, run: &mut Run<'_>) -> bool {
+    pub(crate) fn is_replaced(&mut self, sent: TokenUse, run: &mut Run<'_>) -> bool {
         self.drop_token(sent, run)
             || self.holders.get(sent.client).is_some_and(|holder| {
                 holder.holding.number != sent.number || holder.holding.dropped
@@ -31,7 +31,7 @@ impl Outbound {
     }
 
     /// A token was not taken: it is not used again, unless there can be no other.
-    fn drop_token(&mut self, sent: Sent, run: &mut Run<'_>) -> bool {
+    fn drop_token(&mut self, sent: TokenUse, run: &mut Run<'_>) -> bool {
         let (data, now) = (run.data, run.now);
         let Some((client, holder)) = of_client(&self.config, &mut self.holders, sent.client) else {
             return false;

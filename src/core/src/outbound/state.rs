@@ -1,23 +1,23 @@
 //! What the outbound direction remembers, and its parts that others are made of.
 
-use super::errand::Errand;
 use super::flight::Flight;
+use super::injection::PendingInjection;
 use crate::cache::footprint::Footprint;
 use crate::cache::local::Keyed;
-use crate::cache::single_flight::{CallId, Direction, StreamId, Waiting};
+use crate::cache::single_flight::{CallId, Direction, SingleFlight, StreamId};
 use crate::metrics::Event;
 use crate::oauth::denial::Resource;
 use crate::oauth::failure::Failure;
-use crate::oauth::failure_log::Health;
+use crate::oauth::failure_log::FailureLog;
 use crate::oauth::token_source::TokenSource;
 use crate::outbound::client::Client;
-use crate::outbound::client_token::Holder;
+use crate::outbound::client_token::ClientToken;
 use crate::outbound::exchange::Exchanges;
 use crate::random::Random;
 use crate::rules::index::RuleIndex;
 use crate::run::Run;
 use crate::timestamp::Timestamp;
-use crate::verdict::{Fate, Verdict};
+use crate::verdict::{Action, Verdict};
 
 /// What the configuration says of the outbound direction.
 #[derive(Debug)]
@@ -39,16 +39,16 @@ pub(super) struct Waiter {
     /// What is done with it, but for the token.
     pub(super) verdict: Verdict,
     /// What it needs.
-    pub(super) errand: Errand,
+    pub(super) pending: PendingInjection,
 }
 
 impl Footprint for Waiter {
     fn owned_bytes(&self) -> usize {
-        let forward = match &self.verdict.fate {
-            Fate::Forward(forward) => forward.owned_bytes(),
-            Fate::Answer(_) => 0,
+        let forward = match &self.verdict.action {
+            Action::Forward(forward) => forward.owned_bytes(),
+            Action::Respond(_) => 0,
         };
-        [forward, self.errand.owned_bytes()]
+        [forward, self.pending.owned_bytes()]
             .into_iter()
             .fold(size_of::<Self>(), usize::saturating_add)
     }
@@ -59,13 +59,13 @@ pub(crate) struct Outbound {
     /// What the operator wants.
     pub(super) config: ClientConfig,
     /// The clients' tokens.
-    pub(super) holders: Vec<Holder>,
+    pub(super) holders: Vec<ClientToken>,
     /// Whether each token endpoint answers.
-    pub(super) health: Vec<Health>,
+    pub(super) health: Vec<FailureLog>,
     /// The tokens of callers.
     pub(super) exchanges: Exchanges,
     /// The requests that wait.
-    pub(super) waiting: Waiting<Flight, Waiter>,
+    pub(super) waiting: SingleFlight<Flight, Waiter>,
     /// Names flights.
     pub(super) keyed: Keyed,
     /// Jitter and numbers.
@@ -81,23 +81,23 @@ pub(crate) struct Outbound {
 /// A client, and what is known of its token.
 pub(super) fn of_client<'o>(
     config: &'o ClientConfig,
-    holders: &'o mut [Holder],
+    holders: &'o mut [ClientToken],
     number: usize,
-) -> Option<(&'o Client, &'o mut Holder)> {
+) -> Option<(&'o Client, &'o mut ClientToken)> {
     config.clients.get(number).zip(holders.get_mut(number))
 }
 
 impl Outbound {
     /// Nothing is held yet, and nobody waits. `seed` is random.
     pub(crate) fn new(config: ClientConfig, seed: [u8; 16]) -> Self {
-        let holder = |client: &Client| Holder::new(&client.identity, &client.placement);
+        let holder = |client: &Client| ClientToken::new(&client.identity, &client.placement);
         let health =
-            |client: &Client| Health::new(format!("the token endpoint of {}", client.name));
+            |client: &Client| FailureLog::new(format!("the token endpoint of {}", client.name));
         Self {
             holders: config.clients.iter().map(holder).collect(),
             health: config.clients.iter().map(health).collect(),
             exchanges: Exchanges::new(seed),
-            waiting: Waiting::new(Direction::Outbound),
+            waiting: SingleFlight::new(Direction::Outbound),
             keyed: Keyed::new(seed),
             random: Random::new(seed, "outbound"),
             unmade: Vec::new(),

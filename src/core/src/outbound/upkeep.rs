@@ -8,7 +8,7 @@ use crate::metrics::Event;
 use crate::metrics::client::{ClientEvent, ClientGauge};
 use crate::oauth::failure::Failure;
 use crate::outbound::client::Client;
-use crate::outbound::client_token::Holder;
+use crate::outbound::client_token::ClientToken;
 use crate::run::Run;
 use crate::timestamp::Timestamp;
 
@@ -123,6 +123,6 @@ impl Outbound {
         if self.waiting.has_elsewhere() {
             return Some(LOOK_PERIOD);
         }
-        (self.reporting || self.holders.iter().any(Holder::has_token)).then_some(CARE_PERIOD)
+        (self.reporting || self.holders.iter().any(ClientToken::has_token)).then_some(CARE_PERIOD)
     }
 }

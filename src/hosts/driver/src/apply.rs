@@ -6,7 +6,7 @@ use super::interface::{Host, HostError, Map};
 use super::stream::Stream;
 use super::worker::{Loaded, Worker};
 use oauth2_filter_core::{
-    Counter, Decision, Event, Fate, Filter, Forward, Labels, Reason, Reply, StreamId, Verdict,
+    Action, Counter, Decision, Event, Filter, Forward, Labels, Reason, Reply, StreamId, Verdict,
 };
 
 /// What is decided on a request if the host does not do its part.
@@ -16,15 +16,15 @@ impl<H: Host> Worker<H> {
     /// Carries out a verdict on the effective context's request. One that is forwarded still has to
     /// be resumed if it was paused.
     pub(super) fn carry_out(&self, verdict: Verdict, guards_trailers: bool) -> Stream {
-        let Verdict { fate, attributes, sent, .. } = verdict;
+        let Verdict { action, attributes, sent, .. } = verdict;
         let mut has_state = false;
         let state = attributes.iter().try_for_each(|(name, value)| {
             has_state = true;
             self.host.set_filter_state(name, value)
         });
-        let forward = match fate {
-            Fate::Forward(forward) => forward,
-            Fate::Answer(reply) => {
+        let forward = match action {
+            Action::Forward(forward) => forward,
+            Action::Respond(reply) => {
                 self.answer(&reply);
                 return Stream::Refused;
             }

@@ -1,6 +1,6 @@
 //! How far a request has come.
 
-use oauth2_filter_core::Sent;
+use oauth2_filter_core::TokenUse;
 
 /// How far a request has come. It is remembered only while something depends on it.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +17,7 @@ pub(super) enum Stream {
         /// Whether its response is for its caller only.
         private: bool,
         /// The token of ours that it was forwarded with.
-        sent: Option<Sent>,
+        sent: Option<TokenUse>,
     },
     /// It was answered, or cannot be: nothing of it is forwarded.
     Refused,

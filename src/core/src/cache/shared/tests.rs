@@ -20,7 +20,7 @@ fn identity() -> Identity {
 
 #[test]
 fn what_one_worker_stores_another_finds_until_it_ends() {
-    let (data, slots) = (Memory::default(), Slots::new('a', 100));
+    let (data, slots) = (Memory::default(), SharedCache::new('a', 100));
     let fingerprint = identity().fingerprint("t");
     slots.store(&data, &identity(), fingerprint, &record(5, 10, "body"));
     let find = |now| slots.find(&data, &identity(), fingerprint, at(now));
@@ -34,7 +34,7 @@ fn what_one_worker_stores_another_finds_until_it_ends() {
 
 #[test]
 fn d1_03_d1_04_d1_09_d1_10_d1_11_another_token_or_server_or_client_finds_nothing() {
-    let (data, slots) = (Memory::default(), Slots::new('a', 1));
+    let (data, slots) = (Memory::default(), SharedCache::new('a', 1));
     slots.store(&data, &identity(), identity().fingerprint("t"), &record(0, 10, "body"));
     let others = [
         Identity::new(&[vec!["https://as.test/", "client", "other"]]),
@@ -57,7 +57,7 @@ fn d1_03_d1_04_d1_09_d1_10_d1_11_another_token_or_server_or_client_finds_nothing
 
 #[test]
 fn a_reader_trusts_nothing_that_was_changed() {
-    let (data, slots) = (Memory::default(), Slots::new('a', 1));
+    let (data, slots) = (Memory::default(), SharedCache::new('a', 1));
     let fingerprint = identity().fingerprint("t");
     slots.store(&data, &identity(), fingerprint, &record(0, 10, "body"));
     let (key, good) = {
@@ -120,7 +120,7 @@ fn values(rubbish: &[u8], fingerprint: Fingerprint) -> Vec<Vec<u8>> {
 }
 
 /// The key of a fingerprint's group.
-fn key(slots: Slots, fingerprint: Fingerprint) -> String {
+fn key(slots: SharedCache, fingerprint: Fingerprint) -> String {
     slots.group(&Memory::default(), fingerprint).unwrap().key
 }
 
@@ -129,7 +129,7 @@ fn rubbish_in_our_slots_is_not_believed_and_written_over() {
     let fingerprint = identity().fingerprint("t");
     for (n, rubbish) in rubbish(fingerprint).iter().enumerate() {
         for (form, value) in values(rubbish, fingerprint).iter().enumerate() {
-            let (data, slots) = (Memory::default(), Slots::new('a', 1));
+            let (data, slots) = (Memory::default(), SharedCache::new('a', 1));
             data.set(&key(slots, fingerprint), value, None);
             let find = || slots.find(&data, &identity(), fingerprint, at(0));
             assert_eq!(find(), None, "{n}, {form}");
@@ -149,7 +149,7 @@ fn rubbish_in_the_slots_of_markers_lets_nobody_wait() {
     let fingerprint = identity().fingerprint("t");
     for (n, rubbish) in rubbish(fingerprint).iter().enumerate() {
         for (form, value) in values(rubbish, fingerprint).iter().enumerate() {
-            let (data, slots) = (Memory::default(), Slots::new('m', 1));
+            let (data, slots) = (Memory::default(), SharedCache::new('m', 1));
             data.set(&key(slots, fingerprint), value, None);
             let claim = || claimed(&data, slots, fingerprint, &record(0, 10, ""), at(0));
             assert!(claim(), "{n}, {form}");
@@ -160,7 +160,7 @@ fn rubbish_in_the_slots_of_markers_lets_nobody_wait() {
 
 #[test]
 fn the_longest_answer_that_is_shared_is_found_again() {
-    let (data, slots) = (Memory::default(), Slots::new('a', 1));
+    let (data, slots) = (Memory::default(), SharedCache::new('a', 1));
     let fingerprint = identity().fingerprint("t");
     let longest = record(0, 10, &"x".repeat(MAX_SHARED));
     slots.store(&data, &identity(), fingerprint, &longest);
@@ -169,14 +169,14 @@ fn the_longest_answer_that_is_shared_is_found_again() {
 
 #[test]
 fn d3_01_a_million_tokens_fill_a_fixed_number_of_slots() {
-    let (data, slots) = (Memory::default(), Slots::new('a', 10));
+    let (data, slots) = (Memory::default(), SharedCache::new('a', 10));
     for n in 0..2_000 {
         let fingerprint = identity().fingerprint(&n.to_string());
         slots.store(&data, &identity(), fingerprint, &record(n, n + 10, "body"));
         assert!(slots.find(&data, &identity(), fingerprint, at(n)).is_some());
     }
     assert_eq!(data.0.borrow().0.len(), 3);
-    let none = Slots::new('a', 0);
+    let none = SharedCache::new('a', 0);
     none.store(&data, &identity(), identity().fingerprint("t"), &record(0, 10, "body"));
     assert_eq!(none.find(&data, &identity(), identity().fingerprint("t"), at(0)), None);
 }
@@ -201,7 +201,7 @@ impl SharedData for Busy {
 #[test]
 fn a_write_that_loses_against_another_is_tried_again_and_not_for_ever() {
     for (lost, found) in [(0, true), (3, true), (4, false), (u32::MAX, false)] {
-        let (data, slots) = (Busy(Memory::default(), lost.into()), Slots::new('a', 1));
+        let (data, slots) = (Busy(Memory::default(), lost.into()), SharedCache::new('a', 1));
         let fingerprint = identity().fingerprint("t");
         data.0.set(&key(slots, fingerprint), b"", None);
         slots.store(&data, &identity(), fingerprint, &record(0, 10, "body"));
@@ -212,7 +212,7 @@ fn a_write_that_loses_against_another_is_tried_again_and_not_for_ever() {
 
 #[test]
 fn what_ends_first_makes_room() {
-    let (data, slots) = (Memory::default(), Slots::new('a', 1));
+    let (data, slots) = (Memory::default(), SharedCache::new('a', 1));
     let fingerprints: Vec<_> = (0..5).map(|n| identity().fingerprint(&format!("t{n}"))).collect();
     for (n, fingerprint) in fingerprints.iter().enumerate() {
         let ends = [50, 20, 60, 40, 70][n];
@@ -225,7 +225,7 @@ fn what_ends_first_makes_room() {
 
 #[test]
 fn a_record_takes_the_place_of_the_one_before_and_of_no_neighbours() {
-    let (data, slots) = (Memory::default(), Slots::new('a', 1));
+    let (data, slots) = (Memory::default(), SharedCache::new('a', 1));
     let fingerprints = ["t", "u", "v", "w"].map(|token| identity().fingerprint(token));
     for round in 0..3 {
         for fingerprint in fingerprints {
@@ -238,7 +238,7 @@ fn a_record_takes_the_place_of_the_one_before_and_of_no_neighbours() {
 
 #[test]
 fn of_more_records_than_have_room_only_those_that_have_are_seen_or_written_again() {
-    let (data, slots) = (Memory::default(), Slots::new('a', 1));
+    let (data, slots) = (Memory::default(), SharedCache::new('a', 1));
     let fingerprints: Vec<_> = (0..9).map(|n| identity().fingerprint(&format!("t{n}"))).collect();
     let mut value = Vec::new();
     for fingerprint in &fingerprints {
@@ -257,36 +257,37 @@ fn of_more_records_than_have_room_only_those_that_have_are_seen_or_written_again
 /// Whether a marker is put up where nobody has an answer.
 fn claimed(
     data: &Memory,
-    slots: Slots,
+    slots: SharedCache,
     fingerprint: Fingerprint,
     marker: &Record,
     since: Timestamp,
 ) -> bool {
-    let claim = slots.claim(data, &identity(), fingerprint, marker, since, &mut || None::<()>);
-    claim == Claim::Ours { marked: true }
+    let claim = slots.acquire(data, &identity(), fingerprint, marker, since, &mut || None::<()>);
+    claim == Acquire::Ours { marked: true }
 }
 
 #[test]
 fn an_answer_that_comes_while_one_looks_for_it_is_found_and_no_marker_is_put_up() {
-    let (data, slots) = (Memory::default(), Slots::new('m', 1));
+    let (data, slots) = (Memory::default(), SharedCache::new('m', 1));
     let fingerprint = identity().fingerprint("t");
     let mut looks = 0;
-    let claim = slots.claim(&data, &identity(), fingerprint, &record(1, 9, ""), at(1), &mut || {
-        looks += 1;
-        if looks == 1 {
-            // Another worker asks, and is done, while this one looks for its answer.
-            assert!(claimed(&data, slots, fingerprint, &record(1, 9, ""), at(1)));
-            slots.release(&data, fingerprint, at(1));
-        }
-        (looks == 2).then_some("answer")
-    });
-    assert_eq!(claim, Claim::Known("answer"));
+    let claim =
+        slots.acquire(&data, &identity(), fingerprint, &record(1, 9, ""), at(1), &mut || {
+            looks += 1;
+            if looks == 1 {
+                // Another worker asks, and is done, while this one looks for its answer.
+                assert!(claimed(&data, slots, fingerprint, &record(1, 9, ""), at(1)));
+                slots.release(&data, fingerprint, at(1));
+            }
+            (looks == 2).then_some("answer")
+        });
+    assert_eq!(claim, Acquire::Known("answer"));
     assert_eq!(slots.find(&data, &identity(), fingerprint, at(1)), None);
 }
 
 #[test]
 fn only_an_own_marker_is_taken_down() {
-    let (data, slots) = (Memory::default(), Slots::new('m', 1));
+    let (data, slots) = (Memory::default(), SharedCache::new('m', 1));
     let [ours, other] = ["t", "u"].map(|token| identity().fingerprint(token));
     let stands = |fingerprint| slots.find(&data, &identity(), fingerprint, at(6)).is_some();
     assert!(claimed(&data, slots, ours, &record(0, 5, ""), at(0)));
@@ -303,13 +304,13 @@ fn only_an_own_marker_is_taken_down() {
 
 #[test]
 fn what_changes_a_group_between_look_and_write_is_looked_at_anew() {
-    let (data, slots) = (Memory::default(), Slots::new('m', 1));
+    let (data, slots) = (Memory::default(), SharedCache::new('m', 1));
     let [ours, other] = ["t", "u"].map(|token| identity().fingerprint(token));
     // A neighbour's marker stands, and is taken down while an answer is looked for; in that
     // moment a second worker puts up one for our token.
     assert!(claimed(&data, slots, other, &record(1, 9, ""), at(1)));
     let mut looks = 0;
-    let claim = slots.claim(&data, &identity(), ours, &record(1, 9, ""), at(1), &mut || {
+    let claim = slots.acquire(&data, &identity(), ours, &record(1, 9, ""), at(1), &mut || {
         looks += 1;
         if looks == 1 {
             slots.release(&data, other, at(1));
@@ -317,13 +318,13 @@ fn what_changes_a_group_between_look_and_write_is_looked_at_anew() {
         }
         None::<()>
     });
-    assert_eq!(claim, Claim::Others(at(1)));
+    assert_eq!(claim, Acquire::Others(at(1)));
     assert_eq!(looks, 2);
 }
 
 #[test]
 fn one_worker_at_a_time_holds_the_marker_of_a_token() {
-    let (data, slots) = (Memory::default(), Slots::new('m', 8));
+    let (data, slots) = (Memory::default(), SharedCache::new('m', 8));
     let fingerprint = identity().fingerprint("t");
     let claim = |now, until| claimed(&data, slots, fingerprint, &record(now, until, ""), at(now));
     assert!(claim(0, 10));

@@ -11,16 +11,16 @@ use crate::verdict::Forward;
 
 /// What a request's head says about its way out.
 #[derive(Debug)]
-pub(crate) enum Plan {
+pub(crate) enum Injection {
     /// No client's token is for it. These headers of ours must not go where it goes.
     Leave(Vec<Rc<str>>),
     /// It gets a client's token.
-    Inject(Errand),
+    Inject(PendingInjection),
 }
 
 /// A request that gets a client's token.
 #[derive(Debug)]
-pub(crate) struct Errand {
+pub(crate) struct PendingInjection {
     /// The client.
     pub(super) client: usize,
     /// The caller's token, if it is to be exchanged.
@@ -30,7 +30,7 @@ pub(crate) struct Errand {
     /// Whether the caller has set the header.
     pub(super) own_header: bool,
     /// Headers of ours, of another client, that must not go where it goes.
-    pub(super) strays: Vec<Rc<str>>,
+    pub(super) leaked_headers: Vec<Rc<str>>,
     /// What else is taken out of it: other spellings of the header, and what would have the next hop
     /// take the header out.
     pub(super) clean: Option<Box<Forward>>,
@@ -49,28 +49,28 @@ pub(super) enum Presentation {
     Ambiguous(Reason),
 }
 
-impl Plan {
+impl Injection {
     /// Takes what is needed later, when the head is gone.
     pub(crate) fn without_head(self, head: &dyn Head) -> Self {
         match self {
-            Self::Inject(errand) => Self::Inject(errand.without_head(head)),
-            Self::Leave(strays) => Self::Leave(strays),
+            Self::Inject(pending) => Self::Inject(pending.without_head(head)),
+            Self::Leave(leaked_headers) => Self::Leave(leaked_headers),
         }
     }
 }
 
-impl Footprint for Plan {
+impl Footprint for Injection {
     fn owned_bytes(&self) -> usize {
         let owned = match self {
             // The names belong to the configuration.
             Self::Leave(_) => 0,
-            Self::Inject(errand) => errand.owned_bytes(),
+            Self::Inject(pending) => pending.owned_bytes(),
         };
         owned.saturating_add(size_of::<Self>())
     }
 }
 
-impl Errand {
+impl PendingInjection {
     /// The same.
     pub(super) fn without_head(self, head: &dyn Head) -> Self {
         Self { grpc: is_grpc(head), ..self }
@@ -85,7 +85,7 @@ impl Errand {
     }
 }
 
-impl Footprint for Errand {
+impl Footprint for PendingInjection {
     fn owned_bytes(&self) -> usize {
         let subject = self.token().map_or(0, |token| token.reveal().owned_bytes());
         let removal = self.removal.as_ref().map_or(0, Footprint::owned_bytes);
