@@ -128,9 +128,9 @@ fn every_log_line_stands_in_the_page_with_its_level_and_no_other() {
                 }
             }
         }
-        // What is logged so is what `health` says.
+        // What is logged so is what `failure_log` says.
         assert!(after(&code, "log!(").all(|line| line == "{line}"), "{file}");
-        for name in after(&code, "Health::new(") {
+        for name in after(&code, "FailureLog::new(") {
             let texts = literals(&code_of("src/core/src/oauth/failure_log.rs"));
             for line in texts.iter().filter(|line| *line != "{line}") {
                 let level = if line.contains("works") { "info" } else { "warning" };
