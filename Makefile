@@ -132,11 +132,13 @@ check: toolchain ## format, lints for both targets, documentation
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- --deny warnings
 	cargo clippy --package oauth2-filter-core --all-targets -- --deny warnings
-	cargo clippy --lib --target $(TARGET) -- --deny warnings
-	cargo clippy --lib --target $(TARGET) --all-features -- --deny warnings
+	@# Cargo refuses the filter without the linker of the module, whatever it is to do with it.
+	@RUSTFLAGS='$(FLAGS)' cargo clippy --lib --target $(TARGET) -- --deny warnings
+	@RUSTFLAGS='$(FLAGS)' cargo clippy --lib --target $(TARGET) --all-features -- --deny warnings
 	cargo clippy --package 'floor-*' --target $(TARGET) -- --deny warnings
 	RUSTDOCFLAGS=--deny=warnings cargo doc --workspace --no-deps --document-private-items
-	RUSTDOCFLAGS=--deny=warnings cargo doc --lib --target $(TARGET) --no-deps --document-private-items
+	@RUSTFLAGS='$(FLAGS)' RUSTDOCFLAGS=--deny=warnings \
+		cargo doc --lib --target $(TARGET) --no-deps --document-private-items
 
 .PHONY: interop
 interop: build envoy ## both directions against authorization servers of others, which it installs

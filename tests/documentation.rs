@@ -23,6 +23,8 @@ mod migration;
 mod names;
 #[path = "documentation/pages.rs"]
 mod pages;
+#[path = "documentation/plain_cargo.rs"]
+mod plain_cargo;
 #[path = "envoy/series.rs"]
 mod series;
 #[path = "documentation/threats.rs"]
