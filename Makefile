@@ -10,7 +10,7 @@ TARGET := wasm32-wasip1
 FLAGS   = $(patsubst %,--remap-path-prefix=%=,$(shell ls -d $(SOURCES)/*/ 2>/dev/null)) \
 	--remap-path-prefix=$(shell rustc --print sysroot)/lib/rustlib/src/rust=/rustc/$(COMMIT) \
 	--cfg sha2_backend_soft="compact" -C llvm-args=-inline-threshold=10 \
-	-C linker=tests/setup/link/rust-lld
+	-C linker=src/tools/link/rust-lld
 SOURCES = $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
 COMMIT  = $(shell rustc --verbose --version | sed -n 's/^commit-hash: //p')
 
@@ -50,7 +50,7 @@ build: toolchain ## the filter, as target/oauth2_filter.wasm
 	@# One crate type: only then does the linker see the whole program.
 	@RUSTFLAGS='$(FLAGS)' cargo rustc --release --lib --crate-type cdylib --target $(TARGET)
 	@cargo run --quiet --package trim -- target/$(TARGET)/release/oauth2_filter.wasm $(WASM).trimmed
-	@sh tests/setup/optimize.sh $(WASM).trimmed $(WASM) target/binaryen
+	@sh src/tools/optimize.sh $(WASM).trimmed $(WASM) target/binaryen
 	@rm $(WASM).trimmed
 
 # In a folder of its own: in the usual one it would take the place of the filter that is used.
@@ -76,13 +76,13 @@ dist: build ## what a release has, in target/dist: module, image, bill of materi
 
 .PHONY: distcheck
 distcheck: image dist envoy ## both, as others take them: through a registry into Envoy
-	@sh tests/setup/distcheck.sh target
+	@sh src/tools/distcheck.sh target
 	@# With the features of `make test`, whose build serves here too.
 	@cargo test --quiet --workspace --test distcheck -- --ignored
 
 .PHONY: reproducible
 reproducible: toolchain ## two builds in two places: the same bytes
-	@sh tests/setup/reproducible.sh target/reproducible
+	@sh src/tools/reproducible.sh target/reproducible
 
 .PHONY: test
 test: panics build envoy prometheus tools services ## every test: units, simulated host, real Envoy, real services (SERVICES=skip leaves these out)
@@ -132,11 +132,13 @@ check: toolchain ## format, lints for both targets, documentation
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- --deny warnings
 	cargo clippy --package oauth2-filter-core --all-targets -- --deny warnings
-	cargo clippy --lib --target $(TARGET) -- --deny warnings
-	cargo clippy --lib --target $(TARGET) --all-features -- --deny warnings
+	@# Cargo refuses the filter without the linker of the module, whatever it is to do with it.
+	@RUSTFLAGS='$(FLAGS)' cargo clippy --lib --target $(TARGET) -- --deny warnings
+	@RUSTFLAGS='$(FLAGS)' cargo clippy --lib --target $(TARGET) --all-features -- --deny warnings
 	cargo clippy --package 'floor-*' --target $(TARGET) -- --deny warnings
 	RUSTDOCFLAGS=--deny=warnings cargo doc --workspace --no-deps --document-private-items
-	RUSTDOCFLAGS=--deny=warnings cargo doc --lib --target $(TARGET) --no-deps --document-private-items
+	@RUSTFLAGS='$(FLAGS)' RUSTDOCFLAGS=--deny=warnings \
+		cargo doc --lib --target $(TARGET) --no-deps --document-private-items
 
 .PHONY: interop
 interop: build envoy ## both directions against authorization servers of others, which it installs
@@ -153,7 +155,7 @@ setup: toolchain envoy prometheus tools services ## what the other targets need:
 
 .PHONY: toolchain
 toolchain:
-	@sh tests/setup/toolchain.sh $(TARGET)
+	@sh src/tools/toolchain.sh $(TARGET)
 	@# The flags of the module name the folders that it brings.
 	@cargo fetch --target $(TARGET)
 

@@ -25,6 +25,8 @@ mod modules;
 mod names;
 #[path = "documentation/pages.rs"]
 mod pages;
+#[path = "documentation/plain_cargo.rs"]
+mod plain_cargo;
 #[path = "envoy/series.rs"]
 mod series;
 #[path = "documentation/threats.rs"]

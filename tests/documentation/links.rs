@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::pages::CONTRIBUTING;
 use crate::{files_below, root};
 
 /// Every page that people follow links in.
 fn pages() -> Vec<PathBuf> {
     let mut pages = files_below(&root().join("docs"), "md");
-    pages.extend(["README.md", "CHANGELOG.md", "tests/STANDARDS.md"].map(|page| root().join(page)));
+    let others = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "tests/STANDARDS.md"];
+    pages.extend(others.map(|page| root().join(page)));
     pages
 }
 
@@ -51,6 +53,17 @@ fn every_page_of_docs_is_found_from_its_index() {
         let page = page.canonicalize().expect("a page");
         assert!(found.contains(&page) || page.ends_with("docs/README.md"), "{}", page.display());
     }
+}
+
+#[test]
+fn every_file_and_folder_that_the_guide_for_changes_names_is_there() {
+    let code = CONTRIBUTING.text.split('`').skip(1).step_by(2);
+    let is_path = |code: &&str| {
+        let begins = ["src/", "tests/", "docs/"].iter().any(|folder| code.starts_with(folder));
+        begins && !code.contains(' ')
+    };
+    let missing: Vec<_> = code.filter(is_path).filter(|path| !root().join(path).exists()).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]

@@ -17,9 +17,10 @@ const LEVELS: [(&str, &str); 4] =
 /// The code of the filter without its tests, by file.
 fn code() -> Vec<(String, String)> {
     let files = files_below(&root().join("src"), "rs");
-    // The command is not what Envoy runs.
+    // Neither the command nor the tools are what Envoy runs.
+    let others = ["src/command", "src/tools"].map(|folder| root().join(folder));
     let files = files.into_iter().filter(|file| {
-        !file.starts_with(root().join("src/command")) && !file.ends_with("tests.rs")
+        !others.iter().any(|folder| file.starts_with(folder)) && !file.ends_with("tests.rs")
     });
     let read = |file: &std::path::PathBuf| fs::read_to_string(file).expect("a file of code");
     let files = files.map(|file| (file.display().to_string(), read(&file)));

@@ -49,7 +49,10 @@ fn imports() -> BTreeMap<Module, BTreeSet<Module>> {
     for (name, folder) in CRATES {
         let folder = root().join(folder);
         for file in files_below(&folder, "rs") {
-            if !file.starts_with(folder.join("tests")) && !file.ends_with("tests.rs") {
+            if !file.starts_with(folder.join("tests"))
+                && !file.ends_with("tests.rs")
+                && !file.ends_with("build.rs")
+            {
                 sources.insert(module(name, &folder, &file), file);
             }
         }

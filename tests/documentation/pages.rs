@@ -11,6 +11,8 @@ pub struct Page {
 
 /// The front page.
 pub const README: Page = page("README.md", include_str!("../../README.md"));
+/// How to change it.
+pub const CONTRIBUTING: Page = page("CONTRIBUTING.md", include_str!("../../CONTRIBUTING.md"));
 /// Answers, keys and statistics.
 pub const REFERENCE: Page = page("docs/reference.md", include_str!("../../docs/reference.md"));
 /// Log lines, and what to do.
@@ -21,8 +23,9 @@ pub const SECURITY: Page = page("docs/security.md", include_str!("../../docs/sec
 pub const MIGRATION: Page = page("docs/migration.md", include_str!("../../docs/migration.md"));
 
 /// All of these, and those that tell how to use them.
-pub const OURS: [Page; 6] = [
+pub const OURS: [Page; 7] = [
     README,
+    CONTRIBUTING,
     REFERENCE,
     page("docs/design.md", include_str!("../../docs/design.md")),
     MIGRATION,

@@ -87,7 +87,7 @@ fn the_module_imports_and_exports_what_is_listed_and_is_small() {
     }
     assert_eq!(imports, BTreeSet::from(IMPORTS.map(str::to_owned)));
     assert_eq!(exports, BTreeSet::from(EXPORTS.map(str::to_owned)));
-    // Without Node.js there is no wasm-opt (see tests/setup/optimize.sh).
+    // Without Node.js there is no wasm-opt (see src/tools/optimize.sh).
     let is_optimized = Path::new("target/binaryen/out.wasm").exists();
     let limit = if is_optimized { 400_000 } else { 425_000 };
     assert!(module.len() < limit, "{} bytes", module.len());

@@ -1,4 +1,4 @@
-//! What the host calls, under the names that `tests/setup/trim` gives to these functions.
+//! What the host calls, under the names that `src/tools/trim` gives to these functions.
 //!
 //! The SDK's callbacks keep an object for each stream, in a table that every callback looks into,
 //! and panic on a stream that they do not know. Here a stream is remembered only if something

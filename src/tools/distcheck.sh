@@ -35,7 +35,7 @@ fi
 if ! "$folder/cyclonedx/bin/python" -c 'import cyclonedx.validation.json' 2>/dev/null; then
     echo "== installing the schema of CycloneDX into $folder/cyclonedx"
     rm -rf "$folder/cyclonedx"
-    # envoy.sh says what to do where neither of them works.
+    # tests/setup/envoy.sh says what to do where neither of them works.
     python3 -m venv "$folder/cyclonedx" || python3 -m virtualenv --quiet "$folder/cyclonedx"
     "$folder/cyclonedx/bin/python" -m pip install --quiet --disable-pip-version-check "$library"
 fi

@@ -54,7 +54,7 @@ fn of(package: &Package) -> Result<Vec<String>, String> {
     }
     if files.is_empty() {
         return Err(format!(
-            "{} {} comes without the text of its licence ({}): add it to tests/setup/dist/src",
+            "{} {} comes without the text of its licence ({}): add it to src/tools/dist/src",
             package.name,
             package.version,
             package.licence()?

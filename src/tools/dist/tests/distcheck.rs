@@ -78,7 +78,7 @@ fn the_checksums_hold() {
 #[ignore = "needs CycloneDX's schema: make distcheck"]
 fn the_bill_of_materials_is_as_its_schema_wants_it() {
     let python = workspace().join("target/cyclonedx/bin/python");
-    let script = workspace().join("tests/setup/dist/tests/validate.py");
+    let script = workspace().join("src/tools/dist/tests/validate.py");
     let bill = release("cdx.json");
     run(Command::new(&python).arg(&script).arg(&bill));
     // The schema does say no.
