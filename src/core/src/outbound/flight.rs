@@ -20,8 +20,8 @@ pub(super) struct Flight {
     pub(super) client: usize,
     /// For this caller's token.
     pub(super) subject: Option<Subject>,
-    /// The call, unless another worker makes it.
-    pub(super) ours: Option<Ours>,
+    /// Who makes the call.
+    pub(super) maker: Maker,
     /// When the call was made.
     pub(super) since: Timestamp,
     /// Calls to be made with the token.
@@ -30,14 +30,31 @@ pub(super) struct Flight {
     pub(super) exchanges: Vec<CallId>,
 }
 
+/// Who makes the call for a token.
+pub(super) enum Maker {
+    /// This worker.
+    Here(Task),
+    /// Another worker, whose lease or marker stands.
+    Elsewhere,
+}
+
 /// A call of this worker.
-pub(super) struct Ours {
+pub(super) struct Task {
     /// What it sends.
-    pub(super) ask: TokenRequest,
-    /// The number of its lease.
-    pub(super) owner: u64,
-    /// When the marker of an exchange was put up, if it is.
-    pub(super) marked: Option<Timestamp>,
+    pub(super) request: TokenRequest,
+    /// What allows it.
+    pub(super) permit: Permit,
+}
+
+/// What allows a worker to make a call, and is given back after it.
+#[derive(Clone, Copy)]
+pub(super) enum Permit {
+    /// The lease of this number, in the client's record.
+    Lease(u64),
+    /// The marker of an exchange that was put up then.
+    Marker(Timestamp),
+    /// None: other workers have written all the time, so that no marker could be put up.
+    Unmarked,
 }
 
 /// What there is in answer to the wish for a token.
@@ -59,5 +76,5 @@ pub(super) enum Attempt {
     /// It is too early.
     Failed(Failure),
     /// This worker may call.
-    Ours(Ours),
+    Ours(Task),
 }

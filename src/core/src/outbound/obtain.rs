@@ -1,6 +1,6 @@
 //! How a token is obtained: found, waited for, or asked for.
 
-use super::flight::{Attempt, Flight, Found, LEASE_GRACE, Ours};
+use super::flight::{Attempt, Flight, Found, LEASE_GRACE, Maker, Permit, Task};
 use super::state::{Outbound, of_client};
 use crate::cache::local::Key;
 use crate::cache::shared::Acquire;
@@ -32,8 +32,8 @@ impl Outbound {
         match self.attempt(client, false, run) {
             Attempt::Token(current) => Found::Token(current),
             Attempt::Failed(failure) => Found::Failed(failure),
-            Attempt::Busy => self.begin(key, client, None, None, run),
-            Attempt::Ours(ours) => self.begin(key, client, None, Some(ours), run),
+            Attempt::Busy => self.begin(key, client, None, Maker::Elsewhere, run),
+            Attempt::Ours(task) => self.begin(key, client, None, Maker::Here(task), run),
         }
     }
 
@@ -74,15 +74,15 @@ impl Outbound {
             if let Some(failure) = holder.holding.backs_off(now) {
                 return Attempt::Failed(failure);
             }
-            let Some(ask) = client.ask(&holder.holding) else {
+            let Some(request) = client.ask(&holder.holding) else {
                 return Attempt::Failed(Failure::NoGrant);
             };
             let owner = self.random.number();
-            let ends = now.plus(client.timeout(&ask)).plus(LEASE_GRACE);
-            let refreshes = matches!(ask, TokenRequest::Refresh(_));
+            let ends = now.plus(client.timeout(&request)).plus(LEASE_GRACE);
+            let refreshes = matches!(request, TokenRequest::Refresh(_));
             let next = holder.holding.clone().leased(owner, ends, refreshes);
             if holder.write(&client.identity, data, next, now) {
-                return Attempt::Ours(Ours { ask, owner, marked: None });
+                return Attempt::Ours(Task { request, permit: Permit::Lease(owner) });
             }
             lost = Some(written);
         }
@@ -101,9 +101,9 @@ impl Outbound {
         if let Some(current) = self.exchanges.current(config, &subject, heard, data, now) {
             if Exchanges::is_due(&current, &subject, now)
                 && self.waiting.find(key).is_none()
-                && let Attempt::Ours(ours) = self.attempt_exchange(client, &subject, true, run)
+                && let Attempt::Ours(task) = self.attempt_exchange(client, &subject, true, run)
             {
-                self.begin(key, client, Some(subject), Some(ours), run);
+                self.begin(key, client, Some(subject), Maker::Here(task), run);
             }
             return Found::Token(current);
         }
@@ -113,8 +113,8 @@ impl Outbound {
         match self.attempt_exchange(client, &subject, false, run) {
             Attempt::Token(current) => Found::Token(current),
             Attempt::Failed(failure) => Found::Failed(failure),
-            Attempt::Busy => self.begin(key, client, Some(subject), None, run),
-            Attempt::Ours(ours) => self.begin(key, client, Some(subject), Some(ours), run),
+            Attempt::Busy => self.begin(key, client, Some(subject), Maker::Elsewhere, run),
+            Attempt::Ours(task) => self.begin(key, client, Some(subject), Maker::Here(task), run),
         }
     }
 
@@ -149,11 +149,10 @@ impl Outbound {
         match self.exchanges.claim(client, subject, deadline, serves, data, now) {
             Acquire::Known(current) => Attempt::Token(current),
             Acquire::Others(_) | Acquire::Failed(_) => Attempt::Busy,
-            Acquire::Ours { marked } => Attempt::Ours(Ours {
-                ask: TokenRequest::Grant,
-                owner: 0,
-                marked: marked.then_some(now),
-            }),
+            Acquire::Ours { marked } => {
+                let permit = if marked { Permit::Marker(now) } else { Permit::Unmarked };
+                Attempt::Ours(Task { request: TokenRequest::Grant, permit })
+            }
         }
     }
 
@@ -163,13 +162,13 @@ impl Outbound {
         key: Key,
         client: usize,
         subject: Option<Subject>,
-        ours: Option<Ours>,
+        maker: Maker,
         run: &mut Run<'_>,
     ) -> Found {
         let now = run.now;
-        let is_ours = ours.is_some();
+        let is_ours = matches!(maker, Maker::Here(_));
         let (calls, exchanges) = (Vec::new(), Vec::new());
-        let flight = Flight { client, subject, ours, since: now, calls, exchanges };
+        let flight = Flight { client, subject, maker, since: now, calls, exchanges };
         let id = self.waiting.lead(key, flight, true);
         if !is_ours {
             self.waiting.follow(id);
@@ -216,8 +215,9 @@ impl Outbound {
         let subject = flight.subject.as_ref().map(|subject| subject.token.clone());
         let exchanged = subject.map(|subject| Exchanged { subject, actor });
         flight.since = now;
-        let ask = flight.ours.as_ref().map(|ours| ours.ask.clone()).ok_or(Failure::Defect)?;
-        let call = client.call(id, &ask, exchanged.as_ref(), now).ok_or(Failure::Defect)?;
+        let Maker::Here(task) = &flight.maker else { return Err(Failure::Defect) };
+        let call =
+            client.call(id, &task.request, exchanged.as_ref(), now).ok_or(Failure::Defect)?;
         run.output.calls.push(call);
         Ok(())
     }
@@ -226,15 +226,15 @@ impl Outbound {
     pub(super) fn fall_through(&mut self, id: CallId, failure: Failure, run: &mut Run<'_>) {
         let data = run.data;
         let Some((_, flight, waiters)) = self.waiting.finish(id) else { return };
-        if let (Some(subject), Some(ours)) = (&flight.subject, &flight.ours) {
-            self.unclaim(subject, ours, data);
+        if let (Some(subject), Maker::Here(task)) = (&flight.subject, &flight.maker) {
+            self.unclaim(subject, task.permit, data);
         }
         self.conclude(flight, waiters, &Err(failure), run);
     }
 
     /// Takes down the marker of a call that is over.
-    pub(super) fn unclaim(&self, subject: &Subject, ours: &Ours, data: &dyn SharedData) {
-        if let Some(marked) = ours.marked {
+    pub(super) fn unclaim(&self, subject: &Subject, permit: Permit, data: &dyn SharedData) {
+        if let Permit::Marker(marked) = permit {
             self.exchanges.unclaim(subject, marked, data);
         }
     }

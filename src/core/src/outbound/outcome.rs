@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use log::info;
 
-use super::flight::{Flight, LEASE_GRACE, Ours};
+use super::flight::{Flight, LEASE_GRACE, Maker, Permit, Task};
 use super::state::{Outbound, Waiter, of_client};
 use crate::cache::single_flight::{CallId, Waiters};
 use crate::metrics::Event;
@@ -27,8 +27,8 @@ impl Outbound {
         run: &mut Run<'_>,
     ) {
         let (data, now) = (run.data, run.now);
-        let Some((key, mut flight, waiters)) = self.waiting.finish(id) else { return };
-        let Some(ours) = flight.ours.take() else {
+        let Some((key, flight, waiters)) = self.waiting.finish(id) else { return };
+        let Maker::Here(task) = &flight.maker else {
             return self.conclude(flight, waiters, &Err(Failure::Defect), run);
         };
         let Some(client) = self.config.clients.get(flight.client) else {
@@ -57,7 +57,7 @@ impl Outbound {
                         if let Some(holder) = self.holders.get_mut(flight.client) {
                             holder.update(&client.identity, data, now, &mut CachedToken::recovered);
                         }
-                        self.unclaim(subject, &ours, data);
+                        self.unclaim(subject, task.permit, data);
                         current
                     }
                     None => self.accept(flight.client, &issued, flight.since, run),
@@ -65,12 +65,12 @@ impl Outbound {
                 self.conclude(flight, waiters, &current.ok_or(Failure::Defect), run);
             }
             Err(failure) => {
-                let Some(ask) = client.fallback(&ours.ask, failure) else {
-                    let failure = self.note_failure(&flight, &ours, failure, run);
+                let Some(request) = client.fallback(&task.request, failure) else {
+                    let failure = self.note_failure(&flight, task, failure, run);
                     return self.conclude(flight, waiters, &Err(failure), run);
                 };
-                let ours = self.change_ask(flight.client, &ours, ask, run);
-                let again = Flight { ours: Some(ours), since: now, ..flight };
+                let task = self.change_request(flight.client, task.permit, request, run);
+                let again = Flight { maker: Maker::Here(task), since: now, ..flight };
                 let id = self.waiting.lead(key, again, true);
                 for (stream, waiter) in waiters {
                     self.waiting.join(id, stream, waiter);
@@ -87,20 +87,18 @@ impl Outbound {
     fn note_failure(
         &mut self,
         flight: &Flight,
-        ours: &Ours,
+        task: &Task,
         failure: Failure,
         run: &mut Run<'_>,
     ) -> Failure {
         let (data, now) = (run.data, run.now);
-        let mut lease = Some(ours);
         if let Some(subject) = &flight.subject {
-            self.unclaim(subject, ours, data);
+            self.unclaim(subject, task.permit, data);
             if !failure.is_everybodys() {
                 return self.exchanges.fail(subject.key, failure, &self.random, now);
             }
-            lease = None;
         }
-        self.back_off(flight.client, lease, failure, run).unwrap_or(failure)
+        self.back_off(flight.client, task, failure, run).unwrap_or(failure)
     }
 
     /// Takes a token in for all workers. It was asked for at `asked`: from then on it may live.
@@ -138,29 +136,31 @@ impl Outbound {
     }
 
     /// Goes on with the lease, and sends something else.
-    fn change_ask(
+    fn change_request(
         &mut self,
         client: usize,
-        ours: &Ours,
-        ask: TokenRequest,
+        permit: Permit,
+        request: TokenRequest,
         run: &mut Run<'_>,
-    ) -> Ours {
+    ) -> Task {
         let (data, now) = (run.data, run.now);
-        if let Some((client, holder)) = of_client(&self.config, &mut self.holders, client) {
+        if let Permit::Lease(owner) = permit
+            && let Some((client, holder)) = of_client(&self.config, &mut self.holders, client)
+        {
             info!(
                 "client {}: the refresh token is not taken, so the grant is run again",
                 client.name
             );
-            let ends = now.plus(client.timeout(&ask)).plus(LEASE_GRACE);
-            let refreshes = matches!(ask, TokenRequest::Refresh(_));
+            let ends = now.plus(client.timeout(&request)).plus(LEASE_GRACE);
+            let refreshes = matches!(request, TokenRequest::Refresh(_));
             holder.update(&client.identity, data, now, &mut |holding| {
-                let mut next = holding.clone().leased(ours.owner, ends, refreshes);
+                let mut next = holding.clone().leased(owner, ends, refreshes);
                 next.forget_refresh_token();
                 next.refresh_unsure = refreshes;
                 Some(next)
             });
         }
-        Ours { ask, ..*ours }
+        Task { request, permit }
     }
 
     /// Takes note of a failure for all workers: what callers are told, as in all of the back-off
@@ -168,24 +168,24 @@ impl Outbound {
     fn back_off(
         &mut self,
         client: usize,
-        ours: Option<&Ours>,
+        task: &Task,
         failure: Failure,
         run: &mut Run<'_>,
     ) -> Option<Failure> {
         let (data, now) = (run.data, run.now);
         let (Client { identity, .. }, holder) = of_client(&self.config, &mut self.holders, client)?;
         self.reporting = true;
-        let refreshed = ours.is_some_and(|ours| matches!(ours.ask, TokenRequest::Refresh(_)));
+        let refreshed = matches!(task.request, TokenRequest::Refresh(_));
         // A refresh token that is refused is not better next time either.
         let unsure = refreshed && (failure.is_unsure() || failure.refuses_grant());
         let (reason, retry_after) = (failure.reason(), failure.retry_after());
         holder.update(identity, data, now, &mut |holding| {
-            let noted = match (ours, &holding.lease) {
+            let noted = match (task.permit, &holding.lease) {
                 // Another worker has taken over.
-                (Some(ours), Some(lease)) => lease.owner != ours.owner,
-                (Some(_), None) => false,
+                (Permit::Lease(owner), Some(lease)) => lease.owner != owner,
+                (Permit::Lease(_), None) => false,
                 // Of many exchanges that fail together, one counts.
-                (None, _) => holding.backs_off(now).is_some(),
+                (Permit::Marker(_) | Permit::Unmarked, _) => holding.backs_off(now).is_some(),
             };
             let failed = || {
                 let next = holding.clone();

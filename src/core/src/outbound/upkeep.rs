@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::flight::{Attempt, Flight};
+use super::flight::{Attempt, Flight, Maker};
 use super::state::{Outbound, of_client};
 use crate::metrics::Event;
 use crate::metrics::client::{ClientEvent, ClientGauge};
@@ -49,10 +49,10 @@ impl Outbound {
                 Attempt::Busy => continue,
                 Attempt::Token(current) => Ok(current),
                 Attempt::Failed(failure) => Err(failure),
-                Attempt::Ours(ours) => {
+                Attempt::Ours(task) => {
                     self.waiting.take_over(id);
                     if let Some(flight) = self.waiting.question(id) {
-                        flight.ours = Some(ours);
+                        flight.maker = Maker::Here(task);
                     }
                     if let Err(failure) = self.start(id, run) {
                         self.fall_through(id, failure, run);
@@ -87,8 +87,8 @@ impl Outbound {
         if !due || !holder.used || self.waiting.find(key).is_some() {
             return;
         }
-        if let Attempt::Ours(ours) = self.attempt(client, true, run) {
-            self.begin(key, client, None, Some(ours), run);
+        if let Attempt::Ours(task) = self.attempt(client, true, run) {
+            self.begin(key, client, None, Maker::Here(task), run);
         }
     }
 
