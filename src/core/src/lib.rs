@@ -1,14 +1,14 @@
 //! The core of oauth2-filter: decides on requests by OAuth 2.0.
 //!
-//! All that decides is here without a host: it takes a request's head, the time and the outcome of
-//! calls as arguments, and returns what is to be done as a value. A driver runs it in a proxy.
+//! It has no host: whatever happens is an [`Input`], and what is to be done is in the [`Step`] that
+//! [`Filter::handle`] returns and in an [`Output`] that the host keeps. A driver runs it in a proxy.
 //!
 //! ```text
-//!   request ──head──▶ Filter::request ─▶ Step::Decide(Verdict) ─▶ forwarded, or answered
-//!                          │
-//!                          └───────────▶ Step::Wait(Some(Call)) ─▶ authorization server
-//!                                                                        │
-//!   all that wait ◀──Verdict each── Filter::answer ◀───────── Answer or CallFailure
+//!   a request's head ──▶ Filter::handle ──▶ Step::Decided(Verdict) ─▶ forwarded, or answered
+//!                              │
+//!                              └──────────▶ Step::Waiting, and Output::calls ─▶ authorization server
+//!                                                                                    │
+//!   all that wait ◀── Output::decided ◀── Filter::handle ◀────── Answer or CallFailure
 //! ```
 //!
 //! Out of scope here: sockets, TLS, timeouts and retries (Envoy's), clocks and randomness

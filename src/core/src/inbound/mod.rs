@@ -1,4 +1,7 @@
 //! The inbound direction: the proxy guards a resource (RFC 6750, RFC 7662).
+//!
+//! In come requests' heads, and the outcomes of introspection calls; out come verdicts, calls and events.
+//! Nothing here knows the outbound direction: whether a token is the proxy's own is asked of its caller.
 
 pub(crate) mod forwarding;
 pub(crate) mod guard;

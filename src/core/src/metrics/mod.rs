@@ -2,6 +2,8 @@
 //!
 //! Names hold their labels as pairs, so that they read well as they are and can be taken apart:
 //! `oauth2_filter.requests.decision.denied.reason.inactive`.
+//!
+//! In come decisions and outcomes; out come names and values. Nothing here knows a host or a request.
 
 pub(crate) mod client;
 pub(crate) mod labels;

@@ -3,6 +3,9 @@
 //! A request that a rule gives to a client gets that client's token. While a good token is held,
 //! nothing waits and nothing is asked; it is renewed ahead of its end by one worker. Without one,
 //! requests wait for one call, whichever worker makes it.
+//!
+//! In come heads and verdicts of requests that may be forwarded, and the outcomes of token requests; out
+//! come verdicts, calls and events. Nothing here knows rules for callers, nor how their tokens are checked.
 
 pub(crate) mod cached_token;
 pub(crate) mod client;
