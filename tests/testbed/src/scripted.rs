@@ -9,6 +9,7 @@ use std::{
     fmt, io,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use hyper::Version;
@@ -86,7 +87,18 @@ impl ScriptedServer {
         if let Port::Open(acceptor) = open {
             acceptor.stop().await;
         }
-        let reserved = reserve(self.address).expect("our own port, to refuse connections");
+        // For a moment the port is nobody's, and a connection of another process may get it.
+        let deadline = Instant::now() + PORT_PATIENCE;
+        let reserved = loop {
+            match reserve(self.address) {
+                Err(error)
+                    if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline =>
+                {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                reserved => break reserved.expect("our own port, to refuse connections"),
+            }
+        };
         *lock(&self.port) = Port::Refusing(reserved);
     }
 
@@ -250,6 +262,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 const BACKLOG: u32 = 4096;
+
+/// How long another process may keep our port.
+const PORT_PATIENCE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests;
