@@ -6,117 +6,26 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::endpoint::{AUTH_KEYS, Rest, endpoint};
+use super::grants::{GRANTS, GrantType, RefreshTokens, refuse_keys_of_others};
+use super::names::Names;
 use super::notes::Form;
 use super::policy::matcher;
 use super::reader::{Field, Object};
 use super::values::{
-    boolean, count_from, frames_or_steers, header_name, scope_text, secret, text, ttl,
+    boolean, count_from, frames_or_steers, header_name, lives, scope_text, secret, text, ttl,
 };
 use crate::cache::shared::Identity;
 use crate::http::header_name::is_token_char;
 use crate::http::url::is_absolute_uri;
 use crate::oauth::denial::Resource;
 use crate::oauth::endpoint::{Endpoint, EndpointOptions};
-use crate::oauth::json::escaped;
 use crate::oauth::secret::Secret;
-use crate::oauth::token_response::is_usable;
 use crate::oauth::token_source::TokenSource;
 use crate::outbound::ClientConfig;
 use crate::outbound::cached_token::Lifetime;
-use crate::outbound::client::{ACCESS_TOKEN, Asked, Client, Grant, Placement, Refresh};
+use crate::outbound::client::{Asked, Client, Grant, Placement, Refresh};
 use crate::rules::index::RuleIndex;
 use crate::rules::matcher::Matcher;
-
-/// The grants, by what `grant_type` calls them.
-const GRANTS: [(&str, Kind); 6] = [
-    ("client_credentials", Kind::ClientCredentials),
-    ("password", Kind::Password),
-    ("refresh_token", Kind::RefreshToken),
-    ("direct_token", Kind::DirectToken),
-    ("urn:ietf:params:oauth:grant-type:jwt-bearer", Kind::JwtBearer),
-    ("urn:ietf:params:oauth:grant-type:token-exchange", Kind::TokenExchange),
-];
-
-/// A grant, without what it needs.
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum Kind {
-    /// `client_credentials`.
-    ClientCredentials,
-    /// `password`.
-    Password,
-    /// `refresh_token`.
-    RefreshToken,
-    /// `direct_token`.
-    DirectToken,
-    /// `urn:ietf:params:oauth:grant-type:jwt-bearer`.
-    JwtBearer,
-    /// `urn:ietf:params:oauth:grant-type:token-exchange`.
-    TokenExchange,
-}
-
-impl Kind {
-    /// The form parameters that the grant defines, so that no operator may send them twice.
-    fn parameters(self) -> &'static [&'static str] {
-        match self {
-            Self::ClientCredentials => &["grant_type", "scope", "audience", "resource"],
-            Self::Password => &[
-                "grant_type",
-                "scope",
-                "audience",
-                "resource",
-                "username",
-                "password",
-                "refresh_token",
-            ],
-            Self::RefreshToken | Self::DirectToken => {
-                &["grant_type", "scope", "audience", "resource", "refresh_token"]
-            }
-            Self::JwtBearer => {
-                &["grant_type", "scope", "audience", "resource", "assertion", "refresh_token"]
-            }
-            Self::TokenExchange => &[
-                "grant_type",
-                "scope",
-                "audience",
-                "resource",
-                "subject_token",
-                "subject_token_type",
-                "requested_token_type",
-                "actor_token",
-                "actor_token_type",
-            ],
-        }
-    }
-}
-
-/// The names of the clients, before any of them is read.
-pub(super) struct Names(Vec<String>);
-
-impl Names {
-    /// The names in `outbound.clients`.
-    pub(super) fn of(outbound: Option<&Field<'_>>) -> Self {
-        let clients = outbound.and_then(|field| field.value.get("clients"));
-        let names = clients.and_then(Value::as_object).map(|clients| clients.keys().cloned());
-        Self(names.into_iter().flatten().collect())
-    }
-
-    /// The number of the client that a field names.
-    pub(super) fn number(&self, field: &Field<'_>) -> Option<usize> {
-        let name = field.string("the name of a client")?;
-        let number = self.0.iter().position(|known| known == name);
-        number.or_else(|| {
-            let known = self.0.join(", ");
-            if known.is_empty() {
-                field.mistake("names an outbound client, and there are none: see outbound.clients")
-            } else {
-                field.mistake(format_args!(
-                    "no client has this name; there are: {}",
-                    escaped(&known)
-                ))
-            }
-        })
-    }
-}
 
 /// Which requests, and whose token they get: `None` to leave them alone.
 pub(super) type Rule = (Matcher, Option<usize>);
@@ -248,17 +157,18 @@ fn client(name: &str, field: &Field<'_>, names: &Names) -> Option<Client> {
     if name.is_empty() {
         return field.mistake("a client has a name");
     }
-    let known: Vec<_> = GRANTS.iter().map(|(name, _)| format!("{name:?}")).collect();
-    let kind = object.need("grant_type", &known.join(", "), |field| {
-        field.looks_for(|| Form::Kind(GRANTS.iter().map(|(name, _)| *name).collect()));
+    let known: Vec<_> = GRANTS.iter().map(|grant| format!("{:?}", grant.name)).collect();
+    let known = known.join(", ");
+    let kind = object.need("grant_type", &known, |field| {
+        field.looks_for(|| Form::Kind(GRANTS.iter().map(|grant| grant.name).collect()));
         let name = field.string("the name of a grant")?;
-        let kind = GRANTS.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind);
-        kind.or_else(|| field.mistake(format_args!("expected one of {}", known.join(", "))))
+        let kind = GRANTS.iter().find(|grant| grant.name == name);
+        kind.or_else(|| field.mistake(format_args!("expected one of {known}")))
     });
     // Without it nobody knows which other keys there may be.
     let kind = kind?;
-    let grant = grant(kind, &mut object, names);
-    let options = if kind == Kind::DirectToken && !object.has("endpoint") {
+    let grant = (kind.read)(&mut object, names);
+    let options = if !kind.needs_endpoint && !object.has("endpoint") {
         // A token that was obtained elsewhere needs none.
         object.divides("endpoint");
         for key in ENDPOINT_KEYS.into_iter().chain(AUTH_KEYS) {
@@ -269,19 +179,19 @@ fn client(name: &str, field: &Field<'_>, names: &Names) -> Option<Client> {
         }
         Some(None)
     } else {
-        endpoint(&mut object, kind.parameters(), Rest::Defaults).map(Some)
+        endpoint(&mut object, kind.parameters, Rest::Defaults).map(Some)
     };
     let asked = asked(&mut object);
     let (refresh, given) = if let Some(options) = &options {
         refresh(kind, &mut object, options.as_ref())
     } else {
-        if matches!(kind, Kind::Password | Kind::DirectToken) {
+        if kind.has_refresh() {
             // What it would be completed with is not known.
             object.know(&["refresh"]);
         }
         (None, None)
     };
-    if kind == Kind::DirectToken && refresh.is_none() && matches!(options, Some(Some(_))) {
+    if !kind.needs_endpoint && refresh.is_none() && matches!(options, Some(Some(_))) {
         object.at("endpoint").warn("never called: the token is not renewed without `refresh`");
     }
     let lifetime = lifetime(&mut object);
@@ -299,7 +209,7 @@ fn client(name: &str, field: &Field<'_>, names: &Names) -> Option<Client> {
         }
         Some(allow)
     });
-    others_keys(&mut object);
+    refuse_keys_of_others(&mut object);
     object.check_keys();
     let endpoint = options?.map(|options| Rc::new(Endpoint::new(options)));
     let grant = match grant? {
@@ -309,11 +219,11 @@ fn client(name: &str, field: &Field<'_>, names: &Names) -> Option<Client> {
         grant => grant,
     };
     let says_none = field.value.get("auth_method").is_some_and(|method| method == "none");
-    if kind == Kind::ClientCredentials && says_none {
+    if matches!(grant, Grant::ClientCredentials) && says_none {
         // Without the word, this would be a mistake already.
         field.warn("client_credentials without credentials (RFC 6749 section 4.4.2)");
     }
-    let identity = identity(kind, &grant, endpoint.as_deref(), refresh.as_ref(), &asked);
+    let identity = identity(kind.name, &grant, endpoint.as_deref(), refresh.as_ref(), &asked);
     Some(Client {
         name: name.into(),
         grant,
@@ -330,81 +240,6 @@ fn client(name: &str, field: &Field<'_>, names: &Names) -> Option<Client> {
 
 /// Keys of the endpoint block beside its URL and client authentication.
 const ENDPOINT_KEYS: [&str; 5] = ["cluster", "timeout", "retries", "headers", "parameters"];
-
-/// Refuses keys that other grants have.
-fn others_keys(object: &mut Object<'_>) {
-    /// The keys that some grants have, with those grants.
-    const KEYS: [(&str, &str); 10] = [
-        ("username", "password"),
-        ("password", "password"),
-        ("refresh_token", "refresh_token; of a direct_token, it stands in `refresh`"),
-        ("access_token", "direct_token"),
-        ("expires_in", "direct_token"),
-        ("assertion", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
-        ("subject_token_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
-        ("requested_token_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
-        ("actor", "urn:ietf:params:oauth:grant-type:token-exchange"),
-        ("refresh", "password or direct_token"),
-    ];
-    for (key, grants) in KEYS {
-        if object.has(key) && !object.knows(key) {
-            object.know(&[key]);
-            let _: Option<()> =
-                object.at(key).mistake(format_args!("belongs to grant_type {grants}"));
-        }
-    }
-}
-
-/// The keys of one grant.
-fn grant(kind: Kind, object: &mut Object<'_>, names: &Names) -> Option<Grant> {
-    match kind {
-        Kind::ClientCredentials => Some(Grant::ClientCredentials),
-        Kind::Password => {
-            object.at("grant_type").warn(
-                "the password grant is legacy and must not be used where there is another \
-                 (RFC 9700 section 2.4)",
-            );
-            let username = object.need("username", "whose password it is", secret);
-            let password = object.need("password", "the user's password", secret);
-            Some(Grant::Password { username: username?, password: password? })
-        }
-        Kind::RefreshToken => {
-            let token = object.need("refresh_token", "what tokens are asked for with", secret);
-            token.map(Grant::RefreshToken)
-        }
-        Kind::DirectToken => {
-            let access_token = object.need("access_token", "the token", |field| {
-                let token = secret(field)?;
-                if is_usable(token.reveal()) {
-                    Some(token)
-                } else {
-                    field.mistake("a token has visible ASCII characters only")
-                }
-            });
-            let expires_in = object.read("expires_in", lives);
-            Some(Grant::DirectToken {
-                access_token: access_token?,
-                expires_in,
-                refresh_token: None,
-            })
-        }
-        Kind::JwtBearer => {
-            let assertion = object.need("assertion", "one JWT", secret);
-            Some(Grant::JwtBearer { assertion: assertion? })
-        }
-        Kind::TokenExchange => {
-            let what = "a token type such as \"urn:ietf:params:oauth:token-type:access_token\"";
-            let subject_token_type = object.read("subject_token_type", |f| text(f, what));
-            let requested_token_type = object.read("requested_token_type", |f| text(f, what));
-            let actor = object.read("actor", |field| names.number(field));
-            Some(Grant::TokenExchange {
-                subject_token_type: subject_token_type.unwrap_or_else(|| ACCESS_TOKEN.to_owned()),
-                requested_token_type,
-                actor,
-            })
-        }
-    }
-}
 
 /// `scope`, `audience` and `resource`.
 fn asked(object: &mut Object<'_>) -> Asked {
@@ -429,7 +264,7 @@ fn resource(field: &Field<'_>) -> Option<String> {
 
 /// `refresh`: how refresh tokens are used, and the one that is given for a direct token.
 fn refresh(
-    kind: Kind,
+    kind: &GrantType,
     object: &mut Object<'_>,
     options: Option<&EndpointOptions>,
 ) -> (Option<Refresh>, Option<Secret>) {
@@ -437,11 +272,11 @@ fn refresh(
         Some(Refresh { endpoint: Rc::new(Endpoint::new(options)), scope })
     };
     let inferred = || refresh(options?.clone(), None);
-    let is_given = kind == Kind::DirectToken;
-    let field = match kind {
-        Kind::ClientCredentials | Kind::TokenExchange => return (None, None),
-        Kind::RefreshToken | Kind::JwtBearer => return (inferred(), None),
-        Kind::Password | Kind::DirectToken => object.take("refresh"),
+    let is_given = kind.refresh == RefreshTokens::AsRefreshSays;
+    let field = match kind.refresh {
+        RefreshTokens::Unused => return (None, None),
+        RefreshTokens::AtEndpoint => return (inferred(), None),
+        RefreshTokens::UnlessRefreshSays | RefreshTokens::AsRefreshSays => object.take("refresh"),
     };
     let Some(field) = field else {
         return (if is_given { None } else { inferred() }, None);
@@ -452,13 +287,11 @@ fn refresh(
     }
     let what = "false, or an object with endpoint, scope, parameters";
     let Some(mut object) = field.object(what) else { return (None, None) };
-    let token = match kind {
-        Kind::DirectToken => object.need("refresh_token", "what renews the token", secret),
-        _ => None,
-    };
+    let token =
+        if is_given { object.need("refresh_token", "what renews the token", secret) } else { None };
     let scope = object.read("scope", scope_text);
     let rest = options.map_or(Rest::Defaults, Rest::Block);
-    let own = endpoint(&mut object, kind.parameters(), rest);
+    let own = endpoint(&mut object, kind.parameters, rest);
     object.check_keys();
     (own.and_then(|options| refresh(options, scope)), token)
 }
@@ -470,16 +303,6 @@ fn lifetime(object: &mut Object<'_>) -> Lifetime {
     let default_expires_in = object.read("default_expires_in", lives);
     let default_expires_in = default_expires_in.unwrap_or(Duration::from_hours(1));
     Lifetime { refresh_before, clock_skew, default_expires_in }
-}
-
-/// How long a token lives.
-fn lives(field: &Field<'_>) -> Option<Duration> {
-    let lives = ttl(field)?;
-    if lives.is_zero() {
-        field.mistake("a token that lives no time is of no use")
-    } else {
-        Some(lives)
-    }
 }
 
 /// `header`, `scheme` and `overwrite`.
@@ -522,20 +345,19 @@ fn statuses(field: &Field<'_>) -> Option<Vec<u16>> {
 
 /// All that a token depends on.
 fn identity(
-    kind: Kind,
+    grant_type: &str,
     grant: &Grant,
     endpoint: Option<&Endpoint>,
     refresh: Option<&Refresh>,
     asked: &Asked,
 ) -> Identity {
-    let name = GRANTS.iter().find(|(_, known)| *known == kind).map_or("", |(name, _)| *name);
     // How long a given token lives, nobody but the configuration says. How its answers are read
     // is no part of what a server is asked: what it has given stays.
     let lives = match grant {
         Grant::DirectToken { expires_in: Some(lives), .. } => lives.as_millis().to_string(),
         _ => String::new(),
     };
-    let mut lists = vec![vec![name]];
+    let mut lists = vec![vec![grant_type]];
     lists.push(match grant {
         Grant::ClientCredentials => Vec::new(),
         Grant::Password { username, password } => vec![username.reveal(), password.reveal()],

@@ -3,9 +3,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::clients::Names;
 use super::forward::forward;
 use super::metadata::metadata;
+use super::names::Names;
 use super::policy::{AskedClaims, needs, rule};
 use super::reader::Field;
 use super::servers::servers;

@@ -1,9 +1,9 @@
 //! The whole document: both directions, and what they have to know of each other.
 
-use super::clients::{self, Names};
 use super::error::{Mistake, Mistakes};
+use super::names::Names;
 use super::reader::{Field, Reader};
-use super::{document, inbound};
+use super::{clients, document, inbound};
 use crate::cache::shared::Identity;
 use crate::environment::Environment;
 use crate::inbound::guard::Guard;

@@ -12,11 +12,13 @@ mod documented;
 mod endpoint;
 mod error;
 mod forward;
+mod grants;
 mod inbound;
 #[cfg(feature = "review")]
 mod letter_case;
 mod load;
 mod metadata;
+mod names;
 mod notes;
 mod policy;
 mod reader;

@@ -226,6 +226,32 @@ fn collect<T>(values: &mut Option<Vec<T>>, read: Option<T>) {
     }
 }
 
+/// A key of an object, as a table lists it.
+pub(super) struct Key {
+    /// The key itself.
+    pub(super) name: &'static str,
+    /// What it is for, if the object needs it.
+    required: Option<&'static str>,
+}
+
+impl Key {
+    /// A key that must be there; `what` says what it is for.
+    pub(super) const fn required(name: &'static str, what: &'static str) -> Self {
+        Self { name, required: Some(what) }
+    }
+
+    /// A key that may be left out.
+    pub(super) const fn optional(name: &'static str) -> Self {
+        Self { name, required: None }
+    }
+
+    /// Whether it must be there.
+    #[cfg(test)]
+    pub(super) fn is_required(&self) -> bool {
+        self.required.is_some()
+    }
+}
+
 /// An object of the document. [`Object::check_keys`] refuses the keys that nobody took.
 pub(super) struct Object<'r> {
     /// Where mistakes go.
@@ -297,6 +323,23 @@ impl<'r> Object<'r> {
         read: impl FnOnce(&Field<'r>) -> Option<T>,
     ) -> Option<T> {
         read(&self.needed(key, what)?)
+    }
+
+    /// Reads a key of a table.
+    pub(super) fn read_key<T>(
+        &mut self,
+        key: &Key,
+        read: impl FnOnce(&Field<'r>) -> Option<T>,
+    ) -> Option<T> {
+        read(&self.take_key(key)?)
+    }
+
+    /// Takes a key of a table, which says whether it must be there.
+    fn take_key(&mut self, key: &Key) -> Option<Field<'r>> {
+        match key.required {
+            Some(what) => self.needed(key.name, what),
+            None => self.take(key.name),
+        }
     }
 
     /// Takes a key that must be there.

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::clients::Names;
 use super::endpoint::{Rest, endpoint};
+use super::names::Names;
 use super::policy::list;
 use super::reader::Field;
 use super::values::{one_or_any, text};
