@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::endpoint::{AUTH_KEYS, Rest, endpoint};
+use super::client_auth::AUTH_KEYS;
+use super::endpoint::{Rest, endpoint};
 use super::grants::{GRANTS, GrantType, RefreshTokens, refuse_keys_of_others};
 use super::names::Names;
 use super::notes::Form;
@@ -34,7 +35,7 @@ pub(super) type Rule = (Matcher, Option<usize>);
 /// is known.
 pub(super) fn clients(
     field: &Field<'_>,
-    names: &Names,
+    names: Names<'_>,
     used: Option<&[usize]>,
     token_sources: Option<Vec<TokenSource>>,
 ) -> Option<ClientConfig> {
@@ -135,7 +136,7 @@ fn join_actors(object: &Object<'_>, clients: &mut [Client]) -> Option<()> {
 }
 
 /// One of `rules`.
-fn rule(field: &Field<'_>, names: &Names) -> Option<Rule> {
+fn rule(field: &Field<'_>, names: Names<'_>) -> Option<Rule> {
     let mut object = field.object("a rule with hosts, methods, paths and client")?;
     object.read("name", |f| text(f, "a name for people"));
     let matcher = matcher(&mut object);
@@ -151,14 +152,17 @@ fn rule(field: &Field<'_>, names: &Names) -> Option<Rule> {
 }
 
 /// One client.
-fn client(name: &str, field: &Field<'_>, names: &Names) -> Option<Client> {
+fn client(name: &str, field: &Field<'_>, names: Names<'_>) -> Option<Client> {
     let mut object =
         field.object("a client with grant_type, endpoint, client_id, client_secret")?;
     if name.is_empty() {
         return field.mistake("a client has a name");
     }
-    let known: Vec<_> = GRANTS.iter().map(|grant| format!("{:?}", grant.name)).collect();
-    let known = known.join(", ");
+    let mut known = String::new();
+    for grant in GRANTS {
+        let separator = if known.is_empty() { "" } else { ", " };
+        known.extend([separator, "\"", grant.name, "\""]);
+    }
     let kind = object.need("grant_type", &known, |field| {
         field.looks_for(|| Form::Kind(GRANTS.iter().map(|grant| grant.name).collect()));
         let name = field.string("the name of a grant")?;

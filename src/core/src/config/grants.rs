@@ -19,7 +19,7 @@ pub(super) struct GrantType {
     /// The form parameters that it defines, so that no operator may send them twice.
     pub(super) parameters: &'static [&'static str],
     /// Reads its keys.
-    pub(super) read: fn(&mut Object<'_>, &Names) -> Option<Grant>,
+    pub(super) read: fn(&mut Object<'_>, Names<'_>) -> Option<Grant>,
 }
 
 /// How a grant uses the refresh tokens that come with its tokens.
@@ -43,17 +43,18 @@ impl GrantType {
 }
 
 /// The user of `password`.
-const USERNAME: Key = Key::required("username", "whose password it is");
+const USERNAME: Key = Key::required("username", "required: whose password it is");
 /// That user's password.
-const PASSWORD: Key = Key::required("password", "the user's password");
+const PASSWORD: Key = Key::required("password", "required: the user's password");
 /// The first refresh token of `refresh_token`.
-const REFRESH_TOKEN: Key = Key::required("refresh_token", "what tokens are asked for with");
+const REFRESH_TOKEN: Key =
+    Key::required("refresh_token", "required: what tokens are asked for with");
 /// The token of `direct_token`.
-const TOKEN: Key = Key::required("access_token", "the token");
+const TOKEN: Key = Key::required("access_token", "required: the token");
 /// How long that token lives.
 const EXPIRES_IN: Key = Key::optional("expires_in");
 /// The JWT of the JWT bearer grant.
-const ASSERTION: Key = Key::required("assertion", "one JWT");
+const ASSERTION: Key = Key::required("assertion", "required: one JWT");
 /// What the caller's token is, in an exchange.
 const SUBJECT_TOKEN_TYPE: Key = Key::optional("subject_token_type");
 /// What an exchange is to give.
@@ -135,7 +136,7 @@ pub(super) const GRANTS: &[GrantType; 6] = &[
 ];
 
 /// The keys of `password`.
-fn password(object: &mut Object<'_>, _: &Names) -> Option<Grant> {
+fn password(object: &mut Object<'_>, _: Names<'_>) -> Option<Grant> {
     object.at("grant_type").warn(
         "the password grant is legacy and must not be used where there is another \
          (RFC 9700 section 2.4)",
@@ -146,7 +147,7 @@ fn password(object: &mut Object<'_>, _: &Names) -> Option<Grant> {
 }
 
 /// The keys of `direct_token`. What renews it is read with `refresh`.
-fn direct_token(object: &mut Object<'_>, _: &Names) -> Option<Grant> {
+fn direct_token(object: &mut Object<'_>, _: Names<'_>) -> Option<Grant> {
     let access_token = object.read_key(&TOKEN, |field| {
         let token = secret(field)?;
         if is_usable(token.reveal()) {
@@ -161,7 +162,7 @@ fn direct_token(object: &mut Object<'_>, _: &Names) -> Option<Grant> {
 
 /// The keys of token exchange.
 #[expect(clippy::unnecessary_wraps, reason = "other grants need keys")]
-fn token_exchange(object: &mut Object<'_>, names: &Names) -> Option<Grant> {
+fn token_exchange(object: &mut Object<'_>, names: Names<'_>) -> Option<Grant> {
     let what = "a token type such as \"urn:ietf:params:oauth:token-type:access_token\"";
     let subject_token_type = object.read_key(&SUBJECT_TOKEN_TYPE, |f| text(f, what));
     let requested_token_type = object.read_key(&REQUESTED_TOKEN_TYPE, |f| text(f, what));
@@ -215,7 +216,7 @@ mod tests {
             let reader = Reader::new(&environment);
             let document = json!({});
             let mut object = reader.document(&document).object("a client").unwrap();
-            let _ = (grant.read)(&mut object, &Names::of(None));
+            let _ = (grant.read)(&mut object, Names::of(None));
             object.check_keys();
             let noted = reader.into_parts().2;
             let read: BTreeSet<_> = noted.keys.into_iter().flat_map(|(_, keys)| keys).collect();

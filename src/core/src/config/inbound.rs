@@ -27,7 +27,7 @@ use crate::rules::index::RuleIndex;
 const MOST_ENTRIES: u32 = 1_000_000;
 
 /// Reads `inbound`.
-pub(super) fn inbound(field: &Field<'_>, names: &Names) -> Option<Guard> {
+pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     let mut object = field.object("an object with introspection and rules")?;
     let asked = AskedClaims::default();
     let servers =

@@ -5,6 +5,7 @@
 
 #[cfg(feature = "review")]
 mod advice;
+mod client_auth;
 mod clients;
 mod document;
 #[cfg(test)]

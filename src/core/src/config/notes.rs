@@ -22,7 +22,7 @@ pub(super) enum Form {
     /// One that is not empty.
     Text(String),
     /// One of these strings.
-    Choice(&'static [&'static str]),
+    Choice(Vec<&'static str>),
     /// The same, and it says which other keys the object has.
     Kind(Vec<&'static str>),
     /// A duration.

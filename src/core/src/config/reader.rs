@@ -166,8 +166,8 @@ impl<'r> Field<'r> {
     }
 
     /// The value as one of these words.
-    pub(super) fn choice(&self, words: &'static [&'static str]) -> Option<&'static str> {
-        self.looks_for(|| Form::Choice(words));
+    pub(super) fn choice(&self, words: &[&'static str]) -> Option<&'static str> {
+        self.looks_for(|| Form::Choice(words.to_vec()));
         let what = alternatives(words);
         let word = self.string(&what)?;
         let chosen = words.iter().find(|known| **known == word);
@@ -230,14 +230,14 @@ fn collect<T>(values: &mut Option<Vec<T>>, read: Option<T>) {
 pub(super) struct Key {
     /// The key itself.
     pub(super) name: &'static str,
-    /// What it is for, if the object needs it.
+    /// What is said where it is missing, if it is needed.
     required: Option<&'static str>,
 }
 
 impl Key {
-    /// A key that must be there; `what` says what it is for.
-    pub(super) const fn required(name: &'static str, what: &'static str) -> Self {
-        Self { name, required: Some(what) }
+    /// A key that must be there, and what is said where it is missing.
+    pub(super) const fn required(name: &'static str, missing: &'static str) -> Self {
+        Self { name, required: Some(missing) }
     }
 
     /// A key that may be left out.
@@ -335,18 +335,23 @@ impl<'r> Object<'r> {
     }
 
     /// Takes a key of a table, which says whether it must be there.
-    fn take_key(&mut self, key: &Key) -> Option<Field<'r>> {
+    pub(super) fn take_key(&mut self, key: &Key) -> Option<Field<'r>> {
         match key.required {
-            Some(what) => self.needed(key.name, what),
+            Some(missing) => self.needed_or(key.name, &missing),
             None => self.take(key.name),
         }
     }
 
-    /// Takes a key that must be there.
+    /// Takes a key that must be there; `what` says what it is for.
     fn needed(&mut self, key: &'static str, what: &str) -> Option<Field<'r>> {
+        self.needed_or(key, &format_args!("required: {what}"))
+    }
+
+    /// Takes a key that must be there, or else says so.
+    fn needed_or(&mut self, key: &'static str, missing: &dyn fmt::Display) -> Option<Field<'r>> {
         let field = self.take(key);
         self.reader.notes.needs(|| (self.reader.place(self.place), key));
-        field.or_else(|| self.at(key).mistake(format_args!("required: {what}")))
+        field.or_else(|| self.at(key).mistake(missing))
     }
 
     /// Refuses the keys that nobody asked for.

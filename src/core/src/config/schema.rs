@@ -277,8 +277,7 @@ impl Shape {
                     json!({"type": "integer", "minimum": least, "maximum": most})
                 }
                 Form::Scalar => json!({"type": ["string", "number", "boolean"]}),
-                Form::Choice(words) => json!({"enum": words}),
-                Form::Kind(words) => json!({"enum": words}),
+                Form::Choice(words) | Form::Kind(words) => json!({"enum": words}),
                 Form::Duration => json!({"type": "string", "pattern": DURATION, "minLength": 2}),
                 Form::Url => {
                     json!({"type": "string", "format": "uri", "pattern": "^[hH][tT][tT][pP][sS]?://[^/]"})

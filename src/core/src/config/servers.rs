@@ -14,7 +14,7 @@ use crate::oauth::endpoint::Endpoint;
 use crate::oauth::introspection::{self, Introspection};
 
 /// Reads one block, or a list of them.
-pub(super) fn servers(field: &Field<'_>, names: &Names) -> Option<Vec<Server>> {
+pub(super) fn servers(field: &Field<'_>, names: Names<'_>) -> Option<Vec<Server>> {
     const WHAT: &str = "an object with endpoint, cluster, client_id, client_secret";
     let server = |field: &Field<'_>| server(field, names);
     match field.value {
@@ -37,7 +37,7 @@ pub(super) fn servers(field: &Field<'_>, names: &Names) -> Option<Vec<Server>> {
 }
 
 /// One block.
-fn server(field: &Field<'_>, names: &Names) -> Option<Server> {
+fn server(field: &Field<'_>, names: Names<'_>) -> Option<Server> {
     let mut object = field.object("an object with endpoint, cluster, client_id, client_secret")?;
     let client_field = object.take("client");
     let client = client_field.as_ref().and_then(|field| names.number(field));
