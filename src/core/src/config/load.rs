@@ -3,7 +3,7 @@
 use super::error::{Mistake, Mistakes};
 use super::names::Names;
 use super::reader::{Field, Reader};
-use super::{clients, document, inbound};
+use super::{document, inbound, outbound};
 use crate::cache::shared::Identity;
 use crate::environment::Environment;
 use crate::inbound::guard::Guard;
@@ -51,7 +51,8 @@ pub(super) fn config(field: &Field<'_>) -> Option<Config> {
     let sources = inbound
         .as_ref()
         .map(|guard| guard.as_ref().map(|guard| guard.token_sources.clone()).unwrap_or_default());
-    let outbound = outbound.map(|field| clients::clients(&field, names, used.as_deref(), sources));
+    let outbound =
+        outbound.map(|field| outbound::outbound(&field, names, used.as_deref(), sources));
     object.check_keys();
     if inbound.is_none() && outbound.is_none() {
         // All keys are unknown ones.

@@ -5,8 +5,8 @@
 
 #[cfg(feature = "review")]
 mod advice;
+mod client;
 mod client_auth;
-mod clients;
 mod document;
 #[cfg(test)]
 mod documented;
@@ -21,6 +21,7 @@ mod load;
 mod metadata;
 mod names;
 mod notes;
+mod outbound;
 mod policy;
 mod reader;
 #[cfg(feature = "review")]
