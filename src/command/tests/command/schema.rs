@@ -52,7 +52,7 @@ fn the_schema_in_the_repository_is_what_the_command_prints() {
     assert!(
         ran.out == KEPT,
         "envoy/schema.json is not what the filter reads. To renew it:\n\
-         cargo run --quiet -- schema > envoy/schema.json"
+         cargo run --quiet --package oauth2-filter-command -- schema > envoy/schema.json"
     );
 }
 

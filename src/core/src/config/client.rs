@@ -6,8 +6,17 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::client_auth::AUTH_KEYS;
-use super::endpoint::{Rest, endpoint};
+#[cfg(feature = "review")]
+use super::endpoint::ENDPOINT_TABLE;
+use super::endpoint::{ENDPOINT_KEYS, Rest, endpoint};
+#[cfg(feature = "review")]
+use super::grants::GRANT_TABLE;
 use super::grants::{GRANTS, GrantType, RefreshTokens, refuse_keys_of_others};
+#[cfg(feature = "review")]
+use super::key_table::{
+    DefaultValue::{Json, Required, Words},
+    KeyRow, KeyTable,
+};
 use super::names::Names;
 use super::notes::Form;
 use super::reader::{Field, Object};
@@ -22,10 +31,88 @@ use crate::oauth::secret::Secret;
 use crate::outbound::cached_token::Lifetime;
 use crate::outbound::client::{Asked, Client, Grant, Placement, Refresh};
 
+/// The keys of every client beside those of an endpoint block and of its grant.
+#[cfg(feature = "review")]
+pub(super) const CLIENT_TABLE: KeyTable = KeyTable {
+    heading: "### `outbound.clients`",
+    parts: &[&[
+        KeyRow::new(&["grant_type"], "string", Required, "how it obtains tokens").see("grants"),
+        KeyRow::new(
+            &["scope"],
+            "string",
+            Words("none"),
+            "what is asked for, words with spaces between",
+        ),
+        KeyRow::new(&["audience"], "string", Words("none"), "likewise, for servers that know it"),
+        KeyRow::new(
+            &["resource"],
+            "string or list",
+            Words("none"),
+            "an absolute URI without fragment, or a list of them (RFC 8707), each sent as one \
+         parameter",
+        ),
+        KeyRow::new(
+            &["refresh_before"],
+            "duration",
+            Words("a fifth of the lifetime, a minute at most"),
+            "a token that is used and is this close to its end is renewed in the background; up \
+         to a quarter later, so that not all proxies come at once",
+        ),
+        KeyRow::new(
+            &["clock_skew"],
+            "duration",
+            Json(r#""0s""#),
+            "taken off `expires_in`. `\"1s\"` where the service looks at `exp` itself: servers \
+         cut it to whole seconds",
+        ),
+        KeyRow::new(
+            &["default_expires_in"],
+            "duration",
+            Json(r#""1h""#),
+            "how long a token lives of which the server does not say it",
+        ),
+        KeyRow::new(
+            &["renew_on_status"],
+            "list",
+            Json("[401]"),
+            "statuses by which the service says that it does not take a token: the one that was \
+         sent is dropped. `[]` drops none",
+        ),
+        KeyRow::new(
+            &["header"],
+            "string",
+            Json(r#""authorization""#),
+            "the header that the token goes into",
+        ),
+        KeyRow::new(
+            &["scheme"],
+            "string",
+            Json(r#""Bearer""#),
+            r#"the word before it; `""` for the token alone"#,
+        ),
+        KeyRow::new(
+            &["overwrite"],
+            "boolean",
+            Json("true"),
+            "false: a caller that sets the header itself keeps it. Not for an exchange whose \
+         callers' tokens stand there",
+        ),
+        KeyRow::new(
+            &["failure_mode_allow"],
+            "boolean",
+            Json("false"),
+            "while there is no token, requests go on without one; what the caller has in the \
+         header is taken out all the same",
+        ),
+    ]],
+};
+
 /// Reads a client of this name.
 pub(super) fn client(name: &str, field: &Field<'_>, names: Names<'_>) -> Option<Client> {
     let mut object =
         field.object("a client with grant_type, endpoint, client_id, client_secret")?;
+    #[cfg(feature = "review")]
+    object.described(&[&CLIENT_TABLE, &GRANT_TABLE, &ENDPOINT_TABLE]);
     if name.is_empty() {
         return field.mistake("a client has a name");
     }
@@ -113,9 +200,6 @@ pub(super) fn client(name: &str, field: &Field<'_>, names: Names<'_>) -> Option<
     })
 }
 
-/// Keys of the endpoint block beside its URL and client authentication.
-const ENDPOINT_KEYS: [&str; 5] = ["cluster", "timeout", "retries", "headers", "parameters"];
-
 /// `scope`, `audience` and `resource`.
 fn asked(object: &mut Object<'_>) -> Asked {
     let scope = object.read("scope", scope_text);
@@ -136,6 +220,26 @@ fn resource(field: &Field<'_>) -> Option<String> {
         field.mistake("expected an absolute URI without fragment (RFC 8707 section 2)")
     }
 }
+
+/// The keys of `refresh` beside those of an endpoint block.
+#[cfg(feature = "review")]
+pub(super) const REFRESH_TABLE: KeyTable = KeyTable {
+    heading: "#### `refresh`",
+    parts: &[&[
+        KeyRow::new(
+            &["refresh_token"],
+            "secret",
+            Words("required for `direct_token`"),
+            "the first one. `password` has that of its answer",
+        ),
+        KeyRow::new(
+            &["scope"],
+            "string",
+            Words("none"),
+            "what is asked for: nothing but what was granted (RFC 6749 section 6)",
+        ),
+    ]],
+};
 
 /// `refresh`: how refresh tokens are used, and the one that is given for a direct token.
 fn refresh(
@@ -162,6 +266,8 @@ fn refresh(
     }
     let what = "false, or an object with endpoint, scope, parameters";
     let Some(mut object) = field.object(what) else { return (None, None) };
+    #[cfg(feature = "review")]
+    object.described(&[&REFRESH_TABLE, &ENDPOINT_TABLE]);
     let token =
         if is_given { object.need("refresh_token", "what renews the token", secret) } else { None };
     let scope = object.read("scope", scope_text);

@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "review")]
+use super::key_table::{
+    DefaultValue::{Json, Words},
+    KeyRow,
+};
 use super::reader::{Key, Object};
 use super::values::{duration, secret, text};
 use crate::oauth::client_assertion::{Algorithm, AssertionOptions, Assertions, SignError};
@@ -95,6 +100,64 @@ const METHODS: &[Method; 6] = &[
         proof: Proof::Certificate,
     },
     Method { name: "none", keys: &[PUBLIC_CLIENT_ID, AUTH_METHOD], proof: Proof::Nothing },
+];
+
+/// What people are told of these keys.
+#[cfg(feature = "review")]
+pub(super) const AUTH_ROWS: &[KeyRow] = &[
+    KeyRow::new(&["client_id"], "string", Words(""), "who the filter is to the server"),
+    KeyRow::new(&["client_secret"], "secret", Words(""), "its secret"),
+    KeyRow::new(
+        &["auth_method"],
+        "string",
+        Json(r#""client_secret_basic""#),
+        "id and secret form-encoded, then Basic (RFC 6749 section 2.3.1); a space is sent \
+         as `%20`, which servers that take `+` for one decode as well. \
+         `\"client_secret_basic_raw\"`: not encoded, for servers that get that wrong \
+         (Glewlwyd). `\"client_secret_post\"`: in the form. `\"private_key_jwt\"`: an \
+         assertion that the filter signs (RFC 7523), new for each call. \
+         `\"tls_client_auth\"`: the certificate of the Envoy cluster (RFC 8705); \
+         `client_id` is sent. `\"none\"`: no secret; `client_id` is sent if there is one. \
+         It must be said: a server that does not ask who introspects tells everybody",
+    ),
+    KeyRow::new(
+        &["private_key"],
+        "secret",
+        Words("required with `private_key_jwt`"),
+        "secret: the key, RSA from 2048 bits or P-256, in PEM (PKCS #8, PKCS #1 or SEC 1). \
+         Envoy signs, from 1.37 on; a key that it does not take is a mistake",
+    ),
+    KeyRow::new(
+        &["aud"],
+        "string",
+        Words("required with `private_key_jwt`"),
+        "the issuer identifier of the authorization server, the assertion's only `aud` (RFC \
+         10070). Older servers want the endpoint's URL",
+    ),
+    KeyRow::new(
+        &["alg"],
+        "string",
+        Words("the key's"),
+        r#"`"RS256"` or `"ES256"`; another than the key's is a mistake"#,
+    ),
+    KeyRow::new(
+        &["kid"],
+        "string",
+        Words("none"),
+        "the key's identifier, in the assertion's header",
+    ),
+    KeyRow::new(
+        &["typ"],
+        "string",
+        Json(r#""client-authentication+jwt""#),
+        "in the assertion's header (RFC 10070); `\"JWT\"` for servers that refuse that",
+    ),
+    KeyRow::new(
+        &["lifetime"],
+        "duration",
+        Json(r#""1m""#),
+        "from the assertion's `iat` to its `exp`, from one second to five minutes",
+    ),
 ];
 
 /// What `auth_method` may say.

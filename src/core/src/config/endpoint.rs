@@ -5,15 +5,77 @@ use std::time::Duration;
 
 use url::form_urlencoded;
 
+#[cfg(feature = "review")]
+use super::client_auth::AUTH_ROWS;
 use super::client_auth::{AUTH_KEYS, client_auth};
+#[cfg(feature = "review")]
+use super::key_table::{
+    DefaultValue::{Json, Required, Words},
+    KeyRow, KeyTable,
+};
 use super::reader::{Field, Object};
 use super::values::{count, endpoint_url, frames_or_steers, header_name, text, timeout};
 use crate::oauth::client_auth::ClientAuth;
 use crate::oauth::endpoint::EndpointOptions;
 
+/// Keys of the endpoint block beside its URL and client authentication.
+pub(super) const ENDPOINT_KEYS: [&str; 5] =
+    ["cluster", "timeout", "retries", "headers", "parameters"];
+
 /// Form parameters that client authentication uses; no operator may send them twice.
 const CLIENT_PARAMETERS: [&str; 4] =
     ["client_id", "client_secret", "client_assertion", "client_assertion_type"];
+
+/// The keys of an endpoint block.
+#[cfg(feature = "review")]
+pub(super) const ENDPOINT_TABLE: KeyTable = KeyTable {
+    heading: "### Endpoint blocks",
+    parts: &[
+        &[
+            KeyRow::new(
+                &["endpoint"],
+                "URL",
+                Required,
+                "absolute `http` or `https` URL, by the letter of RFC 3986: what browsers would \
+         repair is a mistake. Its query is kept. It makes the request's path and `Host`; \
+         where the call goes is the cluster's affair, TLS included",
+            ),
+            KeyRow::new(
+                &["cluster"],
+                "string",
+                Words("`outbound|PORT||HOST`"),
+                "the Envoy cluster to call; the default is the name that Istio gives it",
+            ),
+            KeyRow::new(
+                &["timeout"],
+                "duration",
+                Json(r#""5s""#),
+                "for the whole exchange, retries included",
+            ),
+            KeyRow::new(
+                &["retries"],
+                "number",
+                Json("1"),
+                "how often a call is sent again that failed on the way, or got 502, 503 or 504; at \
+         most 10. What works only once (a refresh token, an assertion) is sent again only \
+         if it has not reached the server",
+            ),
+            KeyRow::new(
+                &["headers"],
+                "object of strings",
+                Json("{}"),
+                "further headers of the call",
+            ),
+            KeyRow::new(
+                &["parameters"],
+                "object of strings",
+                Json("{}"),
+                "further form parameters of the call; none that the call has anyway",
+            ),
+        ],
+        AUTH_ROWS,
+    ],
+};
 
 /// Reads the endpoint block's keys from `object`. `defined` are the form parameters that the
 /// request itself sends.

@@ -1,5 +1,10 @@
 //! The grants: what `grant_type` may say, and the keys that go with each of them.
 
+#[cfg(feature = "review")]
+use super::key_table::{
+    DefaultValue::{Json, Required, Words},
+    KeyRow, KeyTable,
+};
 use super::names::Names;
 use super::reader::{Key, Object};
 use super::values::{lives, secret, text};
@@ -134,6 +139,49 @@ pub(super) const GRANTS: &[GrantType; 6] = &[
         read: token_exchange,
     },
 ];
+
+/// The keys that go with grants.
+#[cfg(feature = "review")]
+pub(super) const GRANT_TABLE: KeyTable = KeyTable {
+    heading: "#### Keys of grants",
+    parts: &[&[
+        KeyRow::new(&["username"], "secret", Required, "the user"),
+        KeyRow::new(&["password"], "secret", Required, "the user's password"),
+        KeyRow::new(&["refresh_token"], "secret", Required, "the first refresh token"),
+        KeyRow::new(&["access_token"], "secret", Required, "the token"),
+        KeyRow::new(
+            &["expires_in"],
+            "duration",
+            Words("never"),
+            "how long it lives, from when it was first used here; without, it never ends",
+        ),
+        KeyRow::new(&["assertion"], "secret", Required, "the JWT"),
+        KeyRow::new(
+            &["subject_token_type"],
+            "string",
+            Json(r#""urn:ietf:params:oauth:token-type:access_token""#),
+            "what the caller's token is",
+        ),
+        KeyRow::new(
+            &["requested_token_type"],
+            "string",
+            Words("none"),
+            "what is wanted in its place",
+        ),
+        KeyRow::new(
+            &["actor"],
+            "string",
+            Words("none"),
+            "the client whose token says who acts for the caller",
+        ),
+        KeyRow::new(
+            &["refresh"],
+            "object or `false`",
+            Words("the token endpoint for `password`, `false` for `direct_token`"),
+            "how a refresh token is used",
+        ),
+    ]],
+};
 
 /// The keys of `password`.
 fn password(object: &mut Object<'_>, _: Names<'_>) -> Option<Grant> {

@@ -3,6 +3,11 @@
 use serde_json::Value;
 
 use super::client::client;
+#[cfg(feature = "review")]
+use super::key_table::{
+    DefaultValue::{Required, Words},
+    KeyRow, KeyTable,
+};
 use super::names::Names;
 use super::notes::Form;
 use super::policy::matcher;
@@ -19,6 +24,23 @@ use crate::rules::matcher::Matcher;
 /// Which requests, and whose token they get: `None` to leave them alone.
 type Rule = (Matcher, Option<usize>);
 
+/// The keys of `outbound`.
+#[cfg(feature = "review")]
+pub(super) const OUTBOUND_TABLE: KeyTable = KeyTable {
+    heading: "### `outbound`",
+    parts: &[&[
+        KeyRow::new(
+            &["clients"],
+            "object",
+            Required,
+            "the filter's clients by name: below. Names stand in statistics and logs",
+        )
+        .link("below", "outboundclients"),
+        KeyRow::new(&["rules"], "list", Words("see there"), "which requests get whose token")
+            .see("outboundrules"),
+    ]],
+};
+
 /// Reads `outbound`. `used` are the clients whose tokens authenticate introspection calls, if that
 /// is known.
 pub(super) fn outbound(
@@ -28,6 +50,8 @@ pub(super) fn outbound(
     token_sources: Option<Vec<TokenSource>>,
 ) -> Option<ClientConfig> {
     let mut object = field.object("an object with clients and rules")?;
+    #[cfg(feature = "review")]
+    object.described(&[&OUTBOUND_TABLE]);
     let clients = object.need("clients", "an object of clients by their names", |field| {
         let clients = field.members_of("an object of clients by their names", |name, field| {
             client(name, field, names)
@@ -123,9 +147,35 @@ fn join_actors(object: &Object<'_>, clients: &mut [Client]) -> Option<()> {
     Some(())
 }
 
+/// The keys of a rule.
+#[cfg(feature = "review")]
+pub(super) const RULE_TABLE: KeyTable = KeyTable {
+    heading: "### `outbound.rules`",
+    parts: &[&[
+        KeyRow::new(&["name"], "string", Words("none"), "for people"),
+        KeyRow::new(
+            &["hosts", "methods", "paths"],
+            "list",
+            Words("all"),
+            "as in `inbound.rules`. Give `hosts`: a rule without lets its token go wherever \
+         this proxy sends requests, and is warned of",
+        )
+        .link("`inbound.rules`", "inboundrules")
+        .strong("Give `hosts`"),
+        KeyRow::new(
+            &["client"],
+            "string or null",
+            Required,
+            "whose token the request gets; `null` for none",
+        ),
+    ]],
+};
+
 /// One of `rules`.
 fn rule(field: &Field<'_>, names: Names<'_>) -> Option<Rule> {
     let mut object = field.object("a rule with hosts, methods, paths and client")?;
+    #[cfg(feature = "review")]
+    object.described(&[&RULE_TABLE]);
     object.read("name", |f| text(f, "a name for people"));
     let matcher = matcher(&mut object);
     let client = object.need("client", "whose token requests get, or null for none", |field| {

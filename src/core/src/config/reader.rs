@@ -7,6 +7,8 @@ use serde_json::{Map, Value};
 
 use super::error::{Mistake, Mistakes};
 #[cfg(feature = "review")]
+use super::key_table::KeyTable;
+#[cfg(feature = "review")]
 use super::notes::Noted;
 use super::notes::{Form, Notes};
 use crate::environment::Environment;
@@ -246,7 +248,7 @@ impl Key {
     }
 
     /// Whether it must be there.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "review"))]
     pub(super) fn is_required(&self) -> bool {
         self.required.is_some()
     }
@@ -273,6 +275,13 @@ impl<'r> Object<'r> {
     /// Tells that other keys are known where this one is there.
     pub(super) fn divides(&self, key: &'static str) {
         self.reader.notes.divides(|| (self.reader.place(self.place), key));
+    }
+
+    /// Tells what people are told of the keys here: the first of these tables that has the key.
+    #[cfg(feature = "review")]
+    pub(super) fn described(&self, tables: &[&'static KeyTable]) {
+        let place = self.reader.place(self.place);
+        self.reader.notes.describes(&place, tables);
     }
 
     /// Whether the document has the key.
