@@ -1,13 +1,15 @@
-//! Every key of the configuration: it stands in its table of the reference, and takes the type that
-//! the table says. That defaults are what the tables say is tested where they are read
+//! Every key of the configuration: its table in the reference is made of what the code says of it, and
+//! it takes the type that the table says. That defaults are what the tables say is tested where they are read
 //! (`src/core/src/config/documented.rs`).
 
 use std::collections::BTreeSet;
+use std::{env, fs};
 
+use oauth2_filter_core::{DefaultValue, KEY_TABLES, KeyRow, schema};
 use serde_json::{Map, Value, json};
 
-use crate::load;
 use crate::pages::{REFERENCE, listed};
+use crate::{load, root};
 
 /// A table of keys.
 struct Table {
@@ -113,6 +115,71 @@ fn owned(names: &BTreeSet<&str>) -> BTreeSet<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
+/// The head of a table of keys.
+const HEAD: &str = "| key | type | default | meaning |\n| --- | --- | --- | --- |\n";
+
+#[test]
+fn the_tables_of_the_reference_are_what_the_code_says_of_keys() {
+    let file = root().join(REFERENCE.path);
+    let page = fs::read_to_string(&file).expect("the reference");
+    let mut made = page.clone();
+    for table in KEY_TABLES {
+        let (before, below) =
+            made.split_once(&format!("\n{}\n", table.heading)).expect("a heading");
+        let at = before.len() + below.find(HEAD).expect("a table") + table.heading.len() + 2;
+        let rest = made[at..].find("\n\n").map_or(made.len(), |length| at + length + 1);
+        let rows: String = table.rows().map(row).collect();
+        made.replace_range(at..rest, &format!("{HEAD}{rows}"));
+    }
+    if env::var_os("UPDATE").is_some() {
+        fs::write(&file, &made).expect("the reference can be written");
+        return;
+    }
+    let differs = page.lines().zip(made.lines()).find(|(written, made)| written != made);
+    assert!(
+        page == made,
+        "{} is stale, `UPDATE=1 cargo test --test documentation` writes its tables anew: {differs:?}",
+        REFERENCE.path
+    );
+    // Nobody else writes such tables there.
+    assert_eq!(page.matches(HEAD).count(), KEY_TABLES.len());
+}
+
+/// A row, in Markdown.
+fn row(row: &KeyRow) -> String {
+    let keys: Vec<_> = row.keys.iter().map(|key| format!("`{key}`")).collect();
+    let json = |text: &str| match text.as_bytes() {
+        [b'"' | b'[', ..] => format!("`{text}`"),
+        _ => text.to_owned(),
+    };
+    let default = match row.default {
+        DefaultValue::Required => "required".to_owned(),
+        DefaultValue::Json(text) => json(text),
+        DefaultValue::JsonIf(text, words) => format!("{} if {words}", json(text)),
+        DefaultValue::Words(words) => words.to_owned(),
+    };
+    let mut meaning = row.meaning.to_owned();
+    for (words, marked) in [
+        row.link.map(|(words, anchor)| (words, format!("[{words}](#{anchor})"))),
+        row.strong.map(|words| (words, format!("**{words}**"))),
+    ]
+    .into_iter()
+    .flatten()
+    {
+        assert!(meaning.contains(words), "{words}: {meaning}");
+        meaning = meaning.replacen(words, &marked, 1);
+    }
+    if let Some(anchor) = row.section {
+        meaning = format!("{meaning}: [below](#{anchor})");
+    }
+    let cells = [keys.join(", "), row.kind.to_owned(), default, meaning];
+    let cells = cells.map(|cell| match cell.replace('|', "\\|") {
+        empty if empty.is_empty() => String::new(),
+        cell => format!(" {cell}"),
+    });
+    format!("|{} |\n", cells.join(" |"))
+}
+
 #[test]
 fn every_key_stands_in_its_table_of_the_reference_and_no_other() {
     let block = names(&keys_in_table("### Endpoint blocks"));
@@ -124,7 +191,7 @@ fn every_key_stands_in_its_table_of_the_reference_and_no_other() {
             "### `inbound.introspection`" => &block | &told,
             // The filter does not list its keys: they are those of the standard.
             "### `inbound.resource_metadata`" => {
-                assert_eq!(told, members_of_metadata());
+                assert_eq!(owned(&told), members_of_metadata());
                 continue;
             }
             _ => told,
@@ -134,12 +201,10 @@ fn every_key_stands_in_its_table_of_the_reference_and_no_other() {
 }
 
 /// The members of RFC 9728 that the filter knows.
-fn members_of_metadata() -> BTreeSet<&'static str> {
-    let code = include_str!("../../src/core/src/config/metadata.rs");
-    let (_, lists) = code.split_once("const LISTS").expect("the members");
-    let (lists, _) = lists.split_once("/// Reads the document").expect("the end of them");
-    // Every second part stands between quotes.
-    ["resource"].into_iter().chain(lists.split('"').skip(1).step_by(2)).collect()
+fn members_of_metadata() -> BTreeSet<String> {
+    let schema = schema();
+    let members = &schema["properties"]["inbound"]["properties"]["resource_metadata"]["properties"];
+    members.as_object().expect("its members").keys().cloned().collect()
 }
 
 /// A client with one more key.

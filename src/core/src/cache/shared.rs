@@ -278,7 +278,7 @@ impl Group {
     }
 }
 
-/// What came of a [claim](SharedCache::claim).
+/// What came of a [acquisition](SharedCache::acquire).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Acquire<K> {
     /// Nobody has to ask: this is known.

@@ -1,34 +1,37 @@
-//! The defaults that the reference tells are those that are taken.
+//! The defaults that people are told are those that are taken.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::client::CLIENT_TABLE;
+use super::endpoint::ENDPOINT_TABLE;
+use super::forward::FORWARD_TABLE;
+use super::grants::GRANT_TABLE;
+use super::inbound::{CACHE_TABLE, INBOUND_TABLE, SENDER_TABLE};
+use super::key_table::{DefaultValue, KeyTable};
 use super::load::{Config, load};
+use super::policy::RULE_TABLE;
+use super::servers::SERVER_TABLE;
 use crate::cache::single_flight::{CallId, Direction};
 use crate::environment::Environment;
 use crate::oauth::endpoint::{Endpoint, Repeat};
 use crate::outbound::client::Client;
 use crate::timestamp::Timestamp;
 
-/// The page.
-const REFERENCE: &str = include_str!("../../../../docs/reference.md");
-
-/// A table of keys: its heading, and where its object is in the document below.
-const TABLES: [(&str, &str); 9] = [
-    ("### Endpoint blocks", "/inbound/introspection"),
-    ("### Endpoint blocks", "/outbound/clients/a"),
-    ("### `inbound`", "/inbound"),
-    ("### `inbound.introspection`", "/inbound/introspection"),
-    ("### `inbound.cache`", "/inbound/cache"),
-    ("### `inbound.rules`", "/inbound/rules/0"),
-    ("### `inbound.forward`", "/inbound/forward"),
-    ("### `inbound.sender_constraint`", "/inbound/sender_constraint"),
-    ("### `outbound.clients`", "/outbound/clients/a"),
+/// A table of keys, and where its object is in the document below.
+const TABLES: [(&KeyTable, &str); 10] = [
+    (&ENDPOINT_TABLE, "/inbound/introspection"),
+    (&ENDPOINT_TABLE, "/outbound/clients/a"),
+    (&INBOUND_TABLE, "/inbound"),
+    (&SERVER_TABLE, "/inbound/introspection"),
+    (&CACHE_TABLE, "/inbound/cache"),
+    (&RULE_TABLE, "/inbound/rules/0"),
+    (&FORWARD_TABLE, "/inbound/forward"),
+    (&SENDER_TABLE, "/inbound/sender_constraint"),
+    (&CLIENT_TABLE, "/outbound/clients/a"),
+    (&GRANT_TABLE, "/outbound/clients/exchange"),
 ];
-
-/// The same for the keys of grants.
-const GRANTS: (&str, &str) = ("#### Keys of grants", "/outbound/clients/exchange");
 
 /// A value of each key that is not its default.
 const OTHERS: [(&str, &str); 31] = [
@@ -90,20 +93,16 @@ fn document() -> Value {
     })
 }
 
-/// The keys below a heading whose default is a value, with that.
-fn defaults(heading: &str) -> Vec<(&'static str, Value)> {
-    let (_, below) = REFERENCE.split_once(&format!("\n{heading}\n")).unwrap();
-    let table = below.lines().skip_while(|line| !line.starts_with("| key |")).skip(2);
-    let rows = table.take_while(|line| line.starts_with('|'));
-    rows.filter_map(|row| {
-        let mut cells = row.split(" | ");
-        let key = cells.next()?.trim_start_matches("| ").trim_matches('`');
-        let default = cells.nth(1)?;
-        // Words may follow: where it is the default.
-        let default = default.split("` if ").next()?.trim_matches('`');
-        Some((key, serde_json::from_str(default).ok()?))
+/// The keys of a table whose default is a value, with that.
+fn defaults(table: &'static KeyTable) -> impl Iterator<Item = (&'static str, Value)> {
+    table.rows().filter_map(|row| match (row.keys, row.default) {
+        // The document below is one where it is the default.
+        ([key], DefaultValue::Json(text) | DefaultValue::JsonIf(text, _)) => {
+            Some((*key, serde_json::from_str(text).unwrap()))
+        }
+        (keys, DefaultValue::Json(_) | DefaultValue::JsonIf(..)) => panic!("{keys:?}"),
+        (_, DefaultValue::Required | DefaultValue::Words(_)) => None,
     })
-    .collect()
 }
 
 /// All that a configuration makes the filter do, as text.
@@ -162,10 +161,11 @@ fn with(place: &str, key: &str, value: Value) -> Value {
 }
 
 #[test]
-fn what_the_reference_calls_the_default_is_the_default() {
+fn what_people_are_told_is_the_default_is_the_default() {
     let mut tested = BTreeSet::new();
-    for (heading, place) in TABLES.into_iter().chain([GRANTS]) {
-        for (key, default) in defaults(heading) {
+    for (table, place) in TABLES {
+        let heading = table.heading;
+        for (key, default) in defaults(table) {
             let without = picture(&with(place, key, Value::Null));
             let explicit = picture(&with(place, key, default.clone()));
             assert_eq!(explicit, without, "{heading}: {key} is not {default}");

@@ -5,18 +5,77 @@ use std::time::Duration;
 
 use url::form_urlencoded;
 
-use super::reader::{Field, Object};
-use super::values::{
-    count, duration, endpoint_url, frames_or_steers, header_name, secret, text, timeout,
+#[cfg(feature = "review")]
+use super::client_auth::AUTH_ROWS;
+use super::client_auth::{AUTH_KEYS, client_auth};
+#[cfg(feature = "review")]
+use super::key_table::{
+    DefaultValue::{Json, Required, Words},
+    KeyRow, KeyTable,
 };
-use crate::oauth::client_assertion::{Algorithm, AssertionOptions, Assertions, SignError};
+use super::reader::{Field, Object};
+use super::values::{count, endpoint_url, frames_or_steers, header_name, text, timeout};
 use crate::oauth::client_auth::ClientAuth;
 use crate::oauth::endpoint::EndpointOptions;
-use crate::oauth::secret::Secret;
+
+/// Keys of the endpoint block beside its URL and client authentication.
+pub(super) const ENDPOINT_KEYS: [&str; 5] =
+    ["cluster", "timeout", "retries", "headers", "parameters"];
 
 /// Form parameters that client authentication uses; no operator may send them twice.
 const CLIENT_PARAMETERS: [&str; 4] =
     ["client_id", "client_secret", "client_assertion", "client_assertion_type"];
+
+/// The keys of an endpoint block.
+#[cfg(feature = "review")]
+pub(super) const ENDPOINT_TABLE: KeyTable = KeyTable {
+    heading: "### Endpoint blocks",
+    parts: &[
+        &[
+            KeyRow::new(
+                &["endpoint"],
+                "URL",
+                Required,
+                "absolute `http` or `https` URL, by the letter of RFC 3986: what browsers would \
+         repair is a mistake. Its query is kept. It makes the request's path and `Host`; \
+         where the call goes is the cluster's affair, TLS included",
+            ),
+            KeyRow::new(
+                &["cluster"],
+                "string",
+                Words("`outbound|PORT||HOST`"),
+                "the Envoy cluster to call; the default is the name that Istio gives it",
+            ),
+            KeyRow::new(
+                &["timeout"],
+                "duration",
+                Json(r#""5s""#),
+                "for the whole exchange, retries included",
+            ),
+            KeyRow::new(
+                &["retries"],
+                "number",
+                Json("1"),
+                "how often a call is sent again that failed on the way, or got 502, 503 or 504; at \
+         most 10. What works only once (a refresh token, an assertion) is sent again only \
+         if it has not reached the server",
+            ),
+            KeyRow::new(
+                &["headers"],
+                "object of strings",
+                Json("{}"),
+                "further headers of the call",
+            ),
+            KeyRow::new(
+                &["parameters"],
+                "object of strings",
+                Json("{}"),
+                "further form parameters of the call; none that the call has anyway",
+            ),
+        ],
+        AUTH_ROWS,
+    ],
+};
 
 /// Reads the endpoint block's keys from `object`. `defined` are the form parameters that the
 /// request itself sends.
@@ -104,151 +163,6 @@ pub(super) enum Rest<'a> {
     ClientToken,
     /// Another block: its place too, where this one names none.
     Block(&'a EndpointOptions),
-}
-
-/// The keys of client authentication: those from `private_key` on belong to `private_key_jwt`.
-pub(super) const AUTH_KEYS: [&str; 9] = [
-    "client_id",
-    "client_secret",
-    "auth_method",
-    "private_key",
-    "alg",
-    "kid",
-    "typ",
-    "aud",
-    "lifetime",
-];
-
-/// The keys of client authentication, which belong together.
-fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
-    /// What `auth_method` may be.
-    const METHODS: [&str; 6] = [
-        "client_secret_basic",
-        "client_secret_basic_raw",
-        "client_secret_post",
-        "private_key_jwt",
-        "tls_client_auth",
-        "none",
-    ];
-    let id_field = object.take("client_id");
-    let secret_field = object.take("client_secret");
-    let method_field = object.take("auth_method");
-    let client_id = id_field.as_ref().and_then(|field| text(field, "the client's identifier"));
-    let method = method_field.as_ref().and_then(|field| field.choice(&METHODS));
-    if method == Some("private_key_jwt") {
-        if secret_field.is_some() {
-            return object.at("client_secret").mistake("private_key_jwt sends no secret");
-        }
-        return private_key_jwt(object, client_id, id_field.is_some());
-    }
-    for key in AUTH_KEYS.iter().skip(3) {
-        if object.take(key).is_some() {
-            return object.at(key).mistake("belongs to auth_method \"private_key_jwt\"");
-        }
-    }
-    let client_secret = secret_field.as_ref().and_then(secret);
-    let sends_none = matches!(method, Some("none" | "tls_client_auth"));
-    if secret_field.is_some() && id_field.is_none() && !sends_none {
-        let _: Option<()> = object.at("client_id").mistake("required beside client_secret");
-    }
-    if client_id.is_none() && id_field.is_some()
-        || method.is_none() && method_field.is_some()
-        || client_secret.is_none() && secret_field.is_some()
-    {
-        return None;
-    }
-    let make: fn(&str, &Secret) -> ClientAuth = match (method, &client_secret) {
-        (Some("none"), None) => return Some(ClientAuth::None { client_id }),
-        (Some("tls_client_auth"), None) => {
-            return match client_id {
-                Some(_) => Some(ClientAuth::None { client_id }),
-                None => object.at("client_id").mistake(
-                    "required: the server looks for the certificate of this client (RFC 8705 \
-                     section 2)",
-                ),
-            };
-        }
-        (Some(method @ ("none" | "tls_client_auth")), Some(_)) => {
-            return object
-                .at("client_secret")
-                .mistake(format_args!("auth_method {method:?} sends no secret"));
-        }
-        (None, None) => {
-            return object.at("client_secret").mistake(
-                "required: the server must know who asks (RFC 7662 section 2.1, RFC 6749 section \
-                 4.4.2); give client_id and client_secret, or auth_method \"none\" if it truly asks \
-                 for nothing",
-            );
-        }
-        (Some("client_secret_basic_raw"), _) => ClientAuth::basic_raw,
-        (Some("client_secret_post"), _) => |client_id, client_secret| ClientAuth::Post {
-            client_id: client_id.to_owned(),
-            client_secret: client_secret.clone(),
-        },
-        // Any other has returned.
-        (Some(_) | None, _) => ClientAuth::basic,
-    };
-    let Some(client_secret) = client_secret else {
-        return object.at("client_secret").mistake("required by this auth_method");
-    };
-    Some(make(&client_id?, &client_secret))
-}
-
-/// The keys of `private_key_jwt`.
-fn private_key_jwt(
-    object: &mut Object<'_>,
-    client_id: Option<String>,
-    has_id: bool,
-) -> Option<ClientAuth> {
-    let private_key = object.need("private_key", "the client's private key, in PEM", secret);
-    let aud = object.need(
-        "aud",
-        "the issuer identifier of the authorization server (RFC 10070); some servers want the \
-         endpoint's URL",
-        |f| text(f, "the issuer identifier of the authorization server"),
-    );
-    let alg = object.read("alg", |field| match field.choice(&["RS256", "ES256"])? {
-        "RS256" => Some(Algorithm::Rs256),
-        _ => Some(Algorithm::Es256),
-    });
-    let kid = object.read("kid", |f| text(f, "the key's identifier"));
-    let typ = object.read("typ", |f| text(f, "the `typ` of the header"));
-    let lifetime = object.read("lifetime", |field| {
-        let lifetime = duration(field)?;
-        // RFC 7523 section 3: servers refuse assertions that live unreasonably long.
-        if (Duration::from_secs(1)..=Duration::from_mins(5)).contains(&lifetime) {
-            Some(lifetime)
-        } else {
-            field.mistake("an assertion lives from one second to five minutes")
-        }
-    });
-    if !has_id {
-        return object.at("client_id").mistake("required: the assertion is this client's");
-    }
-    let client_id = client_id?;
-    let key_at = object.at("private_key");
-    let options = AssertionOptions {
-        client_id,
-        aud: aud?,
-        kid,
-        typ: typ.unwrap_or_else(|| "client-authentication+jwt".to_owned()),
-        lifetime: lifetime.unwrap_or(Duration::from_mins(1)),
-        private_key: private_key?,
-        sign: key_at.reader.host.sign,
-    };
-    match Assertions::new(options, key_at.reader.host.seed) {
-        Ok(assertions) if alg.is_none_or(|alg| alg == assertions.algorithm) => {
-            Some(ClientAuth::PrivateKeyJwt(Box::new(assertions)))
-        }
-        Ok(assertions) => object
-            .at("alg")
-            .mistake(format_args!("the key is one for {}", assertions.algorithm.name())),
-        Err(SignError::Absent) => object
-            .at("auth_method")
-            .mistake("this host cannot sign (Envoy can from 1.37 on): use another method"),
-        Err(SignError::BadKey) => key_at
-            .mistake("the host does not take this key: expected RSA or P-256, in PEM (PKCS #8)"),
-    }
 }
 
 /// Whether the filter sends this parameter itself, or may.

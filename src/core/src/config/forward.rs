@@ -1,5 +1,10 @@
 //! The `forward` object.
 
+#[cfg(feature = "review")]
+use super::key_table::{
+    DefaultValue::{Json, Words},
+    KeyRow, KeyTable,
+};
 use super::reader::Field;
 use super::values::{boolean, claim_path, frames_or_steers, header_name, text};
 use crate::http::header_name::Spelling;
@@ -9,9 +14,40 @@ use crate::inbound::forwarding::Forwarding;
 const RESERVED_HEADERS: [&str; 5] =
     ["authorization", "proxy-authorization", "cookie", "expect", "trailer"];
 
+/// The keys of `forward`.
+#[cfg(feature = "review")]
+pub(super) const FORWARD_TABLE: KeyTable = KeyTable {
+    heading: "### `inbound.forward`",
+    parts: &[&[
+        KeyRow::new(
+            &["token"],
+            "boolean",
+            Json("false"),
+            "whether the service gets the token. With false, it is taken out of each request in \
+         which it was checked, and other cookies, parameters and schemes stay. Public paths \
+         are not looked at: a token sent there goes on",
+        ),
+        KeyRow::new(
+            &["claims"],
+            "object of strings",
+            Json("{}"),
+            "`{\"x-user\": \"sub\"}`: headers, and the claims (with dots for nested ones) that \
+         they get. Lists are joined by commas (the scope claim by spaces), objects are JSON",
+        ),
+        KeyRow::new(
+            &["payload"],
+            "string",
+            Words(""),
+            "a header that gets the whole answer as base64url JSON, if that has at most 32 KiB",
+        ),
+    ]],
+};
+
 /// `forward`.
 pub(super) fn forward(field: &Field<'_>) -> Option<Forwarding> {
     let mut object = field.object("an object with token, claims, payload")?;
+    #[cfg(feature = "review")]
+    object.described(&[&FORWARD_TABLE]);
     let token = object.read("token", boolean).unwrap_or(false);
     let mut names: Vec<Spelling> = Vec::new();
     let mut own_header = |name: &str, field: &Field<'_>| {

@@ -3,9 +3,14 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::clients::Names;
 use super::forward::forward;
+#[cfg(feature = "review")]
+use super::key_table::{
+    DefaultValue::{Json, JsonIf, Required, Words},
+    KeyRow, KeyTable,
+};
 use super::metadata::metadata;
+use super::names::Names;
 use super::policy::{AskedClaims, needs, rule};
 use super::reader::Field;
 use super::servers::servers;
@@ -27,9 +32,122 @@ use crate::rules::index::RuleIndex;
 /// The most answers that may be asked to be kept; a worker's memory ends at 1 GiB.
 const MOST_ENTRIES: u32 = 1_000_000;
 
+/// The keys of `inbound`.
+#[cfg(feature = "review")]
+pub(super) const INBOUND_TABLE: KeyTable = KeyTable {
+    heading: "### `inbound`",
+    parts: &[&[
+        KeyRow::new(
+            &["introspection"],
+            "object or list",
+            Required,
+            "the endpoint that is asked about tokens",
+        )
+        .see("inboundintrospection"),
+        KeyRow::new(&["cache"], "object", Words(""), "how long and how many answers are kept")
+            .see("inboundcache"),
+        KeyRow::new(
+            &["token_sources"],
+            "list",
+            Json(r#"[{"header": "authorization", "scheme": "Bearer"}]"#),
+            "where tokens are looked for",
+        )
+        .see("inboundtoken_sources"),
+        KeyRow::new(&["realm"], "string", Json(r#""oauth2""#), "the `realm` of every challenge"),
+        KeyRow::new(
+            &["audience"],
+            "string or list",
+            Words("any"),
+            "what `aud` must name: a string, or a list of which any will do. Set it: without, a \
+         token that was issued for any other service passes",
+        )
+        .strong("Set it"),
+        KeyRow::new(
+            &["issuer"],
+            "string or list",
+            Words("any"),
+            "what `iss` must be: a string, or a list of which any will do",
+        ),
+        KeyRow::new(&["scope"], "scope", Words("none"), "what a token must hold"),
+        KeyRow::new(
+            &["scope_implies"],
+            "object",
+            Json("{}"),
+            "`{\"orders:admin\": [\"orders:write\"]}`: who has the one has the others too, and \
+         what those imply",
+        ),
+        KeyRow::new(&["claims"], "object", Json("{}"), "what other claims must be")
+            .see("inboundclaims"),
+        KeyRow::new(
+            &["acr_values"],
+            "string or list",
+            Words("any"),
+            "how the user must have been authenticated (`acr`): one of these words",
+        ),
+        KeyRow::new(
+            &["max_age"],
+            "duration",
+            Words("any"),
+            "how long ago at most (`auth_time`); a duration in whole seconds",
+        ),
+        KeyRow::new(
+            &["scope_claim"],
+            "string",
+            Json(r#""scope""#),
+            "the claim that holds the scopes: a string with spaces between, or a list. Dots \
+         lead into nested claims (`realm_access.roles`), unless a claim has the whole text \
+         as its name",
+        ),
+        KeyRow::new(
+            &["clock_skew"],
+            "duration",
+            Json(r#""0s""#),
+            "leeway for `exp`, `nbf` and `max_age`",
+        ),
+        KeyRow::new(&["rules"], "list", Words("all need a token"), "which requests need what")
+            .see("inboundrules"),
+        KeyRow::new(
+            &["unmatched"],
+            "string",
+            JsonIf(r#""deny""#, "there are rules"),
+            "what requests need that no rule fits: `\"deny\"` (403), `\"token\"`, or \
+         `\"public\"` for nothing",
+        ),
+        KeyRow::new(&["forward"], "object", Words(""), "what the service gets")
+            .see("inboundforward"),
+        KeyRow::new(
+            &["allow_cors_preflight"],
+            "boolean",
+            Json("false"),
+            "`OPTIONS` with `Origin` and `Access-Control-Request-Method` passes without a token \
+         where one would be needed: rules that list `methods` list `OPTIONS` too",
+        ),
+        KeyRow::new(
+            &["failure_mode_allow"],
+            "boolean",
+            Json("false"),
+            "while the authorization server is down, requests pass unchecked, without claims: \
+         once calls about two different tokens in a row have found no connection, no answer \
+         in time or 5xx, until it answers. Never after 4xx, nor where the cluster has not \
+         sent the call",
+        ),
+        KeyRow::new(&["resource_metadata"], "object", Words("none"), "the RFC 9728 document")
+            .see("inboundresource_metadata"),
+        KeyRow::new(
+            &["sender_constraint"],
+            "object",
+            Words(""),
+            "tokens that are bound to their caller",
+        )
+        .see("inboundsender_constraint"),
+    ]],
+};
+
 /// Reads `inbound`.
-pub(super) fn inbound(field: &Field<'_>, names: &Names) -> Option<Guard> {
+pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     let mut object = field.object("an object with introspection and rules")?;
+    #[cfg(feature = "review")]
+    object.described(&[&INBOUND_TABLE]);
     let asked = AskedClaims::default();
     let servers =
         object.need("introspection", "the endpoint that is asked about tokens", |field| {
@@ -129,9 +247,54 @@ impl Default for CacheConfig {
     }
 }
 
+/// The keys of `cache`.
+#[cfg(feature = "review")]
+pub(super) const CACHE_TABLE: KeyTable = KeyTable {
+    heading: "### `inbound.cache`",
+    parts: &[&[
+        KeyRow::new(
+            &["max_ttl"],
+            "duration",
+            Json(r#""60s""#),
+            "how long an active answer serves, and never past `exp`. A revoked token passes for \
+         so long at most. `\"0s\"` asks for every single request, but for tokens that are \
+         kept as refused",
+        ),
+        KeyRow::new(
+            &["negative_ttl"],
+            "duration",
+            Json(r#""5s""#),
+            r#"how long a refusal serves; `"0s"` keeps none"#,
+        ),
+        KeyRow::new(
+            &["max_entries"],
+            "number",
+            Json("10000"),
+            "how many active answers a worker keeps",
+        ),
+        KeyRow::new(
+            &["negative_max_entries"],
+            "number",
+            Json("1000"),
+            "how many refusals a worker keeps; apart, so that a flood of bad tokens pushes out \
+         no good one",
+        ),
+        KeyRow::new(
+            &["stale_if_error"],
+            "duration",
+            Json(r#""0s""#),
+            "how long past `max_ttl`, never past `exp`, an answer serves while the server \
+         fails, as long as it is in shared data (which takes answers of 4 KiB), and not \
+         after 400 to 499 other than 429",
+        ),
+    ]],
+};
+
 /// `cache`.
 fn cache(field: &Field<'_>) -> Option<CacheConfig> {
     let mut object = field.object("an object with max_ttl, negative_ttl, max_entries")?;
+    #[cfg(feature = "review")]
+    object.described(&[&CACHE_TABLE]);
     let defaults = CacheConfig::default();
     let entries = |field: &Field<'_>| count(field, MOST_ENTRIES)?.try_into().ok();
     let cache = CacheConfig {
@@ -199,9 +362,25 @@ fn unmatched(field: &Field<'_>) -> Option<Unmatched> {
     }
 }
 
+/// The keys of `sender_constraint`.
+#[cfg(feature = "review")]
+pub(super) const SENDER_TABLE: KeyTable = KeyTable {
+    heading: "### `inbound.sender_constraint`",
+    parts: &[&[KeyRow::new(
+        &["mtls"],
+        "string",
+        Json(r#""off""#),
+        "tokens bound to the caller's TLS certificate (RFC 8705). `\"off\"`: they are \
+         refused, since nobody checks the proof. `\"optional\"`: they need the certificate, \
+         others need none. `\"required\"`: every token is bound, and needs it",
+    )]],
+};
+
 /// `sender_constraint`.
 fn sender_constraint(field: &Field<'_>) -> Option<MutualTls> {
     let mut object = field.object("an object with mtls")?;
+    #[cfg(feature = "review")]
+    object.described(&[&SENDER_TABLE]);
     let mode =
         object.read("mtls", |field| match field.choice(&["off", "optional", "required"])? {
             "off" => Some(MutualTls::Off),

@@ -1,9 +1,9 @@
 //! The whole document: both directions, and what they have to know of each other.
 
-use super::clients::{self, Names};
 use super::error::{Mistake, Mistakes};
+use super::names::Names;
 use super::reader::{Field, Reader};
-use super::{document, inbound};
+use super::{document, inbound, outbound};
 use crate::cache::record::Identity;
 use crate::environment::Environment;
 use crate::inbound::guard::Guard;
@@ -40,7 +40,7 @@ pub(super) fn config(field: &Field<'_>) -> Option<Config> {
     let mut object = field.object(WHAT)?;
     let outbound = object.take("outbound");
     let names = Names::of(outbound.as_ref());
-    let inbound = object.take("inbound").map(|field| inbound::inbound(&field, &names));
+    let inbound = object.take("inbound").map(|field| inbound::inbound(&field, names));
     // Not known if there are mistakes in `inbound`.
     let used: Option<Vec<usize>> = match &inbound {
         None => Some(Vec::new()),
@@ -51,7 +51,8 @@ pub(super) fn config(field: &Field<'_>) -> Option<Config> {
     let sources = inbound
         .as_ref()
         .map(|guard| guard.as_ref().map(|guard| guard.token_sources.clone()).unwrap_or_default());
-    let outbound = outbound.map(|field| clients::clients(&field, &names, used.as_deref(), sources));
+    let outbound =
+        outbound.map(|field| outbound::outbound(&field, names, used.as_deref(), sources));
     object.check_keys();
     if inbound.is_none() && outbound.is_none() {
         // All keys are unknown ones.

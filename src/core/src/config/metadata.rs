@@ -2,6 +2,11 @@
 
 use serde_json::Value;
 
+#[cfg(feature = "review")]
+use super::key_table::{
+    DefaultValue::{Required, Words},
+    KeyRow, KeyTable,
+};
 use super::notes::Form;
 use super::reader::Field;
 use super::values::{boolean, endpoint_url, one_or_any, text};
@@ -32,6 +37,97 @@ const PAGES: [&str; 3] = ["resource_documentation", "resource_policy_uri", "reso
 const FLAGS: [&str; 2] =
     ["tls_client_certificate_bound_access_tokens", "dpop_bound_access_tokens_required"];
 
+/// The members.
+#[cfg(feature = "review")]
+pub(super) const METADATA_TABLE: KeyTable = KeyTable {
+    heading: "### `inbound.resource_metadata`",
+    parts: &[&[
+        KeyRow::new(
+            &["resource"],
+            "URL",
+            Required,
+            "what clients know this resource as, in normal form",
+        ),
+        KeyRow::new(
+            &["authorization_servers"],
+            "list",
+            Words("none"),
+            "the issuer identifiers of the authorization servers whose tokens it takes, which \
+         are URLs",
+        ),
+        KeyRow::new(
+            &["scopes_supported"],
+            "list",
+            Words("none"),
+            "the scopes that clients may ask for",
+        ),
+        KeyRow::new(
+            &["bearer_methods_supported"],
+            "list",
+            Words("none"),
+            r#"how tokens may be sent: `"header"`, `"body"`, `"query"`"#,
+        ),
+        KeyRow::new(
+            &["resource_signing_alg_values_supported"],
+            "list",
+            Words("none"),
+            "the algorithms by which the resource signs what it answers",
+        ),
+        KeyRow::new(
+            &["authorization_details_types_supported"],
+            "list",
+            Words("none"),
+            "the types of `authorization_details` (RFC 9396) that it understands",
+        ),
+        KeyRow::new(
+            &["dpop_signing_alg_values_supported"],
+            "list",
+            Words("none"),
+            "the algorithms of DPoP proofs (RFC 9449) that it takes",
+        ),
+        KeyRow::new(&["jwks_uri"], "URL", Words("none"), "where its public keys are"),
+        KeyRow::new(
+            &["signed_metadata"],
+            "string",
+            Words("none"),
+            "a JWT whose claims are members of this document",
+        ),
+        KeyRow::new(&["resource_name"], "string", Words("none"), "its name for people"),
+        KeyRow::new(
+            &["resource_documentation"],
+            "string",
+            Words("none"),
+            "the URL of a page for developers",
+        ),
+        KeyRow::new(
+            &["resource_policy_uri"],
+            "string",
+            Words("none"),
+            "the URL of a page on how data may be used",
+        ),
+        KeyRow::new(
+            &["resource_tos_uri"],
+            "string",
+            Words("none"),
+            "the URL of the terms of service",
+        ),
+        KeyRow::new(
+            &["tls_client_certificate_bound_access_tokens"],
+            "boolean",
+            Words("none"),
+            "whether tokens may be bound to a TLS certificate (RFC 8705): told to clients, and \
+         nothing else. What is enforced is `sender_constraint`",
+        ),
+        KeyRow::new(
+            &["dpop_bound_access_tokens_required"],
+            "boolean",
+            Words("none"),
+            "whether tokens must be bound to a key by DPoP (RFC 9449): told to clients, and \
+         nothing else",
+        ),
+    ]],
+};
+
 /// Reads the document.
 pub(super) fn metadata(field: &Field<'_>) -> Option<ResourceMetadata> {
     const WHAT: &str = "an RFC 9728 document: an object with resource";
@@ -40,7 +136,10 @@ pub(super) fn metadata(field: &Field<'_>) -> Option<ResourceMetadata> {
         Form::Keys(keys.collect())
     });
     field.looks_for(|| Form::Languages(&TEXTS));
-    let resource = field.object(WHAT)?.need("resource", "the resource's identifier", resource);
+    let mut object = field.object(WHAT)?;
+    #[cfg(feature = "review")]
+    object.described(&[&METADATA_TABLE]);
+    let resource = object.need("resource", "the resource's identifier", resource);
     let members = field.members_of(WHAT, |name, field| {
         let value = match name.split('#').next().unwrap_or_default() {
             "resource" => field.value.clone(),

@@ -5,19 +5,26 @@
 
 #[cfg(feature = "review")]
 mod advice;
-mod clients;
+mod client;
+mod client_auth;
 mod document;
 #[cfg(test)]
+#[cfg(feature = "review")]
 mod documented;
 mod endpoint;
 mod error;
 mod forward;
+mod grants;
 mod inbound;
+#[cfg(feature = "review")]
+mod key_table;
 #[cfg(feature = "review")]
 mod letter_case;
 mod load;
 mod metadata;
+mod names;
 mod notes;
+mod outbound;
 mod policy;
 mod reader;
 #[cfg(feature = "review")]
@@ -26,11 +33,17 @@ mod review;
 mod schema;
 mod servers;
 mod sources;
+#[cfg(feature = "review")]
+mod tables;
 mod values;
 
 pub use error::{Mistake, Mistakes};
+#[cfg(feature = "review")]
+pub use key_table::{DefaultValue, KeyRow, KeyTable};
 pub(crate) use load::load;
 #[cfg(feature = "review")]
 pub use review::{Review, review};
 #[cfg(feature = "review")]
 pub use schema::schema;
+#[cfg(feature = "review")]
+pub use tables::KEY_TABLES;

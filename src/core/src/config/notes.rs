@@ -3,6 +3,8 @@
 
 #[cfg(feature = "review")]
 use super::error::Mistake;
+#[cfg(feature = "review")]
+use super::key_table::KeyTable;
 
 /// What kind of value a reader looks for at a place. It may look for several, one after the other.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -22,7 +24,7 @@ pub(super) enum Form {
     /// One that is not empty.
     Text(String),
     /// One of these strings.
-    Choice(&'static [&'static str]),
+    Choice(Vec<&'static str>),
     /// The same, and it says which other keys the object has.
     Kind(Vec<&'static str>),
     /// A duration.
@@ -88,6 +90,8 @@ pub(super) struct Noted {
     pub(super) divided: Vec<(String, &'static str)>,
     /// Objects, and all keys of each.
     pub(super) keys: Vec<(String, Vec<&'static str>)>,
+    /// Objects, and what people are told of the keys of each.
+    pub(super) tables: Vec<(String, &'static KeyTable)>,
     /// Endpoint blocks, and the cluster that each calls.
     pub(super) clusters: Vec<(String, String)>,
     /// Places that have a secret in clear text.
@@ -122,6 +126,12 @@ impl Notes {
     pub(super) fn knows(&self, told: impl FnOnce() -> (String, Vec<&'static str>)) {
         let told = told();
         self.0.borrow_mut().keys.push(told);
+    }
+
+    /// An object, and what people are told of its keys.
+    pub(super) fn describes(&self, place: &str, tables: &[&'static KeyTable]) {
+        let tables = tables.iter().map(|table| (place.to_owned(), *table));
+        self.0.borrow_mut().tables.extend(tables);
     }
 
     /// The cluster that an endpoint block calls.

@@ -6,6 +6,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+#[cfg(feature = "review")]
+use super::key_table::{
+    DefaultValue::{Json, Words},
+    KeyRow, KeyTable,
+};
 use super::notes::Form;
 use super::reader::{Field, Object};
 use super::values::{one_or_any, scope, text, ttl};
@@ -78,12 +83,35 @@ fn claims(field: &Field<'_>, asked: &AskedClaims) -> Option<Vec<(usize, ClaimTes
     })
 }
 
+/// The keys of a test.
+#[cfg(feature = "review")]
+pub(super) const TEST_TABLE: KeyTable = KeyTable {
+    heading: "### `inbound.claims`",
+    parts: &[&[
+        KeyRow::new(
+            &["all"],
+            "string, number, boolean or list",
+            Words("none"),
+            "the claim holds each of these",
+        ),
+        KeyRow::new(
+            &["not"],
+            "string, number, boolean or list",
+            Words("none"),
+            "the claim is there, and is none of these",
+        ),
+        KeyRow::new(&["exists"], "`true`", Words("none"), "the claim is there, whatever it is"),
+    ]],
+};
+
 /// What a claim must be.
 fn claim_test(field: &Field<'_>) -> Option<ClaimTest> {
     const WHAT: &str = "a value, a list of which any will do, {\"all\": […]}, {\"not\": […]} or {\"exists\": true}";
     match field.value {
         Value::Object(_) => {
             let mut object = field.object(WHAT)?;
+            #[cfg(feature = "review")]
+            object.described(&[&TEST_TABLE]);
             let all = object.take("all");
             let not = object.take("not");
             let exists = object.take("exists");
@@ -155,6 +183,78 @@ impl Rule {
     }
 }
 
+/// The keys of a rule.
+#[cfg(feature = "review")]
+pub(super) const RULE_TABLE: KeyTable = KeyTable {
+    heading: "### `inbound.rules`",
+    parts: &[&[
+        KeyRow::new(&["name"], "string", Words("its place"), "what logs call the rule"),
+        KeyRow::new(
+            &["hosts"],
+            "list",
+            Words("all"),
+            "`\"api.example.com\"`, or `\"*.example.com\"` for every host below it; the port \
+         does not count",
+        ),
+        KeyRow::new(
+            &["methods"],
+            "list",
+            Words("all"),
+            r#"`"GET"`; `HEAD` is a method of its own"#,
+        ),
+        KeyRow::new(
+            &["paths"],
+            "list",
+            Words("all"),
+            "segments: `*` fits one, `**` at the end the rest, be it empty: `/orders/**` fits \
+         `/orders`, `/orders/` and `/orders/1/items`",
+        ),
+        KeyRow::new(
+            &["access"],
+            "string",
+            Json(r#""token""#),
+            "`\"optional\"`: without a token it passes, a bad one is refused. `\"public\"`: \
+         nothing is looked at. `\"deny\"`: nobody passes",
+        ),
+        KeyRow::new(
+            &["scope"],
+            "scope",
+            Words("that of `inbound`"),
+            "what the token must hold here",
+        ),
+        KeyRow::new(
+            &["audience"],
+            "string or list",
+            Words("that of `inbound`"),
+            "whom the token must be meant for here",
+        ),
+        KeyRow::new(
+            &["issuer"],
+            "string or list",
+            Words("that of `inbound`"),
+            "who must have issued the token here",
+        ),
+        KeyRow::new(
+            &["claims"],
+            "object",
+            Words("those of `inbound`"),
+            "what other claims must be here: in place of all those, not beside them",
+        ),
+        KeyRow::new(
+            &["acr_values"],
+            "string or list",
+            Words("those of `inbound`"),
+            "how the user must have been authenticated here",
+        ),
+        KeyRow::new(
+            &["max_age"],
+            "duration",
+            Words("that of `inbound`"),
+            "how long ago at most, here",
+        ),
+    ]],
+};
+
 /// One of `rules`.
 pub(super) fn rule(
     field: &Field<'_>,
@@ -162,6 +262,8 @@ pub(super) fn rule(
     asked: &AskedClaims,
 ) -> Option<(Matcher, Rule)> {
     let mut object = field.object("a rule with hosts, methods, paths and what they need")?;
+    #[cfg(feature = "review")]
+    object.described(&[&RULE_TABLE]);
     let name = object.read("name", |f| text(f, "a name for logs"));
     let name: Rc<str> = name.unwrap_or_else(|| field.place()).into();
     let matcher = matcher(&mut object);

@@ -7,6 +7,8 @@ use serde_json::{Map, Value};
 
 use super::error::{Mistake, Mistakes};
 #[cfg(feature = "review")]
+use super::key_table::KeyTable;
+#[cfg(feature = "review")]
 use super::notes::Noted;
 use super::notes::{Form, Notes};
 use crate::environment::Environment;
@@ -166,8 +168,8 @@ impl<'r> Field<'r> {
     }
 
     /// The value as one of these words.
-    pub(super) fn choice(&self, words: &'static [&'static str]) -> Option<&'static str> {
-        self.looks_for(|| Form::Choice(words));
+    pub(super) fn choice(&self, words: &[&'static str]) -> Option<&'static str> {
+        self.looks_for(|| Form::Choice(words.to_vec()));
         let what = alternatives(words);
         let word = self.string(&what)?;
         let chosen = words.iter().find(|known| **known == word);
@@ -226,6 +228,32 @@ fn collect<T>(values: &mut Option<Vec<T>>, read: Option<T>) {
     }
 }
 
+/// A key of an object, as a table lists it.
+pub(super) struct Key {
+    /// The key itself.
+    pub(super) name: &'static str,
+    /// What is said where it is missing, if it is needed.
+    required: Option<&'static str>,
+}
+
+impl Key {
+    /// A key that must be there, and what is said where it is missing.
+    pub(super) const fn required(name: &'static str, missing: &'static str) -> Self {
+        Self { name, required: Some(missing) }
+    }
+
+    /// A key that may be left out.
+    pub(super) const fn optional(name: &'static str) -> Self {
+        Self { name, required: None }
+    }
+
+    /// Whether it must be there.
+    #[cfg(all(test, feature = "review"))]
+    pub(super) fn is_required(&self) -> bool {
+        self.required.is_some()
+    }
+}
+
 /// An object of the document. [`Object::check_keys`] refuses the keys that nobody took.
 pub(super) struct Object<'r> {
     /// Where mistakes go.
@@ -247,6 +275,13 @@ impl<'r> Object<'r> {
     /// Tells that other keys are known where this one is there.
     pub(super) fn divides(&self, key: &'static str) {
         self.reader.notes.divides(|| (self.reader.place(self.place), key));
+    }
+
+    /// Tells what people are told of the keys here: the first of these tables that has the key.
+    #[cfg(feature = "review")]
+    pub(super) fn described(&self, tables: &[&'static KeyTable]) {
+        let place = self.reader.place(self.place);
+        self.reader.notes.describes(&place, tables);
     }
 
     /// Whether the document has the key.
@@ -299,11 +334,33 @@ impl<'r> Object<'r> {
         read(&self.needed(key, what)?)
     }
 
-    /// Takes a key that must be there.
+    /// Reads a key of a table.
+    pub(super) fn read_key<T>(
+        &mut self,
+        key: &Key,
+        read: impl FnOnce(&Field<'r>) -> Option<T>,
+    ) -> Option<T> {
+        read(&self.take_key(key)?)
+    }
+
+    /// Takes a key of a table, which says whether it must be there.
+    pub(super) fn take_key(&mut self, key: &Key) -> Option<Field<'r>> {
+        match key.required {
+            Some(missing) => self.needed_or(key.name, &missing),
+            None => self.take(key.name),
+        }
+    }
+
+    /// Takes a key that must be there; `what` says what it is for.
     fn needed(&mut self, key: &'static str, what: &str) -> Option<Field<'r>> {
+        self.needed_or(key, &format_args!("required: {what}"))
+    }
+
+    /// Takes a key that must be there, or else says so.
+    fn needed_or(&mut self, key: &'static str, missing: &dyn fmt::Display) -> Option<Field<'r>> {
         let field = self.take(key);
         self.reader.notes.needs(|| (self.reader.place(self.place), key));
-        field.or_else(|| self.at(key).mistake(format_args!("required: {what}")))
+        field.or_else(|| self.at(key).mistake(missing))
     }
 
     /// Refuses the keys that nobody asked for.

@@ -1,4 +1,4 @@
-//! The JSON Schema of the document, from what the reader looks for.
+//! The JSON Schema of the document, from what the reader looks for and what people are told of keys.
 //!
 //! The reader is asked: it reads small documents, one after the other, and tells at each place which
 //! keys it knows and what kinds of value it looks for. So there is no second list of keys, and a
@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+use super::key_table::KeyTable;
 use super::load::config;
 use super::notes::{Form, Noted};
 use super::reader::Reader;
@@ -20,7 +21,7 @@ const DURATION: &str = r"^([0-9]+(\.[0-9]{1,9})?h)?([0-9]+(\.[0-9]{1,9})?m)?([0-
 /// The name that stands for those of the operator.
 const NAME: &str = "a";
 
-/// The JSON Schema (draft 2020-12) of the document, without words for people.
+/// The JSON Schema (draft 2020-12) of the document.
 pub fn schema() -> Value {
     let root = Place { path: String::new(), wrap: &|value| value };
     let mut schema = root.look().schema();
@@ -62,6 +63,8 @@ struct Members {
     required: BTreeSet<&'static str>,
     /// Those that may stand there once for each language.
     languages: &'static [&'static str],
+    /// What people are told of them: the first of these that has the key.
+    tables: Vec<&'static KeyTable>,
 }
 
 impl Place<'_> {
@@ -226,7 +229,9 @@ impl Place<'_> {
             }
         }
         let keys = keys.into_iter().map(|(key, shape)| (key, shape.unwrap_or_default())).collect();
-        Members { kind, keys, required, languages }
+        let tables = noted.tables.into_iter().filter(|(place, _)| at_here(place));
+        let tables = tables.map(|(_, table)| table).collect();
+        Members { kind, keys, required, languages, tables }
     }
 
     /// What may stand under a key of the object here, if the reader looks at it beside these.
@@ -277,8 +282,7 @@ impl Shape {
                     json!({"type": "integer", "minimum": least, "maximum": most})
                 }
                 Form::Scalar => json!({"type": ["string", "number", "boolean"]}),
-                Form::Choice(words) => json!({"enum": words}),
-                Form::Kind(words) => json!({"enum": words}),
+                Form::Choice(words) | Form::Kind(words) => json!({"enum": words}),
                 Form::Duration => json!({"type": "string", "pattern": DURATION, "minLength": 2}),
                 Form::Url => {
                     json!({"type": "string", "format": "uri", "pattern": "^[hH][tT][tT][pP][sS]?://[^/]"})
@@ -314,10 +318,15 @@ impl Members {
     /// The schema of an object of this kind.
     fn schema(&self) -> Value {
         let property = |(key, shape): &(&'static str, Shape)| {
-            let schema = match self.kind {
+            let mut schema = match self.kind {
                 Some((known, kind)) if known == *key => json!({ "const": kind }),
                 _ => shape.schema(),
             };
+            let row = self.tables.iter().find_map(|table| table.row(key));
+            if let (Value::Object(members), Some(row)) = (&mut schema, row) {
+                members.insert("description".to_owned(), row.meaning.into());
+                members.extend(row.default_value().map(|value| ("default".to_owned(), value)));
+            }
             ((*key).to_owned(), schema)
         };
         let properties: Map<String, Value> = self.keys.iter().map(property).collect();
@@ -343,6 +352,8 @@ impl Members {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::key_table::DefaultValue;
+    use crate::config::tables::KEY_TABLES;
 
     /// Every place without a kind of value.
     fn unknown(schema: &Value, at: &str, found: &mut Vec<String>) {
@@ -365,5 +376,68 @@ mod tests {
         let mut found = Vec::new();
         unknown(&schema(), "", &mut found);
         assert!(found.is_empty(), "no kind of value is told at {found:#?}");
+    }
+    /// The properties without a description of their own.
+    fn undescribed(schema: &Value, at: &str, found: &mut Vec<String>) {
+        let members = schema.as_object().into_iter().flatten();
+        for (key, value) in members {
+            let properties = value.as_object().filter(|_| key == "properties");
+            for (key, property) in properties.into_iter().flatten() {
+                if property.get("description").is_none() {
+                    found.push(format!("{at}.{key}"));
+                }
+                undescribed(property, &format!("{at}.{key}"), found);
+            }
+            if properties.is_none() {
+                undescribed(value, at, found);
+            }
+        }
+        schema.as_array().into_iter().flatten().for_each(|value| undescribed(value, at, found));
+    }
+
+    #[test]
+    fn people_are_told_of_every_key_what_it_is_for() {
+        let mut found = Vec::new();
+        undescribed(&schema(), "", &mut found);
+        // Both have a chapter, and no table.
+        assert_eq!(found, [".inbound", ".outbound"]);
+    }
+
+    /// The objects whose keys are the reader's, with what people are told of these.
+    fn objects(shape: &Shape) -> Vec<&Members> {
+        let inner = shape.element.iter().chain(&shape.member).map(|inner| &**inner);
+        let members = shape.objects.iter().flat_map(|object| object.keys.iter().map(|(_, it)| it));
+        let below = inner.chain(members).flat_map(objects);
+        shape.objects.iter().chain(below).collect()
+    }
+
+    #[test]
+    fn people_are_told_what_must_be_there_and_of_no_key_that_is_not_read() {
+        let root = Place { path: String::new(), wrap: &|value| value }.look();
+        let mut read = BTreeSet::new();
+        for object in objects(&root) {
+            for (key, _) in &object.keys {
+                let table = object.tables.iter().find(|table| table.row(key).is_some());
+                let Some(table) = table else { continue };
+                read.insert((table.heading, *key));
+                let row = table.row(key).unwrap();
+                let is_required = matches!(row.default, DefaultValue::Required);
+                // What every other form of the object needs is told as required too.
+                let is_kind = object.kind.is_some_and(|(kind, _)| kind == *key);
+                let may_be_left_out = ["### Endpoint blocks", "#### `refresh`"];
+                if !may_be_left_out.contains(&table.heading) {
+                    assert_eq!(
+                        is_required,
+                        is_kind || object.required.contains(key),
+                        "{}: {key}",
+                        table.heading
+                    );
+                }
+            }
+        }
+        let told = KEY_TABLES.iter().flat_map(|table| {
+            table.rows().flat_map(|row| row.keys.iter().map(|key| (table.heading, *key)))
+        });
+        assert_eq!(read, told.collect());
     }
 }

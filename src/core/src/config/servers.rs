@@ -2,8 +2,15 @@
 
 use serde_json::Value;
 
-use super::clients::Names;
+#[cfg(feature = "review")]
+use super::endpoint::ENDPOINT_TABLE;
 use super::endpoint::{Rest, endpoint};
+#[cfg(feature = "review")]
+use super::key_table::{
+    DefaultValue::{Json, Words},
+    KeyRow, KeyTable,
+};
+use super::names::Names;
 use super::policy::list;
 use super::reader::Field;
 use super::values::{one_or_any, text};
@@ -14,7 +21,7 @@ use crate::oauth::endpoint::Endpoint;
 use crate::oauth::introspection::{self, Introspection};
 
 /// Reads one block, or a list of them.
-pub(super) fn servers(field: &Field<'_>, names: &Names) -> Option<Vec<Server>> {
+pub(super) fn servers(field: &Field<'_>, names: Names<'_>) -> Option<Vec<Server>> {
     const WHAT: &str = "an object with endpoint, cluster, client_id, client_secret";
     let server = |field: &Field<'_>| server(field, names);
     match field.value {
@@ -36,9 +43,43 @@ pub(super) fn servers(field: &Field<'_>, names: &Names) -> Option<Vec<Server>> {
     }
 }
 
+/// The keys that a block has here beside those of all endpoint blocks.
+#[cfg(feature = "review")]
+pub(super) const SERVER_TABLE: KeyTable = KeyTable {
+    heading: "### `inbound.introspection`",
+    parts: &[&[
+        KeyRow::new(
+            &["token_type_hint"],
+            "string",
+            Json(r#""access_token""#),
+            r#"`""` sends none"#,
+        ),
+        KeyRow::new(
+            &["client"],
+            "string",
+            Words(""),
+            "the name of an outbound client, whose token authenticates the call as \
+         `Authorization: Bearer` in place of `client_id` and what goes with it. If the \
+         server answers 401 or 403, the call goes once more with a new token",
+        )
+        .link("outbound client", "outboundclients"),
+        KeyRow::new(
+            &["issuer"],
+            "string",
+            Words(""),
+            "the issuer whose tokens the server knows: an answer that names another is refused, \
+         one that names none counts as its own",
+        ),
+        KeyRow::new(&["when"], "object", Words("always"), "which tokens are this server's")
+            .see("inboundintrospectionwhen"),
+    ]],
+};
+
 /// One block.
-fn server(field: &Field<'_>, names: &Names) -> Option<Server> {
+fn server(field: &Field<'_>, names: Names<'_>) -> Option<Server> {
     let mut object = field.object("an object with endpoint, cluster, client_id, client_secret")?;
+    #[cfg(feature = "review")]
+    object.described(&[&SERVER_TABLE, &ENDPOINT_TABLE]);
     let client_field = object.take("client");
     let client = client_field.as_ref().and_then(|field| names.number(field));
     let rest = if client_field.is_some() { Rest::ClientToken } else { Rest::Defaults };
@@ -60,9 +101,39 @@ fn server(field: &Field<'_>, names: &Names) -> Option<Server> {
     Some(Server { introspection, when, issuer, identity })
 }
 
+/// The keys of `when`.
+#[cfg(feature = "review")]
+pub(super) const WHEN_TABLE: KeyTable = KeyTable {
+    heading: "#### `inbound.introspection.when`",
+    parts: &[&[
+        KeyRow::new(
+            &["issuer"],
+            "string or list",
+            Words("any"),
+            "the token looks like a JWT of one of these issuers. Nobody has verified that yet: \
+         it says whom to ask, and no more",
+        ),
+        KeyRow::new(
+            &["token_prefix"],
+            "string or list",
+            Words("any"),
+            "what the token begins with",
+        ),
+        KeyRow::new(
+            &["hosts"],
+            "list",
+            Words("any"),
+            "the host that the request is for, as in rules",
+        )
+        .link("rules", "inboundrules"),
+    ]],
+};
+
 /// `when`.
 fn when(field: &Field<'_>) -> Option<When> {
     let mut object = field.object("an object with issuer, token_prefix, hosts")?;
+    #[cfg(feature = "review")]
+    object.described(&[&WHEN_TABLE]);
     let issuer = object.read("issuer", |f| one_or_any(f, "the issuer of a JWT"));
     let token_prefix = object.read("token_prefix", |f| one_or_any(f, "what tokens begin with"));
     let hosts = list(&mut object, "hosts", "hosts such as \"api.example.com\"", HostPattern::parse);

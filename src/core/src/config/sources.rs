@@ -1,5 +1,7 @@
 //! `token_sources`: where tokens are looked for.
 
+#[cfg(feature = "review")]
+use super::key_table::{DefaultValue::Words, KeyRow, KeyTable};
 use super::reader::Field;
 use super::values::{frames_or_steers, header_name, text};
 use crate::http::header_name::is_token_char;
@@ -16,10 +18,36 @@ pub(super) fn token_sources(field: &Field<'_>) -> Option<Vec<TokenSource>> {
     Some(sources)
 }
 
+/// The keys of a source.
+#[cfg(feature = "review")]
+pub(super) const SOURCE_TABLE: KeyTable = KeyTable {
+    heading: "### `inbound.token_sources`",
+    parts: &[&[
+        KeyRow::new(&["header"], "string", Words("none"), "the name of a header, in any case"),
+        KeyRow::new(
+            &["scheme"],
+            "string",
+            Words("none"),
+            "the word before the token in that header; `authorization` needs one. Not `Basic`: \
+         that is a name and a password, and no token",
+        ),
+        KeyRow::new(
+            &["query"],
+            "string",
+            Words("none"),
+            "the name of a query parameter: warned of, since URLs stand in logs (RFC 9700 \
+         section 4.3.2)",
+        ),
+        KeyRow::new(&["cookie"], "string", Words("none"), "the name of a cookie"),
+    ]],
+};
+
 /// One source: exactly one of `header`, `query` and `cookie`.
 fn source(field: &Field<'_>) -> Option<TokenSource> {
     const WHAT: &str = "an object with header, query or cookie";
     let mut object = field.object(WHAT)?;
+    #[cfg(feature = "review")]
+    object.described(&[&SOURCE_TABLE]);
     let (header, scheme) = (object.take("header"), object.take("scheme"));
     let (query, cookie) = (object.take("query"), object.take("cookie"));
     object.check_keys();

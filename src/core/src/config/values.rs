@@ -84,6 +84,16 @@ pub(super) fn ttl(field: &Field<'_>) -> Option<Duration> {
     if ttl > YEAR { field.mistake("longer than a year") } else { Some(ttl) }
 }
 
+/// How long a token lives, which is some time.
+pub(super) fn lives(field: &Field<'_>) -> Option<Duration> {
+    let lives = ttl(field)?;
+    if lives.is_zero() {
+        field.mistake("a token that lives no time is of no use")
+    } else {
+        Some(lives)
+    }
+}
+
 /// A number of things, from 0 to `most`.
 pub(super) fn count(field: &Field<'_>, most: u32) -> Option<u32> {
     count_from(field, 0, most)

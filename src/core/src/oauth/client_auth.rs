@@ -46,6 +46,11 @@ impl ClientAuth {
         Self::basic_value(client_id, client_secret.reveal())
     }
 
+    /// `client_secret_post`.
+    pub(crate) fn post(client_id: &str, client_secret: &Secret) -> Self {
+        Self::Post { client_id: client_id.to_owned(), client_secret: client_secret.clone() }
+    }
+
     /// The `Authorization` value for the two halves.
     fn basic_value(id: &str, secret: &str) -> Self {
         Self::Basic(Secret::new(format!(

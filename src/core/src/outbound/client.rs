@@ -18,6 +18,22 @@ use crate::timestamp::Timestamp;
 /// The token type of an access token (RFC 8693, section 3).
 pub(crate) const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
+/// The values of `grant_type`: of the configuration, and of what is sent.
+pub(crate) mod grant_type {
+    /// The client itself.
+    pub(crate) const CLIENT_CREDENTIALS: &str = "client_credentials";
+    /// A user's password.
+    pub(crate) const PASSWORD: &str = "password";
+    /// A refresh token.
+    pub(crate) const REFRESH_TOKEN: &str = "refresh_token";
+    /// An access token that was obtained elsewhere; it is never sent.
+    pub(crate) const DIRECT_TOKEN: &str = "direct_token";
+    /// An assertion.
+    pub(crate) const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+    /// The caller's token.
+    pub(crate) const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+}
+
 /// A client, as configured.
 pub(crate) struct Client {
     /// What rules, logs and statistics call it.
@@ -239,7 +255,10 @@ impl Client {
         let mut repeat = Repeat::Harmless;
         match (ask, &self.grant) {
             (TokenRequest::Refresh(token), grant) => {
-                form.extend([("grant_type", "refresh_token"), ("refresh_token", token.reveal())]);
+                form.extend([
+                    ("grant_type", grant_type::REFRESH_TOKEN),
+                    ("refresh_token", token.reveal()),
+                ]);
                 if !matches!(grant, Grant::RefreshToken(_)) {
                     scope = self.refresh.as_ref()?.scope.as_deref();
                     audience = None;
@@ -247,16 +266,16 @@ impl Client {
                 repeat = Repeat::Harmful;
             }
             (TokenRequest::Grant, Grant::ClientCredentials) => {
-                form.push(("grant_type", "client_credentials"));
+                form.push(("grant_type", grant_type::CLIENT_CREDENTIALS));
             }
             (TokenRequest::Grant, Grant::Password { username, password }) => form.extend([
-                ("grant_type", "password"),
+                ("grant_type", grant_type::PASSWORD),
                 ("username", username.reveal()),
                 ("password", password.reveal()),
             ]),
             (TokenRequest::Grant, Grant::JwtBearer { assertion }) => {
                 form.extend([
-                    ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
+                    ("grant_type", grant_type::JWT_BEARER),
                     ("assertion", assertion.reveal()),
                 ]);
                 repeat = Repeat::Harmful;
@@ -267,7 +286,7 @@ impl Client {
             ) => {
                 let Exchanged { subject, actor } = exchanged?;
                 form.extend([
-                    ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+                    ("grant_type", grant_type::TOKEN_EXCHANGE),
                     ("subject_token", subject.reveal()),
                     ("subject_token_type", subject_token_type),
                 ]);

@@ -1,0 +1,367 @@
+//! One of `outbound.clients`: what it asks for, from whom, and where its token goes.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::client_auth::AUTH_KEYS;
+#[cfg(feature = "review")]
+use super::endpoint::ENDPOINT_TABLE;
+use super::endpoint::{ENDPOINT_KEYS, Rest, endpoint};
+#[cfg(feature = "review")]
+use super::grants::GRANT_TABLE;
+use super::grants::{GRANTS, GrantType, RefreshTokens, refuse_keys_of_others};
+#[cfg(feature = "review")]
+use super::key_table::{
+    DefaultValue::{Json, Required, Words},
+    KeyRow, KeyTable,
+};
+use super::names::Names;
+use super::notes::Form;
+use super::reader::{Field, Object};
+use super::values::{
+    boolean, count_from, frames_or_steers, header_name, lives, scope_text, secret, text, ttl,
+};
+use crate::cache::record::Identity;
+use crate::http::header_name::is_token_char;
+use crate::http::url::is_absolute_uri;
+use crate::oauth::endpoint::{Endpoint, EndpointOptions};
+use crate::oauth::secret::Secret;
+use crate::outbound::cached_token::Lifetime;
+use crate::outbound::client::{Asked, Client, Grant, Placement, Refresh};
+
+/// The keys of every client beside those of an endpoint block and of its grant.
+#[cfg(feature = "review")]
+pub(super) const CLIENT_TABLE: KeyTable = KeyTable {
+    heading: "### `outbound.clients`",
+    parts: &[&[
+        KeyRow::new(&["grant_type"], "string", Required, "how it obtains tokens").see("grants"),
+        KeyRow::new(
+            &["scope"],
+            "string",
+            Words("none"),
+            "what is asked for, words with spaces between",
+        ),
+        KeyRow::new(&["audience"], "string", Words("none"), "likewise, for servers that know it"),
+        KeyRow::new(
+            &["resource"],
+            "string or list",
+            Words("none"),
+            "an absolute URI without fragment, or a list of them (RFC 8707), each sent as one \
+         parameter",
+        ),
+        KeyRow::new(
+            &["refresh_before"],
+            "duration",
+            Words("a fifth of the lifetime, a minute at most"),
+            "a token that is used and is this close to its end is renewed in the background; up \
+         to a quarter later, so that not all proxies come at once",
+        ),
+        KeyRow::new(
+            &["clock_skew"],
+            "duration",
+            Json(r#""0s""#),
+            "taken off `expires_in`. `\"1s\"` where the service looks at `exp` itself: servers \
+         cut it to whole seconds",
+        ),
+        KeyRow::new(
+            &["default_expires_in"],
+            "duration",
+            Json(r#""1h""#),
+            "how long a token lives of which the server does not say it",
+        ),
+        KeyRow::new(
+            &["renew_on_status"],
+            "list",
+            Json("[401]"),
+            "statuses by which the service says that it does not take a token: the one that was \
+         sent is dropped. `[]` drops none",
+        ),
+        KeyRow::new(
+            &["header"],
+            "string",
+            Json(r#""authorization""#),
+            "the header that the token goes into",
+        ),
+        KeyRow::new(
+            &["scheme"],
+            "string",
+            Json(r#""Bearer""#),
+            r#"the word before it; `""` for the token alone"#,
+        ),
+        KeyRow::new(
+            &["overwrite"],
+            "boolean",
+            Json("true"),
+            "false: a caller that sets the header itself keeps it. Not for an exchange whose \
+         callers' tokens stand there",
+        ),
+        KeyRow::new(
+            &["failure_mode_allow"],
+            "boolean",
+            Json("false"),
+            "while there is no token, requests go on without one; what the caller has in the \
+         header is taken out all the same",
+        ),
+    ]],
+};
+
+/// Reads a client of this name.
+pub(super) fn client(name: &str, field: &Field<'_>, names: Names<'_>) -> Option<Client> {
+    let mut object =
+        field.object("a client with grant_type, endpoint, client_id, client_secret")?;
+    #[cfg(feature = "review")]
+    object.described(&[&CLIENT_TABLE, &GRANT_TABLE, &ENDPOINT_TABLE]);
+    if name.is_empty() {
+        return field.mistake("a client has a name");
+    }
+    let mut known = String::new();
+    for grant in GRANTS {
+        let separator = if known.is_empty() { "" } else { ", " };
+        known.extend([separator, "\"", grant.name, "\""]);
+    }
+    let kind = object.need("grant_type", &known, |field| {
+        field.looks_for(|| Form::Kind(GRANTS.iter().map(|grant| grant.name).collect()));
+        let name = field.string("the name of a grant")?;
+        let kind = GRANTS.iter().find(|grant| grant.name == name);
+        kind.or_else(|| field.mistake(format_args!("expected one of {known}")))
+    });
+    // Without it nobody knows which other keys there may be.
+    let kind = kind?;
+    let grant = (kind.read)(&mut object, names);
+    let options = if !kind.needs_endpoint && !object.has("endpoint") {
+        // A token that was obtained elsewhere needs none.
+        object.divides("endpoint");
+        for key in ENDPOINT_KEYS.into_iter().chain(AUTH_KEYS) {
+            if object.has(key) {
+                object.know(&[key]);
+                let _: Option<()> = object.at(key).mistake("of no use without `endpoint`");
+            }
+        }
+        Some(None)
+    } else {
+        endpoint(&mut object, kind.parameters, Rest::Defaults).map(Some)
+    };
+    let asked = asked(&mut object);
+    let (refresh, given) = if let Some(options) = &options {
+        refresh(kind, &mut object, options.as_ref())
+    } else {
+        if kind.has_refresh() {
+            // What it would be completed with is not known.
+            object.know(&["refresh"]);
+        }
+        (None, None)
+    };
+    if !kind.needs_endpoint && refresh.is_none() && matches!(options, Some(Some(_))) {
+        object.at("endpoint").warn("never called: the token is not renewed without `refresh`");
+    }
+    let lifetime = lifetime(&mut object);
+    if let Some(Grant::DirectToken { expires_in: Some(lives), .. }) = &grant
+        && *lives <= lifetime.clock_skew
+    {
+        let _: Option<()> = object.at("expires_in").mistake("`clock_skew` takes all of it off");
+    }
+    let placement = placement(&mut object);
+    let renew_on_status = object.read("renew_on_status", statuses);
+    let failure_mode_allow = object.read("failure_mode_allow", |field| {
+        let allow = boolean(field)?;
+        if allow {
+            field.warn("while there is no token, requests go on without one");
+        }
+        Some(allow)
+    });
+    refuse_keys_of_others(&mut object);
+    object.check_keys();
+    let endpoint = options?.map(|options| Rc::new(Endpoint::new(options)));
+    let grant = match grant? {
+        Grant::DirectToken { access_token, expires_in, .. } => {
+            Grant::DirectToken { access_token, expires_in, refresh_token: given }
+        }
+        grant => grant,
+    };
+    let says_none = field.value.get("auth_method").is_some_and(|method| method == "none");
+    if matches!(grant, Grant::ClientCredentials) && says_none {
+        // Without the word, this would be a mistake already.
+        field.warn("client_credentials without credentials (RFC 6749 section 4.4.2)");
+    }
+    let identity = identity(kind.name, &grant, endpoint.as_deref(), refresh.as_ref(), &asked);
+    Some(Client {
+        name: name.into(),
+        grant,
+        endpoint,
+        refresh,
+        asked,
+        lifetime,
+        placement,
+        renew_on_status: renew_on_status.unwrap_or_else(|| vec![401]),
+        failure_mode_allow: failure_mode_allow.unwrap_or(false),
+        identity,
+    })
+}
+
+/// `scope`, `audience` and `resource`.
+fn asked(object: &mut Object<'_>) -> Asked {
+    let scope = object.read("scope", scope_text);
+    let audience = object.read("audience", |f| text(f, "whom the token is for"));
+    let resource = object.read("resource", |field| match field.value {
+        Value::Array(_) => field.list_of("a URI, or a list of them", resource),
+        _ => resource(field).map(|resource| vec![resource]),
+    });
+    Asked { scope, audience, resource: resource.unwrap_or_default() }
+}
+
+/// A resource (RFC 8707, section 2).
+fn resource(field: &Field<'_>) -> Option<String> {
+    let resource = text(field, "an absolute URI")?;
+    if is_absolute_uri(&resource) {
+        Some(resource)
+    } else {
+        field.mistake("expected an absolute URI without fragment (RFC 8707 section 2)")
+    }
+}
+
+/// The keys of `refresh` beside those of an endpoint block.
+#[cfg(feature = "review")]
+pub(super) const REFRESH_TABLE: KeyTable = KeyTable {
+    heading: "#### `refresh`",
+    parts: &[&[
+        KeyRow::new(
+            &["refresh_token"],
+            "secret",
+            Words("required for `direct_token`"),
+            "the first one. `password` has that of its answer",
+        ),
+        KeyRow::new(
+            &["scope"],
+            "string",
+            Words("none"),
+            "what is asked for: nothing but what was granted (RFC 6749 section 6)",
+        ),
+    ]],
+};
+
+/// `refresh`: how refresh tokens are used, and the one that is given for a direct token.
+fn refresh(
+    kind: &GrantType,
+    object: &mut Object<'_>,
+    options: Option<&EndpointOptions>,
+) -> (Option<Refresh>, Option<Secret>) {
+    let refresh = |options: EndpointOptions, scope| {
+        Some(Refresh { endpoint: Rc::new(Endpoint::new(options)), scope })
+    };
+    let inferred = || refresh(options?.clone(), None);
+    let is_given = kind.refresh == RefreshTokens::AsRefreshSays;
+    let field = match kind.refresh {
+        RefreshTokens::Unused => return (None, None),
+        RefreshTokens::AtEndpoint => return (inferred(), None),
+        RefreshTokens::UnlessRefreshSays | RefreshTokens::AsRefreshSays => object.take("refresh"),
+    };
+    let Some(field) = field else {
+        return (if is_given { None } else { inferred() }, None);
+    };
+    field.looks_for(|| Form::Only(false));
+    if *field.value == Value::Bool(false) {
+        return (None, None);
+    }
+    let what = "false, or an object with endpoint, scope, parameters";
+    let Some(mut object) = field.object(what) else { return (None, None) };
+    #[cfg(feature = "review")]
+    object.described(&[&REFRESH_TABLE, &ENDPOINT_TABLE]);
+    let token =
+        if is_given { object.need("refresh_token", "what renews the token", secret) } else { None };
+    let scope = object.read("scope", scope_text);
+    let rest = options.map_or(Rest::Defaults, Rest::Block);
+    let own = endpoint(&mut object, kind.parameters, rest);
+    object.check_keys();
+    (own.and_then(|options| refresh(options, scope)), token)
+}
+
+/// `refresh_before`, `clock_skew` and `default_expires_in`.
+fn lifetime(object: &mut Object<'_>) -> Lifetime {
+    let refresh_before = object.read("refresh_before", ttl);
+    let clock_skew = object.read("clock_skew", ttl).unwrap_or_default();
+    let default_expires_in = object.read("default_expires_in", lives);
+    let default_expires_in = default_expires_in.unwrap_or(Duration::from_hours(1));
+    Lifetime { refresh_before, clock_skew, default_expires_in }
+}
+
+/// `header`, `scheme` and `overwrite`.
+fn placement(object: &mut Object<'_>) -> Placement {
+    let header = object.read("header", |field| {
+        let name = header_name(&text(field, "the name of a header")?, field)?;
+        if frames_or_steers(&name) || name == "cookie" {
+            return field.mistake("this header has a meaning of its own; choose another");
+        }
+        Some(name)
+    });
+    let scheme = object.read("scheme", |field| {
+        let scheme = field.string("a scheme such as \"Bearer\", or \"\" for the token alone")?;
+        if scheme.bytes().all(is_token_char) {
+            Some(scheme)
+        } else {
+            field.mistake("a scheme is one word, such as \"Bearer\"")
+        }
+    });
+    Placement::new(
+        header.as_deref().unwrap_or("authorization"),
+        scheme.unwrap_or("Bearer").to_owned(),
+        object.read("overwrite", boolean).unwrap_or(true),
+    )
+}
+
+/// `renew_on_status`.
+fn statuses(field: &Field<'_>) -> Option<Vec<u16>> {
+    const WHAT: &str = "a list of HTTP statuses from 400 to 599, such as [401]";
+    field.looks_for(|| Form::List { least: 0 });
+    if field.value.as_array().is_some_and(Vec::is_empty) {
+        // No status drops a token.
+        return Some(Vec::new());
+    }
+    field.list_of(WHAT, |field| {
+        let status = count_from(field, 400, 599)?;
+        u16::try_from(status).ok()
+    })
+}
+
+/// All that a token depends on.
+fn identity(
+    grant_type: &str,
+    grant: &Grant,
+    endpoint: Option<&Endpoint>,
+    refresh: Option<&Refresh>,
+    asked: &Asked,
+) -> Identity {
+    // How long a given token lives, nobody but the configuration says. How its answers are read
+    // is no part of what a server is asked: what it has given stays.
+    let lives = match grant {
+        Grant::DirectToken { expires_in: Some(lives), .. } => lives.as_millis().to_string(),
+        _ => String::new(),
+    };
+    let mut lists = vec![vec![grant_type]];
+    lists.push(match grant {
+        Grant::ClientCredentials => Vec::new(),
+        Grant::Password { username, password } => vec![username.reveal(), password.reveal()],
+        Grant::RefreshToken(token) => vec![token.reveal()],
+        Grant::DirectToken { access_token, refresh_token, .. } => {
+            let refresh_token = refresh_token.iter().map(Secret::reveal);
+            [access_token.reveal(), &lives].into_iter().chain(refresh_token).collect()
+        }
+        Grant::JwtBearer { assertion } => vec![assertion.reveal()],
+        Grant::TokenExchange { subject_token_type, requested_token_type, .. } => {
+            let requested = requested_token_type.as_deref();
+            [subject_token_type.as_str()].into_iter().chain(requested).collect()
+        }
+    });
+    for endpoint in [endpoint, refresh.map(|refresh| &*refresh.endpoint)] {
+        match endpoint {
+            Some(endpoint) => lists.extend(endpoint.identity()),
+            None => lists.push(Vec::new()),
+        }
+    }
+    lists.push(refresh.and_then(|refresh| refresh.scope.as_deref()).into_iter().collect());
+    lists.push(asked.scope.as_deref().into_iter().collect());
+    lists.push(asked.audience.as_deref().into_iter().collect());
+    lists.push(asked.resource.iter().map(String::as_str).collect());
+    Identity::new(&lists)
+}

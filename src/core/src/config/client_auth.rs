@@ -1,0 +1,363 @@
+//! Client authentication: the methods that `auth_method` may name, and the keys of each.
+
+use std::time::Duration;
+
+#[cfg(feature = "review")]
+use super::key_table::{
+    DefaultValue::{Json, Words},
+    KeyRow,
+};
+use super::reader::{Key, Object};
+use super::values::{duration, secret, text};
+use crate::oauth::client_assertion::{Algorithm, AssertionOptions, Assertions, SignError};
+use crate::oauth::client_auth::ClientAuth;
+use crate::oauth::secret::Secret;
+
+/// A method, and the keys that it has a block take.
+struct Method {
+    /// What `auth_method` says.
+    name: &'static str,
+    /// Its keys.
+    keys: &'static [Key],
+    /// What proves who the client is.
+    proof: Proof,
+}
+
+/// What proves who a client is.
+#[derive(Clone, Copy)]
+enum Proof {
+    /// The secret, sent in this way with the client's identifier.
+    Secret(fn(&str, &Secret) -> ClientAuth),
+    /// The certificate of the cluster, which is none of the filter's.
+    Certificate,
+    /// Nothing.
+    Nothing,
+    /// An assertion that the filter signs.
+    Assertion,
+}
+
+/// The client's identifier beside a secret.
+const SECRETS_CLIENT_ID: Key = Key::required("client_id", "required beside client_secret");
+/// The secret.
+const CLIENT_SECRET: Key = Key::required("client_secret", "required by this auth_method");
+/// The name of the method.
+const AUTH_METHOD: Key = Key::optional("auth_method");
+/// The client whose assertion it is.
+const ASSERTIONS_CLIENT_ID: Key =
+    Key::required("client_id", "required: the assertion is this client's");
+/// The key that signs the assertion.
+const PRIVATE_KEY: Key = Key::required("private_key", "required: the client's private key, in PEM");
+/// How it is signed.
+const ALG: Key = Key::optional("alg");
+/// Which of the client's keys it is.
+const KID: Key = Key::optional("kid");
+/// The type of the assertion.
+const TYP: Key = Key::optional("typ");
+/// Whom the assertion is for.
+const AUD: Key = Key::required(
+    "aud",
+    "required: the issuer identifier of the authorization server (RFC 10070); some servers want \
+     the endpoint's URL",
+);
+/// How long the assertion lives.
+const LIFETIME: Key = Key::optional("lifetime");
+/// The client that a certificate is for.
+const CERTIFICATES_CLIENT_ID: Key = Key::required(
+    "client_id",
+    "required: the server looks for the certificate of this client (RFC 8705 section 2)",
+);
+/// The identifier of a client that proves nothing.
+const PUBLIC_CLIENT_ID: Key = Key::optional("client_id");
+
+/// The method where none is named.
+const BASIC: Method = Method {
+    name: "client_secret_basic",
+    keys: &[SECRETS_CLIENT_ID, CLIENT_SECRET, AUTH_METHOD],
+    proof: Proof::Secret(ClientAuth::basic),
+};
+
+/// All methods. What is said of keys anywhere else is taken from here.
+const METHODS: &[Method; 6] = &[
+    BASIC,
+    Method {
+        name: "client_secret_basic_raw",
+        keys: &[SECRETS_CLIENT_ID, CLIENT_SECRET, AUTH_METHOD],
+        proof: Proof::Secret(ClientAuth::basic_raw),
+    },
+    Method {
+        name: "client_secret_post",
+        keys: &[SECRETS_CLIENT_ID, CLIENT_SECRET, AUTH_METHOD],
+        proof: Proof::Secret(ClientAuth::post),
+    },
+    Method {
+        name: "private_key_jwt",
+        keys: &[ASSERTIONS_CLIENT_ID, AUTH_METHOD, PRIVATE_KEY, ALG, KID, TYP, AUD, LIFETIME],
+        proof: Proof::Assertion,
+    },
+    Method {
+        name: "tls_client_auth",
+        keys: &[CERTIFICATES_CLIENT_ID, AUTH_METHOD],
+        proof: Proof::Certificate,
+    },
+    Method { name: "none", keys: &[PUBLIC_CLIENT_ID, AUTH_METHOD], proof: Proof::Nothing },
+];
+
+/// What people are told of these keys.
+#[cfg(feature = "review")]
+pub(super) const AUTH_ROWS: &[KeyRow] = &[
+    KeyRow::new(&["client_id"], "string", Words(""), "who the filter is to the server"),
+    KeyRow::new(&["client_secret"], "secret", Words(""), "its secret"),
+    KeyRow::new(
+        &["auth_method"],
+        "string",
+        Json(r#""client_secret_basic""#),
+        "id and secret form-encoded, then Basic (RFC 6749 section 2.3.1); a space is sent \
+         as `%20`, which servers that take `+` for one decode as well. \
+         `\"client_secret_basic_raw\"`: not encoded, for servers that get that wrong \
+         (Glewlwyd). `\"client_secret_post\"`: in the form. `\"private_key_jwt\"`: an \
+         assertion that the filter signs (RFC 7523), new for each call. \
+         `\"tls_client_auth\"`: the certificate of the Envoy cluster (RFC 8705); \
+         `client_id` is sent. `\"none\"`: no secret; `client_id` is sent if there is one. \
+         It must be said: a server that does not ask who introspects tells everybody",
+    ),
+    KeyRow::new(
+        &["private_key"],
+        "secret",
+        Words("required with `private_key_jwt`"),
+        "secret: the key, RSA from 2048 bits or P-256, in PEM (PKCS #8, PKCS #1 or SEC 1). \
+         Envoy signs, from 1.37 on; a key that it does not take is a mistake",
+    ),
+    KeyRow::new(
+        &["aud"],
+        "string",
+        Words("required with `private_key_jwt`"),
+        "the issuer identifier of the authorization server, the assertion's only `aud` (RFC \
+         10070). Older servers want the endpoint's URL",
+    ),
+    KeyRow::new(
+        &["alg"],
+        "string",
+        Words("the key's"),
+        r#"`"RS256"` or `"ES256"`; another than the key's is a mistake"#,
+    ),
+    KeyRow::new(
+        &["kid"],
+        "string",
+        Words("none"),
+        "the key's identifier, in the assertion's header",
+    ),
+    KeyRow::new(
+        &["typ"],
+        "string",
+        Json(r#""client-authentication+jwt""#),
+        "in the assertion's header (RFC 10070); `\"JWT\"` for servers that refuse that",
+    ),
+    KeyRow::new(
+        &["lifetime"],
+        "duration",
+        Json(r#""1m""#),
+        "from the assertion's `iat` to its `exp`, from one second to five minutes",
+    ),
+];
+
+/// What `auth_method` may say.
+const NAMES: [&str; METHODS.len()] = {
+    let [basic, basic_raw, post, jwt, tls, none] = METHODS;
+    [basic.name, basic_raw.name, post.name, jwt.name, tls.name, none.name]
+};
+
+impl Method {
+    /// Its key of this name.
+    fn key(&self, name: &str) -> Option<&Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+}
+
+/// All keys of the methods, each once.
+pub(super) const AUTH_KEYS: [&str; 9] = [
+    SECRETS_CLIENT_ID.name,
+    CLIENT_SECRET.name,
+    AUTH_METHOD.name,
+    PRIVATE_KEY.name,
+    ALG.name,
+    KID.name,
+    TYP.name,
+    AUD.name,
+    LIFETIME.name,
+];
+
+/// Reads the keys of client authentication, which belong together.
+pub(super) fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
+    let id_field = object.take("client_id");
+    let secret_field = object.take("client_secret");
+    let method_field = object.take("auth_method");
+    let client_id = id_field.as_ref().and_then(|field| text(field, "the client's identifier"));
+    let named = method_field.as_ref().and_then(|field| {
+        let name = field.choice(&NAMES)?;
+        METHODS.iter().find(|method| method.name == name)
+    });
+    let method = named.unwrap_or(&BASIC);
+    if matches!(method.proof, Proof::Assertion) {
+        if secret_field.is_some() {
+            return object.at("client_secret").mistake("private_key_jwt sends no secret");
+        }
+        return private_key_jwt(object, client_id);
+    }
+    // A secret where none is sent is refused below, with another reason.
+    for key in AUTH_KEYS {
+        if object.has(key) && key != CLIENT_SECRET.name && method.key(key).is_none() {
+            return object.at(key).mistake("belongs to auth_method \"private_key_jwt\"");
+        }
+    }
+    let client_secret = secret_field.as_ref().and_then(secret);
+    let make = match method.proof {
+        Proof::Secret(make) => Some(make),
+        Proof::Certificate | Proof::Assertion | Proof::Nothing => None,
+    };
+    if secret_field.is_some() && make.is_some() {
+        object.take_key(&SECRETS_CLIENT_ID);
+    }
+    if client_id.is_none() && id_field.is_some()
+        || named.is_none() && method_field.is_some()
+        || client_secret.is_none() && secret_field.is_some()
+    {
+        return None;
+    }
+    let Some(make) = make else {
+        if secret_field.is_some() {
+            return object
+                .at("client_secret")
+                .mistake(format_args!("auth_method {:?} sends no secret", method.name));
+        }
+        if matches!(method.proof, Proof::Certificate) {
+            object.take_key(&CERTIFICATES_CLIENT_ID)?;
+        }
+        return Some(ClientAuth::None { client_id });
+    };
+    if named.is_none() && client_secret.is_none() {
+        return object.at("client_secret").mistake(
+            "required: the server must know who asks (RFC 7662 section 2.1, RFC 6749 section \
+             4.4.2); give client_id and client_secret, or auth_method \"none\" if it truly asks \
+             for nothing",
+        );
+    }
+    object.take_key(&CLIENT_SECRET)?;
+    Some(make(&client_id?, &client_secret?))
+}
+
+/// The keys of `private_key_jwt`.
+fn private_key_jwt(object: &mut Object<'_>, client_id: Option<String>) -> Option<ClientAuth> {
+    let private_key = object.read_key(&PRIVATE_KEY, secret);
+    let aud =
+        object.read_key(&AUD, |f| text(f, "the issuer identifier of the authorization server"));
+    let alg = object.read_key(&ALG, |field| match field.choice(&["RS256", "ES256"])? {
+        "RS256" => Some(Algorithm::Rs256),
+        _ => Some(Algorithm::Es256),
+    });
+    let kid = object.read_key(&KID, |f| text(f, "the key's identifier"));
+    let typ = object.read_key(&TYP, |f| text(f, "the `typ` of the header"));
+    let lifetime = object.read_key(&LIFETIME, |field| {
+        let lifetime = duration(field)?;
+        // RFC 7523 section 3: servers refuse assertions that live unreasonably long.
+        if (Duration::from_secs(1)..=Duration::from_mins(5)).contains(&lifetime) {
+            Some(lifetime)
+        } else {
+            field.mistake("an assertion lives from one second to five minutes")
+        }
+    });
+    object.take_key(&ASSERTIONS_CLIENT_ID)?;
+    let client_id = client_id?;
+    let key_at = object.at("private_key");
+    let options = AssertionOptions {
+        client_id,
+        aud: aud?,
+        kid,
+        typ: typ.unwrap_or_else(|| "client-authentication+jwt".to_owned()),
+        lifetime: lifetime.unwrap_or(Duration::from_mins(1)),
+        private_key: private_key?,
+        sign: key_at.reader.host.sign,
+    };
+    match Assertions::new(options, key_at.reader.host.seed) {
+        Ok(assertions) if alg.is_none_or(|alg| alg == assertions.algorithm) => {
+            Some(ClientAuth::PrivateKeyJwt(Box::new(assertions)))
+        }
+        Ok(assertions) => object
+            .at("alg")
+            .mistake(format_args!("the key is one for {}", assertions.algorithm.name())),
+        Err(SignError::Absent) => object
+            .at("auth_method")
+            .mistake("this host cannot sign (Envoy can from 1.37 on): use another method"),
+        Err(SignError::BadKey) => key_at
+            .mistake("the host does not take this key: expected RSA or P-256, in PEM (PKCS #8)"),
+    }
+}
+
+#[cfg(all(test, feature = "review"))]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::{Map, json};
+
+    use super::*;
+    use crate::config::reader::Reader;
+    use crate::environment::Environment;
+
+    /// What is said of a block with these keys, each with its place.
+    fn mistakes(keys: &BTreeSet<&str>, method: &str) -> Vec<String> {
+        let sign = |_: &str, _: &[u8]| Ok(vec![1; 256]);
+        let environment = Environment { variable: &|_| None, seed: [0; 16], sign };
+        let value = |key: &str| match key {
+            "auth_method" => json!(method),
+            "alg" => json!("RS256"),
+            "lifetime" => json!("1m"),
+            _ => json!("a"),
+        };
+        let block: Map<_, _> = keys.iter().map(|key| ((*key).to_owned(), value(key))).collect();
+        let document = block.into();
+        let reader = Reader::new(&environment);
+        let mut object = reader.document(&document).object("a block").unwrap();
+        let auth = client_auth(&mut object);
+        let (mistakes, ..) = reader.into_parts();
+        assert_eq!(auth.is_some(), mistakes.is_empty(), "{method} {keys:?}");
+        mistakes.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn each_method_takes_the_keys_of_its_row_needs_those_that_it_says_and_refuses_all_others() {
+        for method in METHODS {
+            let all: BTreeSet<_> = method.keys.iter().map(|key| key.name).collect();
+            assert_eq!(mistakes(&all, method.name), [""; 0], "{}", method.name);
+            for key in method.keys {
+                let mut others = all.clone();
+                others.remove(key.name);
+                let mistakes = mistakes(&others, method.name);
+                let is_missed = mistakes.iter().any(|it| {
+                    it.strip_prefix(key.name).is_some_and(|it| it.starts_with(": required"))
+                });
+                // Without the name, it would be another method.
+                let is_named = key.name != AUTH_METHOD.name;
+                assert!(!is_named || is_missed == key.is_required(), "{} {mistakes:?}", key.name);
+            }
+            for key in AUTH_KEYS.into_iter().filter(|key| !all.contains(key)) {
+                let mut more = all.clone();
+                more.insert(key);
+                let mistakes = mistakes(&more, method.name);
+                let is_refused = |it: &String| it.starts_with(key);
+                assert!(mistakes.iter().any(is_refused), "{} {key} {mistakes:?}", method.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_key_of_a_method_is_known_everywhere_and_no_other() {
+        let of_methods = METHODS.iter().flat_map(|method| method.keys).map(|key| key.name);
+        assert_eq!(of_methods.collect::<BTreeSet<_>>(), AUTH_KEYS.into_iter().collect());
+        // So they may be said to belong to it.
+        let jwt = METHODS.iter().find(|method| method.name == "private_key_jwt").unwrap();
+        let others = METHODS.iter().filter(|method| method.name != jwt.name);
+        let of_others: BTreeSet<_> =
+            others.flat_map(|method| method.keys).map(|key| key.name).collect();
+        let foreign = AUTH_KEYS.iter().filter(|key| !of_others.contains(*key));
+        assert!(foreign.clone().count() == 6 && foreign.clone().all(|key| jwt.key(key).is_some()));
+    }
+}

@@ -1,0 +1,307 @@
+//! The grants: what `grant_type` may say, and the keys that go with each of them.
+
+#[cfg(feature = "review")]
+use super::key_table::{
+    DefaultValue::{Json, Required, Words},
+    KeyRow, KeyTable,
+};
+use super::names::Names;
+use super::reader::{Key, Object};
+use super::values::{lives, secret, text};
+use crate::oauth::token_response::is_usable;
+use crate::outbound::client::{ACCESS_TOKEN, Grant, grant_type};
+
+/// A grant, and what it has a client take.
+pub(super) struct GrantType {
+    /// What `grant_type` says.
+    pub(super) name: &'static str,
+    /// Its keys, in the order in which they are read; `refresh` is none of them.
+    pub(super) keys: &'static [Key],
+    /// How it uses refresh tokens.
+    pub(super) refresh: RefreshTokens,
+    /// Whether tokens come from an endpoint in any case.
+    pub(super) needs_endpoint: bool,
+    /// The form parameters that it defines, so that no operator may send them twice.
+    pub(super) parameters: &'static [&'static str],
+    /// Reads its keys.
+    pub(super) read: fn(&mut Object<'_>, Names<'_>) -> Option<Grant>,
+}
+
+/// How a grant uses the refresh tokens that come with its tokens.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(super) enum RefreshTokens {
+    /// It does not.
+    Unused,
+    /// At the token endpoint.
+    AtEndpoint,
+    /// At the token endpoint, unless the key `refresh` says otherwise.
+    UnlessRefreshSays,
+    /// As the key `refresh` says, which also has the first of them.
+    AsRefreshSays,
+}
+
+impl GrantType {
+    /// Whether it has the key `refresh`.
+    pub(super) fn has_refresh(&self) -> bool {
+        matches!(self.refresh, RefreshTokens::UnlessRefreshSays | RefreshTokens::AsRefreshSays)
+    }
+}
+
+/// The user of `password`.
+const USERNAME: Key = Key::required("username", "required: whose password it is");
+/// That user's password.
+const PASSWORD: Key = Key::required("password", "required: the user's password");
+/// The first refresh token of `refresh_token`.
+const REFRESH_TOKEN: Key =
+    Key::required("refresh_token", "required: what tokens are asked for with");
+/// The token of `direct_token`.
+const TOKEN: Key = Key::required("access_token", "required: the token");
+/// How long that token lives.
+const EXPIRES_IN: Key = Key::optional("expires_in");
+/// The JWT of the JWT bearer grant.
+const ASSERTION: Key = Key::required("assertion", "required: one JWT");
+/// What the caller's token is, in an exchange.
+const SUBJECT_TOKEN_TYPE: Key = Key::optional("subject_token_type");
+/// What an exchange is to give.
+const REQUESTED_TOKEN_TYPE: Key = Key::optional("requested_token_type");
+/// The client that acts for the caller, in an exchange.
+const ACTOR: Key = Key::optional("actor");
+
+/// All grants. What is said of keys anywhere else is taken from here.
+pub(super) const GRANTS: &[GrantType; 6] = &[
+    GrantType {
+        name: grant_type::CLIENT_CREDENTIALS,
+        keys: &[],
+        refresh: RefreshTokens::Unused,
+        needs_endpoint: true,
+        parameters: &["grant_type", "scope", "audience", "resource"],
+        read: |_, _| Some(Grant::ClientCredentials),
+    },
+    GrantType {
+        name: grant_type::PASSWORD,
+        keys: &[USERNAME, PASSWORD],
+        refresh: RefreshTokens::UnlessRefreshSays,
+        needs_endpoint: true,
+        parameters: &[
+            "grant_type",
+            "scope",
+            "audience",
+            "resource",
+            "username",
+            "password",
+            "refresh_token",
+        ],
+        read: password,
+    },
+    GrantType {
+        name: grant_type::REFRESH_TOKEN,
+        keys: &[REFRESH_TOKEN],
+        refresh: RefreshTokens::AtEndpoint,
+        needs_endpoint: true,
+        parameters: &["grant_type", "scope", "audience", "resource", "refresh_token"],
+        read: |object, _| object.read_key(&REFRESH_TOKEN, secret).map(Grant::RefreshToken),
+    },
+    GrantType {
+        name: grant_type::DIRECT_TOKEN,
+        keys: &[TOKEN, EXPIRES_IN],
+        refresh: RefreshTokens::AsRefreshSays,
+        needs_endpoint: false,
+        parameters: &["grant_type", "scope", "audience", "resource", "refresh_token"],
+        read: direct_token,
+    },
+    GrantType {
+        name: grant_type::JWT_BEARER,
+        keys: &[ASSERTION],
+        refresh: RefreshTokens::AtEndpoint,
+        needs_endpoint: true,
+        parameters: &["grant_type", "scope", "audience", "resource", "assertion", "refresh_token"],
+        read: |object, _| {
+            let assertion = object.read_key(&ASSERTION, secret)?;
+            Some(Grant::JwtBearer { assertion })
+        },
+    },
+    GrantType {
+        name: grant_type::TOKEN_EXCHANGE,
+        keys: &[SUBJECT_TOKEN_TYPE, REQUESTED_TOKEN_TYPE, ACTOR],
+        refresh: RefreshTokens::Unused,
+        needs_endpoint: true,
+        parameters: &[
+            "grant_type",
+            "scope",
+            "audience",
+            "resource",
+            "subject_token",
+            "subject_token_type",
+            "requested_token_type",
+            "actor_token",
+            "actor_token_type",
+        ],
+        read: token_exchange,
+    },
+];
+
+/// The keys that go with grants.
+#[cfg(feature = "review")]
+pub(super) const GRANT_TABLE: KeyTable = KeyTable {
+    heading: "#### Keys of grants",
+    parts: &[&[
+        KeyRow::new(&["username"], "secret", Required, "the user"),
+        KeyRow::new(&["password"], "secret", Required, "the user's password"),
+        KeyRow::new(&["refresh_token"], "secret", Required, "the first refresh token"),
+        KeyRow::new(&["access_token"], "secret", Required, "the token"),
+        KeyRow::new(
+            &["expires_in"],
+            "duration",
+            Words("never"),
+            "how long it lives, from when it was first used here; without, it never ends",
+        ),
+        KeyRow::new(&["assertion"], "secret", Required, "the JWT"),
+        KeyRow::new(
+            &["subject_token_type"],
+            "string",
+            Json(r#""urn:ietf:params:oauth:token-type:access_token""#),
+            "what the caller's token is",
+        ),
+        KeyRow::new(
+            &["requested_token_type"],
+            "string",
+            Words("none"),
+            "what is wanted in its place",
+        ),
+        KeyRow::new(
+            &["actor"],
+            "string",
+            Words("none"),
+            "the client whose token says who acts for the caller",
+        ),
+        KeyRow::new(
+            &["refresh"],
+            "object or `false`",
+            Words("the token endpoint for `password`, `false` for `direct_token`"),
+            "how a refresh token is used",
+        ),
+    ]],
+};
+
+/// The keys of `password`.
+fn password(object: &mut Object<'_>, _: Names<'_>) -> Option<Grant> {
+    object.at("grant_type").warn(
+        "the password grant is legacy and must not be used where there is another \
+         (RFC 9700 section 2.4)",
+    );
+    let username = object.read_key(&USERNAME, secret);
+    let password = object.read_key(&PASSWORD, secret);
+    Some(Grant::Password { username: username?, password: password? })
+}
+
+/// The keys of `direct_token`. What renews it is read with `refresh`.
+fn direct_token(object: &mut Object<'_>, _: Names<'_>) -> Option<Grant> {
+    let access_token = object.read_key(&TOKEN, |field| {
+        let token = secret(field)?;
+        if is_usable(token.reveal()) {
+            Some(token)
+        } else {
+            field.mistake("a token has visible ASCII characters only")
+        }
+    });
+    let expires_in = object.read_key(&EXPIRES_IN, lives);
+    Some(Grant::DirectToken { access_token: access_token?, expires_in, refresh_token: None })
+}
+
+/// The keys of token exchange.
+#[expect(clippy::unnecessary_wraps, reason = "other grants need keys")]
+fn token_exchange(object: &mut Object<'_>, names: Names<'_>) -> Option<Grant> {
+    let what = "a token type such as \"urn:ietf:params:oauth:token-type:access_token\"";
+    let subject_token_type = object.read_key(&SUBJECT_TOKEN_TYPE, |f| text(f, what));
+    let requested_token_type = object.read_key(&REQUESTED_TOKEN_TYPE, |f| text(f, what));
+    let actor = object.read_key(&ACTOR, |field| names.number(field));
+    Some(Grant::TokenExchange {
+        subject_token_type: subject_token_type.unwrap_or_else(|| ACCESS_TOKEN.to_owned()),
+        requested_token_type,
+        actor,
+    })
+}
+
+/// Refuses the keys of other grants that nobody has asked for.
+pub(super) fn refuse_keys_of_others(object: &mut Object<'_>) {
+    for grant in GRANTS {
+        for key in grant.keys {
+            let elsewhere = match key.name {
+                "refresh_token" => "; of a direct_token, it stands in `refresh`",
+                _ => "",
+            };
+            refuse(object, key.name, &[grant.name, elsewhere]);
+        }
+    }
+    refuse(object, "refresh", &[grant_type::PASSWORD, " or ", grant_type::DIRECT_TOKEN]);
+}
+
+/// Refuses a key that belongs to other grants, if nobody has asked for it.
+fn refuse(object: &mut Object<'_>, key: &'static str, grants: &[&str]) {
+    if object.has(key) && !object.knows(key) {
+        object.know(&[key]);
+        let _: Option<()> =
+            object.at(key).mistake(format_args!("belongs to grant_type {}", grants.concat()));
+    }
+}
+
+#[cfg(all(test, feature = "review"))]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::reader::Reader;
+    use crate::environment::Environment;
+    use crate::oauth::client_assertion::SignError;
+
+    #[test]
+    fn each_grant_reads_the_keys_of_its_row_and_needs_those_that_it_says() {
+        let sign = |_: &str, _: &[u8]| Err(SignError::BadKey);
+        let environment = Environment { variable: &|_| None, seed: [0; 16], sign };
+        for grant in GRANTS {
+            let reader = Reader::new(&environment);
+            let document = json!({});
+            let mut object = reader.document(&document).object("a client").unwrap();
+            let _ = (grant.read)(&mut object, Names::of(None));
+            object.check_keys();
+            let noted = reader.into_parts().2;
+            let read: BTreeSet<_> = noted.keys.into_iter().flat_map(|(_, keys)| keys).collect();
+            let needed: BTreeSet<_> = noted.needs.into_iter().map(|(_, key)| key).collect();
+            let told = grant.keys.iter().map(|key| key.name);
+            assert_eq!(read, told.collect(), "{}", grant.name);
+            let told = grant.keys.iter().filter(|key| key.is_required()).map(|key| key.name);
+            assert_eq!(needed, told.collect(), "{}", grant.name);
+        }
+    }
+
+    #[test]
+    fn the_grants_that_are_named_for_refresh_are_those_that_have_it() {
+        let names = GRANTS.iter().filter(|grant| grant.has_refresh()).map(|grant| grant.name);
+        assert_eq!(names.collect::<Vec<_>>(), [grant_type::PASSWORD, grant_type::DIRECT_TOKEN]);
+    }
+
+    #[test]
+    fn keys_of_other_grants_are_refused_with_the_grants_that_have_them() {
+        let sign = |_: &str, _: &[u8]| Err(SignError::BadKey);
+        let environment = Environment { variable: &|_| None, seed: [0; 16], sign };
+        for (key, text) in [
+            ("username", "belongs to grant_type password"),
+            (
+                "refresh_token",
+                "belongs to grant_type refresh_token; of a direct_token, it stands in `refresh`",
+            ),
+            ("actor", "belongs to grant_type urn:ietf:params:oauth:grant-type:token-exchange"),
+            ("refresh", "belongs to grant_type password or direct_token"),
+        ] {
+            let reader = Reader::new(&environment);
+            let document = json!({ key: 1 });
+            let mut object = reader.document(&document).object("a client").unwrap();
+            refuse_keys_of_others(&mut object);
+            let (mistakes, ..) = reader.into_parts();
+            let texts: Vec<_> = mistakes.iter().map(|mistake| mistake.text.as_str()).collect();
+            assert_eq!(texts, [text]);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The `outbound` object: which requests get the token of which client.
+
+use serde_json::Value;
+
+use super::client::client;
+#[cfg(feature = "review")]
+use super::key_table::{
+    DefaultValue::{Required, Words},
+    KeyRow, KeyTable,
+};
+use super::names::Names;
+use super::notes::Form;
+use super::policy::matcher;
+use super::reader::{Field, Object};
+use super::values::text;
+use crate::cache::record::Identity;
+use crate::oauth::denial::Resource;
+use crate::oauth::token_source::TokenSource;
+use crate::outbound::ClientConfig;
+use crate::outbound::client::{Client, Grant};
+use crate::rules::index::RuleIndex;
+use crate::rules::matcher::Matcher;
+
+/// Which requests, and whose token they get: `None` to leave them alone.
+type Rule = (Matcher, Option<usize>);
+
+/// The keys of `outbound`.
+#[cfg(feature = "review")]
+pub(super) const OUTBOUND_TABLE: KeyTable = KeyTable {
+    heading: "### `outbound`",
+    parts: &[&[
+        KeyRow::new(
+            &["clients"],
+            "object",
+            Required,
+            "the filter's clients by name: below. Names stand in statistics and logs",
+        )
+        .link("below", "outboundclients"),
+        KeyRow::new(&["rules"], "list", Words("see there"), "which requests get whose token")
+            .see("outboundrules"),
+    ]],
+};
+
+/// Reads `outbound`. `used` are the clients whose tokens authenticate introspection calls, if that
+/// is known.
+pub(super) fn outbound(
+    field: &Field<'_>,
+    names: Names<'_>,
+    used: Option<&[usize]>,
+    token_sources: Option<Vec<TokenSource>>,
+) -> Option<ClientConfig> {
+    let mut object = field.object("an object with clients and rules")?;
+    #[cfg(feature = "review")]
+    object.described(&[&OUTBOUND_TABLE]);
+    let clients = object.need("clients", "an object of clients by their names", |field| {
+        let clients = field.members_of("an object of clients by their names", |name, field| {
+            client(name, field, names)
+        })?;
+        if clients.is_empty() {
+            return field.mistake("names no client");
+        }
+        Some(clients)
+    });
+    let has_rules = object.has("rules");
+    let rules = object.read("rules", |field| field.list_of("rules", |field| rule(field, names)));
+    object.check_keys();
+    let mut clients = clients?;
+    let rules = match used {
+        _ if has_rules => rules?,
+        Some(used) => for_every_request(&object, &clients, used)?,
+        None => return None,
+    };
+    let used = used.unwrap_or_default();
+    let everywhere = |(matcher, client): &Rule| client.is_some() && matcher.hosts.is_none();
+    if rules.iter().any(everywhere) {
+        object.at("rules").warn(
+            "a rule without hosts: its token goes to every host that requests through this filter \
+             are for (RFC 9700 section 2.3)",
+        );
+    }
+    let guarded = token_sources.is_some();
+    let token_sources = token_sources.unwrap_or_else(|| vec![TokenSource::authorization()]);
+    #[cfg(feature = "review")]
+    {
+        super::advice::advise_on_order(&object.at("rules"), &rules);
+        super::advice::advise_on_use(&object, &clients, &rules, used);
+    }
+    join_actors(&object, &mut clients)?;
+    for Client { name, placement, .. } in clients.iter().filter(|client| client.is_exchange()) {
+        let is_read = |source: &TokenSource| source.header() == Some(&*placement.header);
+        if !placement.overwrite && token_sources.iter().any(is_read) {
+            return object.at(&format!("clients.{name}.overwrite")).mistake(
+                "the caller's token stands in this header: left there, it would never be exchanged",
+            );
+        }
+    }
+    for client in used.iter().filter_map(|number| clients.get(*number)) {
+        if client.is_exchange() {
+            return object.at(&format!("clients.{}.grant_type", client.name)).mistake(
+                "this client authenticates introspection calls, so it needs a token of its own, not \
+                 one that is exchanged for a caller's",
+            );
+        }
+    }
+    let rules = RuleIndex::new(rules);
+    let resource = Resource::default();
+    Some(ClientConfig { clients, rules, token_sources, guarded, resource })
+}
+
+/// The rules where there are none: one client is for every request.
+fn for_every_request(object: &Object<'_>, clients: &[Client], used: &[usize]) -> Option<Vec<Rule>> {
+    let is_actor = |number: usize| {
+        clients.iter().any(|client| {
+            matches!(&client.grant, Grant::TokenExchange { actor: Some(actor), .. } if *actor == number)
+        })
+    };
+    // A token for calls of the filter itself is for nobody else.
+    let mut free = (0..clients.len()).filter(|number| !used.contains(number) && !is_actor(*number));
+    let rule = |client| (Matcher::default(), Some(client));
+    match (free.next(), free.next()) {
+        (None, _) => Some(Vec::new()),
+        (Some(client), None) => Some(vec![rule(client)]),
+        (Some(_), Some(_)) => object.at("rules").mistake(
+            "required where there are several clients: which requests get whose token, such as \
+             [{\"hosts\": [\"api.example.com\"], \"client\": \"NAME\"}]",
+        ),
+    }
+}
+
+/// What an exchange brings depends on its actor. No actor is an exchange itself: it would need a
+/// caller.
+fn join_actors(object: &Object<'_>, clients: &mut [Client]) -> Option<()> {
+    for number in 0..clients.len() {
+        let Some(Client { grant, identity, name, .. }) = clients.get(number) else { continue };
+        let Grant::TokenExchange { actor: Some(actor), .. } = grant else { continue };
+        let Some(actor) = clients.get(*actor) else { continue };
+        if actor.is_exchange() {
+            return object.at(&format!("clients.{name}.actor")).mistake(
+                "expected a client that has a token of its own, not one that exchanges callers'",
+            );
+        }
+        let joined = Identity::joined(identity, &actor.identity);
+        if let Some(client) = clients.get_mut(number) {
+            client.identity = joined;
+        }
+    }
+    Some(())
+}
+
+/// The keys of a rule.
+#[cfg(feature = "review")]
+pub(super) const RULE_TABLE: KeyTable = KeyTable {
+    heading: "### `outbound.rules`",
+    parts: &[&[
+        KeyRow::new(&["name"], "string", Words("none"), "for people"),
+        KeyRow::new(
+            &["hosts", "methods", "paths"],
+            "list",
+            Words("all"),
+            "as in `inbound.rules`. Give `hosts`: a rule without lets its token go wherever \
+         this proxy sends requests, and is warned of",
+        )
+        .link("`inbound.rules`", "inboundrules")
+        .strong("Give `hosts`"),
+        KeyRow::new(
+            &["client"],
+            "string or null",
+            Required,
+            "whose token the request gets; `null` for none",
+        ),
+    ]],
+};
+
+/// One of `rules`.
+fn rule(field: &Field<'_>, names: Names<'_>) -> Option<Rule> {
+    let mut object = field.object("a rule with hosts, methods, paths and client")?;
+    #[cfg(feature = "review")]
+    object.described(&[&RULE_TABLE]);
+    object.read("name", |f| text(f, "a name for people"));
+    let matcher = matcher(&mut object);
+    let client = object.need("client", "whose token requests get, or null for none", |field| {
+        field.looks_for(|| Form::Null);
+        match field.value {
+            Value::Null => Some(None),
+            _ => names.number(field).map(Some),
+        }
+    });
+    object.check_keys();
+    Some((matcher, client?))
+}

@@ -1,0 +1,26 @@
+//! All that people are told of keys, for those who make pages of it.
+
+use super::key_table::KeyTable;
+use super::{
+    client, endpoint, forward, grants, inbound, metadata, outbound, policy, servers, sources,
+};
+
+/// The tables of the reference, in its order.
+pub const KEY_TABLES: [&KeyTable; 16] = [
+    &endpoint::ENDPOINT_TABLE,
+    &inbound::INBOUND_TABLE,
+    &servers::SERVER_TABLE,
+    &servers::WHEN_TABLE,
+    &sources::SOURCE_TABLE,
+    &policy::TEST_TABLE,
+    &inbound::CACHE_TABLE,
+    &policy::RULE_TABLE,
+    &forward::FORWARD_TABLE,
+    &metadata::METADATA_TABLE,
+    &inbound::SENDER_TABLE,
+    &outbound::OUTBOUND_TABLE,
+    &client::CLIENT_TABLE,
+    &grants::GRANT_TABLE,
+    &client::REFRESH_TABLE,
+    &outbound::RULE_TABLE,
+];
