@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use oauth2_filter_core::{Environment, Filter, Mistakes, Review, SignError, review};
+use oauth2_filter_core::{ConfigErrors, Environment, Filter, Review, SignError, review};
 use prost::Message;
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value as StructValue};
@@ -16,7 +16,7 @@ mod outbound;
 
 use documents::{good, with};
 
-fn load_bytes(document: &[u8]) -> Result<Vec<String>, Mistakes> {
+fn load_bytes(document: &[u8]) -> Result<Vec<String>, ConfigErrors> {
     let variable = |name: &str| match name {
         "SECRET" => Some("s3cr3t-from-env".to_owned()),
         "EMPTY" => Some(String::new()),
@@ -41,7 +41,7 @@ fn load_bytes(document: &[u8]) -> Result<Vec<String>, Mistakes> {
     Ok(warnings.iter().map(ToString::to_string).collect())
 }
 
-fn load(document: &Value) -> Result<Vec<String>, Mistakes> {
+fn load(document: &Value) -> Result<Vec<String>, ConfigErrors> {
     load_bytes(document.to_string().as_bytes())
 }
 

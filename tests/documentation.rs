@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use oauth2_filter_core::{Environment, Filter, Mistakes};
+use oauth2_filter_core::{ConfigErrors, Environment, Filter};
 use oauth2_filter_testbed::envoy;
 use oauth2_filter_testbed::tls::{Authority, certificate_files};
 
@@ -45,7 +45,7 @@ fn every_json_block_of_the_pages_loads() {
     }
 }
 
-fn load(document: &[u8]) -> Result<(), Mistakes> {
+fn load(document: &[u8]) -> Result<(), ConfigErrors> {
     let variable = |_: &str| Some("secret".to_owned());
     let sign = |_: &str, _: &[u8]| Ok(vec![1; 256]);
     let environment = Environment { variable: &variable, seed: [0; 16], sign };

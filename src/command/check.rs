@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use lexopt::{Arg, Parser, ValueExt};
-use oauth2_filter_core::{Environment, Mistake, Review, review};
+use oauth2_filter_core::{ConfigError, Environment, Review, review};
 use serde_json::Value;
 
 use crate::report::{Finding, Format, Level, Report};
@@ -59,7 +59,7 @@ pub(crate) fn findings(contents: &Contents, real: bool) -> Vec<Finding> {
     for (remark, within) in remarks.chain(of_uses) {
         findings.push(Finding {
             at: remark.at,
-            level: if remark.is_mistake { Level::Mistake } else { Level::Warning },
+            level: if remark.is_mistake { Level::Error } else { Level::Warning },
             place: String::new(),
             text: remark.text.clone(),
             within: within.to_owned(),
@@ -67,17 +67,17 @@ pub(crate) fn findings(contents: &Contents, real: bool) -> Vec<Finding> {
     }
     for found in &contents.uses {
         let Review { mistakes, warnings, notes, clusters, .. } = reviewed(found, real);
-        findings.extend(mistakes.iter().map(|said| finding(found, Level::Mistake, said)));
+        findings.extend(mistakes.iter().map(|said| finding(found, Level::Error, said)));
         findings.extend(warnings.iter().map(|said| finding(found, Level::Warning, said)));
         findings.extend(notes.iter().map(|said| finding(found, Level::Note, said)));
         for (place, cluster) in clusters {
             if found.clusters.as_ref().is_some_and(|known| !known.contains(&cluster)) {
                 let text = format!("no cluster `{}` in this file", cluster.escape_debug());
-                findings.push(finding(found, Level::Warning, &Mistake { place, text }));
+                findings.push(finding(found, Level::Warning, &ConfigError { place, text }));
             } else if found.own_cluster.as_ref() == Some(&cluster) {
                 let text = "the filter stands among the filters of the cluster that it calls: its \
                             calls would wait for themselves";
-                let said = Mistake { place, text: text.to_owned() };
+                let said = ConfigError { place, text: text.to_owned() };
                 findings.push(finding(found, Level::Warning, &said));
             }
         }
@@ -104,7 +104,7 @@ pub(crate) fn with_environment<T>(
 }
 
 /// What the filter says, with its place in the file.
-fn finding(found: &Use, level: Level, said: &Mistake) -> Finding {
+fn finding(found: &Use, level: Level, said: &ConfigError) -> Finding {
     let at: Position = found.find(&said.place, &said.text);
     Finding {
         at,

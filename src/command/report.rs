@@ -37,7 +37,7 @@ impl Finding {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Level {
     /// The configuration is refused.
-    Mistake,
+    Error,
     /// It is accepted, but should be known.
     Warning,
     /// It is a risk or not, by something that no file says.
@@ -48,7 +48,7 @@ impl Level {
     /// Its name, as compilers have it.
     fn name(self) -> &'static str {
         match self {
-            Self::Mistake => "error",
+            Self::Error => "error",
             Self::Warning => "warning",
             Self::Note => "note",
         }
@@ -70,7 +70,7 @@ impl Report {
 
     /// Whether nothing is wrong.
     pub(crate) fn is_fine(&self, strict: bool) -> bool {
-        self.count(Level::Mistake) == 0 && (!strict || self.count(Level::Warning) == 0)
+        self.count(Level::Error) == 0 && (!strict || self.count(Level::Warning) == 0)
     }
 
     /// Whether no file has anything to do with the filter.
@@ -143,7 +143,7 @@ fn text(report: &Report) -> String {
         let _ = writeln!(
             text,
             "{file}: {times}{}, {}{}",
-            plural(count(Level::Mistake), "mistake"),
+            plural(count(Level::Error), "mistake"),
             plural(count(Level::Warning), "warning"),
             if notes > 0 { format!(", {}", plural(notes, "note")) } else { String::new() },
         );
@@ -174,7 +174,7 @@ fn json_object(report: &Report) -> String {
     };
     let files: Vec<Value> = report.files.iter().map(file).collect();
     let object = json!({
-        "mistakes": report.count(Level::Mistake), "warnings": report.count(Level::Warning),
+        "mistakes": report.count(Level::Error), "warnings": report.count(Level::Warning),
         "files": files,
     });
     format!("{object:#}\n")

@@ -7,7 +7,7 @@ use fnv::FnvHashMap;
 
 use crate::cache::footprint::Footprint;
 use crate::cache::single_flight::{CallId, Direction, MAX_HELD, StreamId};
-use crate::config::{self, Mistake, Mistakes};
+use crate::config::{self, ConfigError, ConfigErrors};
 use crate::defect;
 use crate::environment::Environment;
 use crate::http::head::Head;
@@ -46,7 +46,7 @@ impl Filter {
     pub fn load(
         document: &[u8],
         environment: &Environment<'_>,
-    ) -> Result<(Self, Vec<Mistake>), Mistakes> {
+    ) -> Result<(Self, Vec<ConfigError>), ConfigErrors> {
         let (config, warnings) = config::load(document, environment)?;
         let seed = environment.seed;
         let filter = Self {

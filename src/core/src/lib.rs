@@ -48,9 +48,9 @@ mod verdict;
 
 pub use cache::single_flight::{CallId, StreamId};
 pub use cache::store::SharedData;
+pub use config::{ConfigError, ConfigErrors};
 #[cfg(feature = "review")]
 pub use config::{DefaultValue, KEY_TABLES, KeyRow, KeyTable, Review, review, schema};
-pub use config::{Mistake, Mistakes};
 pub use environment::Environment;
 #[cfg(feature = "review")]
 pub use explain::{Explanation, TokenNeeds};

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::client_auth::AUTH_KEYS;
 #[cfg(feature = "review")]
 use super::endpoint::ENDPOINT_TABLE;
-use super::endpoint::{ENDPOINT_KEYS, Rest, endpoint};
+use super::endpoint::{Defaults, ENDPOINT_KEYS, endpoint};
 #[cfg(feature = "review")]
 use super::grants::GRANT_TABLE;
 use super::grants::{GRANTS, GrantType, RefreshTokens, refuse_keys_of_others};
@@ -18,7 +18,7 @@ use super::key_table::{
     KeyRow, KeyTable,
 };
 use super::names::Names;
-use super::notes::Form;
+use super::notes::Shape;
 use super::reader::{Field, Object};
 use super::values::{
     boolean, count_from, frames_or_steers, header_name, lives, scope_text, secret, text, ttl,
@@ -29,7 +29,7 @@ use crate::http::url::is_absolute_uri;
 use crate::oauth::endpoint::{Endpoint, EndpointOptions};
 use crate::oauth::secret::Secret;
 use crate::outbound::cached_token::Lifetime;
-use crate::outbound::client::{Asked, Client, Grant, Placement, Refresh};
+use crate::outbound::client::{Client, Grant, Placement, Refresh, RequestedScope};
 
 /// The keys of every client beside those of an endpoint block and of its grant.
 #[cfg(feature = "review")]
@@ -122,7 +122,7 @@ pub(super) fn client(name: &str, field: &Field<'_>, names: Names<'_>) -> Option<
         known.extend([separator, "\"", grant.name, "\""]);
     }
     let kind = object.need("grant_type", &known, |field| {
-        field.looks_for(|| Form::Kind(GRANTS.iter().map(|grant| grant.name).collect()));
+        field.looks_for(|| Shape::Kind(GRANTS.iter().map(|grant| grant.name).collect()));
         let name = field.string("the name of a grant")?;
         let kind = GRANTS.iter().find(|grant| grant.name == name);
         kind.or_else(|| field.mistake(format_args!("expected one of {known}")))
@@ -141,7 +141,7 @@ pub(super) fn client(name: &str, field: &Field<'_>, names: Names<'_>) -> Option<
         }
         Some(None)
     } else {
-        endpoint(&mut object, kind.parameters, Rest::Defaults).map(Some)
+        endpoint(&mut object, kind.parameters, Defaults::Standard).map(Some)
     };
     let asked = asked(&mut object);
     let (refresh, given) = if let Some(options) = &options {
@@ -201,14 +201,14 @@ pub(super) fn client(name: &str, field: &Field<'_>, names: Names<'_>) -> Option<
 }
 
 /// `scope`, `audience` and `resource`.
-fn asked(object: &mut Object<'_>) -> Asked {
+fn asked(object: &mut Object<'_>) -> RequestedScope {
     let scope = object.read("scope", scope_text);
     let audience = object.read("audience", |f| text(f, "whom the token is for"));
     let resource = object.read("resource", |field| match field.value {
         Value::Array(_) => field.list_of("a URI, or a list of them", resource),
         _ => resource(field).map(|resource| vec![resource]),
     });
-    Asked { scope, audience, resource: resource.unwrap_or_default() }
+    RequestedScope { scope, audience, resource: resource.unwrap_or_default() }
 }
 
 /// A resource (RFC 8707, section 2).
@@ -260,7 +260,7 @@ fn refresh(
     let Some(field) = field else {
         return (if is_given { None } else { inferred() }, None);
     };
-    field.looks_for(|| Form::Only(false));
+    field.looks_for(|| Shape::Only(false));
     if *field.value == Value::Bool(false) {
         return (None, None);
     }
@@ -271,7 +271,7 @@ fn refresh(
     let token =
         if is_given { object.need("refresh_token", "what renews the token", secret) } else { None };
     let scope = object.read("scope", scope_text);
-    let rest = options.map_or(Rest::Defaults, Rest::Block);
+    let rest = options.map_or(Defaults::Standard, Defaults::Block);
     let own = endpoint(&mut object, kind.parameters, rest);
     object.check_keys();
     (own.and_then(|options| refresh(options, scope)), token)
@@ -313,7 +313,7 @@ fn placement(object: &mut Object<'_>) -> Placement {
 /// `renew_on_status`.
 fn statuses(field: &Field<'_>) -> Option<Vec<u16>> {
     const WHAT: &str = "a list of HTTP statuses from 400 to 599, such as [401]";
-    field.looks_for(|| Form::List { least: 0 });
+    field.looks_for(|| Shape::List { least: 0 });
     if field.value.as_array().is_some_and(Vec::is_empty) {
         // No status drops a token.
         return Some(Vec::new());
@@ -330,7 +330,7 @@ fn identity(
     grant: &Grant,
     endpoint: Option<&Endpoint>,
     refresh: Option<&Refresh>,
-    asked: &Asked,
+    asked: &RequestedScope,
 ) -> Identity {
     // How long a given token lives, nobody but the configuration says. How its answers are read
     // is no part of what a server is asked: what it has given stays.

@@ -3,7 +3,7 @@
 use prost::{Message, Oneof};
 use serde_json::{Map, Number, Value};
 
-use super::error::Mistakes;
+use super::error::ConfigErrors;
 use crate::oauth::json;
 
 /// The document in the bytes that the host hands over.
@@ -14,9 +14,9 @@ use crate::oauth::json;
 ///
 /// # Errors
 /// Nothing was given, or what was given is neither.
-pub(super) fn read(bytes: &[u8]) -> Result<Value, Mistakes> {
+pub(super) fn read(bytes: &[u8]) -> Result<Value, ConfigErrors> {
     if bytes.trim_ascii().is_empty() {
-        return Err(Mistakes::of_document(
+        return Err(ConfigErrors::of_document(
             "there is none; give a JSON document with `inbound`, `outbound` or both (Envoy: `configuration` as \
              google.protobuf.StringValue or Struct; Istio: pluginConfig)",
         ));
@@ -27,12 +27,12 @@ pub(super) fn read(bytes: &[u8]) -> Result<Value, Mistakes> {
             let decoded = bytes.starts_with(b"\n").then(|| Struct::decode(bytes));
             match decoded {
                 Some(Ok(document)) => object(document),
-                _ => return Err(Mistakes::of_document(format!("not JSON: {error}"))),
+                _ => return Err(ConfigErrors::of_document(format!("not JSON: {error}"))),
             }
         }
     };
     match &document {
-        Value::Object(members) if members.is_empty() => Err(Mistakes::of_document(
+        Value::Object(members) if members.is_empty() => Err(ConfigErrors::of_document(
             "it is empty; `inbound` says what the proxy guards, `outbound` whose tokens it sends",
         )),
         _ => Ok(document),

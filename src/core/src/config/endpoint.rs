@@ -82,11 +82,11 @@ pub(super) const ENDPOINT_TABLE: KeyTable = KeyTable {
 pub(super) fn endpoint(
     object: &mut Object<'_>,
     defined: &[&str],
-    rest: Rest<'_>,
+    defaults: Defaults<'_>,
 ) -> Option<EndpointOptions> {
-    let base = match rest {
-        Rest::Block(base) => Some(base),
-        Rest::Defaults | Rest::ClientToken => None,
+    let base = match defaults {
+        Defaults::Block(base) => Some(base),
+        Defaults::Standard | Defaults::ClientToken => None,
     };
     let own_url = object.has("endpoint");
     // What belongs to an endpoint does not belong to another one.
@@ -122,9 +122,9 @@ pub(super) fn endpoint(
     let own_auth = AUTH_KEYS.into_iter().find(|key| object.has(key));
     // A mistake in one of them does not make the others unknown.
     object.know(&AUTH_KEYS);
-    let auth = match rest {
-        Rest::Block(base) if own_auth.is_none() => Rc::clone(&base.auth),
-        Rest::ClientToken => {
+    let auth = match defaults {
+        Defaults::Block(base) if own_auth.is_none() => Rc::clone(&base.auth),
+        Defaults::ClientToken => {
             if let Some(key) = own_auth {
                 return object
                     .at(key)
@@ -135,7 +135,7 @@ pub(super) fn endpoint(
         _ => Rc::new(client_auth(object)?),
     };
     let headers = headers.or_else(|| place.map(|base| base.headers.clone())).unwrap_or_default();
-    let is_set = auth.authorization().is_some() || matches!(rest, Rest::ClientToken);
+    let is_set = auth.authorization().is_some() || matches!(defaults, Defaults::ClientToken);
     if is_set && headers.iter().any(|(name, _)| name == "authorization") {
         return headers_at.mistake(
             "authorization is set by the filter, from what it authenticates with; drop it here, or \
@@ -156,9 +156,9 @@ pub(super) fn endpoint(
 
 /// What an endpoint block is completed with.
 #[derive(Clone, Copy)]
-pub(super) enum Rest<'a> {
-    /// The defaults.
-    Defaults,
+pub(super) enum Defaults<'a> {
+    /// The reference's.
+    Standard,
     /// The defaults, and the token of a client for authentication.
     ClientToken,
     /// Another block: its place too, where this one names none.

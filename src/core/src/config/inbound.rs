@@ -21,7 +21,7 @@ use crate::inbound::introspection_cache::CacheConfig;
 use crate::inbound::policy::{Access, Rule};
 use crate::oauth::claims::ClaimPath;
 use crate::oauth::denial::{REALM, Resource};
-use crate::oauth::introspection::{Asked, Reading};
+use crate::oauth::introspection::{Reading, RequiredClaims};
 use crate::oauth::json::escaped;
 use crate::oauth::reason::Reason;
 use crate::oauth::scope::Implied;
@@ -222,8 +222,8 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
 }
 
 /// What rules ask for of tokens.
-fn asked_of_tokens<'r>(rules: impl Iterator<Item = &'r Rule>) -> Asked {
-    let mut asked = Asked::default();
+fn asked_of_tokens<'r>(rules: impl Iterator<Item = &'r Rule>) -> RequiredClaims {
+    let mut asked = RequiredClaims::default();
     for rule in rules {
         if let Access::Token(needs) | Access::Optional(needs) = &rule.access {
             asked.issuer |= !needs.issuer.is_empty();

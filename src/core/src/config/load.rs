@@ -1,6 +1,6 @@
 //! The whole document: both directions, and what they have to know of each other.
 
-use super::error::{Mistake, Mistakes};
+use super::error::{ConfigError, ConfigErrors};
 use super::names::Names;
 use super::reader::{Field, Reader};
 use super::{document, inbound, outbound};
@@ -27,7 +27,7 @@ pub(crate) struct Config {
 pub(crate) fn load(
     bytes: &[u8],
     host: &Environment<'_>,
-) -> Result<(Config, Vec<Mistake>), Mistakes> {
+) -> Result<(Config, Vec<ConfigError>), ConfigErrors> {
     let document = document::read(bytes)?;
     let reader = Reader::new(host);
     let config = config(&reader.document(&document));

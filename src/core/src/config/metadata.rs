@@ -7,7 +7,7 @@ use super::key_table::{
     DefaultValue::{Required, Words},
     KeyRow, KeyTable,
 };
-use super::notes::Form;
+use super::notes::Shape;
 use super::reader::Field;
 use super::values::{boolean, endpoint_url, one_or_any, text};
 use crate::http::url::{HttpUrl, is_absolute_uri};
@@ -133,9 +133,9 @@ pub(super) fn metadata(field: &Field<'_>) -> Option<ResourceMetadata> {
     const WHAT: &str = "an RFC 9728 document: an object with resource";
     field.looks_for(|| {
         let keys = ["resource"].into_iter().chain(LISTS).chain(STRINGS).chain(TEXTS).chain(FLAGS);
-        Form::Keys(keys.collect())
+        Shape::Keys(keys.collect())
     });
-    field.looks_for(|| Form::Languages(&TEXTS));
+    field.looks_for(|| Shape::Languages(&TEXTS));
     let mut object = field.object(WHAT)?;
     #[cfg(feature = "review")]
     object.described(&[&METADATA_TABLE]);
@@ -197,7 +197,7 @@ fn page(field: &Field<'_>) -> Option<String> {
 
 /// A list of strings, which may be empty: it is left out then.
 fn list(name: &str, field: &Field<'_>) -> Option<Value> {
-    field.looks_for(|| Form::List { least: 0 });
+    field.looks_for(|| Shape::List { least: 0 });
     match field.value.as_array() {
         None => return field.expected("a list of strings"),
         Some(elements) if elements.is_empty() => return Some(field.value.clone()),

@@ -37,7 +37,7 @@ mod sources;
 mod tables;
 mod values;
 
-pub use error::{Mistake, Mistakes};
+pub use error::{ConfigError, ConfigErrors};
 #[cfg(feature = "review")]
 pub use key_table::{DefaultValue, KeyRow, KeyTable};
 pub(crate) use load::load;

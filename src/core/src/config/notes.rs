@@ -2,13 +2,13 @@
 //! In the module nobody looks on, so that nothing of it is there.
 
 #[cfg(feature = "review")]
-use super::error::Mistake;
+use super::error::ConfigError;
 #[cfg(feature = "review")]
 use super::key_table::KeyTable;
 
 /// What kind of value a reader looks for at a place. It may look for several, one after the other.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Form {
+pub(super) enum Shape {
     /// Null.
     Null,
     /// This truth value alone.
@@ -49,13 +49,13 @@ pub(super) enum Form {
 /// Takes nothing in.
 #[cfg(not(feature = "review"))]
 #[derive(Default)]
-pub(super) struct Notes;
+pub(super) struct Observer;
 
 #[cfg(not(feature = "review"))]
 #[expect(clippy::unused_self, reason = "elsewhere it is used")]
-impl Notes {
+impl Observer {
     /// What is looked for at a place.
-    pub(super) fn looks_for(&self, _: impl FnOnce() -> (String, Form)) {}
+    pub(super) fn looks_for(&self, _: impl FnOnce() -> (String, Shape)) {}
 
     /// An object that needs a key.
     pub(super) fn needs(&self, _: impl FnOnce() -> (String, &'static str)) {}
@@ -76,14 +76,14 @@ impl Notes {
 /// Takes all of it in.
 #[cfg(feature = "review")]
 #[derive(Debug, Default)]
-pub(super) struct Notes(std::cell::RefCell<Noted>);
+pub(super) struct Observer(std::cell::RefCell<Noted>);
 
 /// What was told, in order.
 #[cfg(feature = "review")]
 #[derive(Debug, Default)]
 pub(super) struct Noted {
     /// What was looked for, by place.
-    pub(super) forms: Vec<(String, Form)>,
+    pub(super) forms: Vec<(String, Shape)>,
     /// Objects, and a key that each needs.
     pub(super) needs: Vec<(String, &'static str)>,
     /// Objects, and a key without which each has others.
@@ -97,15 +97,15 @@ pub(super) struct Noted {
     /// Places that have a secret in clear text.
     pub(super) secrets: Vec<String>,
     /// What a reviewer should know.
-    pub(super) advice: Vec<Mistake>,
+    pub(super) advice: Vec<ConfigError>,
     /// What depends on something that the document does not say.
-    pub(super) notes: Vec<Mistake>,
+    pub(super) notes: Vec<ConfigError>,
 }
 
 #[cfg(feature = "review")]
-impl Notes {
+impl Observer {
     /// What is looked for at a place.
-    pub(super) fn looks_for(&self, told: impl FnOnce() -> (String, Form)) {
+    pub(super) fn looks_for(&self, told: impl FnOnce() -> (String, Shape)) {
         let told = told();
         self.0.borrow_mut().forms.push(told);
     }
@@ -148,13 +148,13 @@ impl Notes {
     }
 
     /// What a reviewer should know.
-    pub(super) fn advise(&self, told: impl FnOnce() -> Mistake) {
+    pub(super) fn advise(&self, told: impl FnOnce() -> ConfigError) {
         let told = told();
         self.0.borrow_mut().advice.push(told);
     }
 
     /// What depends on something that the document does not say.
-    pub(super) fn note(&self, told: impl FnOnce() -> Mistake) {
+    pub(super) fn note(&self, told: impl FnOnce() -> ConfigError) {
         let told = told();
         self.0.borrow_mut().notes.push(told);
     }

@@ -9,7 +9,7 @@ use super::key_table::{
     KeyRow, KeyTable,
 };
 use super::names::Names;
-use super::notes::Form;
+use super::notes::Shape;
 use super::policy::matcher;
 use super::reader::{Field, Object};
 use super::values::text;
@@ -179,7 +179,7 @@ fn rule(field: &Field<'_>, names: Names<'_>) -> Option<Rule> {
     object.read("name", |f| text(f, "a name for people"));
     let matcher = matcher(&mut object);
     let client = object.need("client", "whose token requests get, or null for none", |field| {
-        field.looks_for(|| Form::Null);
+        field.looks_for(|| Shape::Null);
         match field.value {
             Value::Null => Some(None),
             _ => names.number(field).map(Some),

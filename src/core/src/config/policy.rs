@@ -11,7 +11,7 @@ use super::key_table::{
     DefaultValue::{Json, Words},
     KeyRow, KeyTable,
 };
-use super::notes::Form;
+use super::notes::Shape;
 use super::reader::{Field, Object};
 use super::values::{one_or_any, scope, text, ttl};
 use crate::http::authority::HostPattern;
@@ -120,7 +120,7 @@ fn claim_test(field: &Field<'_>) -> Option<ClaimTest> {
                 (Some(field), None, None) => scalars(&field).map(ClaimTest::All),
                 (None, Some(field), None) => scalars(&field).map(ClaimTest::Not),
                 (None, None, Some(field)) => {
-                    field.looks_for(|| Form::Only(true));
+                    field.looks_for(|| Shape::Only(true));
                     match field.value {
                         Value::Bool(true) => Some(ClaimTest::Exists),
                         _ => field.mistake("expected true: a claim that is absent meets no test"),
@@ -138,7 +138,7 @@ fn claim_test(field: &Field<'_>) -> Option<ClaimTest> {
 fn scalars(field: &Field<'_>) -> Option<Vec<Value>> {
     const WHAT: &str = "a string, a number, true or false, or a list of such";
     let scalar = |field: &Field<'_>| {
-        field.looks_for(|| Form::Scalar);
+        field.looks_for(|| Shape::Scalar);
         match field.value {
             scalar if is_scalar(scalar) => Some(scalar.clone()),
             Value::Number(_) => field.mistake("too large a number to be compared with others"),

@@ -5,12 +5,12 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::error::{Mistake, Mistakes};
+use super::error::{ConfigError, ConfigErrors};
 #[cfg(feature = "review")]
 use super::key_table::KeyTable;
 #[cfg(feature = "review")]
 use super::notes::Noted;
-use super::notes::{Form, Notes};
+use super::notes::{Observer, Shape};
 use crate::environment::Environment;
 use crate::oauth::json;
 use crate::oauth::json::escaped;
@@ -20,11 +20,11 @@ pub(super) struct Reader<'a> {
     /// The places that were looked at, by their numbers.
     places: RefCell<Vec<String>>,
     /// The mistakes found so far.
-    mistakes: RefCell<Vec<Mistake>>,
+    mistakes: RefCell<Vec<ConfigError>>,
     /// What is accepted but should be known.
-    warnings: RefCell<Vec<Mistake>>,
+    warnings: RefCell<Vec<ConfigError>>,
     /// What is told to whoever looks on.
-    pub(super) notes: Notes,
+    pub(super) notes: Observer,
     /// What the host gives.
     pub(super) host: &'a Environment<'a>,
 }
@@ -47,17 +47,17 @@ impl<'a> Reader<'a> {
     }
 
     /// Closes the reading: `value` and the warnings if no mistake was found.
-    pub(super) fn close<T>(self, value: Option<T>) -> Result<(T, Vec<Mistake>), Mistakes> {
+    pub(super) fn close<T>(self, value: Option<T>) -> Result<(T, Vec<ConfigError>), ConfigErrors> {
         let mistakes = self.mistakes.into_inner();
         match value {
             Some(value) if mistakes.is_empty() => Ok((value, self.warnings.into_inner())),
-            _ => Err(Mistakes(mistakes)),
+            _ => Err(ConfigErrors(mistakes)),
         }
     }
 
     /// The mistakes, the warnings, and what was told besides.
     #[cfg(feature = "review")]
-    pub(super) fn into_parts(self) -> (Vec<Mistake>, Vec<Mistake>, Noted) {
+    pub(super) fn into_parts(self) -> (Vec<ConfigError>, Vec<ConfigError>, Noted) {
         (self.mistakes.into_inner(), self.warnings.into_inner(), self.notes.into_inner())
     }
 
@@ -110,7 +110,7 @@ impl<'r> Field<'r> {
     }
 
     /// Tells what kind of value is looked for here.
-    pub(super) fn looks_for(&self, form: impl FnOnce() -> Form) {
+    pub(super) fn looks_for(&self, form: impl FnOnce() -> Shape) {
         self.reader.notes.looks_for(|| (self.place(), form()));
     }
 
@@ -122,23 +122,23 @@ impl<'r> Field<'r> {
     /// Tells a reviewer what the filter itself has no reason to log.
     #[cfg(feature = "review")]
     pub(super) fn advise(&self, text: impl FnOnce() -> String) {
-        self.reader.notes.advise(|| Mistake { place: self.place(), text: text() });
+        self.reader.notes.advise(|| ConfigError { place: self.place(), text: text() });
     }
 
     /// Tells a reviewer what depends on something that the document does not say.
     #[cfg(feature = "review")]
     pub(super) fn note(&self, text: impl FnOnce() -> String) {
-        self.reader.notes.note(|| Mistake { place: self.place(), text: text() });
+        self.reader.notes.note(|| ConfigError { place: self.place(), text: text() });
     }
 
     /// Records what is said about this place.
-    fn record(&self, records: &RefCell<Vec<Mistake>>, text: &dyn fmt::Display) {
-        records.borrow_mut().push(Mistake { place: self.place(), text: text.to_string() });
+    fn record(&self, records: &RefCell<Vec<ConfigError>>, text: &dyn fmt::Display) {
+        records.borrow_mut().push(ConfigError { place: self.place(), text: text.to_string() });
     }
 
     /// The value as an object whose keys are then taken one by one.
     pub(super) fn object(&self, what: &str) -> Option<Object<'r>> {
-        self.looks_for(|| Form::Object);
+        self.looks_for(|| Shape::Object);
         let members = self.members(what)?;
         Some(Object { reader: self.reader, place: self.place, members, known: Vec::new() })
     }
@@ -153,7 +153,7 @@ impl<'r> Field<'r> {
 
     /// The value as a string.
     pub(super) fn string(&self, what: &str) -> Option<&'r str> {
-        self.looks_for(|| Form::String(what.to_owned()));
+        self.looks_for(|| Shape::String(what.to_owned()));
         match self.value {
             Value::String(text) => Some(text),
             _ => self.expected(what),
@@ -169,7 +169,7 @@ impl<'r> Field<'r> {
 
     /// The value as one of these words.
     pub(super) fn choice(&self, words: &[&'static str]) -> Option<&'static str> {
-        self.looks_for(|| Form::Choice(words.to_vec()));
+        self.looks_for(|| Shape::Choice(words.to_vec()));
         let what = alternatives(words);
         let word = self.string(&what)?;
         let chosen = words.iter().find(|known| **known == word);
@@ -190,7 +190,7 @@ impl<'r> Field<'r> {
         what: &str,
         mut read: impl FnMut(&Self) -> Option<T>,
     ) -> Option<Vec<T>> {
-        self.looks_for(|| Form::List { least: 1 });
+        self.looks_for(|| Shape::List { least: 1 });
         let Value::Array(elements) = self.value else { return self.expected(what) };
         if elements.is_empty() {
             return self.mistake(format_args!("an empty list fits nothing: expected {what}"));
@@ -210,7 +210,7 @@ impl<'r> Field<'r> {
         what: &str,
         mut read: impl FnMut(&'r str, &Self) -> Option<T>,
     ) -> Option<Vec<T>> {
-        self.looks_for(|| Form::Members);
+        self.looks_for(|| Shape::Members);
         let mut values = Some(Vec::new());
         for (key, value) in self.members(what)? {
             let field = self.reader.field(join(&self.place(), key), value);

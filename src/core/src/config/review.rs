@@ -1,7 +1,7 @@
 //! A reviewer's look at a document: what loading it says, and what else its author should know.
 
 use super::document;
-use super::error::Mistake;
+use super::error::ConfigError;
 use super::load::config;
 use super::notes::Noted;
 use super::reader::Reader;
@@ -11,11 +11,11 @@ use crate::environment::Environment;
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Review {
     /// What a load refuses it for, in the same words.
-    pub mistakes: Vec<Mistake>,
+    pub mistakes: Vec<ConfigError>,
     /// What a load warns of, and what else should be known.
-    pub warnings: Vec<Mistake>,
+    pub warnings: Vec<ConfigError>,
     /// What depends on something that the document does not say.
-    pub notes: Vec<Mistake>,
+    pub notes: Vec<ConfigError>,
     /// The endpoint blocks, each with the Envoy cluster that it calls.
     pub clusters: Vec<(String, String)>,
     /// The places of secrets that stand in the document in clear text.
@@ -36,7 +36,7 @@ pub fn review(bytes: &[u8], host: &Environment<'_>) -> Review {
     // What is there, but wrong, was read as if it were not there.
     warnings.retain(|warning| mistakes.iter().all(|mistake| mistake.place != warning.place));
     warnings.extend(noted.secrets.iter().map(|place| {
-        Mistake {
+        ConfigError {
             place: place.clone(),
             text:
                 "a secret in clear text: whoever reads this file has it; give {\"env\": \"NAME\"}, \

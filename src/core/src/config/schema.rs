@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::key_table::KeyTable;
 use super::load::config;
-use super::notes::{Form, Noted};
+use super::notes::{Noted, Shape};
 use super::reader::Reader;
 use crate::environment::Environment;
 use crate::oauth::client_assertion::SignError;
@@ -41,9 +41,9 @@ struct Place<'a> {
 
 /// What may stand at a place.
 #[derive(Debug, Default)]
-struct Shape {
+struct ProbedShape {
     /// All that is looked for.
-    forms: Vec<Form>,
+    forms: Vec<Shape>,
     /// The elements of a list.
     element: Option<Box<Self>>,
     /// The members of an object whose keys are the operator's.
@@ -58,7 +58,7 @@ struct Members {
     /// The key that says of which kind the object is, and what it says.
     kind: Option<(&'static str, &'static str)>,
     /// All keys.
-    keys: Vec<(&'static str, Shape)>,
+    keys: Vec<(&'static str, ProbedShape)>,
     /// Those that must be there.
     required: BTreeSet<&'static str>,
     /// Those that may stand there once for each language.
@@ -80,14 +80,14 @@ impl Place<'_> {
     }
 
     /// What the reader looks for here, given this value.
-    fn forms(&self, value: Value) -> Vec<Form> {
+    fn forms(&self, value: Value) -> Vec<Shape> {
         let here = |(place, form)| (place == self.path).then_some(form);
         self.read(value).forms.into_iter().filter_map(here).collect()
     }
 
     /// All that may stand here.
-    fn look(&self) -> Shape {
-        let mut shape = Shape::default();
+    fn look(&self) -> ProbedShape {
+        let mut shape = ProbedShape::default();
         for value in [
             Value::Null,
             json!(false),
@@ -105,17 +105,17 @@ impl Place<'_> {
                 }
             }
         }
-        let has = |wanted: fn(&Form) -> bool| shape.forms.iter().any(wanted);
-        if has(|form| matches!(form, Form::List { .. })) {
+        let has = |wanted: fn(&Shape) -> bool| shape.forms.iter().any(wanted);
+        if has(|form| matches!(form, Shape::List { .. })) {
             let path = format!("{}[0]", self.path);
             let wrap = |value| (self.wrap)(json!([value]));
             shape.element = Some(Box::new(Place { path, wrap: &wrap }.look()));
         }
-        let has_keys = has(|form| matches!(form, Form::Keys(_)));
-        if has(|form| matches!(form, Form::Members)) && !has_keys {
+        let has_keys = has(|form| matches!(form, Shape::Keys(_)));
+        if has(|form| matches!(form, Shape::Members)) && !has_keys {
             let wrap = |value| (self.wrap)(json!({NAME: value}));
             shape.member = Some(Box::new(Place { path: self.join(NAME), wrap: &wrap }.look()));
-        } else if has(|form| matches!(form, Form::Object)) {
+        } else if has(|form| matches!(form, Shape::Object)) {
             shape.objects = self.look_at_objects();
         }
         shape
@@ -130,7 +130,7 @@ impl Place<'_> {
     fn look_at_objects(&self) -> Vec<Members> {
         let noted = self.read(json!({}));
         let is_keys =
-            |(place, form): &(String, Form)| *place == self.path && matches!(form, Form::Keys(_));
+            |(place, form): &(String, Shape)| *place == self.path && matches!(form, Shape::Keys(_));
         if noted.keys.iter().any(|(place, _)| *place == self.path)
             || noted.forms.iter().any(is_keys)
         {
@@ -143,7 +143,7 @@ impl Place<'_> {
             let wrap = move |value| (self.wrap)(json!({key: value}));
             let kinds = Place { path: self.join(key), wrap: &wrap }.forms(json!("a"));
             kinds.into_iter().flat_map(move |form| match form {
-                Form::Kind(kinds) => kinds.into_iter().map(|kind| (key, kind)).collect(),
+                Shape::Kind(kinds) => kinds.into_iter().map(|kind| (key, kind)).collect(),
                 _ => Vec::new(),
             })
         });
@@ -158,7 +158,7 @@ impl Place<'_> {
         let divided = self.read(Value::Object(least.clone())).divided;
         for (_, key) in divided.into_iter().filter(|(place, _)| *place == self.path) {
             let found = self.look_at_key(key, &least);
-            for example in found.iter().flat_map(Shape::examples) {
+            for example in found.iter().flat_map(ProbedShape::examples) {
                 let mut least = least.clone();
                 least.insert(key.to_owned(), example);
                 members.push(self.look_at_members(Some(kind), &least, Some(key)));
@@ -193,15 +193,15 @@ impl Place<'_> {
         keys.for_each(|keys| add(keys));
         for form in told {
             match form {
-                Form::Keys(keys) => add(keys),
-                Form::Languages(keys) => languages = keys,
+                Shape::Keys(keys) => add(keys),
+                Shape::Languages(keys) => languages = keys,
                 _ => {}
             }
         }
         // Some keys are looked at only beside others, so others are set until they are.
         let mut filled = least.clone();
         let mut contexts = vec![filled.clone()];
-        let mut keys: Vec<(&'static str, Option<Shape>)> =
+        let mut keys: Vec<(&'static str, Option<ProbedShape>)> =
             known.into_iter().map(|key| (key, None)).collect();
         let mut next = 0;
         while let Some(context) = contexts.get(next).cloned() {
@@ -210,7 +210,7 @@ impl Place<'_> {
             for (key, shape) in &mut keys {
                 if shape.is_none() {
                     *shape = self.look_at_key(key, &context);
-                    let found = shape.iter().flat_map(Shape::examples);
+                    let found = shape.iter().flat_map(ProbedShape::examples);
                     examples.extend(found.map(|example| (*key, example)));
                 }
             }
@@ -235,7 +235,7 @@ impl Place<'_> {
     }
 
     /// What may stand under a key of the object here, if the reader looks at it beside these.
-    fn look_at_key(&self, key: &str, context: &Map<String, Value>) -> Option<Shape> {
+    fn look_at_key(&self, key: &str, context: &Map<String, Value>) -> Option<ProbedShape> {
         let wrap = |value| {
             let mut object = context.clone();
             object.insert(key.to_owned(), value);
@@ -247,13 +247,13 @@ impl Place<'_> {
     }
 }
 
-impl Shape {
+impl ProbedShape {
     /// Values that are good here, as far as they change what else is looked at.
     fn examples(&self) -> Vec<Value> {
-        let of_form = |form: &Form| match form {
-            Form::Url => vec![json!("https://as.example.com/")],
-            Form::Choice(words) => words.iter().map(|word| json!(word)).collect(),
-            Form::Text(_) => vec![json!("a")],
+        let of_form = |form: &Shape| match form {
+            Shape::Url => vec![json!("https://as.example.com/")],
+            Shape::Choice(words) => words.iter().map(|word| json!(word)).collect(),
+            Shape::Text(_) => vec![json!("a")],
             _ => Vec::new(),
         };
         self.forms.iter().flat_map(of_form).collect()
@@ -262,38 +262,38 @@ impl Shape {
     /// The schema.
     fn schema(&self) -> Value {
         let mut kinds: Vec<Value> = Vec::new();
-        let has = |wanted: fn(&Form) -> bool| self.forms.iter().any(wanted);
+        let has = |wanted: fn(&Shape) -> bool| self.forms.iter().any(wanted);
         // The more a form says of strings, the less do the others.
         let is_special = has(|form| {
-            matches!(form, Form::Choice(_) | Form::Kind(_) | Form::Duration | Form::Url)
+            matches!(form, Shape::Choice(_) | Shape::Kind(_) | Shape::Duration | Shape::Url)
         });
-        let is_text = has(|form| matches!(form, Form::Text(_)));
+        let is_text = has(|form| matches!(form, Shape::Text(_)));
         let least = self.forms.iter().filter_map(|form| match form {
-            Form::List { least } => Some(*least),
+            Shape::List { least } => Some(*least),
             _ => None,
         });
         let least = least.min();
         for form in &self.forms {
             let kind = match form {
-                Form::Null => json!({"type": "null"}),
-                Form::Only(value) => json!({"const": value}),
-                Form::Boolean => json!({"type": "boolean"}),
-                Form::Whole(least, most) => {
+                Shape::Null => json!({"type": "null"}),
+                Shape::Only(value) => json!({"const": value}),
+                Shape::Boolean => json!({"type": "boolean"}),
+                Shape::Whole(least, most) => {
                     json!({"type": "integer", "minimum": least, "maximum": most})
                 }
-                Form::Scalar => json!({"type": ["string", "number", "boolean"]}),
-                Form::Choice(words) | Form::Kind(words) => json!({"enum": words}),
-                Form::Duration => json!({"type": "string", "pattern": DURATION, "minLength": 2}),
-                Form::Url => {
+                Shape::Scalar => json!({"type": ["string", "number", "boolean"]}),
+                Shape::Choice(words) | Shape::Kind(words) => json!({"enum": words}),
+                Shape::Duration => json!({"type": "string", "pattern": DURATION, "minLength": 2}),
+                Shape::Url => {
                     json!({"type": "string", "format": "uri", "pattern": "^[hH][tT][tT][pP][sS]?://[^/]"})
                 }
-                Form::Text(what) if !is_special => {
+                Shape::Text(what) if !is_special => {
                     json!({"type": "string", "minLength": 1, "description": what})
                 }
-                Form::String(what) if !is_special && !is_text => {
+                Shape::String(what) if !is_special && !is_text => {
                     json!({"type": "string", "description": what})
                 }
-                Form::List { .. } => {
+                Shape::List { .. } => {
                     let items = self.element.as_ref().map_or(json!(true), |shape| shape.schema());
                     json!({"type": "array", "items": items, "minItems": least})
                 }
@@ -317,7 +317,7 @@ impl Shape {
 impl Members {
     /// The schema of an object of this kind.
     fn schema(&self) -> Value {
-        let property = |(key, shape): &(&'static str, Shape)| {
+        let property = |(key, shape): &(&'static str, ProbedShape)| {
             let mut schema = match self.kind {
                 Some((known, kind)) if known == *key => json!({ "const": kind }),
                 _ => shape.schema(),
@@ -404,7 +404,7 @@ mod tests {
     }
 
     /// The objects whose keys are the reader's, with what people are told of these.
-    fn objects(shape: &Shape) -> Vec<&Members> {
+    fn objects(shape: &ProbedShape) -> Vec<&Members> {
         let inner = shape.element.iter().chain(&shape.member).map(|inner| &**inner);
         let members = shape.objects.iter().flat_map(|object| object.keys.iter().map(|(_, it)| it));
         let below = inner.chain(members).flat_map(objects);

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 #[cfg(feature = "review")]
 use super::endpoint::ENDPOINT_TABLE;
-use super::endpoint::{Rest, endpoint};
+use super::endpoint::{Defaults, endpoint};
 #[cfg(feature = "review")]
 use super::key_table::{
     DefaultValue::{Json, Words},
@@ -82,7 +82,7 @@ fn server(field: &Field<'_>, names: Names<'_>) -> Option<Server> {
     object.described(&[&SERVER_TABLE, &ENDPOINT_TABLE]);
     let client_field = object.take("client");
     let client = client_field.as_ref().and_then(|field| names.number(field));
-    let rest = if client_field.is_some() { Rest::ClientToken } else { Rest::Defaults };
+    let rest = if client_field.is_some() { Defaults::ClientToken } else { Defaults::Standard };
     let options = endpoint(&mut object, &introspection::PARAMETERS, rest);
     let hint = object.read("token_type_hint", |f| f.string("a string; \"\" to send none"));
     let issuer = object.read("issuer", |f| text(f, "the issuer whose tokens it knows"));

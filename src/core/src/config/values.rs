@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::notes::Form;
+use super::notes::Shape;
 use super::reader::Field;
 use crate::http::header_name::is_token_char;
 use crate::http::url::HttpUrl;
@@ -18,7 +18,7 @@ const DURATION: &str = "a duration such as \"250ms\", \"5s\", \"1.5s\", \"1m30s\
 
 /// A duration: numbers with the units `h`, `m`, `s`, `ms`, from large to small.
 pub(super) fn duration(field: &Field<'_>) -> Option<Duration> {
-    field.looks_for(|| Form::Duration);
+    field.looks_for(|| Shape::Duration);
     let Value::String(text) = field.value else { return field.expected(DURATION) };
     match parse_duration(text) {
         Some(duration) => Some(duration),
@@ -101,7 +101,7 @@ pub(super) fn count(field: &Field<'_>, most: u32) -> Option<u32> {
 
 /// A whole number from `least` to `most`.
 pub(super) fn count_from(field: &Field<'_>, least: u32, most: u32) -> Option<u32> {
-    field.looks_for(|| Form::Whole(least, most));
+    field.looks_for(|| Shape::Whole(least, most));
     let what = format!("a whole number from {least} to {most}");
     let whole = match field.value {
         // A Struct's numbers are all floats, so 3.0 is a whole number too.
@@ -124,7 +124,7 @@ fn float_to_count(n: f64) -> Option<u64> {
 
 /// True or false.
 pub(super) fn boolean(field: &Field<'_>) -> Option<bool> {
-    field.looks_for(|| Form::Boolean);
+    field.looks_for(|| Shape::Boolean);
     match field.value {
         Value::Bool(value) => Some(*value),
         _ => field.expected("true or false"),
@@ -133,7 +133,7 @@ pub(super) fn boolean(field: &Field<'_>) -> Option<bool> {
 
 /// A string that is not empty; `what` says what it holds.
 pub(super) fn text(field: &Field<'_>, what: &str) -> Option<String> {
-    field.looks_for(|| Form::Text(what.to_owned()));
+    field.looks_for(|| Shape::Text(what.to_owned()));
     match field.string(what)? {
         "" => field.mistake(format_args!("expected {what}, found an empty string")),
         text => Some(text.to_owned()),
@@ -183,7 +183,7 @@ pub(super) fn secret(field: &Field<'_>) -> Option<Secret> {
 pub(super) fn scope(field: &Field<'_>) -> Option<ScopeNeed> {
     const WHAT: &str = "scopes: \"a b\" needs both, [\"a\", \"b\"] either";
     let entry = |field: &Field<'_>| -> Option<Vec<Box<str>>> {
-        field.looks_for(|| Form::Text("words with spaces between: all of them".to_owned()));
+        field.looks_for(|| Shape::Text("words with spaces between: all of them".to_owned()));
         let Value::String(text) = field.value else { return field.expected(WHAT) };
         let words: Vec<&str> = text.split(' ').filter(|word| !word.is_empty()).collect();
         if words.is_empty() {
@@ -235,7 +235,7 @@ fn is_scope_char(byte: u8) -> bool {
 
 /// An absolute `http` or `https` URL without fragment or user information.
 pub(super) fn endpoint_url(field: &Field<'_>) -> Option<HttpUrl> {
-    field.looks_for(|| Form::Url);
+    field.looks_for(|| Shape::Url);
     let Value::String(text) = field.value else {
         return field
             .expected("an absolute URL such as \"https://as.example.com/oauth2/introspect\"");

@@ -115,13 +115,13 @@ pub(crate) struct Reading {
     /// The claims that rules ask for.
     pub(crate) claims: Vec<ClaimPath>,
     /// What else they ask for.
-    pub(crate) asked: Asked,
+    pub(crate) asked: RequiredClaims,
 }
 
 /// What rules ask for of tokens: nothing else is kept of them, since there may be many.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a question by itself")]
-pub(crate) struct Asked {
+pub(crate) struct RequiredClaims {
     /// Whether any asks for an issuer.
     pub(crate) issuer: bool,
     /// Whether any asks for an audience.
@@ -245,7 +245,7 @@ mod tests {
             scope_claim: ClaimPath::new("scope"),
             implied: Implied::default(),
             claims: Vec::new(),
-            asked: Asked { issuer: true, audience: true, scope: true, acr: true },
+            asked: RequiredClaims { issuer: true, audience: true, scope: true, acr: true },
         };
         IntrospectedToken::from_claims(claims.as_object().unwrap(), &reading, issuer)
     }

@@ -45,7 +45,7 @@ pub(crate) struct Client {
     /// How a refresh token is used, if at all.
     pub(crate) refresh: Option<Refresh>,
     /// What is asked for.
-    pub(crate) asked: Asked,
+    pub(crate) asked: RequestedScope,
     /// How long tokens serve.
     pub(crate) lifetime: Lifetime,
     /// Where they go.
@@ -99,7 +99,7 @@ pub(crate) enum Grant {
 
 /// Parameters that every request of a client has.
 #[derive(Debug, Default)]
-pub(crate) struct Asked {
+pub(crate) struct RequestedScope {
     /// `scope`.
     pub(crate) scope: Option<String>,
     /// `audience`.
