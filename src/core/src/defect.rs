@@ -6,23 +6,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use log::error;
 
-use crate::metrics::{Counter, Decision, Event};
 use crate::oauth::denial::Denial;
 use crate::oauth::reason::Reason;
-use crate::verdict::{Action, Attributes, Verdict};
+use crate::run::Run;
+use crate::verdict::Verdict;
 
 /// How many there were in this VM.
 static SEEN: AtomicU64 = AtomicU64::new(0);
 
-/// Refuses a request, counted in `events`. It is logged the first time, the second, the fourth and so
-/// on: a flood of requests is no flood of lines.
-pub(crate) fn refuse(what: &str, events: &mut Vec<Event>) -> Verdict {
+/// Refuses a request, which is counted. It is logged the first time, the second, the fourth and so on: a
+/// flood of requests is no flood of lines.
+pub(crate) fn refuse(what: &str, run: &mut Run<'_>) -> Verdict {
     let seen = SEEN.fetch_add(1, Ordering::Relaxed).saturating_add(1);
     if seen.is_power_of_two() {
         error!("internal error, {seen} so far: {what}");
     }
-    let decision = Decision::Denied(Reason::HostError);
-    events.push(Event::Count(Counter::Request(decision)));
-    let attributes = Attributes { decision: Some(decision), ..Attributes::default() };
-    Verdict { attributes, ..Verdict::of(Action::Respond(Denial::host_error())) }
+    run.refuse(Reason::HostError, Denial::host_error())
 }

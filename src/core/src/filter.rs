@@ -68,39 +68,29 @@ impl Filter {
     /// `output`.
     pub fn handle(&mut self, input: Input<'_>, context: Context<'_>, output: &mut Output) -> Step {
         let run = &mut Run { now: context.now, data: context.data, output };
-        let step = match input {
+        let mut requested = None;
+        match input {
             Input::Request(stream, head) => {
-                let verdict = self.request(stream, head, run);
-                self.settle(run);
-                match verdict.or_else(|| decided_at_once(stream, run)) {
-                    Some(verdict) => Step::Decided(verdict),
-                    None => Step::Waiting,
-                }
+                requested = Some((stream, self.request(stream, head, run)));
             }
             Input::CallEnded(id, outcome) => {
                 self.call_ended(id, outcome.map_err(Failure::Call), run);
-                Step::Nothing
             }
             Input::Response(sent, status) => {
                 if let Some(outbound) = &mut self.outbound {
                     outbound.response(sent, status, run);
                 }
-                Step::Nothing
             }
-            Input::StreamEnded(stream) => {
-                self.stream_ended(stream, run);
-                Step::Nothing
-            }
-            Input::Tick => {
-                self.tick(run);
-                Step::Nothing
-            }
-        };
-        if matches!(step, Step::Nothing) {
-            self.settle(run);
+            Input::StreamEnded(stream) => self.stream_ended(stream, run),
+            Input::Tick => self.tick(run),
         }
+        self.settle(run);
         run.output.timer = self.tick_period();
-        step
+        let Some((stream, verdict)) = requested else { return Step::Nothing };
+        match verdict.or_else(|| decided_at_once(stream, run)) {
+            Some(verdict) => Step::Decided(verdict),
+            None => Step::Waiting,
+        }
     }
 
     /// What is decided on a request now, or nothing while it waits.
@@ -286,7 +276,7 @@ impl Filter {
 
 /// Refuses a request of which it is not known what must not go on with it.
 fn lose(run: &mut Run<'_>) -> Verdict {
-    defect::refuse("the plan for a request is lost", &mut run.output.events)
+    defect::refuse("the plan for a request is lost", run)
 }
 
 /// The verdict on a request that was to wait, if what it was to wait for has failed at once.
@@ -306,24 +296,11 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::cache::store::SharedData;
+    use crate::cache::store::fixture::Memory;
     use crate::http::head::Fields;
     use crate::metrics::{Counter, Decision, Event};
     use crate::timestamp::Timestamp;
     use crate::verdict::Action;
-
-    /// Shared data that nobody else writes.
-    struct Alone;
-
-    impl SharedData for Alone {
-        fn get(&self, _: &str) -> Option<(Vec<u8>, u32)> {
-            None
-        }
-
-        fn set(&self, _: &str, _: &[u8], _: Option<u32>) -> bool {
-            true
-        }
-    }
 
     /// A filter with both directions, and a request that waits for introspection.
     fn waiting() -> (Filter, CallId) {
@@ -340,7 +317,7 @@ mod tests {
         let (mut filter, _) = Filter::load(text.as_bytes(), &environment).unwrap();
         let head = [(":method", "GET"), (":path", "/"), ("authorization", "Bearer t")];
         let head = Fields::from_iter(head);
-        let context = Context { now: Timestamp::from_millis(1000), data: &Alone };
+        let context = Context { now: Timestamp::from_millis(1000), data: &Memory::default() };
         let mut output = Output::default();
         let step = filter.handle(Input::Request(StreamId(7), &head), context, &mut output);
         assert!(matches!(step, Step::Waiting), "{step:?}");
@@ -351,7 +328,7 @@ mod tests {
     fn answer(filter: &mut Filter, id: CallId) -> Output {
         let body = json!({"active": true}).to_string().into_bytes();
         let active = Answer { status: 200, retry_after: None, body };
-        let context = Context { now: Timestamp::from_millis(2000), data: &Alone };
+        let context = Context { now: Timestamp::from_millis(2000), data: &Memory::default() };
         let mut output = Output::default();
         let step = filter.handle(Input::CallEnded(id, Ok(&active)), context, &mut output);
         assert!(matches!(step, Step::Nothing), "{step:?}");
@@ -409,7 +386,7 @@ mod tests {
         outbound.lose_clients();
         let mut output = Output::default();
         let now = Timestamp::from_millis(1000);
-        let mut run = Run { now, data: &Alone, output: &mut output };
+        let mut run = Run { now, data: &Memory::default(), output: &mut output };
         let verdict = outbound.inject_any(plan, &mut run).unwrap();
         output.decided.push((StreamId(7), verdict));
         check_refused(&output);

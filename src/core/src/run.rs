@@ -6,11 +6,13 @@ use std::time::Duration;
 use crate::cache::single_flight::{CallId, StreamId};
 use crate::cache::store::SharedData;
 use crate::http::head::Head;
-use crate::metrics::Event;
 use crate::metrics::client::ClientEvent;
+use crate::metrics::{Counter, Decision, Event};
 use crate::oauth::call::{Answer, Call, CallFailure, TokenUse};
+use crate::oauth::denial::Reply;
+use crate::oauth::reason::Reason;
 use crate::timestamp::Timestamp;
-use crate::verdict::Verdict;
+use crate::verdict::{Action, Attributes, Verdict};
 
 /// What has happened.
 #[derive(Clone, Copy)]
@@ -95,6 +97,14 @@ impl Run<'_> {
     /// Counts something.
     pub(crate) fn count(&mut self, event: Event) {
         self.output.events.push(event);
+    }
+
+    /// Refuses a request for this reason, which is counted and told to access logs.
+    pub(crate) fn refuse(&mut self, reason: Reason, reply: Reply) -> Verdict {
+        let decision = Decision::Denied(reason);
+        self.count(Event::Count(Counter::Request(decision)));
+        let attributes = Attributes { decision: Some(decision), ..Attributes::default() };
+        Verdict { attributes, ..Verdict::of(Action::Respond(reply)) }
     }
 
     /// Counts something of the outbound client of this number.

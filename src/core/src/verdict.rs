@@ -84,9 +84,8 @@ pub enum Action {
 /// How a request goes on: what goes from its head, then what is set there.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Forward {
-    /// The header that the caller's token came in, to take out. Apart from the others, so that a
-    /// request whose token is cached allocates nothing.
-    pub(crate) token: Option<Rc<str>>,
+    /// The first header to take out: in most requests the only one, which needs no allocation here.
+    pub(crate) first: Option<Rc<str>>,
     /// Other headers to take out.
     pub(crate) remove: Vec<Rc<str>>,
     /// Headers, or `:path`, to set; no other value of theirs stays.
@@ -98,7 +97,7 @@ pub struct Forward {
 impl Forward {
     /// Headers to take out, every value of each.
     pub fn removed(&self) -> impl Iterator<Item = &Rc<str>> {
-        self.token.iter().chain(&self.remove)
+        self.first.iter().chain(&self.remove)
     }
 
     /// Whether a header is taken out.
@@ -108,10 +107,15 @@ impl Forward {
 
     /// Sets a header, in place of what was to become of it.
     pub(crate) fn replace(&mut self, name: &Rc<str>, value: &Rc<str>) {
-        self.token.take_if(|token| token == name);
+        self.first.take_if(|first| first == name);
         self.remove.retain(|removed| removed != name);
-        self.set.retain(|(set, _)| set != name);
-        self.set.push((Rc::clone(name), Rc::clone(value)));
+        self.put(Rc::clone(name), Rc::clone(value));
+    }
+
+    /// Sets a header, in place of what was to be set there.
+    fn put(&mut self, name: Rc<str>, value: Rc<str>) {
+        self.set.retain(|(set, _)| *set != name);
+        self.set.push((name, value));
     }
 
     /// Takes a header out, in place of what was to become of it.
@@ -132,8 +136,7 @@ impl Forward {
     /// Sets further headers, in place of what was to be set there.
     pub(crate) fn add(&mut self, headers: Vec<(Rc<str>, Rc<str>)>) {
         for (name, value) in headers {
-            self.set.retain(|(set, _)| *set != name);
-            self.set.push((name, value));
+            self.put(name, value);
         }
     }
 
@@ -141,20 +144,17 @@ impl Forward {
     pub(crate) fn take_out(&mut self, removal: &Removal) {
         match removal {
             Removal::Remove(name) if self.removes(name) => {}
-            Removal::Remove(name) if self.token.is_none() => self.token = Some(Rc::clone(name)),
+            Removal::Remove(name) if self.first.is_none() => self.first = Some(Rc::clone(name)),
             Removal::Remove(name) => self.remove.push(Rc::clone(name)),
-            Removal::Replace(name, value) => {
-                self.set.retain(|(set, _)| set != name);
-                self.set.push((Rc::clone(name), Rc::clone(value)));
-            }
+            Removal::Replace(name, value) => self.put(Rc::clone(name), Rc::clone(value)),
         }
     }
 }
 
 impl Footprint for Forward {
     fn owned_bytes(&self) -> usize {
-        // The header's name belongs to the configuration.
-        let Self { token: _, remove, set, private: _ } = self;
-        remove.owned_bytes().saturating_add(set.owned_bytes())
+        let Self { first, remove, set, private: _ } = self;
+        let first = first.as_ref().map_or(0, Footprint::owned_bytes);
+        [remove.owned_bytes(), set.owned_bytes()].into_iter().fold(first, usize::saturating_add)
     }
 }

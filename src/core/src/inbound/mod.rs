@@ -383,9 +383,7 @@ impl Inbound {
                     let decided = self.guard.judge(finding.clone(), bearer, || grpc, run.now);
                     self.pronounce(decided, run)
                 }
-                Err(Failure::Defect) => {
-                    defect::refuse("a call for a token is lost", &mut run.output.events)
-                }
+                Err(Failure::Defect) => defect::refuse("a call for a token is lost", run),
                 Err(failure) => {
                     let decided = self.guard.fail(*failure, outage, bearer, grpc);
                     self.pronounce(decided, run)

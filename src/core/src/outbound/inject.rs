@@ -7,7 +7,7 @@ use crate::cache::single_flight::StreamId;
 use crate::defect;
 use crate::http::head::{Head, is_grpc};
 use crate::metrics::client::{ClientEvent, InjectionResult};
-use crate::metrics::{Counter, Decision, Event};
+use crate::metrics::{Decision, Event};
 use crate::oauth::call::{Call, TokenUse};
 use crate::oauth::denial::Denial;
 use crate::oauth::failure::Failure;
@@ -15,7 +15,7 @@ use crate::oauth::reason::Reason;
 use crate::outbound::client_token::AccessToken;
 use crate::outbound::exchange::Subject;
 use crate::run::Run;
-use crate::verdict::{Action, Attributes, Verdict};
+use crate::verdict::{Action, Verdict};
 
 impl Outbound {
     /// A request that may go on, as `verdict` says: what is done with it now, or nothing while it
@@ -38,7 +38,7 @@ impl Outbound {
             }
         };
         let Some(client) = self.config.clients.get(pending.client) else {
-            return Some(defect::refuse("a request's client is not known", &mut run.output.events));
+            return Some(defect::refuse("a request's client is not known", run));
         };
         forward.remove.extend(pending.leaked_headers.iter().cloned());
         if let Some(clean) = pending.clean.take() {
@@ -107,8 +107,8 @@ impl Outbound {
         }
     }
 
-    /// A call that is to carry a client's token: itself if there is one. Otherwise it comes to the
-    /// outbox when it can be made, or when it cannot.
+    /// A call that is to carry a client's token: it is made now if there is one, and otherwise when one
+    /// has been obtained.
     pub(crate) fn authorize(&mut self, mut call: Call, client: usize, run: &mut Run<'_>) {
         match self.obtain(client, run) {
             Found::Token(current) => {
@@ -134,7 +134,7 @@ impl Outbound {
     ) -> Verdict {
         let client = self.config.clients.get(pending.client);
         let (Action::Forward(forward), Some(client)) = (&mut verdict.action, client) else {
-            return defect::refuse("there is no client for a token", &mut run.output.events);
+            return defect::refuse("there is no client for a token", run);
         };
         let header = &client.placement.header;
         forward.replace(header, &current.value);
@@ -156,7 +156,7 @@ impl Outbound {
         let client = self.config.clients.get(pending.client);
         match (&mut verdict.action, client) {
             _ if failure == Failure::Defect => {
-                defect::refuse("no access token can be obtained", &mut run.output.events)
+                defect::refuse("no access token can be obtained", run)
             }
             (Action::Forward(forward), Some(client)) if client.failure_mode_allow => {
                 // Nobody takes what the caller has put there for ours.
@@ -192,11 +192,7 @@ impl Outbound {
 
     /// Refuses a request of which nobody can tell whose token is for it, or what to exchange.
     pub(crate) fn turn_away(&self, reason: Reason, head: &dyn Head, run: &mut Run<'_>) -> Verdict {
-        let decision = Decision::Denied(reason);
-        run.count(Event::Count(Counter::Request(decision)));
-        let reply = Denial::new(reason).reply(&self.config.resource, is_grpc(head));
-        let attributes = Attributes { decision: Some(decision), ..Attributes::default() };
-        Verdict { attributes, ..Verdict::of(Action::Respond(reply)) }
+        run.refuse(reason, Denial::new(reason).reply(&self.config.resource, is_grpc(head)))
     }
 
     /// Puts a token on a request, as if it had one.
