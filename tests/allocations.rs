@@ -5,6 +5,7 @@ use oauth2_filter_core::{
     Action, Answer, Context, Environment, Fields, Filter, Input, Output, SharedData, Step,
     StreamId, Timestamp,
 };
+use oauth2_filter_testbed::envoy::with_members;
 use serde_json::{Value, json};
 
 /// Shared data that nobody else writes.
@@ -24,10 +25,8 @@ impl SharedData for Alone {
 fn allocations(more: &Value) -> u64 {
     let introspection = json!({"endpoint": "http://as.test/introspect", "cluster": "as",
         "client_id": "api", "client_secret": "secret"});
-    let mut document = json!({"inbound": {"introspection": introspection}});
-    for (key, value) in more.as_object().expect("members") {
-        document["inbound"][key] = value.clone();
-    }
+    let inbound = with_members(json!({"introspection": introspection}), more);
+    let document = json!({"inbound": inbound});
     let environment =
         Environment { variable: &|_| None, seed: [1; 16], sign: |_, _| Ok(Vec::new()) };
     let text = document.to_string();

@@ -177,10 +177,11 @@ pub fn tokens(value: &[u8]) -> Vec<String> {
     for text in [&latin, &utf8] {
         let headers = text.split(',');
         for header in [text.as_str()].into_iter().chain(headers) {
-            found.extend(second_word(header));
-            found.extend(express_jwt(header));
+            found.extend(second_word(header, is_python_space));
+            found.extend(second_word(header, char::is_whitespace));
             // Python's `strip` with the signs around some values.
-            found.extend(second_word(header.trim_matches(['"', '\'', '\u{feff}'])));
+            let trimmed = header.trim_matches(['"', '\'', '\u{feff}']);
+            found.extend(second_word(trimmed, is_python_space));
         }
         found.extend(laravel(text));
         found.extend(preg_match(text));
@@ -188,19 +189,16 @@ pub fn tokens(value: &[u8]) -> Vec<String> {
     found.into_iter().map(|token| token.trim().to_owned()).filter(|t| !t.is_empty()).collect()
 }
 
-/// Django REST framework, and most programs: the words are a scheme and a token.
-fn second_word(header: &str) -> Option<String> {
-    let mut words = header.split(|c: char| c.is_whitespace() || ('\x1c'..='\x1f').contains(&c));
-    let mut words = words.by_ref().filter(|word| !word.is_empty());
+/// Django REST framework, passport-jwt, and most programs: the words are a scheme and a token.
+fn second_word(header: &str, is_space: fn(char) -> bool) -> Option<String> {
+    let mut words = header.split(is_space).filter(|word| !word.is_empty());
     let scheme = words.next()?;
     if scheme.eq_ignore_ascii_case("bearer") { words.next().map(str::to_owned) } else { None }
 }
 
-/// passport-jwt: `/(\S+)\s+(\S+)/`, wherever that is.
-fn express_jwt(header: &str) -> Option<String> {
-    let words: Vec<&str> = header.split_whitespace().collect();
-    let is_bearer = words.first()?.eq_ignore_ascii_case("bearer");
-    if is_bearer { words.get(1).map(|token| (*token).to_owned()) } else { None }
+/// Python's white space, which has these separators too.
+fn is_python_space(character: char) -> bool {
+    character.is_whitespace() || ('\x1c'..='\x1f').contains(&character)
 }
 
 /// Laravel: what follows the last `Bearer `, up to a comma.

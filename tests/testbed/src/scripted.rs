@@ -9,7 +9,6 @@ use std::{
     fmt, io,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
 };
 
 use hyper::Version;
@@ -25,6 +24,7 @@ use crate::{
     http1::{BodyLength, Reader},
     received::Log,
     service::FREE_PORT,
+    wait,
 };
 
 /// A running scripted server: HTTP/1.1 with keep-alive, any number of connections.
@@ -88,17 +88,13 @@ impl ScriptedServer {
             acceptor.stop().await;
         }
         // For a moment the port is nobody's, and a connection of another process may get it.
-        let deadline = Instant::now() + PORT_PATIENCE;
-        let reserved = loop {
-            match reserve(self.address) {
-                Err(error)
-                    if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline =>
-                {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-                reserved => break reserved.expect("our own port, to refuse connections"),
-            }
+        let free = async || match reserve(self.address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => None,
+            reserved => Some(reserved),
         };
+        let reserved = wait::poll("our own port, to refuse connections", wait::LIMIT, free).await;
+        let reserved = reserved.unwrap_or_else(|error| panic!("{error}"));
+        let reserved = reserved.expect("our own port, to refuse connections");
         *lock(&self.port) = Port::Refusing(reserved);
     }
 
@@ -262,9 +258,6 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 const BACKLOG: u32 = 4096;
-
-/// How long another process may keep our port.
-const PORT_PATIENCE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests;

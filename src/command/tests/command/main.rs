@@ -15,8 +15,10 @@ mod exchanges;
 mod explain;
 mod help;
 mod letter_case;
+mod manifests;
 mod new;
 mod paths;
+mod printed;
 mod schema;
 
 /// What the command has printed, and its exit status.
