@@ -1,5 +1,5 @@
 //! `schema`: what editors know of the document. Structure, words and defaults are those of the
-//! filter's own reader; here, what stands at several places gets a name.
+//! filter's own reader; here, what is used in several places gets a name.
 
 use std::process::ExitCode;
 
@@ -35,7 +35,7 @@ fn schema() -> Value {
     schema
 }
 
-/// What stands at several places, by name.
+/// The schemas that are used in several places, by name.
 #[derive(Default)]
 struct Definitions {
     /// How often each schema stands there.

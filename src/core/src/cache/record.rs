@@ -96,7 +96,7 @@ pub(super) struct Note<'r> {
 }
 
 impl<'r> Note<'r> {
-    /// What stands in a marker.
+    /// Reads the body of a marker.
     pub(super) fn read(body: &'r [u8]) -> Option<Self> {
         let (under_way, rest) = body.split_first()?;
         let (call, why) = rest.split_first_chunk()?;

@@ -78,8 +78,8 @@ impl SharedCache {
         }
     }
 
-    /// Looks for an answer, or else puts up a marker, unless one stands that was put up by `since`:
-    /// who has waited for one waits for no other, and hears if its call has failed.
+    /// Looks for a response, or else puts up a marker, unless there is one that was put up by `since`. A
+    /// request that has waited for one call does not wait for another, and learns if that call failed.
     ///
     /// An answer is looked for between the look at the markers and ours, which goes up only if
     /// nothing has changed there: so an answer that came with its marker gone is not overlooked.
@@ -191,7 +191,7 @@ impl SharedCache {
     }
 }
 
-/// What stands in a group: records, each after its length in 16 bits, the lowest first.
+/// The value of a group: its records, each after its length in 16 bits, little-endian.
 struct Group {
     /// Its key.
     key: String,
@@ -285,7 +285,7 @@ pub(crate) enum Acquire<K> {
     Known(K),
     /// It is ours to ask.
     Ours {
-        /// Whether the marker is up. If others won every time, it is not, and who asks asks unseen.
+        /// Whether the marker is up. It is not if every write lost against another worker's: the call is then made without one.
         marked: bool,
     },
     /// Another worker's marker is up, put up then.

@@ -102,7 +102,7 @@ const METHODS: &[Method; 6] = &[
     Method { name: "none", keys: &[PUBLIC_CLIENT_ID, AUTH_METHOD], proof: Proof::Nothing },
 ];
 
-/// What people are told of these keys.
+/// The documentation of these keys.
 #[cfg(feature = "review")]
 pub(super) const AUTH_ROWS: &[KeyRow] = &[
     KeyRow::new(&["client_id"], "string", Words(""), "who the filter is to the server"),

@@ -1,4 +1,4 @@
-//! The defaults that people are told are those that are taken.
+//! The documented defaults are the defaults of the readers.
 
 use std::collections::BTreeSet;
 
