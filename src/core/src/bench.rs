@@ -1,7 +1,7 @@
 //! Parts of the filter by themselves, for `make micro`: only with the feature of this name.
 
 use std::fmt;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::cache::local;
 use crate::http::head::Head;
@@ -54,14 +54,14 @@ impl fmt::Debug for Keyed {
 }
 
 /// Kept answers.
-pub struct ClockCache(local::ClockCache<Rc<()>>);
+pub struct ClockCache(local::ClockCache<Arc<()>>);
 
 impl ClockCache {
     /// An answer for each key, for ever.
     pub fn new(keys: &[Key]) -> Self {
         let mut kept = local::ClockCache::new(local::Room { entries: keys.len(), bytes: 0 });
         for Key(key) in keys {
-            kept.insert(*key, Rc::default(), 0, Timestamp::NEVER, Timestamp::from_millis(0));
+            kept.insert(*key, Arc::default(), 0, Timestamp::NEVER, Timestamp::from_millis(0));
         }
         Self(kept)
     }

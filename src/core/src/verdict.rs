@@ -1,6 +1,6 @@
 //! What is decided on a request: forwarded with changes, or answered.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::cache::footprint::Footprint;
 use crate::http::head::Fields;
@@ -45,7 +45,7 @@ impl Verdict {
 }
 
 /// Name and value of filter state that a token gives.
-pub(crate) type TokenAttribute = (&'static str, Rc<str>);
+pub(crate) type TokenAttribute = (&'static str, Arc<str>);
 
 /// The filter state that a request gets.
 #[derive(Debug, Default, Eq, PartialEq)]
@@ -53,9 +53,9 @@ pub struct Attributes {
     /// What was decided, if it was for the inbound direction to decide.
     pub(crate) decision: Option<Decision>,
     /// The name of the rule that decided, if there are rules.
-    pub(crate) rule: Option<Rc<str>>,
+    pub(crate) rule: Option<Arc<str>>,
     /// What its token gives.
-    pub(crate) token: Option<Rc<[TokenAttribute]>>,
+    pub(crate) token: Option<Arc<[TokenAttribute]>>,
 }
 
 impl Attributes {
@@ -85,43 +85,43 @@ pub enum Action {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Forward {
     /// The first header to take out: in most requests the only one, which needs no allocation here.
-    pub(crate) first: Option<Rc<str>>,
+    pub(crate) first: Option<Arc<str>>,
     /// Other headers to take out.
-    pub(crate) remove: Vec<Rc<str>>,
+    pub(crate) remove: Vec<Arc<str>>,
     /// Headers, or `:path`, to set; no other value of theirs stays.
-    pub set: Vec<(Rc<str>, Rc<str>)>,
+    pub set: Vec<(Arc<str>, Arc<str>)>,
     /// Whether the service's answer is for this caller only (RFC 6750, section 2.3).
     pub private: bool,
 }
 
 impl Forward {
     /// Headers to take out, every value of each.
-    pub fn removed(&self) -> impl Iterator<Item = &Rc<str>> {
+    pub fn removed(&self) -> impl Iterator<Item = &Arc<str>> {
         self.first.iter().chain(&self.remove)
     }
 
     /// Whether a header is taken out.
-    pub(crate) fn removes(&self, name: &Rc<str>) -> bool {
+    pub(crate) fn removes(&self, name: &Arc<str>) -> bool {
         self.removed().any(|removed| removed == name)
     }
 
     /// Sets a header, in place of what was to become of it.
-    pub(crate) fn replace(&mut self, name: &Rc<str>, value: &Rc<str>) {
+    pub(crate) fn replace(&mut self, name: &Arc<str>, value: &Arc<str>) {
         self.first.take_if(|first| first == name);
         self.remove.retain(|removed| removed != name);
-        self.put(Rc::clone(name), Rc::clone(value));
+        self.put(Arc::clone(name), Arc::clone(value));
     }
 
     /// Sets a header, in place of what was to be set there.
-    fn put(&mut self, name: Rc<str>, value: Rc<str>) {
+    fn put(&mut self, name: Arc<str>, value: Arc<str>) {
         self.set.retain(|(set, _)| *set != name);
         self.set.push((name, value));
     }
 
     /// Takes a header out, in place of what was to become of it.
-    pub(crate) fn drop_header(&mut self, name: &Rc<str>) {
+    pub(crate) fn drop_header(&mut self, name: &Arc<str>) {
         self.set.retain(|(set, _)| set != name);
-        self.take_out(&Removal::Remove(Rc::clone(name)));
+        self.take_out(&Removal::Remove(Arc::clone(name)));
     }
 
     /// Keeps these headers from being taken out by the next hop on the caller's word.
@@ -134,7 +134,7 @@ impl Forward {
     }
 
     /// Sets further headers, in place of what was to be set there.
-    pub(crate) fn add(&mut self, headers: Vec<(Rc<str>, Rc<str>)>) {
+    pub(crate) fn add(&mut self, headers: Vec<(Arc<str>, Arc<str>)>) {
         for (name, value) in headers {
             self.put(name, value);
         }
@@ -144,9 +144,9 @@ impl Forward {
     pub(crate) fn take_out(&mut self, removal: &Removal) {
         match removal {
             Removal::Remove(name) if self.removes(name) => {}
-            Removal::Remove(name) if self.first.is_none() => self.first = Some(Rc::clone(name)),
-            Removal::Remove(name) => self.remove.push(Rc::clone(name)),
-            Removal::Replace(name, value) => self.put(Rc::clone(name), Rc::clone(value)),
+            Removal::Remove(name) if self.first.is_none() => self.first = Some(Arc::clone(name)),
+            Removal::Remove(name) => self.remove.push(Arc::clone(name)),
+            Removal::Replace(name, value) => self.put(Arc::clone(name), Arc::clone(value)),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What kept answers take of memory, so that all of them together can be bounded.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -25,7 +25,7 @@ impl Footprint for Box<str> {
     }
 }
 
-impl Footprint for Rc<str> {
+impl Footprint for Arc<str> {
     fn owned_bytes(&self) -> usize {
         (**self).owned_bytes()
     }
@@ -43,7 +43,7 @@ impl<T: Footprint> Footprint for Vec<T> {
     }
 }
 
-impl<T: Footprint> Footprint for Rc<[T]> {
+impl<T: Footprint> Footprint for Arc<[T]> {
     fn owned_bytes(&self) -> usize {
         list(self, self.len())
     }
@@ -56,7 +56,7 @@ fn list<T: Footprint>(list: &[T], room: usize) -> usize {
 }
 
 /// A header or an attribute: its name belongs to the configuration.
-impl<N> Footprint for (N, Rc<str>) {
+impl<N> Footprint for (N, Arc<str>) {
     fn owned_bytes(&self) -> usize {
         self.1.owned_bytes()
     }
@@ -106,10 +106,10 @@ mod tests {
 
     #[test]
     fn a_text_counts_whoever_shares_it_and_nothing_counts_where_there_is_none() {
-        let (text, owned) = (Rc::<str>::from("0123456789"), 10 + ALLOCATION);
+        let (text, owned) = (Arc::<str>::from("0123456789"), 10 + ALLOCATION);
         assert_eq!(text.owned_bytes(), owned);
-        assert_eq!(Some(Rc::clone(&text)).owned_bytes(), owned);
-        assert_eq!(None::<Rc<str>>.owned_bytes(), 0);
+        assert_eq!(Some(Arc::clone(&text)).owned_bytes(), owned);
+        assert_eq!(None::<Arc<str>>.owned_bytes(), 0);
         // The name belongs to the configuration.
         assert_eq!(("a name", text).owned_bytes(), owned);
     }

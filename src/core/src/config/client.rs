@@ -1,6 +1,6 @@
 //! One of `outbound.clients`: what it asks for, from whom, and where its token goes.
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -173,7 +173,7 @@ pub(super) fn client(name: &str, field: &Field<'_>, names: Names<'_>) -> Option<
     });
     refuse_keys_of_others(&mut object);
     object.check_keys();
-    let endpoint = options?.map(|options| Rc::new(Endpoint::new(options)));
+    let endpoint = options?.map(|options| Arc::new(Endpoint::new(options)));
     let grant = match grant? {
         Grant::DirectToken { access_token, expires_in, .. } => {
             Grant::DirectToken { access_token, expires_in, refresh_token: given }
@@ -248,7 +248,7 @@ fn refresh(
     options: Option<&EndpointOptions>,
 ) -> (Option<Refresh>, Option<Secret>) {
     let refresh = |options: EndpointOptions, scope| {
-        Some(Refresh { endpoint: Rc::new(Endpoint::new(options)), scope })
+        Some(Refresh { endpoint: Arc::new(Endpoint::new(options)), scope })
     };
     let inferred = || refresh(options?.clone(), None);
     let is_given = kind.refresh == RefreshTokens::AsRefreshSays;

@@ -1,6 +1,6 @@
 //! The endpoint block: what every call the filter makes is configured with.
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::form_urlencoded;
@@ -123,16 +123,16 @@ pub(super) fn endpoint(
     // A mistake in one of them does not make the others unknown.
     object.know(&AUTH_KEYS);
     let auth = match defaults {
-        Defaults::Block(base) if own_auth.is_none() => Rc::clone(&base.auth),
+        Defaults::Block(base) if own_auth.is_none() => Arc::clone(&base.auth),
         Defaults::ClientToken => {
             if let Some(key) = own_auth {
                 return object
                     .at(key)
                     .mistake("the token of `client` takes its place: drop one of the two");
             }
-            Rc::new(ClientAuth::None { client_id: None })
+            Arc::new(ClientAuth::None { client_id: None })
         }
-        _ => Rc::new(client_auth(object)?),
+        _ => Arc::new(client_auth(object)?),
     };
     let headers = headers.or_else(|| place.map(|base| base.headers.clone())).unwrap_or_default();
     let is_set = auth.authorization().is_some() || matches!(defaults, Defaults::ClientToken);

@@ -1,6 +1,6 @@
 //! The `inbound` object.
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::forward::forward;
@@ -176,10 +176,10 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     let metadata = object.read("resource_metadata", metadata);
     let mutual_tls = object.read("sender_constraint", sender_constraint).unwrap_or_default();
     let unmatched = unmatched.unwrap_or(if has_rules { Unmatched::Deny } else { Unmatched::Token });
-    let name = Rc::clone(&needs.rule);
+    let name = Arc::clone(&needs.rule);
     let access = match unmatched {
         Unmatched::Deny => Access::Deny(Reason::Unmatched),
-        Unmatched::Token => Access::Token(Rc::new(needs)),
+        Unmatched::Token => Access::Token(Arc::new(needs)),
         Unmatched::Public => Access::Public,
     };
     let unmatched = Rule { name, access };

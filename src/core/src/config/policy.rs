@@ -1,7 +1,7 @@
 //! What requests need: the keys that stand in `inbound` for all rules, and in each rule.
 
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -48,7 +48,7 @@ const NEEDS: [&str; 6] = ["audience", "issuer", "scope", "claims", "acr_values",
 /// Reads needs, which are those of `defaults` where the document says nothing.
 pub(super) fn needs(
     object: &mut Object<'_>,
-    rule: Rc<str>,
+    rule: Arc<str>,
     defaults: Option<&Needs>,
     asked: &AskedClaims,
 ) -> Needs {
@@ -265,12 +265,12 @@ pub(super) fn rule(
     #[cfg(feature = "review")]
     object.described(&[&RULE_TABLE]);
     let name = object.read("name", |f| text(f, "a name for logs"));
-    let name: Rc<str> = name.unwrap_or_else(|| field.place()).into();
+    let name: Arc<str> = name.unwrap_or_else(|| field.place()).into();
     let matcher = matcher(&mut object);
     let access =
         object.read("access", |field| field.choice(&["token", "optional", "public", "deny"]));
     let asks = NEEDS.into_iter().find(|key| object.has(key));
-    let needs = Rc::new(needs(&mut object, Rc::clone(&name), Some(defaults), asked));
+    let needs = Arc::new(needs(&mut object, Arc::clone(&name), Some(defaults), asked));
     let access = match access {
         None | Some("token") => Some(Access::Token(needs)),
         Some("optional") => Some(Access::Optional(needs)),

@@ -1,6 +1,6 @@
 //! What a request that passes takes along, and what it must not bring (RFC 9700, section 4.13).
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::Value;
@@ -24,15 +24,15 @@ pub(crate) struct Forwarding {
     /// Whether the token stays in the request.
     token: bool,
     /// Headers, and the claims they get.
-    claims: Vec<(Rc<str>, ClaimPath)>,
+    claims: Vec<(Arc<str>, ClaimPath)>,
     /// The header that gets the whole answer.
-    payload: Option<Rc<str>>,
+    payload: Option<Arc<str>>,
     /// Every header named here.
     own: Vec<Spelling>,
     /// The headers that callers' tokens come in.
     sources: Vec<Spelling>,
     /// Those of them that have other spellings, with the right one.
-    variants: Vec<(Spelling, Rc<str>)>,
+    variants: Vec<(Spelling, Arc<str>)>,
     /// The lengths of all names that are looked for.
     lengths: Lengths,
 }
@@ -76,7 +76,7 @@ impl Forwarding {
         }
         let fields = head.fields();
         for name in fields.names(self.lengths) {
-            let is_variant = |(spelling, right): &(Spelling, Rc<str>)| {
+            let is_variant = |(spelling, right): &(Spelling, Arc<str>)| {
                 spelling.matches(name) && right.as_bytes() != name
             };
             if self.own.iter().any(|own| own.matches(name)) || self.variants.iter().any(is_variant)
@@ -106,19 +106,19 @@ impl Forwarding {
         claims: &Claims,
         scope_claim: &ClaimPath,
         body: &[u8],
-    ) -> Vec<(Rc<str>, Rc<str>)> {
+    ) -> Vec<(Arc<str>, Arc<str>)> {
         let mut headers = Vec::new();
         for (name, path) in &self.claims {
             let separator = if path == scope_claim { ' ' } else { ',' };
             let value = path.find(claims).and_then(|claim| header_value(claim, separator));
             if let Some(value) = value {
-                headers.push((Rc::clone(name), value.into()));
+                headers.push((Arc::clone(name), value.into()));
             }
         }
         if let Some(name) = &self.payload {
             let value = Base64UrlUnpadded::encode_string(body);
             if value.len() <= MAX_PAYLOAD {
-                headers.push((Rc::clone(name), value.into()));
+                headers.push((Arc::clone(name), value.into()));
             }
         }
         headers
@@ -130,7 +130,7 @@ impl Forwarding {
         clean: Forward,
         removal: &Removal,
         in_query: bool,
-        headers: &[(Rc<str>, Rc<str>)],
+        headers: &[(Arc<str>, Arc<str>)],
     ) -> Forward {
         let mut forward = Forward { private: in_query, ..clean };
         if forward.set.is_empty() {

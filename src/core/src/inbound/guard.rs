@@ -1,7 +1,7 @@
 //! What one configuration makes of a request and of what is known of its token: nothing here
 //! remembers anything.
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -66,15 +66,15 @@ pub(crate) struct Decided {
     /// In a word.
     pub(crate) decision: Decision,
     /// The name of the rule that decided.
-    pub(crate) rule: Rc<str>,
+    pub(crate) rule: Arc<str>,
     /// Its token, if that is known.
-    pub(crate) known: Option<Rc<ActiveToken>>,
+    pub(crate) known: Option<Arc<ActiveToken>>,
 }
 
 /// What a request brings that matters once its token is known.
 pub(crate) struct Bearer {
     /// What it needs.
-    pub(crate) needs: Rc<Needs>,
+    pub(crate) needs: Arc<Needs>,
     /// What is taken out of it in any case.
     pub(crate) clean: Forward,
     /// What takes its token out.
@@ -141,7 +141,7 @@ impl Guard {
             Admission::Decided(Decided {
                 action: Action::Forward(clean),
                 decision: Decision::Public,
-                rule: Rc::clone(&rule.name),
+                rule: Arc::clone(&rule.name),
                 known: None,
             })
         };
@@ -167,7 +167,7 @@ impl Guard {
             None => return Err(deny(Reason::NoToken)),
         };
         let bearer = Bearer {
-            needs: Rc::clone(needs),
+            needs: Arc::clone(needs),
             clean,
             removal: presented.removal.clone(),
             in_query: presented.in_query,
@@ -219,10 +219,10 @@ impl Guard {
                 // Both are kept for long, and often say the same.
                 for (_, value) in &mut headers {
                     if let Some((_, same)) = attributes.iter().find(|(_, text)| text == value) {
-                        *value = Rc::clone(same);
+                        *value = Arc::clone(same);
                     }
                 }
-                TokenState::Active(Rc::new(ActiveToken {
+                TokenState::Active(Arc::new(ActiveToken {
                     token,
                     headers,
                     attributes,
@@ -260,7 +260,7 @@ impl Guard {
                     &known.headers,
                 )),
                 decision: if known.stale { Decision::Stale } else { Decision::Allowed },
-                rule: Rc::clone(&needs.rule),
+                rule: Arc::clone(&needs.rule),
                 known: Some(known),
             },
             Err(denial) => {
@@ -286,7 +286,7 @@ impl Guard {
         Decided {
             action: Action::Forward(self.forward.with_token(clean, &removal, in_query, &[])),
             decision: Decision::Unchecked,
-            rule: Rc::clone(&needs.rule),
+            rule: Arc::clone(&needs.rule),
             known: None,
         }
     }
@@ -297,21 +297,21 @@ impl Guard {
     }
 
     /// Refuses a request on the word of `rule`.
-    fn refuse(&self, denial: &Denial, rule: &Rc<str>, grpc: bool) -> Decided {
+    fn refuse(&self, denial: &Denial, rule: &Arc<str>, grpc: bool) -> Decided {
         Decided {
             action: Action::Respond(denial.reply(&self.resource, grpc)),
             decision: Decision::Denied(denial.reason),
-            rule: Rc::clone(rule),
+            rule: Arc::clone(rule),
             known: None,
         }
     }
 }
 
 /// The filter state that a token gives its requests.
-fn attributes(claims: &Claims, scope_claim: &ClaimPath) -> Rc<[TokenAttribute]> {
+fn attributes(claims: &Claims, scope_claim: &ClaimPath) -> Arc<[TokenAttribute]> {
     let text = |claim: Option<&Value>| {
         let text = claim.and_then(Value::as_str).filter(|text| text.len() <= MAX_CLAIM);
-        text.map(Rc::<str>::from)
+        text.map(Arc::<str>::from)
     };
     let scope = scope_claim.find(claims).and_then(|claim| header_value(claim, ' '));
     let attributes = [

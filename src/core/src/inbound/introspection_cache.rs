@@ -1,6 +1,6 @@
 //! What is kept of tokens, in two levels: in this worker, and in shared data for all workers.
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::footprint::Footprint;
@@ -34,9 +34,9 @@ pub(crate) struct ActiveToken {
     /// What is judged.
     pub(crate) token: IntrospectedToken,
     /// The headers that its requests get.
-    pub(crate) headers: Vec<(Rc<str>, Rc<str>)>,
+    pub(crate) headers: Vec<(Arc<str>, Arc<str>)>,
     /// What its requests get as filter state, besides rule and decision.
-    pub(crate) attributes: Rc<[TokenAttribute]>,
+    pub(crate) attributes: Arc<[TokenAttribute]>,
     /// Whether the answer is past its time, and serves since the server fails.
     pub(crate) stale: bool,
 }
@@ -53,7 +53,7 @@ impl Footprint for ActiveToken {
 #[derive(Clone, Debug)]
 pub(crate) enum TokenState {
     /// It is active: it is judged by each rule.
-    Active(Rc<ActiveToken>),
+    Active(Arc<ActiveToken>),
     /// It is no good, whatever the rule.
     Rejected(Reason),
 }
@@ -91,7 +91,7 @@ struct RejectedToken {
 /// An active token in this worker.
 struct Entry {
     /// What is known.
-    known: Rc<ActiveToken>,
+    known: Arc<ActiveToken>,
     /// When the server said it.
     at: Timestamp,
     /// From then on the server is asked again, unless it fails.
@@ -159,7 +159,7 @@ impl IntrospectionCache {
     pub(crate) fn find(&mut self, key: Key, now: Timestamp) -> Option<TokenState> {
         let is_fresh = |entry: &&mut Entry| now < entry.fresh_until && is_past(entry.at, now);
         if let Some(entry) = self.known.get(key, now).filter(is_fresh) {
-            return Some(TokenState::Active(Rc::clone(&entry.known)));
+            return Some(TokenState::Active(Arc::clone(&entry.known)));
         }
         let refused = self.refused.get(key, now).filter(|refused| is_past(refused.at, now));
         refused.map(|refused| TokenState::Rejected(refused.reason))
@@ -197,7 +197,7 @@ impl IntrospectionCache {
         let (fresh_until, until) = self.ends(said);
         match &said.finding {
             TokenState::Active(known) => {
-                let entry = Entry { known: Rc::clone(known), at: said.at, fresh_until };
+                let entry = Entry { known: Arc::clone(known), at: said.at, fresh_until };
                 self.known.insert(key, entry, known.owned_bytes(), until, now);
             }
             TokenState::Rejected(reason) => {
@@ -239,7 +239,7 @@ impl IntrospectionCache {
         name: CacheKey<'_>,
         pause: Duration,
         now: Timestamp,
-    ) -> Option<Rc<ActiveToken>> {
+    ) -> Option<Arc<ActiveToken>> {
         if self.config.stale_if_error.is_zero() {
             return None;
         }
@@ -250,8 +250,8 @@ impl IntrospectionCache {
             return None;
         }
         entry.fresh_until = now.plus(pause);
-        Rc::make_mut(&mut entry.known).stale = true;
-        Some(Rc::clone(&entry.known))
+        Arc::make_mut(&mut entry.known).stale = true;
+        Some(Arc::clone(&entry.known))
     }
 
     /// Where the markers of calls are.

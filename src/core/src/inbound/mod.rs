@@ -10,7 +10,7 @@ pub(crate) mod outage;
 pub(crate) mod policy;
 pub(crate) mod resource_metadata;
 pub(crate) mod servers;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use log::debug;
@@ -404,7 +404,7 @@ impl Inbound {
         let attributes = Attributes {
             decision: Some(decision),
             rule: self.has_rules.then_some(rule),
-            token: known.as_ref().map(|known| Rc::clone(&known.attributes)),
+            token: known.as_ref().map(|known| Arc::clone(&known.attributes)),
         };
         let checked = known.map(|known| VerifiedSubject { expires: known.token.expires });
         Verdict { action, attributes, sent: None, checked }

@@ -1,6 +1,6 @@
 //! What requests need, and whether a token meets it.
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::oauth::claims::ClaimTest;
@@ -14,7 +14,7 @@ use crate::timestamp::Timestamp;
 #[derive(Debug)]
 pub(crate) struct Rule {
     /// What logs and filter state call it.
-    pub(crate) name: Rc<str>,
+    pub(crate) name: Arc<str>,
     /// What they need.
     pub(crate) access: Access,
 }
@@ -27,16 +27,16 @@ pub(crate) enum Access {
     /// Nothing that it could have.
     Deny(Reason),
     /// A token that meets the needs.
-    Token(Rc<Needs>),
+    Token(Arc<Needs>),
     /// The same if it has a token at all.
-    Optional(Rc<Needs>),
+    Optional(Arc<Needs>),
 }
 
 /// What a token must be like.
 #[derive(Debug)]
 pub(crate) struct Needs {
     /// The name of the rule that needs it.
-    pub(crate) rule: Rc<str>,
+    pub(crate) rule: Arc<str>,
     /// One of these must be its issuer; none given, any will do.
     pub(crate) issuer: Vec<Box<str>>,
     /// One of these must be in its audience; none given, any will do.

@@ -1,7 +1,7 @@
 //! What the filter asks of an authorization server, and what comes back, as values.
 
 use std::fmt;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::local::Key;
@@ -16,9 +16,9 @@ pub struct Call {
     /// To be handed back with the outcome.
     pub id: CallId,
     /// The Envoy cluster that serves the endpoint.
-    pub cluster: Rc<str>,
+    pub cluster: Arc<str>,
     /// The head, pseudo-headers first.
-    pub headers: Vec<(Rc<str>, Rc<str>)>,
+    pub headers: Vec<(Arc<str>, Arc<str>)>,
     /// The form.
     pub body: String,
     /// For the whole exchange, retries included; never zero.

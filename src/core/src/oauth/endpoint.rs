@@ -1,7 +1,7 @@
 //! An endpoint of an authorization server, and the calls made to it.
 
 use std::fmt;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::form_urlencoded::Serializer;
@@ -15,11 +15,11 @@ use crate::timestamp::Timestamp;
 /// What every call to one endpoint has in common.
 pub(crate) struct Endpoint {
     /// The Envoy cluster to call.
-    pub(crate) cluster: Rc<str>,
+    pub(crate) cluster: Arc<str>,
     /// How the filter authenticates.
-    auth: Rc<ClientAuth>,
+    auth: Arc<ClientAuth>,
     /// The head of every call, but for `Authorization`.
-    head: Vec<(Rc<str>, Rc<str>)>,
+    head: Vec<(Arc<str>, Arc<str>)>,
     /// The operator's extra form parameters.
     parameters: Vec<(String, String)>,
     /// For the whole exchange, retries included.
@@ -36,7 +36,7 @@ pub(crate) struct EndpointOptions {
     /// The Envoy cluster; `None` for the name that Istio gives it.
     pub(crate) cluster: Option<String>,
     /// How the filter authenticates.
-    pub(crate) auth: Rc<ClientAuth>,
+    pub(crate) auth: Arc<ClientAuth>,
     /// The operator's extra headers, names in lower case.
     pub(crate) headers: Vec<(String, String)>,
     /// The operator's extra form parameters.
@@ -56,7 +56,7 @@ impl Endpoint {
     /// Puts together what all calls share.
     pub(crate) fn new(options: EndpointOptions) -> Self {
         let EndpointOptions { url, cluster, auth, headers, parameters, timeout, retries } = options;
-        let mut head: Vec<(Rc<str>, Rc<str>)> = vec![
+        let mut head: Vec<(Arc<str>, Arc<str>)> = vec![
             (":method".into(), "POST".into()),
             (":scheme".into(), url.scheme().into()),
             (":authority".into(), url.authority().into()),
@@ -118,7 +118,7 @@ impl Endpoint {
             headers.push(("x-envoy-retry-on".into(), on.into()));
             headers.push(("x-envoy-max-retries".into(), self.retries.to_string().into()));
         }
-        let cluster = Rc::clone(&self.cluster);
+        let cluster = Arc::clone(&self.cluster);
         let timeout = self.timeout;
         Call { id, cluster, headers, body, timeout, client: None, sent: None, again: false }
     }
@@ -152,7 +152,7 @@ mod tests {
         EndpointOptions {
             url: HttpUrl::parse(url).unwrap(),
             cluster: None,
-            auth: Rc::new(ClientAuth::basic("id", &Secret::new("s3cr3t".into()))),
+            auth: Arc::new(ClientAuth::basic("id", &Secret::new("s3cr3t".into()))),
             headers: vec![("x-api-key".into(), "k3y".into())],
             parameters: vec![("p".into(), "v4lue".into())],
             timeout: Duration::from_secs(5),

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use url::form_urlencoded;
 
@@ -19,12 +19,12 @@ pub(crate) enum TokenSource {
     /// A header whose value is a scheme and the token.
     Scheme {
         /// The header, in lower case.
-        header: Rc<str>,
+        header: Arc<str>,
         /// The scheme, compared in any case.
         scheme: Box<str>,
     },
     /// A header whose whole value is the token.
-    Header(Rc<str>),
+    Header(Arc<str>),
     /// A query parameter.
     Query(Box<str>),
     /// A cookie.
@@ -49,9 +49,9 @@ pub(crate) struct Presented<'h> {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Removal {
     /// The header goes.
-    Remove(Rc<str>),
+    Remove(Arc<str>),
     /// The header, or `:path`, gets this value.
-    Replace(Rc<str>, Rc<str>),
+    Replace(Arc<str>, Arc<str>),
 }
 
 impl Footprint for Removal {
@@ -158,7 +158,7 @@ impl TokenSource {
                     let others = is_repeated(&text, scheme) || holds(&text, scheme);
                     return if others { Err(Reason::RepeatedToken) } else { Ok(None) };
                 };
-                let removal = Removal::Remove(Rc::clone(header));
+                let removal = Removal::Remove(Arc::clone(header));
                 let scheme = Some(&**scheme);
                 Ok(Some(Presented { text, at, scheme, removal, in_query: false }))
             }
@@ -169,7 +169,7 @@ impl TokenSource {
                     return Err(Reason::RepeatedToken);
                 }
                 let text = value.trim_ascii();
-                let removal = Removal::Remove(Rc::clone(header));
+                let removal = Removal::Remove(Arc::clone(header));
                 Ok((!text.is_empty()).then(|| Presented::whole(text, removal)))
             }
             Self::Query(parameter) => in_query(parameter, head),

@@ -1,7 +1,7 @@
 //! Outbound clients: how each obtains its token, and where the token goes.
 
 use std::fmt;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::record::Identity;
@@ -37,11 +37,11 @@ pub(crate) mod grant_type {
 /// A client, as configured.
 pub(crate) struct Client {
     /// What rules, logs and statistics call it.
-    pub(crate) name: Rc<str>,
+    pub(crate) name: Arc<str>,
     /// What its tokens are asked for with.
     pub(crate) grant: Grant,
     /// The token endpoint; a token that was obtained elsewhere needs none.
-    pub(crate) endpoint: Option<Rc<Endpoint>>,
+    pub(crate) endpoint: Option<Arc<Endpoint>>,
     /// How a refresh token is used, if at all.
     pub(crate) refresh: Option<Refresh>,
     /// What is asked for.
@@ -112,7 +112,7 @@ pub(crate) struct RequestedScope {
 #[derive(Debug)]
 pub(crate) struct Refresh {
     /// Where.
-    pub(crate) endpoint: Rc<Endpoint>,
+    pub(crate) endpoint: Arc<Endpoint>,
     /// Not more than what was granted (RFC 6749, section 6).
     pub(crate) scope: Option<String>,
 }
@@ -121,7 +121,7 @@ pub(crate) struct Refresh {
 #[derive(Clone, Debug)]
 pub(crate) struct Placement {
     /// The header, in lower case.
-    pub(crate) header: Rc<str>,
+    pub(crate) header: Arc<str>,
     /// What stands before the token; empty for nothing.
     pub(crate) scheme: String,
     /// Whether what the caller has there is replaced.
@@ -137,7 +137,7 @@ impl Placement {
     }
 
     /// The header's value with this token.
-    pub(crate) fn value(&self, token: &str) -> Rc<str> {
+    pub(crate) fn value(&self, token: &str) -> Arc<str> {
         if self.scheme.is_empty() {
             token.into()
         } else {

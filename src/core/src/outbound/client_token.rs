@@ -1,6 +1,6 @@
 //! A client's token in this worker, and its record in shared data.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use prost::Message;
 use subtle::ConstantTimeEq;
@@ -20,7 +20,7 @@ pub(crate) const TRIES: usize = 8;
 #[derive(Debug)]
 pub(crate) struct AccessToken {
     /// The header's value.
-    pub(crate) value: Rc<str>,
+    pub(crate) value: Arc<str>,
     /// The token itself.
     pub(crate) token: Secret,
     /// Which one it is.
@@ -72,9 +72,9 @@ pub(crate) struct ClientToken {
     /// The number of that write.
     written: Option<u32>,
     /// Its token, if it was good then.
-    current: Option<Rc<AccessToken>>,
+    current: Option<Arc<AccessToken>>,
     /// The token before: requests that were sent with it may still be under way.
-    before: Option<Rc<AccessToken>>,
+    before: Option<Arc<AccessToken>>,
     /// Whether the current token was put on a request here.
     pub(crate) used: bool,
 }
@@ -101,7 +101,7 @@ impl ClientToken {
     }
 
     /// The token, if it is good for all that this worker knows.
-    pub(crate) fn current(&self, now: Timestamp) -> Option<&Rc<AccessToken>> {
+    pub(crate) fn current(&self, now: Timestamp) -> Option<&Arc<AccessToken>> {
         self.current.as_ref().filter(|current| now < current.expires)
     }
 
@@ -111,7 +111,7 @@ impl ClientToken {
         identity: &Identity,
         data: &dyn SharedData,
         now: Timestamp,
-    ) -> Option<Rc<AccessToken>> {
+    ) -> Option<Arc<AccessToken>> {
         self.look(identity, data);
         let current = self.current(now).cloned();
         self.used |= current.is_some();
@@ -130,7 +130,7 @@ impl ClientToken {
     }
 
     /// The tokens that may stand on requests which are under way.
-    fn known(&self) -> impl Iterator<Item = &Rc<AccessToken>> {
+    fn known(&self) -> impl Iterator<Item = &Arc<AccessToken>> {
         self.current.iter().chain(&self.before)
     }
 
@@ -225,7 +225,7 @@ impl ClientToken {
         match self.holding.good(now) {
             Some(_) if self.current.as_ref().is_some_and(|c| c.number == number) => {}
             Some(token) => {
-                let current = Rc::new(AccessToken::new(token, number, &self.placement));
+                let current = Arc::new(AccessToken::new(token, number, &self.placement));
                 self.replace(Some(current));
                 self.used = false;
             }
@@ -234,7 +234,7 @@ impl ClientToken {
     }
 
     /// Goes on with another token, or none, and remembers the one before.
-    fn replace(&mut self, next: Option<Rc<AccessToken>>) {
+    fn replace(&mut self, next: Option<Arc<AccessToken>>) {
         let before = std::mem::replace(&mut self.current, next);
         self.before = before.or_else(|| self.before.take());
     }

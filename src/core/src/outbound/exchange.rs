@@ -1,7 +1,7 @@
 //! Tokens that were exchanged for callers' tokens (RFC 8693): one for each caller, kept in bounded
 //! room in this worker and for all of them.
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
@@ -62,7 +62,7 @@ struct Entry {
     /// The token, with all that is kept of it.
     holding: CachedToken,
     /// The token, ready for requests.
-    current: Rc<AccessToken>,
+    current: Arc<AccessToken>,
     /// What it is kept under for all.
     fingerprint: Fingerprint,
     /// The last word that a token was dropped, of those after which this one was looked up.
@@ -114,7 +114,7 @@ impl Exchanges {
         heard: Option<u32>,
         data: &dyn SharedData,
         now: Timestamp,
-    ) -> Option<Rc<AccessToken>> {
+    ) -> Option<Arc<AccessToken>> {
         let entry = self.kept.get(subject.key, now)?;
         if entry.heard != heard {
             entry.heard = heard;
@@ -124,9 +124,9 @@ impl Exchanges {
     }
 
     /// What this worker keeps.
-    fn here(&mut self, key: Key, now: Timestamp) -> Option<Rc<AccessToken>> {
+    fn here(&mut self, key: Key, now: Timestamp) -> Option<Arc<AccessToken>> {
         let entry = self.kept.get(key, now).filter(|entry| !entry.holding.dropped)?;
-        Some(Rc::clone(&entry.current))
+        Some(Arc::clone(&entry.current))
     }
 
     /// Takes in what all workers keep, if it is newer: what is kept here then.
@@ -137,7 +137,7 @@ impl Exchanges {
         fingerprint: Fingerprint,
         data: &dyn SharedData,
         now: Timestamp,
-    ) -> Option<Rc<AccessToken>> {
+    ) -> Option<Arc<AccessToken>> {
         let record = self.shared.find(data, &client.identity, fingerprint, now)?;
         let holding = CachedToken::decode(&*record.body).ok()?;
         if self.kept.get(key, now).is_none_or(|entry| holding.replaces(&entry.holding)) {
@@ -153,7 +153,7 @@ impl Exchanges {
         subject: &Subject,
         data: &dyn SharedData,
         now: Timestamp,
-    ) -> Option<Rc<AccessToken>> {
+    ) -> Option<Arc<AccessToken>> {
         self.look_up(client, subject.key, subject.fingerprint, data, now)
     }
 
@@ -165,14 +165,14 @@ impl Exchanges {
         fingerprint: Fingerprint,
         holding: CachedToken,
         now: Timestamp,
-    ) -> Option<Rc<AccessToken>> {
+    ) -> Option<Arc<AccessToken>> {
         let token = holding.token.as_ref()?;
-        let current = Rc::new(AccessToken::new(token, holding.number, &client.placement));
+        let current = Arc::new(AccessToken::new(token, holding.number, &client.placement));
         let until = current.expires;
         let issued = self.keyed.key(0, &token.access_token);
         self.issued.insert(issued, (), 0, until, now);
         let bytes = token.access_token.len().saturating_mul(3).saturating_add(256);
-        let entry = Entry { holding, current: Rc::clone(&current), fingerprint, heard: None };
+        let entry = Entry { holding, current: Arc::clone(&current), fingerprint, heard: None };
         self.kept.insert(key, entry, bytes, until, now);
         Some(current)
     }
@@ -186,7 +186,7 @@ impl Exchanges {
         number: u64,
         data: &dyn SharedData,
         now: Timestamp,
-    ) -> Option<Rc<AccessToken>> {
+    ) -> Option<Arc<AccessToken>> {
         let before = self.kept.get(subject.key, now).map(|entry| entry.holding.clone());
         let holding = CachedToken { number, ..before.unwrap_or_default().accepted(token) };
         self.share(client, subject.fingerprint, &holding, data, now);
@@ -221,7 +221,7 @@ impl Exchanges {
         serves: impl Fn(&AccessToken) -> bool,
         data: &dyn SharedData,
         now: Timestamp,
-    ) -> Acquire<Rc<AccessToken>> {
+    ) -> Acquire<Arc<AccessToken>> {
         let marker = Record { written: now, ends: deadline, body: Vec::new() };
         let (identity, fingerprint, since) =
             (&client.identity, subject.fingerprint, now.plus(MAX_CLOCK_SKEW));

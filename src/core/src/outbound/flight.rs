@@ -1,6 +1,6 @@
 //! A token that is being obtained, and what comes of an attempt.
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::single_flight::CallId;
@@ -60,7 +60,7 @@ pub(super) enum Permit {
 /// What there is in answer to the wish for a token.
 pub(super) enum Found {
     /// This one.
-    Token(Rc<AccessToken>),
+    Token(Arc<AccessToken>),
     /// It is being obtained.
     Wait(CallId),
     /// None.
@@ -70,7 +70,7 @@ pub(super) enum Found {
 /// What comes of an attempt to obtain a token.
 pub(super) enum Attempt {
     /// There is one now.
-    Token(Rc<AccessToken>),
+    Token(Arc<AccessToken>),
     /// Another worker obtains it.
     Busy,
     /// It is too early.

@@ -1,6 +1,6 @@
 //! What a request needs on its way out, as its head says.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::cache::footprint::Footprint;
 use crate::http::head::{Head, is_grpc};
@@ -13,7 +13,7 @@ use crate::verdict::Forward;
 #[derive(Debug)]
 pub(crate) enum Injection {
     /// No client's token is for it. These headers of ours must not go where it goes.
-    Leave(Vec<Rc<str>>),
+    Leave(Vec<Arc<str>>),
     /// It gets a client's token.
     Inject(PendingInjection),
 }
@@ -30,7 +30,7 @@ pub(crate) struct PendingInjection {
     /// Whether the caller has set the header.
     pub(super) own_header: bool,
     /// Headers of ours, of another client, that must not go where it goes.
-    pub(super) leaked_headers: Vec<Rc<str>>,
+    pub(super) leaked_headers: Vec<Arc<str>>,
     /// What else is taken out of it: other spellings of the header, and what would have the next hop
     /// take the header out.
     pub(super) clean: Option<Box<Forward>>,

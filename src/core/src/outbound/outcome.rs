@@ -1,6 +1,6 @@
 //! What comes of a call for a token: for all workers, and for those who waited.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use log::info;
 
@@ -108,7 +108,7 @@ impl Outbound {
         issued: &TokenResponse,
         asked: Timestamp,
         run: &mut Run<'_>,
-    ) -> Option<Rc<AccessToken>> {
+    ) -> Option<Arc<AccessToken>> {
         let (data, now) = (run.data, run.now);
         let (Client { lifetime, placement, refresh, identity, .. }, holder) =
             of_client(&self.config, &mut self.holders, client)?;
@@ -129,9 +129,9 @@ impl Outbound {
         run.count(Event::Client(client, ClientEvent::Token(event)));
         let number = holder.holding.number;
         Some(match holder.current(now) {
-            Some(current) => Rc::clone(current),
+            Some(current) => Arc::clone(current),
             // It is used once, by those who wait for it.
-            None => Rc::new(AccessToken::new(&token, number, placement)),
+            None => Arc::new(AccessToken::new(&token, number, placement)),
         })
     }
 
@@ -202,7 +202,7 @@ impl Outbound {
         &mut self,
         flight: Flight,
         waiters: Waiters<Waiter>,
-        found: &Result<Rc<AccessToken>, Failure>,
+        found: &Result<Arc<AccessToken>, Failure>,
         run: &mut Run<'_>,
     ) {
         for (stream, Waiter { verdict, pending }) in waiters {

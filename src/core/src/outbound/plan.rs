@@ -1,6 +1,6 @@
 //! What a request's head says about its way out: whose token it gets.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::injection::{Injection, PendingInjection, Presentation};
 use super::state::Outbound;
@@ -113,13 +113,13 @@ impl Outbound {
 
     /// The headers in which a request carries a token that was meant for where it came from: Envoy
     /// has followed a redirect with the head that we had made (`internal_redirect_policy`).
-    fn leaked_headers(&self, head: &dyn Head) -> Vec<Rc<str>> {
+    fn leaked_headers(&self, head: &dyn Head) -> Vec<Arc<str>> {
         let Some(original) = head.value("x-envoy-original-url") else { return Vec::new() };
-        let mut headers: Vec<Rc<str>> = Vec::new();
+        let mut headers: Vec<Arc<str>> = Vec::new();
         for client in self.clients_of_url(&String::from_utf8_lossy(&original)) {
             let header = &client.placement.header;
             if !headers.contains(header) {
-                headers.push(Rc::clone(header));
+                headers.push(Arc::clone(header));
             }
         }
         headers.retain(|header| head.value(header).is_some());
