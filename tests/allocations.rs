@@ -2,8 +2,8 @@
 //! forwarded.
 
 use oauth2_filter_core::{
-    Action, Answer, Context, Environment, Fields, Filter, Input, Output, SharedData, Step,
-    StreamId, Timestamp,
+    Action, Answer, Context, Environment, Fields, Filter, Input, NotWritten, Output, SharedData,
+    SharedStore, Step, StreamId, Timestamp,
 };
 use oauth2_filter_testbed::envoy::with_members;
 use serde_json::{Value, json};
@@ -16,8 +16,8 @@ impl SharedData for Alone {
         None
     }
 
-    fn set(&self, _: &str, _: &[u8], _: Option<u32>) -> bool {
-        true
+    fn set(&self, _: &str, _: &[u8], _: Option<u32>) -> Result<(), NotWritten> {
+        Ok(())
     }
 }
 
@@ -38,7 +38,8 @@ fn allocations(more: &Value) -> u64 {
         ("authorization", "Bearer mF_9.B5f-4.1JqM"),
         ("x-request-id", "1"),
     ]);
-    let context = Context { now: Timestamp::from_millis(1_000), data: &Alone };
+    let store = SharedStore::new(&Alone);
+    let context = Context { now: Timestamp::from_millis(1_000), store: &store };
     let mut output = Output::default();
     let step = filter.handle(Input::Request(StreamId(1), &head), context, &mut output);
     assert!(matches!(step, Step::Waiting), "{step:?}");

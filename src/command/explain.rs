@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use base64ct::{Base64UrlUnpadded, Encoding};
 use lexopt::{Arg, Parser, ValueExt};
 use oauth2_filter_core::{
-    Action, Answer, Call, Context, Explanation, Fields, Filter, Forward, Input, Output, Reply,
-    SharedData, Step, StreamId, Timestamp, TokenNeeds, Verdict,
+    Action, Answer, Call, Context, Explanation, Fields, Filter, Forward, Input, NotWritten, Output,
+    Purpose, Reply, SharedData, SharedStore, Step, StreamId, Timestamp, TokenNeeds, Verdict,
 };
 use serde_json::{Map, Value, json};
 
@@ -313,7 +313,8 @@ impl Story {
     fn drive(&mut self, filter: &mut Filter, head: &Fields) -> Option<Verdict> {
         let data = Memory::default();
         let now = Timestamp::from_millis(u64::try_from(since_epoch().as_millis()).unwrap_or(0));
-        let (context, mut output) = (Context { now, data: &data }, Output::default());
+        let store = SharedStore::new(&data);
+        let (context, mut output) = (Context { now, store: &store }, Output::default());
         if let Step::Decided(verdict) =
             filter.handle(Input::Request(STREAM, head), context, &mut output)
         {
@@ -339,7 +340,7 @@ impl Story {
         let path = path.split('?').next().unwrap_or_default();
         let url = format!("{}://{}{path}", header(":scheme"), header(":authority"));
         self.line("calls", &format!("POST {url} (cluster {})", call.cluster));
-        let (body, told) = if call.is_introspection() {
+        let (body, told) = if call.purpose == Purpose::Introspection {
             let claims = Value::Object(self.claims.clone());
             (claims.clone(), claims.to_string())
         } else {
@@ -446,13 +447,13 @@ impl SharedData for Memory {
         self.0.borrow().get(key).cloned()
     }
 
-    fn set(&self, key: &str, value: &[u8], after: Option<u32>) -> bool {
+    fn set(&self, key: &str, value: &[u8], after: Option<u32>) -> Result<(), NotWritten> {
         let mut values = self.0.borrow_mut();
         let current = values.get(key).map_or(0, |(_, number)| *number);
         if current > 0 && after.is_some_and(|after| after != current) {
-            return false;
+            return Err(NotWritten::Lost);
         }
         values.insert(key.to_owned(), (value.to_vec(), current.saturating_add(1)));
-        true
+        Ok(())
     }
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use oauth2_filter_core::{
     Action, Answer, Attributes, Call, CallFailure, Context, Environment, Event, Fields, Filter,
-    Head, Input, Output, Reply, SharedData, Step, StreamId, Timestamp, TokenUse, Verdict,
+    Head, Input, NotWritten, Output, Reply, SharedData, SharedStore, Step, StreamId, Timestamp,
+    TokenUse, Verdict,
 };
 use serde_json::Value;
 
@@ -121,7 +122,8 @@ impl SimulatedHost {
         let stream = StreamId(self.streams);
         self.streams += 1;
         let head = SimulatedHead::new(headers, self.certificate);
-        let context = Context { now: self.now, data: &*self.data };
+        let store = SharedStore::new(&*self.data);
+        let context = Context { now: self.now, store: &store };
         let input = Input::Request(stream, &head);
         match self.filter.handle(input, context, &mut self.output) {
             Step::Decided(verdict) => self.decide(stream, head.headers, verdict),
@@ -164,7 +166,8 @@ impl SimulatedHost {
 
     /// Something happens.
     fn handle(&mut self, input: Input<'_>) {
-        let context = Context { now: self.now, data: &*self.data };
+        let store = SharedStore::new(&*self.data);
+        let context = Context { now: self.now, store: &store };
         let step = self.filter.handle(input, context, &mut self.output);
         assert!(matches!(step, Step::Nothing), "{step:?}");
         self.carry_out();
@@ -395,7 +398,7 @@ impl SharedData for Memory {
         self.stored.borrow().0.get(key).cloned()
     }
 
-    fn set(&self, key: &str, value: &[u8], after: Option<u32>) -> bool {
+    fn set(&self, key: &str, value: &[u8], after: Option<u32>) -> Result<(), NotWritten> {
         self.count();
         let before_write = self.before_write.take();
         if let Some(before_write) = before_write {
@@ -404,10 +407,10 @@ impl SharedData for Memory {
         let (values, writes) = &mut *self.stored.borrow_mut();
         let current = values.get(key).map(|(_, written)| *written);
         if after.is_some() && current.is_some() && after != current {
-            return false;
+            return Err(NotWritten::Lost);
         }
         *writes += 1;
         values.insert(key.to_owned(), (value.to_vec(), *writes));
-        true
+        Ok(())
     }
 }

@@ -82,7 +82,8 @@ pub fn parameter(host: &SimulatedHost, name: &str) -> Option<String> {
 }
 
 fn count(host: &SimulatedHost, event: ClientEvent) -> usize {
-    host.events.iter().filter(|e| **e == Event::Client(0, event)).count()
+    let is_meant = |e: &&Event| matches!(e, Event::Client(id, e) if id.index() == 0 && *e == event);
+    host.events.iter().filter(is_meant).count()
 }
 
 #[test]
@@ -1063,7 +1064,9 @@ fn how_old_tokens_are_is_reported_once_a_second() {
 /// What a worker has last reported of a client.
 fn last_gauge(host: &SimulatedHost, client: usize, wanted: ClientGauge) -> Option<u64> {
     let values = host.events.iter().filter_map(|event| match event {
-        Event::Client(n, ClientEvent::Gauge(gauge, value)) if (*n, *gauge) == (client, wanted) => {
+        Event::Client(n, ClientEvent::Gauge(gauge, value))
+            if (n.index(), *gauge) == (client, wanted) =>
+        {
             Some(*value)
         }
         _ => None,

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::cache::local;
+use crate::cache::local::{self, KeySpace};
 use crate::http::head::Head;
 use crate::http::path::{PathPattern, RequestPath};
+use crate::ids::ServerId;
 use crate::oauth::bearer::BearerToken;
 use crate::oauth::introspection::Response;
 use crate::rules::index::RuleIndex;
@@ -43,7 +44,7 @@ impl Keyed {
 
     /// The key of the answer on a token.
     pub fn key(&self, token: &str) -> Key {
-        Key(self.0.key(0, token))
+        Key(self.0.key(KeySpace::Server(ServerId(0)), token))
     }
 }
 

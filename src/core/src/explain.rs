@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::cache::single_flight::Direction;
 use crate::filter::Filter;
 use crate::http::head::Head;
+use crate::ids::ClaimId;
 use crate::inbound::policy::{Access, Needs};
-use crate::oauth::call::Call;
 use crate::oauth::claims::ClaimTest;
 use crate::oauth::token_source::{TokenSource, present};
 use crate::outbound::client::Client;
@@ -51,13 +50,14 @@ impl Filter {
     /// Which rules a request meets.
     pub fn explain(&self, head: &dyn Head) -> Explanation {
         let mut explanation = Explanation::default();
-        if let Some(inbound) = &self.inbound {
+        if let Some(inbound) = &self.decider.inbound {
             let guard = inbound.guard();
             if let Ok(rule) = guard.rules.find(&Target::new(head)) {
                 let rule = rule.unwrap_or(&guard.unmatched);
                 explanation.rule = Some(rule.name.to_string());
-                let claims =
-                    |at: usize| guard.reading.claims.get(at).map(|path| path.as_str().to_owned());
+                let claims = |ClaimId(at): ClaimId| {
+                    guard.reading.claims.get(at).map(|path| path.as_str().to_owned())
+                };
                 let needs = |needs: &Needs| TokenNeeds::of(needs, claims);
                 (explanation.access, explanation.needs) = match &rule.access {
                     Access::Public => ("public", TokenNeeds::default()),
@@ -67,17 +67,17 @@ impl Filter {
                 };
             }
         }
-        let chosen = self.outbound.as_ref().and_then(|outbound| outbound.chosen(head));
+        let chosen = self.decider.outbound.as_ref().and_then(|outbound| outbound.chosen(head));
         explanation.client = chosen.map(|client| client.name.to_string());
         explanation.looks_for_token =
-            self.inbound.is_some() || chosen.is_some_and(Client::is_exchange);
+            self.decider.inbound.is_some() || chosen.is_some_and(Client::is_exchange);
         explanation
     }
 
     /// The header, or `:path`, with a caller's token where the filter looks for it first; `None` if
     /// the request has one already.
     pub fn carrier(&self, head: &dyn Head, token: &str) -> Option<(String, String)> {
-        let sources = match &self.inbound {
+        let sources = match &self.decider.inbound {
             Some(inbound) => inbound.guard().token_sources.clone(),
             None => vec![TokenSource::authorization()],
         };
@@ -98,18 +98,11 @@ impl Filter {
     }
 }
 
-impl Call {
-    /// Whether it asks about a token; if not, it asks for one.
-    pub fn is_introspection(&self) -> bool {
-        self.id.0 == Direction::Inbound
-    }
-}
-
 impl TokenNeeds {
     /// What a rule needs, in text. `claims` names the claims that are kept.
-    fn of(needs: &Needs, claims: impl Fn(usize) -> Option<String>) -> Self {
+    fn of(needs: &Needs, claims: impl Fn(ClaimId) -> Option<String>) -> Self {
         let texts = |list: &[Box<str>]| list.iter().map(ToString::to_string).collect();
-        let test = |(at, test): &(usize, ClaimTest)| Some((claims(*at)?, test_text(test)));
+        let test = |(at, test): &(ClaimId, ClaimTest)| Some((claims(*at)?, test_text(test)));
         Self {
             scope: needs
                 .scope

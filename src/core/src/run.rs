@@ -4,13 +4,15 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::cache::single_flight::{CallId, StreamId};
-use crate::cache::store::SharedData;
 use crate::http::head::Head;
+use crate::ids::ClientId;
+use crate::lookup::{Lookup, Resolved};
 use crate::metrics::client::ClientEvent;
 use crate::metrics::{Counter, Decision, Event};
 use crate::oauth::call::{Answer, Call, CallFailure, TokenUse};
 use crate::oauth::denial::Reply;
 use crate::oauth::reason::Reason;
+use crate::store::Store;
 use crate::timestamp::Timestamp;
 use crate::verdict::{Action, Attributes, Verdict};
 
@@ -36,7 +38,7 @@ pub struct Context<'a> {
     /// The clock.
     pub now: Timestamp,
     /// What all workers share.
-    pub data: &'a dyn SharedData,
+    pub store: &'a dyn Store,
 }
 
 /// A head carries tokens, so it is not shown.
@@ -69,6 +71,10 @@ pub struct Output {
     pub events: Vec<Event>,
     /// How often the filter wants an [`Input::Tick`] from now on; `None` if not at all.
     pub timer: Option<Duration>,
+    /// What the decider asks of the fetcher.
+    pub(crate) lookups: Vec<Lookup>,
+    /// What the fetcher has for the decider.
+    pub(crate) resolved: Vec<Resolved>,
 }
 
 /// What follows for the stream of an input.
@@ -88,7 +94,7 @@ pub(crate) struct Run<'r> {
     /// The clock.
     pub(crate) now: Timestamp,
     /// What all workers share.
-    pub(crate) data: &'r dyn SharedData,
+    pub(crate) store: &'r dyn Store,
     /// Where effects go.
     pub(crate) output: &'r mut Output,
 }
@@ -107,8 +113,8 @@ impl Run<'_> {
         Verdict { attributes, ..Verdict::of(Action::Respond(reply)) }
     }
 
-    /// Counts something of the outbound client of this number.
-    pub(crate) fn count_client(&mut self, client: usize, event: ClientEvent) {
+    /// Counts something of an outbound client.
+    pub(crate) fn count_client(&mut self, client: ClientId, event: ClientEvent) {
         self.output.events.push(Event::Client(client, event));
     }
 }

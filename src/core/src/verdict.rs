@@ -9,6 +9,7 @@ use crate::metrics::Decision;
 use crate::oauth::call::TokenUse;
 use crate::oauth::denial::Reply;
 use crate::oauth::token_source::Removal;
+use crate::oauth::token_state::TokenAttribute;
 use crate::timestamp::Timestamp;
 
 /// What is done with a request.
@@ -43,9 +44,6 @@ impl Verdict {
         Self { action, attributes: Attributes::default(), sent: None, checked: None }
     }
 }
-
-/// Name and value of filter state that a token gives.
-pub(crate) type TokenAttribute = (&'static str, Arc<str>);
 
 /// The filter state that a request gets.
 #[derive(Debug, Default, Eq, PartialEq)]

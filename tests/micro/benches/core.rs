@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use micro::{Piece, Work};
 use oauth2_filter_core::bench::{ClockCache, Keyed, Rules, is_active, is_path, is_token};
 use oauth2_filter_core::{
-    Action, Answer, Context, Environment, Fields, Filter, Head, Input, Output, SharedData, Step,
-    StreamId, Timestamp,
+    Action, Answer, Context, Environment, Fields, Filter, Head, Input, NotWritten, Output,
+    SharedData, SharedStore, Step, StreamId, Timestamp,
 };
 use serde_json::{Value, json};
 
@@ -174,7 +174,8 @@ impl Worker {
     /// Lets a request pass, as the host does.
     fn pass(&mut self, head: &Fields) {
         let Self(filter, output) = self;
-        let context = Context { now: NOW, data: &Nothing };
+        let store = SharedStore::new(&Nothing);
+        let context = Context { now: NOW, store: &store };
         let verdict = match filter.handle(Input::Request(StreamId(1), head), context, output) {
             Step::Decided(verdict) => verdict,
             Step::Waiting | Step::Nothing => {
@@ -199,8 +200,8 @@ impl SharedData for Nothing {
         None
     }
 
-    fn set(&self, _: &str, _: &[u8], _: Option<u32>) -> bool {
-        true
+    fn set(&self, _: &str, _: &[u8], _: Option<u32>) -> Result<(), NotWritten> {
+        Ok(())
     }
 }
 

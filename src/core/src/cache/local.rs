@@ -5,6 +5,7 @@ use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use oauth2_filter_keyed_hash::KeyedHash;
 
+use crate::ids::{ClientId, ServerId};
 use crate::timestamp::Timestamp;
 
 /// Names an answer in this worker: a keyed hash (SipHash-2-4, 128 bits) of all that identifies it.
@@ -26,17 +27,39 @@ impl Hash for Key {
 /// Makes keys.
 pub(crate) struct Keyed(KeyedHash);
 
+/// Whose key it is: one token may be known to several.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum KeySpace {
+    /// What this server says about the token.
+    Server(ServerId),
+    /// What this client has obtained for the token.
+    Client(ClientId),
+    /// Tokens that clients have obtained.
+    Issued,
+}
+
+impl KeySpace {
+    /// A number that no other has.
+    fn number(self) -> u64 {
+        // No list is so long that it has the largest number.
+        let number = |place: usize| u64::try_from(place).unwrap_or(u64::MAX).wrapping_mul(2);
+        match self {
+            Self::Server(ServerId(place)) => number(place),
+            Self::Client(ClientId(place)) => number(place).wrapping_add(1),
+            Self::Issued => u64::MAX.wrapping_sub(2),
+        }
+    }
+}
+
 impl Keyed {
     /// Keys that depend on `seed`.
     pub(crate) fn new(seed: [u8; 16]) -> Self {
         Self(KeyedHash::new(seed))
     }
 
-    /// The key of an answer on a token: of one of the servers, or of one of the clients.
-    pub(crate) fn key(&self, number: usize, token: impl AsRef<[u8]>) -> Key {
-        // No counter is that large: there is one for each server or client.
-        let number = u64::try_from(number).unwrap_or(u64::MAX);
-        let hash = self.0.of(number, token.as_ref()).to_le_bytes();
+    /// The key of what is known of a token to a server or a client.
+    pub(crate) fn key(&self, space: KeySpace, token: impl AsRef<[u8]>) -> Key {
+        let hash = self.0.of(space.number(), token.as_ref()).to_le_bytes();
         let (parts, _) = hash.as_chunks();
         let mut key = Key([0; 4]);
         for (to, from) in key.0.iter_mut().zip(parts) {
@@ -360,9 +383,12 @@ mod tests {
     #[test]
     fn d1_03_keys_differ_by_token_by_server_and_by_seed() {
         let keyed = Keyed::new([1; 16]);
-        assert_eq!(keyed.key(0, "a"), keyed.key(0, "a"));
-        assert_ne!(keyed.key(0, "a"), keyed.key(0, "b"));
-        assert_ne!(keyed.key(0, "a"), keyed.key(1, "a"));
-        assert_ne!(keyed.key(0, "a"), Keyed::new([2; 16]).key(0, "a"));
+        let server = |place| KeySpace::Server(ServerId(place));
+        let key = keyed.key(server(0), "a");
+        assert_eq!(key, keyed.key(server(0), "a"));
+        let others = [server(1), KeySpace::Client(ClientId(0)), KeySpace::Issued];
+        assert!(others.iter().all(|other| keyed.key(*other, "a") != key));
+        assert_ne!(key, keyed.key(server(0), "b"));
+        assert_ne!(key, Keyed::new([2; 16]).key(server(0), "a"));
     }
 }

@@ -1,12 +1,9 @@
-//! What is remembered: the cache of one worker, records that all workers share, and requests that wait for one call.
+//! Caching and request coalescing in one worker, and the keys of what workers share.
 //!
-//! In come keys and values of other modules; out come the values, or leave to obtain them. Nothing here knows
-//! what a value means.
+//! In come keys and values of other modules; out come the values, or the requests that wait for them. Nothing
+//! here knows what a value means.
 
 pub(crate) mod footprint;
+pub(crate) mod identity;
 pub(crate) mod local;
-pub(crate) mod record;
-pub(crate) mod sealed;
-pub(crate) mod shared;
 pub(crate) mod single_flight;
-pub(crate) mod store;

@@ -1,8 +1,7 @@
-//! One call for all requests that wait for the same answer.
+//! One call for all requests that need the same answer: request coalescing.
 
-use fnv::{FnvHashMap, FnvHashSet};
+use fnv::FnvHashMap;
 
-use crate::cache::footprint::Footprint;
 use crate::cache::local::{Key, KeyMap};
 
 /// Names a request of one [`Filter`](crate::Filter) while it lives. Later ones have larger numbers.
@@ -11,308 +10,189 @@ pub struct StreamId(pub u32);
 
 /// Names a call of one [`Filter`](crate::Filter) from its start to its outcome.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct CallId(pub(crate) Direction, pub(crate) u64);
+pub struct CallId(pub(crate) u64);
 
-/// Which side of the filter a call belongs to.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Direction {
-    /// Tokens are introspected.
-    Inbound,
-    /// Tokens are obtained.
-    Outbound,
-}
-
-/// The most that is held for requests that wait, in bytes. Each holds a few hundred, but some what a
-/// client has sent: a path or a cookie of many kilobytes.
-pub(crate) const MAX_HELD: usize = 32 << 20;
-
-/// The calls under way, here or in another worker, and who waits for each.
-pub(crate) struct SingleFlight<Q, W> {
-    /// What all that wait hold, in bytes.
-    held: usize,
-    /// What each call is for.
-    flights: FnvHashMap<CallId, Box<Flight<Q, W>>>,
-    /// The call that others may join, by what it asks.
+/// What is being looked up, and the requests that wait for each.
+///
+/// A flight is [taken](Self::take) out to advance. It then [goes on](Self::resume) in another state, or
+/// [ends](Self::end).
+pub(crate) struct SingleFlight<T> {
+    /// The flights that are under way.
+    flights: FnvHashMap<CallId, Box<(T, Flight)>>,
+    /// The flight that others may join, by what it looks up.
     joinable: KeyMap<CallId>,
-    /// The call that each request waits for.
+    /// The flight that each request waits for.
     streams: FnvHashMap<StreamId, CallId>,
-    /// The calls that another worker makes.
-    elsewhere: FnvHashSet<CallId>,
-    /// Whose calls these are.
-    direction: Direction,
-    /// The number of the next call.
+    /// The number of the next flight.
     next: u64,
 }
 
-/// Requests and what each needs to go on, in the order of requests: nobody is overtaken.
-pub(crate) type Waiters<W> = Vec<(StreamId, W)>;
-
-/// A call and those who wait for it, first come first.
-struct Flight<Q, W> {
-    /// What its answer is kept under.
-    key: Key,
-    /// What it asks.
-    question: Q,
-    /// Who waits, in the order of requests; nobody stands where one has gone.
-    waiters: Vec<(StreamId, Option<W>)>,
-    /// How many have gone.
-    gone: usize,
+/// A lookup, and the requests that wait for it.
+#[must_use]
+pub(crate) struct Flight {
+    /// Its name.
+    pub(crate) id: CallId,
+    /// What it looks up, if others may join it.
+    key: Option<Key>,
+    /// The requests that have joined it, in their order. Some may have ended.
+    joined: Vec<StreamId>,
+    /// How many of them have not ended.
+    waiting: usize,
 }
 
-impl<Q, W: Footprint> SingleFlight<Q, W> {
-    /// Nobody waits.
-    pub(crate) fn new(direction: Direction) -> Self {
-        let (flights, joinable, streams, elsewhere) = Default::default();
-        Self { held: 0, flights, joinable, streams, elsewhere, direction, next: 0 }
+impl<T> SingleFlight<T> {
+    /// Nothing is under way.
+    pub(crate) fn new() -> Self {
+        let (flights, joinable, streams) = Default::default();
+        Self { flights, joinable, streams, next: 0 }
     }
 
-    /// Whether there is room for one more that waits.
-    pub(crate) fn has_room(&self, waiter: &W) -> bool {
-        self.held.saturating_add(waiter.owned_bytes()) <= MAX_HELD
-    }
-
-    /// The call that asks for this, if others may join it.
+    /// The flight for this key, if there is one.
     pub(crate) fn find(&self, key: Key) -> Option<CallId> {
         self.joinable.get(&key).copied()
     }
 
-    /// Begins a call that others may join, or not.
-    pub(crate) fn lead(&mut self, key: Key, question: Q, joinable: bool) -> CallId {
-        let id = CallId(self.direction, self.next);
+    /// Begins a flight. With a key, others may join it once it is under way.
+    pub(crate) fn lead(&mut self, key: Option<Key>) -> Flight {
+        let id = CallId(self.next);
         self.next = self.next.wrapping_add(1);
-        let flight = Flight { key, question, waiters: Vec::new(), gone: 0 };
-        self.flights.insert(id, Box::new(flight));
-        if joinable {
+        if let Some(key) = key {
             self.joinable.insert(key, id);
         }
-        id
+        Flight { id, key, joined: Vec::new(), waiting: 0 }
     }
 
-    /// Lets a request wait for a call.
-    pub(crate) fn join(&mut self, id: CallId, stream: StreamId, waiter: W) {
-        if let Some(flight) = self.flights.get_mut(&id) {
-            self.held = self.held.saturating_add(waiter.owned_bytes());
-            let at = flight.waiters.partition_point(|(earlier, _)| *earlier < stream);
-            flight.waiters.insert(at, (stream, Some(waiter)));
+    /// Lets a request wait for a flight that is under way.
+    pub(crate) fn join(&mut self, id: CallId, stream: StreamId) {
+        if let Some((_, flight)) = self.flights.get_mut(&id).map(|flight| &mut **flight) {
+            let at = flight.joined.partition_point(|earlier| *earlier < stream);
+            flight.joined.insert(at, stream);
+            flight.waiting = flight.waiting.saturating_add(1);
             self.streams.insert(stream, id);
         }
     }
 
-    /// What a call asks.
-    pub(crate) fn question(&mut self, id: CallId) -> Option<&mut Q> {
-        self.flights.get_mut(&id).map(|flight| &mut flight.question)
-    }
-
-    /// Forgets a request that has gone: the call that it waited for, which goes on here: its answer
-    /// is worth keeping.
-    pub(crate) fn forget(&mut self, stream: StreamId) -> Option<CallId> {
+    /// Forgets a request that has ended: the flight that it waited for, if no other does.
+    pub(crate) fn leave(&mut self, stream: StreamId) -> Option<CallId> {
         let id = self.streams.remove(&stream)?;
-        let Flight { waiters, gone, .. } = &mut **self.flights.get_mut(&id)?;
-        let place = waiters.binary_search_by_key(&stream, |(waiting, _)| *waiting).ok();
-        let waiter = place.and_then(|place| waiters.get_mut(place)?.1.take());
-        let held = waiter.as_ref().map_or(0, W::owned_bytes);
-        self.held = self.held.saturating_sub(held);
-        *gone = gone.saturating_add(usize::from(waiter.is_some()));
-        // Closing each gap at once would move all who wait behind it.
-        if *gone > waiters.len() / 2 {
-            waiters.retain(|(_, waiter)| waiter.is_some());
-            *gone = 0;
-        }
-        waiter.map(|_| id)
+        let (_, flight) = &mut **self.flights.get_mut(&id)?;
+        flight.waiting = flight.waiting.saturating_sub(1);
+        (flight.waiting == 0).then_some(id)
     }
 
-    /// A call that was begun is made by another worker.
-    pub(crate) fn follow(&mut self, id: CallId) {
-        self.elsewhere.insert(id);
+    /// The state of a flight.
+    pub(crate) fn state(&mut self, id: CallId) -> Option<&mut T> {
+        self.flights.get_mut(&id).map(|flight| &mut flight.0)
     }
 
-    /// A call that another worker was to make is made here.
-    pub(crate) fn take_over(&mut self, id: CallId) {
-        self.elsewhere.remove(&id);
+    /// Takes a flight out, with its state.
+    pub(crate) fn take(&mut self, id: CallId) -> Option<(T, Flight)> {
+        self.flights.remove(&id).map(|flight| *flight)
     }
 
-    /// Whether another worker makes any of the calls.
-    pub(crate) fn has_elsewhere(&self) -> bool {
-        !self.elsewhere.is_empty()
+    /// Goes on with a flight in this state.
+    pub(crate) fn resume(&mut self, flight: Flight, state: T) -> CallId {
+        let id = flight.id;
+        self.flights.insert(id, Box::new((state, flight)));
+        id
     }
 
-    /// The calls that other workers make, and what each asks.
-    pub(crate) fn elsewhere(&self) -> impl Iterator<Item = (CallId, Key, &Q)> {
-        let flight = |id: &CallId| self.flights.get(id).map(|f| (*id, f.key, &f.question));
-        self.elsewhere.iter().filter_map(flight)
-    }
-
-    /// A call that another worker makes and for which nobody waits here any more.
-    pub(crate) fn abandoned(&self, id: CallId) -> Option<&Q> {
-        let flight = self.flights.get(&id).filter(|_| self.elsewhere.contains(&id))?;
-        flight.waiters.iter().all(|(_, waiter)| waiter.is_none()).then_some(&flight.question)
-    }
-
-    /// Ends a call: what it asked, and who waited for it.
-    pub(crate) fn finish(&mut self, id: CallId) -> Option<(Key, Q, Waiters<W>)> {
-        let Flight { key, question, waiters, .. } = *self.flights.remove(&id)?;
-        self.elsewhere.remove(&id);
-        if self.joinable.get(&key) == Some(&id) {
+    /// Ends a flight: the requests that still wait for it, in their order, so that none is overtaken.
+    pub(crate) fn end(&mut self, flight: Flight) -> Vec<StreamId> {
+        let Flight { id, key, mut joined, .. } = flight;
+        if let Some(key) = key
+            && self.joinable.get(&key) == Some(&id)
+        {
             self.joinable.remove(&key);
         }
-        for (stream, waiter) in &waiters {
-            self.streams.remove(stream);
-            let held = waiter.as_ref().map_or(0, W::owned_bytes);
-            self.held = self.held.saturating_sub(held);
-        }
-        let waiters = waiters.into_iter().filter_map(|(stream, waiter)| Some((stream, waiter?)));
-        Some((key, question, waiters.collect()))
+        joined.retain(|stream| self.streams.remove(stream).is_some());
+        joined
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::local::Keyed;
-
-    impl Footprint for char {
-        fn owned_bytes(&self) -> usize {
-            1
-        }
-    }
-
-    impl Footprint for u32 {
-        fn owned_bytes(&self) -> usize {
-            1
-        }
-    }
+    use crate::cache::local::{KeySpace, Keyed};
+    use crate::ids::ServerId;
 
     fn key(token: &str) -> Key {
-        Keyed::new([0; 16]).key(0, token)
+        Keyed::new([0; 16]).key(KeySpace::Server(ServerId(0)), token)
+    }
+
+    /// A flight that is under way.
+    fn begin(flights: &mut SingleFlight<char>, token: &str) -> CallId {
+        let flight = flights.lead(Some(key(token)));
+        flights.resume(flight, 's')
+    }
+
+    /// Ends a flight: who waited.
+    fn end(flights: &mut SingleFlight<char>, id: CallId) -> Option<Vec<u32>> {
+        let (_, flight) = flights.take(id)?;
+        Some(flights.end(flight).into_iter().map(|stream| stream.0).collect())
     }
 
     #[test]
-    fn requests_with_the_same_key_wait_for_one_call() {
-        let mut waiting = SingleFlight::new(Direction::Inbound);
-        assert_eq!(waiting.find(key("a")), None);
-        let id = waiting.lead(key("a"), "q", true);
-        waiting.join(id, StreamId(1), 'x');
-        assert_eq!(waiting.find(key("a")), Some(id));
-        assert_eq!(waiting.find(key("b")), None);
-        waiting.join(id, StreamId(2), 'y');
-        let (asked, question, waiters) = waiting.finish(id).unwrap();
-        assert_eq!((asked, question), (key("a"), "q"));
-        assert_eq!(waiters, [(StreamId(1), 'x'), (StreamId(2), 'y')]);
-        assert!(waiting.finish(id).is_none());
-        assert_eq!(waiting.find(key("a")), None);
-        assert_ne!(waiting.lead(key("a"), "q", true), id);
+    fn requests_with_the_same_key_share_one_flight() {
+        let mut flights = SingleFlight::new();
+        assert_eq!(flights.find(key("a")), None);
+        let id = begin(&mut flights, "a");
+        assert_eq!((flights.find(key("a")), flights.find(key("b"))), (Some(id), None));
+        flights.join(id, StreamId(1));
+        flights.join(id, StreamId(2));
+        assert_eq!(end(&mut flights, id), Some(vec![1, 2]));
+        assert_eq!(end(&mut flights, id), None);
+        assert_eq!(flights.find(key("a")), None);
+        assert_ne!(begin(&mut flights, "a"), id);
     }
 
     #[test]
     fn requests_go_on_in_the_order_in_which_they_came() {
-        let mut waiting = SingleFlight::new(Direction::Inbound);
-        let id = waiting.lead(key("a"), (), true);
-        for (stream, waiter) in [(2, 'y'), (3, 'z'), (1, 'x')] {
-            waiting.join(id, StreamId(stream), waiter);
+        let mut flights = SingleFlight::new();
+        let id = begin(&mut flights, "a");
+        for stream in [2, 3, 1] {
+            flights.join(id, StreamId(stream));
         }
-        assert_eq!(waiting.forget(StreamId(2)), Some(id));
-        let (_, (), waiters) = waiting.finish(id).unwrap();
-        assert_eq!(waiters, [(StreamId(1), 'x'), (StreamId(3), 'z')]);
+        assert_eq!(flights.leave(StreamId(2)), None);
+        assert_eq!(end(&mut flights, id), Some(vec![1, 3]));
     }
 
     #[test]
-    fn the_call_outlives_the_request_that_started_it() {
-        let mut waiting = SingleFlight::new(Direction::Inbound);
-        let id = waiting.lead(key("a"), (), true);
-        waiting.join(id, StreamId(1), 'x');
-        waiting.join(id, StreamId(2), 'y');
-        assert_eq!(waiting.forget(StreamId(1)), Some(id));
-        assert_eq!(waiting.forget(StreamId(1)), None);
-        assert_eq!(waiting.forget(StreamId(9)), None);
-        assert_eq!(waiting.find(key("a")), Some(id));
-        let (_, (), waiters) = waiting.finish(id).unwrap();
-        assert_eq!(waiters, [(StreamId(2), 'y')]);
-        assert!(waiting.streams.is_empty() && waiting.joinable.is_empty());
+    fn a_flight_outlives_the_request_that_began_it_and_the_last_to_leave_is_noticed() {
+        let mut flights = SingleFlight::new();
+        let id = begin(&mut flights, "a");
+        flights.join(id, StreamId(1));
+        flights.join(id, StreamId(2));
+        assert_eq!(flights.leave(StreamId(1)), None);
+        assert_eq!(flights.leave(StreamId(1)), None, "it has left");
+        assert_eq!(flights.leave(StreamId(9)), None, "it never came");
+        assert_eq!(flights.find(key("a")), Some(id));
+        assert_eq!(flights.leave(StreamId(2)), Some(id));
+        assert_eq!(end(&mut flights, id), Some(Vec::new()));
+        assert!(flights.streams.is_empty() && flights.joinable.is_empty());
     }
 
     #[test]
-    fn those_who_have_gone_leave_the_others_in_their_order() {
-        let mut waiting = SingleFlight::new(Direction::Inbound);
-        let id = waiting.lead(key("a"), (), true);
-        for n in 0..1000 {
-            waiting.join(id, StreamId(n), n);
-        }
-        for n in (0..1000).filter(|n| n % 3 > 0) {
-            assert_eq!(waiting.forget(StreamId(n)), Some(id));
-            assert_eq!(waiting.forget(StreamId(n)), None);
-        }
-        waiting.join(id, StreamId(1000), 1000);
-        assert!(waiting.flights[&id].waiters.len() < 700);
-        let (_, (), waiters) = waiting.finish(id).unwrap();
-        let left = (0..1000).filter(|n| n % 3 == 0).chain([1000]);
-        assert!(waiters.into_iter().eq(left.map(|n| (StreamId(n), n))));
+    fn a_flight_goes_on_in_another_state_with_its_requests() {
+        let mut flights = SingleFlight::new();
+        let id = begin(&mut flights, "a");
+        flights.join(id, StreamId(1));
+        let (state, flight) = flights.take(id).unwrap();
+        assert_eq!(state, 's');
+        assert_eq!(flights.resume(flight, 't'), id);
+        assert_eq!(flights.state(id), Some(&mut 't'));
+        flights.join(id, StreamId(2));
+        assert_eq!(end(&mut flights, id), Some(vec![1, 2]));
     }
 
     #[test]
-    fn a_call_is_elsewhere_until_it_is_taken_over_or_ends() {
-        let mut waiting = SingleFlight::<char, char>::new(Direction::Inbound);
-        let [a, b, c] = ['a', 'b', 'c'].map(|q| waiting.lead(key(&q.to_string()), q, true));
-        waiting.follow(a);
-        waiting.follow(b);
-        let elsewhere = |waiting: &SingleFlight<char, char>| -> String {
-            let mut questions: Vec<char> = waiting.elsewhere().map(|(_, _, q)| *q).collect();
-            questions.sort_unstable();
-            questions.into_iter().collect()
-        };
-        assert_eq!(elsewhere(&waiting), "ab");
-        waiting.finish(c).unwrap();
-        waiting.take_over(a);
-        assert_eq!(elsewhere(&waiting), "b");
-        assert!(waiting.has_elsewhere());
-        waiting.finish(b).unwrap();
-        assert!(!waiting.has_elsewhere());
-    }
-
-    #[test]
-    fn a_call_that_nobody_may_join_is_not_found() {
-        let mut waiting = SingleFlight::<(), char>::new(Direction::Inbound);
-        let alone = waiting.lead(key("a"), (), false);
-        assert_eq!(waiting.find(key("a")), None);
-        let shared = waiting.lead(key("a"), (), true);
-        waiting.finish(alone).unwrap();
-        assert_eq!(waiting.find(key("a")), Some(shared));
-    }
-
-    #[test]
-    fn what_waits_has_bounded_room_which_is_free_again_when_it_goes() {
-        struct Large;
-
-        impl Footprint for Large {
-            fn owned_bytes(&self) -> usize {
-                MAX_HELD / 4
-            }
-        }
-
-        let mut waiting = SingleFlight::new(Direction::Inbound);
-        let id = waiting.lead(key("a"), (), true);
-        for stream in 0..4 {
-            assert!(waiting.has_room(&Large), "{stream}");
-            waiting.join(id, StreamId(stream), Large);
-        }
-        assert!(!waiting.has_room(&Large));
-        waiting.forget(StreamId(1));
-        assert!(waiting.has_room(&Large));
-        waiting.finish(id).unwrap();
-        assert_eq!(waiting.held, 0);
-    }
-
-    #[test]
-    fn a_call_elsewhere_is_abandoned_when_nobody_waits_for_it_any_more() {
-        let mut waiting = SingleFlight::new(Direction::Inbound);
-        let [here, there] = ["a", "b"].map(|token| waiting.lead(key(token), token, true));
-        waiting.follow(there);
-        for (stream, id) in [(1, here), (2, there), (3, there)] {
-            waiting.join(id, StreamId(stream), 'x');
-        }
-        waiting.forget(StreamId(1));
-        waiting.forget(StreamId(2));
-        assert_eq!((waiting.abandoned(here), waiting.abandoned(there)), (None, None));
-        waiting.forget(StreamId(3));
-        assert_eq!((waiting.abandoned(here), waiting.abandoned(there)), (None, Some(&"b")));
+    fn a_flight_without_a_key_is_not_found() {
+        let mut flights = SingleFlight::new();
+        let alone = flights.lead(None);
+        let alone = flights.resume(alone, 's');
+        assert_eq!(flights.find(key("a")), None);
+        let shared = begin(&mut flights, "a");
+        end(&mut flights, alone).unwrap();
+        assert_eq!(flights.find(key("a")), Some(shared));
     }
 }

@@ -4,7 +4,8 @@
 use super::reader::{Field, Object};
 use crate::http::authority::HostPattern;
 use crate::http::path::{PathPattern, Segment};
-use crate::outbound::client::{Client, Grant};
+use crate::ids::ClientId;
+use crate::outbound::client::Client;
 use crate::rules::matcher::Matcher;
 
 /// Advises on rules that never decide, since one before them is for all their requests.
@@ -24,18 +25,14 @@ pub(super) fn advise_on_order<T>(rules: &Field<'_>, list: &[(Matcher, T)]) {
 pub(super) fn advise_on_use(
     object: &Object<'_>,
     clients: &[Client],
-    rules: &[(Matcher, Option<usize>)],
-    introspecting: &[usize],
+    rules: &[(Matcher, Option<ClientId>)],
+    introspecting: &[ClientId],
 ) {
-    let is_actor = |number: usize| {
-        clients.iter().any(|client| {
-            matches!(client.grant, Grant::TokenExchange { actor: Some(actor), .. } if actor == number)
-        })
-    };
-    for (number, client) in clients.iter().enumerate() {
-        let is_used = rules.iter().any(|(_, client)| *client == Some(number))
-            || introspecting.contains(&number)
-            || is_actor(number);
+    for (place, client) in clients.iter().enumerate() {
+        let id = ClientId(place);
+        let is_used = rules.iter().any(|(_, client)| *client == Some(id))
+            || introspecting.contains(&id)
+            || clients.iter().any(|client| client.grant.actor() == Some(id));
         if !is_used {
             object.at("clients").member(&client.name).advise(|| {
                 "not used: no rule names it, nor an `actor`, nor `introspection.client`".to_owned()

@@ -23,13 +23,14 @@ use super::reader::{Field, Object};
 use super::values::{
     boolean, count_from, frames_or_steers, header_name, lives, scope_text, secret, text, ttl,
 };
-use crate::cache::record::Identity;
+use crate::cache::identity::Identity;
 use crate::http::header_name::is_token_char;
 use crate::http::url::is_absolute_uri;
+use crate::oauth::cached_token::Lifetime;
 use crate::oauth::endpoint::{Endpoint, EndpointOptions};
 use crate::oauth::secret::Secret;
-use crate::outbound::cached_token::Lifetime;
 use crate::outbound::client::{Client, Grant, Placement, Refresh, RequestedScope};
+use crate::store::ClientKey;
 
 /// The keys of every client beside those of an endpoint block and of its grant.
 #[cfg(feature = "review")]
@@ -196,7 +197,7 @@ pub(super) fn client(name: &str, field: &Field<'_>, names: Names<'_>) -> Option<
         placement,
         renew_on_status: renew_on_status.unwrap_or_else(|| vec![401]),
         failure_mode_allow: failure_mode_allow.unwrap_or(false),
-        identity,
+        key: ClientKey::new(identity),
     })
 }
 

@@ -13,8 +13,9 @@ use super::key_table::{DefaultValue, KeyTable};
 use super::load::{Config, load};
 use super::policy::RULE_TABLE;
 use super::servers::SERVER_TABLE;
-use crate::cache::single_flight::{CallId, Direction};
+use crate::cache::single_flight::CallId;
 use crate::environment::Environment;
+use crate::oauth::call::Purpose;
 use crate::oauth::endpoint::{Endpoint, Repeat};
 use crate::outbound::client::Client;
 use crate::timestamp::Timestamp;
@@ -128,7 +129,7 @@ fn picture(document: &Value) -> String {
             placement,
             renew_on_status,
             failure_mode_allow,
-            identity: _,
+            key: _,
         } = client;
         parts.extend(endpoint.as_deref().map(call));
         parts.push(format!("{name} {grant:?} {refresh:?} {asked:?} {lifetime:?} {placement:?}"));
@@ -139,8 +140,8 @@ fn picture(document: &Value) -> String {
 
 /// A call, as text. That of an endpoint is not shown otherwise, since it has secrets in it.
 fn call(endpoint: &Endpoint) -> String {
-    let id = CallId(Direction::Inbound, 0);
-    let call = endpoint.call(id, &[], Repeat::Harmless, Timestamp::from_millis(0));
+    let (id, purpose) = (CallId(0), Purpose::Token);
+    let call = endpoint.call(id, purpose, &[], Repeat::Harmless, Timestamp::from_millis(0));
     format!("{} {:?} {} {:?}", call.cluster, call.headers, call.body, call.timeout)
 }
 

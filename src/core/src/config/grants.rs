@@ -214,7 +214,7 @@ fn token_exchange(object: &mut Object<'_>, names: Names<'_>) -> Option<Grant> {
     let what = "a token type such as \"urn:ietf:params:oauth:token-type:access_token\"";
     let subject_token_type = object.read_key(&SUBJECT_TOKEN_TYPE, |f| text(f, what));
     let requested_token_type = object.read_key(&REQUESTED_TOKEN_TYPE, |f| text(f, what));
-    let actor = object.read_key(&ACTOR, |field| names.number(field));
+    let actor = object.read_key(&ACTOR, |field| names.client(field));
     Some(Grant::TokenExchange {
         subject_token_type: subject_token_type.unwrap_or_else(|| ACCESS_TOKEN.to_owned()),
         requested_token_type,

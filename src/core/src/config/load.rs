@@ -4,8 +4,9 @@ use super::error::{ConfigError, ConfigErrors};
 use super::names::Names;
 use super::reader::{Field, Reader};
 use super::{document, inbound, outbound};
-use crate::cache::record::Identity;
+use crate::cache::identity::Identity;
 use crate::environment::Environment;
+use crate::ids::ClientId;
 use crate::inbound::guard::Guard;
 use crate::outbound::ClientConfig;
 
@@ -42,7 +43,7 @@ pub(super) fn config(field: &Field<'_>) -> Option<Config> {
     let names = Names::of(outbound.as_ref());
     let inbound = object.take("inbound").map(|field| inbound::inbound(&field, names));
     // Not known if there are mistakes in `inbound`.
-    let used: Option<Vec<usize>> = match &inbound {
+    let used: Option<Vec<ClientId>> = match &inbound {
         None => Some(Vec::new()),
         Some(guard) => guard.as_ref().map(|guard| {
             guard.servers.iter().filter_map(|server| server.introspection.client).collect()
@@ -82,8 +83,8 @@ impl Config {
         let (Some(guard), Some(outbound)) = (&mut self.inbound, &self.outbound) else { return };
         for server in &mut guard.servers {
             let client = server.introspection.client;
-            if let Some(client) = client.and_then(|number| outbound.clients.get(number)) {
-                server.identity = Identity::joined(&server.identity, &client.identity);
+            if let Some(client) = client.and_then(|client| outbound.client(client)) {
+                server.identity = Identity::joined(&server.identity, &client.key.identity);
             }
         }
     }

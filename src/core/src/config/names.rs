@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::reader::Field;
+use crate::ids::ClientId;
 use crate::oauth::json::escaped;
 
 /// The names of the clients, before any of them is read.
@@ -16,13 +17,13 @@ impl<'r> Names<'r> {
         Self(clients.and_then(Value::as_object))
     }
 
-    /// The number of the client that a field names.
-    pub(super) fn number(self, field: &Field<'_>) -> Option<usize> {
+    /// The client that a field names.
+    pub(super) fn client(self, field: &Field<'_>) -> Option<ClientId> {
         let name = field.string("the name of a client")?;
         let mut known = String::new();
         for (number, other) in self.0.into_iter().flat_map(Map::keys).enumerate() {
             if other == name {
-                return Some(number);
+                return Some(ClientId(number));
             }
             known.push_str(if number == 0 { "" } else { ", " });
             known.push_str(other);

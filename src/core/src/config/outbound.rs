@@ -13,16 +13,18 @@ use super::notes::Shape;
 use super::policy::matcher;
 use super::reader::{Field, Object};
 use super::values::text;
-use crate::cache::record::Identity;
+use crate::cache::identity::Identity;
+use crate::ids::ClientId;
 use crate::oauth::denial::Resource;
 use crate::oauth::token_source::TokenSource;
 use crate::outbound::ClientConfig;
-use crate::outbound::client::{Client, Grant};
+use crate::outbound::client::Client;
 use crate::rules::index::RuleIndex;
 use crate::rules::matcher::Matcher;
+use crate::store::ClientKey;
 
 /// Which requests, and whose token they get: `None` to leave them alone.
-type Rule = (Matcher, Option<usize>);
+type Rule = (Matcher, Option<ClientId>);
 
 /// The keys of `outbound`.
 #[cfg(feature = "review")]
@@ -46,7 +48,7 @@ pub(super) const OUTBOUND_TABLE: KeyTable = KeyTable {
 pub(super) fn outbound(
     field: &Field<'_>,
     names: Names<'_>,
-    used: Option<&[usize]>,
+    used: Option<&[ClientId]>,
     token_sources: Option<Vec<TokenSource>>,
 ) -> Option<ClientConfig> {
     let mut object = field.object("an object with clients and rules")?;
@@ -94,7 +96,7 @@ pub(super) fn outbound(
             );
         }
     }
-    for client in used.iter().filter_map(|number| clients.get(*number)) {
+    for client in used.iter().filter_map(|id| clients.get(id.index())) {
         if client.is_exchange() {
             return object.at(&format!("clients.{}.grant_type", client.name)).mistake(
                 "this client authenticates introspection calls, so it needs a token of its own, not \
@@ -108,14 +110,15 @@ pub(super) fn outbound(
 }
 
 /// The rules where there are none: one client is for every request.
-fn for_every_request(object: &Object<'_>, clients: &[Client], used: &[usize]) -> Option<Vec<Rule>> {
-    let is_actor = |number: usize| {
-        clients.iter().any(|client| {
-            matches!(&client.grant, Grant::TokenExchange { actor: Some(actor), .. } if *actor == number)
-        })
-    };
+fn for_every_request(
+    object: &Object<'_>,
+    clients: &[Client],
+    used: &[ClientId],
+) -> Option<Vec<Rule>> {
+    let is_actor = |id| clients.iter().any(|client| client.grant.actor() == Some(id));
     // A token for calls of the filter itself is for nobody else.
-    let mut free = (0..clients.len()).filter(|number| !used.contains(number) && !is_actor(*number));
+    let all = (0..clients.len()).map(ClientId);
+    let mut free = all.filter(|id| !used.contains(id) && !is_actor(*id));
     let rule = |client| (Matcher::default(), Some(client));
     match (free.next(), free.next()) {
         (None, _) => Some(Vec::new()),
@@ -131,17 +134,16 @@ fn for_every_request(object: &Object<'_>, clients: &[Client], used: &[usize]) ->
 /// caller.
 fn join_actors(object: &Object<'_>, clients: &mut [Client]) -> Option<()> {
     for number in 0..clients.len() {
-        let Some(Client { grant, identity, name, .. }) = clients.get(number) else { continue };
-        let Grant::TokenExchange { actor: Some(actor), .. } = grant else { continue };
-        let Some(actor) = clients.get(*actor) else { continue };
+        let Some(Client { grant, key, name, .. }) = clients.get(number) else { continue };
+        let Some(actor) = grant.actor().and_then(|id| clients.get(id.index())) else { continue };
         if actor.is_exchange() {
             return object.at(&format!("clients.{name}.actor")).mistake(
                 "expected a client that has a token of its own, not one that exchanges callers'",
             );
         }
-        let joined = Identity::joined(identity, &actor.identity);
+        let joined = Identity::joined(&key.identity, &actor.key.identity);
         if let Some(client) = clients.get_mut(number) {
-            client.identity = joined;
+            client.key = ClientKey::new(joined);
         }
     }
     Some(())
@@ -182,7 +184,7 @@ fn rule(field: &Field<'_>, names: Names<'_>) -> Option<Rule> {
         field.looks_for(|| Shape::Null);
         match field.value {
             Value::Null => Some(None),
-            _ => names.number(field).map(Some),
+            _ => names.client(field).map(Some),
         }
     });
     object.check_keys();

@@ -17,23 +17,24 @@ use super::values::{one_or_any, scope, text, ttl};
 use crate::http::authority::HostPattern;
 use crate::http::header_name::is_token_char;
 use crate::http::path::PathPattern;
+use crate::ids::ClaimId;
 use crate::inbound::policy::{Access, Needs, Rule};
 use crate::oauth::claims::{ClaimPath, ClaimTest, is_scalar};
 use crate::oauth::reason::Reason;
 use crate::rules::matcher::Matcher;
 
-/// The claims that rules ask for: each stands once, and tests name its place.
+/// The claims that rules ask for: each is listed once, and tests name it.
 #[derive(Default)]
 pub(super) struct AskedClaims(RefCell<Vec<ClaimPath>>);
 
 impl AskedClaims {
-    /// The place of a claim.
-    fn place(&self, path: ClaimPath) -> usize {
+    /// Names a claim.
+    fn id(&self, path: ClaimPath) -> ClaimId {
         let mut paths = self.0.borrow_mut();
-        paths.iter().position(|known| *known == path).unwrap_or_else(|| {
+        ClaimId(paths.iter().position(|known| *known == path).unwrap_or_else(|| {
             paths.push(path);
             paths.len().saturating_sub(1)
-        })
+        }))
     }
 
     /// All of them, in order.
@@ -73,13 +74,13 @@ pub(super) fn needs(
 }
 
 /// `claims`: a test for each.
-fn claims(field: &Field<'_>, asked: &AskedClaims) -> Option<Vec<(usize, ClaimTest)>> {
+fn claims(field: &Field<'_>, asked: &AskedClaims) -> Option<Vec<(ClaimId, ClaimTest)>> {
     const WHAT: &str = "an object of claims, such as {\"department\": \"sales\"}";
     field.members_of(WHAT, |path, field| {
         if path.is_empty() {
             return field.mistake("a claim has a name");
         }
-        Some((asked.place(ClaimPath::new(path)), claim_test(field)?))
+        Some((asked.id(ClaimPath::new(path)), claim_test(field)?))
     })
 }
 

@@ -14,7 +14,7 @@ use super::names::Names;
 use super::policy::list;
 use super::reader::Field;
 use super::values::{one_or_any, text};
-use crate::cache::record::Identity;
+use crate::cache::identity::Identity;
 use crate::http::authority::HostPattern;
 use crate::inbound::servers::{Server, When};
 use crate::oauth::endpoint::Endpoint;
@@ -81,7 +81,7 @@ fn server(field: &Field<'_>, names: Names<'_>) -> Option<Server> {
     #[cfg(feature = "review")]
     object.described(&[&SERVER_TABLE, &ENDPOINT_TABLE]);
     let client_field = object.take("client");
-    let client = client_field.as_ref().and_then(|field| names.number(field));
+    let client = client_field.as_ref().and_then(|field| names.client(field));
     let rest = if client_field.is_some() { Defaults::ClientToken } else { Defaults::Standard };
     let options = endpoint(&mut object, &introspection::PARAMETERS, rest);
     let hint = object.read("token_type_hint", |f| f.string("a string; \"\" to send none"));

@@ -8,25 +8,26 @@ use serde_json::Value;
 
 use crate::cache::footprint::Footprint;
 use crate::http::head::{Head, is_grpc};
+use crate::ids::ServerId;
 use crate::inbound::forwarding::{Forwarding, MAX_CLAIM, header_value};
-use crate::inbound::introspection_cache::{ActiveToken, CacheConfig, TokenState};
-use crate::inbound::outage::Outage;
+use crate::inbound::introspection_cache::{CacheConfig, Freshness};
 use crate::inbound::policy::{Access, Needs, Rule};
 use crate::inbound::resource_metadata::ResourceMetadata;
 use crate::inbound::servers::{self, Server};
+use crate::lookup::{Introspected, Unavailable};
 use crate::metrics::Decision;
 use crate::oauth::bearer::BearerToken;
 use crate::oauth::claims::{ClaimPath, Claims};
 use crate::oauth::denial::{Denial, Resource};
-use crate::oauth::failure::Failure;
 use crate::oauth::introspection::{IntrospectedToken, Reading, Response};
 use crate::oauth::reason::Reason;
 use crate::oauth::sender_constraint::{Confirmation, MutualTls};
 use crate::oauth::token_source::{Presented, Removal, TokenSource, present};
+use crate::oauth::token_state::{ActiveToken, TokenAttribute, TokenState};
 use crate::rules::index::RuleIndex;
 use crate::rules::target::{Target, host_of};
 use crate::timestamp::Timestamp;
-use crate::verdict::{Action, Forward, TokenAttribute};
+use crate::verdict::{Action, Forward};
 
 /// What the configuration says of the inbound direction, ready to be applied.
 #[derive(Debug)]
@@ -187,23 +188,50 @@ impl Guard {
             && head.value("access-control-request-method").is_some()
     }
 
-    /// The place of the server that answers for this token.
+    /// The server that answers for this token.
     ///
     /// # Errors
     /// There is none, or the host cannot be compared.
-    pub(crate) fn server(&self, token: BearerToken<'_>, head: &dyn Head) -> Result<usize, Reason> {
+    pub(crate) fn server_for(
+        &self,
+        token: BearerToken<'_>,
+        head: &dyn Head,
+    ) -> Result<ServerId, Reason> {
         servers::place(&self.servers, token, || host_of(head))?.ok_or(Reason::NoServer)
     }
 
-    /// What follows from what a server said.
-    pub(crate) fn find(
+    /// A server.
+    pub(crate) fn server(&self, ServerId(place): ServerId) -> Option<&Server> {
+        self.servers.get(place)
+    }
+
+    /// How long a response serves.
+    pub(crate) fn freshness(&self, response: &Introspected) -> Freshness {
+        self.cache.freshness(response, self.clock_skew)
+    }
+
+    /// What follows from what a server has said at this time.
+    pub(crate) fn introspected(
         &self,
         server: &Server,
-        said: &Response,
+        response: &Response,
+        body: &[u8],
+        at: Timestamp,
+    ) -> Introspected {
+        Introspected { state: self.state(server, response, body, at), at }
+    }
+
+    /// What is known of a token by what a server said.
+    fn state(
+        &self,
+        server: &Server,
+        response: &Response,
         body: &[u8],
         now: Timestamp,
     ) -> TokenState {
-        let Response::Active(claims) = said else { return TokenState::Rejected(Reason::Inactive) };
+        let Response::Active(claims) = response else {
+            return TokenState::Rejected(Reason::Inactive);
+        };
         let token = IntrospectedToken::from_claims(claims, &self.reading, server.issuer.as_deref());
         match token {
             Err(reason) => TokenState::Rejected(reason),
@@ -270,17 +298,11 @@ impl Guard {
         }
     }
 
-    /// What is done with a request of whose token nothing can be learnt, with what is known of the
-    /// server that was asked.
-    pub(crate) fn fail(
-        &self,
-        failure: Failure,
-        outage: Outage,
-        bearer: Bearer,
-        grpc: bool,
-    ) -> Decided {
+    /// What is done with a request of whose token nothing can be learnt.
+    pub(crate) fn fail(&self, unavailable: Unavailable, bearer: Bearer, grpc: bool) -> Decided {
         let Bearer { needs, clean, removal, in_query, .. } = bearer;
-        if !self.failure_mode_allow || !outage.excuses(failure) {
+        let Unavailable { failure, excused, .. } = unavailable;
+        if !self.failure_mode_allow || !excused {
             return self.refuse(&failure.denial(), &needs.rule, grpc);
         }
         Decided {

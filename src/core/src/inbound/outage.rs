@@ -1,6 +1,6 @@
 //! Whether an authorization server is down for everybody, or only fails what one caller sends.
 
-use crate::cache::record::Fingerprint;
+use crate::cache::identity::Fingerprint;
 use crate::oauth::failure::{Cause, Failure};
 
 /// What a worker has seen of a server since it last answered.
@@ -45,7 +45,7 @@ impl Outage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::record::Identity;
+    use crate::cache::identity::Identity;
     use crate::oauth::call::CallFailure::{
         NotSent, Timeout, TooLarge, UnknownCluster, Unreachable,
     };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::ids::ClaimId;
 use crate::oauth::claims::ClaimTest;
 use crate::oauth::denial::Denial;
 use crate::oauth::introspection::IntrospectedToken;
@@ -48,7 +49,7 @@ pub(crate) struct Needs {
     /// What it must hold.
     pub(crate) scope: Option<ScopeNeed>,
     /// What else must be said of it: the place of a claim among those that are kept, and its test.
-    pub(crate) claims: Vec<(usize, ClaimTest)>,
+    pub(crate) claims: Vec<(ClaimId, ClaimTest)>,
 }
 
 impl Needs {
@@ -92,7 +93,7 @@ impl Needs {
                 Denial::new(Reason::InsufficientScope).with_scope(Some(nearest))
             })?;
         }
-        let is_met = |(at, test): &(usize, ClaimTest)| {
+        let is_met = |(ClaimId(at), test): &(ClaimId, ClaimTest)| {
             test.is_met(token.claims.get(*at).and_then(Option::as_ref))
         };
         if self.claims.iter().all(is_met) { Ok(()) } else { Err(self.deny(Reason::ClaimNotMet)) }

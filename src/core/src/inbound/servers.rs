@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::cell::LazyCell;
 
-use crate::cache::record::Identity;
+use crate::cache::identity::Identity;
 use crate::http::authority::{BadHost, HostPattern};
+use crate::ids::ServerId;
 use crate::oauth::bearer::BearerToken;
 use crate::oauth::claims::unverified_claims;
 use crate::oauth::introspection::Introspection;
@@ -69,7 +70,7 @@ impl When {
     }
 }
 
-/// The place of the first server that answers for this token in a request for this host.
+/// The first server that answers for this token in a request for this host.
 ///
 /// Anybody can send a token that takes long to read, so it is read once, however many servers ask.
 ///
@@ -79,21 +80,21 @@ pub(crate) fn place<'h>(
     servers: &[Server],
     token: BearerToken<'_>,
     host: impl FnOnce() -> Result<Cow<'h, str>, BadHost>,
-) -> Result<Option<usize>, BadHost> {
+) -> Result<Option<ServerId>, BadHost> {
     place_of(servers.iter().map(|server| &server.when), token, || unverified_issuer(token), host)
 }
 
-/// The place of the first that fits. What `issuer` and `host` say is asked for once at most.
+/// The first that fits. What `issuer` and `host` say is asked for once at most.
 fn place_of<'w, 'h>(
     whens: impl Iterator<Item = &'w When>,
     token: BearerToken<'_>,
     issuer: impl FnOnce() -> Option<String>,
     host: impl FnOnce() -> Result<Cow<'h, str>, BadHost>,
-) -> Result<Option<usize>, BadHost> {
+) -> Result<Option<ServerId>, BadHost> {
     let (issuer, host) = (LazyCell::new(issuer), LazyCell::new(host));
     for (place, when) in whens.enumerate() {
         if when.fits(token, || issuer.as_deref(), || host.as_deref().map_err(|bad| *bad))? {
-            return Ok(Some(place));
+            return Ok(Some(ServerId(place)));
         }
     }
     Ok(None)
@@ -137,12 +138,15 @@ mod tests {
             read.set(read.get() + 1);
             unverified_issuer(token)
         };
-        assert_eq!(place_of(whens.iter(), token, issuer, || Ok("".into())), Ok(Some(2)));
+        assert_eq!(place_of(whens.iter(), token, issuer, || Ok("".into())), Ok(Some(ServerId(2))));
         assert_eq!(read.get(), 1);
         // Nor is it read where no server goes by it.
         let always = [When::default()];
         let never = || unreachable!("nobody asked");
-        assert_eq!(place_of(always.iter(), token, never, || unreachable!("nor here")), Ok(Some(0)));
+        assert_eq!(
+            place_of(always.iter(), token, never, || unreachable!("nor here")),
+            Ok(Some(ServerId(0)))
+        );
     }
 
     #[test]
@@ -182,6 +186,6 @@ mod tests {
             let token = BearerToken::parse(token.as_bytes()).unwrap();
             place_of(whens.iter(), token, || None, || Err(BadHost))
         };
-        assert_eq!((place("x-1"), place("y-1")), (Err(BadHost), Ok(Some(1))));
+        assert_eq!((place("x-1"), place("y-1")), (Err(BadHost), Ok(Some(ServerId(1)))));
     }
 }

@@ -8,6 +8,7 @@
 pub(crate) mod client;
 pub(crate) mod labels;
 
+use crate::ids::ClientId;
 use crate::metrics::client::ClientEvent;
 use crate::metrics::labels::Labels;
 use crate::oauth::outcome::Outcome;
@@ -25,8 +26,8 @@ pub enum Event {
     CallTime(u64),
     /// A call to a token endpoint has taken so many milliseconds.
     TokenCallTime(u64),
-    /// Something has happened with the outbound client of this number.
-    Client(usize, ClientEvent),
+    /// Something has happened with this outbound client.
+    Client(ClientId, ClientEvent),
 }
 
 /// The name of the gauge of requests that wait.

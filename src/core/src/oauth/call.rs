@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::cache::local::Key;
 use crate::cache::single_flight::CallId;
+use crate::ids::ClientId;
 
 /// The largest body that is read from an authorization server.
 pub const MAX_BODY: usize = 1 << 20;
@@ -23,19 +24,24 @@ pub struct Call {
     pub body: String,
     /// For the whole exchange, retries included; never zero.
     pub timeout: Duration,
-    /// The outbound client whose token the call carries, or is to carry.
-    pub(crate) client: Option<usize>,
-    /// That token.
-    pub(crate) sent: Option<TokenUse>,
-    /// Whether it goes for the second time, with another token.
-    pub(crate) again: bool,
+    /// What it is for.
+    pub purpose: Purpose,
+}
+
+/// What a call is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Purpose {
+    /// A token is introspected (RFC 7662).
+    Introspection,
+    /// A token is obtained (RFC 6749, section 3.2).
+    Token,
 }
 
 /// A token that a request was sent with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct TokenUse {
     /// Whose token.
-    pub(crate) client: usize,
+    pub(crate) client: ClientId,
     /// Which one.
     pub(crate) number: u64,
     /// Whose it was exchanged for.

@@ -8,7 +8,7 @@ use url::form_urlencoded::Serializer;
 
 use crate::cache::single_flight::CallId;
 use crate::http::url::HttpUrl;
-use crate::oauth::call::Call;
+use crate::oauth::call::{Call, Purpose};
 use crate::oauth::client_auth::ClientAuth;
 use crate::timestamp::Timestamp;
 
@@ -95,6 +95,7 @@ impl Endpoint {
     pub(crate) fn call(
         &self,
         id: CallId,
+        purpose: Purpose,
         parameters: &[(&str, &str)],
         repeat: Repeat,
         now: Timestamp,
@@ -120,7 +121,7 @@ impl Endpoint {
         }
         let cluster = Arc::clone(&self.cluster);
         let timeout = self.timeout;
-        Call { id, cluster, headers, body, timeout, client: None, sent: None, again: false }
+        Call { id, cluster, headers, body, timeout, purpose }
     }
 }
 
@@ -144,8 +145,7 @@ impl fmt::Debug for Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::record::Identity;
-    use crate::cache::single_flight::Direction;
+    use crate::cache::identity::Identity;
     use crate::oauth::secret::Secret;
 
     fn options(url: &str) -> EndpointOptions {
@@ -162,8 +162,8 @@ mod tests {
 
     impl Endpoint {
         fn ask(&self, parameters: &[(&str, &str)]) -> Call {
-            let id = CallId(Direction::Inbound, 1);
-            self.call(id, parameters, Repeat::Harmless, Timestamp::from_millis(0))
+            let now = Timestamp::from_millis(0);
+            self.call(CallId(1), Purpose::Introspection, parameters, Repeat::Harmless, now)
         }
     }
 
@@ -262,8 +262,9 @@ mod tests {
         assert_eq!(values(&call, "x-envoy-max-retries"), ["1"]);
         assert_eq!(values(&call, "x-envoy-retry-on"), ["connect-failure,reset,gateway-error"]);
         let endpoint = Endpoint::new(options("http://as.test/"));
-        let id = CallId(Direction::Inbound, 1);
-        let once = endpoint.call(id, &[], Repeat::Harmful, Timestamp::from_millis(0));
+        let id = CallId(1);
+        let once =
+            endpoint.call(id, Purpose::Token, &[], Repeat::Harmful, Timestamp::from_millis(0));
         assert_eq!(values(&once, "x-envoy-retry-on"), ["connect-failure,refused-stream"]);
         let none = EndpointOptions { retries: 0, ..options("http://as.test/") };
         let call = Endpoint::new(none).ask(&[]);

@@ -11,7 +11,7 @@ use crate::timestamp::Timestamp;
 
 /// Why there is no usable answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// There is no answer.
     Call(CallFailure),
     /// The server cannot answer now.
@@ -51,7 +51,7 @@ pub(crate) enum Failure {
 
 /// What a failure has to do with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Cause {
+pub enum Cause {
     /// The server is down: there was no connection, no answer in time, or a 5xx.
     Outage,
     /// What was sent: 4xx, other than the request to slow down.
@@ -78,7 +78,7 @@ impl Cause {
 
 /// The error codes of token endpoints that something follows from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum OAuthError {
+pub enum OAuthError {
     /// `invalid_request`.
     InvalidRequest,
     /// `invalid_client`.

@@ -4,8 +4,9 @@ use serde_json::Value;
 
 use crate::cache::footprint::Footprint;
 use crate::cache::single_flight::CallId;
+use crate::ids::ClientId;
 use crate::oauth::bearer::BearerToken;
-use crate::oauth::call::{Answer, Call};
+use crate::oauth::call::{Answer, Call, Purpose};
 use crate::oauth::claims::{ClaimPath, Claims, strings};
 use crate::oauth::endpoint::{Endpoint, Repeat};
 use crate::oauth::failure::Failure;
@@ -23,7 +24,7 @@ pub(crate) struct Introspection {
     /// The value of `token_type_hint`; empty to send none.
     pub(crate) token_type_hint: String,
     /// The outbound client whose token authenticates the call.
-    pub(crate) client: Option<usize>,
+    pub(crate) client: Option<ClientId>,
 }
 
 /// The form parameters that the request itself sends.
@@ -36,8 +37,7 @@ impl Introspection {
         let hint = ("token_type_hint", self.token_type_hint.as_str());
         let with_hint = [token, hint];
         let parameters = if hint.1.is_empty() { &with_hint[..1] } else { &with_hint[..] };
-        let call = self.endpoint.call(id, parameters, Repeat::Harmless, now);
-        Call { client: self.client, ..call }
+        self.endpoint.call(id, Purpose::Introspection, parameters, Repeat::Harmless, now)
     }
 }
 

@@ -3,7 +3,10 @@
 //! In come heads of `http` and bytes from authorization servers; out come typed values, calls and failures.
 //! Nothing here knows rules, nor which direction it serves.
 
+pub(crate) mod access_token;
+pub(crate) mod back_off;
 pub(crate) mod bearer;
+pub(crate) mod cached_token;
 pub(crate) mod call;
 pub(crate) mod claims;
 pub(crate) mod client_assertion;
@@ -21,3 +24,4 @@ pub(crate) mod secret;
 pub(crate) mod sender_constraint;
 pub(crate) mod token_response;
 pub(crate) mod token_source;
+pub(crate) mod token_state;

@@ -4,15 +4,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cache::record::Identity;
 use crate::cache::single_flight::CallId;
 use crate::http::header_name::Spelling;
-use crate::oauth::call::Call;
+use crate::ids::ClientId;
+use crate::oauth::cached_token::{CachedToken, Lifetime};
+use crate::oauth::call::{Call, Purpose};
 use crate::oauth::endpoint::{Endpoint, Repeat};
 use crate::oauth::failure::{Failure, OAuthError};
 use crate::oauth::secret::Secret;
 use crate::oauth::token_response::TokenResponseKind;
-use crate::outbound::cached_token::{CachedToken, Lifetime};
+use crate::store::ClientKey;
 use crate::timestamp::Timestamp;
 
 /// The token type of an access token (RFC 8693, section 3).
@@ -54,8 +55,8 @@ pub(crate) struct Client {
     pub(crate) renew_on_status: Vec<u16>,
     /// Whether requests go on without a token if there is none to be had.
     pub(crate) failure_mode_allow: bool,
-    /// What tells its tokens from others' in shared data.
-    pub(crate) identity: Identity,
+    /// What tells its tokens from others', for all workers.
+    pub(crate) key: ClientKey,
 }
 
 /// What a token is asked for with.
@@ -93,7 +94,7 @@ pub(crate) enum Grant {
         /// What is wanted.
         requested_token_type: Option<String>,
         /// The client whose token says who acts for the caller.
-        actor: Option<usize>,
+        actor: Option<ClientId>,
     },
 }
 
@@ -157,11 +158,19 @@ pub(crate) enum TokenRequest {
 
 /// The tokens that a token exchange sends.
 #[derive(Clone, Debug)]
-pub(crate) struct Exchanged {
+pub(crate) struct SentTokens {
     /// The caller's.
     pub(crate) subject: Secret,
     /// Ours, if we act for the caller.
     pub(crate) actor: Option<Secret>,
+}
+
+impl Grant {
+    /// The client whose token says who acts for the caller.
+    pub(crate) fn actor(&self) -> Option<ClientId> {
+        let Self::TokenExchange { actor, .. } = self else { return None };
+        *actor
+    }
 }
 
 impl Client {
@@ -241,12 +250,22 @@ impl Client {
         self.endpoint_for(ask).map(|endpoint| endpoint.timeout).unwrap_or_default()
     }
 
+    /// How long a call may take together with the one that may [follow](Self::fallback).
+    pub(crate) fn longest(&self, ask: &TokenRequest) -> Duration {
+        let then = match ask {
+            TokenRequest::Grant => None,
+            TokenRequest::Refresh(_) => self.ask(&CachedToken::default()),
+        };
+        let then = then.map(|then| self.timeout(&then)).unwrap_or_default();
+        self.timeout(ask).saturating_add(then)
+    }
+
     /// The call that asks for a token.
     pub(crate) fn call(
         &self,
         id: CallId,
         ask: &TokenRequest,
-        exchanged: Option<&Exchanged>,
+        exchanged: Option<&SentTokens>,
         now: Timestamp,
     ) -> Option<Call> {
         let mut form: Vec<(&str, &str)> = Vec::new();
@@ -284,7 +303,7 @@ impl Client {
                 TokenRequest::Grant,
                 Grant::TokenExchange { subject_token_type, requested_token_type, .. },
             ) => {
-                let Exchanged { subject, actor } = exchanged?;
+                let SentTokens { subject, actor } = exchanged?;
                 form.extend([
                     ("grant_type", grant_type::TOKEN_EXCHANGE),
                     ("subject_token", subject.reveal()),
@@ -306,7 +325,7 @@ impl Client {
         form.extend(scope.map(|scope| ("scope", scope)));
         form.extend(audience.map(|audience| ("audience", audience)));
         form.extend(self.asked.resource.iter().map(|resource| ("resource", resource.as_str())));
-        Some(self.endpoint_for(ask)?.call(id, &form, repeat, now))
+        Some(self.endpoint_for(ask)?.call(id, Purpose::Token, &form, repeat, now))
     }
 }
 

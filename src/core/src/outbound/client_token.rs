@@ -1,76 +1,27 @@
-//! A client's token in this worker, and its record in shared data.
+//! A client's token in this worker, as it is shared with all of them.
 
 use std::sync::Arc;
 
-use prost::Message;
 use subtle::ConstantTimeEq;
 
-use crate::cache::record::Identity;
-use crate::cache::store::{NEVER_WRITTEN, SharedData};
-use crate::oauth::call::{Call, TokenUse};
-use crate::oauth::secret::Secret;
-use crate::outbound::cached_token::{CachedToken, GrantedToken};
-use crate::outbound::client::Placement;
+use crate::oauth::access_token::AccessToken;
+use crate::oauth::cached_token::CachedToken;
+use crate::outbound::client::Client;
+use crate::store::{NotWritten, Store, Stored, Version};
 use crate::timestamp::Timestamp;
 
 /// How often a write is tried against those of other workers.
-pub(crate) const TRIES: usize = 8;
+const TRIES: usize = 8;
 
-/// A token that is ready to be put on requests.
-#[derive(Debug)]
-pub(crate) struct AccessToken {
-    /// The header's value.
-    pub(crate) value: Arc<str>,
-    /// The token itself.
-    pub(crate) token: Secret,
-    /// Which one it is.
-    pub(crate) number: u64,
-    /// From then on it is not used.
-    pub(crate) expires: Timestamp,
-    /// From then on another one is obtained.
-    pub(crate) renew_at: Timestamp,
-    /// When it was obtained.
-    pub(crate) obtained: Timestamp,
-}
-
-impl AccessToken {
-    /// Makes a token ready.
-    pub(crate) fn new(token: &GrantedToken, number: u64, placement: &Placement) -> Self {
-        Self {
-            value: placement.value(&token.access_token),
-            token: Secret::new(token.access_token.clone()),
-            number,
-            expires: token.expires(),
-            renew_at: Timestamp::from_millis(token.renew_at),
-            obtained: Timestamp::from_millis(token.obtained_at),
-        }
-    }
-
-    /// Puts the token of a client on a call to an authorization server, in place of the one that it had.
-    pub(crate) fn authorize(&self, client: usize, call: &mut Call) {
-        call.headers.retain(|(name, _)| **name != *"authorization");
-        let value = format!("Bearer {}", self.token.reveal());
-        call.headers.push(("authorization".into(), value.into()));
-        call.sent = Some(TokenUse { client, number: self.number, subject: None });
-    }
-}
-
-/// What a worker knows of one client's record.
+/// What is known of one client's token.
+#[derive(Default)]
 pub(crate) struct ClientToken {
-    /// The key of the record. Configurations that mean the same have the same.
-    key: String,
-    /// The key of an empty value that is written after each write of the record, and when a token
-    /// is dropped that was exchanged: how often costs next to nothing to ask, so it is asked for
-    /// each request.
-    signal: String,
-    /// The number of its last write that was seen here.
-    signalled: Option<u32>,
-    /// Where the token goes.
-    placement: Placement,
     /// The record as it was last read or written here.
-    pub(crate) holding: CachedToken,
-    /// The number of that write.
-    written: Option<u32>,
+    pub(crate) record: CachedToken,
+    /// Its version.
+    version: Option<Version>,
+    /// The last change that was seen here.
+    changes: Option<Version>,
     /// Its token, if it was good then.
     current: Option<Arc<AccessToken>>,
     /// The token before: requests that were sent with it may still be under way.
@@ -80,26 +31,6 @@ pub(crate) struct ClientToken {
 }
 
 impl ClientToken {
-    /// Nothing is known yet.
-    pub(crate) fn new(identity: &Identity, placement: &Placement) -> Self {
-        Self {
-            key: format!("oauth2_filter.1.t.{}", identity.name()),
-            signal: format!("oauth2_filter.1.s.{}", identity.name()),
-            signalled: None,
-            placement: placement.clone(),
-            holding: CachedToken::default(),
-            written: None,
-            current: None,
-            before: None,
-            used: false,
-        }
-    }
-
-    /// The number of the write that was last read here.
-    pub(crate) fn written(&self) -> Option<u32> {
-        self.written
-    }
-
     /// The token, if it is good for all that this worker knows.
     pub(crate) fn current(&self, now: Timestamp) -> Option<&Arc<AccessToken>> {
         self.current.as_ref().filter(|current| now < current.expires)
@@ -108,14 +39,16 @@ impl ClientToken {
     /// The token to be put on a request, if it is good for all that any worker knows.
     pub(crate) fn take(
         &mut self,
-        identity: &Identity,
-        data: &dyn SharedData,
+        client: &Client,
+        store: &dyn Store,
         now: Timestamp,
-    ) -> Option<Arc<AccessToken>> {
-        self.look(identity, data);
-        let current = self.current(now).cloned();
-        self.used |= current.is_some();
-        current
+    ) -> Option<&Arc<AccessToken>> {
+        let changes = store.changes(&client.key);
+        if changes != self.changes {
+            self.changes = changes;
+            self.sync(client, store);
+        }
+        self.current(now)
     }
 
     /// Whether a header's value is what this worker puts on requests, or has until lately. How long
@@ -129,7 +62,7 @@ impl ClientToken {
         self.known().any(|known| known.token.reveal().as_bytes().ct_eq(token).into())
     }
 
-    /// The tokens that may stand on requests which are under way.
+    /// The tokens that may be on requests which are under way.
     fn known(&self) -> impl Iterator<Item = &Arc<AccessToken>> {
         self.current.iter().chain(&self.before)
     }
@@ -139,97 +72,79 @@ impl ClientToken {
         self.current.is_some()
     }
 
-    /// Reads the record if another worker says that it has written it.
-    fn look(&mut self, identity: &Identity, data: &dyn SharedData) {
-        let heard = self.heard(data);
-        if heard != self.signalled {
-            self.signalled = heard;
-            self.sync(identity, data);
+    /// Reads the record if another worker has written it.
+    pub(crate) fn sync(&mut self, client: &Client, store: &dyn Store) {
+        match store.client_token(&client.key, self.version) {
+            // A store that has lost the record takes no token with it.
+            Stored::Absent => self.version = None,
+            Stored::Unchanged => {}
+            Stored::Changed(record, version) => {
+                self.version = Some(version);
+                self.take_in(client, record, Timestamp::from_millis(0));
+            }
         }
-    }
-
-    /// The number of the last word of any worker that something has changed.
-    pub(crate) fn heard(&self, data: &dyn SharedData) -> Option<u32> {
-        data.get(&self.signal).map(|(_, written)| written)
-    }
-
-    /// Tells all workers that something has changed.
-    pub(crate) fn tell(&self, data: &dyn SharedData) {
-        data.set(&self.signal, b"", None);
-    }
-
-    /// Reads the record if another worker has written it. What cannot be opened is none of ours.
-    pub(crate) fn sync(&mut self, identity: &Identity, data: &dyn SharedData) {
-        let Some((sealed, written)) = data.get(&self.key) else {
-            // Shared data that has gone takes no token with it.
-            self.written = None;
-            return;
-        };
-        if self.written == Some(written) {
-            return;
-        }
-        let opened = identity.sealing.open(self.key.as_bytes(), &sealed);
-        let holding =
-            opened.and_then(|bytes| CachedToken::decode(&*bytes).ok()).unwrap_or_default();
-        self.adopt(holding, written);
     }
 
     /// Writes what `next` makes of the record, again where another worker has written meanwhile,
     /// until it makes nothing of it. Whether it was written.
     pub(crate) fn update(
         &mut self,
-        identity: &Identity,
-        data: &dyn SharedData,
+        client: &Client,
+        store: &dyn Store,
         now: Timestamp,
         next: &mut dyn FnMut(&CachedToken) -> Option<CachedToken>,
     ) -> bool {
         for _ in 0..TRIES {
-            self.sync(identity, data);
-            let Some(next) = next(&self.holding) else { return false };
-            if self.write(identity, data, next, now) {
-                return true;
+            self.sync(client, store);
+            let Some(next) = next(&self.record) else { return false };
+            match self.write(client, store, next, now) {
+                Ok(()) => return true,
+                Err(NotWritten::Lost) => {}
+                Err(NotWritten::Refused) => return false,
             }
         }
         false
     }
 
-    /// Writes a record in place of the one that was read. Whether it was still that one.
-    pub(crate) fn write(
+    /// Writes a record in place of the one that was read.
+    ///
+    /// # Errors
+    /// It is no longer that one, or the host refuses.
+    fn write(
         &mut self,
-        identity: &Identity,
-        data: &dyn SharedData,
+        client: &Client,
+        store: &dyn Store,
         next: CachedToken,
         now: Timestamp,
-    ) -> bool {
-        let sealed = identity.sealing.seal(self.key.as_bytes(), &next.encode_to_vec());
-        if !data.set(&self.key, &sealed, self.written.or(Some(NEVER_WRITTEN))) {
-            return false;
-        }
-        self.tell(data);
-        // The host does not tell the number of a write, so the next look reads it again.
-        self.written = None;
-        self.take_in(next, now);
-        true
-    }
-
-    /// Takes a record in that was read.
-    fn adopt(&mut self, holding: CachedToken, written: u32) {
-        self.written = Some(written);
-        self.take_in(holding, Timestamp::from_millis(0));
+    ) -> Result<(), NotWritten> {
+        store.publish_client_token(&client.key, &next, self.version)?;
+        // The host does not tell the version of a write, so the next look reads it again.
+        self.version = None;
+        self.take_in(client, next, now);
+        Ok(())
     }
 
     /// Takes a record in, and makes its token ready.
-    fn take_in(&mut self, holding: CachedToken, now: Timestamp) {
-        self.holding = holding;
-        let number = self.holding.number;
-        match self.holding.good(now) {
+    fn take_in(&mut self, client: &Client, record: CachedToken, now: Timestamp) {
+        self.record = record;
+        let number = self.record.number;
+        match self.record.good(now) {
             Some(_) if self.current.as_ref().is_some_and(|c| c.number == number) => {}
             Some(token) => {
-                let current = Arc::new(AccessToken::new(token, number, &self.placement));
+                let value = client.placement.value(&token.access_token);
+                let current = Arc::new(AccessToken::new(token, number, value));
                 self.replace(Some(current));
                 self.used = false;
             }
             None => self.replace(None),
+        }
+    }
+
+    /// Goes on with a token that was obtained for this worker.
+    pub(crate) fn adopt(&mut self, token: &Arc<AccessToken>) {
+        if self.current.as_ref().is_none_or(|current| current.number != token.number) {
+            self.replace(Some(Arc::clone(token)));
+            self.used = false;
         }
     }
 
@@ -239,7 +154,7 @@ impl ClientToken {
         self.before = before.or_else(|| self.before.take());
     }
 
-    /// Lets go of a token that has ended.
+    /// Lets go of a token that has expired.
     pub(crate) fn let_go(&mut self, now: Timestamp) {
         if self.current.as_ref().is_some_and(|current| now >= current.expires) {
             self.replace(None);

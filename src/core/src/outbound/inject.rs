@@ -1,25 +1,39 @@
 //! What becomes of a request that gets a token: it goes on with it, waits for it, or is refused.
 
-use super::flight::Found;
+use std::sync::Arc;
+
 use super::injection::{Injection, PendingInjection, Presentation};
-use super::state::{Outbound, Waiter};
+use super::state::{Outbound, Waiter, of_client};
+use crate::cache::local::{Key, KeySpace};
 use crate::cache::single_flight::StreamId;
 use crate::defect;
 use crate::http::head::{Head, is_grpc};
+use crate::ids::ClientId;
+use crate::lookup::{Exchanged, Lookup, Subject};
+use crate::metrics::Decision;
 use crate::metrics::client::{ClientEvent, InjectionResult};
-use crate::metrics::{Decision, Event};
-use crate::oauth::call::{Call, TokenUse};
+use crate::oauth::access_token::AccessToken;
+use crate::oauth::call::TokenUse;
+use crate::oauth::claims::unverified_claims;
 use crate::oauth::denial::Denial;
 use crate::oauth::failure::Failure;
 use crate::oauth::reason::Reason;
-use crate::outbound::client_token::AccessToken;
-use crate::outbound::exchange::Subject;
+use crate::oauth::secret::Secret;
 use crate::run::Run;
+use crate::timestamp::Timestamp;
 use crate::verdict::{Action, Verdict};
 
+/// How far a request has come.
+pub(crate) enum Progress {
+    /// This is decided on it.
+    Decided(Verdict),
+    /// It waits for this.
+    Waiting(Waiter, Lookup),
+}
+
 impl Outbound {
-    /// A request that may go on, as `verdict` says: what is done with it now, or nothing while it
-    /// waits. Without its head, it must have been planned for that ([`Injection::without_head`]).
+    /// A request that may go on, as `verdict` says. Without its head, it must have been planned for that
+    /// ([`Injection::without_head`]).
     pub(crate) fn send(
         &mut self,
         stream: StreamId,
@@ -27,18 +41,20 @@ impl Outbound {
         plan: Injection,
         mut verdict: Verdict,
         run: &mut Run<'_>,
-    ) -> Option<Verdict> {
-        let (data, now) = (run.data, run.now);
-        let Action::Forward(forward) = &mut verdict.action else { return Some(verdict) };
+    ) -> Progress {
+        let Action::Forward(forward) = &mut verdict.action else {
+            return Progress::Decided(verdict);
+        };
         let mut pending = match plan {
             Injection::Inject(pending) => pending,
             Injection::Leave(leaked_headers) => {
                 forward.remove.extend(leaked_headers);
-                return Some(verdict);
+                return Progress::Decided(verdict);
             }
         };
-        let Some(client) = self.config.clients.get(pending.client) else {
-            return Some(defect::refuse("a request's client is not known", run));
+        let id = pending.client;
+        let Some((client, token)) = of_client(&self.config, &mut self.tokens, id) else {
+            return Progress::Decided(defect::refuse("a request's client is not known", run));
         };
         forward.remove.extend(pending.leaked_headers.iter().cloned());
         if let Some(clean) = pending.clean.take() {
@@ -51,109 +67,147 @@ impl Outbound {
         }
         let header = &client.placement.header;
         if pending.own_header && !forward.removes(header) {
-            run.count_client(pending.client, ClientEvent::Request(InjectionResult::Kept));
-            return Some(verdict);
+            run.count_client(id, ClientEvent::Request(InjectionResult::Kept));
+            return Progress::Decided(verdict);
         }
-        if !client.is_exchange()
-            && let Some(holder) = self.holders.get_mut(pending.client)
-            && let Some(current) = holder.take(&client.identity, data, now)
-        {
-            return Some(self.inject(&pending, &current, verdict, run));
+        if client.is_exchange() {
+            if let Some(head) = head {
+                pending = pending.without_head(head);
+            }
+            return self.exchange(stream, pending, verdict, run);
+        }
+        if let Some(current) = token.take(client, run.store, run.now).cloned() {
+            if !token.used {
+                token.used = true;
+                run.output.lookups.push(Lookup::Used(id));
+            }
+            return Progress::Decided(self.inject(&pending, &current, verdict, run));
         }
         if let Some(head) = head {
             pending = pending.without_head(head);
         }
+        Progress::Waiting(Waiter { verdict, pending }, Lookup::ClientToken(stream, id))
+    }
+
+    /// A request that gets a token in exchange for its caller's.
+    fn exchange(
+        &mut self,
+        stream: StreamId,
+        pending: PendingInjection,
+        mut verdict: Verdict,
+        run: &mut Run<'_>,
+    ) -> Progress {
         // Where callers' tokens are checked, one that was not, on a public path, counts as none.
         let guarded = self.config.guarded;
         let checked = verdict.checked.is_some();
-        let subject = pending.token().filter(|_| !guarded || checked);
-        let found = match (subject, &pending.subject) {
-            _ if !client.is_exchange() => self.obtain(pending.client, run),
-            (_, Presentation::Ambiguous(reason)) => {
+        let subject = match (&pending.subject, pending.token().filter(|_| !guarded || checked)) {
+            (Presentation::Ambiguous(reason), _) => {
                 let denial = Denial::new(*reason);
-                return Some(self.refuse(&pending, &denial, verdict, run));
+                return Progress::Decided(self.refuse(&pending, &denial, verdict, run));
             }
-            (Some(subject), _) => {
-                let subject = Subject::new(
-                    subject.clone(),
-                    verdict.checked.and_then(|checked| checked.expires),
-                    self.keyed.key(pending.client, subject.reveal()),
-                    &client.identity,
-                );
-                self.exchange(pending.client, subject, run)
-            }
+            (_, Some(subject)) => subject,
             // It was let in without a token, and goes on without one.
-            (None, _) if guarded && !checked => {
-                forward.drop_header(header);
-                return Some(verdict);
+            (_, None) if guarded && !checked => {
+                if let (Action::Forward(forward), Some(client)) =
+                    (&mut verdict.action, self.config.client(pending.client))
+                {
+                    forward.drop_header(&client.placement.header);
+                }
+                return Progress::Decided(verdict);
             }
-            (None, _) => {
-                return Some(self.refuse(&pending, &Denial::new(Reason::NoToken), verdict, run));
+            (_, None) => {
+                let denial = Denial::new(Reason::NoToken);
+                return Progress::Decided(self.refuse(&pending, &denial, verdict, run));
             }
         };
-        match found {
-            Found::Token(current) => Some(self.inject(&pending, &current, verdict, run)),
-            Found::Failed(failure) => Some(self.go_without(&pending, failure, verdict, run)),
-            Found::Wait(id) => {
-                let waiter = Waiter { verdict, pending };
-                if !self.waiting.has_room(&waiter) {
-                    let denial = Denial::new(Reason::Overloaded);
-                    return Some(self.refuse(&waiter.pending, &denial, waiter.verdict, run));
-                }
-                self.waiting.join(id, stream, waiter);
-                run.count(Event::Waiting(1));
-                None
+        let id = pending.client;
+        let Some(client) = self.config.client(id) else {
+            return Progress::Decided(defect::refuse("a request's client is not known", run));
+        };
+        let key = self.keyed.key(KeySpace::Client(id), subject.reveal());
+        let expires = verdict.checked.and_then(|checked| checked.expires);
+        if let Some(usable) = self.exchanged.find(client, key, run.store, run.now) {
+            if usable.is_due {
+                let subject = caller(subject, key, expires, 0);
+                run.output.lookups.push(Lookup::RenewExchanged(id, subject));
             }
+            return Progress::Decided(self.inject(&pending, &usable.token, verdict, run));
+        }
+        let subject = caller(subject, key, expires, self.exchanged.drops(key, run.now));
+        let lookup = Lookup::ExchangedToken(stream, id, subject);
+        Progress::Waiting(Waiter { verdict, pending }, lookup)
+    }
+
+    /// There is no room for a request that would have to wait.
+    pub(crate) fn overloaded(&self, waiter: Waiter, run: &mut Run<'_>) -> Verdict {
+        let Waiter { verdict, pending } = waiter;
+        self.refuse(&pending, &Denial::new(Reason::Overloaded), verdict, run)
+    }
+
+    /// What is done with a request that has waited for this.
+    pub(crate) fn conclude(
+        &self,
+        waiter: Waiter,
+        found: &Result<Arc<AccessToken>, Failure>,
+        run: &mut Run<'_>,
+    ) -> Verdict {
+        let Waiter { verdict, pending } = waiter;
+        match found {
+            Ok(token) => self.inject(&pending, token, verdict, run),
+            Err(failure) => self.go_without(&pending, *failure, verdict, run),
         }
     }
 
-    /// A call that is to carry a client's token: it is made now if there is one, and otherwise when one
-    /// has been obtained.
-    pub(crate) fn authorize(&mut self, mut call: Call, client: usize, run: &mut Run<'_>) {
-        match self.obtain(client, run) {
-            Found::Token(current) => {
-                current.authorize(client, &mut call);
-                run.output.calls.push(call);
-            }
-            Found::Failed(failure) => self.unmade.push((call.id, failure)),
-            Found::Wait(id) => {
-                if let Some(flight) = self.waiting.question(id) {
-                    flight.calls.push(call);
-                }
-            }
+    /// Caches a client's token.
+    pub(crate) fn adopt(&mut self, id: ClientId, token: &Arc<AccessToken>) {
+        if let Some(ours) = self.tokens.get_mut(id.index()) {
+            ours.adopt(token);
         }
+    }
+
+    /// Caches a token that was exchanged: the token, ready for requests.
+    pub(crate) fn resolve(
+        &mut self,
+        id: ClientId,
+        key: Key,
+        exchanged: Exchanged,
+        run: &Run<'_>,
+    ) -> Result<Arc<AccessToken>, Failure> {
+        let client = self.config.client(id).ok_or(Failure::Defect)?;
+        self.exchanged.insert(client, key, exchanged, run.now).ok_or(Failure::Defect)
     }
 
     /// Puts the token on a request.
-    pub(super) fn inject(
+    fn inject(
         &self,
         pending: &PendingInjection,
         current: &AccessToken,
         mut verdict: Verdict,
         run: &mut Run<'_>,
     ) -> Verdict {
-        let client = self.config.clients.get(pending.client);
+        let client = self.config.client(pending.client);
         let (Action::Forward(forward), Some(client)) = (&mut verdict.action, client) else {
             return defect::refuse("there is no client for a token", run);
         };
         let header = &client.placement.header;
         forward.replace(header, &current.value);
         let subject = pending.token();
-        let subject = subject.map(|token| self.keyed.key(pending.client, token.reveal()));
+        let subject =
+            subject.map(|token| self.keyed.key(KeySpace::Client(pending.client), token.reveal()));
         verdict.sent = Some(TokenUse { client: pending.client, number: current.number, subject });
         run.count_client(pending.client, ClientEvent::Request(InjectionResult::Injected));
         verdict
     }
 
     /// What is done with a request for which there is no token.
-    pub(super) fn go_without(
+    fn go_without(
         &self,
         pending: &PendingInjection,
         failure: Failure,
         mut verdict: Verdict,
         run: &mut Run<'_>,
     ) -> Verdict {
-        let client = self.config.clients.get(pending.client);
+        let client = self.config.client(pending.client);
         match (&mut verdict.action, client) {
             _ if failure == Failure::Defect => {
                 defect::refuse("no access token can be obtained", run)
@@ -172,7 +226,7 @@ impl Outbound {
     }
 
     /// Refuses a request.
-    pub(super) fn refuse(
+    fn refuse(
         &self,
         pending: &PendingInjection,
         denial: &Denial,
@@ -198,13 +252,17 @@ impl Outbound {
     /// Puts a token on a request, as if it had one.
     #[cfg(test)]
     pub(crate) fn inject_any(&mut self, plan: Injection, run: &mut Run<'_>) -> Option<Verdict> {
-        use crate::outbound::cached_token::GrantedToken;
-        use crate::outbound::client::Placement;
+        use crate::oauth::cached_token::GrantedToken;
 
         let Injection::Inject(pending) = plan else { return None };
         let token = GrantedToken { access_token: "one".to_owned(), ..GrantedToken::default() };
-        let placement = Placement::new("authorization", "Bearer".to_owned(), true);
-        let current = AccessToken::new(&token, 1, &placement);
+        let current = AccessToken::new(&token, 1, "Bearer one".into());
         Some(self.inject(&pending, &current, Verdict::unchanged(), run))
     }
+}
+
+/// A caller's token, which expires at `expires`, or when it says so itself.
+fn caller(token: &Secret, key: Key, expires: Option<Timestamp>, drops: u32) -> Subject {
+    let own = || Timestamp::from_numeric_date(unverified_claims(token.reveal())?.get("exp")?);
+    Subject { token: token.clone(), key, expires: expires.or_else(own), drops }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::cache::footprint::Footprint;
 use crate::http::head::{Head, is_grpc};
+use crate::ids::ClientId;
 use crate::oauth::reason::Reason;
 use crate::oauth::secret::Secret;
 use crate::oauth::token_source::Removal;
@@ -22,7 +23,7 @@ pub(crate) enum Injection {
 #[derive(Debug)]
 pub(crate) struct PendingInjection {
     /// The client.
-    pub(super) client: usize,
+    pub(super) client: ClientId,
     /// The caller's token, if it is to be exchanged.
     pub(super) subject: Presentation,
     /// What takes that token out of the request.

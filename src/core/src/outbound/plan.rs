@@ -8,6 +8,7 @@ use crate::http::authority::Authority;
 use crate::http::head::Head;
 use crate::http::header_name::CONNECTION;
 use crate::http::path::RequestPath;
+use crate::ids::ClientId;
 use crate::oauth::reason::Reason;
 use crate::oauth::secret::Secret;
 use crate::oauth::token_source::{Presented, Removal, present};
@@ -27,7 +28,7 @@ impl Outbound {
         let Some(number) = number.filter(|_| !is_tunnel(head)) else {
             return Ok(Injection::Leave(leaked_headers));
         };
-        let client = self.config.clients.get(number).ok_or(Reason::HostError)?;
+        let client = self.config.client(number).ok_or(Reason::HostError)?;
         let (mut subject, removal) =
             if client.is_exchange() { self.subject(head)? } else { (Presentation::Absent, None) };
         if !leaked_headers.is_empty() && matches!(subject, Presentation::Token(_)) {
@@ -39,7 +40,7 @@ impl Outbound {
         // so with the head that we had made: that is not the caller's own.
         let is_ours = |value: &[u8]| {
             leaked_headers.contains(&placement.header)
-                || self.holders.get(number).is_some_and(|holder| holder.is_ours(value))
+                || self.tokens.get(number.index()).is_some_and(|token| token.is_ours(value))
         };
         let own_header = !placement.overwrite
             && head.value(&placement.header).is_some_and(|value| !is_ours(&value));
@@ -95,12 +96,12 @@ impl Outbound {
             | Injection::Inject(PendingInjection { leaked_headers, .. }) => leaked_headers,
         };
         let token = presented.unchecked();
-        self.holders.iter().any(|holder| holder.is_our_token(token))
-            || !leaked_headers.is_empty() && self.exchanges.has_issued(token, now)
+        self.tokens.iter().any(|ours| ours.is_our_token(token))
+            || !leaked_headers.is_empty() && self.exchanged.has_issued(token, now)
     }
 
     /// The client whose token the request gets.
-    fn client_for(&self, head: &dyn Head) -> Result<Option<usize>, Reason> {
+    fn client_for(&self, head: &dyn Head) -> Result<Option<ClientId>, Reason> {
         // Where it cannot be told which rule fits, nobody's token is for it.
         Ok(self.config.rules.find(&Target::new(head))?.copied().flatten())
     }
@@ -108,7 +109,7 @@ impl Outbound {
     /// The same for people who ask beforehand.
     #[cfg(feature = "review")]
     pub(crate) fn chosen(&self, head: &dyn Head) -> Option<&Client> {
-        self.config.clients.get(self.client_for(head).ok()??)
+        self.config.client(self.client_for(head).ok()??)
     }
 
     /// The headers in which a request carries a token that was meant for where it came from: Envoy
@@ -135,7 +136,7 @@ impl Outbound {
         };
         let path = RequestPath::parse(path.as_bytes()).ok();
         let rules = self.config.rules.candidates(&authority.host, path.as_ref());
-        rules.into_iter().filter_map(|client| self.config.clients.get((*client)?)).collect()
+        rules.into_iter().filter_map(|client| self.config.client((*client)?)).collect()
     }
 }
 

@@ -1,22 +1,17 @@
-//! What the outbound direction remembers, and its parts that others are made of.
+//! What the outbound direction remembers in one worker.
 
-use super::flight::Flight;
-use super::injection::PendingInjection;
+use std::sync::Arc;
+
 use crate::cache::footprint::Footprint;
 use crate::cache::local::Keyed;
-use crate::cache::single_flight::{CallId, Direction, SingleFlight, StreamId};
-use crate::metrics::Event;
+use crate::ids::ClientId;
 use crate::oauth::denial::Resource;
-use crate::oauth::failure::Failure;
-use crate::oauth::failure_log::FailureLog;
 use crate::oauth::token_source::TokenSource;
 use crate::outbound::client::Client;
 use crate::outbound::client_token::ClientToken;
-use crate::outbound::exchange::Exchanges;
-use crate::random::Random;
+use crate::outbound::exchanged_tokens::ExchangedTokens;
+use crate::outbound::injection::PendingInjection;
 use crate::rules::index::RuleIndex;
-use crate::run::Run;
-use crate::timestamp::Timestamp;
 use crate::verdict::{Action, Verdict};
 
 /// What the configuration says of the outbound direction.
@@ -25,7 +20,7 @@ pub(crate) struct ClientConfig {
     /// The clients, in the order of their names.
     pub(crate) clients: Vec<Client>,
     /// Whose token requests get; `None` to leave them alone. The first that fits decides.
-    pub(crate) rules: RuleIndex<Option<usize>>,
+    pub(crate) rules: RuleIndex<Option<ClientId>>,
     /// Where callers' tokens are looked for, to be exchanged.
     pub(crate) token_sources: Vec<TokenSource>,
     /// Whether callers' tokens are checked before.
@@ -34,8 +29,15 @@ pub(crate) struct ClientConfig {
     pub(crate) resource: Resource,
 }
 
+impl ClientConfig {
+    /// A client.
+    pub(crate) fn client(&self, ClientId(place): ClientId) -> Option<&Client> {
+        self.clients.get(place)
+    }
+}
+
 /// A request that waits for a token.
-pub(super) struct Waiter {
+pub(crate) struct Waiter {
     /// What is done with it, but for the token.
     pub(super) verdict: Verdict,
     /// What it needs.
@@ -57,52 +59,31 @@ impl Footprint for Waiter {
 /// The outbound direction of one configuration in one worker.
 pub(crate) struct Outbound {
     /// What the operator wants.
-    pub(super) config: ClientConfig,
-    /// The clients' tokens.
-    pub(super) holders: Vec<ClientToken>,
-    /// Whether each token endpoint answers.
-    pub(super) health: Vec<FailureLog>,
+    pub(super) config: Arc<ClientConfig>,
+    /// The clients' tokens, in their order.
+    pub(super) tokens: Vec<ClientToken>,
     /// The tokens of callers.
-    pub(super) exchanges: Exchanges,
-    /// The requests that wait.
-    pub(super) waiting: SingleFlight<Flight, Waiter>,
-    /// Names flights.
+    pub(super) exchanged: ExchangedTokens,
+    /// Names callers' tokens.
     pub(super) keyed: Keyed,
-    /// Jitter and numbers.
-    pub(super) random: Random,
-    /// Calls of the inbound direction that cannot be made, since the token that they need is not to be had.
-    pub(crate) unmade: Vec<(CallId, Failure)>,
-    /// When tokens are reported next.
-    pub(super) report_at: Timestamp,
-    /// Whether there is more to report than zeros, or the last report was more.
-    pub(super) reporting: bool,
 }
 
-/// A client, and what is known of its token.
-pub(super) fn of_client<'o>(
+/// A client, and its token.
+pub(crate) fn of_client<'o>(
     config: &'o ClientConfig,
-    holders: &'o mut [ClientToken],
-    number: usize,
+    tokens: &'o mut [ClientToken],
+    id: ClientId,
 ) -> Option<(&'o Client, &'o mut ClientToken)> {
-    config.clients.get(number).zip(holders.get_mut(number))
+    config.client(id).zip(tokens.get_mut(id.index()))
 }
 
 impl Outbound {
-    /// Nothing is held yet, and nobody waits. `seed` is random.
-    pub(crate) fn new(config: ClientConfig, seed: [u8; 16]) -> Self {
-        let holder = |client: &Client| ClientToken::new(&client.identity, &client.placement);
-        let health =
-            |client: &Client| FailureLog::new(format!("the token endpoint of {}", client.name));
+    /// Nothing is cached yet. `seed` is random.
+    pub(crate) fn new(config: Arc<ClientConfig>, seed: [u8; 16]) -> Self {
         Self {
-            holders: config.clients.iter().map(holder).collect(),
-            health: config.clients.iter().map(health).collect(),
-            exchanges: Exchanges::new(seed),
-            waiting: SingleFlight::new(Direction::Outbound),
+            tokens: config.clients.iter().map(|_| ClientToken::default()).collect(),
+            exchanged: ExchangedTokens::new(seed),
             keyed: Keyed::new(seed),
-            random: Random::new(seed, "outbound"),
-            unmade: Vec::new(),
-            report_at: Timestamp::from_millis(0),
-            reporting: false,
             config,
         }
     }
@@ -115,18 +96,13 @@ impl Outbound {
     /// Forgets the clients, as nothing but a test does.
     #[cfg(test)]
     pub(crate) fn lose_clients(&mut self) {
-        self.config.clients.clear();
-    }
-
-    /// A request that waited has gone.
-    pub(crate) fn gone(&mut self, stream: StreamId, run: &mut Run<'_>) {
-        if let Some(id) = self.waiting.forget(stream) {
-            run.count(Event::Waiting(-1));
-            let is_wanted =
-                |flight: &Flight| !flight.calls.is_empty() || !flight.exchanges.is_empty();
-            if self.waiting.abandoned(id).is_some_and(|flight| !is_wanted(flight)) {
-                self.waiting.finish(id);
-            }
-        }
+        let ClientConfig { token_sources, guarded, resource, .. } = &*self.config;
+        self.config = Arc::new(ClientConfig {
+            clients: Vec::new(),
+            rules: RuleIndex::new([]),
+            token_sources: token_sources.clone(),
+            guarded: *guarded,
+            resource: resource.clone(),
+        });
     }
 }

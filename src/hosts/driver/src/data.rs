@@ -5,7 +5,7 @@ use log::warn;
 
 use super::interface::{Host, HostError};
 use super::reports::Reports;
-use oauth2_filter_core::SharedData;
+use oauth2_filter_core::{NotWritten, SharedData};
 
 /// Shared data of the VM's `vm_id`.
 pub(super) struct HostData<'w, H> {
@@ -33,11 +33,14 @@ impl<H: Host> SharedData for HostData<'_, H> {
         })
     }
 
-    fn set(&self, key: &str, value: &[u8], after: Option<u32>) -> bool {
-        let written = self.host.set_shared_data(key, value, after);
-        written.unwrap_or_else(|error| {
-            self.refused(error);
-            false
-        })
+    fn set(&self, key: &str, value: &[u8], after: Option<u32>) -> Result<(), NotWritten> {
+        match self.host.set_shared_data(key, value, after) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(NotWritten::Lost),
+            Err(error) => {
+                self.refused(error);
+                Err(NotWritten::Refused)
+            }
+        }
     }
 }

@@ -64,10 +64,10 @@ impl Statistics {
 
     /// Nobody looks after these clients any more: what goes up and down is set to zero.
     pub(super) fn forget<H: Host>(&self, host: &H, reports: &Reports) {
-        for client in 0..self.clients.len() {
+        for numbers in &self.clients {
             for event in ClientEvent::all() {
                 if let ClientEvent::Gauge(gauge, _) = event {
-                    self.add(host, reports, Event::Client(client, ClientEvent::Gauge(gauge, 0)));
+                    note(update_client(host, numbers, ClientEvent::Gauge(gauge, 0)), host, reports);
                 }
             }
         }
@@ -75,36 +75,58 @@ impl Statistics {
 
     /// Adds an event.
     pub(super) fn add<H: Host>(&self, host: &H, reports: &Reports, event: Event) {
-        if let Err(error) = self.update(host, event)
-            && let Some(times) = reports.metrics.due(host)
-        {
-            warn!("a metric was not updated, {times} so far: {error}");
-        }
+        note(self.update(host, event), host, reports);
     }
 
     /// Updates the metric of an event.
     fn update<H: Host>(&self, host: &H, event: Event) -> Result<(), HostError> {
-        let at = |numbers: &Numbers, place: usize| numbers.get(place).copied().flatten();
-        let record = |number: Option<u32>, value| {
-            number.map_or(Ok(()), |number| host.record_metric(number, value))
-        };
-        let increment = |number: Option<u32>, by| {
-            number.map_or(Ok(()), |number| host.increment_metric(number, by))
-        };
         match event {
-            Event::Count(counter) => increment(at(&self.counters, counter.place()), 1),
-            Event::Waiting(more) => increment(self.waiting, more),
-            Event::CallTime(millis) => record(self.call_time, millis),
-            Event::TokenCallTime(millis) => record(self.token_call_time, millis),
+            Event::Count(counter) => increment(host, at(&self.counters, counter.place()), 1),
+            Event::Waiting(more) => increment(host, self.waiting, more),
+            Event::CallTime(millis) => record(host, self.call_time, millis),
+            Event::TokenCallTime(millis) => record(host, self.token_call_time, millis),
             Event::Client(client, event) => {
-                let number =
-                    self.clients.get(client).and_then(|numbers| at(numbers, event.place()));
-                match event {
-                    ClientEvent::Gauge(_, value) => record(number, value),
-                    _ => increment(number, 1),
-                }
+                let numbers = self.clients.get(client.index());
+                numbers.map_or(Ok(()), |numbers| update_client(host, numbers, event))
             }
         }
+    }
+}
+
+/// Updates the metric of a client's event.
+fn update_client<H: Host>(
+    host: &H,
+    numbers: &Numbers,
+    event: ClientEvent,
+) -> Result<(), HostError> {
+    let number = at(numbers, event.place());
+    match event {
+        ClientEvent::Gauge(_, value) => record(host, number, value),
+        _ => increment(host, number, 1),
+    }
+}
+
+/// The number of the metric at this place.
+fn at(numbers: &Numbers, place: usize) -> Option<u32> {
+    numbers.get(place).copied().flatten()
+}
+
+/// Records a value, unless the host has refused the metric.
+fn record<H: Host>(host: &H, number: Option<u32>, value: u64) -> Result<(), HostError> {
+    number.map_or(Ok(()), |number| host.record_metric(number, value))
+}
+
+/// Increments a metric, unless the host has refused it.
+fn increment<H: Host>(host: &H, number: Option<u32>, by: i64) -> Result<(), HostError> {
+    number.map_or(Ok(()), |number| host.increment_metric(number, by))
+}
+
+/// Logs that a metric was not updated.
+fn note<H: Host>(updated: Result<(), HostError>, host: &H, reports: &Reports) {
+    if let Err(error) = updated
+        && let Some(times) = reports.metrics.due(host)
+    {
+        warn!("a metric was not updated, {times} so far: {error}");
     }
 }
 

@@ -16,7 +16,7 @@ use super::response;
 use super::statistics::{Defined, Statistics};
 use super::stream::Stream;
 use oauth2_filter_core::{
-    Context, Environment, Filter, Input, Output, Step, StreamId, Timestamp, Verdict,
+    Context, Environment, Filter, Input, Output, SharedStore, Step, StreamId, Timestamp, Verdict,
 };
 
 /// How many waiting streams are resumed or answered in one callback.
@@ -146,7 +146,8 @@ impl<H: Host> Worker<H> {
     pub(super) fn handle(&self, input: Input<'_>, moment: Moment) -> Step {
         let Some(Loaded { filter, output, .. }) = self.loaded.get() else { return Step::Nothing };
         let output = &mut *output.borrow_mut();
-        let context = Context { now: moment.now, data: &self.data() };
+        let data = self.data();
+        let context = Context { now: moment.now, store: &SharedStore::new(&data) };
         let step = filter.borrow_mut().handle(input, context, output);
         let decided = |(stream, verdict)| (stream, moment.clock.map(|()| verdict));
         self.decided.borrow_mut().extend(output.decided.drain(..).map(decided));

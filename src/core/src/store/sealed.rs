@@ -15,17 +15,14 @@ pub(crate) const OVERHEAD: usize = NONCE + 16;
 pub(crate) struct SealingKey {
     /// The cipher with its key.
     cipher: ChaCha20Poly1305,
-    /// Begun with the key: what nonces are made of.
-    nonces: Sha256,
+    /// The key, of which nonces are made too.
+    key: [u8; 32],
 }
 
 impl SealingKey {
     /// The key of these bytes.
     pub(crate) fn new(key: [u8; 32]) -> Self {
-        Self {
-            cipher: ChaCha20Poly1305::new(&key.into()),
-            nonces: Sha256::new_with_prefix(b"oauth2-filter nonce").chain_update(key),
-        }
+        Self { cipher: ChaCha20Poly1305::new(&key.into()), key }
     }
 
     /// The sealed form of `plain`, to be opened only where it was sealed for.
@@ -34,8 +31,8 @@ impl SealingKey {
     /// numbers, all that shows is whether a text was written twice.
     pub(crate) fn seal(&self, place: &[u8], plain: &[u8]) -> Vec<u8> {
         let length = u64::try_from(place.len()).unwrap_or(u64::MAX).to_le_bytes();
-        let hash = self.nonces.clone().chain_update(length).chain_update(place);
-        let hash = hash.chain_update(plain).finalize();
+        let hash = Sha256::new_with_prefix(b"oauth2-filter nonce").chain_update(self.key);
+        let hash = hash.chain_update(length).chain_update(place).chain_update(plain).finalize();
         let mut nonce = Nonce::default();
         for (to, from) in nonce.iter_mut().zip(hash) {
             *to = from;

@@ -1,4 +1,6 @@
-//! The host's shared data, as the core sees it.
+//! The shared data of proxy-wasm: bytes by key.
+
+use super::NotWritten;
 
 /// The host's shared data: values by key, with a number that changes with each write.
 pub trait SharedData {
@@ -6,12 +8,15 @@ pub trait SharedData {
     fn get(&self, key: &str) -> Option<(Vec<u8>, u32)>;
 
     /// Writes a value; with `after`, only if the last write was that one, or if the key was never
-    /// written. Whether it was written.
-    fn set(&self, key: &str, value: &[u8], after: Option<u32>) -> bool;
+    /// written.
+    ///
+    /// # Errors
+    /// The last write was another one, or the host refuses.
+    fn set(&self, key: &str, value: &[u8], after: Option<u32>) -> Result<(), NotWritten>;
 }
 
 /// A number that no write has. With it, of two who write a key for the first time one succeeds.
-pub(crate) const NEVER_WRITTEN: u32 = u32::MAX;
+pub(super) const NEVER_WRITTEN: u32 = u32::MAX;
 
 #[cfg(test)]
 pub(crate) mod fixture {
@@ -20,7 +25,7 @@ pub(crate) mod fixture {
     use std::cell::RefCell;
     use std::collections::HashMap;
 
-    use super::SharedData;
+    use super::{NotWritten, SharedData};
 
     /// Values in memory, with the host's rules.
     #[derive(Default)]
@@ -34,15 +39,15 @@ pub(crate) mod fixture {
             self.0.borrow().0.get(key).cloned()
         }
 
-        fn set(&self, key: &str, value: &[u8], after: Option<u32>) -> bool {
+        fn set(&self, key: &str, value: &[u8], after: Option<u32>) -> Result<(), NotWritten> {
             let (values, writes) = &mut *self.0.borrow_mut();
             let current = values.get(key).map(|(_, written)| *written);
             if after.is_some() && current.is_some() && after != current {
-                return false;
+                return Err(NotWritten::Lost);
             }
             *writes += 1;
             values.insert(key.to_owned(), (value.to_vec(), *writes));
-            true
+            Ok(())
         }
     }
 }

@@ -1,29 +1,26 @@
-//! What all workers know of a client's token: one record in shared data, changed in one write.
+//! A client's token as workers share it.
 //!
 //! ```text
-//!            lease                    accept
-//!   nothing ───────▶ being obtained ───────────▶ a good token ──▶ near its end ──▶ ended
-//!      ▲                  │                          │                 │
-//!      │                  │ fail: back-off           │ drop            │ lease: obtained anew
-//!      └──────────────────┴──────────────────────────┘                 ▼   while the old serves
+//!               accepted
+//!   no token ──────────────▶ a good token ──▶ near its end ──▶ expired
+//!      ▲                          │                │
+//!      │ failed: back-off         │ dropped        │ accepted: the next one, while the old one serves
+//!      └──────────────────────────┘                ▼
 //! ```
+//!
+//! Which worker obtains the next one is a matter of a lease on the record.
 
+use std::fmt;
 use std::time::Duration;
 
 use prost::Message;
 
-use crate::oauth::failure::{Cause, Failure};
-use crate::oauth::reason::Reason;
+use crate::oauth::back_off::{BackOff, LONGEST_PAUSE, doubled};
+use crate::oauth::failure::Failure;
 use crate::oauth::secret::Secret;
 use crate::oauth::token_response::TokenResponse;
 use crate::random::Random;
 use crate::timestamp::Timestamp;
-
-/// The first pause after a failure; each failure in a row doubles it.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-
-/// The longest pause, unless the server asks for a longer one.
-pub(crate) const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// A token as it is kept: what it is, for how long, and what renews it.
 #[derive(Clone, PartialEq, Message)]
@@ -52,35 +49,10 @@ pub(crate) struct GrantedToken {
     pub(crate) renew_at: u64,
 }
 
-/// A worker's right to call the token endpoint.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct Lease {
-    /// A random number that only this call has.
-    #[prost(fixed64, tag = "1")]
-    pub(crate) owner: u64,
-    /// From then on the worker has gone.
-    #[prost(uint64, tag = "2")]
-    pub(crate) ends_at: u64,
-}
-
-/// A failure that was not followed by a success.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct Failed {
-    /// How many in a row.
-    #[prost(uint32, tag = "1")]
-    pub(crate) count: u32,
-    /// No call before then.
-    #[prost(uint64, tag = "2")]
-    pub(crate) until: u64,
-    /// What callers are told: the details of a [`Reason`].
-    #[prost(string, tag = "3")]
-    pub(crate) reason: String,
-}
-
 /// Everything that workers share about one client.
 #[derive(Clone, PartialEq, Message)]
 #[prost(skip_debug)]
-pub(crate) struct CachedToken {
+pub struct CachedToken {
     /// The last token that was obtained.
     #[prost(message, optional, tag = "1")]
     pub(crate) token: Option<GrantedToken>,
@@ -93,14 +65,11 @@ pub(crate) struct CachedToken {
     /// How many tokens in a row were dropped.
     #[prost(uint32, tag = "4")]
     pub(crate) drops: u32,
-    /// Who is obtaining the next one.
-    #[prost(message, optional, tag = "5")]
-    pub(crate) lease: Option<Lease>,
     /// Why there is none, or no newer one.
-    #[prost(message, optional, tag = "6")]
-    pub(crate) failed: Option<Failed>,
+    #[prost(message, optional, tag = "5")]
+    pub(crate) back_off: Option<BackOff>,
     /// The refresh token was sent, and no answer has come: it may be spent.
-    #[prost(bool, tag = "7")]
+    #[prost(bool, tag = "6")]
     pub(crate) refresh_unsure: bool,
 }
 
@@ -173,6 +142,13 @@ impl Lifetime {
     }
 }
 
+/// It holds tokens, so they are not shown.
+impl fmt::Debug for CachedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CachedToken").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
 impl GrantedToken {
     /// From then on it is not used.
     pub(crate) fn expires(&self) -> Timestamp {
@@ -192,21 +168,14 @@ impl CachedToken {
         (now < token.expires()).then_some(token)
     }
 
-    /// Whether a worker is obtaining a token.
-    pub(crate) fn is_leased(&self, now: Timestamp) -> bool {
-        self.lease.as_ref().is_some_and(|lease| now < Timestamp::from_millis(lease.ends_at))
+    /// When its token expires, good or not.
+    pub(crate) fn expires(&self) -> Option<Timestamp> {
+        self.token.as_ref().map(GrantedToken::expires)
     }
 
     /// Why no call is made now.
     pub(crate) fn backs_off(&self, now: Timestamp) -> Option<Failure> {
-        let failed = self.failed.as_ref()?;
-        let left = Timestamp::from_millis(failed.until).since(now);
-        if left == 0 {
-            return None;
-        }
-        let reason = Reason::of_details(&failed.reason).unwrap_or(Reason::ServerUnavailable);
-        let retry_after = u32::try_from(left.div_ceil(1000)).unwrap_or(u32::MAX);
-        Some(Failure::BackOff { reason, retry_after, cause: Cause::Other })
+        self.back_off.as_ref()?.failure(now)
     }
 
     /// Whether this is newer than what another worker knows.
@@ -219,12 +188,18 @@ impl CachedToken {
         }
     }
 
-    /// A worker obtains a token. `refreshes`: it sends the refresh token.
-    #[must_use]
-    pub(crate) fn leased(mut self, owner: u64, ends: Timestamp, refreshes: bool) -> Self {
-        self.lease = Some(Lease { owner, ends_at: ends.as_millis() });
-        self.refresh_unsure = refreshes;
-        self
+    /// The refresh token is sent: until an answer comes it may be spent.
+    pub(crate) fn refreshing(&self) -> Self {
+        Self { refresh_unsure: true, ..self.clone() }
+    }
+
+    /// The server does not accept the refresh token, so the grant is run again.
+    pub(crate) fn without_refresh_token(&self) -> Self {
+        let mut next = Self { refresh_unsure: false, ..self.clone() };
+        if let Some(token) = &mut next.token {
+            token.refresh_token.clear();
+        }
+        next
     }
 
     /// A token has come.
@@ -235,44 +210,21 @@ impl CachedToken {
         self.token = Some(token);
         self.number = self.number.wrapping_add(1);
         self.dropped = false;
-        self.lease = None;
-        self.failed = None;
+        self.back_off = None;
         self.refresh_unsure = false;
         self
     }
 
     /// No token has come. `unsure`: the refresh token was sent, and may be spent.
-    #[must_use]
-    pub(crate) fn failed(
-        mut self,
-        reason: Reason,
-        retry_after: Option<u32>,
-        unsure: bool,
-        random: &Random,
-        now: Timestamp,
-    ) -> Self {
-        let count = self.failed.as_ref().map_or(0, |failed| failed.count).saturating_add(1);
-        let asked = Duration::from_secs(retry_after.unwrap_or_default().into());
-        let until = now.plus(pause(count, random).max(asked)).as_millis();
-        self.failed = Some(Failed { count, until, reason: reason.details().to_owned() });
-        self.lease = None;
-        self.refresh_unsure = unsure;
-        self
+    pub(crate) fn failed(&self, back_off: BackOff, unsure: bool) -> Self {
+        Self { back_off: Some(back_off), refresh_unsure: unsure, ..self.clone() }
     }
 
     /// A call has succeeded that brought no token for this record; nothing if there is nothing to
     /// be forgotten.
     pub(crate) fn recovered(&self) -> Option<Self> {
-        self.failed.as_ref()?;
-        Some(Self { failed: None, ..self.clone() })
-    }
-
-    /// The refresh token is no good.
-    pub(crate) fn forget_refresh_token(&mut self) {
-        if let Some(token) = &mut self.token {
-            token.refresh_token.clear();
-        }
-        self.refresh_unsure = false;
+        self.back_off.as_ref()?;
+        Some(Self { back_off: None, ..self.clone() })
     }
 
     /// The upstream did not take token `number`. `None` if that is not the one that is used, or if
@@ -288,20 +240,6 @@ impl CachedToken {
         }
         Some(Self { dropped: true, drops: drops.saturating_add(1), ..self.clone() })
     }
-}
-
-/// The pause after `count` failures in a row, without jitter; none for none.
-fn doubled(count: u32) -> Duration {
-    let Some(doublings) = count.checked_sub(1) else { return Duration::ZERO };
-    FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(doublings)).min(LONGEST_PAUSE)
-}
-
-/// The pause after `count` failures in a row: never shorter than the first, never longer than the
-/// longest, and not the same for all that failed together.
-fn pause(count: u32, random: &Random) -> Duration {
-    let base = doubled(count);
-    let jitter = random.up_to(base.checked_div(5).unwrap_or_default());
-    if base < LONGEST_PAUSE { base.saturating_add(jitter) } else { base.saturating_sub(jitter) }
 }
 
 #[cfg(test)]
@@ -427,46 +365,5 @@ mod tests {
         assert_eq!(refused.unwrap().drops, 11);
         let renewed = holding.accepted(begun(&lifetime(), None));
         assert_eq!(renewed.drops, 0, "a renewal by time ends the row");
-    }
-
-    #[test]
-    fn failures_in_a_row_double_the_pause_up_to_a_minute_and_a_server_may_ask_for_more() {
-        let mut holding = CachedToken::default();
-        let fail = |holding: CachedToken, retry_after| {
-            holding.failed(Reason::ServerTimeout, retry_after, false, &random(), at(0))
-        };
-        for (shortest, longest) in
-            [(1_000, 1_200), (2_000, 2_400), (4_000, 4_800), (8_000, 9_600), (16_000, 19_200)]
-        {
-            holding = fail(holding, None);
-            let until = holding.failed.as_ref().unwrap().until;
-            assert!((shortest..=longest).contains(&until), "{until}");
-        }
-        for _ in 0..40 {
-            holding = fail(holding, Some(2));
-        }
-        let until = holding.failed.as_ref().unwrap().until;
-        assert!((48_000..=60_000).contains(&until), "{until}");
-        holding = fail(holding, Some(100));
-        let until = |retry_after| {
-            let reason = Reason::ServerTimeout;
-            Some(Failure::BackOff { reason, retry_after, cause: Cause::Other })
-        };
-        assert_eq!(holding.backs_off(at(0)), until(100));
-        assert_eq!(holding.backs_off(at(99_999)), until(1));
-        assert_eq!(holding.backs_off(at(100_000)), None);
-        let accepted = holding.accepted(begun(&lifetime(), None));
-        assert_eq!(accepted.backs_off(at(0)), None);
-    }
-
-    #[test]
-    fn a_lease_holds_until_it_ends_or_an_outcome_comes() {
-        let holding = CachedToken::default().leased(7, at(10), true);
-        assert!(holding.is_leased(at(9)) && !holding.is_leased(at(10)));
-        assert!(holding.refresh_unsure);
-        let outcome = holding.clone().accepted(begun(&lifetime(), None));
-        assert!(!outcome.is_leased(at(9)) && !outcome.refresh_unsure);
-        let outcome = holding.failed(Reason::ServerTimeout, None, true, &random(), at(0));
-        assert!(!outcome.is_leased(at(9)) && outcome.refresh_unsure);
     }
 }

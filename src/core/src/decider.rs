@@ -1,0 +1,250 @@
+//! The half of a filter that decides on requests: by rules, and by what is cached in this worker.
+
+use std::sync::Arc;
+
+use fnv::FnvHashMap;
+
+use crate::cache::footprint::Footprint;
+use crate::cache::single_flight::StreamId;
+use crate::defect;
+use crate::http::head::Head;
+use crate::inbound::{self, Inbound};
+use crate::lookup::{Found, Lookup, Resolved};
+use crate::oauth::access_token::AccessToken;
+use crate::oauth::call::TokenUse;
+use crate::oauth::failure::Failure;
+use crate::oauth::token_source::Presented;
+use crate::outbound::{self, Injection, Outbound};
+use crate::run::Run;
+use crate::verdict::Verdict;
+
+/// The most that requests hold which wait for the same half, in bytes. Each holds a few hundred, but some what
+/// a client has sent: a path or a cookie of many kilobytes.
+const MAX_HELD: usize = 32 << 20;
+
+/// Decides on requests.
+pub(crate) struct Decider {
+    /// The proxy guards a resource.
+    pub(crate) inbound: Option<Inbound>,
+    /// The proxy is a client.
+    pub(crate) outbound: Option<Outbound>,
+    /// The requests that wait.
+    waiting: FnvHashMap<StreamId, Box<Waiting>>,
+    /// What those hold that wait for a response on their token, in bytes.
+    held_inbound: usize,
+    /// What those hold that wait for a token of ours, in bytes.
+    held_outbound: usize,
+}
+
+/// A request that waits, with all that it needs to go on.
+enum Waiting {
+    /// For what a server says about its token. Then it goes on as the outbound direction has planned: even
+    /// one that gets no token has a plan, which names the headers that must not be forwarded with it.
+    Introspection(inbound::Waiter, Option<Injection>),
+    /// For a token of ours.
+    Token(outbound::Waiter),
+}
+
+impl Footprint for Waiting {
+    fn owned_bytes(&self) -> usize {
+        match self {
+            Self::Introspection(waiter, plan) => {
+                waiter.owned_bytes().saturating_add(plan.owned_bytes())
+            }
+            Self::Token(waiter) => waiter.owned_bytes(),
+        }
+    }
+}
+
+impl Decider {
+    /// Nothing is cached yet, and no request waits.
+    pub(crate) fn new(inbound: Option<Inbound>, outbound: Option<Outbound>) -> Self {
+        let waiting = FnvHashMap::default();
+        Self { inbound, outbound, waiting, held_inbound: 0, held_outbound: 0 }
+    }
+
+    /// What is decided on a request now, or nothing while it waits.
+    pub(crate) fn request(
+        &mut self,
+        stream: StreamId,
+        head: &dyn Head,
+        run: &mut Run<'_>,
+    ) -> Option<Verdict> {
+        let plan = match &self.outbound {
+            None => None,
+            Some(outbound) => match outbound.plan(head) {
+                Ok(plan) => Some(plan),
+                Err(reason) => return Some(outbound.turn_away(reason, head, run)),
+            },
+        };
+        let Some(inbound) = &mut self.inbound else {
+            return self.forward(stream, Some(head), plan, Verdict::unchanged(), run);
+        };
+        let outbound = self.outbound.as_ref().zip(plan.as_ref());
+        let now = run.now;
+        let is_ours = |presented: &Presented<'_>| {
+            outbound.is_some_and(|(outbound, plan)| outbound.is_ours(plan, presented, now))
+        };
+        match inbound.request(head, &is_ours, run) {
+            inbound::Progress::Decided(verdict) => {
+                self.forward(stream, Some(head), plan, verdict, run)
+            }
+            inbound::Progress::Waiting(waiter, introspect) => {
+                let plan = plan.map(|plan| plan.without_head(head));
+                let waiting = Waiting::Introspection(waiter, plan);
+                self.wait(stream, waiting, Lookup::Introspect(stream, introspect), run)
+            }
+        }
+    }
+
+    /// What becomes of a request on its way out, or nothing while it waits.
+    fn forward(
+        &mut self,
+        stream: StreamId,
+        head: Option<&dyn Head>,
+        plan: Option<Injection>,
+        verdict: Verdict,
+        run: &mut Run<'_>,
+    ) -> Option<Verdict> {
+        match (&mut self.outbound, plan) {
+            (None, None) => Some(verdict),
+            (Some(outbound), Some(plan)) => match outbound.send(stream, head, plan, verdict, run) {
+                outbound::Progress::Decided(verdict) => Some(verdict),
+                outbound::Progress::Waiting(waiter, lookup) => {
+                    self.wait(stream, Waiting::Token(waiter), lookup, run)
+                }
+            },
+            // It is not known what must not go on with it.
+            (Some(_), None) | (None, Some(_)) => Some(lose(run)),
+        }
+    }
+
+    /// Lets a request wait, unless there is no room: then it is refused.
+    fn wait(
+        &mut self,
+        stream: StreamId,
+        waiting: Waiting,
+        lookup: Lookup,
+        run: &mut Run<'_>,
+    ) -> Option<Verdict> {
+        let held = self.held(&waiting);
+        let with = held.saturating_add(waiting.owned_bytes());
+        if with <= MAX_HELD {
+            *held = with;
+            self.waiting.insert(stream, Box::new(waiting));
+            run.output.lookups.push(lookup);
+            return None;
+        }
+        Some(match (waiting, &self.inbound, &self.outbound) {
+            (Waiting::Introspection(waiter, _), Some(inbound), _) => {
+                inbound.overloaded(&waiter, run)
+            }
+            (Waiting::Token(waiter), _, Some(outbound)) => outbound.overloaded(waiter, run),
+            _ => lose(run),
+        })
+    }
+
+    /// What is held by requests that wait like this one.
+    fn held(&mut self, waiting: &Waiting) -> &mut usize {
+        match waiting {
+            Waiting::Introspection(..) => &mut self.held_inbound,
+            Waiting::Token(_) => &mut self.held_outbound,
+        }
+    }
+
+    /// A request that has waited.
+    fn take(&mut self, stream: StreamId) -> Option<Waiting> {
+        let waiting = *self.waiting.remove(&stream)?;
+        let held = self.held(&waiting);
+        *held = held.saturating_sub(waiting.owned_bytes());
+        Some(waiting)
+    }
+
+    /// How many requests wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Takes in what was looked up: what is decided on the requests that have waited for it.
+    pub(crate) fn resolved(&mut self, resolved: Resolved, run: &mut Run<'_>) {
+        let Resolved { streams, found } = resolved;
+        match found {
+            Found::Response(key, result) => {
+                let Some(inbound) = &mut self.inbound else { return self.lose_all(streams, run) };
+                let result = inbound.resolve(key, result, run);
+                for stream in streams {
+                    let verdict = match (self.take(stream), &self.inbound) {
+                        (Some(Waiting::Introspection(waiter, plan)), Some(inbound)) => {
+                            let verdict = inbound.conclude(waiter, &result, run);
+                            self.forward(stream, None, plan, verdict, run)
+                        }
+                        (Some(_), _) => Some(lose(run)),
+                        (None, _) => None,
+                    };
+                    run.output.decided.extend(verdict.map(|verdict| (stream, verdict)));
+                }
+            }
+            Found::ClientToken(client, found) => {
+                if let (Some(outbound), Ok(token)) = (&mut self.outbound, &found) {
+                    outbound.adopt(client, token);
+                }
+                self.conclude(streams, &found, run);
+            }
+            Found::ExchangedToken(client, key, found) => {
+                let found = found.and_then(|exchanged| match &mut self.outbound {
+                    Some(outbound) => outbound.resolve(client, key, exchanged, run),
+                    None => Err(Failure::Defect),
+                });
+                self.conclude(streams, &found, run);
+            }
+        }
+    }
+
+    /// What is decided on requests that have waited for a token of ours.
+    fn conclude(
+        &mut self,
+        streams: Vec<StreamId>,
+        found: &Result<Arc<AccessToken>, Failure>,
+        run: &mut Run<'_>,
+    ) {
+        for stream in streams {
+            let verdict = match (self.take(stream), &self.outbound) {
+                (Some(Waiting::Token(waiter)), Some(outbound)) => {
+                    outbound.conclude(waiter, found, run)
+                }
+                (Some(_), _) => lose(run),
+                (None, _) => continue,
+            };
+            run.output.decided.push((stream, verdict));
+        }
+    }
+
+    /// Refuses requests for which nothing can be decided.
+    fn lose_all(&mut self, streams: Vec<StreamId>, run: &mut Run<'_>) {
+        for stream in streams {
+            if self.take(stream).is_some() {
+                let verdict = lose(run);
+                run.output.decided.push((stream, verdict));
+            }
+        }
+    }
+
+    /// The upstream service has answered a request that was sent with a token of ours.
+    pub(crate) fn response(&mut self, sent: TokenUse, status: u16, run: &mut Run<'_>) {
+        if let Some(outbound) = &mut self.outbound {
+            outbound.response(sent, status, run);
+        }
+    }
+
+    /// A request has ended.
+    pub(crate) fn stream_ended(&mut self, stream: StreamId, run: &mut Run<'_>) {
+        if self.take(stream).is_some() {
+            run.output.lookups.push(Lookup::Ended(stream));
+        }
+    }
+}
+
+/// Refuses a request of which it is not known what must not go on with it.
+fn lose(run: &mut Run<'_>) -> Verdict {
+    defect::refuse("the plan for a request is lost", run)
+}

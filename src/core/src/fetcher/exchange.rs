@@ -1,0 +1,347 @@
+//! Tokens in exchange for callers' (RFC 8693): found in the store, waited for, or asked for.
+
+use std::sync::Arc;
+
+use super::flight::{Exchange, ExchangeStage, Permit, Progress};
+use super::{Fetcher, LEASE_GRACE, Obtained, resolve};
+use crate::cache::identity::Fingerprint;
+use crate::cache::single_flight::{CallId, Flight, StreamId};
+use crate::ids::ClientId;
+use crate::lookup::{Exchanged, Found, Subject};
+use crate::metrics::client::{ClientEvent, TokenEvent};
+use crate::oauth::access_token::AccessToken;
+use crate::oauth::back_off::{BackOff, LONGEST_PAUSE};
+use crate::oauth::cached_token::{CachedToken, GrantedToken};
+use crate::oauth::call::Answer;
+use crate::oauth::failure::Failure;
+use crate::outbound::client::{SentTokens, TokenRequest};
+use crate::run::Run;
+use crate::store::{Acquire, Lease, LeaseKey, LeaseOwner, TokenKey};
+use crate::timestamp::Timestamp;
+
+/// What a back-off takes of the room for all callers'.
+const BACK_OFF_BYTES: usize = 256;
+
+/// What comes of the attempt to be the one who calls.
+enum Turn {
+    /// There is a token now.
+    Known(CachedToken),
+    /// This worker calls.
+    Ours(Permit),
+    /// Another worker calls.
+    Busy(LeaseOwner),
+    /// The call that was waited for has failed, or it is too early for one.
+    Failed(Failure),
+}
+
+impl Fetcher {
+    /// A request needs a token in exchange for its caller's.
+    pub(super) fn exchange(
+        &mut self,
+        stream: StreamId,
+        client: ClientId,
+        subject: Subject,
+        run: &mut Run<'_>,
+    ) {
+        if let Some(id) = self.flights.find(subject.key) {
+            return self.flights.join(id, stream);
+        }
+        let Some(fingerprint) = self.fingerprint(client, &subject) else {
+            let found = Found::ExchangedToken(client, subject.key, Err(Failure::Defect));
+            return resolve(vec![stream], found, run);
+        };
+        let stage = match self.exchange_turn(client, &subject, fingerprint, None, false, run) {
+            Turn::Known(record) => {
+                let found = Ok(exchanged(record, fingerprint, &subject));
+                let found = Found::ExchangedToken(client, subject.key, found);
+                return resolve(vec![stream], found, run);
+            }
+            Turn::Failed(failure) => {
+                let found = Found::ExchangedToken(client, subject.key, Err(failure));
+                return resolve(vec![stream], found, run);
+            }
+            Turn::Busy(owner) => ExchangeStage::Following(owner),
+            Turn::Ours(permit) => ExchangeStage::Leading(permit),
+        };
+        let is_ours = matches!(stage, ExchangeStage::Leading(_));
+        let flight = self.flights.lead(Some(subject.key));
+        let exchange = Exchange { client, subject, fingerprint, stage };
+        let id = self.flights.resume(flight, Progress::Exchange(exchange));
+        self.flights.join(id, stream);
+        if is_ours {
+            self.call_exchange(id, run);
+        } else {
+            self.followed.insert(id);
+        }
+    }
+
+    /// A token is to be renewed while it still serves; unless that is under way, here or elsewhere.
+    pub(super) fn renew_exchanged(
+        &mut self,
+        client: ClientId,
+        subject: Subject,
+        run: &mut Run<'_>,
+    ) {
+        if self.flights.find(subject.key).is_some() {
+            return;
+        }
+        let Some(fingerprint) = self.fingerprint(client, &subject) else { return };
+        match self.exchange_turn(client, &subject, fingerprint, None, true, run) {
+            Turn::Known(record) => {
+                let found = Ok(exchanged(record, fingerprint, &subject));
+                resolve(Vec::new(), Found::ExchangedToken(client, subject.key, found), run);
+            }
+            Turn::Ours(permit) => {
+                let flight = self.flights.lead(Some(subject.key));
+                let stage = ExchangeStage::Leading(permit);
+                let exchange = Exchange { client, subject, fingerprint, stage };
+                let id = self.flights.resume(flight, Progress::Exchange(exchange));
+                self.call_exchange(id, run);
+            }
+            Turn::Busy(_) | Turn::Failed(_) => {}
+        }
+    }
+
+    /// Looks whether another worker has exchanged a token by now.
+    pub(super) fn follow_exchange(
+        &mut self,
+        flight: Flight,
+        exchange: Exchange,
+        owner: LeaseOwner,
+        run: &mut Run<'_>,
+    ) {
+        let Exchange { client, subject, fingerprint, .. } = exchange;
+        let turn = self.exchange_turn(client, &subject, fingerprint, Some(owner), false, run);
+        let (stage, is_ours) = match turn {
+            Turn::Known(record) => {
+                let found = Ok(exchanged(record, fingerprint, &subject));
+                return self.end_exchange(flight, client, &subject, found, run);
+            }
+            Turn::Failed(failure) => {
+                return self.end_exchange(flight, client, &subject, Err(failure), run);
+            }
+            Turn::Busy(owner) => (ExchangeStage::Following(owner), false),
+            Turn::Ours(permit) => {
+                self.followed.remove(&flight.id);
+                (ExchangeStage::Leading(permit), true)
+            }
+        };
+        let exchange = Exchange { client, subject, fingerprint, stage };
+        let id = self.flights.resume(flight, Progress::Exchange(exchange));
+        if is_ours {
+            self.call_exchange(id, run);
+        }
+    }
+
+    /// Makes the call of a lookup that this worker leads, as soon as the actor's token is there.
+    fn call_exchange(&mut self, id: CallId, run: &mut Run<'_>) {
+        let Some(Progress::Exchange(exchange)) = self.flights.state(id) else { return };
+        let client = exchange.client;
+        let actor = self.client(client).and_then(|(config, _)| config.grant.actor());
+        let actor = match actor.map(|actor| self.obtain(actor, run)) {
+            None => Ok(None),
+            Some(Obtained::Token(token)) => Ok(Some(token)),
+            Some(Obtained::Failed(failure)) => Err(failure),
+            Some(Obtained::Wait(token)) => return self.depend(id, token),
+        };
+        self.dispatch_exchange(id, actor, run);
+    }
+
+    /// The actor's token has been looked up.
+    pub(super) fn lead_exchange(
+        &mut self,
+        id: CallId,
+        actor: &Result<Arc<AccessToken>, Failure>,
+        run: &mut Run<'_>,
+    ) {
+        let actor = actor.as_ref().map(|token| Some(Arc::clone(token)));
+        self.dispatch_exchange(id, actor.map_err(|failure| *failure), run);
+    }
+
+    /// Makes a call, with this actor's token.
+    fn dispatch_exchange(
+        &mut self,
+        id: CallId,
+        actor: Result<Option<Arc<AccessToken>>, Failure>,
+        run: &mut Run<'_>,
+    ) {
+        let Some((Progress::Exchange(exchange), flight)) = self.flights.take(id) else { return };
+        let Exchange { client, subject, fingerprint, stage } = exchange;
+        let ExchangeStage::Leading(permit) = stage else { return };
+        let request = actor.and_then(|actor| {
+            let (config, _) = self.client(client).ok_or(Failure::Defect)?;
+            let actor = actor.map(|actor| actor.token.clone());
+            let sent = SentTokens { subject: subject.token.clone(), actor };
+            let call = config.call(id, &TokenRequest::Grant, Some(&sent), run.now);
+            call.ok_or(Failure::Defect)
+        });
+        match request {
+            Ok(request) => {
+                run.output.calls.push(request);
+                let stage = ExchangeStage::Calling(permit, run.now);
+                let exchange = Exchange { client, subject, fingerprint, stage };
+                self.flights.resume(flight, Progress::Exchange(exchange));
+            }
+            Err(failure) => {
+                self.release_exchange(client, fingerprint, permit, None, run);
+                self.end_exchange(flight, client, &subject, Err(failure), run);
+            }
+        }
+    }
+
+    /// The outcome of a call.
+    pub(super) fn exchange_ended(
+        &mut self,
+        flight: Flight,
+        exchange: Exchange,
+        outcome: Result<&Answer, Failure>,
+        run: &mut Run<'_>,
+    ) {
+        let (store, now) = (run.store, run.now);
+        let Exchange { client: id, subject, fingerprint, stage } = exchange;
+        let ExchangeStage::Calling(permit, since) = stage else {
+            return self.end_exchange(flight, id, &subject, Err(Failure::Defect), run);
+        };
+        let issued = match self.token_response(id, outcome, since, run) {
+            Ok(issued) => issued,
+            Err(failure) => {
+                let failure = self.exchange_failed(id, &subject, failure, run);
+                self.release_exchange(id, fingerprint, permit, Some(failure), run);
+                return self.end_exchange(flight, id, &subject, Err(failure), run);
+            }
+        };
+        run.count_client(id, ClientEvent::Token(TokenEvent::Obtained));
+        let number = self.random.number();
+        let config = self.config.as_deref().and_then(|config| config.client(id));
+        let Some(config) = config else {
+            return self.end_exchange(flight, id, &subject, Err(Failure::Defect), run);
+        };
+        let token = config.lifetime.begin(&issued, None, subject.expires, &self.random, since);
+        let token = GrantedToken { refresh_token: String::new(), ..token };
+        let key = TokenKey { identity: &config.key.identity, token: fingerprint };
+        // How many were rejected in a row, by what this worker knows and by what all of them do.
+        let shared = store.exchanged_token(key, now).filter(|shared| shared.dropped);
+        let drops = shared.map_or(0, |shared| shared.drops).max(subject.drops);
+        let before = CachedToken { dropped: drops > 0, drops, ..CachedToken::default() };
+        // Tokens of other workers have other numbers.
+        let record = CachedToken { number, ..before.accepted(token) };
+        store.publish_exchanged_token(key, &record, now);
+        self.back_offs.remove(subject.key);
+        if let Some((config, token)) = self.client(id) {
+            token.update(config, store, now, &mut CachedToken::recovered);
+        }
+        self.release_exchange(id, fingerprint, permit, None, run);
+        let found = Ok(exchanged(record, fingerprint, &subject));
+        self.end_exchange(flight, id, &subject, found, run);
+    }
+
+    /// A call has failed: no worker calls for a while, if that is the server's failure; otherwise only not
+    /// for this caller. What those who have waited are told.
+    fn exchange_failed(
+        &mut self,
+        client: ClientId,
+        subject: &Subject,
+        failure: Failure,
+        run: &mut Run<'_>,
+    ) -> Failure {
+        let now = run.now;
+        if failure.is_everybodys() {
+            // Of many exchanges that fail together, one counts.
+            let is_noted = |record: &CachedToken| record.backs_off(now).is_some();
+            return self.fail_for_all(client, failure, false, &is_noted, run);
+        }
+        let (reason, retry_after) = (failure.exchange_reason(), failure.retry_after());
+        let before = self.back_offs.get(subject.key, now);
+        let before = before.map(|before| &*before);
+        let back_off = BackOff::after(before, reason, retry_after, &self.random, now);
+        let failure = back_off.failure(now).unwrap_or(failure);
+        // After the pause it counts how many there were in a row.
+        let until = back_off.ends().plus(LONGEST_PAUSE);
+        self.back_offs.insert(subject.key, back_off, BACK_OFF_BYTES, until, now);
+        failure
+    }
+
+    /// Gives the lease on a call back.
+    fn release_exchange(
+        &mut self,
+        client: ClientId,
+        fingerprint: Fingerprint,
+        permit: Permit,
+        failure: Option<Failure>,
+        run: &mut Run<'_>,
+    ) {
+        if let (Some(owner), Some((config, _))) = (permit, self.client(client)) {
+            let key = TokenKey { identity: &config.key.identity, token: fingerprint };
+            run.store.release(LeaseKey::Token(key), owner, failure, run.now);
+        }
+    }
+
+    /// Ends a lookup.
+    fn end_exchange(
+        &mut self,
+        flight: Flight,
+        client: ClientId,
+        subject: &Subject,
+        found: Result<Exchanged, Failure>,
+        run: &mut Run<'_>,
+    ) {
+        let streams = self.end(flight);
+        resolve(streams, Found::ExchangedToken(client, subject.key, found), run);
+    }
+
+    /// What workers share about a caller's token.
+    fn fingerprint(&mut self, client: ClientId, subject: &Subject) -> Option<Fingerprint> {
+        let (config, _) = self.client(client)?;
+        Some(config.key.identity.fingerprint(subject.token.reveal()))
+    }
+
+    /// Looks for a token in the store, or else acquires the lease on exchanging one. With `renew`, one
+    /// that is to be renewed counts as none.
+    fn exchange_turn(
+        &mut self,
+        id: ClientId,
+        subject: &Subject,
+        fingerprint: Fingerprint,
+        after: Option<LeaseOwner>,
+        renew: bool,
+        run: &Run<'_>,
+    ) -> Turn {
+        let (store, now) = (run.store, run.now);
+        let own = self.back_offs.get(subject.key, now).and_then(|back_off| back_off.failure(now));
+        let owner = LeaseOwner(self.random.number());
+        let Some((client, token)) = self.client(id) else { return Turn::Failed(Failure::Defect) };
+        let key = TokenKey { identity: &client.key.identity, token: fingerprint };
+        let known = || {
+            let record = store.exchanged_token(key, now).filter(|record| !record.dropped)?;
+            let granted = record.token.as_ref()?;
+            let is_due = now >= Timestamp::from_millis(granted.renew_at)
+                && subject.expires.is_none_or(|end| granted.expires() < end);
+            (!(renew && is_due)).then_some(record)
+        };
+        // The server's failures are everybody's.
+        token.sync(client, store);
+        if let Some(failure) = own.or_else(|| token.record.backs_off(now)) {
+            return known().map_or(Turn::Failed(failure), Turn::Known);
+        }
+        let ends = now.plus(client.timeout(&TokenRequest::Grant)).plus(LEASE_GRACE);
+        let lease = Lease { owner, ends };
+        let mut found = None;
+        let acquired = store.acquire(LeaseKey::Token(key), lease, after, now, &mut || {
+            found = known();
+            found.is_some()
+        });
+        match (acquired, found) {
+            (Acquire::Known, Some(record)) => Turn::Known(record),
+            (Acquire::Ours, _) => Turn::Ours(Some(owner)),
+            (Acquire::Busy(owner), _) => Turn::Busy(owner),
+            (Acquire::Failed(failure), _) => Turn::Failed(failure),
+            // The call is made without a lease.
+            (Acquire::Known | Acquire::Contended | Acquire::Refused, _) => Turn::Ours(None),
+        }
+    }
+}
+
+/// What was found for a caller.
+fn exchanged(record: CachedToken, fingerprint: Fingerprint, subject: &Subject) -> Exchanged {
+    Exchanged { record, fingerprint, subject_expires: subject.expires }
+}

@@ -1,0 +1,381 @@
+//! Responses on tokens (RFC 7662): found in the store, or asked for.
+
+use std::sync::Arc;
+
+use super::flight::{Introspection, IntrospectionCall, IntrospectionStage, Permit, Progress};
+use super::{Fetcher, LEASE_GRACE, Obtained, resolve};
+use crate::cache::identity::Fingerprint;
+use crate::cache::local::Key;
+use crate::cache::single_flight::{CallId, Flight, StreamId};
+use crate::ids::{ClientId, ServerId};
+use crate::inbound::guard::Guard;
+use crate::inbound::outage::Outage;
+use crate::inbound::servers::Server;
+use crate::lookup::{Found, Introspect, Introspected, Unavailable};
+use crate::metrics::{Counter, Event, Lookup};
+use crate::oauth::access_token::AccessToken;
+use crate::oauth::bearer::BearerToken;
+use crate::oauth::call::{Answer, TokenUse};
+use crate::oauth::failure::{Cause, Failure};
+use crate::oauth::introspection::Response;
+use crate::oauth::outcome::Outcome;
+use crate::oauth::token_state::TokenState;
+use crate::run::Run;
+use crate::store::{
+    Acquire, CachedResponse, Lease, LeaseKey, LeaseOwner, ResponseKey, Store, TokenKey,
+};
+use crate::timestamp::Timestamp;
+
+/// What comes of the attempt to be the one who calls.
+enum Turn {
+    /// There is a response now.
+    Known(Introspected),
+    /// This worker calls.
+    Ours(Permit),
+    /// Another worker calls.
+    Busy(LeaseOwner),
+    /// The call that was waited for has failed.
+    Failed(Failure),
+}
+
+impl Fetcher {
+    /// A request needs a response.
+    pub(super) fn introspect(
+        &mut self,
+        stream: StreamId,
+        introspect: Introspect,
+        run: &mut Run<'_>,
+    ) {
+        let key = introspect.key;
+        if let Some(id) = key.and_then(|key| self.flights.find(key)) {
+            return self.flights.join(id, stream);
+        }
+        let guard = self.guard.as_deref();
+        let Some(server) = guard.and_then(|guard| guard.server(introspect.server)) else {
+            return resolve(vec![stream], unresolved(key, Failure::Defect), run);
+        };
+        let fingerprint = server.identity.fingerprint(introspect.token.reveal());
+        let turn = match key {
+            None => Turn::Ours(None),
+            Some(_) => self.turn(introspect.server, fingerprint, None, run),
+        };
+        let stage = match turn {
+            Turn::Known(response) => {
+                run.count(Event::Count(Counter::Lookup(Lookup::Shared)));
+                return resolve(vec![stream], Found::Response(key, Ok(response)), run);
+            }
+            // It has waited for none.
+            Turn::Failed(failure) => return resolve(vec![stream], unresolved(key, failure), run),
+            Turn::Busy(owner) => IntrospectionStage::Following(owner),
+            Turn::Ours(permit) => IntrospectionStage::Leading(call(permit, run.now)),
+        };
+        run.count(Event::Count(Counter::Lookup(Lookup::Miss)));
+        let is_ours = matches!(stage, IntrospectionStage::Leading(_));
+        let flight = self.flights.lead(key);
+        let introspection = Introspection { introspect, fingerprint, stage };
+        let id = self.flights.resume(flight, Progress::Introspection(introspection));
+        self.flights.join(id, stream);
+        if is_ours {
+            self.call_introspection(id, run);
+        } else {
+            self.followed.insert(id);
+        }
+    }
+
+    /// Looks whether another worker has a response by now.
+    pub(super) fn follow_introspection(
+        &mut self,
+        flight: Flight,
+        introspection: Introspection,
+        owner: LeaseOwner,
+        run: &mut Run<'_>,
+    ) {
+        let Introspection { introspect, fingerprint, .. } = introspection;
+        let key = introspect.key;
+        let (stage, is_ours) = match self.turn(introspect.server, fingerprint, Some(owner), run) {
+            Turn::Known(response) => {
+                run.count(Event::Count(Counter::Lookup(Lookup::Shared)));
+                let streams = self.end(flight);
+                return resolve(streams, Found::Response(key, Ok(response)), run);
+            }
+            Turn::Failed(failure) => {
+                let unavailable = self.unavailable(&introspect, fingerprint, failure, run);
+                let streams = self.end(flight);
+                return resolve(streams, Found::Response(key, Err(unavailable)), run);
+            }
+            Turn::Busy(owner) => (IntrospectionStage::Following(owner), false),
+            Turn::Ours(permit) => {
+                self.followed.remove(&flight.id);
+                (IntrospectionStage::Leading(call(permit, run.now)), true)
+            }
+        };
+        let introspection = Introspection { introspect, fingerprint, stage };
+        let id = self.flights.resume(flight, Progress::Introspection(introspection));
+        if is_ours {
+            self.call_introspection(id, run);
+        }
+    }
+
+    /// Makes the call of a lookup that this worker leads, as soon as the token is there that it needs.
+    fn call_introspection(&mut self, id: CallId, run: &mut Run<'_>) {
+        let Some(Progress::Introspection(introspection)) = self.flights.state(id) else { return };
+        let server = introspection.introspect.server;
+        let guard = self.guard.as_deref();
+        let client = guard.and_then(|guard| guard.server(server)?.introspection.client);
+        let token = match client.map(|client| self.obtain(client, run)) {
+            None => Ok(None),
+            Some(Obtained::Token(token)) => Ok(client.map(|client| (client, token))),
+            Some(Obtained::Failed(failure)) => Err(failure),
+            Some(Obtained::Wait(token)) => return self.depend(id, token),
+        };
+        self.dispatch_introspection(id, token, run);
+    }
+
+    /// The token has been looked up that a call needs.
+    pub(super) fn lead_introspection(
+        &mut self,
+        id: CallId,
+        client: ClientId,
+        token: &Result<Arc<AccessToken>, Failure>,
+        run: &mut Run<'_>,
+    ) {
+        let token = token.as_ref().map(|token| Some((client, Arc::clone(token))));
+        self.dispatch_introspection(id, token.map_err(|failure| *failure), run);
+    }
+
+    /// Makes a call, with this token.
+    fn dispatch_introspection(
+        &mut self,
+        id: CallId,
+        token: Result<Option<(ClientId, Arc<AccessToken>)>, Failure>,
+        run: &mut Run<'_>,
+    ) {
+        let Some((Progress::Introspection(introspection), flight)) = self.flights.take(id) else {
+            return;
+        };
+        let Introspection { introspect, fingerprint, stage } = introspection;
+        let IntrospectionStage::Leading(call) = stage else { return };
+        let request = |guard: &Guard| {
+            let token = BearerToken::parse(introspect.token.reveal().as_bytes()).ok()?;
+            let server = guard.server(introspect.server)?;
+            Some(server.introspection.request(id, token, run.now))
+        };
+        let request = self.guard.as_deref().and_then(request).ok_or(Failure::Defect);
+        let (request, sent) = match request.and_then(|request| Ok((request, token?))) {
+            Ok((mut request, token)) => {
+                let sent = token.map(|(client, token)| token.authorize(client, &mut request));
+                (request, sent)
+            }
+            Err(failure) => {
+                return self.introspected(flight, introspect, fingerprint, call, Err(failure), run);
+            }
+        };
+        run.output.calls.push(request);
+        let stage = IntrospectionStage::Calling(call, sent);
+        let introspection = Introspection { introspect, fingerprint, stage };
+        self.flights.resume(flight, Progress::Introspection(introspection));
+    }
+
+    /// The outcome of a call.
+    pub(super) fn introspection_ended(
+        &mut self,
+        flight: Flight,
+        introspection: Introspection,
+        outcome: Result<&Answer, Failure>,
+        run: &mut Run<'_>,
+    ) {
+        let Introspection { introspect, fingerprint, stage } = introspection;
+        let IntrospectionStage::Calling(call, sent) = stage else {
+            let streams = self.end(flight);
+            return resolve(streams, unresolved(introspect.key, Failure::Defect), run);
+        };
+        // The token had been taken back (RFC 6750 section 3.1: 401, but some answer 403): the call goes
+        // again, with another.
+        if let Some(sent) = sent
+            && outcome.is_ok_and(|answer| matches!(answer.status, 401 | 403))
+            && self.is_replaced(sent, run)
+            && !call.again
+        {
+            let stage = IntrospectionStage::Leading(IntrospectionCall { again: true, ..call });
+            let introspection = Introspection { introspect, fingerprint, stage };
+            let id = self.flights.resume(flight, Progress::Introspection(introspection));
+            return self.call_introspection(id, run);
+        }
+        self.introspected(flight, introspect, fingerprint, call, outcome, run);
+    }
+
+    /// Whether a token that was rejected is replaced. Many calls may have carried it, of which the first
+    /// that ends drops it.
+    fn is_replaced(&mut self, sent: TokenUse, run: &mut Run<'_>) -> bool {
+        self.reject(sent.client, sent.number, run)
+            || self.client(sent.client).is_some_and(|(_, token)| {
+                token.record.number != sent.number || token.record.dropped
+            })
+    }
+
+    /// What comes of a call: for all workers, and for those who have waited.
+    fn introspected(
+        &mut self,
+        flight: Flight,
+        introspect: Introspect,
+        fingerprint: Fingerprint,
+        call: IntrospectionCall,
+        outcome: Result<&Answer, Failure>,
+        run: &mut Run<'_>,
+    ) {
+        let now = run.now;
+        let Introspect { server: id, key, .. } = introspect;
+        let response = Response::read(outcome, now);
+        if let Some(health) = self.servers.get_mut(id.0) {
+            health.failures.note(response.as_ref().err(), now);
+        }
+        run.count(Event::Count(Counter::Call(call_outcome(&response))));
+        run.count(Event::CallTime(now.since(call.since)));
+        let guard = self.guard.as_deref();
+        let server = guard.and_then(|guard| Some((guard, guard.server(id)?)));
+        let Some((guard, server)) = server else {
+            let streams = self.end(flight);
+            return resolve(streams, unresolved(key, Failure::Defect), run);
+        };
+        let name = response_key(guard, server, fingerprint);
+        let result = match response {
+            Ok(response) => {
+                let body = outcome.map(|answer| answer.body.as_slice()).unwrap_or_default();
+                let introspected = guard.introspected(server, &response, body, now);
+                if key.is_some() {
+                    let expires = guard.freshness(&introspected).stale_until;
+                    let is_active = matches!(introspected.state, TokenState::Active(_));
+                    let body = body.to_vec();
+                    let response = CachedResponse { is_active, body, at: now, expires };
+                    run.store.publish_response(name, &response);
+                }
+                Ok(introspected)
+            }
+            Err(failure) => Err(failure),
+        };
+        if let Some(owner) = call.permit {
+            let failure = result.as_ref().err().copied();
+            run.store.release(LeaseKey::Token(name.token), owner, failure, now);
+        }
+        let result = match result {
+            Ok(introspected) => {
+                self.note_outage(id, fingerprint, None);
+                Ok(introspected)
+            }
+            Err(failure) => Err(self.unavailable(&introspect, fingerprint, failure, run)),
+        };
+        let streams = self.end(flight);
+        resolve(streams, Found::Response(key, result), run);
+    }
+
+    /// A call has failed: what follows for those who have waited for it.
+    fn unavailable(
+        &mut self,
+        introspect: &Introspect,
+        fingerprint: Fingerprint,
+        failure: Failure,
+        run: &Run<'_>,
+    ) -> Unavailable {
+        let outage = self.note_outage(introspect.server, fingerprint, Some(failure));
+        let is_shared = |guard: &Guard| {
+            let server = guard.server(introspect.server)?;
+            let key = response_key(guard, server, fingerprint);
+            Some(run.store.response(key, run.now)?.is_active)
+        };
+        // Nothing is served where the failure may have to do with the token.
+        let may_serve_stale = !matches!(failure.cause(), Cause::Request)
+            && self.guard.as_deref().is_some_and(|guard| {
+                !guard.cache.stale_if_error.is_zero() && is_shared(guard).unwrap_or(false)
+            });
+        Unavailable { failure, excused: outage.excuses(failure), may_serve_stale }
+    }
+
+    /// Takes note of how a call has ended: what is known of its server now.
+    fn note_outage(
+        &mut self,
+        ServerId(server): ServerId,
+        token: Fingerprint,
+        failure: Option<Failure>,
+    ) -> Outage {
+        let Some(health) = self.servers.get_mut(server) else { return Outage::None };
+        health.outage.note(token, failure);
+        health.outage
+    }
+
+    /// Looks for a response in the store, or else acquires the lease on the call.
+    fn turn(
+        &self,
+        id: ServerId,
+        fingerprint: Fingerprint,
+        after: Option<LeaseOwner>,
+        run: &Run<'_>,
+    ) -> Turn {
+        let guard = self.guard.as_deref();
+        let server = guard.and_then(|guard| Some((guard, guard.server(id)?)));
+        let Some((guard, server)) = server else { return Turn::Failed(Failure::Defect) };
+        let key = response_key(guard, server, fingerprint);
+        let ends = run.now.plus(server.introspection.endpoint.timeout).plus(LEASE_GRACE);
+        let lease = Lease { owner: LeaseOwner(self.random.number()), ends };
+        let mut known = None;
+        let acquired =
+            run.store.acquire(LeaseKey::Token(key.token), lease, after, run.now, &mut || {
+                known = recall(guard, server, key, run.store, run.now);
+                known.is_some()
+            });
+        match (acquired, known) {
+            (Acquire::Known, Some(known)) => Turn::Known(known),
+            (Acquire::Ours, _) => Turn::Ours(Some(lease.owner)),
+            (Acquire::Busy(owner), _) => Turn::Busy(owner),
+            (Acquire::Failed(failure), _) => Turn::Failed(failure),
+            // The call is made without a lease.
+            (Acquire::Known | Acquire::Contended | Acquire::Refused, _) => Turn::Ours(None),
+        }
+    }
+}
+
+/// A call that begins now.
+const fn call(permit: Permit, now: Timestamp) -> IntrospectionCall {
+    IntrospectionCall { permit, since: now, again: false }
+}
+
+/// Nothing is known, and nobody knows better.
+fn unresolved(key: Option<Key>, failure: Failure) -> Found {
+    let unavailable = Unavailable { failure, excused: false, may_serve_stale: false };
+    Found::Response(key, Err(unavailable))
+}
+
+/// The name of a response in the store.
+fn response_key<'s>(
+    guard: &Guard,
+    server: &'s Server,
+    fingerprint: Fingerprint,
+) -> ResponseKey<'s> {
+    ResponseKey {
+        token: TokenKey { identity: &server.identity, token: fingerprint },
+        max_entries: guard.cache.max_entries,
+        negative_max_entries: guard.cache.negative_max_entries,
+    }
+}
+
+/// What all workers know of a token, while it is fresh.
+fn recall(
+    guard: &Guard,
+    server: &Server,
+    key: ResponseKey<'_>,
+    store: &dyn Store,
+    now: Timestamp,
+) -> Option<Introspected> {
+    let CachedResponse { body, at, .. } = store.response(key, now)?;
+    let response = Response::parse(&body).ok()?;
+    let introspected = guard.introspected(server, &response, &body, at);
+    (now < guard.freshness(&introspected).fresh_until).then_some(introspected)
+}
+
+/// What a call's outcome is counted as.
+fn call_outcome(response: &Result<Response, Failure>) -> Outcome {
+    match response {
+        Ok(Response::Active(_)) => Outcome::Active,
+        Ok(Response::Inactive) => Outcome::Inactive,
+        Err(failure) => failure.outcome(),
+    }
+}

@@ -1,0 +1,407 @@
+//! Clients' tokens (RFC 6749): found in the store, waited for, or asked for.
+
+use std::sync::Arc;
+
+use log::info;
+
+use super::flight::{Obtaining, ObtainingStage, Progress, TokenCall};
+use super::{Fetcher, LEASE_GRACE, Obtained, resolve};
+use crate::cache::local::{Key, KeySpace};
+use crate::cache::single_flight::{CallId, Flight};
+use crate::ids::ClientId;
+use crate::lookup::Found;
+use crate::metrics::Event;
+use crate::metrics::client::{ClientEvent, TokenEvent};
+use crate::oauth::access_token::AccessToken;
+use crate::oauth::back_off::BackOff;
+use crate::oauth::cached_token::{CachedToken, GrantedToken};
+use crate::oauth::call::Answer;
+use crate::oauth::failure::{Cause, Failure};
+use crate::oauth::token_response::TokenResponse;
+use crate::outbound::client::{Grant, TokenRequest};
+use crate::outbound::client_token::ClientToken;
+use crate::outbound::of_client;
+use crate::run::Run;
+use crate::store::{Acquire, Lease, LeaseKey, LeaseOwner};
+use crate::timestamp::Timestamp;
+
+/// What comes of the attempt to be the one who calls.
+pub(super) enum Turn {
+    /// There is a token now.
+    Known(Arc<AccessToken>),
+    /// This worker calls, like this.
+    Ours(TokenCall),
+    /// Another worker calls.
+    Busy,
+    /// It is too early for a call, or there is nothing to call with.
+    Failed(Failure),
+}
+
+impl Fetcher {
+    /// The token of a client that is no exchange.
+    pub(super) fn obtain(&mut self, id: ClientId, run: &mut Run<'_>) -> Obtained {
+        let (store, now) = (run.store, run.now);
+        let Some((client, token)) = self.client(id) else {
+            return Obtained::Failed(Failure::Defect);
+        };
+        if let Some(current) = token.take(client, store, now) {
+            return Obtained::Token(Arc::clone(current));
+        }
+        let key = self.client_key(id);
+        if let Some(flight) = self.flights.find(key) {
+            return Obtained::Wait(flight);
+        }
+        match self.token_turn(id, false, run) {
+            Turn::Known(token) => Obtained::Token(token),
+            Turn::Failed(failure) => Obtained::Failed(failure),
+            Turn::Ours(call) => {
+                let flight = self.flights.lead(Some(key));
+                match self.begin(flight, id, call, run) {
+                    Ok(id) => Obtained::Wait(id),
+                    Err(failure) => Obtained::Failed(failure),
+                }
+            }
+            Turn::Busy => {
+                let flight = self.flights.lead(Some(key));
+                let stage = ObtainingStage::Following;
+                let obtaining = Obtaining { client: id, stage, dependents: Vec::new() };
+                let id = self.flights.resume(flight, Progress::ClientToken(obtaining));
+                self.followed.insert(id);
+                Obtained::Wait(id)
+            }
+        }
+    }
+
+    /// The key of a client's token among what is under way.
+    pub(super) fn client_key(&self, id: ClientId) -> Key {
+        self.keyed.key(KeySpace::Client(id), "")
+    }
+
+    /// Looks for a client's token, and acquires the lease on obtaining one if there is none, or, with
+    /// `renew`, if it is time for another.
+    pub(super) fn token_turn(&mut self, id: ClientId, renew: bool, run: &mut Run<'_>) -> Turn {
+        let (store, now) = (run.store, run.now);
+        let random = &self.random;
+        let of_client = self.config.as_deref().and_then(|c| of_client(c, &mut self.tokens, id));
+        let Some((client, token)) = of_client else { return Turn::Failed(Failure::Defect) };
+        token.sync(client, store);
+        if let Grant::DirectToken { access_token, expires_in, .. } = &client.grant
+            && token.record.number == 0
+        {
+            // The first worker that needs it publishes it, and all use that.
+            token.update(client, store, now, &mut |record| {
+                let given = || client.lifetime.given(access_token, *expires_in, random, now);
+                (record.number == 0).then(|| record.clone().accepted(given()))
+            });
+            if token.record.number == 0 {
+                return Turn::Failed(Failure::Defect);
+            }
+        }
+        // Whether there is anything to be obtained is looked at once more under the lease.
+        if let Some(known) = known(token, renew, now) {
+            return known;
+        }
+        let Some(request) = client.ask(&token.record) else {
+            return Turn::Failed(Failure::NoGrant);
+        };
+        let owner = LeaseOwner(random.number());
+        let lease = Lease { owner, ends: now.plus(client.longest(&request)).plus(LEASE_GRACE) };
+        let mut found = None;
+        let acquired = store.acquire(LeaseKey::Client(&client.key), lease, None, now, &mut || {
+            token.sync(client, store);
+            found = known(token, renew, now);
+            found.is_some()
+        });
+        match (acquired, found) {
+            (Acquire::Known, Some(known)) => return known,
+            (Acquire::Ours, _) => {}
+            // Without a lease no call is made: a refresh token that is sent twice may be revoked.
+            (Acquire::Refused, _) => return Turn::Failed(Failure::Defect),
+            _ => return Turn::Busy,
+        }
+        // What another worker has obtained meanwhile may have brought another refresh token.
+        let request = match client.ask(&token.record) {
+            Some(request @ TokenRequest::Refresh(_)) => {
+                // It may be spent from now on, whatever becomes of this worker.
+                token.update(client, store, now, &mut |record| Some(record.refreshing()));
+                request
+            }
+            Some(request) => request,
+            None => {
+                store.release(LeaseKey::Client(&client.key), owner, None, now);
+                return Turn::Failed(Failure::NoGrant);
+            }
+        };
+        Turn::Ours(TokenCall { owner, ends: lease.ends, request, since: now })
+    }
+
+    /// Makes a call, or gives its lease back.
+    pub(super) fn call_token_endpoint(
+        &mut self,
+        id: CallId,
+        client: ClientId,
+        call: &TokenCall,
+        run: &mut Run<'_>,
+    ) -> Result<(), Failure> {
+        let (client, _) = self.client(client).ok_or(Failure::Defect)?;
+        let Some(request) = client.call(id, &call.request, None, run.now) else {
+            run.store.release(LeaseKey::Client(&client.key), call.owner, None, run.now);
+            return Err(Failure::Defect);
+        };
+        run.output.calls.push(request);
+        Ok(())
+    }
+
+    /// Looks whether another worker has obtained a client's token by now.
+    pub(super) fn follow_token(&mut self, flight: Flight, obtaining: Obtaining, run: &mut Run<'_>) {
+        let client = obtaining.client;
+        let found = match self.token_turn(client, false, run) {
+            Turn::Busy => {
+                self.flights.resume(flight, Progress::ClientToken(obtaining));
+                return;
+            }
+            Turn::Known(token) => Ok(token),
+            Turn::Failed(failure) => Err(failure),
+            Turn::Ours(call) => match self.call_token_endpoint(flight.id, client, &call, run) {
+                Err(failure) => Err(failure),
+                Ok(()) => {
+                    self.followed.remove(&flight.id);
+                    let stage = ObtainingStage::Calling(call);
+                    let obtaining = Obtaining { stage, ..obtaining };
+                    self.flights.resume(flight, Progress::ClientToken(obtaining));
+                    return;
+                }
+            },
+        };
+        self.obtained(flight, client, obtaining.dependents, found, run);
+    }
+
+    /// Renews a client's token while it still serves.
+    pub(super) fn renew(&mut self, id: ClientId, run: &mut Run<'_>) {
+        let key = self.client_key(id);
+        if self.flights.find(key).is_none()
+            && let Turn::Ours(call) = self.token_turn(id, true, run)
+        {
+            let flight = self.flights.lead(Some(key));
+            // One that cannot be made is tried again when the token is looked after next.
+            let _ = self.begin(flight, id, call, run);
+        }
+    }
+
+    /// Begins a call that nobody waits for yet.
+    fn begin(
+        &mut self,
+        flight: Flight,
+        id: ClientId,
+        call: TokenCall,
+        run: &mut Run<'_>,
+    ) -> Result<CallId, Failure> {
+        if let Err(failure) = self.call_token_endpoint(flight.id, id, &call, run) {
+            self.end(flight);
+            return Err(failure);
+        }
+        let stage = ObtainingStage::Calling(call);
+        let obtaining = Obtaining { client: id, stage, dependents: Vec::new() };
+        Ok(self.flights.resume(flight, Progress::ClientToken(obtaining)))
+    }
+
+    /// The outcome of a call.
+    pub(super) fn token_call_ended(
+        &mut self,
+        flight: Flight,
+        obtaining: Obtaining,
+        outcome: Result<&Answer, Failure>,
+        run: &mut Run<'_>,
+    ) {
+        let (store, now) = (run.store, run.now);
+        let Obtaining { client: id, stage, dependents } = obtaining;
+        let ObtainingStage::Calling(call) = stage else {
+            return self.obtained(flight, id, dependents, Err(Failure::Defect), run);
+        };
+        let response = self.token_response(id, outcome, call.since, run);
+        let failure = match response {
+            Ok(issued) => {
+                let token = self.accept(id, &call, &issued, run).ok_or(Failure::Defect);
+                return self.obtained(flight, id, dependents, token, run);
+            }
+            Err(failure) => failure,
+        };
+        let again = self.client(id).and_then(|(client, token)| {
+            let request = client.fallback(&call.request, failure)?;
+            info!(
+                "client {}: the refresh token is not taken, so the grant is run again",
+                client.name
+            );
+            let refreshes = matches!(request, TokenRequest::Refresh(_));
+            token.update(client, store, now, &mut |record| {
+                let next = record.without_refresh_token();
+                Some(if refreshes { next.refreshing() } else { next })
+            });
+            Some(request)
+        });
+        let Some(request) = again else {
+            let failure = self.back_off(id, &call, failure, run);
+            return self.obtained(flight, id, dependents, Err(failure), run);
+        };
+        let call = TokenCall { request, since: now, ..call };
+        match self.call_token_endpoint(flight.id, id, &call, run) {
+            Ok(()) => {
+                let stage = ObtainingStage::Calling(call);
+                let obtaining = Obtaining { client: id, stage, dependents };
+                self.flights.resume(flight, Progress::ClientToken(obtaining));
+            }
+            Err(failure) => self.obtained(flight, id, dependents, Err(failure), run),
+        }
+    }
+
+    /// Reads the response of a token endpoint, which is counted and logged.
+    pub(super) fn token_response(
+        &mut self,
+        id: ClientId,
+        outcome: Result<&Answer, Failure>,
+        since: Timestamp,
+        run: &mut Run<'_>,
+    ) -> Result<TokenResponse, Failure> {
+        let now = run.now;
+        let (client, _) = self.client(id).ok_or(Failure::Defect)?;
+        let response = TokenResponse::read(outcome, client.expected(), now);
+        if let Some(failures) = self.failures.get_mut(id.index()) {
+            failures.note(response.as_ref().err(), now);
+        }
+        run.count(Event::TokenCallTime(now.since(since)));
+        let outcome = response.as_ref().err().map(|failure| failure.outcome());
+        run.count_client(id, ClientEvent::Call(outcome));
+        response
+    }
+
+    /// A token has come: all workers are to have it. It may live from when it was asked for.
+    fn accept(
+        &mut self,
+        id: ClientId,
+        call: &TokenCall,
+        issued: &TokenResponse,
+        run: &mut Run<'_>,
+    ) -> Option<Arc<AccessToken>> {
+        let (store, now) = (run.store, run.now);
+        let random = &self.random;
+        let (client, token) = of_client(self.config.as_deref()?, &mut self.tokens, id)?;
+        let had_token = token.current(now).is_some();
+        let mut granted = GrantedToken::default();
+        // Also if we were given up and another worker called: what came last is what the server
+        // knows.
+        token.update(client, store, now, &mut |record| {
+            let renewed = record.token.as_ref().filter(|_| client.refresh.is_some());
+            granted = client.lifetime.begin(issued, renewed, None, random, call.since);
+            if client.refresh.is_none() {
+                granted.refresh_token.clear();
+            }
+            Some(record.clone().accepted(granted.clone()))
+        });
+        token.used = false;
+        store.release(LeaseKey::Client(&client.key), call.owner, None, now);
+        let event = if had_token { TokenEvent::Renewed } else { TokenEvent::Obtained };
+        run.count_client(id, ClientEvent::Token(event));
+        let token = match token.current(now) {
+            Some(current) => Arc::clone(current),
+            // It is used once, by those who wait for it.
+            None => {
+                let value = client.placement.value(&granted.access_token);
+                Arc::new(AccessToken::new(&granted, token.record.number, value))
+            }
+        };
+        Some(token)
+    }
+
+    /// No token has come: no worker calls for a while. What callers are told, as in all of the back-off
+    /// that follows.
+    fn back_off(
+        &mut self,
+        id: ClientId,
+        call: &TokenCall,
+        failure: Failure,
+        run: &mut Run<'_>,
+    ) -> Failure {
+        let (store, now) = (run.store, run.now);
+        let refreshed = matches!(call.request, TokenRequest::Refresh(_));
+        // A refresh token that is refused is not better next time either.
+        let unsure = refreshed && (failure.is_unsure() || failure.refuses_grant());
+        // A worker that was given up knows less than the one that has taken its place.
+        let is_noted = |_: &CachedToken| now >= call.ends;
+        let failure = self.fail_for_all(id, failure, unsure, &is_noted, run);
+        if let Some((client, _)) = self.client(id) {
+            store.release(LeaseKey::Client(&client.key), call.owner, None, now);
+        }
+        failure
+    }
+
+    /// Takes note of a failure of a client's token endpoint for all workers, unless it is noted already.
+    pub(super) fn fail_for_all(
+        &mut self,
+        id: ClientId,
+        failure: Failure,
+        unsure: bool,
+        is_noted: &dyn Fn(&CachedToken) -> bool,
+        run: &mut Run<'_>,
+    ) -> Failure {
+        let (store, now) = (run.store, run.now);
+        self.reporting = true;
+        let random = &self.random;
+        let of_client = self.config.as_deref().and_then(|c| of_client(c, &mut self.tokens, id));
+        let Some((client, token)) = of_client else { return Failure::Defect };
+        let (reason, retry_after) = (failure.reason(), failure.retry_after());
+        token.update(client, store, now, &mut |record| {
+            if is_noted(record) {
+                return None;
+            }
+            let before = record.back_off.as_ref();
+            Some(record.failed(BackOff::after(before, reason, retry_after, random, now), unsure))
+        });
+        let backs_off = token.record.backs_off(now);
+        let retry_after = backs_off.and_then(Failure::retry_after);
+        retry_after.map_or(failure, |retry_after| Failure::BackOff {
+            reason,
+            retry_after,
+            cause: Cause::Other,
+        })
+    }
+
+    /// Ends the lookup of a client's token: what is done with all that need it.
+    fn obtained(
+        &mut self,
+        flight: Flight,
+        client: ClientId,
+        dependents: Vec<CallId>,
+        found: Result<Arc<AccessToken>, Failure>,
+        run: &mut Run<'_>,
+    ) {
+        let streams = self.end(flight);
+        for id in dependents {
+            match self.flights.state(id) {
+                Some(Progress::Introspection(_)) => {
+                    self.lead_introspection(id, client, &found, run)
+                }
+                Some(Progress::Exchange(_)) => self.lead_exchange(id, &found, run),
+                Some(Progress::ClientToken(_)) | None => {}
+            }
+        }
+        resolve(streams, Found::ClientToken(client, found), run);
+    }
+
+    /// Lets a lookup wait for a client's token.
+    pub(super) fn depend(&mut self, id: CallId, on: CallId) {
+        if let Some(Progress::ClientToken(obtaining)) = self.flights.state(on) {
+            obtaining.dependents.push(id);
+        }
+    }
+}
+
+/// What is known of a token without a call: the token, unless it is to be renewed; or why there is none.
+fn known(token: &mut ClientToken, renew: bool, now: Timestamp) -> Option<Turn> {
+    if let Some(current) = token.current(now).cloned()
+        && !(renew && now >= current.renew_at)
+    {
+        token.used = true;
+        return Some(Turn::Known(current));
+    }
+    token.record.backs_off(now).map(Turn::Failed)
+}

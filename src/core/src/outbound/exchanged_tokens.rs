@@ -1,0 +1,158 @@
+//! Tokens that were exchanged for callers' tokens (RFC 8693): one for each caller, cached in bounded
+//! room in this worker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cache::identity::Fingerprint;
+use crate::cache::local::{ClockCache, Key, KeySpace, Keyed, Room};
+use crate::lookup::Exchanged;
+use crate::oauth::access_token::AccessToken;
+use crate::oauth::cached_token::CachedToken;
+use crate::outbound::client::Client;
+use crate::store::{Store, TokenKey, Version};
+use crate::timestamp::Timestamp;
+
+/// Room for callers' tokens.
+pub(crate) const ROOM: Room = Room { entries: 4096, bytes: 16 << 20 };
+
+/// The pause between two attempts to renew a token that still serves.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(1);
+
+/// A caller's exchanged token in this worker.
+struct Entry {
+    /// The token, with all that workers share about it.
+    record: CachedToken,
+    /// The token, ready for requests.
+    current: Arc<AccessToken>,
+    /// What workers share it under.
+    fingerprint: Fingerprint,
+    /// When the caller's token expires, if that is known.
+    subject_expires: Option<Timestamp>,
+    /// The last change of its client's tokens that was seen here.
+    changes: Option<Version>,
+    /// From then on the next request has it renewed.
+    renew_at: Timestamp,
+}
+
+/// A token for a request.
+pub(crate) struct Usable {
+    /// The token.
+    pub(crate) token: Arc<AccessToken>,
+    /// Whether it is time to renew it.
+    pub(crate) is_due: bool,
+}
+
+/// The exchanged tokens of all callers.
+pub(crate) struct ExchangedTokens {
+    /// By callers' tokens.
+    entries: ClockCache<Entry>,
+    /// The exchanged tokens themselves.
+    issued: ClockCache<()>,
+    /// Names them.
+    keyed: Keyed,
+}
+
+impl ExchangedTokens {
+    /// Nothing is cached yet. `seed` is random.
+    pub(crate) fn new(seed: [u8; 16]) -> Self {
+        Self {
+            entries: ClockCache::new(ROOM),
+            issued: ClockCache::new(ROOM),
+            keyed: Keyed::new(seed),
+        }
+    }
+
+    /// The token for a caller's. After a change of its client's tokens it is looked up whether that was
+    /// this one.
+    pub(crate) fn find(
+        &mut self,
+        client: &Client,
+        key: Key,
+        store: &dyn Store,
+        now: Timestamp,
+    ) -> Option<Usable> {
+        let changes = store.changes(&client.key);
+        let entry = self.entries.get(key, now)?;
+        if entry.changes != changes {
+            entry.changes = changes;
+            self.sync(client, key, store, now);
+        }
+        let entry = self.entries.get(key, now).filter(|entry| !entry.record.dropped)?;
+        let is_due = now >= entry.renew_at
+            && entry.subject_expires.is_none_or(|end| entry.current.expires < end);
+        if is_due {
+            entry.renew_at = now.plus(RENEWAL_PAUSE);
+        }
+        Some(Usable { token: Arc::clone(&entry.current), is_due })
+    }
+
+    /// How many tokens in a row were rejected that this caller's was exchanged for, if the last one was.
+    pub(crate) fn drops(&mut self, key: Key, now: Timestamp) -> u32 {
+        let entry = self.entries.get(key, now).filter(|entry| entry.record.dropped);
+        entry.map_or(0, |entry| entry.record.drops)
+    }
+
+    /// Takes in what workers share about a caller's token, if it is newer.
+    fn sync(&mut self, client: &Client, key: Key, store: &dyn Store, now: Timestamp) {
+        let Some(entry) = self.entries.get(key, now) else { return };
+        let token = TokenKey { identity: &client.key.identity, token: entry.fingerprint };
+        if let Some(record) = store.exchanged_token(token, now)
+            && record.replaces(&entry.record)
+        {
+            let (fingerprint, subject_expires) = (entry.fingerprint, entry.subject_expires);
+            self.insert(client, key, Exchanged { record, fingerprint, subject_expires }, now);
+        }
+    }
+
+    /// Caches a token, and makes it ready for requests.
+    pub(crate) fn insert(
+        &mut self,
+        client: &Client,
+        key: Key,
+        exchanged: Exchanged,
+        now: Timestamp,
+    ) -> Option<Arc<AccessToken>> {
+        let Exchanged { record, fingerprint, subject_expires } = exchanged;
+        let token = record.token.as_ref()?;
+        let value = client.placement.value(&token.access_token);
+        let current = Arc::new(AccessToken::new(token, record.number, value));
+        let until = current.expires;
+        let issued = self.keyed.key(KeySpace::Issued, &token.access_token);
+        self.issued.insert(issued, (), 0, until, now);
+        let bytes = token.access_token.len().saturating_mul(3).saturating_add(256);
+        let entry = Entry {
+            record,
+            renew_at: current.renew_at,
+            current: Arc::clone(&current),
+            fingerprint,
+            subject_expires,
+            changes: None,
+        };
+        self.entries.insert(key, entry, bytes, until, now);
+        Some(current)
+    }
+
+    /// Whether a token is one that was exchanged for a caller's.
+    pub(crate) fn has_issued(&self, token: &[u8], now: Timestamp) -> bool {
+        self.issued.has(self.keyed.key(KeySpace::Issued, token), now)
+    }
+
+    /// The upstream service has rejected a token: what workers are to know of it, if it was the one that
+    /// all of them use.
+    pub(crate) fn reject(
+        &mut self,
+        client: &Client,
+        key: Key,
+        number: u64,
+        store: &dyn Store,
+        now: Timestamp,
+    ) -> Option<(Fingerprint, CachedToken)> {
+        // Another worker may have dropped it already, and have another one.
+        self.sync(client, key, store, now);
+        let entry = self.entries.get(key, now)?;
+        let next = entry.record.dropped(number, now)?;
+        entry.record = next.clone();
+        Some((entry.fingerprint, next))
+    }
+}
