@@ -86,6 +86,7 @@ impl Decider {
             outbound.is_some_and(|(outbound, plan)| outbound.is_ours(plan, presented, now))
         };
         match inbound.request(head, &is_ours, run) {
+            inbound::Progress::Decided(verdict) if plan.is_none() => Some(verdict),
             inbound::Progress::Decided(verdict) => {
                 self.forward(stream, Some(head), plan, verdict, run)
             }

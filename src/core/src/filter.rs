@@ -59,33 +59,47 @@ impl Filter {
     pub fn handle(&mut self, input: Input<'_>, context: Context<'_>, output: &mut Output) -> Step {
         let run = &mut Run { now: context.now, store: context.store, output };
         let waited = self.decider.waiting();
-        let mut requested = None;
-        match input {
-            Input::Request(stream, head) => {
-                requested = Some((stream, self.decider.request(stream, head, run)));
-            }
+        let step = match input {
+            Input::Request(stream, head) => match self.decider.request(stream, head, run) {
+                Some(verdict) => Step::Decided(verdict),
+                None => Step::Waiting,
+            },
             Input::CallEnded(id, outcome) => {
                 self.fetcher.call_ended(id, outcome.map_err(Failure::Call), run);
+                Step::Nothing
             }
-            Input::Response(sent, status) => self.decider.response(sent, status, run),
-            Input::StreamEnded(stream) => self.decider.stream_ended(stream, run),
-            Input::Tick => self.fetcher.tick(run),
+            Input::Response(sent, status) => {
+                self.decider.response(sent, status, run);
+                Step::Nothing
+            }
+            Input::StreamEnded(stream) => {
+                self.decider.stream_ended(stream, run);
+                Step::Nothing
+            }
+            Input::Tick => {
+                self.fetcher.tick(run);
+                Step::Nothing
+            }
+        };
+        if !run.output.lookups.is_empty() || !run.output.resolved.is_empty() {
+            self.join(run);
         }
-        self.join(run);
         let waits = self.decider.waiting();
         if waits != waited {
             let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
             run.count(Event::Waiting(count(waits).saturating_sub(count(waited))));
         }
         run.output.timer = self.fetcher.tick_period();
-        let Some((stream, verdict)) = requested else { return Step::Nothing };
-        match verdict.or_else(|| decided_at_once(stream, run)) {
-            Some(verdict) => Step::Decided(verdict),
-            None => Step::Waiting,
+        match (step, input) {
+            (Step::Waiting, Input::Request(stream, _)) => {
+                decided_at_once(stream, run).map_or(Step::Waiting, Step::Decided)
+            }
+            (step, _) => step,
         }
     }
 
     /// Hands over what the halves have for each other, until neither has anything.
+    #[cold]
     fn join(&mut self, run: &mut Run<'_>) {
         while !(run.output.lookups.is_empty() && run.output.resolved.is_empty()) {
             for lookup in std::mem::take(&mut run.output.lookups) {
