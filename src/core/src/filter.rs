@@ -90,12 +90,12 @@ impl Filter {
             run.count(Event::Waiting(count(waits).saturating_sub(count(waited))));
         }
         run.output.timer = self.fetcher.tick_period();
-        match (step, input) {
-            (Step::Waiting, Input::Request(stream, _)) => {
-                decided_at_once(stream, run).map_or(Step::Waiting, Step::Decided)
-            }
-            (step, _) => step,
+        if let (Step::Waiting, Input::Request(stream, _)) = (&step, input)
+            && let Some(verdict) = decided_at_once(stream, run)
+        {
+            return Step::Decided(verdict);
         }
+        step
     }
 
     /// Hands over what the halves have for each other, until neither has anything.

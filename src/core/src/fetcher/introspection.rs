@@ -14,7 +14,6 @@ use crate::inbound::servers::Server;
 use crate::lookup::{Found, Introspect, Introspected, Unavailable};
 use crate::metrics::{Counter, Event, Lookup};
 use crate::oauth::access_token::AccessToken;
-use crate::oauth::bearer::BearerToken;
 use crate::oauth::call::{Answer, TokenUse};
 use crate::oauth::failure::{Cause, Failure};
 use crate::oauth::introspection::Response;
@@ -150,30 +149,25 @@ impl Fetcher {
         token: Result<Option<(ClientId, Arc<AccessToken>)>, Failure>,
         run: &mut Run<'_>,
     ) {
-        let Some((Progress::Introspection(introspection), flight)) = self.flights.take(id) else {
-            return;
-        };
-        let Introspection { introspect, fingerprint, stage } = introspection;
-        let IntrospectionStage::Leading(call) = stage else { return };
-        let request = |guard: &Guard| {
-            let token = BearerToken::parse(introspect.token.reveal().as_bytes()).ok()?;
-            let server = guard.server(introspect.server)?;
-            Some(server.introspection.request(id, token, run.now))
-        };
-        let request = self.guard.as_deref().and_then(request).ok_or(Failure::Defect);
-        let (request, sent) = match request.and_then(|request| Ok((request, token?))) {
-            Ok((mut request, token)) => {
+        let Some(Progress::Introspection(introspection)) = self.flights.state(id) else { return };
+        let IntrospectionStage::Leading(call) = introspection.stage else { return };
+        let introspect = &introspection.introspect;
+        let server = self.guard.as_deref().and_then(|guard| guard.server(introspect.server));
+        let failure = match (server, token) {
+            (Some(server), Ok(token)) => {
+                let mut request = server.introspection.request(id, &introspect.token, run.now);
                 let sent = token.map(|(client, token)| token.authorize(client, &mut request));
-                (request, sent)
+                introspection.stage = IntrospectionStage::Calling(call, sent);
+                run.output.calls.push(request);
+                return;
             }
-            Err(failure) => {
-                return self.introspected(flight, introspect, fingerprint, call, Err(failure), run);
-            }
+            (None, _) => Failure::Defect,
+            (_, Err(failure)) => failure,
         };
-        run.output.calls.push(request);
-        let stage = IntrospectionStage::Calling(call, sent);
-        let introspection = Introspection { introspect, fingerprint, stage };
-        self.flights.resume(flight, Progress::Introspection(introspection));
+        if let Some((Progress::Introspection(introspection), flight)) = self.flights.take(id) {
+            let Introspection { introspect, fingerprint, .. } = introspection;
+            self.introspected(flight, introspect, fingerprint, call, Err(failure), run);
+        }
     }
 
     /// The outcome of a call.

@@ -5,7 +5,6 @@ use serde_json::Value;
 use crate::cache::footprint::Footprint;
 use crate::cache::single_flight::CallId;
 use crate::ids::ClientId;
-use crate::oauth::bearer::BearerToken;
 use crate::oauth::call::{Answer, Call, Purpose};
 use crate::oauth::claims::{ClaimPath, Claims, strings};
 use crate::oauth::endpoint::{Endpoint, Repeat};
@@ -13,6 +12,7 @@ use crate::oauth::failure::Failure;
 use crate::oauth::json;
 use crate::oauth::reason::Reason;
 use crate::oauth::scope::{Implied, ScopeSet};
+use crate::oauth::secret::Secret;
 use crate::oauth::sender_constraint::Confirmation;
 use crate::timestamp::Timestamp;
 
@@ -32,7 +32,7 @@ pub(crate) const PARAMETERS: [&str; 2] = ["token", "token_type_hint"];
 
 impl Introspection {
     /// The request that asks about a token.
-    pub(crate) fn request(&self, id: CallId, token: BearerToken<'_>, now: Timestamp) -> Call {
+    pub(crate) fn request(&self, id: CallId, token: &Secret, now: Timestamp) -> Call {
         let token = ("token", token.reveal());
         let hint = ("token_type_hint", self.token_type_hint.as_str());
         let with_hint = [token, hint];
