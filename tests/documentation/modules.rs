@@ -20,7 +20,8 @@ const CRATES: [(&str, &str); 5] = [
 ];
 
 /// The folders and single files of the core, from the lowest up: none imports one that follows it.
-const LAYERS: [&str; 17] = [
+const LAYERS: [&str; 22] = [
+    "ids",
     "table",
     "timestamp",
     "random",
@@ -31,11 +32,15 @@ const LAYERS: [&str; 17] = [
     "metrics",
     "environment",
     "verdict",
+    "store",
+    "lookup",
     "run",
     "defect",
     "outbound",
     "inbound",
     "config",
+    "fetcher",
+    "decider",
     "filter",
     "explain",
 ];
