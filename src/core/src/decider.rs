@@ -29,7 +29,7 @@ pub(crate) struct Decider {
     /// The proxy is a client.
     pub(crate) outbound: Option<Outbound>,
     /// The requests that wait.
-    waiting: FnvHashMap<StreamId, Box<Waiting>>,
+    waiting: FnvHashMap<StreamId, Waiting>,
     /// What those hold that wait for a response on their token, in bytes.
     held_inbound: usize,
     /// What those hold that wait for a token of ours, in bytes.
@@ -40,9 +40,9 @@ pub(crate) struct Decider {
 enum Waiting {
     /// For what a server says about its token. Then it goes on as the outbound direction has planned: even
     /// one that gets no token has a plan, which names the headers that must not be forwarded with it.
-    Introspection(inbound::Waiter, Option<Injection>),
+    Introspection(Box<inbound::Waiter>, Option<Injection>),
     /// For a token of ours.
-    Token(outbound::Waiter),
+    Token(Box<outbound::Waiter>),
 }
 
 impl Footprint for Waiting {
@@ -132,7 +132,7 @@ impl Decider {
         let with = held.saturating_add(waiting.owned_bytes());
         if with <= MAX_HELD {
             *held = with;
-            self.waiting.insert(stream, Box::new(waiting));
+            self.waiting.insert(stream, waiting);
             run.output.lookups.push(lookup);
             return None;
         }
@@ -140,7 +140,7 @@ impl Decider {
             (Waiting::Introspection(waiter, _), Some(inbound), _) => {
                 inbound.overloaded(&waiter, run)
             }
-            (Waiting::Token(waiter), _, Some(outbound)) => outbound.overloaded(waiter, run),
+            (Waiting::Token(waiter), _, Some(outbound)) => outbound.overloaded(*waiter, run),
             _ => lose(run),
         })
     }
@@ -155,7 +155,7 @@ impl Decider {
 
     /// A request that has waited.
     fn take(&mut self, stream: StreamId) -> Option<Waiting> {
-        let waiting = *self.waiting.remove(&stream)?;
+        let waiting = self.waiting.remove(&stream)?;
         let held = self.held(&waiting);
         *held = held.saturating_sub(waiting.owned_bytes());
         Some(waiting)
@@ -176,7 +176,7 @@ impl Decider {
                 for stream in streams {
                     let verdict = match (self.take(stream), &self.inbound) {
                         (Some(Waiting::Introspection(waiter, plan)), Some(inbound)) => {
-                            let verdict = inbound.conclude(waiter, &result, run);
+                            let verdict = inbound.conclude(*waiter, &result, run);
                             self.forward(stream, None, plan, verdict, run)
                         }
                         (Some(_), _) => Some(lose(run)),
@@ -211,7 +211,7 @@ impl Decider {
         for stream in streams {
             let verdict = match (self.take(stream), &self.outbound) {
                 (Some(Waiting::Token(waiter)), Some(outbound)) => {
-                    outbound.conclude(waiter, found, run)
+                    outbound.conclude(*waiter, found, run)
                 }
                 (Some(_), _) => lose(run),
                 (None, _) => continue,

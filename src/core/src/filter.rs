@@ -18,7 +18,7 @@ use crate::outbound::Outbound;
 use crate::run::{Context, Input, Output, Run, Step};
 use crate::verdict::Verdict;
 
-/// A configured filter: a [`Decider`] and its [`Fetcher`], side by side in one worker.
+/// A configured filter: a decider and its fetcher, side by side in one worker.
 ///
 /// The host calls [`Filter::handle`] for whatever happens, and then does what the [`Output`] says.
 pub struct Filter {

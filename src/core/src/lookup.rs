@@ -12,10 +12,12 @@ use crate::cache::single_flight::StreamId;
 use crate::ids::{ClientId, ServerId};
 use crate::oauth::access_token::AccessToken;
 use crate::oauth::cached_token::CachedToken;
+use crate::oauth::call::Call;
 use crate::oauth::failure::Failure;
 use crate::oauth::secret::Secret;
 use crate::oauth::token_state::TokenState;
 use crate::timestamp::Timestamp;
+use crate::verdict::Verdict;
 
 /// From a decider to the fetcher.
 #[derive(Debug)]
@@ -119,6 +121,6 @@ const _: () = {
     const fn is_shared<T: Send + Sync>() {}
     is_shared::<Lookup>();
     is_shared::<Resolved>();
-    is_shared::<crate::verdict::Verdict>();
-    is_shared::<crate::oauth::call::Call>();
+    is_shared::<Verdict>();
+    is_shared::<Call>();
 };

@@ -1,6 +1,6 @@
 //! Numbers that nobody outside can guess, from a seed that the host gives once.
 
-use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use oauth2_filter_keyed_hash::KeyedHash;
@@ -10,7 +10,7 @@ pub(crate) struct Random {
     /// The hash, with its key.
     hash: KeyedHash,
     /// How many were drawn.
-    drawn: Cell<u64>,
+    drawn: AtomicU64,
 }
 
 impl Random {
@@ -18,12 +18,12 @@ impl Random {
     pub(crate) fn new(seed: [u8; 16], purpose: &str) -> Self {
         // No key of an answer on a token, from the same seed, is hashed with this number.
         let key = KeyedHash::new(seed).of(u64::MAX, purpose.as_bytes());
-        Self { hash: KeyedHash::new(key.to_le_bytes()), drawn: Cell::new(0) }
+        Self { hash: KeyedHash::new(key.to_le_bytes()), drawn: AtomicU64::new(0) }
     }
 
     /// The next number.
     pub(crate) fn draw(&self) -> u128 {
-        self.hash.of(self.drawn.replace(self.drawn.get().wrapping_add(1)), &[])
+        self.hash.of(self.drawn.fetch_add(1, Ordering::Relaxed), &[])
     }
 
     /// The next number, in 64 bits.

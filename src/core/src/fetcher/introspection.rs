@@ -166,7 +166,7 @@ impl Fetcher {
         };
         if let Some((Progress::Introspection(introspection), flight)) = self.flights.take(id) {
             let Introspection { introspect, fingerprint, .. } = introspection;
-            self.introspected(flight, introspect, fingerprint, call, Err(failure), run);
+            self.introspected(flight, &introspect, fingerprint, call, Err(failure), run);
         }
     }
 
@@ -195,7 +195,7 @@ impl Fetcher {
             let id = self.flights.resume(flight, Progress::Introspection(introspection));
             return self.call_introspection(id, run);
         }
-        self.introspected(flight, introspect, fingerprint, call, outcome, run);
+        self.introspected(flight, &introspect, fingerprint, call, outcome, run);
     }
 
     /// Whether a token that was rejected is replaced. Many calls may have carried it, of which the first
@@ -211,14 +211,14 @@ impl Fetcher {
     fn introspected(
         &mut self,
         flight: Flight,
-        introspect: Introspect,
+        introspect: &Introspect,
         fingerprint: Fingerprint,
         call: IntrospectionCall,
         outcome: Result<&Answer, Failure>,
         run: &mut Run<'_>,
     ) {
         let now = run.now;
-        let Introspect { server: id, key, .. } = introspect;
+        let Introspect { server: id, key, .. } = *introspect;
         let response = Response::read(outcome, now);
         if let Some(health) = self.servers.get_mut(id.0) {
             health.failures.note(response.as_ref().err(), now);
@@ -256,7 +256,7 @@ impl Fetcher {
                 self.note_outage(id, fingerprint, None);
                 Ok(introspected)
             }
-            Err(failure) => Err(self.unavailable(&introspect, fingerprint, failure, run)),
+            Err(failure) => Err(self.unavailable(introspect, fingerprint, failure, run)),
         };
         let streams = self.end(flight);
         resolve(streams, Found::Response(key, result), run);

@@ -162,16 +162,17 @@ impl Fetcher {
             }
             Turn::Known(token) => Ok(token),
             Turn::Failed(failure) => Err(failure),
-            Turn::Ours(call) => match self.call_token_endpoint(flight.id, client, &call, run) {
-                Err(failure) => Err(failure),
-                Ok(()) => {
+            Turn::Ours(call) => {
+                let called = self.call_token_endpoint(flight.id, client, &call, run);
+                let Err(failure) = called else {
                     self.followed.remove(&flight.id);
                     let stage = ObtainingStage::Calling(call);
                     let obtaining = Obtaining { stage, ..obtaining };
                     self.flights.resume(flight, Progress::ClientToken(obtaining));
                     return;
-                }
-            },
+                };
+                Err(failure)
+            }
         };
         self.obtained(flight, client, obtaining.dependents, found, run);
     }
@@ -301,15 +302,12 @@ impl Fetcher {
         store.release(LeaseKey::Client(&client.key), call.owner, None, now);
         let event = if had_token { TokenEvent::Renewed } else { TokenEvent::Obtained };
         run.count_client(id, ClientEvent::Token(event));
-        let token = match token.current(now) {
-            Some(current) => Arc::clone(current),
-            // It is used once, by those who wait for it.
-            None => {
-                let value = client.placement.value(&granted.access_token);
-                Arc::new(AccessToken::new(&granted, token.record.number, value))
-            }
-        };
-        Some(token)
+        let current = token.current(now).cloned();
+        // One that has expired already is used once, by those who wait for it.
+        Some(current.unwrap_or_else(|| {
+            let value = client.placement.value(&granted.access_token);
+            Arc::new(AccessToken::new(&granted, token.record.number, value))
+        }))
     }
 
     /// No token has come: no worker calls for a while. What callers are told, as in all of the back-off
@@ -378,7 +376,7 @@ impl Fetcher {
         for id in dependents {
             match self.flights.state(id) {
                 Some(Progress::Introspection(_)) => {
-                    self.lead_introspection(id, client, &found, run)
+                    self.lead_introspection(id, client, &found, run);
                 }
                 Some(Progress::Exchange(_)) => self.lead_exchange(id, &found, run),
                 Some(Progress::ClientToken(_)) | None => {}

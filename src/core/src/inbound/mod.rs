@@ -40,7 +40,7 @@ pub(crate) enum Progress<D> {
     /// This is decided on it.
     Decided(D),
     /// Its token has to be introspected.
-    Waiting(Waiter, Introspect),
+    Waiting(Box<Waiter>, Introspect),
 }
 
 /// A request whose token is introspected.
@@ -153,7 +153,7 @@ impl Inbound {
         let key = (!self.guard.cache.max_ttl.is_zero()).then_some(key);
         let token = Secret::new(token.reveal().to_owned());
         let waiter = Waiter { grpc: is_grpc(head), bearer };
-        Ok(Progress::Waiting(waiter, Introspect { server, token, key }))
+        Ok(Progress::Waiting(Box::new(waiter), Introspect { server, token, key }))
     }
 
     /// There is no room for a request that would have to wait.

@@ -28,7 +28,7 @@ pub(crate) enum Progress {
     /// This is decided on it.
     Decided(Verdict),
     /// It waits for this.
-    Waiting(Waiter, Lookup),
+    Waiting(Box<Waiter>, Lookup),
 }
 
 impl Outbound {
@@ -86,7 +86,8 @@ impl Outbound {
         if let Some(head) = head {
             pending = pending.without_head(head);
         }
-        Progress::Waiting(Waiter { verdict, pending }, Lookup::ClientToken(stream, id))
+        let waiter = Box::new(Waiter { verdict, pending });
+        Progress::Waiting(waiter, Lookup::ClientToken(stream, id))
     }
 
     /// A request that gets a token in exchange for its caller's.
@@ -135,7 +136,7 @@ impl Outbound {
         }
         let subject = caller(subject, key, expires, self.exchanged.drops(key, run.now));
         let lookup = Lookup::ExchangedToken(stream, id, subject);
-        Progress::Waiting(Waiter { verdict, pending }, lookup)
+        Progress::Waiting(Box::new(Waiter { verdict, pending }), lookup)
     }
 
     /// There is no room for a request that would have to wait.

@@ -1,7 +1,7 @@
 //! What all workers of a proxy share: introspection responses, access tokens, and leases on obtaining them.
 //!
 //! In come records under the keys of servers, clients and tokens; out come those that any worker has
-//! published. How a host keeps them is behind [`Store`]; [`SharedStore`] keeps them in the shared data of
+//! published. How a host keeps them is behind [`Store`]; [`SharedStore`](shared::SharedStore) keeps them in the shared data of
 //! proxy-wasm. Nothing here knows who asks, or decides on a request.
 
 pub(crate) mod record;
