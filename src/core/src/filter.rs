@@ -59,28 +59,28 @@ impl Filter {
     pub fn handle(&mut self, input: Input<'_>, context: Context<'_>, output: &mut Output) -> Step {
         let run = &mut Run { now: context.now, store: context.store, output };
         let waited = self.decider.waiting();
-        let step = match input {
-            Input::Request(stream, head) => match self.decider.request(stream, head, run) {
-                Some(verdict) => Step::Decided(verdict),
-                None => Step::Waiting,
-            },
+        match input {
+            Input::Request(stream, head) => {
+                let verdict = self.decider.request(stream, head, run);
+                self.settle(waited, run);
+                return match verdict {
+                    Some(verdict) => Step::Decided(verdict),
+                    None => decided_at_once(stream, run).map_or(Step::Waiting, Step::Decided),
+                };
+            }
             Input::CallEnded(id, outcome) => {
                 self.fetcher.call_ended(id, outcome.map_err(Failure::Call), run);
-                Step::Nothing
             }
-            Input::Response(sent, status) => {
-                self.decider.response(sent, status, run);
-                Step::Nothing
-            }
-            Input::StreamEnded(stream) => {
-                self.decider.stream_ended(stream, run);
-                Step::Nothing
-            }
-            Input::Tick => {
-                self.fetcher.tick(run);
-                Step::Nothing
-            }
-        };
+            Input::Response(sent, status) => self.decider.response(sent, status, run),
+            Input::StreamEnded(stream) => self.decider.stream_ended(stream, run),
+            Input::Tick => self.fetcher.tick(run),
+        }
+        self.settle(waited, run);
+        Step::Nothing
+    }
+
+    /// Has the halves settle what they have for each other. `waited` requests waited before.
+    fn settle(&mut self, waited: usize, run: &mut Run<'_>) {
         if !run.output.lookups.is_empty() || !run.output.resolved.is_empty() {
             self.join(run);
         }
@@ -90,12 +90,6 @@ impl Filter {
             run.count(Event::Waiting(count(waits).saturating_sub(count(waited))));
         }
         run.output.timer = self.fetcher.tick_period();
-        if let (Step::Waiting, Input::Request(stream, _)) = (&step, input)
-            && let Some(verdict) = decided_at_once(stream, run)
-        {
-            return Step::Decided(verdict);
-        }
-        step
     }
 
     /// Hands over what the halves have for each other, until neither has anything.
