@@ -137,7 +137,8 @@ impl SimulatedHost {
     /// The client of a request goes away.
     pub fn abort(&mut self, stream: StreamId) {
         self.waiting.remove(&stream);
-        self.handle(Input::StreamEnded(stream));
+        self.filter.stream_ended(stream, &mut self.output);
+        self.carry_out();
     }
 
     /// The oldest open call ends so.

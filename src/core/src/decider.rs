@@ -237,11 +237,9 @@ impl Decider {
         }
     }
 
-    /// A request has ended.
-    pub(crate) fn stream_ended(&mut self, stream: StreamId, run: &mut Run<'_>) {
-        if self.take(stream).is_some() {
-            run.output.lookups.push(Lookup::Ended(stream));
-        }
+    /// A request has ended: whether it waited.
+    pub(crate) fn stream_ended(&mut self, stream: StreamId) -> bool {
+        self.take(stream).is_some()
     }
 }
 

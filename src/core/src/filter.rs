@@ -72,7 +72,6 @@ impl Filter {
                 self.fetcher.call_ended(id, outcome.map_err(Failure::Call), run);
             }
             Input::Response(sent, status) => self.decider.response(sent, status, run),
-            Input::StreamEnded(stream) => self.decider.stream_ended(stream, run),
             Input::Tick => self.fetcher.tick(run),
         }
         self.settle(waited, run);
@@ -102,6 +101,15 @@ impl Filter {
             for resolved in std::mem::take(&mut run.output.resolved) {
                 self.decider.resolved(resolved, run);
             }
+        }
+    }
+
+    /// A request has ended. If it waited, nothing comes for it any more.
+    pub fn stream_ended(&mut self, stream: StreamId, output: &mut Output) {
+        if self.decider.stream_ended(stream) {
+            self.fetcher.stream_ended(stream);
+            output.events.push(Event::Waiting(-1));
+            output.timer = self.fetcher.tick_period();
         }
     }
 

@@ -30,8 +30,6 @@ pub(crate) enum Lookup {
     ExchangedToken(StreamId, ClientId, Subject),
     /// An exchanged token is to be renewed while it still serves.
     RenewExchanged(ClientId, Subject),
-    /// A request has ended that waited.
-    Ended(StreamId),
     /// A client's token was put on a request, so it is worth renewing.
     Used(ClientId),
     /// The upstream service has rejected this token of a client.

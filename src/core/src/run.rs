@@ -24,8 +24,6 @@ pub enum Input<'a> {
     /// The upstream service has answered a request that was sent with a token of ours, with this
     /// status. What the proxy answers in its place says nothing about the token, and is no input.
     Response(TokenUse, u16),
-    /// A request has ended. If it waited, nothing comes for it any more.
-    StreamEnded(StreamId),
     /// A call of [`Output::calls`] has ended.
     CallEnded(CallId, Result<&'a Answer, CallFailure>),
     /// The time of [`Output::timer`] has passed.
@@ -47,7 +45,6 @@ impl fmt::Debug for Input<'_> {
         f.write_str(match self {
             Self::Request(..) => "Request",
             Self::Response(..) => "Response",
-            Self::StreamEnded(_) => "StreamEnded",
             Self::CallEnded(..) => "CallEnded",
             Self::Tick => "Tick",
         })

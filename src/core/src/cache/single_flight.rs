@@ -65,11 +65,15 @@ impl<T> SingleFlight<T> {
     /// Lets a request wait for a flight that is under way.
     pub(crate) fn join(&mut self, id: CallId, stream: StreamId) {
         if let Some((_, flight)) = self.flights.get_mut(&id).map(|flight| &mut **flight) {
-            let at = flight.joined.partition_point(|earlier| *earlier < stream);
-            flight.joined.insert(at, stream);
-            flight.waiting = flight.waiting.saturating_add(1);
+            flight.add(stream);
             self.streams.insert(stream, id);
         }
+    }
+
+    /// Lets a request wait for a flight that is about to get under way.
+    pub(crate) fn add(&mut self, flight: &mut Flight, stream: StreamId) {
+        flight.add(stream);
+        self.streams.insert(stream, flight.id);
     }
 
     /// Forgets a request that has ended: the flight that it waited for, if no other does.
@@ -107,6 +111,15 @@ impl<T> SingleFlight<T> {
         }
         joined.retain(|stream| self.streams.remove(stream).is_some());
         joined
+    }
+}
+
+impl Flight {
+    /// Takes a request in, at its place in their order.
+    fn add(&mut self, stream: StreamId) {
+        let at = self.joined.partition_point(|earlier| *earlier < stream);
+        self.joined.insert(at, stream);
+        self.waiting = self.waiting.saturating_add(1);
     }
 }
 

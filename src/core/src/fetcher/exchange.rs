@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::flight::{Exchange, ExchangeStage, Permit, Progress};
-use super::{Fetcher, LEASE_GRACE, Obtained, resolve};
+use super::stage::{Exchange, ExchangeStage, Permit, Progress};
+use super::{Fetcher, Obtained, Turn, lease, resolve};
 use crate::cache::identity::Fingerprint;
 use crate::cache::single_flight::{CallId, Flight, StreamId};
 use crate::ids::ClientId;
@@ -15,24 +15,13 @@ use crate::oauth::cached_token::{CachedToken, GrantedToken};
 use crate::oauth::call::Answer;
 use crate::oauth::failure::Failure;
 use crate::outbound::client::{SentTokens, TokenRequest};
+use crate::outbound::of_client;
 use crate::run::Run;
-use crate::store::{Acquire, Lease, LeaseKey, LeaseOwner, TokenKey};
+use crate::store::{LeaseKey, LeaseOwner, TokenKey};
 use crate::timestamp::Timestamp;
 
 /// What a back-off takes of the room for all callers'.
 const BACK_OFF_BYTES: usize = 256;
-
-/// What comes of the attempt to be the one who calls.
-enum Turn {
-    /// There is a token now.
-    Known(CachedToken),
-    /// This worker calls.
-    Ours(Permit),
-    /// Another worker calls.
-    Busy(LeaseOwner),
-    /// The call that was waited for has failed, or it is too early for one.
-    Failed(Failure),
-}
 
 impl Fetcher {
     /// A request needs a token in exchange for its caller's.
@@ -50,29 +39,9 @@ impl Fetcher {
             let found = Found::ExchangedToken(client, subject.key, Err(Failure::Defect));
             return resolve(vec![stream], found, run);
         };
-        let stage = match self.exchange_turn(client, &subject, fingerprint, None, false, run) {
-            Turn::Known(record) => {
-                let found = Ok(exchanged(record, fingerprint, &subject));
-                let found = Found::ExchangedToken(client, subject.key, found);
-                return resolve(vec![stream], found, run);
-            }
-            Turn::Failed(failure) => {
-                let found = Found::ExchangedToken(client, subject.key, Err(failure));
-                return resolve(vec![stream], found, run);
-            }
-            Turn::Busy(owner) => ExchangeStage::Following(owner),
-            Turn::Ours(permit) => ExchangeStage::Leading(permit),
-        };
-        let is_ours = matches!(stage, ExchangeStage::Leading(_));
-        let flight = self.flights.lead(Some(subject.key));
-        let exchange = Exchange { client, subject, fingerprint, stage };
-        let id = self.flights.resume(flight, Progress::Exchange(exchange));
-        self.flights.join(id, stream);
-        if is_ours {
-            self.call_exchange(id, run);
-        } else {
-            self.followed.insert(id);
-        }
+        let mut flight = self.flights.lead(Some(subject.key));
+        self.flights.add(&mut flight, stream);
+        self.turn_exchange(flight, client, subject, fingerprint, None, run);
     }
 
     /// A token is to be renewed while it still serves; unless that is under way, here or elsewhere.
@@ -102,17 +71,18 @@ impl Fetcher {
         }
     }
 
-    /// Looks whether another worker has exchanged a token by now.
-    pub(super) fn follow_exchange(
+    /// Looks whether there is a token, or whose turn it is to call. `after` is the lease of the call that was
+    /// waited for.
+    fn turn_exchange(
         &mut self,
         flight: Flight,
-        exchange: Exchange,
-        owner: LeaseOwner,
+        client: ClientId,
+        subject: Subject,
+        fingerprint: Fingerprint,
+        after: Option<LeaseOwner>,
         run: &mut Run<'_>,
     ) {
-        let Exchange { client, subject, fingerprint, .. } = exchange;
-        let turn = self.exchange_turn(client, &subject, fingerprint, Some(owner), false, run);
-        let (stage, is_ours) = match turn {
+        let stage = match self.exchange_turn(client, &subject, fingerprint, after, false, run) {
             Turn::Known(record) => {
                 let found = Ok(exchanged(record, fingerprint, &subject));
                 return self.end_exchange(flight, client, &subject, found, run);
@@ -120,23 +90,40 @@ impl Fetcher {
             Turn::Failed(failure) => {
                 return self.end_exchange(flight, client, &subject, Err(failure), run);
             }
-            Turn::Busy(owner) => (ExchangeStage::Following(owner), false),
-            Turn::Ours(permit) => {
-                self.followed.remove(&flight.id);
-                (ExchangeStage::Leading(permit), true)
+            Turn::Busy(owner) => {
+                self.followed.push(flight.id);
+                ExchangeStage::Following(owner)
             }
+            Turn::Ours(permit) => ExchangeStage::Leading(permit),
         };
         let exchange = Exchange { client, subject, fingerprint, stage };
         let id = self.flights.resume(flight, Progress::Exchange(exchange));
-        if is_ours {
-            self.call_exchange(id, run);
+        self.call_exchange(id, run);
+    }
+
+    /// Looks whether another worker has exchanged a token by now.
+    pub(super) fn follow_exchange(
+        &mut self,
+        flight: Flight,
+        exchange: Exchange,
+        run: &mut Run<'_>,
+    ) {
+        match exchange {
+            Exchange { client, subject, fingerprint, stage: ExchangeStage::Following(owner) } => {
+                self.turn_exchange(flight, client, subject, fingerprint, Some(owner), run);
+            }
+            led => _ = self.flights.resume(flight, Progress::Exchange(led)),
         }
     }
 
     /// Makes the call of a lookup that this worker leads, as soon as the actor's token is there.
     fn call_exchange(&mut self, id: CallId, run: &mut Run<'_>) {
-        let Some(Progress::Exchange(exchange)) = self.flights.state(id) else { return };
-        let client = exchange.client;
+        let Some(Progress::Exchange(Exchange { client, stage: ExchangeStage::Leading(_), .. })) =
+            self.flights.state(id)
+        else {
+            return;
+        };
+        let client = *client;
         let actor = self.client(client).and_then(|(config, _)| config.grant.actor());
         let actor = match actor.map(|actor| self.obtain(actor, run)) {
             None => Ok(None),
@@ -285,7 +272,7 @@ impl Fetcher {
         found: Result<Exchanged, Failure>,
         run: &mut Run<'_>,
     ) {
-        let streams = self.end(flight);
+        let streams = self.flights.end(flight);
         resolve(streams, Found::ExchangedToken(client, subject.key, found), run);
     }
 
@@ -305,11 +292,12 @@ impl Fetcher {
         after: Option<LeaseOwner>,
         renew: bool,
         run: &Run<'_>,
-    ) -> Turn {
+    ) -> Turn<CachedToken> {
         let (store, now) = (run.store, run.now);
         let own = self.back_offs.get(subject.key, now).and_then(|back_off| back_off.failure(now));
-        let owner = LeaseOwner(self.random.number());
-        let Some((client, token)) = self.client(id) else { return Turn::Failed(Failure::Defect) };
+        let of_client = self.config.as_deref().and_then(|c| of_client(c, &mut self.tokens, id));
+        let Some((client, token)) = of_client else { return Turn::Failed(Failure::Defect) };
+        let lease = lease(&self.random, client.timeout(&TokenRequest::Grant), run.now);
         let key = TokenKey { identity: &client.key.identity, token: fingerprint };
         let known = || {
             let record = store.exchanged_token(key, now).filter(|record| !record.dropped)?;
@@ -319,25 +307,11 @@ impl Fetcher {
             (!(renew && is_due)).then_some(record)
         };
         // The server's failures are everybody's.
-        token.sync(client, store);
+        token.sync(client, store, now);
         if let Some(failure) = own.or_else(|| token.record.backs_off(now)) {
             return known().map_or(Turn::Failed(failure), Turn::Known);
         }
-        let ends = now.plus(client.timeout(&TokenRequest::Grant)).plus(LEASE_GRACE);
-        let lease = Lease { owner, ends };
-        let mut found = None;
-        let acquired = store.acquire(LeaseKey::Token(key), lease, after, now, &mut || {
-            found = known();
-            found.is_some()
-        });
-        match (acquired, found) {
-            (Acquire::Known, Some(record)) => Turn::Known(record),
-            (Acquire::Ours, _) => Turn::Ours(Some(owner)),
-            (Acquire::Busy(owner), _) => Turn::Busy(owner),
-            (Acquire::Failed(failure), _) => Turn::Failed(failure),
-            // The call is made without a lease.
-            (Acquire::Known | Acquire::Contended | Acquire::Refused, _) => Turn::Ours(None),
-        }
+        Turn::take(LeaseKey::Token(key), lease, after, run, known)
     }
 }
 

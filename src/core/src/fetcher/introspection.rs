@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::flight::{Introspection, IntrospectionCall, IntrospectionStage, Permit, Progress};
-use super::{Fetcher, LEASE_GRACE, Obtained, resolve};
+use super::stage::{Introspection, IntrospectionCall, IntrospectionStage, Progress};
+use super::{Fetcher, Obtained, Turn, lease, resolve};
 use crate::cache::identity::Fingerprint;
 use crate::cache::local::Key;
 use crate::cache::single_flight::{CallId, Flight, StreamId};
@@ -20,22 +20,8 @@ use crate::oauth::introspection::Response;
 use crate::oauth::outcome::Outcome;
 use crate::oauth::token_state::TokenState;
 use crate::run::Run;
-use crate::store::{
-    Acquire, CachedResponse, Lease, LeaseKey, LeaseOwner, ResponseKey, Store, TokenKey,
-};
+use crate::store::{CachedResponse, LeaseKey, LeaseOwner, ResponseKey, Store, TokenKey};
 use crate::timestamp::Timestamp;
-
-/// What comes of the attempt to be the one who calls.
-enum Turn {
-    /// There is a response now.
-    Known(Introspected),
-    /// This worker calls.
-    Ours(Permit),
-    /// Another worker calls.
-    Busy(LeaseOwner),
-    /// The call that was waited for has failed.
-    Failed(Failure),
-}
 
 impl Fetcher {
     /// A request needs a response.
@@ -54,31 +40,55 @@ impl Fetcher {
             return resolve(vec![stream], unresolved(key, Failure::Defect), run);
         };
         let fingerprint = server.identity.fingerprint(introspect.token.reveal());
+        let mut flight = self.flights.lead(key);
+        self.flights.add(&mut flight, stream);
+        self.turn_introspection(flight, introspect, fingerprint, None, run);
+    }
+
+    /// Looks whether there is a response, or whose turn it is to call. `after` is the lease of the call that
+    /// was waited for.
+    pub(super) fn turn_introspection(
+        &mut self,
+        flight: Flight,
+        introspect: Introspect,
+        fingerprint: Fingerprint,
+        after: Option<LeaseOwner>,
+        run: &mut Run<'_>,
+    ) {
+        let key = introspect.key;
         let turn = match key {
+            Some(_) => self.introspection_turn(introspect.server, fingerprint, after, run),
+            // With caching off, requests do not share a call.
             None => Turn::Ours(None),
-            Some(_) => self.turn(introspect.server, fingerprint, None, run),
         };
+        let is_miss = after.is_none() && matches!(turn, Turn::Busy(_) | Turn::Ours(_));
+        if is_miss {
+            run.count(Event::Count(Counter::Lookup(Lookup::Miss)));
+        }
         let stage = match turn {
             Turn::Known(response) => {
                 run.count(Event::Count(Counter::Lookup(Lookup::Shared)));
-                return resolve(vec![stream], Found::Response(key, Ok(response)), run);
+                let streams = self.flights.end(flight);
+                return resolve(streams, Found::Response(key, Ok(response)), run);
             }
-            // It has waited for none.
-            Turn::Failed(failure) => return resolve(vec![stream], unresolved(key, failure), run),
-            Turn::Busy(owner) => IntrospectionStage::Following(owner),
-            Turn::Ours(permit) => IntrospectionStage::Leading(call(permit, run.now)),
+            Turn::Failed(failure) => {
+                let unavailable = self.unavailable(&introspect, fingerprint, failure, run);
+                let streams = self.flights.end(flight);
+                return resolve(streams, Found::Response(key, Err(unavailable)), run);
+            }
+            Turn::Busy(owner) => {
+                self.followed.push(flight.id);
+                IntrospectionStage::Following(owner)
+            }
+            Turn::Ours(permit) => IntrospectionStage::Leading(IntrospectionCall {
+                permit,
+                since: run.now,
+                again: false,
+            }),
         };
-        run.count(Event::Count(Counter::Lookup(Lookup::Miss)));
-        let is_ours = matches!(stage, IntrospectionStage::Leading(_));
-        let flight = self.flights.lead(key);
         let introspection = Introspection { introspect, fingerprint, stage };
         let id = self.flights.resume(flight, Progress::Introspection(introspection));
-        self.flights.join(id, stream);
-        if is_ours {
-            self.call_introspection(id, run);
-        } else {
-            self.followed.insert(id);
-        }
+        self.call_introspection(id, run);
     }
 
     /// Looks whether another worker has a response by now.
@@ -86,39 +96,31 @@ impl Fetcher {
         &mut self,
         flight: Flight,
         introspection: Introspection,
-        owner: LeaseOwner,
         run: &mut Run<'_>,
     ) {
-        let Introspection { introspect, fingerprint, .. } = introspection;
-        let key = introspect.key;
-        let (stage, is_ours) = match self.turn(introspect.server, fingerprint, Some(owner), run) {
-            Turn::Known(response) => {
-                run.count(Event::Count(Counter::Lookup(Lookup::Shared)));
-                let streams = self.end(flight);
-                return resolve(streams, Found::Response(key, Ok(response)), run);
+        match introspection {
+            Introspection {
+                introspect,
+                fingerprint,
+                stage: IntrospectionStage::Following(owner),
+            } => {
+                self.turn_introspection(flight, introspect, fingerprint, Some(owner), run);
             }
-            Turn::Failed(failure) => {
-                let unavailable = self.unavailable(&introspect, fingerprint, failure, run);
-                let streams = self.end(flight);
-                return resolve(streams, Found::Response(key, Err(unavailable)), run);
-            }
-            Turn::Busy(owner) => (IntrospectionStage::Following(owner), false),
-            Turn::Ours(permit) => {
-                self.followed.remove(&flight.id);
-                (IntrospectionStage::Leading(call(permit, run.now)), true)
-            }
-        };
-        let introspection = Introspection { introspect, fingerprint, stage };
-        let id = self.flights.resume(flight, Progress::Introspection(introspection));
-        if is_ours {
-            self.call_introspection(id, run);
+            led => _ = self.flights.resume(flight, Progress::Introspection(led)),
         }
     }
 
     /// Makes the call of a lookup that this worker leads, as soon as the token is there that it needs.
     fn call_introspection(&mut self, id: CallId, run: &mut Run<'_>) {
-        let Some(Progress::Introspection(introspection)) = self.flights.state(id) else { return };
-        let server = introspection.introspect.server;
+        let Some(Progress::Introspection(Introspection {
+            introspect: Introspect { server, .. },
+            stage: IntrospectionStage::Leading(_),
+            ..
+        })) = self.flights.state(id)
+        else {
+            return;
+        };
+        let server = *server;
         let guard = self.guard.as_deref();
         let client = guard.and_then(|guard| guard.server(server)?.introspection.client);
         let token = match client.map(|client| self.obtain(client, run)) {
@@ -180,7 +182,7 @@ impl Fetcher {
     ) {
         let Introspection { introspect, fingerprint, stage } = introspection;
         let IntrospectionStage::Calling(call, sent) = stage else {
-            let streams = self.end(flight);
+            let streams = self.flights.end(flight);
             return resolve(streams, unresolved(introspect.key, Failure::Defect), run);
         };
         // The token had been taken back (RFC 6750 section 3.1: 401, but some answer 403): the call goes
@@ -228,7 +230,7 @@ impl Fetcher {
         let guard = self.guard.as_deref();
         let server = guard.and_then(|guard| Some((guard, guard.server(id)?)));
         let Some((guard, server)) = server else {
-            let streams = self.end(flight);
+            let streams = self.flights.end(flight);
             return resolve(streams, unresolved(key, Failure::Defect), run);
         };
         let name = response_key(guard, server, fingerprint);
@@ -258,7 +260,7 @@ impl Fetcher {
             }
             Err(failure) => Err(self.unavailable(introspect, fingerprint, failure, run)),
         };
-        let streams = self.end(flight);
+        let streams = self.flights.end(flight);
         resolve(streams, Found::Response(key, result), run);
     }
 
@@ -297,39 +299,21 @@ impl Fetcher {
     }
 
     /// Looks for a response in the store, or else acquires the lease on the call.
-    fn turn(
+    fn introspection_turn(
         &self,
         id: ServerId,
         fingerprint: Fingerprint,
         after: Option<LeaseOwner>,
         run: &Run<'_>,
-    ) -> Turn {
+    ) -> Turn<Introspected> {
         let guard = self.guard.as_deref();
         let server = guard.and_then(|guard| Some((guard, guard.server(id)?)));
         let Some((guard, server)) = server else { return Turn::Failed(Failure::Defect) };
         let key = response_key(guard, server, fingerprint);
-        let ends = run.now.plus(server.introspection.endpoint.timeout).plus(LEASE_GRACE);
-        let lease = Lease { owner: LeaseOwner(self.random.number()), ends };
-        let mut known = None;
-        let acquired =
-            run.store.acquire(LeaseKey::Token(key.token), lease, after, run.now, &mut || {
-                known = recall(guard, server, key, run.store, run.now);
-                known.is_some()
-            });
-        match (acquired, known) {
-            (Acquire::Known, Some(known)) => Turn::Known(known),
-            (Acquire::Ours, _) => Turn::Ours(Some(lease.owner)),
-            (Acquire::Busy(owner), _) => Turn::Busy(owner),
-            (Acquire::Failed(failure), _) => Turn::Failed(failure),
-            // The call is made without a lease.
-            (Acquire::Known | Acquire::Contended | Acquire::Refused, _) => Turn::Ours(None),
-        }
+        let lease = lease(&self.random, server.introspection.endpoint.timeout, run.now);
+        let known = || recall(guard, server, key, run.store, run.now);
+        Turn::take(LeaseKey::Token(key.token), lease, after, run, known)
     }
-}
-
-/// A call that begins now.
-const fn call(permit: Permit, now: Timestamp) -> IntrospectionCall {
-    IntrospectionCall { permit, since: now, again: false }
 }
 
 /// Nothing is known, and nobody knows better.

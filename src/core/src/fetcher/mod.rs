@@ -5,21 +5,20 @@
 //! request, or sees one.
 
 mod exchange;
-mod flight;
 mod introspection;
+mod stage;
 mod token;
 mod upkeep;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use fnv::FnvHashSet;
 use log::info;
 
-use self::flight::{ExchangeStage, IntrospectionStage, ObtainingStage, Progress};
+use self::stage::{ExchangeStage, IntrospectionStage, ObtainingStage, Permit, Progress};
 use crate::cache::identity::Fingerprint;
 use crate::cache::local::{ClockCache, Keyed};
-use crate::cache::single_flight::{CallId, Flight, SingleFlight, StreamId};
+use crate::cache::single_flight::{CallId, SingleFlight, StreamId};
 use crate::ids::ClientId;
 use crate::inbound::guard::Guard;
 use crate::inbound::outage::Outage;
@@ -38,7 +37,7 @@ use crate::outbound::exchanged_tokens::ROOM;
 use crate::outbound::{ClientConfig, of_client};
 use crate::random::Random;
 use crate::run::Run;
-use crate::store::TokenKey;
+use crate::store::{Acquire, Lease, LeaseKey, LeaseOwner, TokenKey};
 use crate::timestamp::Timestamp;
 
 /// How much longer than a call its lease lasts: until the response has been published.
@@ -52,8 +51,8 @@ pub(crate) struct Fetcher {
     config: Option<Arc<ClientConfig>>,
     /// What is under way.
     flights: SingleFlight<Progress>,
-    /// Those lookups for which another worker makes the call.
-    followed: FnvHashSet<CallId>,
+    /// Those lookups for which another worker makes the call; some may have ended.
+    followed: Vec<CallId>,
     /// What is known of each server.
     servers: Vec<ServerHealth>,
     /// The clients' tokens, in their order.
@@ -66,8 +65,8 @@ pub(crate) struct Fetcher {
     keyed: Keyed,
     /// Jitter, numbers of tokens and leases.
     random: Random,
-    /// When tokens are reported next.
-    report_at: Timestamp,
+    /// When tokens are reported next, if they have ever been.
+    report_at: Option<Timestamp>,
     /// Whether there is more to report than zeros, or the last report was more.
     reporting: bool,
 }
@@ -90,6 +89,43 @@ enum Obtained {
     Failed(Failure),
 }
 
+/// What comes of the attempt to be the one who calls about a caller's token.
+enum Turn<K> {
+    /// There is no need to: this is known.
+    Known(K),
+    /// This worker calls.
+    Ours(Permit),
+    /// Another worker calls.
+    Busy(LeaseOwner),
+    /// The call that was waited for has failed, or it is too early for one.
+    Failed(Failure),
+}
+
+impl<K> Turn<K> {
+    /// Looks for what is `known` to all workers, or else acquires the lease on a call about a token.
+    fn take(
+        key: LeaseKey<'_>,
+        lease: Lease,
+        after: Option<LeaseOwner>,
+        run: &Run<'_>,
+        known: impl Fn() -> Option<K>,
+    ) -> Self {
+        let mut found = None;
+        let acquired = run.store.acquire(key, lease, after, run.now, &mut || {
+            found = known();
+            found.is_some()
+        });
+        match (acquired, found) {
+            (Acquire::Known, Some(known)) => Self::Known(known),
+            (Acquire::Ours, _) => Self::Ours(Some(lease.owner)),
+            (Acquire::Busy(owner), _) => Self::Busy(owner),
+            (Acquire::Failed(failure), _) => Self::Failed(failure),
+            // The call is made without a lease.
+            (Acquire::Known | Acquire::Contended | Acquire::Refused, _) => Self::Ours(None),
+        }
+    }
+}
+
 impl Fetcher {
     /// Nothing is under way. `seed` is random.
     pub(crate) fn new(
@@ -110,11 +146,11 @@ impl Fetcher {
             tokens: clients().map(|_| ClientToken::default()).collect(),
             failures: clients().map(failures).collect(),
             flights: SingleFlight::new(),
-            followed: FnvHashSet::default(),
+            followed: Vec::new(),
             back_offs: ClockCache::new(ROOM),
             keyed: Keyed::new(seed),
             random: Random::new(seed, "fetcher"),
-            report_at: Timestamp::from_millis(0),
+            report_at: None,
             reporting: false,
             guard,
             config,
@@ -144,10 +180,9 @@ impl Fetcher {
                 self.exchange(stream, client, subject, run);
             }
             Lookup::RenewExchanged(client, subject) => self.renew_exchanged(client, subject, run),
-            Lookup::Ended(stream) => self.stream_ended(stream),
             Lookup::Used(client) => {
                 if let Some((config, token)) = self.client(client) {
-                    token.sync(config, run.store);
+                    token.sync(config, run.store, run.now);
                     token.used = true;
                 }
             }
@@ -179,7 +214,7 @@ impl Fetcher {
 
     /// A request has ended that waited. A call of this worker goes on, since its outcome is worth
     /// caching; another worker's is no longer followed.
-    fn stream_ended(&mut self, stream: StreamId) {
+    pub(crate) fn stream_ended(&mut self, stream: StreamId) {
         let Some(id) = self.flights.leave(stream) else { return };
         let is_abandoned = match self.flights.state(id) {
             Some(Progress::Introspection(introspection)) => {
@@ -195,14 +230,8 @@ impl Fetcher {
             None => false,
         };
         if is_abandoned && let Some((_, flight)) = self.flights.take(id) {
-            self.end(flight);
+            self.flights.end(flight);
         }
-    }
-
-    /// Ends a lookup: who waited for it.
-    fn end(&mut self, flight: Flight) -> Vec<StreamId> {
-        self.followed.remove(&flight.id);
-        self.flights.end(flight)
     }
 
     /// A client, and its token.
@@ -244,6 +273,11 @@ impl Fetcher {
         }
         run.count_client(id, ClientEvent::Token(TokenEvent::Dropped));
     }
+}
+
+/// A new lease for a call that takes so long at most.
+fn lease(random: &Random, timeout: Duration, now: Timestamp) -> Lease {
+    Lease { owner: LeaseOwner(random.number()), ends: now.plus(timeout).plus(LEASE_GRACE) }
 }
 
 /// What was looked up goes to those who have waited for it.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use log::info;
 
-use super::flight::{Obtaining, ObtainingStage, Progress, TokenCall};
-use super::{Fetcher, LEASE_GRACE, Obtained, resolve};
+use super::stage::{Obtaining, ObtainingStage, Progress, TokenCall};
+use super::{Fetcher, Obtained, lease, resolve};
 use crate::cache::local::{Key, KeySpace};
 use crate::cache::single_flight::{CallId, Flight};
 use crate::ids::ClientId;
@@ -22,11 +22,12 @@ use crate::outbound::client::{Grant, TokenRequest};
 use crate::outbound::client_token::ClientToken;
 use crate::outbound::of_client;
 use crate::run::Run;
-use crate::store::{Acquire, Lease, LeaseKey, LeaseOwner};
+use crate::store::{Acquire, LeaseKey};
 use crate::timestamp::Timestamp;
 
-/// What comes of the attempt to be the one who calls.
-pub(super) enum Turn {
+/// What comes of the attempt to be the one who calls. No call is made without a lease: a refresh token that is
+/// sent twice may be revoked.
+pub(super) enum TokenTurn {
     /// There is a token now.
     Known(Arc<AccessToken>),
     /// This worker calls, like this.
@@ -52,21 +53,21 @@ impl Fetcher {
             return Obtained::Wait(flight);
         }
         match self.token_turn(id, false, run) {
-            Turn::Known(token) => Obtained::Token(token),
-            Turn::Failed(failure) => Obtained::Failed(failure),
-            Turn::Ours(call) => {
+            TokenTurn::Known(token) => Obtained::Token(token),
+            TokenTurn::Failed(failure) => Obtained::Failed(failure),
+            TokenTurn::Ours(call) => {
                 let flight = self.flights.lead(Some(key));
                 match self.begin(flight, id, call, run) {
                     Ok(id) => Obtained::Wait(id),
                     Err(failure) => Obtained::Failed(failure),
                 }
             }
-            Turn::Busy => {
+            TokenTurn::Busy => {
                 let flight = self.flights.lead(Some(key));
                 let stage = ObtainingStage::Following;
                 let obtaining = Obtaining { client: id, stage, dependents: Vec::new() };
                 let id = self.flights.resume(flight, Progress::ClientToken(obtaining));
-                self.followed.insert(id);
+                self.followed.push(id);
                 Obtained::Wait(id)
             }
         }
@@ -79,12 +80,12 @@ impl Fetcher {
 
     /// Looks for a client's token, and acquires the lease on obtaining one if there is none, or, with
     /// `renew`, if it is time for another.
-    pub(super) fn token_turn(&mut self, id: ClientId, renew: bool, run: &mut Run<'_>) -> Turn {
+    pub(super) fn token_turn(&mut self, id: ClientId, renew: bool, run: &mut Run<'_>) -> TokenTurn {
         let (store, now) = (run.store, run.now);
         let random = &self.random;
         let of_client = self.config.as_deref().and_then(|c| of_client(c, &mut self.tokens, id));
-        let Some((client, token)) = of_client else { return Turn::Failed(Failure::Defect) };
-        token.sync(client, store);
+        let Some((client, token)) = of_client else { return TokenTurn::Failed(Failure::Defect) };
+        token.sync(client, store, now);
         if let Grant::DirectToken { access_token, expires_in, .. } = &client.grant
             && token.record.number == 0
         {
@@ -94,7 +95,7 @@ impl Fetcher {
                 (record.number == 0).then(|| record.clone().accepted(given()))
             });
             if token.record.number == 0 {
-                return Turn::Failed(Failure::Defect);
+                return TokenTurn::Failed(Failure::Defect);
             }
         }
         // Whether there is anything to be obtained is looked at once more under the lease.
@@ -102,22 +103,20 @@ impl Fetcher {
             return known;
         }
         let Some(request) = client.ask(&token.record) else {
-            return Turn::Failed(Failure::NoGrant);
+            return TokenTurn::Failed(Failure::NoGrant);
         };
-        let owner = LeaseOwner(random.number());
-        let lease = Lease { owner, ends: now.plus(client.longest(&request)).plus(LEASE_GRACE) };
+        let lease = lease(random, client.longest(&request), now);
         let mut found = None;
         let acquired = store.acquire(LeaseKey::Client(&client.key), lease, None, now, &mut || {
-            token.sync(client, store);
+            token.sync(client, store, now);
             found = known(token, renew, now);
             found.is_some()
         });
         match (acquired, found) {
             (Acquire::Known, Some(known)) => return known,
             (Acquire::Ours, _) => {}
-            // Without a lease no call is made: a refresh token that is sent twice may be revoked.
-            (Acquire::Refused, _) => return Turn::Failed(Failure::Defect),
-            _ => return Turn::Busy,
+            (Acquire::Refused, _) => return TokenTurn::Failed(Failure::Defect),
+            _ => return TokenTurn::Busy,
         }
         // What another worker has obtained meanwhile may have brought another refresh token.
         let request = match client.ask(&token.record) {
@@ -128,11 +127,11 @@ impl Fetcher {
             }
             Some(request) => request,
             None => {
-                store.release(LeaseKey::Client(&client.key), owner, None, now);
-                return Turn::Failed(Failure::NoGrant);
+                store.release(LeaseKey::Client(&client.key), lease.owner, None, now);
+                return TokenTurn::Failed(Failure::NoGrant);
             }
         };
-        Turn::Ours(TokenCall { owner, ends: lease.ends, request, since: now })
+        TokenTurn::Ours(TokenCall { lease, request, since: now })
     }
 
     /// Makes a call, or gives its lease back.
@@ -145,7 +144,7 @@ impl Fetcher {
     ) -> Result<(), Failure> {
         let (client, _) = self.client(client).ok_or(Failure::Defect)?;
         let Some(request) = client.call(id, &call.request, None, run.now) else {
-            run.store.release(LeaseKey::Client(&client.key), call.owner, None, run.now);
+            run.store.release(LeaseKey::Client(&client.key), call.lease.owner, None, run.now);
             return Err(Failure::Defect);
         };
         run.output.calls.push(request);
@@ -156,16 +155,15 @@ impl Fetcher {
     pub(super) fn follow_token(&mut self, flight: Flight, obtaining: Obtaining, run: &mut Run<'_>) {
         let client = obtaining.client;
         let found = match self.token_turn(client, false, run) {
-            Turn::Busy => {
-                self.flights.resume(flight, Progress::ClientToken(obtaining));
-                return;
+            TokenTurn::Busy => {
+                let id = self.flights.resume(flight, Progress::ClientToken(obtaining));
+                return self.followed.push(id);
             }
-            Turn::Known(token) => Ok(token),
-            Turn::Failed(failure) => Err(failure),
-            Turn::Ours(call) => {
+            TokenTurn::Known(token) => Ok(token),
+            TokenTurn::Failed(failure) => Err(failure),
+            TokenTurn::Ours(call) => {
                 let called = self.call_token_endpoint(flight.id, client, &call, run);
                 let Err(failure) = called else {
-                    self.followed.remove(&flight.id);
                     let stage = ObtainingStage::Calling(call);
                     let obtaining = Obtaining { stage, ..obtaining };
                     self.flights.resume(flight, Progress::ClientToken(obtaining));
@@ -181,7 +179,7 @@ impl Fetcher {
     pub(super) fn renew(&mut self, id: ClientId, run: &mut Run<'_>) {
         let key = self.client_key(id);
         if self.flights.find(key).is_none()
-            && let Turn::Ours(call) = self.token_turn(id, true, run)
+            && let TokenTurn::Ours(call) = self.token_turn(id, true, run)
         {
             let flight = self.flights.lead(Some(key));
             // One that cannot be made is tried again when the token is looked after next.
@@ -198,7 +196,7 @@ impl Fetcher {
         run: &mut Run<'_>,
     ) -> Result<CallId, Failure> {
         if let Err(failure) = self.call_token_endpoint(flight.id, id, &call, run) {
-            self.end(flight);
+            self.flights.end(flight);
             return Err(failure);
         }
         let stage = ObtainingStage::Calling(call);
@@ -299,7 +297,7 @@ impl Fetcher {
             Some(record.clone().accepted(granted.clone()))
         });
         token.used = false;
-        store.release(LeaseKey::Client(&client.key), call.owner, None, now);
+        store.release(LeaseKey::Client(&client.key), call.lease.owner, None, now);
         let event = if had_token { TokenEvent::Renewed } else { TokenEvent::Obtained };
         run.count_client(id, ClientEvent::Token(event));
         let current = token.current(now).cloned();
@@ -324,10 +322,10 @@ impl Fetcher {
         // A refresh token that is refused is not better next time either.
         let unsure = refreshed && (failure.is_unsure() || failure.refuses_grant());
         // A worker that was given up knows less than the one that has taken its place.
-        let is_noted = |_: &CachedToken| now >= call.ends;
+        let is_noted = |_: &CachedToken| now >= call.lease.ends;
         let failure = self.fail_for_all(id, failure, unsure, &is_noted, run);
         if let Some((client, _)) = self.client(id) {
-            store.release(LeaseKey::Client(&client.key), call.owner, None, now);
+            store.release(LeaseKey::Client(&client.key), call.lease.owner, None, now);
         }
         failure
     }
@@ -372,7 +370,7 @@ impl Fetcher {
         found: Result<Arc<AccessToken>, Failure>,
         run: &mut Run<'_>,
     ) {
-        let streams = self.end(flight);
+        let streams = self.flights.end(flight);
         for id in dependents {
             match self.flights.state(id) {
                 Some(Progress::Introspection(_)) => {
@@ -394,12 +392,12 @@ impl Fetcher {
 }
 
 /// What is known of a token without a call: the token, unless it is to be renewed; or why there is none.
-fn known(token: &mut ClientToken, renew: bool, now: Timestamp) -> Option<Turn> {
+fn known(token: &mut ClientToken, renew: bool, now: Timestamp) -> Option<TokenTurn> {
     if let Some(current) = token.current(now).cloned()
         && !(renew && now >= current.renew_at)
     {
         token.used = true;
-        return Some(Turn::Known(current));
+        return Some(TokenTurn::Known(current));
     }
-    token.record.backs_off(now).map(Turn::Failed)
+    token.record.backs_off(now).map(TokenTurn::Failed)
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Fetcher;
-use super::flight::{ExchangeStage, IntrospectionStage, Progress};
+use super::stage::Progress;
 use crate::ids::ClientId;
 use crate::metrics::Event;
 use crate::metrics::client::{ClientEvent, ClientGauge};
@@ -29,30 +29,21 @@ impl Fetcher {
         for client in 0..self.tokens.len() {
             self.care(ClientId(client), run);
         }
-        if now >= self.report_at {
-            self.report_at = now.plus(REPORT_PERIOD);
+        if self.report_at.is_none_or(|report_at| now >= report_at) {
+            self.report_at = Some(now.plus(REPORT_PERIOD));
             self.report(run);
         }
     }
 
     /// Looks whether other workers have obtained what is waited for.
     fn follow(&mut self, run: &mut Run<'_>) {
-        let followed: Vec<_> = self.followed.iter().copied().collect();
-        for id in followed {
+        for id in std::mem::take(&mut self.followed) {
             let Some((progress, flight)) = self.flights.take(id) else { continue };
             match progress {
-                Progress::Introspection(introspection) => match introspection.stage {
-                    IntrospectionStage::Following(owner) => {
-                        self.follow_introspection(flight, introspection, owner, run);
-                    }
-                    _ => _ = self.flights.resume(flight, Progress::Introspection(introspection)),
-                },
-                Progress::Exchange(exchange) => match exchange.stage {
-                    ExchangeStage::Following(owner) => {
-                        self.follow_exchange(flight, exchange, owner, run);
-                    }
-                    _ => _ = self.flights.resume(flight, Progress::Exchange(exchange)),
-                },
+                Progress::Introspection(introspection) => {
+                    self.follow_introspection(flight, introspection, run);
+                }
+                Progress::Exchange(exchange) => self.follow_exchange(flight, exchange, run),
                 Progress::ClientToken(obtaining) => self.follow_token(flight, obtaining, run),
             }
         }
@@ -68,7 +59,7 @@ impl Fetcher {
             return;
         }
         token.let_go(now);
-        token.sync(client, store);
+        token.sync(client, store, now);
         // A token that nobody uses is left to expire.
         let is_due = token.current(now).is_some_and(|current| now >= current.renew_at);
         if is_due && token.used {
@@ -82,7 +73,7 @@ impl Fetcher {
         let (store, now) = (run.store, run.now);
         for client in 0..self.tokens.len() {
             if let Some((client, token)) = self.client(ClientId(client)) {
-                token.sync(client, store);
+                token.sync(client, store, now);
             }
         }
         let reports = self.tokens.iter().enumerate().flat_map(|(client, token)| {

@@ -46,7 +46,7 @@ impl ClientToken {
         let changes = store.changes(&client.key);
         if changes != self.changes {
             self.changes = changes;
-            self.sync(client, store);
+            self.sync(client, store, now);
         }
         self.current(now)
     }
@@ -73,14 +73,14 @@ impl ClientToken {
     }
 
     /// Reads the record if another worker has written it.
-    pub(crate) fn sync(&mut self, client: &Client, store: &dyn Store) {
+    pub(crate) fn sync(&mut self, client: &Client, store: &dyn Store, now: Timestamp) {
         match store.client_token(&client.key, self.version) {
             // A store that has lost the record takes no token with it.
             Stored::Absent => self.version = None,
             Stored::Unchanged => {}
             Stored::Changed(record, version) => {
                 self.version = Some(version);
-                self.take_in(client, record, Timestamp::from_millis(0));
+                self.take_in(client, record, now);
             }
         }
     }
@@ -95,7 +95,7 @@ impl ClientToken {
         next: &mut dyn FnMut(&CachedToken) -> Option<CachedToken>,
     ) -> bool {
         for _ in 0..TRIES {
-            self.sync(client, store);
+            self.sync(client, store, now);
             let Some(next) = next(&self.record) else { return false };
             match self.write(client, store, next, now) {
                 Ok(()) => return true,

@@ -234,9 +234,9 @@ impl<H: Host> Worker<H> {
 
     /// Nothing is decided any more for a stream.
     pub(super) fn forget(&self, stream: StreamId) {
-        // The end of a stream needs no clock.
-        let moment = Moment { now: Timestamp::from_millis(0), clock: Ok(()) };
-        let _ = self.handle(Input::StreamEnded(stream), moment);
+        if let Some(Loaded { filter, output, .. }) = self.loaded.get() {
+            filter.borrow_mut().stream_ended(stream, &mut output.borrow_mut());
+        }
         self.count();
     }
 

@@ -6,7 +6,7 @@ use crate::ids::ClientId;
 use crate::lookup::{Introspect, Subject};
 use crate::oauth::call::TokenUse;
 use crate::outbound::client::TokenRequest;
-use crate::store::LeaseOwner;
+use crate::store::{Lease, LeaseOwner};
 use crate::timestamp::Timestamp;
 
 /// A lookup that is under way.
@@ -74,9 +74,7 @@ pub(super) enum ObtainingStage {
 /// A call for a client's token.
 pub(super) struct TokenCall {
     /// What allows it.
-    pub(super) owner: LeaseOwner,
-    /// From then on another worker may call.
-    pub(super) ends: Timestamp,
+    pub(super) lease: Lease,
     /// What it sends.
     pub(super) request: TokenRequest,
     /// When it was made.
