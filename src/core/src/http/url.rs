@@ -37,7 +37,7 @@ impl HttpUrl {
                  percent-encode them, and write a host as xn--…",
             );
         }
-        let (scheme, rest) = text.split_once("://").ok_or(NONE)?;
+        let (scheme, rest) = split_scheme(text).ok_or(NONE)?;
         let is_https = scheme.eq_ignore_ascii_case("https");
         if !is_https && !scheme.eq_ignore_ascii_case("http") {
             return Err("expected an http or https URL");
@@ -126,6 +126,12 @@ pub(crate) fn is_absolute_uri(text: &str) -> bool {
 /// A character of a URI, and `#`, which stands before a fragment (RFC 3986, section 2).
 fn is_uri_byte(byte: u8) -> bool {
     byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte)
+}
+
+/// The scheme of a URL, and what follows `://` (RFC 3986, section 3).
+pub(crate) fn split_scheme(url: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = url.split_once(':')?;
+    Some((scheme, rest.strip_prefix("//")?))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::http::authority::Authority;
 use crate::http::head::Head;
 use crate::http::header_name::CONNECTION;
 use crate::http::path::RequestPath;
+use crate::http::url::split_scheme;
 use crate::ids::ClientId;
 use crate::oauth::reason::Reason;
 use crate::oauth::secret::Secret;
@@ -129,7 +130,7 @@ impl Outbound {
 
     /// The clients whose tokens a request to this URL may have got: its method is not known.
     fn clients_of_url(&self, url: &str) -> Vec<&Client> {
-        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let rest = split_scheme(url).map_or(url, |(_, rest)| rest);
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         let Ok(authority) = Authority::parse(authority.as_bytes()) else {
             return self.config.clients.iter().collect();
