@@ -81,7 +81,7 @@ pub const ALL: [Variant; 31] = [
     proxy("lua-short-10000", "short Lua, 10,000 tokens", 10_000, SHORT),
     proxy("lua-full", "full Lua", 1, FULL),
     proxy("lua-full-500", "full Lua, 500 tokens", 500, FULL),
-    proxy("lua-told", "full Lua that tells access logs and policies as much as ours", 1, FULL),
+    proxy("lua-told", "full Lua that reports as much to access logs and policies", 1, FULL),
     proxy("jwt-authn", "`jwt_authn`, RS256", 1, Filter::JwtAuthn { cache: false }),
     proxy("jwt-authn-cache", "… with `jwt_cache`", 1, Filter::JwtAuthn { cache: true }),
     proxy("ext-authz", "`ext_authz` over HTTP", 1, Filter::ExtAuthz { sidecar: false }),
