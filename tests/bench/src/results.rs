@@ -58,9 +58,13 @@ impl Results {
              {rounds} rounds of {seconds} s each.\n\n",
         );
         self.quiet(&mut page);
-        self.table(&mut page, Answers::Proxy, "The proxy answers by itself:");
-        self.table(&mut page, Answers::Service, "A service behind the proxy answers:");
+        let is_detail = |variant: &Variant| DETAILS.contains(&variant.name);
+        let by =
+            |answers| move |variant: &Variant| variant.answers == answers && !is_detail(variant);
+        self.table(&mut page, "The proxy answers by itself:", by(Answers::Proxy));
+        self.table(&mut page, "A service behind the proxy answers:", by(Answers::Service));
         self.kept(&mut page);
+        self.table(&mut page, "## More variants", is_detail);
         self.misses(&mut page);
         self.calls_and_memory(&mut page);
         self.limits(&mut page);
@@ -87,8 +91,8 @@ impl Results {
         }
     }
 
-    fn table(&self, page: &mut String, answers: Answers, title: &str) {
-        let proxies = self.proxies.iter().filter(|proxy| proxy.variant.answers == answers);
+    fn table(&self, page: &mut String, title: &str, is_in: impl Fn(&Variant) -> bool) {
+        let proxies = self.proxies.iter().filter(|proxy| is_in(&proxy.variant));
         let mut rows = proxies.filter_map(|proxy| self.row(proxy)).peekable();
         if rows.peek().is_none() {
             return;
@@ -196,7 +200,7 @@ impl Results {
         }
         let _ = write!(
             page,
-            "| {} new tokens/s | the server takes | p50, µs | p99, µs | added at p99, µs | … to a \
+            "## New tokens\n\n| {} new tokens/s | the server takes | p50, µs | p99, µs | added at p99, µs | … to a \
              proxy without a filter |\n| --- | --- | --- | --- | --- | --- |\n",
             thousands(f64::from(misses::RATE)),
         );
@@ -219,6 +223,21 @@ impl Results {
         );
     }
 }
+
+/// The variants that are not in the first table, and so not in `docs/performance.md`.
+const DETAILS: [&str; 11] = [
+    "wasm-empty",
+    "wasm-header",
+    "wasm-trimmed",
+    "lua-short-500",
+    "lua-short-10000",
+    "lua-full-500",
+    "lua-told",
+    "ours-claims",
+    "ours-rule",
+    "ours-50-rules",
+    "ours-full-500",
+];
 
 /// Percent: what the threads of a proxy wait for one another.
 const QUIET: f64 = 3.0;

@@ -75,7 +75,12 @@ pub const ALL: [Variant; 31] = [
     proxy("wasm-empty", "WebAssembly that does nothing", 1, Filter::Floor("empty")),
     proxy("wasm-header", "… that reads `Authorization`", 1, Filter::Floor("header")),
     proxy("wasm-trimmed", "… without needless exports", 1, Filter::Floor("header-trimmed")),
-    proxy("wasm-bare", "… without the SDK", 1, Filter::Floor("bare")),
+    proxy(
+        "wasm-bare",
+        "WebAssembly that reads `Authorization`, without the SDK",
+        1,
+        Filter::Floor("bare"),
+    ),
     proxy("lua-short", "short Lua", 1, SHORT),
     proxy("lua-short-500", "short Lua, 500 tokens", 500, SHORT),
     proxy("lua-short-10000", "short Lua, 10,000 tokens", 10_000, SHORT),
