@@ -17,7 +17,7 @@ pub fn splice(page: &str, results: &str) -> Outcome<String> {
     let (_, after) = rest.split_once(END).ok_or_else(missing)?;
     let (_, results) = results.split_once('\n').ok_or("the results have no title")?;
     let shown = results.split_once(SECTION).map_or(results, |(shown, _)| shown);
-    Ok(format!("{before}{BEGIN}{shown}{END}{after}"))
+    Ok(format!("{before}{BEGIN}{shown}\n{END}{after}"))
 }
 
 #[cfg(test)]
@@ -29,7 +29,7 @@ mod tests {
         let page = format!("# a\n{BEGIN}\nold\n\n{END}## b\n");
         let results = "# Results\n\nnew\n\n## Goals\n\nall met\n\n";
         let spliced = splice(&page, results).expect("a page with a place");
-        assert_eq!(spliced, format!("# a\n{BEGIN}\nnew\n{END}## b\n"));
+        assert_eq!(spliced, format!("# a\n{BEGIN}\nnew\n\n{END}## b\n"));
         assert_eq!(splice(&spliced, results).expect("the same"), spliced);
         let without_goals = splice(&spliced, "# Results\n\nnew\n").expect("a page with a place");
         assert_eq!(without_goals, spliced);
