@@ -9,7 +9,7 @@ use oauth2_filter_core::{ConfigErrors, Environment, Filter};
 use oauth2_filter_testbed::envoy;
 use oauth2_filter_testbed::tls::{Authority, certificate_files};
 
-use pages::{OURS, README};
+use pages::{OURS, PERFORMANCE, README};
 
 #[path = "documentation/keys.rs"]
 mod keys;
@@ -37,7 +37,7 @@ mod yaml;
 #[test]
 fn every_json_block_of_the_pages_loads() {
     let blocks: Vec<&str> = OURS.iter().flat_map(|page| page.blocks("json")).collect();
-    assert!(blocks.len() >= 3, "the README alone has three");
+    assert!(blocks.len() >= 7, "the README has two, the page on migration five");
     for block in blocks {
         if let Err(mistakes) = load(block.as_bytes()) {
             panic!("{mistakes}\n{block}");
@@ -52,15 +52,47 @@ fn load(document: &[u8]) -> Result<(), ConfigErrors> {
     Filter::load(document, &environment).map(|_| ())
 }
 
-#[test]
-fn the_readme_shows_what_the_bench_has_measured() {
-    let (_, rest) =
-        README.text.split_once("<!-- what `make bench` writes -->\n").expect("its begin");
-    let (shown, _) = rest.split_once("<!-- the end of that -->\n").expect("its end");
-    let results = include_str!("bench/RESULTS.md");
-    let (title, measured) = results.split_once('\n').expect("a title");
+/// What the bench has measured, without the title.
+fn measured() -> &'static str {
+    let (title, measured) = include_str!("bench/RESULTS.md").split_once('\n').expect("a title");
     assert!(title.starts_with("# ") && measured.contains("| --- |"), "{title}");
-    assert_eq!(shown, measured);
+    measured
+}
+
+#[test]
+fn the_page_on_performance_shows_what_the_bench_has_measured() {
+    let (_, rest) =
+        PERFORMANCE.text.split_once("<!-- what `make bench` writes -->\n").expect("its begin");
+    let (shown, _) = rest.split_once("<!-- the end of that -->\n").expect("its end");
+    let (measured, _) = measured().split_once("\n## ").expect("a section after the tables");
+    assert_eq!(shown, format!("{measured}\n"));
+}
+
+#[test]
+fn the_figures_of_the_readme_are_those_that_the_bench_has_measured() {
+    let cell = |row: &str, column: usize| {
+        let line = measured().lines().find(|line| line.starts_with(row));
+        let line = line.unwrap_or_else(|| panic!("no row {row}"));
+        let cell = line.split(" | ").nth(column).expect("a cell").trim_end_matches(" |");
+        cell.split(' ').next().expect("a figure").to_owned()
+    };
+    let rounded = |figure: &str| format!("{:.1}", figure.parse::<f64>().expect("a number"));
+    let figures = README.rows("## How fast it is", "| | |");
+    let [cpu, memory, added] = figures.as_slice() else { panic!("{figures:?}") };
+    let cpu_of = |variant: &str| cell(&format!("| `{variant}` | "), 4);
+    assert_eq!(
+        cpu[1],
+        format!(
+            "{} µs; without a filter {} µs, with `ext_authz` over HTTP {} µs",
+            cpu_of("ours"),
+            cpu_of("plain"),
+            cpu_of("ext-authz")
+        )
+    );
+    let of_ours = "| memory of 10,000 cached responses, two workers, **ours**, introspection alone";
+    assert_eq!(memory[1], format!("{} MB", rounded(&cell(of_ours, 2))));
+    let of_misses = "| added to a server's 2ms by a miss, p99";
+    assert_eq!(added[1], format!("{} ms", rounded(&cell(of_misses, 2))));
 }
 
 #[test]

@@ -19,17 +19,23 @@ pub const REFERENCE: Page = page("docs/reference.md", include_str!("../../docs/r
 pub const OPERATIONS: Page = page("docs/operations.md", include_str!("../../docs/operations.md"));
 /// What is promised, threat by threat.
 pub const SECURITY: Page = page("docs/security.md", include_str!("../../docs/security.md"));
+/// The tests of every promise and every threat.
+pub const THREATS: Page = page("tests/THREATS.md", include_str!("../THREATS.md"));
+/// How fast it is.
+pub const PERFORMANCE: Page =
+    page("docs/performance.md", include_str!("../../docs/performance.md"));
 /// From what others use.
 pub const MIGRATION: Page = page("docs/migration.md", include_str!("../../docs/migration.md"));
 
 /// All of these, and those that tell how to use them.
-pub const OURS: [Page; 7] = [
+pub const OURS: [Page; 8] = [
     README,
     CONTRIBUTING,
     REFERENCE,
     page("docs/design.md", include_str!("../../docs/design.md")),
     MIGRATION,
     OPERATIONS,
+    PERFORMANCE,
     SECURITY,
 ];
 

@@ -1,54 +1,35 @@
-//! Every promise names the tests that hold it; every threat says what the filter does, which tests
-//! show it, and what is left to the operator. Every test that is named exists.
+//! Every threat says what the filter does and what is left to the operator; `tests/THREATS.md` names
+//! the tests of every threat and every promise. Every test that is named exists.
 
 use std::fs;
 
-use crate::pages::SECURITY;
+use crate::pages::{Page, SECURITY, THREATS};
 use crate::root;
 
-/// The parts of what is said of a threat.
-const PARTS: [&str; 3] = ["- **Filter**: ", "- **Shown by**: ", "- **You**: "];
+/// The parts of what the page says of a threat.
+const PARTS: [&str; 2] = ["- **Filter**: ", "- **You**: "];
 
-/// The threats, each with its heading.
-fn threats() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let sections = SECURITY.text.split("\n### ").skip(1);
+/// The sections of the third level, each with its heading.
+fn sections(page: Page) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let sections = page.text.split("\n### ").skip(1);
     sections.map(|section| {
         let (heading, rest) = section.split_once('\n').expect("a heading");
         (heading, rest.split("\n## ").next().expect("a part"))
     })
 }
 
-/// The tests that a threat names: file and name.
-fn named(threat: &'static str) -> Vec<(&'static str, &'static str)> {
-    let (_, shown) = threat.split_once(PARTS[1]).expect("the tests");
-    let (shown, _) = shown.split_once(PARTS[2]).expect("the end of them");
-    tests_in(shown)
-}
-
-/// The numbered promises.
-fn promises() -> impl Iterator<Item = &'static str> {
-    let (_, section) = SECURITY.text.split_once("\n## What is promised\n").expect("the promises");
-    let (section, _) = section.split_once("\n## ").expect("the end of them");
-    let begins = |line: &str| line.starts_with(|c: char| c.is_ascii_digit());
-    let starts: Vec<usize> = section
-        .split_inclusive('\n')
-        .scan(0, |at, line| {
-            let start = *at;
-            *at += line.len();
-            Some((start, line))
-        })
-        .filter(|(_, line)| begins(line))
-        .map(|(start, _)| start)
-        .collect();
-    let ends: Vec<usize> = starts.iter().skip(1).copied().chain([section.len()]).collect();
-    starts.into_iter().zip(ends).map(|(start, end)| &section[start..end])
+/// The numbers of the promises.
+fn promises() -> Vec<&'static str> {
+    let lines = SECURITY.section("## What is promised").lines();
+    let numbered = lines.filter(|line| line.starts_with(|c: char| c.is_ascii_digit()));
+    numbered.map(|line| line.split('.').next().expect("a number")).collect()
 }
 
 /// The tests in a list of them: file and name.
 fn tests_in(shown: &'static str) -> Vec<(&'static str, &'static str)> {
     let mut file = None;
     let mut tests = Vec::new();
-    // Every second part stands between the signs of code.
+    // Every second part is code.
     for word in shown.split('`').skip(1).step_by(2) {
         if word.contains(".rs") {
             file = Some(word);
@@ -77,33 +58,31 @@ fn has_test(file: &str, name: &str) -> bool {
 }
 
 #[test]
-fn every_threat_says_what_is_done_what_shows_it_and_what_is_left() {
-    let mut tests = 0;
-    for (heading, threat) in threats() {
+fn every_threat_says_what_the_filter_does_and_what_is_left() {
+    for (heading, threat) in sections(SECURITY) {
         let places = PARTS.map(|part| threat.find(part));
         assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{heading}");
-        assert!(!named(threat).is_empty(), "{heading}");
-        for (file, name) in named(threat) {
-            assert!(has_test(file, name), "{heading}: no test {name:?} in {file}");
-            tests += 1;
-        }
     }
-    assert!(tests > 60, "{tests}");
 }
 
 #[test]
-fn every_promise_names_tests_that_exist() {
+fn every_promise_and_every_threat_has_tests_and_they_exist() {
+    let promises = promises();
+    assert_eq!(promises.len(), 7);
+    let threats = sections(SECURITY).map(|(heading, _)| heading);
+    let expected: Vec<&str> = promises.into_iter().chain(threats).collect();
+    let headings: Vec<&str> = sections(THREATS).map(|(heading, _)| heading).collect();
+    assert_eq!(headings, expected);
     let mut count = 0;
-    for promise in promises() {
-        let (_, shown) = promise.split_once("Tested by").unwrap_or_else(|| panic!("{promise}"));
-        let tests = tests_in(shown);
-        assert!(!tests.is_empty(), "{promise}");
+    for (heading, section) in sections(THREATS) {
+        let tests = tests_in(section);
+        assert!(!tests.is_empty(), "{heading}");
         for (file, name) in tests {
-            assert!(has_test(file, name), "no test {name:?} in {file}: {promise}");
+            assert!(has_test(file, name), "{heading}: no test {name:?} in {file}");
+            count += 1;
         }
-        count += 1;
     }
-    assert_eq!(count, 7);
+    assert!(count > 80, "{count}");
 }
 
 #[test]

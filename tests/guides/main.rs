@@ -88,6 +88,7 @@ pages! {
     security_runs: "security.md",
     migration_is_readable: "migration.md",
     the_design_runs: "design.md",
+    performance_is_readable: "performance.md",
 }
 
 #[test]

@@ -116,7 +116,7 @@ pub fn ratio(samples: &Samples, one: &str, other: &str, value: fn(&Sample) -> f6
 pub fn of_memory(kept: &[Kept]) -> Vec<Goal> {
     let ours = kept.iter().filter(|kept| kept.what.contains("ours"));
     ours.map(|kept| Goal {
-        what: format!("memory of 10,000 kept answers, two workers, {}", kept.what),
+        what: format!("memory of 10,000 cached responses, two workers, {}", kept.what),
         wanted: Wanted::AtMost(15.0, " MB"),
         measured: kept.growth() as f64 / 1e6,
     })

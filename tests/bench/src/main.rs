@@ -9,7 +9,7 @@
 //! | [`fixed_rate`], [`open_loop`], [`pacing`], [`connection`], [`request`] | latency at a fixed rate |
 //! | [`kept`], [`misses`], [`stalls`] | memory of kept answers; what asking adds, and the machine |
 //! | `equivalence` (tests) | that what is compared does the same |
-//! | [`statistics`], [`goals`], [`results`], [`readme`], [`machine`] | what comes of it |
+//! | [`statistics`], [`goals`], [`results`], [`performance`], [`machine`] | what comes of it |
 //!
 //! Every proxy is up all the time, on one core, and stopped while it is another's turn; load,
 //! servers and service are on the other cores.
@@ -28,8 +28,8 @@ mod misses;
 mod open_loop;
 mod options;
 mod pacing;
+mod performance;
 mod proxy;
-mod readme;
 mod request;
 mod results;
 mod rounds;
@@ -174,11 +174,11 @@ fn publish(page: &str, options: &Options) -> Outcome<()> {
         eprintln!("== this was not the whole: nothing is written (WRITE=1 does)");
         return Ok(());
     }
-    let readme = workspace().join("README.md");
-    let spliced = readme::splice(&fs::read_to_string(&readme)?, page)?;
+    let shown = workspace().join("docs/performance.md");
+    let spliced = performance::splice(&fs::read_to_string(&shown)?, page)?;
     fs::write(workspace().join("tests/bench/RESULTS.md"), page)?;
-    fs::write(readme, spliced)?;
-    eprintln!("== written to tests/bench/RESULTS.md and README.md");
+    fs::write(shown, spliced)?;
+    eprintln!("== written to tests/bench/RESULTS.md and docs/performance.md");
     Ok(())
 }
 
