@@ -31,7 +31,7 @@ pub fn is_active(body: &[u8]) -> bool {
 
 /// The key of a kept answer.
 #[derive(Clone, Copy, Debug)]
-pub struct Key(local::Key);
+pub struct Key(local::CacheKey);
 
 /// Makes keys.
 pub struct Keyed(local::Keyed);

@@ -67,7 +67,7 @@ pub use metrics::{CALL_TIME, Counter, Decision, Event, Lookup, TOKEN_CALL_TIME, 
 pub use oauth::call::{Answer, Call, CallFailure, MAX_BODY, Purpose, TokenUse};
 pub use oauth::client_assertion::{Sign, SignError};
 pub use oauth::denial::Reply;
-pub use oauth::outcome::Outcome;
+pub use oauth::outcome::CallOutcome;
 pub use oauth::reason::Reason;
 pub use oauth::sender_constraint::digest_from_hex;
 pub use run::{Context, Input, Output, Step};

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::cache::identity::Fingerprint;
-use crate::cache::local::Key;
+use crate::cache::local::CacheKey;
 use crate::cache::single_flight::StreamId;
 use crate::ids::{ClientId, ServerId};
 use crate::oauth::access_token::AccessToken;
@@ -46,7 +46,7 @@ pub(crate) struct Introspect {
     /// The token.
     pub(crate) token: Secret,
     /// What the response is cached under, unless caching is off: then no request shares the call of another.
-    pub(crate) key: Option<Key>,
+    pub(crate) key: Option<CacheKey>,
 }
 
 /// A caller's token that is to be exchanged.
@@ -55,7 +55,7 @@ pub(crate) struct Subject {
     /// The token.
     pub(crate) token: Secret,
     /// What the exchanged token is cached under.
-    pub(crate) key: Key,
+    pub(crate) key: CacheKey,
     /// When it expires, if that is known.
     pub(crate) expires: Option<Timestamp>,
     /// How many tokens in a row that it was exchanged for were rejected, the last one included.
@@ -75,11 +75,11 @@ pub(crate) struct Resolved {
 #[derive(Debug)]
 pub(crate) enum Found {
     /// What a server says about a token.
-    Response(Option<Key>, Result<Introspected, Unavailable>),
+    Response(Option<CacheKey>, Result<Introspected, Unavailable>),
     /// A client's token.
     ClientToken(ClientId, Result<Arc<AccessToken>, Failure>),
     /// A token in exchange for a caller's.
-    ExchangedToken(ClientId, Key, Result<Exchanged, Failure>),
+    ExchangedToken(ClientId, CacheKey, Result<Exchanged, Failure>),
 }
 
 /// What a server has said about a token.

@@ -15,9 +15,9 @@ use crate::timestamp::Timestamp;
 ///
 /// In parts of 32 bits: a number of 128 would be aligned, and each place with one a third larger.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Key([u32; 4]);
+pub(crate) struct CacheKey([u32; 4]);
 
-impl Hash for Key {
+impl Hash for CacheKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let [first, second, ..] = self.0.map(u64::from);
         state.write_u64(first | second << 32);
@@ -58,10 +58,10 @@ impl Keyed {
     }
 
     /// The key of what is known of a token to a server or a client.
-    pub(crate) fn key(&self, space: KeySpace, token: impl AsRef<[u8]>) -> Key {
+    pub(crate) fn key(&self, space: KeySpace, token: impl AsRef<[u8]>) -> CacheKey {
         let hash = self.0.of(space.number(), token.as_ref()).to_le_bytes();
         let (parts, _) = hash.as_chunks();
-        let mut key = Key([0; 4]);
+        let mut key = CacheKey([0; 4]);
         for (to, from) in key.0.iter_mut().zip(parts) {
             *to = u32::from_le_bytes(*from);
         }
@@ -74,7 +74,7 @@ impl Keyed {
 pub(crate) struct KeyHasher(u64);
 
 /// A map from keys.
-pub(crate) type KeyMap<V> = HashMap<Key, V, BuildHasherDefault<KeyHasher>>;
+pub(crate) type KeyMap<V> = HashMap<CacheKey, V, BuildHasherDefault<KeyHasher>>;
 
 impl Hasher for KeyHasher {
     fn finish(&self) -> u64 {
@@ -122,7 +122,7 @@ pub(crate) struct Room {
 /// A value with its end.
 struct Slot<V> {
     /// Whose value it is.
-    key: Key,
+    key: CacheKey,
     /// From then on it is not used.
     until: Timestamp,
     /// Whether it was read since the hand last came by.
@@ -140,13 +140,13 @@ impl<V> ClockCache<V> {
     }
 
     /// Whether something is kept under a key, which does not count as a use of it.
-    pub(crate) fn has(&self, key: Key, now: Timestamp) -> bool {
+    pub(crate) fn has(&self, key: CacheKey, now: Timestamp) -> bool {
         let slot = self.index.get(&key).and_then(|at| self.slots.get(*at));
         slot.is_some_and(|slot| now < slot.until)
     }
 
     /// The value that is kept under `key` and has not ended.
-    pub(crate) fn get(&mut self, key: Key, now: Timestamp) -> Option<&mut V> {
+    pub(crate) fn get(&mut self, key: CacheKey, now: Timestamp) -> Option<&mut V> {
         let slot = self.slots.get_mut(*self.index.get(&key)?)?;
         if now >= slot.until {
             return None;
@@ -159,7 +159,7 @@ impl<V> ClockCache<V> {
     /// no room for at all is not kept.
     pub(crate) fn insert(
         &mut self,
-        key: Key,
+        key: CacheKey,
         value: V,
         bytes: usize,
         until: Timestamp,
@@ -186,7 +186,7 @@ impl<V> ClockCache<V> {
     }
 
     /// Keeps nothing under `key` any more.
-    pub(crate) fn remove(&mut self, key: Key) {
+    pub(crate) fn remove(&mut self, key: CacheKey) {
         if let Some(at) = self.index.get(&key) {
             self.take(*at);
         }
@@ -230,8 +230,8 @@ mod tests {
     use super::*;
 
     /// A key by its number.
-    fn key(number: u32) -> Key {
-        Key([number, 0, 0, 0])
+    fn key(number: u32) -> CacheKey {
+        CacheKey([number, 0, 0, 0])
     }
 
     const fn at(millis: u64) -> Timestamp {
@@ -369,8 +369,8 @@ mod tests {
     #[test]
     fn a_part_of_the_key_is_its_hash_and_every_byte_counts_in_others() {
         let hash = |key| BuildHasherDefault::<KeyHasher>::default().hash_one(key);
-        assert_eq!(hash(Key([7, 0, 5, 0])), 7);
-        assert_eq!(hash(Key([u32::MAX; 4])), u64::MAX);
+        assert_eq!(hash(CacheKey([7, 0, 5, 0])), 7);
+        assert_eq!(hash(CacheKey([u32::MAX; 4])), u64::MAX);
         let of_bytes = |bytes: &[u8]| {
             let mut hasher = KeyHasher::default();
             hasher.write(bytes);

@@ -2,7 +2,7 @@
 
 use fnv::FnvHashMap;
 
-use crate::cache::local::{Key, KeyMap};
+use crate::cache::local::{CacheKey, KeyMap};
 
 /// Names a request of one [`Filter`](crate::Filter) while it lives. Later ones have larger numbers.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -33,7 +33,7 @@ pub(crate) struct Flight {
     /// Its name.
     pub(crate) id: CallId,
     /// What it looks up, if others may join it.
-    key: Option<Key>,
+    key: Option<CacheKey>,
     /// The requests that have joined it, in their order. Some may have ended.
     joined: Vec<StreamId>,
     /// How many of them have not ended.
@@ -48,12 +48,12 @@ impl<T> SingleFlight<T> {
     }
 
     /// The flight for this key, if there is one.
-    pub(crate) fn find(&self, key: Key) -> Option<CallId> {
+    pub(crate) fn find(&self, key: CacheKey) -> Option<CallId> {
         self.joinable.get(&key).copied()
     }
 
     /// Begins a flight. With a key, others may join it once it is under way.
-    pub(crate) fn lead(&mut self, key: Option<Key>) -> Flight {
+    pub(crate) fn lead(&mut self, key: Option<CacheKey>) -> Flight {
         let id = CallId(self.next);
         self.next = self.next.wrapping_add(1);
         if let Some(key) = key {
@@ -129,7 +129,7 @@ mod tests {
     use crate::cache::local::{KeySpace, Keyed};
     use crate::ids::ServerId;
 
-    fn key(token: &str) -> Key {
+    fn key(token: &str) -> CacheKey {
         Keyed::new([0; 16]).key(KeySpace::Server(ServerId(0)), token)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::stage::{Introspection, IntrospectionCall, IntrospectionStage, Progress};
 use super::{Fetcher, Obtained, Turn, lease, resolve};
 use crate::cache::identity::Fingerprint;
-use crate::cache::local::Key;
+use crate::cache::local::CacheKey;
 use crate::cache::single_flight::{CallId, Flight, StreamId};
 use crate::ids::{ClientId, ServerId};
 use crate::inbound::guard::Guard;
@@ -17,7 +17,7 @@ use crate::oauth::access_token::AccessToken;
 use crate::oauth::call::{Answer, TokenUse};
 use crate::oauth::failure::{Cause, Failure};
 use crate::oauth::introspection::Response;
-use crate::oauth::outcome::Outcome;
+use crate::oauth::outcome::CallOutcome;
 use crate::oauth::token_state::TokenState;
 use crate::run::Run;
 use crate::store::{CachedResponse, LeaseKey, LeaseOwner, ResponseKey, Store, TokenKey};
@@ -317,7 +317,7 @@ impl Fetcher {
 }
 
 /// Nothing is known, and nobody knows better.
-fn unresolved(key: Option<Key>, failure: Failure) -> Found {
+fn unresolved(key: Option<CacheKey>, failure: Failure) -> Found {
     let unavailable = Unavailable { failure, excused: false, may_serve_stale: false };
     Found::Response(key, Err(unavailable))
 }
@@ -350,10 +350,10 @@ fn recall(
 }
 
 /// What a call's outcome is counted as.
-fn call_outcome(response: &Result<Response, Failure>) -> Outcome {
+fn call_outcome(response: &Result<Response, Failure>) -> CallOutcome {
     match response {
-        Ok(Response::Active(_)) => Outcome::Active,
-        Ok(Response::Inactive) => Outcome::Inactive,
+        Ok(Response::Active(_)) => CallOutcome::Active,
+        Ok(Response::Inactive) => CallOutcome::Inactive,
         Err(failure) => failure.outcome(),
     }
 }

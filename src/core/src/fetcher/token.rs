@@ -6,7 +6,7 @@ use log::info;
 
 use super::stage::{Obtaining, ObtainingStage, Progress, TokenCall};
 use super::{Fetcher, Obtained, lease, resolve};
-use crate::cache::local::{Key, KeySpace};
+use crate::cache::local::{CacheKey, KeySpace};
 use crate::cache::single_flight::{CallId, Flight};
 use crate::ids::ClientId;
 use crate::lookup::Found;
@@ -74,7 +74,7 @@ impl Fetcher {
     }
 
     /// The key of a client's token among what is under way.
-    pub(super) fn client_key(&self, id: ClientId) -> Key {
+    pub(super) fn client_key(&self, id: ClientId) -> CacheKey {
         self.keyed.key(KeySpace::Client(id), "")
     }
 

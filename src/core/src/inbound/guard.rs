@@ -61,7 +61,7 @@ pub(crate) struct Guard {
 }
 
 /// A verdict before it is counted.
-pub(crate) struct Decided {
+pub(crate) struct Outcome {
     /// Whether the request goes on.
     pub(crate) action: Action,
     /// In a word.
@@ -96,7 +96,7 @@ impl Footprint for Bearer {
 /// What a request's head alone says of it.
 pub(crate) enum Admission<'h> {
     /// No token matters: this is decided.
-    Decided(Decided),
+    Decided(Outcome),
     /// The token has to be judged that it presents.
     NeedsToken(Bearer, Presented<'h>),
 }
@@ -110,7 +110,7 @@ impl Guard {
         &'h self,
         head: &'h dyn Head,
         is_ours: &dyn Fn(&Presented<'_>) -> bool,
-    ) -> Result<Admission<'h>, Decided> {
+    ) -> Result<Admission<'h>, Outcome> {
         if self.forward.needs_whole_head()
             || self.rules.looks_at_several()
             || self.token_sources.iter().any(TokenSource::needs_whole_head)
@@ -134,12 +134,12 @@ impl Guard {
             let action = Action::Respond(reply);
             let rule = "resource_metadata".into();
             let decision = Decision::Metadata;
-            return Ok(Admission::Decided(Decided { action, decision, rule, known: None }));
+            return Ok(Admission::Decided(Outcome { action, decision, rule, known: None }));
         }
         let rule = self.rules.find(&target).map_err(|why| undecided(why.into()))?;
         let rule = rule.unwrap_or(&self.unmatched);
         let public = |clean| {
-            Admission::Decided(Decided {
+            Admission::Decided(Outcome {
                 action: Action::Forward(clean),
                 decision: Decision::Public,
                 rule: Arc::clone(&rule.name),
@@ -267,7 +267,7 @@ impl Guard {
         bearer: Bearer,
         grpc: impl FnOnce() -> bool,
         now: Timestamp,
-    ) -> Decided {
+    ) -> Outcome {
         let Bearer { needs, clean, removal, in_query, certificate } = bearer;
         let known = match finding {
             TokenState::Active(known) => known,
@@ -280,7 +280,7 @@ impl Guard {
             Err(needs.deny(Reason::UnprovedCnf))
         };
         match judged {
-            Ok(()) => Decided {
+            Ok(()) => Outcome {
                 action: Action::Forward(self.forward.with_token(
                     clean,
                     &removal,
@@ -293,19 +293,19 @@ impl Guard {
             },
             Err(denial) => {
                 let known = Some(known);
-                Decided { known, ..self.refuse(&denial, &needs.rule, grpc()) }
+                Outcome { known, ..self.refuse(&denial, &needs.rule, grpc()) }
             }
         }
     }
 
     /// What is done with a request of whose token nothing can be learnt.
-    pub(crate) fn fail(&self, unavailable: Unavailable, bearer: Bearer, grpc: bool) -> Decided {
+    pub(crate) fn fail(&self, unavailable: Unavailable, bearer: Bearer, grpc: bool) -> Outcome {
         let Bearer { needs, clean, removal, in_query, .. } = bearer;
         let Unavailable { failure, excused, .. } = unavailable;
         if !self.failure_mode_allow || !excused {
             return self.refuse(&failure.denial(), &needs.rule, grpc);
         }
-        Decided {
+        Outcome {
             action: Action::Forward(self.forward.with_token(clean, &removal, in_query, &[])),
             decision: Decision::Unchecked,
             rule: Arc::clone(&needs.rule),
@@ -314,13 +314,13 @@ impl Guard {
     }
 
     /// Refuses a request with a token.
-    pub(crate) fn deny(&self, reason: Reason, needs: &Needs, grpc: bool) -> Decided {
+    pub(crate) fn deny(&self, reason: Reason, needs: &Needs, grpc: bool) -> Outcome {
         self.refuse(&needs.deny(reason), &needs.rule, grpc)
     }
 
     /// Refuses a request on the word of `rule`.
-    fn refuse(&self, denial: &Denial, rule: &Arc<str>, grpc: bool) -> Decided {
-        Decided {
+    fn refuse(&self, denial: &Denial, rule: &Arc<str>, grpc: bool) -> Outcome {
+        Outcome {
             action: Action::Respond(denial.reply(&self.resource, grpc)),
             decision: Decision::Denied(denial.reason),
             rule: Arc::clone(rule),

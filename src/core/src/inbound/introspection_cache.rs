@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::footprint::Footprint;
-use crate::cache::local::{ClockCache, Key, Room};
+use crate::cache::local::{CacheKey, ClockCache, Room};
 use crate::lookup::Introspected;
 use crate::oauth::reason::Reason;
 use crate::oauth::token_state::{ActiveToken, TokenState};
@@ -109,7 +109,7 @@ impl IntrospectionCache {
     }
 
     /// What is cached, and fresh.
-    pub(crate) fn find(&mut self, key: Key, now: Timestamp) -> Option<TokenState> {
+    pub(crate) fn find(&mut self, key: CacheKey, now: Timestamp) -> Option<TokenState> {
         let is_fresh = |entry: &&mut Active| now < entry.fresh_until && is_past(entry.at, now);
         if let Some(entry) = self.active.get(key, now).filter(is_fresh) {
             return Some(TokenState::Active(Arc::clone(&entry.token)));
@@ -121,7 +121,7 @@ impl IntrospectionCache {
     /// Caches a response.
     pub(crate) fn insert(
         &mut self,
-        key: Key,
+        key: CacheKey,
         response: &Introspected,
         freshness: Freshness,
         now: Timestamp,
@@ -143,7 +143,7 @@ impl IntrospectionCache {
     /// What may be served stale while the server fails. It serves without another call for `pause`.
     pub(crate) fn stale(
         &mut self,
-        key: Key,
+        key: CacheKey,
         pause: Duration,
         now: Timestamp,
     ) -> Option<Arc<ActiveToken>> {

@@ -16,11 +16,11 @@ use std::time::Duration;
 use log::debug;
 
 use crate::cache::footprint::Footprint;
-use crate::cache::local::{Key, KeySpace, Keyed};
+use crate::cache::local::{CacheKey, KeySpace, Keyed};
 use crate::defect;
 use crate::http::head::{Head, is_grpc};
 use crate::ids::ServerId;
-use crate::inbound::guard::{Admission, Bearer, Decided, Guard};
+use crate::inbound::guard::{Admission, Bearer, Guard, Outcome};
 use crate::inbound::introspection_cache::IntrospectionCache;
 use crate::lookup::{Introspect, Introspected, Unavailable};
 use crate::metrics::{self, Counter, Decision, Event};
@@ -103,8 +103,8 @@ impl Inbound {
     ) -> Progress<Verdict> {
         match self.meet(head, is_ours, run) {
             Ok(Progress::Waiting(waiter, lookup)) => Progress::Waiting(waiter, lookup),
-            Ok(Progress::Decided(decided)) | Err(decided) => {
-                Progress::Decided(self.pronounce(decided, run))
+            Ok(Progress::Decided(outcome)) | Err(outcome) => {
+                Progress::Decided(self.pronounce(outcome, run))
             }
         }
     }
@@ -115,7 +115,7 @@ impl Inbound {
         head: &dyn Head,
         is_ours: &dyn Fn(&Presented<'_>) -> bool,
         run: &mut Run<'_>,
-    ) -> Result<Progress<Decided>, Decided> {
+    ) -> Result<Progress<Outcome>, Outcome> {
         let (bearer, presented) = match self.guard.admit(head, is_ours)? {
             Admission::Decided(decided) => return Ok(Progress::Decided(decided)),
             Admission::NeedsToken(bearer, presented) => (bearer, presented),
@@ -165,7 +165,7 @@ impl Inbound {
     /// Caches what was looked up: what is known of the token now.
     pub(crate) fn resolve(
         &mut self,
-        key: Option<Key>,
+        key: Option<CacheKey>,
         result: Result<Introspected, Unavailable>,
         run: &mut Run<'_>,
     ) -> Result<TokenState, Unavailable> {
@@ -204,8 +204,8 @@ impl Inbound {
     }
 
     /// The verdict, counted and logged.
-    fn pronounce(&self, decided: Decided, run: &mut Run<'_>) -> Verdict {
-        let Decided { action, decision, rule, known } = decided;
+    fn pronounce(&self, outcome: Outcome, run: &mut Run<'_>) -> Verdict {
+        let Outcome { action, decision, rule, known } = outcome;
         if let Decision::Denied(reason) = decision {
             debug!("refused by {rule}: {}", reason.details());
         }

@@ -4,7 +4,7 @@
 use std::iter;
 
 use crate::metrics::labels::Labels;
-use crate::oauth::outcome::Outcome;
+use crate::oauth::outcome::CallOutcome;
 use crate::oauth::reason::Reason;
 use crate::table::table;
 
@@ -16,7 +16,7 @@ pub enum ClientEvent {
     /// A token has come, or gone.
     Token(TokenEvent),
     /// A call to the token endpoint has ended: `None` if a token was issued.
-    Call(Option<Outcome>),
+    Call(Option<CallOutcome>),
     /// A number that goes up and down, in seconds.
     Gauge(ClientGauge, u64),
 }
@@ -76,7 +76,7 @@ const ISSUED: usize = TOKENS + TokenEvent::ALL.len();
 const FAILED: usize = ISSUED + 1;
 
 /// Where the positions of requests begin: after those of calls.
-const REQUESTS: usize = FAILED + Outcome::ALL.len();
+const REQUESTS: usize = FAILED + CallOutcome::ALL.len();
 
 impl ClientEvent {
     /// Everything that is counted, in the order in which the host defines the statistics; each gauge
@@ -84,7 +84,8 @@ impl ClientEvent {
     pub fn all() -> impl Iterator<Item = Self> {
         let denied = Reason::counted_outbound().map(InjectionResult::Denied);
         let requests = InjectionResult::OTHERS.iter().copied().chain(denied);
-        let failures = Outcome::ALL.iter().copied().filter(|outcome| outcome.is_of_token_calls());
+        let failures =
+            CallOutcome::ALL.iter().copied().filter(|outcome| outcome.is_of_token_calls());
         let calls = iter::once(None).chain(failures.map(Some));
         requests
             .map(Self::Request)
@@ -121,7 +122,7 @@ impl ClientEvent {
                 format!("oauth2_filter.tokens.client.{client}.event.{}", event.label())
             }
             Self::Call(outcome) => {
-                let outcome = outcome.map_or("issued", Outcome::label);
+                let outcome = outcome.map_or("issued", CallOutcome::label);
                 format!("oauth2_filter.token_calls.client.{client}.outcome.{outcome}")
             }
             Self::Gauge(gauge, _) => format!("oauth2_filter.{}.client.{client}", gauge.label()),

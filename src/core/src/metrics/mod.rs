@@ -11,7 +11,7 @@ pub(crate) mod labels;
 use crate::ids::ClientId;
 use crate::metrics::client::ClientEvent;
 use crate::metrics::labels::Labels;
-use crate::oauth::outcome::Outcome;
+use crate::oauth::outcome::CallOutcome;
 use crate::oauth::reason::Reason;
 use crate::table::table;
 
@@ -47,14 +47,14 @@ pub enum Counter {
     /// A token was looked up in the introspection cache.
     Lookup(Lookup),
     /// A call to an introspection endpoint has ended.
-    Call(Outcome),
+    Call(CallOutcome),
 }
 
 /// Where the positions of calls begin: after those of lookups.
 const CALLS: usize = Lookup::ALL.len();
 
 /// Where the positions of requests begin: after those of calls.
-const REQUESTS: usize = CALLS + Outcome::ALL.len();
+const REQUESTS: usize = CALLS + CallOutcome::ALL.len();
 
 impl Counter {
     /// Everything that is counted, in the order in which the host defines the statistics.
@@ -62,7 +62,7 @@ impl Counter {
         let denied = Reason::counted_inbound().map(Decision::Denied);
         let decisions = Decision::OTHERS.iter().copied().chain(denied).map(Self::Request);
         let lookups = Lookup::ALL.iter().copied().map(Self::Lookup);
-        decisions.chain(lookups).chain(Outcome::ALL.iter().copied().map(Self::Call))
+        decisions.chain(lookups).chain(CallOutcome::ALL.iter().copied().map(Self::Call))
     }
 
     /// A small number that no other counter has, by which a list of counters is indexed.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cache::local::Key;
+use crate::cache::local::CacheKey;
 use crate::cache::single_flight::CallId;
 use crate::ids::ClientId;
 
@@ -45,7 +45,7 @@ pub struct TokenUse {
     /// Which one.
     pub(crate) number: u64,
     /// Whose it was exchanged for.
-    pub(crate) subject: Option<Key>,
+    pub(crate) subject: Option<CacheKey>,
 }
 
 /// Head and body carry tokens and client secrets, so neither is shown.

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::http::date;
 use crate::oauth::call::{Answer, CallFailure};
 use crate::oauth::denial::{Denial, RETRY_AFTER};
-use crate::oauth::outcome::Outcome;
+use crate::oauth::outcome::CallOutcome;
 use crate::oauth::reason::Reason;
 use crate::timestamp::Timestamp;
 
@@ -238,12 +238,12 @@ impl Failure {
     }
 
     /// What the call is counted as.
-    pub(crate) fn outcome(self) -> Outcome {
+    pub(crate) fn outcome(self) -> CallOutcome {
         match self.reason() {
-            Reason::ServerTimeout => Outcome::Timeout,
-            Reason::ServerRefusedClient => Outcome::RefusedClient,
-            Reason::ServerUnavailable => Outcome::Unavailable,
-            _ => Outcome::BadAnswer,
+            Reason::ServerTimeout => CallOutcome::Timeout,
+            Reason::ServerRefusedClient => CallOutcome::RefusedClient,
+            Reason::ServerUnavailable => CallOutcome::Unavailable,
+            _ => CallOutcome::BadAnswer,
         }
     }
 

@@ -4,7 +4,7 @@ use crate::table::table;
 
 table! {
     /// How a call to an authorization server has ended.
-    pub enum Outcome {
+    pub enum CallOutcome {
         /// The token is active.
         Active => &Row { label: "active", of_token_calls: false },
         /// The token is not active.
@@ -30,7 +30,7 @@ struct Row {
     of_token_calls: bool,
 }
 
-impl Outcome {
+impl CallOutcome {
     /// The value of the label `outcome`.
     pub(crate) const fn label(self) -> &'static str {
         self.row().label

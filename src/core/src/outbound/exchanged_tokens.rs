@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::identity::Fingerprint;
-use crate::cache::local::{ClockCache, Key, KeySpace, Keyed, Room};
+use crate::cache::local::{CacheKey, ClockCache, KeySpace, Keyed, Room};
 use crate::lookup::Exchanged;
 use crate::oauth::access_token::AccessToken;
 use crate::oauth::cached_token::CachedToken;
@@ -68,7 +68,7 @@ impl ExchangedTokens {
     pub(crate) fn find(
         &mut self,
         client: &Client,
-        key: Key,
+        key: CacheKey,
         store: &dyn Store,
         now: Timestamp,
     ) -> Option<Usable> {
@@ -88,13 +88,13 @@ impl ExchangedTokens {
     }
 
     /// How many tokens in a row were rejected that this caller's was exchanged for, if the last one was.
-    pub(crate) fn drops(&mut self, key: Key, now: Timestamp) -> u32 {
+    pub(crate) fn drops(&mut self, key: CacheKey, now: Timestamp) -> u32 {
         let entry = self.entries.get(key, now).filter(|entry| entry.record.dropped);
         entry.map_or(0, |entry| entry.record.drops)
     }
 
     /// Takes in what workers share about a caller's token, if it is newer.
-    fn sync(&mut self, client: &Client, key: Key, store: &dyn Store, now: Timestamp) {
+    fn sync(&mut self, client: &Client, key: CacheKey, store: &dyn Store, now: Timestamp) {
         let Some(entry) = self.entries.get(key, now) else { return };
         let token = TokenKey { identity: &client.key.identity, token: entry.fingerprint };
         if let Some(record) = store.exchanged_token(token, now)
@@ -109,7 +109,7 @@ impl ExchangedTokens {
     pub(crate) fn insert(
         &mut self,
         client: &Client,
-        key: Key,
+        key: CacheKey,
         exchanged: Exchanged,
         now: Timestamp,
     ) -> Option<Arc<AccessToken>> {
@@ -143,7 +143,7 @@ impl ExchangedTokens {
     pub(crate) fn reject(
         &mut self,
         client: &Client,
-        key: Key,
+        key: CacheKey,
         number: u64,
         store: &dyn Store,
         now: Timestamp,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::injection::{Injection, PendingInjection, Presentation};
 use super::state::{Outbound, Waiter, of_client};
-use crate::cache::local::{Key, KeySpace};
+use crate::cache::local::{CacheKey, KeySpace};
 use crate::cache::single_flight::StreamId;
 use crate::defect;
 use crate::http::head::{Head, is_grpc};
@@ -170,7 +170,7 @@ impl Outbound {
     pub(crate) fn resolve(
         &mut self,
         id: ClientId,
-        key: Key,
+        key: CacheKey,
         exchanged: Exchanged,
         run: &Run<'_>,
     ) -> Result<Arc<AccessToken>, Failure> {
@@ -263,7 +263,7 @@ impl Outbound {
 }
 
 /// A caller's token, which expires at `expires`, or when it says so itself.
-fn caller(token: &Secret, key: Key, expires: Option<Timestamp>, drops: u32) -> Subject {
+fn caller(token: &Secret, key: CacheKey, expires: Option<Timestamp>, drops: u32) -> Subject {
     let own = || Timestamp::from_numeric_date(unverified_claims(token.reveal())?.get("exp")?);
     Subject { token: token.clone(), key, expires: expires.or_else(own), drops }
 }
