@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use oauth2_filter_core::{
-    Answer, CallFailure, Counter, Event, Filter, Lookup, Outcome as CallOutcome, Reason, Reply,
+    Answer, CallFailure, CallOutcome, Counter, Event, Filter, Lookup, Reason, Reply,
 };
 use serde_json::{Value, json};
 
