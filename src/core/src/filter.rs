@@ -276,7 +276,7 @@ impl Filter {
 
 /// Refuses a request of which it is not known what must not go on with it.
 fn lose(run: &mut Run<'_>) -> Verdict {
-    defect::refuse("the plan for a request is lost", run)
+    defect::refuse("no injection state for a request", run)
 }
 
 /// The verdict on a request that was to wait, if what it was to wait for has failed at once.
