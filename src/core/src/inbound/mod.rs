@@ -113,7 +113,7 @@ impl Inbound {
         let answers = IntrospectionCache::new(guard.cache.clone(), guard.clock_skew);
         let health = |server: &Server| {
             let cluster = &server.introspection.endpoint.cluster;
-            FailureLog::new(format!("introspection by cluster {cluster}"))
+            FailureLog::new(format!("introspection at cluster {cluster}"))
         };
         Self {
             keyed: Keyed::new(seed),
@@ -383,7 +383,7 @@ impl Inbound {
                     let decided = self.guard.judge(finding.clone(), bearer, || grpc, run.now);
                     self.pronounce(decided, run)
                 }
-                Err(Failure::Defect) => defect::refuse("a call for a token is lost", run),
+                Err(Failure::Defect) => defect::refuse("no state for an introspection call", run),
                 Err(failure) => {
                     let decided = self.guard.fail(*failure, outage, bearer, grpc);
                     self.pronounce(decided, run)
@@ -398,7 +398,7 @@ impl Inbound {
     fn pronounce(&self, decided: Decided, run: &mut Run<'_>) -> Verdict {
         let Decided { action, decision, rule, known } = decided;
         if let Decision::Denied(reason) = decision {
-            debug!("refused by {rule}: {}", reason.details());
+            debug!("denied by {rule}: {}", reason.details());
         }
         run.count(Event::Count(Counter::Request(decision)));
         let attributes = Attributes {
