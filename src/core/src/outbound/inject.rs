@@ -38,7 +38,7 @@ impl Outbound {
             }
         };
         let Some(client) = self.config.clients.get(pending.client) else {
-            return Some(defect::refuse("a request's client is not known", run));
+            return Some(defect::refuse("unknown client for a request", run));
         };
         forward.remove.extend(pending.leaked_headers.iter().cloned());
         if let Some(clean) = pending.clean.take() {
@@ -134,7 +134,7 @@ impl Outbound {
     ) -> Verdict {
         let client = self.config.clients.get(pending.client);
         let (Action::Forward(forward), Some(client)) = (&mut verdict.action, client) else {
-            return defect::refuse("there is no client for a token", run);
+            return defect::refuse("unknown client for a token", run);
         };
         let header = &client.placement.header;
         forward.replace(header, &current.value);
@@ -155,9 +155,7 @@ impl Outbound {
     ) -> Verdict {
         let client = self.config.clients.get(pending.client);
         match (&mut verdict.action, client) {
-            _ if failure == Failure::Defect => {
-                defect::refuse("no access token can be obtained", run)
-            }
+            _ if failure == Failure::Defect => defect::refuse("no access token for a request", run),
             (Action::Forward(forward), Some(client)) if client.failure_mode_allow => {
                 // Nobody takes what the caller has put there for ours.
                 forward.drop_header(&client.placement.header);

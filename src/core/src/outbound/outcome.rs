@@ -147,10 +147,7 @@ impl Outbound {
         if let Permit::Lease(owner) = permit
             && let Some((client, holder)) = of_client(&self.config, &mut self.holders, client)
         {
-            info!(
-                "client {}: the refresh token is not taken, so the grant is run again",
-                client.name
-            );
+            info!("client {}: refresh token rejected, running the grant again", client.name);
             let ends = now.plus(client.timeout(&request)).plus(LEASE_GRACE);
             let refreshes = matches!(request, TokenRequest::Refresh(_));
             holder.update(&client.identity, data, now, &mut |holding| {

@@ -92,7 +92,7 @@ impl Outbound {
     pub(crate) fn new(config: ClientConfig, seed: [u8; 16]) -> Self {
         let holder = |client: &Client| ClientToken::new(&client.identity, &client.placement);
         let health =
-            |client: &Client| FailureLog::new(format!("the token endpoint of {}", client.name));
+            |client: &Client| FailureLog::new(format!("token endpoint of client {}", client.name));
         Self {
             holders: config.clients.iter().map(holder).collect(),
             health: config.clients.iter().map(health).collect(),
