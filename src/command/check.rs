@@ -27,7 +27,7 @@ pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
         }
     }
     if files.is_empty() {
-        return Err(Failure::usage("no file to check"));
+        return Err(Failure::usage("missing FILE"));
     }
     let contents = |file: &String| Ok(contents::read(file, &read_file(file)?));
     let mut all = files.iter().map(contents).collect::<Result<Vec<Contents>, Failure>>()?;
@@ -40,8 +40,8 @@ pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
     if report.is_empty() {
         // A check that checks nothing must not look like one that has found nothing.
         return Err(Failure(
-            "none of the files uses the filter; it is known by `oauth2_filter` or `oauth2-filter` \
-             in a name, file or URL, or by `inbound` or `outbound` in its document"
+            "no file configures the filter; it is recognized by `oauth2_filter` or `oauth2-filter` \
+             in a name, file name or URL, or by `inbound` or `outbound` in its configuration"
                 .to_owned(),
         ));
     }
@@ -72,11 +72,12 @@ pub(crate) fn findings(contents: &Contents, real: bool) -> Vec<Finding> {
         findings.extend(notes.iter().map(|said| finding(found, Level::Note, said)));
         for (place, cluster) in clusters {
             if found.clusters.as_ref().is_some_and(|known| !known.contains(&cluster)) {
-                let text = format!("no cluster `{}` in this file", cluster.escape_debug());
+                let text =
+                    format!("cluster `{}` is not defined in this file", cluster.escape_debug());
                 findings.push(finding(found, Level::Warning, &ConfigError { place, text }));
             } else if found.own_cluster.as_ref() == Some(&cluster) {
-                let text = "the filter stands among the filters of the cluster that it calls: its \
-                            calls would wait for themselves";
+                let text = "the filter is in the filter chain of the cluster that it calls: its \
+                     calls would wait for themselves";
                 let said = ConfigError { place, text: text.to_owned() };
                 findings.push(finding(found, Level::Warning, &said));
             }

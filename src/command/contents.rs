@@ -36,7 +36,7 @@ pub(crate) fn read(name: &str, text: &str) -> Contents {
             contents(documents.collect(), true)
         }
         Err(error) => {
-            let text = format!("not YAML: {}", error.why);
+            let text = format!("invalid YAML: {}", error.why);
             let remarks = vec![Remark { at: error.at, is_mistake: true, text }];
             Contents { remarks, ..Contents::default() }
         }
@@ -102,8 +102,10 @@ fn contents(documents: Vec<(FileKind, Node)>, is_yaml: bool) -> Contents {
     let (mut remarks, mut of_mesh) = (Vec::new(), Vec::new());
     if is_yaml {
         for repeated in documents.iter().flat_map(|(_, root)| root.repeated()) {
-            let text =
-                format!("`{}` stands twice: only the last counts", repeated.key.escape_debug());
+            let text = format!(
+                "duplicate key `{}`; only the last one is used",
+                repeated.key.escape_debug()
+            );
             remarks.push(Remark { at: repeated.at, is_mistake: false, text });
         }
     }

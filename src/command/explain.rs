@@ -48,8 +48,8 @@ struct Question {
 /// Runs the command.
 pub(crate) fn run(arguments: Parser) -> Result<ExitCode, Failure> {
     let question = Question::read(arguments)?;
-    let file = question.file.as_deref().ok_or_else(|| Failure::usage("no file to explain"))?;
-    let url = question.url.as_deref().ok_or_else(|| Failure::usage("explain needs --url"))?;
+    let file = question.file.as_deref().ok_or_else(|| Failure::usage("missing FILE"))?;
+    let url = question.url.as_deref().ok_or_else(|| Failure::usage("missing --url"))?;
     let mut head = head(question.method.as_deref().unwrap_or("GET"), url)?;
     let contents = contents::read(file, &read_file(file)?);
     let found = chosen(&contents, question.number, file)?;
@@ -82,7 +82,7 @@ pub(crate) fn run(arguments: Parser) -> Result<ExitCode, Failure> {
     story.text += &calls;
     match verdict {
         Some(verdict) => story.tell_verdict(&verdict),
-        None => story.line("", "it waits: nothing is known that it could wait for"),
+        None => story.line("", "no decision: the request waits, but no call is pending"),
     }
     say(&story.text)?;
     Ok(ExitCode::SUCCESS)
@@ -111,7 +111,7 @@ impl Question {
                     };
                     let header = header.filter(is_header);
                     let header =
-                        header.ok_or_else(|| Failure::usage("a header is 'NAME: VALUE'"))?;
+                        header.ok_or_else(|| Failure::usage("--header must be 'NAME: VALUE'"))?;
                     question.headers.push(header);
                 }
                 Arg::Long("claims") => {
@@ -126,7 +126,7 @@ impl Question {
         }
         let tokens = [question.claims.is_some(), question.scope.is_some(), question.no_token];
         if tokens.into_iter().filter(|is_given| *is_given).count() > 1 {
-            return Err(Failure::usage("one of --claims, --scope and --no-token"));
+            return Err(Failure::usage("--claims, --scope and --no-token cannot be combined"));
         }
         Ok(question)
     }
@@ -160,26 +160,26 @@ impl Question {
 fn claims_of(file: &str, text: &str) -> Result<Map<String, Value>, Failure> {
     match serde_json::from_str(text) {
         Ok(Value::Object(claims)) => Ok(claims),
-        Ok(_) => Err(Failure(format!("{file}: claims are a JSON object"))),
-        Err(error) => Err(Failure(format!("{file}: claims are a JSON object: {error}"))),
+        Ok(_) => Err(Failure(format!("{file}: expected a JSON object of claims"))),
+        Err(error) => Err(Failure(format!("{file}: expected a JSON object of claims: {error}"))),
     }
 }
 
 /// The pseudo-headers of a request. The path stays as it is, for the filter to judge.
 fn head(method: &str, url: &str) -> Result<Vec<(String, String)>, Failure> {
-    let (scheme, rest) = url
-        .split_once("://")
-        .ok_or_else(|| Failure::usage("--url is a whole one, such as https://api.example.com/a"))?;
+    let (scheme, rest) = url.split_once("://").ok_or_else(|| {
+        Failure::usage("--url must be an absolute URL such as https://api.example.com/a")
+    })?;
     if method.is_empty() || !url.chars().chain(method.chars()).all(|c| c.is_ascii_graphic()) {
-        return Err(Failure::usage("--url is percent-encoded, and --method one word"));
+        return Err(Failure::usage("--url must be percent-encoded, and --method a single word"));
     }
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
     if !["http", "https"].contains(&&*scheme.to_ascii_lowercase()) {
-        return Err(Failure::usage("--url begins with http:// or https://"));
+        return Err(Failure::usage("--url must begin with http:// or https://"));
     }
     if authority.is_empty() || authority.contains('@') {
-        return Err(Failure::usage("--url has a host, and no user information"));
+        return Err(Failure::usage("--url must have a host and no user information"));
     }
     let path = path.split('#').next().unwrap_or_default();
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
@@ -195,18 +195,20 @@ fn chosen<'c>(
     file: &str,
 ) -> Result<&'c Use, Failure> {
     match (contents.uses.as_slice(), number) {
-        ([], _) => Err(Failure(format!("{file}: no use of the filter"))),
+        ([], _) => Err(Failure(format!("{file}: no configuration of the filter"))),
         ([only], None) => Ok(only),
         (uses, Some(number)) => uses
             .get(number.wrapping_sub(1))
-            .ok_or_else(|| Failure(format!("{file}: --use is from 1 to {}", uses.len()))),
+            .ok_or_else(|| Failure(format!("{file}: --use must be from 1 to {}", uses.len()))),
         (uses, None) => {
             let list = uses
                 .iter()
                 .enumerate()
                 .map(|(n, found)| format!("{} is {}", n.saturating_add(1), found.within));
             let list = list.collect::<Vec<_>>().join("; ");
-            Err(Failure(format!("{file} uses the filter more than once, so say --use: {list}")))
+            Err(Failure(format!(
+                "{file}: the filter is configured more than once; select one with --use: {list}"
+            )))
         }
     }
 }

@@ -150,14 +150,15 @@ impl Finder {
             if !member.value.to_json(dialect).is_string() {
                 let name = member.key.escape_debug();
                 let text = format!(
-                    "environment_variables: `{name}` is no text to Envoy: put its value in quotes"
+                    "environment_variables: the value of `{name}` is not a string; put it in \
+                     quotes"
                 );
                 found.remark(member.at, true, text);
             }
         }
         for (at, name) in variables.map(repeated_variables).unwrap_or_default() {
             let text = format!(
-                "environment_variables: `{}` stands twice: Envoy takes a name once, in \
+                "environment_variables: duplicate name `{}`; Envoy accepts a name once, in \
                  host_env_keys or key_values",
                 name.escape_debug()
             );
@@ -167,8 +168,8 @@ impl Finder {
             found.remark(
                 at,
                 true,
-                "Envoy takes no Wasm configuration for a route or virtual host; to leave the filter \
-                 out there, use envoy.config.route.v3.FilterConfig with `disabled: true`",
+                "Envoy does not support Wasm configuration for a route or virtual host; to disable \
+                 the filter there, use envoy.config.route.v3.FilterConfig with `disabled: true`",
             );
         }
         if let Some(config) = config {
@@ -250,13 +251,12 @@ fn unmatched(spec: &Node) -> Option<Position> {
 }
 
 /// What is wrong with that.
-const BOTH_WAYS: &str = "no mode: a sidecar runs the filter both on what its workload gets and on \
-                         what it calls; say `match: [{mode: SERVER}]` for one of the two, or \
-                         `[{mode: CLIENT}]` for the other and for gateways";
+const BOTH_WAYS: &str = "no mode: the sidecar runs the filter on both incoming and outgoing \
+     requests; set `match: [{mode: SERVER}]` for incoming requests, or `[{mode: CLIENT}]` for \
+     outgoing requests and for gateways";
 
 /// What is wrong with letting requests by.
-const FAIL_OPEN: &str =
-    "FAIL_OPEN: after a crash, requests go by the filter unchecked; use FAIL_RELOAD";
+const FAIL_OPEN: &str = "FAIL_OPEN: after a crash, requests bypass the filter; use FAIL_RELOAD";
 
 /// Says what should be known of how Envoy runs the filter.
 fn remark_on_plugin(found: &mut Use, config: &Node) {
@@ -277,8 +277,8 @@ fn remark_on_plugin(found: &mut Use, config: &Node) {
         found.remark(
             restriction.at,
             false,
-            "capability_restriction_config: Envoy leaves out what is not listed there, and without \
-             `proxy_on_request_headers` requests go by the filter unchecked; leave it out",
+            "capability_restriction_config: Envoy disables callbacks that are not listed, and \
+             without `proxy_on_request_headers` requests bypass the filter; remove it",
         );
     }
     if let Some(policy) = config.member("fail_open").filter(|policy| policy.value.is_true()) {
@@ -291,8 +291,8 @@ fn remark_on_plugin(found: &mut Use, config: &Node) {
         found.remark(
             stop.at,
             false,
-            "allow_on_headers_stop_iteration: Envoy keeps the body of a request that waits for a \
-             token, and answers 413 where that is larger than its buffer; leave it out",
+            "allow_on_headers_stop_iteration: Envoy buffers the body of a request that waits for a \
+             token, and responds with 413 if it exceeds the buffer limit; remove it",
         );
     }
 }
@@ -313,8 +313,8 @@ fn configured(configuration: Option<&Node>, dialect: Dialect) -> Option<Use> {
             if value.text().is_none() {
                 found.bytes = value.to_json(dialect).to_string().into_bytes();
                 found.tree = Some(value.clone());
-                let text = "a google.protobuf.StringValue has text: write `value: |`, and JSON \
-                            below; or make it a google.protobuf.Struct";
+                let text = "a google.protobuf.StringValue must contain a string; write `value: |` \
+                     followed by JSON, or use a google.protobuf.Struct";
                 found.remark(value.at, true, text);
             }
             Some(found)
@@ -323,7 +323,7 @@ fn configured(configuration: Option<&Node>, dialect: Dialect) -> Option<Use> {
             let bytes = value.text().and_then(decoded);
             let mut found = Use::new(value.at, bytes.clone().unwrap_or_default());
             if bytes.is_none() {
-                found.remark(value.at, true, "a google.protobuf.BytesValue has Base64");
+                found.remark(value.at, true, "a google.protobuf.BytesValue must contain Base64");
             }
             Some(found)
         }
@@ -337,7 +337,7 @@ fn configured(configuration: Option<&Node>, dialect: Dialect) -> Option<Use> {
             found.remark(
                 configuration.at,
                 false,
-                "the configuration is of a type that the filter does not read: give a \
+                "the filter does not support this type of configuration; use a \
                  google.protobuf.StringValue with JSON text, or a google.protobuf.Struct",
             );
             Some(found)

@@ -44,7 +44,7 @@ check    says what is wrong with a configuration: a document of the filter (JSON
            --env     variables that the proxy takes from its environment must be set here;
                      without, they are taken to be set
            --format  how it is told: text, json, or github for annotations
-         Exit status: 0 no mistakes, 1 mistakes, 2 wrong usage, a file that cannot be read, or
+         Exit status: 0 no errors, 1 errors, 2 wrong usage, a file that cannot be read, or
          no use of the filter in any of the files.
 explain  says what becomes of a request: which rule decides, what it needs, and what the caller
          gets, or the service.
@@ -81,13 +81,13 @@ fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
             Some("explain") => explain::run(arguments),
             Some("schema") => schema::run(arguments),
             Some("new") => new::run(arguments),
-            _ => Err(Failure::usage(format!("no command `{}`", command.display()))),
+            _ => Err(Failure::usage(format!("unknown command `{}`", command.display()))),
         },
         Some(Arg::Short('V') | Arg::Long("version")) => {
             print(concat!("oauth2-filter ", env!("CARGO_PKG_VERSION"), "\n"))
         }
         Some(other) => Err(other.unexpected().into()),
-        None => Err(Failure::usage("no command")),
+        None => Err(Failure::usage("missing command")),
     }
 }
 
@@ -101,7 +101,7 @@ fn print(text: &str) -> Result<ExitCode, Failure> {
 fn say(text: &str) -> Result<(), Failure> {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure(format!("cannot print: {error}")))
+            Err(Failure(format!("failed to write to standard output: {error}")))
         }
         _ => Ok(()),
     }
@@ -134,7 +134,7 @@ struct Failure(String);
 impl Failure {
     /// The arguments are wrong.
     fn usage(why: impl fmt::Display) -> Self {
-        Self(format!("{why}; `oauth2-filter --help` says what there is"))
+        Self(format!("{why}; see `oauth2-filter --help`"))
     }
 }
 

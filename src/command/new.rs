@@ -61,7 +61,7 @@ pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
         |direction: &&Direction| wanted == Some("both") || wanted == Some(direction.name);
     let directions: Vec<_> = DIRECTIONS.iter().filter(is_wanted).collect();
     if directions.is_empty() {
-        return Err(Failure::usage("new inbound, outbound or both?"));
+        return Err(Failure::usage("expected new inbound, new outbound or new both"));
     }
     print(&if istio { for_istio(&directions) } else { for_envoy(&directions) })
 }
@@ -70,10 +70,10 @@ pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
 fn title(directions: &[&Direction], who: &str) -> String {
     match directions {
         [only] if only.name == "inbound" => {
-            format!("{who} guards a service: who calls it needs an access token.")
+            format!("{who} protects a service: requests require an access token.")
         }
-        [_] => format!("{who} puts an access token on calls to a service that wants one."),
-        _ => format!("{who} guards a service, and puts access tokens on the calls that it makes."),
+        [_] => format!("{who} adds an access token to requests to a service."),
+        _ => format!("{who} protects a service and adds access tokens to its outgoing requests."),
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) fn remark_on_manager(found: &mut Use, manager: &Node) {
             let at = manager.member(name).map_or(manager.at, |member| member.at);
             let text = format!(
                 "the HttpConnectionManager lacks `{wanted}`: Envoy leaves {left} in paths, and the \
-                 filter refuses them with 400 (oauth2_bad_path) where rules have `paths`"
+                 filter rejects them with 400 (oauth2_bad_path) if rules have `paths`"
             );
             found.remark(at, false, text);
         }
@@ -102,8 +102,8 @@ fn lacking(normalization: &Node) -> Option<Remark> {
         _ => return None,
     };
     let text = format!(
-        "pathNormalization: Istio leaves {left} in paths, and the filter refuses them with 400 \
-         (oauth2_bad_path) where rules have `paths`; write DECODE_AND_MERGE_SLASHES"
+        "pathNormalization: Istio leaves {left} in paths, and the filter rejects them with 400 \
+         (oauth2_bad_path) if rules have `paths`; use DECODE_AND_MERGE_SLASHES"
     );
     Some(Remark { at: member.at, is_mistake: false, text })
 }

@@ -103,7 +103,7 @@ impl Format {
             "text" => Ok(Self::Text),
             "json" => Ok(Self::Json),
             "github" => Ok(Self::Github),
-            _ => Err("text, json or github"),
+            _ => Err("expected text, json or github"),
         }
     }
 
@@ -134,16 +134,20 @@ fn text(report: &Report) -> String {
             text.push('\n');
         }
         if *uses == 0 && findings.is_empty() {
-            let _ = writeln!(text, "{file}: no use of the filter");
+            let _ = writeln!(text, "{file}: no configuration of the filter");
             continue;
         }
         let count = |level| findings.iter().filter(|finding| finding.level == level).count();
         let notes = count(Level::Note);
-        let times = if *uses > 1 { format!("{uses} uses of the filter, ") } else { String::new() };
+        let times = if *uses > 1 {
+            format!("{uses} configurations of the filter, ")
+        } else {
+            String::new()
+        };
         let _ = writeln!(
             text,
             "{file}: {times}{}, {}{}",
-            plural(count(Level::Error), "mistake"),
+            plural(count(Level::Error), "error"),
             plural(count(Level::Warning), "warning"),
             if notes > 0 { format!(", {}", plural(notes, "note")) } else { String::new() },
         );

@@ -57,7 +57,7 @@ struct Reader<'t> {
 impl<'t> Reader<'t> {
     /// What comes next.
     fn next(&mut self, at: Position) -> Result<(Event<'t>, Span), NoYaml> {
-        let end = || NoYaml { at, why: "the end of the file is missing".to_owned() };
+        let end = || NoYaml { at, why: "unexpected end of file".to_owned() };
         Ok(self.parser.next().ok_or_else(end)??)
     }
 
@@ -66,13 +66,13 @@ impl<'t> Reader<'t> {
         let at = position(span);
         let too_large = |why: &str| NoYaml { at, why: why.to_owned() };
         if depth > DEPTH {
-            return Err(too_large("values stand too deep in each other"));
+            return Err(too_large("nesting too deep"));
         }
         let depth = depth.saturating_add(1);
         let (kind, anchor) = match event {
             Event::Alias(name) => {
                 let node = self.anchors.get(&name).cloned();
-                let node = node.ok_or_else(|| too_large("this alias stands for nothing"))?;
+                let node = node.ok_or_else(|| too_large("unknown alias"))?;
                 self.count(size(&node), at)?;
                 return Ok(node);
             }
@@ -111,14 +111,14 @@ impl<'t> Reader<'t> {
                     }
                     let key = self.node(event, span, depth)?;
                     let text =
-                        key.text().ok_or_else(|| too_large("a name is a string"))?.to_owned();
+                        key.text().ok_or_else(|| too_large("a key must be a string"))?.to_owned();
                     let (event, span) = self.next(at)?;
                     let value = self.node(event, span, depth)?;
                     members.push(Member { key: text, at: key.at, value });
                 }
                 (Kind::Object(members), anchor)
             }
-            _ => return Err(too_large("a value is missing")),
+            _ => return Err(too_large("missing value")),
         };
         self.count(1, at)?;
         let node = Node { at, kind };
@@ -132,7 +132,7 @@ impl<'t> Reader<'t> {
     fn count(&mut self, nodes: usize, at: Position) -> Result<(), NoYaml> {
         self.nodes = self.nodes.saturating_add(nodes);
         if self.nodes > MOST_NODES {
-            return Err(NoYaml { at, why: "the aliases stand for too much".to_owned() });
+            return Err(NoYaml { at, why: "aliases expand to too many values".to_owned() });
         }
         Ok(())
     }

@@ -14,15 +14,18 @@ use crate::{files_below, root};
 /// The page.
 const PAGE: &str = "tests/MESSAGES.md";
 
+/// The macros that log.
+const LOG_MACROS: [&str; 5] = ["error!", "warn!", "info!", "debug!", "log!"];
+
 /// The parts of the page: a heading, a sentence on it, and whether a text of a file is listed there.
 /// Each text is listed in the first part that takes it.
 const PARTS: [(&str, &str, fn(&Text) -> bool); 7] = [
     ("Log lines", "Written to Envoy's log. `docs/operations.md` explains each.", |text| {
-        let macros = ["error!", "warn!", "info!", "debug!"];
-        macros.contains(&text.kind()) || text.file.ends_with("oauth/failure_log.rs")
+        LOG_MACROS.contains(&text.kind()) || text.file.ends_with("oauth/failure_log.rs")
     }),
     ("Failed calls", "The causes that log lines give.", |text| {
-        text.is_in("src/core/src/oauth") && ["write!", "write_str", "Member"].contains(&text.kind())
+        text.is_in("src/core/src/oauth")
+            && ["write!", "write_str", "Failure::Member"].contains(&text.kind())
     }),
     ("Responses", "The `error_description` of a body, or the `grpc-message`.", |text| {
         text.file.ends_with("oauth/reason.rs")
@@ -53,35 +56,35 @@ const PARTS: [(&str, &str, fn(&Text) -> bool); 7] = [
 ];
 
 /// A text, and where it is in the code.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-struct Text {
+#[derive(Clone, Debug)]
+pub struct Text {
     /// The file, relative to the root.
-    file: String,
+    pub file: String,
     /// The text itself.
-    text: String,
+    pub text: String,
     /// The calls and macros around it, from the outside in.
     around: Vec<String>,
 }
 
 impl Text {
     /// The call or macro that takes it.
-    fn kind(&self) -> &str {
+    pub fn kind(&self) -> &str {
         self.around.last().map_or("", String::as_str)
     }
 
     /// Whether one of the calls around it has this name.
-    fn has(&self, name: &str) -> bool {
+    pub fn has(&self, name: &str) -> bool {
         self.around.iter().any(|call| call == name)
     }
 
     /// Whether its file is below a folder.
-    fn is_in(&self, folder: &str) -> bool {
+    pub fn is_in(&self, folder: &str) -> bool {
         self.file.starts_with(folder)
     }
 
     /// Whether it is a description of a key, which `docs/reference.md` shows.
     fn is_of_a_key(&self) -> bool {
-        let described = ["new", "Words", "JsonIf", "strong", "link"];
+        let described = ["KeyRow::new", "strong", "link"];
         self.is_in("src/core/src/config")
             && (described.iter().any(|call| self.has(call)) || self.text.starts_with('#'))
     }
@@ -97,9 +100,10 @@ struct Collector {
 }
 
 impl Collector {
-    /// Collects a text if it has more than one word.
+    /// Collects a text if it is logged, or has more than one word.
     fn add(&mut self, text: &str) {
-        if text.contains(' ') && text.contains(|c: char| c.is_ascii_alphabetic()) {
+        let is_logged = self.around.last().is_some_and(|call| LOG_MACROS.contains(&call.as_str()));
+        if is_logged || (text.contains(' ') && text.contains(|c: char| c.is_ascii_alphabetic())) {
             self.found.push((text.to_owned(), self.around.clone()));
         }
     }
@@ -155,10 +159,14 @@ impl<'ast> Visit<'ast> for Collector {
 
     fn visit_expr_call(&mut self, call: &'ast syn::ExprCall) {
         let name = match &*call.func {
-            syn::Expr::Path(path) => path.path.segments.last().map(|last| last.ident.to_string()),
-            _ => None,
+            syn::Expr::Path(path) => {
+                let names: Vec<_> =
+                    path.path.segments.iter().map(|s| s.ident.to_string()).collect();
+                names.join("::")
+            }
+            _ => String::new(),
         };
-        self.inside(&name.unwrap_or_default(), |inside| visit::visit_expr_call(inside, call));
+        self.inside(&name, |inside| visit::visit_expr_call(inside, call));
     }
 
     fn visit_expr_method_call(&mut self, call: &'ast syn::ExprMethodCall) {
@@ -169,7 +177,7 @@ impl<'ast> Visit<'ast> for Collector {
 }
 
 /// All texts of the filter and of the command.
-fn texts() -> Vec<Text> {
+pub fn texts() -> Vec<Text> {
     let folders = ["src/core/src", "src/hosts", "src/command"];
     let mut texts = Vec::new();
     for file in folders.iter().flat_map(|folder| files_below(&root().join(folder), "rs")) {
@@ -201,7 +209,8 @@ fn page() -> String {
         "# Messages\n\n\
          <!-- Written by `UPDATE=1 cargo test --test documentation`; a stale page fails that test. -->\n\n\
          Every text that the filter logs, sends or reports, and every text that the command prints, for review in one\n\
-         place. Texts of one word are left out, and the descriptions of keys, which `docs/reference.md` has.\n",
+         place. Texts of one word are listed only where they are logged; descriptions of keys are in\n\
+         `docs/reference.md`.\n",
     );
     let mut rest = texts();
     for (heading, about, belongs) in PARTS {

@@ -230,8 +230,8 @@ async fn keys_that_cannot_sign_stop_envoy_from_starting() {
         ("P-384", include_str!("keys/p384-pkcs8.pem"), Value::Null, bad_key),
         ("P-521", include_str!("keys/p521-pkcs8.pem"), Value::Null, bad_key),
         ("RSA, 1024 bits", include_str!("keys/rsa1024-pkcs8.pem"), Value::Null, bad_key),
-        ("another algorithm", P256, json!("RS256"), "alg: the key is one for ES256"),
-        ("another algorithm", RSA, json!("ES256"), "alg: the key is one for RS256"),
+        ("another algorithm", P256, json!("RS256"), "alg: the private key requires ES256"),
+        ("another algorithm", RSA, json!("ES256"), "alg: the private key requires RS256"),
     ] {
         let mut keys = signing(json!({}));
         if !alg.is_null() {

@@ -98,7 +98,7 @@ cache-control: no-store
 content-type: application/json
 www-authenticate: Bearer realm=\"oauth2\", error=\"insufficient_scope\", scope=\"orders:read\"
 
-{\"error\":\"insufficient_scope\",\"error_description\":\"The access token does not hold the scope that is needed.\"}
+{\"error\":\"insufficient_scope\",\"error_description\":\"The access token lacks the required scope.\"}
 "
     );
     let told = explain(
@@ -258,7 +258,7 @@ fn a_document_with_mistakes_gets_what_check_says_of_it() {
     let path = file("explain/no-text.yaml", &text);
     let path = path.to_str().expect("text");
     let explained = run(["explain", path, "--url", "https://a/"]);
-    assert!(explained.out.contains("error: a google.protobuf.StringValue has text"));
+    assert!(explained.out.contains("error: a google.protobuf.StringValue must contain a string"));
     assert_eq!((explained.out, explained.status), (run(["check", path]).out, 1));
 }
 
@@ -269,7 +269,7 @@ fn of_a_file_that_has_no_claims_nothing_is_told() {
         let claims = claims.to_str().expect("text");
         let ran = ran(&guard(), &["--url", "https://a/", "--claims", claims]);
         assert_eq!((ran.status, ran.out.as_str()), (2, ""), "{text}");
-        assert!(ran.err.contains("claims are a JSON object"), "{}", ran.err);
+        assert!(ran.err.contains("expected a JSON object of claims"), "{}", ran.err);
         assert!(!ran.err.contains("s3cr3t"), "{}", ran.err);
     }
 }
@@ -284,9 +284,9 @@ fn one_of_several_uses_is_asked_about_by_its_number() {
     let asked = explain(&[]);
     assert_eq!(asked.status, 2);
     assert!(
-        asked
-            .err
-            .contains("say --use: 1 is listener inbound, filter oauth2; 2 is listener outbound"),
+        asked.err.contains(
+            "select one with --use: 1 is listener inbound, filter oauth2; 2 is listener outbound"
+        ),
         "{}",
         asked.err
     );
@@ -296,7 +296,7 @@ fn one_of_several_uses_is_asked_about_by_its_number() {
         let ran = explain(&["--use", number]);
         assert_eq!((ran.status, ran.out.as_str()), (2, ""), "{number}");
         if ["0", "3"].contains(&number) {
-            assert!(ran.err.ends_with("both.yaml: --use is from 1 to 2\n"), "{}", ran.err);
+            assert!(ran.err.ends_with("both.yaml: --use must be from 1 to 2\n"), "{}", ran.err);
         }
     }
 }

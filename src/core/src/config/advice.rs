@@ -14,7 +14,7 @@ pub(super) fn advise_on_order<T>(rules: &Field<'_>, list: &[(Matcher, T)]) {
         if let Some(earlier) = earlier {
             rules.element(n).advise(|| {
                 let earlier = rules.element(earlier).place();
-                format!("never decides: {earlier} stands before it, for all of its requests")
+                format!("never reached: {earlier} matches all of its requests first")
             });
         }
     }
@@ -38,7 +38,7 @@ pub(super) fn advise_on_use(
             || is_actor(number);
         if !is_used {
             object.at("clients").member(&client.name).advise(|| {
-                "not used: no rule names it, nor an `actor`, nor `introspection.client`".to_owned()
+                "unused: no rule, `actor` or `introspection.client` refers to it".to_owned()
             });
         }
     }

@@ -110,11 +110,11 @@ pub(super) const CLIENT_TABLE: KeyTable = KeyTable {
 /// Reads a client of this name.
 pub(super) fn client(name: &str, field: &Field<'_>, names: Names<'_>) -> Option<Client> {
     let mut object =
-        field.object("a client with grant_type, endpoint, client_id, client_secret")?;
+        field.object("an object with grant_type, endpoint, client_id, client_secret")?;
     #[cfg(feature = "review")]
     object.described(&[&CLIENT_TABLE, &GRANT_TABLE, &ENDPOINT_TABLE]);
     if name.is_empty() {
-        return field.mistake("a client has a name");
+        return field.mistake("a client name must not be empty");
     }
     let mut known = String::new();
     for grant in GRANTS {
@@ -123,7 +123,7 @@ pub(super) fn client(name: &str, field: &Field<'_>, names: Names<'_>) -> Option<
     }
     let kind = object.need("grant_type", &known, |field| {
         field.looks_for(|| Shape::Kind(GRANTS.iter().map(|grant| grant.name).collect()));
-        let name = field.string("the name of a grant")?;
+        let name = field.string("a grant type")?;
         let kind = GRANTS.iter().find(|grant| grant.name == name);
         kind.or_else(|| field.mistake(format_args!("expected one of {known}")))
     });
@@ -136,7 +136,7 @@ pub(super) fn client(name: &str, field: &Field<'_>, names: Names<'_>) -> Option<
         for key in ENDPOINT_KEYS.into_iter().chain(AUTH_KEYS) {
             if object.has(key) {
                 object.know(&[key]);
-                let _: Option<()> = object.at(key).mistake("of no use without `endpoint`");
+                let _: Option<()> = object.at(key).mistake("has no effect without `endpoint`");
             }
         }
         Some(None)
@@ -154,20 +154,23 @@ pub(super) fn client(name: &str, field: &Field<'_>, names: Names<'_>) -> Option<
         (None, None)
     };
     if !kind.needs_endpoint && refresh.is_none() && matches!(options, Some(Some(_))) {
-        object.at("endpoint").warn("never called: the token is not renewed without `refresh`");
+        object.at("endpoint").warn(
+            "never called: without `refresh`, the token is not renewed; add \
+             `refresh` or remove `endpoint`",
+        );
     }
     let lifetime = lifetime(&mut object);
     if let Some(Grant::DirectToken { expires_in: Some(lives), .. }) = &grant
         && *lives <= lifetime.clock_skew
     {
-        let _: Option<()> = object.at("expires_in").mistake("`clock_skew` takes all of it off");
+        let _: Option<()> = object.at("expires_in").mistake("must be longer than `clock_skew`");
     }
     let placement = placement(&mut object);
     let renew_on_status = object.read("renew_on_status", statuses);
     let failure_mode_allow = object.read("failure_mode_allow", |field| {
         let allow = boolean(field)?;
         if allow {
-            field.warn("while there is no token, requests go on without one");
+            field.warn("while no token is available, requests are forwarded without one");
         }
         Some(allow)
     });
@@ -183,7 +186,10 @@ pub(super) fn client(name: &str, field: &Field<'_>, names: Names<'_>) -> Option<
     let says_none = field.value.get("auth_method").is_some_and(|method| method == "none");
     if matches!(grant, Grant::ClientCredentials) && says_none {
         // Without the word, this would be a mistake already.
-        field.warn("client_credentials without credentials (RFC 6749 section 4.4.2)");
+        field.warn(
+            "client_credentials requires client authentication (RFC 6749 section 4.4.2); \
+             set credentials",
+        );
     }
     let identity = identity(kind.name, &grant, endpoint.as_deref(), refresh.as_ref(), &asked);
     Some(Client {
@@ -203,9 +209,9 @@ pub(super) fn client(name: &str, field: &Field<'_>, names: Names<'_>) -> Option<
 /// `scope`, `audience` and `resource`.
 fn asked(object: &mut Object<'_>) -> RequestedScope {
     let scope = object.read("scope", scope_text);
-    let audience = object.read("audience", |f| text(f, "whom the token is for"));
+    let audience = object.read("audience", |f| text(f, "an audience"));
     let resource = object.read("resource", |field| match field.value {
-        Value::Array(_) => field.list_of("a URI, or a list of them", resource),
+        Value::Array(_) => field.list_of("a URI or a list of URIs", resource),
         _ => resource(field).map(|resource| vec![resource]),
     });
     RequestedScope { scope, audience, resource: resource.unwrap_or_default() }
@@ -217,7 +223,7 @@ fn resource(field: &Field<'_>) -> Option<String> {
     if is_absolute_uri(&resource) {
         Some(resource)
     } else {
-        field.mistake("expected an absolute URI without fragment (RFC 8707 section 2)")
+        field.mistake("expected an absolute URI without a fragment (RFC 8707 section 2)")
     }
 }
 
@@ -264,12 +270,12 @@ fn refresh(
     if *field.value == Value::Bool(false) {
         return (None, None);
     }
-    let what = "false, or an object with endpoint, scope, parameters";
+    let what = "false or an object with endpoint, scope, parameters";
     let Some(mut object) = field.object(what) else { return (None, None) };
     #[cfg(feature = "review")]
     object.described(&[&REFRESH_TABLE, &ENDPOINT_TABLE]);
     let token =
-        if is_given { object.need("refresh_token", "what renews the token", secret) } else { None };
+        if is_given { object.need("refresh_token", "the refresh token", secret) } else { None };
     let scope = object.read("scope", scope_text);
     let rest = options.map_or(Defaults::Standard, Defaults::Block);
     let own = endpoint(&mut object, kind.parameters, rest);
@@ -289,18 +295,18 @@ fn lifetime(object: &mut Object<'_>) -> Lifetime {
 /// `header`, `scheme` and `overwrite`.
 fn placement(object: &mut Object<'_>) -> Placement {
     let header = object.read("header", |field| {
-        let name = header_name(&text(field, "the name of a header")?, field)?;
+        let name = header_name(&text(field, "a header name")?, field)?;
         if frames_or_steers(&name) || name == "cookie" {
-            return field.mistake("this header has a meaning of its own; choose another");
+            return field.mistake("reserved header; choose another");
         }
         Some(name)
     });
     let scheme = object.read("scheme", |field| {
-        let scheme = field.string("a scheme such as \"Bearer\", or \"\" for the token alone")?;
+        let scheme = field.string("a scheme such as \"Bearer\", or \"\" for none")?;
         if scheme.bytes().all(is_token_char) {
             Some(scheme)
         } else {
-            field.mistake("a scheme is one word, such as \"Bearer\"")
+            field.mistake("must be one word such as \"Bearer\"")
         }
     });
     Placement::new(

@@ -37,16 +37,16 @@ enum Proof {
 }
 
 /// The client's identifier beside a secret.
-const SECRETS_CLIENT_ID: Key = Key::required("client_id", "required beside client_secret");
+const SECRETS_CLIENT_ID: Key = Key::required("client_id", "required with client_secret");
 /// The secret.
 const CLIENT_SECRET: Key = Key::required("client_secret", "required by this auth_method");
 /// The name of the method.
 const AUTH_METHOD: Key = Key::optional("auth_method");
 /// The client whose assertion it is.
-const ASSERTIONS_CLIENT_ID: Key =
-    Key::required("client_id", "required: the assertion is this client's");
+const ASSERTIONS_CLIENT_ID: Key = Key::required("client_id", "required by this auth_method");
 /// The key that signs the assertion.
-const PRIVATE_KEY: Key = Key::required("private_key", "required: the client's private key, in PEM");
+const PRIVATE_KEY: Key =
+    Key::required("private_key", "required: the client's private key in PEM format");
 /// How it is signed.
 const ALG: Key = Key::optional("alg");
 /// Which of the client's keys it is.
@@ -56,16 +56,14 @@ const TYP: Key = Key::optional("typ");
 /// Whom the assertion is for.
 const AUD: Key = Key::required(
     "aud",
-    "required: the issuer identifier of the authorization server (RFC 10070); some servers want \
-     the endpoint's URL",
+    "required: the issuer identifier of the authorization server (RFC 10070); some servers expect \
+     the endpoint URL",
 );
 /// How long the assertion lives.
 const LIFETIME: Key = Key::optional("lifetime");
 /// The client that a certificate is for.
-const CERTIFICATES_CLIENT_ID: Key = Key::required(
-    "client_id",
-    "required: the server looks for the certificate of this client (RFC 8705 section 2)",
-);
+const CERTIFICATES_CLIENT_ID: Key =
+    Key::required("client_id", "required by this auth_method (RFC 8705 section 2)");
 /// The identifier of a client that proves nothing.
 const PUBLIC_CLIENT_ID: Key = Key::optional("client_id");
 
@@ -191,7 +189,7 @@ pub(super) fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
     let id_field = object.take("client_id");
     let secret_field = object.take("client_secret");
     let method_field = object.take("auth_method");
-    let client_id = id_field.as_ref().and_then(|field| text(field, "the client's identifier"));
+    let client_id = id_field.as_ref().and_then(|field| text(field, "a client identifier"));
     let named = method_field.as_ref().and_then(|field| {
         let name = field.choice(&NAMES)?;
         METHODS.iter().find(|method| method.name == name)
@@ -199,14 +197,16 @@ pub(super) fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
     let method = named.unwrap_or(&BASIC);
     if matches!(method.proof, Proof::Assertion) {
         if secret_field.is_some() {
-            return object.at("client_secret").mistake("private_key_jwt sends no secret");
+            return object
+                .at("client_secret")
+                .mistake("not used by auth_method \"private_key_jwt\"");
         }
         return private_key_jwt(object, client_id);
     }
     // A secret where none is sent is refused below, with another reason.
     for key in AUTH_KEYS {
         if object.has(key) && key != CLIENT_SECRET.name && method.key(key).is_none() {
-            return object.at(key).mistake("belongs to auth_method \"private_key_jwt\"");
+            return object.at(key).mistake("only valid with auth_method \"private_key_jwt\"");
         }
     }
     let client_secret = secret_field.as_ref().and_then(secret);
@@ -227,7 +227,7 @@ pub(super) fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
         if secret_field.is_some() {
             return object
                 .at("client_secret")
-                .mistake(format_args!("auth_method {:?} sends no secret", method.name));
+                .mistake(format_args!("not used by auth_method {:?}", method.name));
         }
         if matches!(method.proof, Proof::Certificate) {
             object.take_key(&CERTIFICATES_CLIENT_ID)?;
@@ -236,9 +236,8 @@ pub(super) fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
     };
     if named.is_none() && client_secret.is_none() {
         return object.at("client_secret").mistake(
-            "required: the server must know who asks (RFC 7662 section 2.1, RFC 6749 section \
-             4.4.2); give client_id and client_secret, or auth_method \"none\" if it truly asks \
-             for nothing",
+            "required: set client_id and client_secret, or auth_method \"none\" if the server \
+             requires no client authentication (RFC 7662 section 2.1, RFC 6749 section 4.4.2)",
         );
     }
     object.take_key(&CLIENT_SECRET)?;
@@ -248,21 +247,20 @@ pub(super) fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
 /// The keys of `private_key_jwt`.
 fn private_key_jwt(object: &mut Object<'_>, client_id: Option<String>) -> Option<ClientAuth> {
     let private_key = object.read_key(&PRIVATE_KEY, secret);
-    let aud =
-        object.read_key(&AUD, |f| text(f, "the issuer identifier of the authorization server"));
+    let aud = object.read_key(&AUD, |f| text(f, "an issuer identifier"));
     let alg = object.read_key(&ALG, |field| match field.choice(&["RS256", "ES256"])? {
         "RS256" => Some(Algorithm::Rs256),
         _ => Some(Algorithm::Es256),
     });
-    let kid = object.read_key(&KID, |f| text(f, "the key's identifier"));
-    let typ = object.read_key(&TYP, |f| text(f, "the `typ` of the header"));
+    let kid = object.read_key(&KID, |f| text(f, "a key identifier"));
+    let typ = object.read_key(&TYP, |f| text(f, "a `typ` for the header"));
     let lifetime = object.read_key(&LIFETIME, |field| {
         let lifetime = duration(field)?;
         // RFC 7523 section 3: servers refuse assertions that live unreasonably long.
         if (Duration::from_secs(1)..=Duration::from_mins(5)).contains(&lifetime) {
             Some(lifetime)
         } else {
-            field.mistake("an assertion lives from one second to five minutes")
+            field.mistake("must be from one second to five minutes")
         }
     });
     object.take_key(&ASSERTIONS_CLIENT_ID)?;
@@ -283,12 +281,12 @@ fn private_key_jwt(object: &mut Object<'_>, client_id: Option<String>) -> Option
         }
         Ok(assertions) => object
             .at("alg")
-            .mistake(format_args!("the key is one for {}", assertions.algorithm.name())),
+            .mistake(format_args!("the private key requires {}", assertions.algorithm.name())),
         Err(SignError::Absent) => object
             .at("auth_method")
-            .mistake("this host cannot sign (Envoy can from 1.37 on): use another method"),
+            .mistake("the host cannot sign (Envoy 1.37 or later can); use another method"),
         Err(SignError::BadKey) => key_at
-            .mistake("the host does not take this key: expected RSA or P-256, in PEM (PKCS #8)"),
+            .mistake("key rejected by the host; expected RSA or P-256 in PEM format (PKCS #8)"),
     }
 }
 

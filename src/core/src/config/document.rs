@@ -17,8 +17,8 @@ use crate::oauth::json;
 pub(super) fn read(bytes: &[u8]) -> Result<Value, ConfigErrors> {
     if bytes.trim_ascii().is_empty() {
         return Err(ConfigErrors::of_document(
-            "there is none; give a JSON document with `inbound`, `outbound` or both (Envoy: `configuration` as \
-             google.protobuf.StringValue or Struct; Istio: pluginConfig)",
+            "missing; expected a JSON document with `inbound`, `outbound` or both (Envoy: \
+             `configuration` as google.protobuf.StringValue or Struct; Istio: pluginConfig)",
         ));
     }
     let document = match json::parse(bytes) {
@@ -27,14 +27,14 @@ pub(super) fn read(bytes: &[u8]) -> Result<Value, ConfigErrors> {
             let decoded = bytes.starts_with(b"\n").then(|| Struct::decode(bytes));
             match decoded {
                 Some(Ok(document)) => object(document),
-                _ => return Err(ConfigErrors::of_document(format!("not JSON: {error}"))),
+                _ => return Err(ConfigErrors::of_document(format!("invalid JSON: {error}"))),
             }
         }
     };
     match &document {
-        Value::Object(members) if members.is_empty() => Err(ConfigErrors::of_document(
-            "it is empty; `inbound` says what the proxy guards, `outbound` whose tokens it sends",
-        )),
+        Value::Object(members) if members.is_empty() => {
+            Err(ConfigErrors::of_document("empty; expected `inbound`, `outbound` or both"))
+        }
         _ => Ok(document),
     }
 }

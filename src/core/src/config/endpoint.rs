@@ -92,24 +92,26 @@ pub(super) fn endpoint(
     // What belongs to an endpoint does not belong to another one.
     let place = base.filter(|_| !own_url);
     let url = match place {
-        None => object.need("endpoint", "the URL to call", |field| {
+        None => object.need("endpoint", "the endpoint URL", |field| {
             let url = endpoint_url(field)?;
             if !url.is_https {
-                field.warn("plain http: tokens and client credentials travel in clear text");
+                field.warn(
+                    "plain http: tokens and client credentials are sent unencrypted; use https",
+                );
             }
             let query = url.query.as_deref().unwrap_or_default();
             let mut pairs = form_urlencoded::parse(query.as_bytes());
             if pairs.any(|(name, _)| is_ours(&name, defined)) {
                 return field.mistake(
-                    "its query repeats a parameter that the filter sends itself, and credentials \
-                     never stand in a URL (RFC 6749 sections 2.3.1, 3.2)",
+                    "the query must not contain credentials or parameters that the filter sends \
+                     (RFC 6749 sections 2.3.1, 3.2)",
                 );
             }
             Some(url)
         }),
         Some(base) => object.read("endpoint", endpoint_url).or_else(|| Some(base.url.clone())),
     };
-    let cluster = object.read("cluster", |f| text(f, "the name of an Envoy cluster"));
+    let cluster = object.read("cluster", |f| text(f, "an Envoy cluster name"));
     object.calls(|| {
         let cluster = cluster.clone().or_else(|| place?.cluster.clone());
         url.as_ref().map(|url| crate::oauth::endpoint::cluster(cluster, url))
@@ -126,9 +128,7 @@ pub(super) fn endpoint(
         Defaults::Block(base) if own_auth.is_none() => Rc::clone(&base.auth),
         Defaults::ClientToken => {
             if let Some(key) = own_auth {
-                return object
-                    .at(key)
-                    .mistake("the token of `client` takes its place: drop one of the two");
+                return object.at(key).mistake("conflicts with `client`; remove one of the two");
             }
             Rc::new(ClientAuth::None { client_id: None })
         }
@@ -137,10 +137,8 @@ pub(super) fn endpoint(
     let headers = headers.or_else(|| place.map(|base| base.headers.clone())).unwrap_or_default();
     let is_set = auth.authorization().is_some() || matches!(defaults, Defaults::ClientToken);
     if is_set && headers.iter().any(|(name, _)| name == "authorization") {
-        return headers_at.mistake(
-            "authorization is set by the filter, from what it authenticates with; drop it here, or \
-             use auth_method \"none\"",
-        );
+        return headers_at
+            .mistake("`authorization` is set by client authentication; remove it, or use auth_method \"none\"");
     }
     let parameters = parameters.or_else(|| place.map(|base| base.parameters.clone()));
     Some(EndpointOptions {
@@ -175,10 +173,11 @@ fn parameters(field: &Field<'_>, defined: &[&str]) -> Option<Vec<(String, String
     const WHAT: &str = "an object of form parameters, such as {\"name\": \"value\"}";
     field.members_of(WHAT, |name, field| {
         if name.is_empty() {
-            return field.mistake("a form parameter has a name");
+            return field.mistake("a parameter name must not be empty");
         }
         if is_ours(name, defined) {
-            return field.mistake("the filter sends this parameter itself (RFC 6749 section 3.2)");
+            return field
+                .mistake("reserved: the filter sends this parameter (RFC 6749 section 3.2)");
         }
         Some((name.to_owned(), field.string("a string")?.to_owned()))
     })
@@ -191,15 +190,15 @@ fn headers(field: &Field<'_>) -> Option<Vec<(String, String)>> {
     field.members_of(WHAT, |name, field| {
         let name = header_name(name, field)?;
         if names.contains(&name) {
-            return field.mistake("the same header as one before it, in another case");
+            return field.mistake("duplicate header; names are case-insensitive");
         }
         names.push(name.clone());
         if frames_or_steers(&name) {
-            return field.mistake("this header is the proxy's own to set");
+            return field.mistake("reserved: the proxy sets this header");
         }
         let value = field.string("a string")?;
         if !value.bytes().all(|b| b == b'\t' || (b' '..=b'~').contains(&b)) {
-            return field.mistake("a header value has printable ASCII characters only");
+            return field.mistake("must be printable ASCII");
         }
         Some((name, value.to_owned()))
     })

@@ -53,13 +53,13 @@ pub(super) fn forward(field: &Field<'_>) -> Option<Forwarding> {
     let mut own_header = |name: &str, field: &Field<'_>| {
         let name = header_name(name, field)?;
         if RESERVED_HEADERS.contains(&name.as_str()) || frames_or_steers(&name) {
-            return field.mistake("this header has a meaning of its own; choose another");
+            return field.mistake("reserved header; choose another");
         }
         let spelling = Spelling::of(&name);
         if names.contains(&spelling) {
             return field.mistake(
-                "this header is named twice: services take all bytes that are neither letters nor \
-                 digits for the same",
+                "duplicate header; services may treat all characters other than letters and digits \
+                 as equal",
             );
         }
         names.push(spelling);
@@ -67,12 +67,11 @@ pub(super) fn forward(field: &Field<'_>) -> Option<Forwarding> {
     };
     let claims = object.read("claims", |field| {
         field.members_of(
-            "an object {header: claim}, such as {\"x-user\": \"sub\"}",
+            "an object of headers and claims, such as {\"x-user\": \"sub\"}",
             |name, field| Some((own_header(name, field)?, claim_path(field)?)),
         )
     });
-    let payload =
-        object.read("payload", |field| own_header(&text(field, "the name of a header")?, field));
+    let payload = object.read("payload", |field| own_header(&text(field, "a header name")?, field));
     object.check_keys();
     Some(Forwarding::new(token, claims.unwrap_or_default(), payload))
 }

@@ -48,18 +48,17 @@ impl GrantType {
 }
 
 /// The user of `password`.
-const USERNAME: Key = Key::required("username", "required: whose password it is");
+const USERNAME: Key = Key::required("username", "required: the user name");
 /// That user's password.
 const PASSWORD: Key = Key::required("password", "required: the user's password");
 /// The first refresh token of `refresh_token`.
-const REFRESH_TOKEN: Key =
-    Key::required("refresh_token", "required: what tokens are asked for with");
+const REFRESH_TOKEN: Key = Key::required("refresh_token", "required: the refresh token");
 /// The token of `direct_token`.
-const TOKEN: Key = Key::required("access_token", "required: the token");
+const TOKEN: Key = Key::required("access_token", "required: the access token");
 /// How long that token lives.
 const EXPIRES_IN: Key = Key::optional("expires_in");
 /// The JWT of the JWT bearer grant.
-const ASSERTION: Key = Key::required("assertion", "required: one JWT");
+const ASSERTION: Key = Key::required("assertion", "required: a JWT");
 /// What the caller's token is, in an exchange.
 const SUBJECT_TOKEN_TYPE: Key = Key::optional("subject_token_type");
 /// What an exchange is to give.
@@ -186,8 +185,8 @@ pub(super) const GRANT_TABLE: KeyTable = KeyTable {
 /// The keys of `password`.
 fn password(object: &mut Object<'_>, _: Names<'_>) -> Option<Grant> {
     object.at("grant_type").warn(
-        "the password grant is legacy and must not be used where there is another \
-         (RFC 9700 section 2.4)",
+        "the password grant is deprecated (RFC 9700 section 2.4); use client_credentials if \
+         possible",
     );
     let username = object.read_key(&USERNAME, secret);
     let password = object.read_key(&PASSWORD, secret);
@@ -198,11 +197,7 @@ fn password(object: &mut Object<'_>, _: Names<'_>) -> Option<Grant> {
 fn direct_token(object: &mut Object<'_>, _: Names<'_>) -> Option<Grant> {
     let access_token = object.read_key(&TOKEN, |field| {
         let token = secret(field)?;
-        if is_usable(token.reveal()) {
-            Some(token)
-        } else {
-            field.mistake("a token has visible ASCII characters only")
-        }
+        if is_usable(token.reveal()) { Some(token) } else { field.mistake("must be visible ASCII") }
     });
     let expires_in = object.read_key(&EXPIRES_IN, lives);
     Some(Grant::DirectToken { access_token: access_token?, expires_in, refresh_token: None })
@@ -227,7 +222,7 @@ pub(super) fn refuse_keys_of_others(object: &mut Object<'_>) {
     for grant in GRANTS {
         for key in grant.keys {
             let elsewhere = match key.name {
-                "refresh_token" => "; of a direct_token, it stands in `refresh`",
+                "refresh_token" => "; for direct_token, set it in `refresh`",
                 _ => "",
             };
             refuse(object, key.name, &[grant.name, elsewhere]);
@@ -241,7 +236,7 @@ fn refuse(object: &mut Object<'_>, key: &'static str, grants: &[&str]) {
     if object.has(key) && !object.knows(key) {
         object.know(&[key]);
         let _: Option<()> =
-            object.at(key).mistake(format_args!("belongs to grant_type {}", grants.concat()));
+            object.at(key).mistake(format_args!("only valid with grant_type {}", grants.concat()));
     }
 }
 
@@ -287,13 +282,13 @@ mod tests {
         let sign = |_: &str, _: &[u8]| Err(SignError::BadKey);
         let environment = Environment { variable: &|_| None, seed: [0; 16], sign };
         for (key, text) in [
-            ("username", "belongs to grant_type password"),
+            ("username", "only valid with grant_type password"),
             (
                 "refresh_token",
-                "belongs to grant_type refresh_token; of a direct_token, it stands in `refresh`",
+                "only valid with grant_type refresh_token; for direct_token, set it in `refresh`",
             ),
-            ("actor", "belongs to grant_type urn:ietf:params:oauth:grant-type:token-exchange"),
-            ("refresh", "belongs to grant_type password or direct_token"),
+            ("actor", "only valid with grant_type urn:ietf:params:oauth:grant-type:token-exchange"),
+            ("refresh", "only valid with grant_type password or direct_token"),
         ] {
             let reader = Reader::new(&environment);
             let document = json!({ key: 1 });

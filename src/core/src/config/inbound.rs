@@ -37,13 +37,8 @@ const MOST_ENTRIES: u32 = 1_000_000;
 pub(super) const INBOUND_TABLE: KeyTable = KeyTable {
     heading: "### `inbound`",
     parts: &[&[
-        KeyRow::new(
-            &["introspection"],
-            "object or list",
-            Required,
-            "the endpoint that is asked about tokens",
-        )
-        .see("inboundintrospection"),
+        KeyRow::new(&["introspection"], "object or list", Required, "the introspection endpoint")
+            .see("inboundintrospection"),
         KeyRow::new(&["cache"], "object", Words(""), "how long and how many answers are kept")
             .see("inboundcache"),
         KeyRow::new(
@@ -150,9 +145,7 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     object.described(&[&INBOUND_TABLE]);
     let asked = AskedClaims::default();
     let servers =
-        object.need("introspection", "the endpoint that is asked about tokens", |field| {
-            servers(field, names)
-        });
+        object.need("introspection", "the introspection endpoint", |field| servers(field, names));
     let cache = object.read("cache", cache).unwrap_or_default();
     let token_sources = object.read("token_sources", token_sources);
     let realm = object.read("realm", realm).unwrap_or_else(|| REALM.to_owned());
@@ -160,8 +153,9 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     let implied = object.read("scope_implies", scope_implies).unwrap_or_default();
     let clock_skew = object.read("clock_skew", ttl).unwrap_or_default();
     let needs = needs(&mut object, "unmatched".into(), None, &asked);
-    let rules =
-        object.read("rules", |field| field.list_of("rules", |field| rule(field, &needs, &asked)));
+    let rules = object.read("rules", |field| {
+        field.list_of("a list of rules", |field| rule(field, &needs, &asked))
+    });
     let has_rules = object.has("rules");
     let unmatched = object.read("unmatched", unmatched);
     let mut forward = object.read("forward", forward).unwrap_or_default();
@@ -169,7 +163,9 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     let failure_mode_allow = object.read("failure_mode_allow", |field| {
         let allow = boolean(field)?;
         if allow {
-            field.warn("while the authorization server fails, requests pass unchecked");
+            field.warn(
+                "while the authorization server is unavailable, requests are forwarded unchecked",
+            );
         }
         Some(allow)
     });
@@ -196,8 +192,8 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     );
     if rules.iter().map(|(_, rule)| rule).chain([&unmatched]).any(Rule::takes_any_audience) {
         object.at("audience").warn(
-            "not set: any active token of the authorization server passes, whoever it was issued \
-             for (RFC 9700 section 2.3)",
+            "not set: tokens issued for other services are accepted (RFC 9700 section 2.3); set \
+             the audience of this service",
         );
     }
     let scope_claim = scope_claim.unwrap_or_else(|| ClaimPath::new("scope"));
@@ -312,11 +308,11 @@ fn cache(field: &Field<'_>) -> Option<CacheConfig> {
 
 /// `realm`: what can stand in a quoted string.
 fn realm(field: &Field<'_>) -> Option<String> {
-    let realm = text(field, "a name for the protected space")?;
+    let realm = text(field, "a realm")?;
     if realm.bytes().all(|b| (b' '..=b'~').contains(&b)) {
         Some(realm)
     } else {
-        field.mistake("a realm has printable ASCII characters only")
+        field.mistake("must be printable ASCII")
     }
 }
 
@@ -324,22 +320,21 @@ fn realm(field: &Field<'_>) -> Option<String> {
 fn scope_implies(field: &Field<'_>) -> Option<Implied> {
     const WHAT: &str = "an object of scopes, such as {\"orders:admin\": [\"orders:write\"]}";
     let direct = field.members_of(WHAT, |scope, field| {
-        let implied = one_or_any(field, "a scope that it implies")?;
+        let implied = one_or_any(field, "an implied scope")?;
         // One that no token can hold would be accepted, and do nothing.
         if !is_scope(scope) || !implied.iter().all(|implied| is_scope(implied)) {
             return field.mistake(
-                "one scope each, several as a list: visible ASCII characters other than \" and \\ \
-                 (RFC 6749 section 3.3)",
+                "invalid scope; expected visible ASCII characters except \" and \\ (RFC 6749 \
+                 section 3.3)",
             );
         }
         Some((Box::from(scope), implied))
     })?;
     match Implied::transitive(&direct) {
         Ok(implied) => Some(implied),
-        Err(scope) => field.mistake(format_args!(
-            "`{}` implies itself in the end: break the circle",
-            escaped(&scope)
-        )),
+        Err(scope) => {
+            field.mistake(format_args!("`{}` implies itself; remove the cycle", escaped(&scope)))
+        }
     }
 }
 

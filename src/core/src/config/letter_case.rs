@@ -39,8 +39,8 @@ pub(super) fn note_on_letter_case(
             count => format!(" (the first of {count} such paths)"),
         };
         format!(
-            "in another letter case, the path is decided by {place}, which asks for less: a service \
-             that ignores case would serve it{others}"
+            "in another letter case, the path is decided by {place}, which requires less: a \
+             service that ignores case would serve it{others}"
         )
     });
 }

@@ -130,7 +130,7 @@ pub(super) const METADATA_TABLE: KeyTable = KeyTable {
 
 /// Reads the document.
 pub(super) fn metadata(field: &Field<'_>) -> Option<ResourceMetadata> {
-    const WHAT: &str = "an RFC 9728 document: an object with resource";
+    const WHAT: &str = "an RFC 9728 document with resource";
     field.looks_for(|| {
         let keys = ["resource"].into_iter().chain(LISTS).chain(STRINGS).chain(TEXTS).chain(FLAGS);
         Shape::Keys(keys.collect())
@@ -139,7 +139,7 @@ pub(super) fn metadata(field: &Field<'_>) -> Option<ResourceMetadata> {
     let mut object = field.object(WHAT)?;
     #[cfg(feature = "review")]
     object.described(&[&METADATA_TABLE]);
-    let resource = object.need("resource", "the resource's identifier", resource);
+    let resource = object.need("resource", "the resource identifier", resource);
     let members = field.members_of(WHAT, |name, field| {
         let value = match name.split('#').next().unwrap_or_default() {
             "resource" => field.value.clone(),
@@ -153,13 +153,15 @@ pub(super) fn metadata(field: &Field<'_>) -> Option<ResourceMetadata> {
             base if TEXTS.contains(&base) || STRINGS.contains(&name) => {
                 Value::String(text(field, "a string")?)
             }
-            _ => return field.mistake("unknown key: not a member of RFC 9728 section 2"),
+            _ => return field.mistake("unknown key; not defined by RFC 9728 section 2"),
         };
         Some((name.to_owned(), value))
     });
     let metadata = ResourceMetadata::new(&resource?, members?);
     metadata.or_else(|| {
-        field.mistake("the path of `resource` has an escape that no request can be compared with")
+        field.mistake(
+            "the path of `resource` contains an escape sequence that is rejected in requests",
+        )
     })
 }
 
@@ -167,7 +169,7 @@ pub(super) fn metadata(field: &Field<'_>) -> Option<ResourceMetadata> {
 fn resource(field: &Field<'_>) -> Option<HttpUrl> {
     let url = endpoint_url(field)?;
     if !url.is_https {
-        field.warn("plain http: a resource's identifier is an https URL (RFC 9728 section 1.2)");
+        field.warn("plain http: a resource identifier must be an https URL (RFC 9728 section 1.2)");
     }
     // What clients derive the document's place from is what stands here, so it must be in the
     // form in which it is compared.
@@ -179,8 +181,8 @@ fn resource(field: &Field<'_>) -> Option<HttpUrl> {
         Some(url)
     } else {
         field.mistake(
-            "expected the URL in its normal form: scheme and host in lower case, no default port, \
-             no dot segments, a slash before a query",
+            "expected a normalized URL: lowercase scheme and host, no default port, no dot \
+             segments, a slash before a query",
         )
     }
 }
@@ -208,7 +210,7 @@ fn list(name: &str, field: &Field<'_>) -> Option<Value> {
     }
     let strings = one_or_any(field, "a string")?;
     if name == "scopes_supported" && strings.iter().any(|scope| **scope == *"offline_access") {
-        field.warn("offline_access is the client's affair, not the resource's");
+        field.warn("offline_access is for clients, not for resources; remove it");
     }
     Some(field.value.clone())
 }

@@ -52,17 +52,17 @@ pub(super) fn outbound(
     let mut object = field.object("an object with clients and rules")?;
     #[cfg(feature = "review")]
     object.described(&[&OUTBOUND_TABLE]);
-    let clients = object.need("clients", "an object of clients by their names", |field| {
-        let clients = field.members_of("an object of clients by their names", |name, field| {
-            client(name, field, names)
-        })?;
+    let clients = object.need("clients", "an object of clients by name", |field| {
+        let clients = field
+            .members_of("an object of clients by name", |name, field| client(name, field, names))?;
         if clients.is_empty() {
-            return field.mistake("names no client");
+            return field.mistake("must define at least one client");
         }
         Some(clients)
     });
     let has_rules = object.has("rules");
-    let rules = object.read("rules", |field| field.list_of("rules", |field| rule(field, names)));
+    let rules =
+        object.read("rules", |field| field.list_of("a list of rules", |field| rule(field, names)));
     object.check_keys();
     let mut clients = clients?;
     let rules = match used {
@@ -74,8 +74,8 @@ pub(super) fn outbound(
     let everywhere = |(matcher, client): &Rule| client.is_some() && matcher.hosts.is_none();
     if rules.iter().any(everywhere) {
         object.at("rules").warn(
-            "a rule without hosts: its token goes to every host that requests through this filter \
-             are for (RFC 9700 section 2.3)",
+            "a rule without hosts sends its token to every host that is called through this filter \
+             (RFC 9700 section 2.3); set hosts",
         );
     }
     let guarded = token_sources.is_some();
@@ -89,16 +89,15 @@ pub(super) fn outbound(
     for Client { name, placement, .. } in clients.iter().filter(|client| client.is_exchange()) {
         let is_read = |source: &TokenSource| source.header() == Some(&*placement.header);
         if !placement.overwrite && token_sources.iter().any(is_read) {
-            return object.at(&format!("clients.{name}.overwrite")).mistake(
-                "the caller's token stands in this header: left there, it would never be exchanged",
-            );
+            return object
+                .at(&format!("clients.{name}.overwrite"))
+                .mistake("must be true; the caller's token in this header is to be exchanged");
         }
     }
     for client in used.iter().filter_map(|number| clients.get(*number)) {
         if client.is_exchange() {
             return object.at(&format!("clients.{}.grant_type", client.name)).mistake(
-                "this client authenticates introspection calls, so it needs a token of its own, not \
-                 one that is exchanged for a caller's",
+                "a client that authenticates introspection calls must not use token exchange",
             );
         }
     }
@@ -121,8 +120,8 @@ fn for_every_request(object: &Object<'_>, clients: &[Client], used: &[usize]) ->
         (None, _) => Some(Vec::new()),
         (Some(client), None) => Some(vec![rule(client)]),
         (Some(_), Some(_)) => object.at("rules").mistake(
-            "required where there are several clients: which requests get whose token, such as \
-             [{\"hosts\": [\"api.example.com\"], \"client\": \"NAME\"}]",
+            "required with several clients; expected rules such as [{\"hosts\": \
+             [\"api.example.com\"], \"client\": \"NAME\"}]",
         ),
     }
 }
@@ -135,9 +134,9 @@ fn join_actors(object: &Object<'_>, clients: &mut [Client]) -> Option<()> {
         let Grant::TokenExchange { actor: Some(actor), .. } = grant else { continue };
         let Some(actor) = clients.get(*actor) else { continue };
         if actor.is_exchange() {
-            return object.at(&format!("clients.{name}.actor")).mistake(
-                "expected a client that has a token of its own, not one that exchanges callers'",
-            );
+            return object
+                .at(&format!("clients.{name}.actor"))
+                .mistake("must be a client that does not use token exchange");
         }
         let joined = Identity::joined(identity, &actor.identity);
         if let Some(client) = clients.get_mut(number) {
@@ -173,12 +172,12 @@ pub(super) const RULE_TABLE: KeyTable = KeyTable {
 
 /// One of `rules`.
 fn rule(field: &Field<'_>, names: Names<'_>) -> Option<Rule> {
-    let mut object = field.object("a rule with hosts, methods, paths and client")?;
+    let mut object = field.object("an object with hosts, methods, paths, client")?;
     #[cfg(feature = "review")]
     object.described(&[&RULE_TABLE]);
-    object.read("name", |f| text(f, "a name for people"));
+    object.read("name", |f| text(f, "a rule name"));
     let matcher = matcher(&mut object);
-    let client = object.need("client", "whose token requests get, or null for none", |field| {
+    let client = object.need("client", "a client name, or null", |field| {
         field.looks_for(|| Shape::Null);
         match field.value {
             Value::Null => Some(None),

@@ -52,9 +52,8 @@ pub(super) fn needs(
     defaults: Option<&Needs>,
     asked: &AskedClaims,
 ) -> Needs {
-    let issuer = object.read("issuer", |f| one_or_any(f, "an issuer that tokens must be of"));
-    let audience =
-        object.read("audience", |f| one_or_any(f, "an audience that tokens must be for"));
+    let issuer = object.read("issuer", |f| one_or_any(f, "an issuer"));
+    let audience = object.read("audience", |f| one_or_any(f, "an audience"));
     let claims = object.read("claims", |f| claims(f, asked));
     let acr_values = object.read("acr_values", acr_values);
     let max_age = object.read("max_age", max_age);
@@ -77,7 +76,7 @@ fn claims(field: &Field<'_>, asked: &AskedClaims) -> Option<Vec<(usize, ClaimTes
     const WHAT: &str = "an object of claims, such as {\"department\": \"sales\"}";
     field.members_of(WHAT, |path, field| {
         if path.is_empty() {
-            return field.mistake("a claim has a name");
+            return field.mistake("a claim name must not be empty");
         }
         Some((asked.place(ClaimPath::new(path)), claim_test(field)?))
     })
@@ -106,7 +105,8 @@ pub(super) const TEST_TABLE: KeyTable = KeyTable {
 
 /// What a claim must be.
 fn claim_test(field: &Field<'_>) -> Option<ClaimTest> {
-    const WHAT: &str = "a value, a list of which any will do, {\"all\": […]}, {\"not\": […]} or {\"exists\": true}";
+    const WHAT: &str =
+        "a value, a list of alternatives, {\"all\": […]}, {\"not\": […]} or {\"exists\": true}";
     match field.value {
         Value::Object(_) => {
             let mut object = field.object(WHAT)?;
@@ -123,7 +123,7 @@ fn claim_test(field: &Field<'_>) -> Option<ClaimTest> {
                     field.looks_for(|| Shape::Only(true));
                     match field.value {
                         Value::Bool(true) => Some(ClaimTest::Exists),
-                        _ => field.mistake("expected true: a claim that is absent meets no test"),
+                        _ => field.mistake("expected true; an absent claim meets no condition"),
                     }
                 }
                 _ => field.mistake(format_args!("expected {WHAT}")),
@@ -136,12 +136,12 @@ fn claim_test(field: &Field<'_>) -> Option<ClaimTest> {
 
 /// A string, number, true or false, or a list of such.
 fn scalars(field: &Field<'_>) -> Option<Vec<Value>> {
-    const WHAT: &str = "a string, a number, true or false, or a list of such";
+    const WHAT: &str = "a string, number or boolean, or a list of these";
     let scalar = |field: &Field<'_>| {
         field.looks_for(|| Shape::Scalar);
         match field.value {
             scalar if is_scalar(scalar) => Some(scalar.clone()),
-            Value::Number(_) => field.mistake("too large a number to be compared with others"),
+            Value::Number(_) => field.mistake("number too large for an exact comparison"),
             _ => field.expected(WHAT),
         }
     };
@@ -153,13 +153,13 @@ fn scalars(field: &Field<'_>) -> Option<Vec<Value>> {
 
 /// `acr_values`: words with spaces between, as in the parameter of that name, or a list.
 fn acr_values(field: &Field<'_>) -> Option<Vec<Box<str>>> {
-    const WHAT: &str = "authentication context class references, of which any will do";
+    const WHAT: &str = "authentication context class references";
     let values = one_or_any(field, WHAT)?;
     let words = values.iter().flat_map(|value| value.split(' ')).filter(|word| !word.is_empty());
     let words: Vec<Box<str>> = words.map(Into::into).collect();
     let is_word = |word: &str| word.bytes().all(|b| (0x21..=0x7e).contains(&b));
     if words.is_empty() || !words.iter().all(|word| is_word(word)) {
-        return field.mistake(format_args!("expected {WHAT}, in visible ASCII characters"));
+        return field.mistake(format_args!("expected {WHAT} in visible ASCII"));
     }
     Some(words)
 }
@@ -168,7 +168,7 @@ fn acr_values(field: &Field<'_>) -> Option<Vec<Box<str>>> {
 fn max_age(field: &Field<'_>) -> Option<Duration> {
     let age = ttl(field)?;
     if age.subsec_millis() != 0 {
-        return field.mistake("whole seconds only (RFC 9470 section 4)");
+        return field.mistake("must be whole seconds (RFC 9470 section 4)");
     }
     Some(age)
 }
@@ -261,10 +261,10 @@ pub(super) fn rule(
     defaults: &Needs,
     asked: &AskedClaims,
 ) -> Option<(Matcher, Rule)> {
-    let mut object = field.object("a rule with hosts, methods, paths and what they need")?;
+    let mut object = field.object("an object with hosts, methods, paths, access")?;
     #[cfg(feature = "review")]
     object.described(&[&RULE_TABLE]);
-    let name = object.read("name", |f| text(f, "a name for logs"));
+    let name = object.read("name", |f| text(f, "a rule name"));
     let name: Rc<str> = name.unwrap_or_else(|| field.place()).into();
     let matcher = matcher(&mut object);
     let access =
@@ -275,9 +275,9 @@ pub(super) fn rule(
         None | Some("token") => Some(Access::Token(needs)),
         Some("optional") => Some(Access::Optional(needs)),
         Some(access) => match asks {
-            Some(key) => object.at(key).mistake(format_args!(
-                "never looked at: access is {access:?}, so drop one of the two"
-            )),
+            Some(key) => object
+                .at(key)
+                .mistake(format_args!("conflicts with access {access:?}; remove one of the two")),
             None if access == "public" => Some(Access::Public),
             None => Some(Access::Deny(Reason::AccessDenied)),
         },
@@ -294,9 +294,7 @@ pub(super) fn matcher(object: &mut Object<'_>) -> Matcher {
         if !text.is_empty() && text.bytes().all(is_method) {
             Ok(Box::from(text))
         } else {
-            Err(
-                "expected a method such as \"GET\", in upper case; leave the key out for all methods",
-            )
+            Err("expected a method in upper case such as \"GET\"; omit the key for all methods")
         }
     });
     let paths = list(object, "paths", "paths such as \"/orders/**\"", PathPattern::parse);

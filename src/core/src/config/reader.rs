@@ -193,7 +193,7 @@ impl<'r> Field<'r> {
         self.looks_for(|| Shape::List { least: 1 });
         let Value::Array(elements) = self.value else { return self.expected(what) };
         if elements.is_empty() {
-            return self.mistake(format_args!("an empty list fits nothing: expected {what}"));
+            return self.mistake(format_args!("must not be empty; expected {what}"));
         }
         let mut values = Some(Vec::new());
         for n in 0..elements.len() {
@@ -374,7 +374,7 @@ impl<'r> Object<'r> {
                 place.mistake(format_args!("unknown key; did you mean `{known}`?"))
             } else {
                 let known = self.known.join(", ");
-                place.mistake(format_args!("unknown key; known here: {known}"))
+                place.mistake(format_args!("unknown key; expected one of: {known}"))
             };
         }
     }

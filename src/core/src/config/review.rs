@@ -38,10 +38,8 @@ pub fn review(bytes: &[u8], host: &Environment<'_>) -> Review {
     warnings.extend(noted.secrets.iter().map(|place| {
         ConfigError {
             place: place.clone(),
-            text:
-                "a secret in clear text: whoever reads this file has it; give {\"env\": \"NAME\"}, \
-               and the variable to the VM"
-                    .to_owned(),
+            text: "secret in plain text; use {\"env\": \"NAME\"} and pass the variable to the VM"
+                .to_owned(),
         }
     }));
     warnings.extend(noted.advice);

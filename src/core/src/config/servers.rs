@@ -26,20 +26,20 @@ pub(super) fn servers(field: &Field<'_>, names: Names<'_>) -> Option<Vec<Server>
     let server = |field: &Field<'_>| server(field, names);
     match field.value {
         Value::Array(_) => {
-            let servers = field.list_of(&format!("a list of blocks, each {WHAT}"), server)?;
+            let servers = field.list_of(&format!("a list of objects, each {WHAT}"), server)?;
             for (n, server) in servers.iter().enumerate() {
                 let always = server.when.is_always();
                 if always && n.saturating_add(1) < servers.len() {
                     field.element(n).mistake::<()>(
-                        "without `when` it is asked about every token, so those after it never are: \
-                         put it last, or say when",
+                        "matches every token, so the servers after it are never used; add `when` \
+                         or move it to the end",
                     );
                 }
             }
             Some(servers)
         }
         Value::Object(_) => server(field).map(|server| vec![server]),
-        _ => field.expected(&format!("{WHAT}, or a list of such blocks")),
+        _ => field.expected(&format!("{WHAT}, or a list of them")),
     }
 }
 
@@ -84,8 +84,8 @@ fn server(field: &Field<'_>, names: Names<'_>) -> Option<Server> {
     let client = client_field.as_ref().and_then(|field| names.number(field));
     let rest = if client_field.is_some() { Defaults::ClientToken } else { Defaults::Standard };
     let options = endpoint(&mut object, &introspection::PARAMETERS, rest);
-    let hint = object.read("token_type_hint", |f| f.string("a string; \"\" to send none"));
-    let issuer = object.read("issuer", |f| text(f, "the issuer whose tokens it knows"));
+    let hint = object.read("token_type_hint", |f| f.string("a string, or \"\" for none"));
+    let issuer = object.read("issuer", |f| text(f, "an issuer"));
     let when = object.read("when", when).unwrap_or_default();
     object.check_keys();
     let endpoint = Endpoint::new(options?);
@@ -134,8 +134,8 @@ fn when(field: &Field<'_>) -> Option<When> {
     let mut object = field.object("an object with issuer, token_prefix, hosts")?;
     #[cfg(feature = "review")]
     object.described(&[&WHEN_TABLE]);
-    let issuer = object.read("issuer", |f| one_or_any(f, "the issuer of a JWT"));
-    let token_prefix = object.read("token_prefix", |f| one_or_any(f, "what tokens begin with"));
+    let issuer = object.read("issuer", |f| one_or_any(f, "an issuer"));
+    let token_prefix = object.read("token_prefix", |f| one_or_any(f, "a token prefix"));
     let hosts = list(&mut object, "hosts", "hosts such as \"api.example.com\"", HostPattern::parse);
     object.check_keys();
     Some(When { issuer, token_prefix, hosts })

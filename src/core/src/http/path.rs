@@ -202,15 +202,15 @@ impl PathPattern {
     /// What would be right.
     pub(crate) fn parse(pattern: &str) -> Result<Self, &'static str> {
         let Some(path) = pattern.strip_prefix('/') else {
-            return Err("a path pattern begins with a slash");
+            return Err("must begin with a slash");
         };
         if pattern.contains(['?', '#']) {
-            return Err("a path pattern has no query and no fragment");
+            return Err("must not contain a query or a fragment");
         }
         // Whatever is wrong with the path as a whole, no request is compared with it.
         RequestPath::parse(pattern.as_bytes()).map_err(|BadPath| {
-            "a path pattern has no encoded slash, no dot segment, no empty one but the last, no backslash, \
-             no control character and no broken escape: a request with one gets 400"
+            "must not contain an encoded slash, dot segment, empty segment except the last, \
+             backslash, control character or invalid escape: such requests get 400"
         })?;
         let mut raw: Vec<&str> = path.split('/').collect();
         let rest = raw.last() == Some(&"**");
@@ -219,10 +219,10 @@ impl PathPattern {
         }
         let read = |raw: &&str| match *raw {
             "*" => Ok(Segment::Any),
-            "**" => Err("`**` fits the rest of a path, so it stands last"),
-            raw if raw.contains('*') => Err("`*` stands for a whole segment"),
+            "**" => Err("`**` must be the last segment"),
+            raw if raw.contains('*') => Err("`*` must be a whole segment"),
             raw => {
-                let text = segment(raw.as_bytes()).map_err(|BadPath| "an invalid segment")?;
+                let text = segment(raw.as_bytes()).map_err(|BadPath| "invalid segment")?;
                 Ok(Segment::Literal(text.into()))
             }
         };

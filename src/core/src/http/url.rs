@@ -29,12 +29,12 @@ impl HttpUrl {
         const NONE: &str =
             "expected an absolute URL such as \"https://as.example.com/oauth2/introspect\"";
         if text.contains('#') {
-            return Err("an endpoint has no fragment (RFC 6749 section 3.2): drop the `#` part");
+            return Err("must not have a fragment (RFC 6749 section 3.2)");
         }
         if !text.bytes().all(is_uri_byte) {
             return Err(
-                "a URL has no spaces, no backslashes, none of \"<>^`{|} and nothing but ASCII: \
-                 percent-encode them, and write a host as xn--…",
+                "must be ASCII without spaces, backslashes and \"<>^`{|}; percent-encode these, \
+                 and write hosts as xn--…",
             );
         }
         let (scheme, rest) = text.split_once("://").ok_or(NONE)?;
@@ -48,14 +48,12 @@ impl HttpUrl {
             return Err(NONE);
         }
         if authority.contains('@') {
-            return Err("no user information in a URL: use client_id and client_secret instead");
+            return Err("must not contain user information; use client_id and client_secret");
         }
         let read = Authority::parse(authority.as_bytes()).ok();
         let read = read.filter(|read| !read.host.is_empty() && read.port != Some(0));
         let Some(Authority { port, .. }) = read.filter(|_| !authority.ends_with(':')) else {
-            return Err(
-                "a host is a name or an address, and nothing but a port from 1 to 65535 follows it",
-            );
+            return Err("expected a host name or address, with a port from 1 to 65535 or none");
         };
         // An address stands as it was written: it names the server.
         let host = match authority.rsplit_once(':') {

@@ -87,11 +87,11 @@ pub enum CallFailure {
 impl fmt::Display for CallFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::UnknownCluster => "the proxy has no such cluster",
-            Self::NotSent => "the cluster took no request (no healthy host, or circuit breaker)",
-            Self::Unreachable => "no connection, or the connection broke",
-            Self::Timeout => "no answer in time",
-            Self::TooLarge => "the answer is larger than 1 MiB",
+            Self::UnknownCluster => "unknown cluster",
+            Self::NotSent => "not sent: no healthy host, or circuit breaker open",
+            Self::Unreachable => "connection failed or closed",
+            Self::Timeout => "timed out",
+            Self::TooLarge => "response larger than 1 MiB",
         })
     }
 }

@@ -269,24 +269,22 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Call(failure) => failure.fmt(f),
-            Self::Busy { status, .. } => write!(f, "the server answered {status}"),
+            Self::Busy { status, .. } => write!(f, "server returned {status}"),
             Self::Refused { status, error: Some(error) } if *error != OAuthError::Other => {
-                write!(f, "the server answered {status} {}", error.code())
+                write!(f, "server returned {status} {}", error.code())
             }
-            Self::Refused { status: status @ (200 | 201 | 400), .. } => write!(
-                f,
-                "the server answered {status}: it does not take our request, or not this kind of token",
-            ),
-            Self::Refused { status, .. } => write!(
-                f,
-                "the server answered {status} to us: check client_id, client_secret, auth_method"
-            ),
-            Self::Status(status) => write!(f, "the server answered {status}, expected 200"),
-            Self::NotJson => f.write_str("the answer is no JSON object"),
-            Self::Member(what) => write!(f, "the answer has {what}"),
-            Self::NoGrant => f.write_str("nothing is left that a token could be asked for with"),
-            Self::BackOff { .. } => f.write_str("a call has failed, the next one is to come"),
-            Self::Defect => f.write_str("an internal error"),
+            Self::Refused { status: status @ (200 | 201 | 400), .. } => {
+                write!(f, "server returned {status}: it rejects the request or this type of token",)
+            }
+            Self::Refused { status, .. } => {
+                write!(f, "server returned {status}: check client_id, client_secret, auth_method")
+            }
+            Self::Status(status) => write!(f, "server returned {status}, expected 200"),
+            Self::NotJson => f.write_str("response is not a JSON object"),
+            Self::Member(what) => write!(f, "invalid response: {what}"),
+            Self::NoGrant => f.write_str("token expired; no grant or refresh token to renew it"),
+            Self::BackOff { .. } => f.write_str("backing off after a failed call"),
+            Self::Defect => f.write_str("internal error"),
         }
     }
 }

@@ -39,7 +39,7 @@ impl FailureLog {
         let Some(failure) = failure else {
             *quiet_until = Timestamp::from_millis(0);
             let failed = std::mem::take(failed);
-            let line = || format!("{name} works again: {failed} calls failed");
+            let line = || format!("{name} recovered after {failed} failed calls");
             return (failed > 0).then(|| (Level::Info, line()));
         };
         *failed = failed.saturating_add(1);
@@ -47,7 +47,7 @@ impl FailureLog {
             return None;
         }
         *quiet_until = now.plus(PAUSE);
-        let line = format!("{name} failed, {failed} in a row: {failure}");
+        let line = format!("{name} failed ({failed} in a row): {failure}");
         Some((Level::Warn, line))
     }
 }
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     fn lines(events: &[(u64, bool)]) -> Vec<String> {
-        let mut health = FailureLog::new("introspection by cluster as".into());
+        let mut health = FailureLog::new("introspection at cluster as".into());
         let line = |(millis, failed): &(u64, bool)| {
             let failure = failed.then_some(&Failure::NotJson);
             let (level, text) = health.line(failure, Timestamp::from_millis(*millis))?;
@@ -73,13 +73,13 @@ mod tests {
 
     #[test]
     fn failures_make_a_line_a_second_and_the_recovery_one() {
-        let failed = "WARN introspection by cluster as failed";
+        let failed = "WARN introspection at cluster as failed";
         assert_eq!(
             lines(&[(10, true), (11, true), (1_009, true), (1_010, true), (1_011, false)]),
             [
-                format!("10 {failed}, 1 in a row: the answer is no JSON object"),
-                format!("1010 {failed}, 4 in a row: the answer is no JSON object"),
-                "1011 INFO introspection by cluster as works again: 4 calls failed".to_owned(),
+                format!("10 {failed} (1 in a row): response is not a JSON object"),
+                format!("1010 {failed} (4 in a row): response is not a JSON object"),
+                "1011 INFO introspection at cluster as recovered after 4 failed calls".to_owned(),
             ]
         );
     }

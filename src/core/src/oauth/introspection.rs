@@ -76,7 +76,7 @@ impl Response {
         match claims.get("active") {
             Some(Value::Bool(true)) => Ok(Self::Active(claims)),
             Some(Value::Bool(false)) => Ok(Self::Inactive),
-            _ => Err(Failure::Member("no boolean `active`")),
+            _ => Err(Failure::Member("`active` is missing or not a boolean")),
         }
     }
 }
@@ -276,7 +276,7 @@ mod tests {
         for body in [r#"{"active":"true"}"#, r#"{"active":1}"#, r#"{"active":null}"#, "{}"] {
             assert_eq!(
                 read(200, body).unwrap_err(),
-                Failure::Member("no boolean `active`"),
+                Failure::Member("`active` is missing or not a boolean"),
                 "{body}"
             );
         }

@@ -20,7 +20,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
 pub(crate) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
-        Value::Bool(_) => "true or false",
+        Value::Bool(_) => "a boolean",
         Value::Number(_) => "a number",
         Value::String(_) => "a string",
         Value::Array(_) => "a list",
@@ -96,7 +96,7 @@ impl<'de> Visitor<'de> for TreeVisitor {
         while let Some(name) = members.next_key::<String>()? {
             let value = members.next_value_seed(Self)?;
             if object.contains_key(&name) {
-                return Err(A::Error::custom(format_args!("`{}` stands twice", escaped(&name))));
+                return Err(A::Error::custom(format_args!("duplicate key `{}`", escaped(&name))));
             }
             object.insert(name, value);
         }
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn refuses_a_member_that_stands_twice_at_any_depth() {
         for text in [r#"{"active":false,"active":true}"#, r#"[{"a":{"b":1,"\u0062":2}}]"#] {
-            assert!(parse(text.as_bytes()).unwrap_err().to_string().contains("stands twice"));
+            assert!(parse(text.as_bytes()).unwrap_err().to_string().contains("duplicate key"));
         }
     }
 }

@@ -78,16 +78,16 @@ impl TokenResponse {
             });
         }
         if !text(&members, "token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) {
-            return Err(Failure::Member("another `token_type` than Bearer, or none"));
+            return Err(Failure::Member("`token_type` is missing or not Bearer"));
         }
         let access_token = text(&members, "access_token").filter(|token| is_usable(token));
-        let access_token = access_token
-            .ok_or(Failure::Member("no `access_token` that could stand in a header"))?;
+        let access_token =
+            access_token.ok_or(Failure::Member("`access_token` is missing or invalid"))?;
         if let TokenResponseKind::Exchange { requested } = expected {
             let issued = text(&members, "issued_token_type");
             let fits = |kind: &str| requested.is_none_or(|requested| requested == kind);
             if !issued.is_some_and(|kind| fits(&kind)) {
-                return Err(Failure::Member("another `issued_token_type` than asked for, or none"));
+                return Err(Failure::Member("`issued_token_type` is missing or not as requested"));
             }
         }
         Ok(Self {

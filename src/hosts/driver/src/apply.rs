@@ -61,7 +61,7 @@ impl<H: Host> Worker<H> {
     /// Refuses the effective context's request because of what the host does.
     pub(super) fn fail(&self, error: HostError) -> Stream {
         if let Some(times) = self.reports.refused.due(&self.host) {
-            error!("a request was refused with oauth2_host_error, {times} so far: {error}");
+            error!("request denied with oauth2_host_error ({times} so far): {error}");
         }
         if let Some(Loaded { statistics, .. }) = self.loaded.get() {
             let event = Event::Count(Counter::Request(HOST_ERROR));
@@ -85,7 +85,7 @@ impl<H: Host> Worker<H> {
     /// A request cannot be answered: it stays paused until the host gives it up.
     pub(super) fn unanswered(&self, error: HostError) {
         if let Some(times) = self.reports.unanswered.due(&self.host) {
-            error!("a request could not be answered, {times} so far: {error}");
+            error!("failed to send a response ({times} so far): {error}");
         }
     }
 }

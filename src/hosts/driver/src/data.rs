@@ -19,7 +19,7 @@ impl<H: Host> HostData<'_, H> {
     /// Logs that the host has refused.
     fn refused(&self, error: HostError) {
         if let Some(times) = self.reports.data.due(self.host) {
-            warn!("shared data was not read or written, {times} so far: {error}");
+            warn!("failed to access shared data ({times} so far): {error}");
         }
     }
 }

@@ -192,7 +192,7 @@ impl HostCall {
             Self::IncrementMetric => "proxy_increment_metric",
             Self::SharedData => "proxy_get_shared_data",
             Self::SetSharedData => "proxy_set_shared_data",
-            Self::OnRequestHeaders => "a body or trailers came without request headers",
+            Self::OnRequestHeaders => "received a body or trailers without request headers",
         }
     }
 }

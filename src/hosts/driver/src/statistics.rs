@@ -78,7 +78,7 @@ impl Statistics {
         if let Err(error) = self.update(host, event)
             && let Some(times) = reports.metrics.due(host)
         {
-            warn!("a metric was not updated, {times} so far: {error}");
+            warn!("failed to update a metric ({times} so far): {error}");
         }
     }
 
@@ -121,7 +121,7 @@ fn number<H: Host>(host: &H, defined: &Defined, kind: MetricKind, name: &str) ->
             Some(number)
         }
         Err(error) => {
-            warn!("the metric {name} was not defined: {error}");
+            warn!("failed to define metric {name}: {error}");
             None
         }
     }

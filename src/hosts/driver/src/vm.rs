@@ -84,12 +84,12 @@ impl<H: Host> Vm<H> {
     /// A configuration for a root context. Whether it is accepted.
     pub fn configured(&self, root: u32, size: usize) -> bool {
         if let Err(error) = self.host.adopt_log_level() {
-            warn!("the log level was not read, so it stays as it is: {error}");
+            warn!("failed to read the log level, which stays unchanged: {error}");
         }
         let document = match self.host.configuration(size) {
             Ok(document) => document.unwrap_or_default(),
             Err(error) => {
-                error!("the configuration was not read: {error}");
+                error!("failed to read the configuration: {error}");
                 return false;
             }
         };

@@ -84,7 +84,7 @@ impl<H: Host> Worker<H> {
         }
         let mut seed = [0; 16];
         if let Err(error) = self.host.random(&mut seed) {
-            error!("the host gives no random bytes: {error}");
+            error!("failed to get random bytes: {error}");
             return false;
         }
         let variable = |name: &str| self.host.variable(name);
@@ -205,7 +205,7 @@ impl<H: Host> Worker<H> {
             && let Err(error) = response::mark_private(&self.host)
             && let Some(times) = self.reports.private.due(&self.host)
         {
-            warn!("a response was not marked as private, {times} so far: {error}");
+            warn!("failed to mark a response as private ({times} so far): {error}");
         }
         let (Some(sent), Some(Loaded { filter, .. })) = (sent, self.loaded.get()) else { return };
         let status = response::upstream_status(&self.host);
@@ -294,7 +294,7 @@ impl<H: Host> Worker<H> {
             Ok(()) => self.tick_period.set(period),
             Err(error) => {
                 if let Some(times) = self.reports.timer.due(&self.host) {
-                    error!("a timer was not set, {times} so far: {error}");
+                    error!("failed to set a timer ({times} so far): {error}");
                 }
             }
         }
@@ -330,7 +330,7 @@ impl<H: Host> Worker<H> {
     /// A response cannot be read.
     pub(super) fn unread(&self, error: HostError) {
         if let Some(times) = self.reports.unread.due(&self.host) {
-            warn!("a response was not read, {times} so far: {error}");
+            warn!("failed to read a response ({times} so far): {error}");
         }
     }
 
@@ -340,7 +340,7 @@ impl<H: Host> Worker<H> {
         if let Err(error) = now
             && let Some(times) = self.reports.clock.due(&self.host)
         {
-            error!("the clock was not read, {times} so far: {error}");
+            error!("failed to read the clock ({times} so far): {error}");
         }
         now.ok()
     }
