@@ -303,11 +303,11 @@ impl Story {
             ("max_age", age),
         ] {
             if !values.is_empty() {
-                self.line("needs", &format!("{name}: {}", values.join(", or ")));
+                self.line("requires", &format!("{name}: {}", values.join(", or ")));
             }
         }
         for (claim, test) in &needs.claims {
-            self.line("needs", &format!("claim {claim}: {test}"));
+            self.line("requires", &format!("claim {claim}: {test}"));
         }
     }
 
@@ -340,7 +340,7 @@ impl Story {
         let path = header(":path");
         let path = path.split('?').next().unwrap_or_default();
         let url = format!("{}://{}{path}", header(":scheme"), header(":authority"));
-        self.line("calls", &format!("POST {url} (cluster {})", call.cluster));
+        self.line("call", &format!("POST {url} (cluster {})", call.cluster));
         let (body, told) = if call.is_introspection() {
             let claims = Value::Object(self.claims.clone());
             (claims.clone(), claims.to_string())
@@ -357,7 +357,7 @@ impl Story {
             });
             (body, told)
         };
-        self.line("answer", &told);
+        self.line("response", &told);
         Answer { status: 200, retry_after: None, body: body.to_string().into_bytes() }
     }
 
@@ -380,7 +380,7 @@ impl Story {
     fn tell_reply(&mut self, reply: &Reply) {
         let is_grpc = reply.headers.iter().all(|(name, _)| *name != "content-type");
         self.line("details", reply.details);
-        let _ = writeln!(self.text, "\nThe caller gets:");
+        let _ = writeln!(self.text, "\nThe client receives:");
         if is_grpc {
             let _ = writeln!(self.text, "HTTP 200\ngrpc-status: {}", reply.grpc_status);
             let _ = writeln!(self.text, "grpc-message: {}", reply.body);
@@ -397,7 +397,7 @@ impl Story {
 
     /// Tells the head that the service gets: what stays, what goes (-), what comes (+).
     fn tell_forward(&mut self, forward: &Forward) {
-        let _ = writeln!(self.text, "\nThe service gets:");
+        let _ = writeln!(self.text, "\nThe upstream service receives:");
         let is_gone = |name: &str| forward.removed().any(|removed| **removed == *name);
         let is_set = |name: &str| forward.set.iter().any(|(set, _)| **set == *name);
         for (name, value) in &self.head {

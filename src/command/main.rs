@@ -37,21 +37,21 @@ usage:
   oauth2-filter schema
   oauth2-filter new inbound|outbound|both [--istio]
 
-check    says what is wrong with a configuration: a document of the filter (JSON or YAML), a
-         configuration of Envoy, or manifests for Istio (WasmPlugin, EnvoyFilter), beside which it
-         looks at the settings of the mesh. FILE may be -.
-           --strict  warnings count as mistakes, notes do not
-           --env     variables that the proxy takes from its environment must be set here;
-                     without, they are taken to be set
-           --format  how it is told: text, json, or github for annotations
-         Exit status: 0 no errors, 1 errors, 2 wrong usage, a file that cannot be read, or
-         no use of the filter in any of the files.
-explain  says what becomes of a request: which rule decides, what it needs, and what the caller
-         gets, or the service.
-           --claims  a file with the JSON object that the authorization server says of the token
-           --scope   the same, with this scope and all else that the rule needs
-           --use     which use of the filter, where FILE has several: 1 is the first
-         Exit status: 0 whatever is decided, 1 if the configuration has mistakes, 2 as above.
+check    reports what is wrong with a configuration: a document of the filter (JSON or YAML), an
+         Envoy configuration, or Istio manifests (WasmPlugin, EnvoyFilter) together with the mesh
+         settings. FILE may be -.
+           --strict  treat warnings, but not notes, as errors
+           --env     require variables that the proxy takes from its environment to be set here;
+                     without this option, they are assumed to be set
+           --format  output format: text, json, or github for workflow annotations
+         Exit status: 0 no errors, 1 errors, 2 wrong usage, an unreadable file, or no configuration
+         of the filter in any of the files.
+explain  shows what happens to a request: which rule decides, what it requires, and what the client
+         or the upstream service receives.
+           --claims  a file with the introspection response, a JSON object
+           --scope   an introspection response with this scope, and all else that the rule requires
+           --use     which configuration of the filter, if FILE has several: 1 is the first
+         Exit status: 0 whatever the decision is, 1 if the configuration has errors, 2 as above.
 schema   prints the JSON Schema of the document, for editors.
 new      prints a configuration to start with, for Envoy or for Istio.
 ";
