@@ -36,73 +36,74 @@ use crate::outbound::client::{Client, Grant, Placement, Refresh, RequestedScope}
 pub(super) const CLIENT_TABLE: KeyTable = KeyTable {
     heading: "### `outbound.clients`",
     parts: &[&[
-        KeyRow::new(&["grant_type"], "string", Required, "how it obtains tokens").see("grants"),
+        KeyRow::new(&["grant_type"], "string", Required, "how the client obtains tokens")
+            .see("grants"),
         KeyRow::new(
             &["scope"],
             "string",
             Words("none"),
-            "what is asked for, words with spaces between",
+            "the requested scopes, separated by spaces",
         ),
-        KeyRow::new(&["audience"], "string", Words("none"), "likewise, for servers that know it"),
+        KeyRow::new(
+            &["audience"],
+            "string",
+            Words("none"),
+            "the requested audience, for servers that support it",
+        ),
         KeyRow::new(
             &["resource"],
             "string or list",
             Words("none"),
-            "an absolute URI without fragment, or a list of them (RFC 8707), each sent as one \
-         parameter",
+            "an absolute URI without a fragment, or a list of them (RFC 8707), each sent as one \
+             parameter",
         ),
         KeyRow::new(
             &["refresh_before"],
             "duration",
-            Words("a fifth of the lifetime, a minute at most"),
-            "a token that is used and is this close to its end is renewed in the background; up \
-         to a quarter later, so that not all proxies come at once",
+            Words("a fifth of the lifetime, at most a minute"),
+            "a token in use is renewed in the background when it expires within this time, plus up \
+             to a quarter so that proxies do not renew at once",
         ),
         KeyRow::new(
             &["clock_skew"],
             "duration",
             Json(r#""0s""#),
-            "taken off `expires_in`. `\"1s\"` where the service looks at `exp` itself: servers \
-         cut it to whole seconds",
+            "subtracted from `expires_in`. Set `\"1s\"` if the upstream service checks `exp` \
+             itself, because servers round it down to whole seconds",
         ),
         KeyRow::new(
             &["default_expires_in"],
             "duration",
             Json(r#""1h""#),
-            "how long a token lives of which the server does not say it",
+            "the lifetime of a token whose response has none",
         ),
         KeyRow::new(
             &["renew_on_status"],
             "list",
             Json("[401]"),
-            "statuses by which the service says that it does not take a token: the one that was \
-         sent is dropped. `[]` drops none",
+            "statuses with which the upstream service rejects a token: the token that was sent is \
+             dropped. `[]` disables this",
         ),
-        KeyRow::new(
-            &["header"],
-            "string",
-            Json(r#""authorization""#),
-            "the header that the token goes into",
-        ),
+        KeyRow::new(&["header"], "string", Json(r#""authorization""#), "the header for the token"),
         KeyRow::new(
             &["scheme"],
             "string",
             Json(r#""Bearer""#),
-            r#"the word before it; `""` for the token alone"#,
+            r#"the authentication scheme; `""` sends the token alone"#,
         ),
         KeyRow::new(
             &["overwrite"],
             "boolean",
             Json("true"),
-            "false: a caller that sets the header itself keeps it. Not for an exchange whose \
-         callers' tokens stand there",
+            "false: a request that already has the header keeps it. Not with token exchange if the \
+             callers' tokens are in that header",
         ),
         KeyRow::new(
             &["failure_mode_allow"],
             "boolean",
             Json("false"),
-            "while there is no token, requests go on without one; what the caller has in the \
-         header is taken out all the same",
+            "while no token is available, requests are forwarded without one. The caller's value \
+             of the header is removed all the same",
         ),
     ]],
 };
@@ -236,13 +237,13 @@ pub(super) const REFRESH_TABLE: KeyTable = KeyTable {
             &["refresh_token"],
             "secret",
             Words("required for `direct_token`"),
-            "the first one. `password` has that of its answer",
+            "the first refresh token; for `password` it is in the token response",
         ),
         KeyRow::new(
             &["scope"],
             "string",
             Words("none"),
-            "what is asked for: nothing but what was granted (RFC 6749 section 6)",
+            "the requested scopes, within those originally granted (RFC 6749 section 6)",
         ),
     ]],
 };

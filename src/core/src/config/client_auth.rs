@@ -103,58 +103,60 @@ const METHODS: &[Method; 6] = &[
 /// The documentation of these keys.
 #[cfg(feature = "review")]
 pub(super) const AUTH_ROWS: &[KeyRow] = &[
-    KeyRow::new(&["client_id"], "string", Words(""), "who the filter is to the server"),
-    KeyRow::new(&["client_secret"], "secret", Words(""), "its secret"),
+    KeyRow::new(&["client_id"], "string", Words(""), "the client identifier of the filter"),
+    KeyRow::new(&["client_secret"], "secret", Words(""), "the client secret"),
     KeyRow::new(
         &["auth_method"],
         "string",
         Json(r#""client_secret_basic""#),
-        "id and secret form-encoded, then Basic (RFC 6749 section 2.3.1); a space is sent \
-         as `%20`, which servers that take `+` for one decode as well. \
-         `\"client_secret_basic_raw\"`: not encoded, for servers that get that wrong \
-         (Glewlwyd). `\"client_secret_post\"`: in the form. `\"private_key_jwt\"`: an \
-         assertion that the filter signs (RFC 7523), new for each call. \
-         `\"tls_client_auth\"`: the certificate of the Envoy cluster (RFC 8705); \
-         `client_id` is sent. `\"none\"`: no secret; `client_id` is sent if there is one. \
-         It must be said: a server that does not ask who introspects tells everybody",
+        "`\"client_secret_basic\"`: HTTP Basic with form-encoded identifier and secret (RFC \
+             6749 section 2.3.1); a space is sent as `%20`, which servers that expect `+` decode \
+             as well. `\"client_secret_basic_raw\"`: the same without encoding, for servers that \
+             do not decode (Glewlwyd). `\"client_secret_post\"`: in the form. \
+             `\"private_key_jwt\"`: an assertion signed by the filter, new for each call (RFC \
+             7523). `\"tls_client_auth\"`: the client certificate of the Envoy cluster (RFC 8705), \
+             with `client_id`. `\"none\"`: no authentication; `client_id` is sent if set. \
+             `\"none\"` must be explicit, because a server without client authentication answers \
+             anyone",
     ),
     KeyRow::new(
         &["private_key"],
         "secret",
         Words("required with `private_key_jwt`"),
-        "secret: the key, RSA from 2048 bits or P-256, in PEM (PKCS #8, PKCS #1 or SEC 1). \
-         Envoy signs, from 1.37 on; a key that it does not take is a mistake",
+        "the private key: RSA of at least 2048 bits, or P-256, in PEM format (PKCS #8, PKCS #1 \
+             or SEC 1). Envoy 1.37 or later is required. A key that Envoy rejects is an error",
     ),
     KeyRow::new(
         &["aud"],
         "string",
         Words("required with `private_key_jwt`"),
-        "the issuer identifier of the authorization server, the assertion's only `aud` (RFC \
-         10070). Older servers want the endpoint's URL",
+        "the issuer identifier of the authorization server, which is the only `aud` of the \
+             assertion (RFC 10070). Older servers expect the endpoint URL",
     ),
     KeyRow::new(
         &["alg"],
         "string",
         Words("the key's"),
-        r#"`"RS256"` or `"ES256"`; another than the key's is a mistake"#,
+        r#"`"RS256"` or `"ES256"`; must match the key"#,
     ),
     KeyRow::new(
         &["kid"],
         "string",
         Words("none"),
-        "the key's identifier, in the assertion's header",
+        "the key identifier in the header of the assertion",
     ),
     KeyRow::new(
         &["typ"],
         "string",
         Json(r#""client-authentication+jwt""#),
-        "in the assertion's header (RFC 10070); `\"JWT\"` for servers that refuse that",
+        "the type in the header of the assertion (RFC 10070); `\"JWT\"` for servers that \
+             reject it",
     ),
     KeyRow::new(
         &["lifetime"],
         "duration",
         Json(r#""1m""#),
-        "from the assertion's `iat` to its `exp`, from one second to five minutes",
+        "from `iat` to `exp` of the assertion, from one second to five minutes",
     ),
 ];
 

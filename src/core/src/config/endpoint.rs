@@ -36,41 +36,41 @@ pub(super) const ENDPOINT_TABLE: KeyTable = KeyTable {
                 &["endpoint"],
                 "URL",
                 Required,
-                "absolute `http` or `https` URL, by the letter of RFC 3986: what browsers would \
-         repair is a mistake. Its query is kept. It makes the request's path and `Host`; \
-         where the call goes is the cluster's affair, TLS included",
+                "an absolute `http` or `https` URL that strictly conforms to RFC 3986; nothing is \
+             repaired as browsers do. Its query is kept. The URL sets the path and `Host` of the \
+             call; the cluster determines the destination and TLS",
             ),
             KeyRow::new(
                 &["cluster"],
                 "string",
                 Words("`outbound|PORT||HOST`"),
-                "the Envoy cluster to call; the default is the name that Istio gives it",
+                "the Envoy cluster to call; the default is Istio's name for it",
             ),
             KeyRow::new(
                 &["timeout"],
                 "duration",
                 Json(r#""5s""#),
-                "for the whole exchange, retries included",
+                "for the whole call, including retries",
             ),
             KeyRow::new(
                 &["retries"],
                 "number",
                 Json("1"),
-                "how often a call is sent again that failed on the way, or got 502, 503 or 504; at \
-         most 10. What works only once (a refresh token, an assertion) is sent again only \
-         if it has not reached the server",
+                "how often to retry after a connection failure, 502, 503 or 504, at most 10. Calls \
+             that can succeed only once (with a refresh token or an assertion) are retried only if \
+             they did not reach the server",
             ),
             KeyRow::new(
                 &["headers"],
                 "object of strings",
                 Json("{}"),
-                "further headers of the call",
+                "additional headers of the call",
             ),
             KeyRow::new(
                 &["parameters"],
                 "object of strings",
                 Json("{}"),
-                "further form parameters of the call; none that the call has anyway",
+                "additional form parameters of the call, other than those that the filter sends",
             ),
         ],
         AUTH_ROWS,

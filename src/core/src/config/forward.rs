@@ -23,22 +23,23 @@ pub(super) const FORWARD_TABLE: KeyTable = KeyTable {
             &["token"],
             "boolean",
             Json("false"),
-            "whether the service gets the token. With false, it is taken out of each request in \
-         which it was checked, and other cookies, parameters and schemes stay. Public paths \
-         are not looked at: a token sent there goes on",
+            "whether the token is forwarded. If not, it is removed from every request in which it \
+             was checked; other cookies, parameters and schemes stay. On public paths tokens are \
+             neither checked nor removed",
         ),
         KeyRow::new(
             &["claims"],
             "object of strings",
             Json("{}"),
-            "`{\"x-user\": \"sub\"}`: headers, and the claims (with dots for nested ones) that \
-         they get. Lists are joined by commas (the scope claim by spaces), objects are JSON",
+            "headers and the claims that they contain, such as `{\"x-user\": \"sub\"}`, with dots \
+             for nested claims. Lists are joined with commas (the scope claim with spaces), \
+             objects are JSON",
         ),
         KeyRow::new(
             &["payload"],
             "string",
             Words(""),
-            "a header that gets the whole answer as base64url JSON, if that has at most 32 KiB",
+            "a header for the whole introspection response as base64url-encoded JSON, up to 32 KiB",
         ),
     ]],
 };

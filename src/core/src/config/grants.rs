@@ -144,7 +144,7 @@ pub(super) const GRANTS: &[GrantType; 6] = &[
 pub(super) const GRANT_TABLE: KeyTable = KeyTable {
     heading: "#### Keys of grants",
     parts: &[&[
-        KeyRow::new(&["username"], "secret", Required, "the user"),
+        KeyRow::new(&["username"], "secret", Required, "the user name"),
         KeyRow::new(&["password"], "secret", Required, "the user's password"),
         KeyRow::new(&["refresh_token"], "secret", Required, "the first refresh token"),
         KeyRow::new(&["access_token"], "secret", Required, "the token"),
@@ -152,26 +152,26 @@ pub(super) const GRANT_TABLE: KeyTable = KeyTable {
             &["expires_in"],
             "duration",
             Words("never"),
-            "how long it lives, from when it was first used here; without, it never ends",
+            "its lifetime, from when it is first used here",
         ),
         KeyRow::new(&["assertion"], "secret", Required, "the JWT"),
         KeyRow::new(
             &["subject_token_type"],
             "string",
             Json(r#""urn:ietf:params:oauth:token-type:access_token""#),
-            "what the caller's token is",
+            "the type of the caller's token",
         ),
         KeyRow::new(
             &["requested_token_type"],
             "string",
             Words("none"),
-            "what is wanted in its place",
+            "the type of the requested token",
         ),
         KeyRow::new(
             &["actor"],
             "string",
             Words("none"),
-            "the client whose token says who acts for the caller",
+            "the client whose token is sent as `actor_token`",
         ),
         KeyRow::new(
             &["refresh"],

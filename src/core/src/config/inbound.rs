@@ -39,13 +39,12 @@ pub(super) const INBOUND_TABLE: KeyTable = KeyTable {
     parts: &[&[
         KeyRow::new(&["introspection"], "object or list", Required, "the introspection endpoint")
             .see("inboundintrospection"),
-        KeyRow::new(&["cache"], "object", Words(""), "how long and how many answers are kept")
-            .see("inboundcache"),
+        KeyRow::new(&["cache"], "object", Words(""), "the introspection cache").see("inboundcache"),
         KeyRow::new(
             &["token_sources"],
             "list",
             Json(r#"[{"header": "authorization", "scheme": "Bearer"}]"#),
-            "where tokens are looked for",
+            "where requests carry the token",
         )
         .see("inboundtoken_sources"),
         KeyRow::new(&["realm"], "string", Json(r#""oauth2""#), "the `realm` of every challenge"),
@@ -53,88 +52,83 @@ pub(super) const INBOUND_TABLE: KeyTable = KeyTable {
             &["audience"],
             "string or list",
             Words("any"),
-            "what `aud` must name: a string, or a list of which any will do. Set it: without, a \
-         token that was issued for any other service passes",
+            "accepted values of `aud`; any one suffices. Set it: otherwise, tokens issued for \
+             other services are accepted",
         )
         .strong("Set it"),
-        KeyRow::new(
-            &["issuer"],
-            "string or list",
-            Words("any"),
-            "what `iss` must be: a string, or a list of which any will do",
-        ),
-        KeyRow::new(&["scope"], "scope", Words("none"), "what a token must hold"),
+        KeyRow::new(&["issuer"], "string or list", Words("any"), "accepted values of `iss`"),
+        KeyRow::new(&["scope"], "scope", Words("none"), "the required scopes"),
         KeyRow::new(
             &["scope_implies"],
             "object",
             Json("{}"),
-            "`{\"orders:admin\": [\"orders:write\"]}`: who has the one has the others too, and \
-         what those imply",
+            "`{\"orders:admin\": [\"orders:write\"]}`: a token with the first scope also has the \
+             others, and those that they imply",
         ),
-        KeyRow::new(&["claims"], "object", Json("{}"), "what other claims must be")
+        KeyRow::new(&["claims"], "object", Json("{}"), "required values of other claims")
             .see("inboundclaims"),
         KeyRow::new(
             &["acr_values"],
             "string or list",
             Words("any"),
-            "how the user must have been authenticated (`acr`): one of these words",
+            "accepted authentication context classes (`acr`)",
         ),
         KeyRow::new(
             &["max_age"],
             "duration",
             Words("any"),
-            "how long ago at most (`auth_time`); a duration in whole seconds",
+            "the maximum time since the user authenticated (`auth_time`), in whole seconds",
         ),
         KeyRow::new(
             &["scope_claim"],
             "string",
             Json(r#""scope""#),
-            "the claim that holds the scopes: a string with spaces between, or a list. Dots \
-         lead into nested claims (`realm_access.roles`), unless a claim has the whole text \
-         as its name",
+            "the claim that contains the scopes: a string separated by spaces, or a list. Dots \
+             address nested claims (`realm_access.roles`), unless a claim has the whole text as \
+             its name",
         ),
         KeyRow::new(
             &["clock_skew"],
             "duration",
             Json(r#""0s""#),
-            "leeway for `exp`, `nbf` and `max_age`",
+            "tolerance for `exp`, `nbf` and `max_age`",
         ),
-        KeyRow::new(&["rules"], "list", Words("all need a token"), "which requests need what")
+        KeyRow::new(&["rules"], "list", Words("all require a token"), "what each request requires")
             .see("inboundrules"),
         KeyRow::new(
             &["unmatched"],
             "string",
             JsonIf(r#""deny""#, "there are rules"),
-            "what requests need that no rule fits: `\"deny\"` (403), `\"token\"`, or \
-         `\"public\"` for nothing",
+            "what requests require that match no rule: `\"deny\"` (403), `\"token\"`, or \
+             `\"public\"`",
         ),
-        KeyRow::new(&["forward"], "object", Words(""), "what the service gets")
+        KeyRow::new(&["forward"], "object", Words(""), "what the upstream service receives")
             .see("inboundforward"),
         KeyRow::new(
             &["allow_cors_preflight"],
             "boolean",
             Json("false"),
-            "`OPTIONS` with `Origin` and `Access-Control-Request-Method` passes without a token \
-         where one would be needed: rules that list `methods` list `OPTIONS` too",
+            "allows `OPTIONS` requests with `Origin` and `Access-Control-Request-Method` without a \
+             token where one would be required. Rules that list `methods` must list `OPTIONS` too",
         ),
         KeyRow::new(
             &["failure_mode_allow"],
             "boolean",
             Json("false"),
-            "while the authorization server is down, requests pass unchecked, without claims: \
-         once calls about two different tokens in a row have found no connection, no answer \
-         in time or 5xx, until it answers. Never after 4xx, nor where the cluster has not \
-         sent the call",
+            "forwards requests unchecked and without claims while the authorization server is \
+             unavailable: after calls for two different tokens in a row failed with a connection \
+             failure, a timeout or 5xx, until the server responds. Not after 4xx, nor if the \
+             cluster did not send the call",
         ),
-        KeyRow::new(&["resource_metadata"], "object", Words("none"), "the RFC 9728 document")
-            .see("inboundresource_metadata"),
         KeyRow::new(
-            &["sender_constraint"],
+            &["resource_metadata"],
             "object",
-            Words(""),
-            "tokens that are bound to their caller",
+            Words("none"),
+            "the protected resource metadata (RFC 9728)",
         )
-        .see("inboundsender_constraint"),
+        .see("inboundresource_metadata"),
+        KeyRow::new(&["sender_constraint"], "object", Words(""), "sender-constrained tokens")
+            .see("inboundsender_constraint"),
     ]],
 };
 
@@ -252,36 +246,36 @@ pub(super) const CACHE_TABLE: KeyTable = KeyTable {
             &["max_ttl"],
             "duration",
             Json(r#""60s""#),
-            "how long an active answer serves, and never past `exp`. A revoked token passes for \
-         so long at most. `\"0s\"` asks for every single request, but for tokens that are \
-         kept as refused",
+            "how long an active response is cached, at most until `exp`. A revoked token is \
+             accepted for up to this time. `\"0s\"` introspects the token of every request, except \
+             for negative cache entries",
         ),
         KeyRow::new(
             &["negative_ttl"],
             "duration",
             Json(r#""5s""#),
-            r#"how long a refusal serves; `"0s"` keeps none"#,
+            r#"how long a rejected token is cached; `"0s"` disables this"#,
         ),
         KeyRow::new(
             &["max_entries"],
             "number",
             Json("10000"),
-            "how many active answers a worker keeps",
+            "the maximum number of active responses in the cache of a worker",
         ),
         KeyRow::new(
             &["negative_max_entries"],
             "number",
             Json("1000"),
-            "how many refusals a worker keeps; apart, so that a flood of bad tokens pushes out \
-         no good one",
+            "the maximum number of negative entries in the cache of a worker. Separate, so that a \
+             flood of bad tokens evicts no active response",
         ),
         KeyRow::new(
             &["stale_if_error"],
             "duration",
             Json(r#""0s""#),
-            "how long past `max_ttl`, never past `exp`, an answer serves while the server \
-         fails, as long as it is in shared data (which takes answers of 4 KiB), and not \
-         after 400 to 499 other than 429",
+            "how long after `max_ttl`, at most until `exp`, a response is served stale while the \
+             server fails. Requires the response in shared data (at most 4 KiB). Not after 4xx \
+             other than 429",
         ),
     ]],
 };
@@ -365,9 +359,9 @@ pub(super) const SENDER_TABLE: KeyTable = KeyTable {
         &["mtls"],
         "string",
         Json(r#""off""#),
-        "tokens bound to the caller's TLS certificate (RFC 8705). `\"off\"`: they are \
-         refused, since nobody checks the proof. `\"optional\"`: they need the certificate, \
-         others need none. `\"required\"`: every token is bound, and needs it",
+        "tokens bound to the client certificate (RFC 8705). `\"off\"`: bound tokens are \
+             rejected, because possession is not checked. `\"optional\"`: bound tokens require the \
+             certificate, other tokens do not. `\"required\"`: every token must be bound",
     )]],
 };
 

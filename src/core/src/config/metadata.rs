@@ -42,88 +42,81 @@ const FLAGS: [&str; 2] =
 pub(super) const METADATA_TABLE: KeyTable = KeyTable {
     heading: "### `inbound.resource_metadata`",
     parts: &[&[
-        KeyRow::new(
-            &["resource"],
-            "URL",
-            Required,
-            "what clients know this resource as, in normal form",
-        ),
+        KeyRow::new(&["resource"], "URL", Required, "the resource identifier, a normalized URL"),
         KeyRow::new(
             &["authorization_servers"],
             "list",
             Words("none"),
-            "the issuer identifiers of the authorization servers whose tokens it takes, which \
-         are URLs",
+            "issuer identifiers (URLs) of the authorization servers whose tokens are accepted",
         ),
         KeyRow::new(
             &["scopes_supported"],
             "list",
             Words("none"),
-            "the scopes that clients may ask for",
+            "scopes that clients may request",
         ),
         KeyRow::new(
             &["bearer_methods_supported"],
             "list",
             Words("none"),
-            r#"how tokens may be sent: `"header"`, `"body"`, `"query"`"#,
+            r#"how clients may send tokens: `"header"`, `"body"`, `"query"`"#,
         ),
         KeyRow::new(
             &["resource_signing_alg_values_supported"],
             "list",
             Words("none"),
-            "the algorithms by which the resource signs what it answers",
+            "algorithms with which the resource signs its responses",
         ),
         KeyRow::new(
             &["authorization_details_types_supported"],
             "list",
             Words("none"),
-            "the types of `authorization_details` (RFC 9396) that it understands",
+            "supported types of `authorization_details` (RFC 9396)",
         ),
         KeyRow::new(
             &["dpop_signing_alg_values_supported"],
             "list",
             Words("none"),
-            "the algorithms of DPoP proofs (RFC 9449) that it takes",
+            "accepted algorithms of DPoP proofs (RFC 9449)",
         ),
-        KeyRow::new(&["jwks_uri"], "URL", Words("none"), "where its public keys are"),
+        KeyRow::new(
+            &["jwks_uri"],
+            "URL",
+            Words("none"),
+            "the location of the resource's public keys",
+        ),
         KeyRow::new(
             &["signed_metadata"],
             "string",
             Words("none"),
-            "a JWT whose claims are members of this document",
+            "a JWT with members of this document as claims",
         ),
-        KeyRow::new(&["resource_name"], "string", Words("none"), "its name for people"),
+        KeyRow::new(&["resource_name"], "string", Words("none"), "the human-readable name"),
         KeyRow::new(
             &["resource_documentation"],
             "string",
             Words("none"),
-            "the URL of a page for developers",
+            "URL of a page for developers",
         ),
         KeyRow::new(
             &["resource_policy_uri"],
             "string",
             Words("none"),
-            "the URL of a page on how data may be used",
+            "URL of a page on how data may be used",
         ),
-        KeyRow::new(
-            &["resource_tos_uri"],
-            "string",
-            Words("none"),
-            "the URL of the terms of service",
-        ),
+        KeyRow::new(&["resource_tos_uri"], "string", Words("none"), "URL of the terms of service"),
         KeyRow::new(
             &["tls_client_certificate_bound_access_tokens"],
             "boolean",
             Words("none"),
-            "whether tokens may be bound to a TLS certificate (RFC 8705): told to clients, and \
-         nothing else. What is enforced is `sender_constraint`",
+            "whether tokens may be bound to a client certificate (RFC 8705). Informs clients only; \
+             `sender_constraint` enforces it",
         ),
         KeyRow::new(
             &["dpop_bound_access_tokens_required"],
             "boolean",
             Words("none"),
-            "whether tokens must be bound to a key by DPoP (RFC 9449): told to clients, and \
-         nothing else",
+            "whether tokens must be bound with DPoP (RFC 9449). Informs clients only",
         ),
     ]],
 };

@@ -33,11 +33,16 @@ pub(super) const OUTBOUND_TABLE: KeyTable = KeyTable {
             &["clients"],
             "object",
             Required,
-            "the filter's clients by name: below. Names stand in statistics and logs",
+            "the OAuth clients by name: below. Statistics and logs contain the names",
         )
         .link("below", "outboundclients"),
-        KeyRow::new(&["rules"], "list", Words("see there"), "which requests get whose token")
-            .see("outboundrules"),
+        KeyRow::new(
+            &["rules"],
+            "list",
+            Words("see below"),
+            "which requests get which client's token",
+        )
+        .see("outboundrules"),
     ]],
 };
 
@@ -151,21 +156,21 @@ fn join_actors(object: &Object<'_>, clients: &mut [Client]) -> Option<()> {
 pub(super) const RULE_TABLE: KeyTable = KeyTable {
     heading: "### `outbound.rules`",
     parts: &[&[
-        KeyRow::new(&["name"], "string", Words("none"), "for people"),
+        KeyRow::new(&["name"], "string", Words("none"), "a name for the reader"),
         KeyRow::new(
             &["hosts", "methods", "paths"],
             "list",
             Words("all"),
-            "as in `inbound.rules`. Give `hosts`: a rule without lets its token go wherever \
-         this proxy sends requests, and is warned of",
+            "as in `inbound.rules`. Set `hosts`: a rule without it sends its token to every host \
+             called through this proxy, and is logged as a warning",
         )
         .link("`inbound.rules`", "inboundrules")
-        .strong("Give `hosts`"),
+        .strong("Set `hosts`"),
         KeyRow::new(
             &["client"],
             "string or null",
             Required,
-            "whose token the request gets; `null` for none",
+            "the client whose token the request gets; `null` for none",
         ),
     ]],
 };

@@ -91,15 +91,15 @@ pub(super) const TEST_TABLE: KeyTable = KeyTable {
             &["all"],
             "string, number, boolean or list",
             Words("none"),
-            "the claim holds each of these",
+            "the claim contains each of these",
         ),
         KeyRow::new(
             &["not"],
             "string, number, boolean or list",
             Words("none"),
-            "the claim is there, and is none of these",
+            "the claim is present, and is none of these",
         ),
-        KeyRow::new(&["exists"], "`true`", Words("none"), "the claim is there, whatever it is"),
+        KeyRow::new(&["exists"], "`true`", Words("none"), "the claim is present with any value"),
     ]],
 };
 
@@ -188,69 +188,65 @@ impl Rule {
 pub(super) const RULE_TABLE: KeyTable = KeyTable {
     heading: "### `inbound.rules`",
     parts: &[&[
-        KeyRow::new(&["name"], "string", Words("its place"), "what logs call the rule"),
+        KeyRow::new(&["name"], "string", Words("its path"), "the name of the rule in logs"),
         KeyRow::new(
             &["hosts"],
             "list",
             Words("all"),
-            "`\"api.example.com\"`, or `\"*.example.com\"` for every host below it; the port \
-         does not count",
+            "`\"api.example.com\"`, or `\"*.example.com\"` for every host below it; the port is \
+             ignored",
         ),
         KeyRow::new(
             &["methods"],
             "list",
             Words("all"),
-            r#"`"GET"`; `HEAD` is a method of its own"#,
+            r#"such as `"GET"`, which does not include `HEAD`"#,
         ),
         KeyRow::new(
             &["paths"],
             "list",
             Words("all"),
-            "segments: `*` fits one, `**` at the end the rest, be it empty: `/orders/**` fits \
-         `/orders`, `/orders/` and `/orders/1/items`",
+            "patterns of segments: `*` matches one segment, `**` at the end matches any number: \
+             `/orders/**` matches `/orders`, `/orders/` and `/orders/1/items`",
         ),
         KeyRow::new(
             &["access"],
             "string",
             Json(r#""token""#),
-            "`\"optional\"`: without a token it passes, a bad one is refused. `\"public\"`: \
-         nothing is looked at. `\"deny\"`: nobody passes",
+            "`\"token\"`: a token is required. `\"optional\"`: requests without a token are \
+             allowed, those with a bad one rejected. `\"public\"`: tokens are not checked. \
+             `\"deny\"`: all requests are denied",
         ),
-        KeyRow::new(
-            &["scope"],
-            "scope",
-            Words("that of `inbound`"),
-            "what the token must hold here",
-        ),
+        KeyRow::new(&["scope"], "scope", Words("as in `inbound`"), "the required scopes"),
         KeyRow::new(
             &["audience"],
             "string or list",
-            Words("that of `inbound`"),
-            "whom the token must be meant for here",
+            Words("as in `inbound`"),
+            "accepted values of `aud`",
         ),
         KeyRow::new(
             &["issuer"],
             "string or list",
-            Words("that of `inbound`"),
-            "who must have issued the token here",
+            Words("as in `inbound`"),
+            "accepted values of `iss`",
         ),
         KeyRow::new(
             &["claims"],
             "object",
-            Words("those of `inbound`"),
-            "what other claims must be here: in place of all those, not beside them",
+            Words("as in `inbound`"),
+            "required values of other claims; replaces those of `inbound`",
         ),
         KeyRow::new(
             &["acr_values"],
             "string or list",
-            Words("those of `inbound`"),
-            "how the user must have been authenticated here",
+            Words("as in `inbound`"),
+            "accepted authentication context classes",
         ),
         KeyRow::new(
             &["max_age"],
             "duration",
-            Words("that of `inbound`"),
-            "how long ago at most, here",
+            Words("as in `inbound`"),
+            "the maximum time since the user authenticated",
         ),
     ]],
 };

@@ -58,19 +58,19 @@ pub(super) const SERVER_TABLE: KeyTable = KeyTable {
             &["client"],
             "string",
             Words(""),
-            "the name of an outbound client, whose token authenticates the call as \
-         `Authorization: Bearer` in place of `client_id` and what goes with it. If the \
-         server answers 401 or 403, the call goes once more with a new token",
+            "the name of an outbound client whose token authenticates the call as `Authorization: \
+             Bearer`, instead of `client_id` and the other authentication keys. After 401 or 403, \
+             the call is repeated once with a new token",
         )
         .link("outbound client", "outboundclients"),
         KeyRow::new(
             &["issuer"],
             "string",
             Words(""),
-            "the issuer whose tokens the server knows: an answer that names another is refused, \
-         one that names none counts as its own",
+            "the issuer of this server's tokens: a response with another issuer is rejected; one \
+             without an issuer is taken as having this one",
         ),
-        KeyRow::new(&["when"], "object", Words("always"), "which tokens are this server's")
+        KeyRow::new(&["when"], "object", Words("always"), "which tokens belong to this server")
             .see("inboundintrospectionwhen"),
     ]],
 };
@@ -110,22 +110,12 @@ pub(super) const WHEN_TABLE: KeyTable = KeyTable {
             &["issuer"],
             "string or list",
             Words("any"),
-            "the token looks like a JWT of one of these issuers. Nobody has verified that yet: \
-         it says whom to ask, and no more",
+            "the token looks like a JWT of one of these issuers. This is not verified; it only \
+             selects the server",
         ),
-        KeyRow::new(
-            &["token_prefix"],
-            "string or list",
-            Words("any"),
-            "what the token begins with",
-        ),
-        KeyRow::new(
-            &["hosts"],
-            "list",
-            Words("any"),
-            "the host that the request is for, as in rules",
-        )
-        .link("rules", "inboundrules"),
+        KeyRow::new(&["token_prefix"], "string or list", Words("any"), "prefixes of the token"),
+        KeyRow::new(&["hosts"], "list", Words("any"), "hosts of the request, as in rules")
+            .link("rules", "inboundrules"),
     ]],
 };
 

@@ -24,20 +24,20 @@ pub(super) fn token_sources(field: &Field<'_>) -> Option<Vec<TokenSource>> {
 pub(super) const SOURCE_TABLE: KeyTable = KeyTable {
     heading: "### `inbound.token_sources`",
     parts: &[&[
-        KeyRow::new(&["header"], "string", Words("none"), "the name of a header, in any case"),
+        KeyRow::new(&["header"], "string", Words("none"), "a header name, case-insensitive"),
         KeyRow::new(
             &["scheme"],
             "string",
             Words("none"),
-            "the word before the token in that header; `authorization` needs one. Not `Basic`: \
-         that is a name and a password, and no token",
+            "the scheme before the token in that header; required for `authorization`. Not \
+             `Basic`, which is a user name and a password",
         ),
         KeyRow::new(
             &["query"],
             "string",
             Words("none"),
-            "the name of a query parameter: warned of, since URLs stand in logs (RFC 9700 \
-         section 4.3.2)",
+            "a query parameter name; logged as a warning, because URLs appear in logs (RFC 9700 \
+             section 4.3.2)",
         ),
         KeyRow::new(&["cookie"], "string", Words("none"), "a cookie name"),
     ]],
