@@ -44,45 +44,39 @@ pub(super) const CLIENT_TABLE: KeyTable = KeyTable {
             Words("none"),
             "the requested scopes, separated by spaces",
         ),
-        KeyRow::new(
-            &["audience"],
-            "string",
-            Words("none"),
-            "the requested audience, for servers that support it",
-        ),
+        KeyRow::new(&["audience"], "string", Words("none"), "the requested audience"),
         KeyRow::new(
             &["resource"],
             "string or list",
             Words("none"),
-            "an absolute URI without a fragment, or a list of them (RFC 8707), each sent as one \
-             parameter",
+            "an absolute URI without a fragment, or a list of them, each sent as one parameter \
+             (RFC 8707)",
         ),
         KeyRow::new(
             &["refresh_before"],
             "duration",
             Words("a fifth of the lifetime, at most a minute"),
-            "a token in use is renewed in the background when it expires within this time, plus up \
-             to a quarter so that proxies do not renew at once",
+            "renews a token in use in the background when it expires within this time, plus up to \
+             a quarter, which spreads renewals",
         ),
         KeyRow::new(
             &["clock_skew"],
             "duration",
             Json(r#""0s""#),
-            "subtracted from `expires_in`. Set `\"1s\"` if the upstream service checks `exp` \
-             itself, because servers round it down to whole seconds",
+            "subtracted from `expires_in`. `\"1s\"` if the service checks `exp`, which servers \
+             round down",
         ),
         KeyRow::new(
             &["default_expires_in"],
             "duration",
             Json(r#""1h""#),
-            "the lifetime of a token whose response has none",
+            "the lifetime if the response has none",
         ),
         KeyRow::new(
             &["renew_on_status"],
             "list",
             Json("[401]"),
-            "statuses with which the upstream service rejects a token: the token that was sent is \
-             dropped. `[]` disables this",
+            "statuses that reject the token, which is then dropped. `[]` disables this",
         ),
         KeyRow::new(&["header"], "string", Json(r#""authorization""#), "the header for the token"),
         KeyRow::new(
@@ -95,15 +89,15 @@ pub(super) const CLIENT_TABLE: KeyTable = KeyTable {
             &["overwrite"],
             "boolean",
             Json("true"),
-            "false: a request that already has the header keeps it. Not with token exchange if the \
-             callers' tokens are in that header",
+            "false: requests that have the header keep it. Not if it contains callers' tokens to \
+             exchange",
         ),
         KeyRow::new(
             &["failure_mode_allow"],
             "boolean",
             Json("false"),
-            "while no token is available, requests are forwarded without one. The caller's value \
-             of the header is removed all the same",
+            "forwards requests without a token if none is available. The caller's value of the \
+             header is removed all the same",
         ),
     ]],
 };

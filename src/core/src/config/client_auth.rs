@@ -109,29 +109,27 @@ pub(super) const AUTH_ROWS: &[KeyRow] = &[
         &["auth_method"],
         "string",
         Json(r#""client_secret_basic""#),
-        "`\"client_secret_basic\"`: HTTP Basic with form-encoded identifier and secret (RFC \
-             6749 section 2.3.1); a space is sent as `%20`, which servers that expect `+` decode \
-             as well. `\"client_secret_basic_raw\"`: the same without encoding, for servers that \
-             do not decode (Glewlwyd). `\"client_secret_post\"`: in the form. \
-             `\"private_key_jwt\"`: an assertion signed by the filter, new for each call (RFC \
-             7523). `\"tls_client_auth\"`: the client certificate of the Envoy cluster (RFC 8705), \
-             with `client_id`. `\"none\"`: no authentication; `client_id` is sent if set. \
-             `\"none\"` must be explicit, because a server without client authentication answers \
-             anyone",
+        "`\"client_secret_basic\"`: form-encoded, in HTTP Basic (RFC 6749 section 2.3.1); a \
+             space is `%20`, which servers that expect `+` decode as well. \
+             `\"client_secret_basic_raw\"`: not encoded, for servers that do not decode \
+             (Glewlwyd). `\"client_secret_post\"`: in the form. `\"private_key_jwt\"`: an \
+             assertion signed by the filter for each call (RFC 7523). `\"tls_client_auth\"`: the \
+             client certificate of the Envoy cluster (RFC 8705), with `client_id`. `\"none\"`: no \
+             authentication; `client_id` is sent if set. It must be explicit",
     ),
     KeyRow::new(
         &["private_key"],
         "secret",
         Words("required with `private_key_jwt`"),
-        "the private key: RSA of at least 2048 bits, or P-256, in PEM format (PKCS #8, PKCS #1 \
-             or SEC 1). Envoy 1.37 or later is required. A key that Envoy rejects is an error",
+        "RSA of at least 2048 bits or P-256, in PEM format (PKCS #8, PKCS #1 or SEC 1). \
+             Requires Envoy 1.37, which must accept the key",
     ),
     KeyRow::new(
         &["aud"],
         "string",
         Words("required with `private_key_jwt`"),
-        "the issuer identifier of the authorization server, which is the only `aud` of the \
-             assertion (RFC 10070). Older servers expect the endpoint URL",
+        "the issuer identifier of the authorization server, the only `aud` of the assertion \
+             (RFC 10070). Older servers expect the endpoint URL",
     ),
     KeyRow::new(
         &["alg"],

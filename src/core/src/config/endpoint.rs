@@ -36,9 +36,8 @@ pub(super) const ENDPOINT_TABLE: KeyTable = KeyTable {
                 &["endpoint"],
                 "URL",
                 Required,
-                "an absolute `http` or `https` URL that strictly conforms to RFC 3986; nothing is \
-             repaired as browsers do. Its query is kept. The URL sets the path and `Host` of the \
-             call; the cluster determines the destination and TLS",
+                "an absolute `http` or `https` URL, strictly as in RFC 3986. It sets path, query and \
+             `Host` of the call; the cluster determines destination and TLS",
             ),
             KeyRow::new(
                 &["cluster"],
@@ -56,9 +55,9 @@ pub(super) const ENDPOINT_TABLE: KeyTable = KeyTable {
                 &["retries"],
                 "number",
                 Json("1"),
-                "how often to retry after a connection failure, 502, 503 or 504, at most 10. Calls \
-             that can succeed only once (with a refresh token or an assertion) are retried only if \
-             they did not reach the server",
+                "retries after a connection failure, 502, 503 or 504, at most 10. Calls that can \
+             succeed only once (refresh token, assertion) are retried only if they did not reach \
+             the server",
             ),
             KeyRow::new(
                 &["headers"],

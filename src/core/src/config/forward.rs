@@ -23,17 +23,16 @@ pub(super) const FORWARD_TABLE: KeyTable = KeyTable {
             &["token"],
             "boolean",
             Json("false"),
-            "whether the token is forwarded. If not, it is removed from every request in which it \
-             was checked; other cookies, parameters and schemes stay. On public paths tokens are \
-             neither checked nor removed",
+            "whether the token is forwarded; otherwise it is removed where it was checked, but not \
+             other cookies, parameters and schemes. On public paths tokens are neither checked nor \
+             removed",
         ),
         KeyRow::new(
             &["claims"],
             "object of strings",
             Json("{}"),
-            "headers and the claims that they contain, such as `{\"x-user\": \"sub\"}`, with dots \
-             for nested claims. Lists are joined with commas (the scope claim with spaces), \
-             objects are JSON",
+            "headers and their claims, such as `{\"x-user\": \"sub\"}`, with dots for nested \
+             claims. Lists are joined with commas (the scope claim with spaces), objects are JSON",
         ),
         KeyRow::new(
             &["payload"],

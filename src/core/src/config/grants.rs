@@ -144,8 +144,7 @@ pub(super) const GRANTS: &[GrantType; 6] = &[
 pub(super) const GRANT_TABLE: KeyTable = KeyTable {
     heading: "#### Keys of grants",
     parts: &[&[
-        KeyRow::new(&["username"], "secret", Required, "the user name"),
-        KeyRow::new(&["password"], "secret", Required, "the user's password"),
+        KeyRow::new(&["username", "password"], "secret", Required, "the user name and password"),
         KeyRow::new(&["refresh_token"], "secret", Required, "the first refresh token"),
         KeyRow::new(&["access_token"], "secret", Required, "the token"),
         KeyRow::new(

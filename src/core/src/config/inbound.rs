@@ -52,8 +52,8 @@ pub(super) const INBOUND_TABLE: KeyTable = KeyTable {
             &["audience"],
             "string or list",
             Words("any"),
-            "accepted values of `aud`; any one suffices. Set it: otherwise, tokens issued for \
-             other services are accepted",
+            "accepted values of `aud`. Set it: otherwise, tokens issued for other services are \
+             accepted",
         )
         .strong("Set it"),
         KeyRow::new(&["issuer"], "string or list", Words("any"), "accepted values of `iss`"),
@@ -62,8 +62,8 @@ pub(super) const INBOUND_TABLE: KeyTable = KeyTable {
             &["scope_implies"],
             "object",
             Json("{}"),
-            "`{\"orders:admin\": [\"orders:write\"]}`: a token with the first scope also has the \
-             others, and those that they imply",
+            "`{\"orders:admin\": [\"orders:write\"]}`: the first scope includes the others, and \
+             those that they imply",
         ),
         KeyRow::new(&["claims"], "object", Json("{}"), "required values of other claims")
             .see("inboundclaims"),
@@ -83,9 +83,8 @@ pub(super) const INBOUND_TABLE: KeyTable = KeyTable {
             &["scope_claim"],
             "string",
             Json(r#""scope""#),
-            "the claim that contains the scopes: a string separated by spaces, or a list. Dots \
-             address nested claims (`realm_access.roles`), unless a claim has the whole text as \
-             its name",
+            "the claim with the scopes: a string separated by spaces, or a list. Dots address \
+             nested claims (`realm_access.roles`), unless a claim has this very name",
         ),
         KeyRow::new(
             &["clock_skew"],
@@ -99,8 +98,7 @@ pub(super) const INBOUND_TABLE: KeyTable = KeyTable {
             &["unmatched"],
             "string",
             JsonIf(r#""deny""#, "there are rules"),
-            "what requests require that match no rule: `\"deny\"` (403), `\"token\"`, or \
-             `\"public\"`",
+            r#"what requests require that match no rule: `"deny"`, `"token"` or `"public"`"#,
         ),
         KeyRow::new(&["forward"], "object", Words(""), "what the upstream service receives")
             .see("inboundforward"),
@@ -108,17 +106,16 @@ pub(super) const INBOUND_TABLE: KeyTable = KeyTable {
             &["allow_cors_preflight"],
             "boolean",
             Json("false"),
-            "allows `OPTIONS` requests with `Origin` and `Access-Control-Request-Method` without a \
-             token where one would be required. Rules that list `methods` must list `OPTIONS` too",
+            "allows `OPTIONS` with `Origin` and `Access-Control-Request-Method` without a required \
+             token. Rules that list `methods` must list `OPTIONS`",
         ),
         KeyRow::new(
             &["failure_mode_allow"],
             "boolean",
             Json("false"),
-            "forwards requests unchecked and without claims while the authorization server is \
-             unavailable: after calls for two different tokens in a row failed with a connection \
-             failure, a timeout or 5xx, until the server responds. Not after 4xx, nor if the \
-             cluster did not send the call",
+            "forwards requests unchecked and without claims while the server is unavailable: from \
+             when calls for two different tokens in a row end in a connection failure, timeout or \
+             5xx, until it responds. Not after 4xx or unsent calls",
         ),
         KeyRow::new(
             &["resource_metadata"],
@@ -247,8 +244,7 @@ pub(super) const CACHE_TABLE: KeyTable = KeyTable {
             "duration",
             Json(r#""60s""#),
             "how long an active response is cached, at most until `exp`. A revoked token is \
-             accepted for up to this time. `\"0s\"` introspects the token of every request, except \
-             for negative cache entries",
+             accepted as long. `\"0s\"` introspects every request's token, except negative entries",
         ),
         KeyRow::new(
             &["negative_ttl"],
@@ -260,22 +256,22 @@ pub(super) const CACHE_TABLE: KeyTable = KeyTable {
             &["max_entries"],
             "number",
             Json("10000"),
-            "the maximum number of active responses in the cache of a worker",
+            "the most active responses in a worker's cache",
         ),
         KeyRow::new(
             &["negative_max_entries"],
             "number",
             Json("1000"),
-            "the maximum number of negative entries in the cache of a worker. Separate, so that a \
-             flood of bad tokens evicts no active response",
+            "the most negative entries in a worker's cache, separate so that bad tokens evict no \
+             good ones",
         ),
         KeyRow::new(
             &["stale_if_error"],
             "duration",
             Json(r#""0s""#),
             "how long after `max_ttl`, at most until `exp`, a response is served stale while the \
-             server fails. Requires the response in shared data (at most 4 KiB). Not after 4xx \
-             other than 429",
+             server fails, other than with 4xx except 429. Requires it in shared data (up to 4 \
+             KiB)",
         ),
     ]],
 };
@@ -359,9 +355,9 @@ pub(super) const SENDER_TABLE: KeyTable = KeyTable {
         &["mtls"],
         "string",
         Json(r#""off""#),
-        "tokens bound to the client certificate (RFC 8705). `\"off\"`: bound tokens are \
-             rejected, because possession is not checked. `\"optional\"`: bound tokens require the \
-             certificate, other tokens do not. `\"required\"`: every token must be bound",
+        "tokens bound to the client certificate (RFC 8705). `\"off\"`: they are rejected, \
+             because possession is not checked. `\"optional\"`: they require the certificate. \
+             `\"required\"`: every token must be bound",
     )]],
 };
 

@@ -47,7 +47,7 @@ pub(super) const METADATA_TABLE: KeyTable = KeyTable {
             &["authorization_servers"],
             "list",
             Words("none"),
-            "issuer identifiers (URLs) of the authorization servers whose tokens are accepted",
+            "issuer identifiers (URLs) of accepted authorization servers",
         ),
         KeyRow::new(
             &["scopes_supported"],
@@ -93,30 +93,17 @@ pub(super) const METADATA_TABLE: KeyTable = KeyTable {
         ),
         KeyRow::new(&["resource_name"], "string", Words("none"), "the human-readable name"),
         KeyRow::new(
-            &["resource_documentation"],
+            &["resource_documentation", "resource_policy_uri", "resource_tos_uri"],
             "string",
             Words("none"),
-            "URL of a page for developers",
+            "URLs of pages for developers, on the use of data, and with the terms of service",
         ),
         KeyRow::new(
-            &["resource_policy_uri"],
-            "string",
-            Words("none"),
-            "URL of a page on how data may be used",
-        ),
-        KeyRow::new(&["resource_tos_uri"], "string", Words("none"), "URL of the terms of service"),
-        KeyRow::new(
-            &["tls_client_certificate_bound_access_tokens"],
+            &["tls_client_certificate_bound_access_tokens", "dpop_bound_access_tokens_required"],
             "boolean",
             Words("none"),
-            "whether tokens may be bound to a client certificate (RFC 8705). Informs clients only; \
-             `sender_constraint` enforces it",
-        ),
-        KeyRow::new(
-            &["dpop_bound_access_tokens_required"],
-            "boolean",
-            Words("none"),
-            "whether tokens must be bound with DPoP (RFC 9449). Informs clients only",
+            "whether tokens may be bound to a client certificate (RFC 8705), and must be bound \
+             with DPoP (RFC 9449). Informs clients only; `sender_constraint` enforces the former",
         ),
     ]],
 };

@@ -162,7 +162,7 @@ pub(super) const RULE_TABLE: KeyTable = KeyTable {
             "list",
             Words("all"),
             "as in `inbound.rules`. Set `hosts`: a rule without it sends its token to every host \
-             called through this proxy, and is logged as a warning",
+             called through this proxy",
         )
         .link("`inbound.rules`", "inboundrules")
         .strong("Set `hosts`"),

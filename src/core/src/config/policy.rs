@@ -193,29 +193,22 @@ pub(super) const RULE_TABLE: KeyTable = KeyTable {
             &["hosts"],
             "list",
             Words("all"),
-            "`\"api.example.com\"`, or `\"*.example.com\"` for every host below it; the port is \
-             ignored",
+            r#"`"api.example.com"`, or `"*.example.com"` for hosts below it; ports are ignored"#,
         ),
-        KeyRow::new(
-            &["methods"],
-            "list",
-            Words("all"),
-            r#"such as `"GET"`, which does not include `HEAD`"#,
-        ),
+        KeyRow::new(&["methods"], "list", Words("all"), r#"`"GET"` does not include `HEAD`"#),
         KeyRow::new(
             &["paths"],
             "list",
             Words("all"),
-            "patterns of segments: `*` matches one segment, `**` at the end matches any number: \
-             `/orders/**` matches `/orders`, `/orders/` and `/orders/1/items`",
+            "`*` matches one segment, `**` at the end any number: `/orders/**` matches `/orders`, \
+             `/orders/` and `/orders/1/items`",
         ),
         KeyRow::new(
             &["access"],
             "string",
             Json(r#""token""#),
-            "`\"token\"`: a token is required. `\"optional\"`: requests without a token are \
-             allowed, those with a bad one rejected. `\"public\"`: tokens are not checked. \
-             `\"deny\"`: all requests are denied",
+            "`\"optional\"`: no token is allowed, a bad one rejected. `\"public\"`: tokens are not \
+             checked. `\"deny\"`: always denied",
         ),
         KeyRow::new(&["scope"], "scope", Words("as in `inbound`"), "the required scopes"),
         KeyRow::new(

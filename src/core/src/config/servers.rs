@@ -58,17 +58,17 @@ pub(super) const SERVER_TABLE: KeyTable = KeyTable {
             &["client"],
             "string",
             Words(""),
-            "the name of an outbound client whose token authenticates the call as `Authorization: \
-             Bearer`, instead of `client_id` and the other authentication keys. After 401 or 403, \
-             the call is repeated once with a new token",
+            "an outbound client whose token authenticates the call as `Authorization: Bearer`, \
+             instead of other authentication keys. After 401 or 403, it is repeated once with a \
+             new token",
         )
         .link("outbound client", "outboundclients"),
         KeyRow::new(
             &["issuer"],
             "string",
             Words(""),
-            "the issuer of this server's tokens: a response with another issuer is rejected; one \
-             without an issuer is taken as having this one",
+            "the issuer of its tokens: a response with another issuer is rejected, one without is \
+             taken as having this one",
         ),
         KeyRow::new(&["when"], "object", Words("always"), "which tokens belong to this server")
             .see("inboundintrospectionwhen"),

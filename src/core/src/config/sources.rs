@@ -29,15 +29,14 @@ pub(super) const SOURCE_TABLE: KeyTable = KeyTable {
             &["scheme"],
             "string",
             Words("none"),
-            "the scheme before the token in that header; required for `authorization`. Not \
-             `Basic`, which is a user name and a password",
+            "the scheme before the token; required for `authorization`. Not `Basic`, which is a \
+             user name and a password",
         ),
         KeyRow::new(
             &["query"],
             "string",
             Words("none"),
-            "a query parameter name; logged as a warning, because URLs appear in logs (RFC 9700 \
-             section 4.3.2)",
+            "a query parameter name, with a warning: URLs appear in logs",
         ),
         KeyRow::new(&["cookie"], "string", Words("none"), "a cookie name"),
     ]],

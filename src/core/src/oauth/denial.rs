@@ -263,27 +263,29 @@ mod tests {
 
     #[test]
     fn the_reference_tells_of_every_reason_what_its_answer_is() {
-        let inbound = rows_of_reference("it guards a service:\n");
-        let outbound = rows_of_reference("no token to put on a request:\n");
+        let inbound = rows_of_reference("Responses to inbound requests:\n");
+        let outbound = rows_of_reference("Responses to outbound requests only:\n");
         let bodies = rows_of_reference("### Bodies\n");
         let mut told: Vec<&str> = Vec::new();
         for row in inbound.iter().chain(&outbound).filter(|row| row[1] != "as above") {
-            let details = row[3].trim_matches('`');
-            let reason = Reason::of_details(details).expect(details);
-            let reply = Denial::new(reason).reply(&Resource::default(), false);
-            let waits = if reply.status == 503 { ", `Retry-After`" } else { "" };
-            assert_eq!(row[1], format!("{}{waits}", reply.status), "{details}");
-            let challenge = header(&reply, "www-authenticate");
-            let error = challenge.first().map(|challenge| parameters(challenge).remove("error"));
-            match error {
-                None => assert_eq!(row[2], "none", "{details}"),
-                Some(None) => assert_eq!(row[2], "", "{details}"),
-                Some(Some(error)) => {
-                    let first = row[2].split(", ").next().unwrap();
-                    assert_eq!(first, format!("`error=\"{error}\"`"), "{details}");
+            for details in row[3].split(", ").map(|details| details.trim_matches('`')) {
+                let reason = Reason::of_details(details).expect(details);
+                let reply = Denial::new(reason).reply(&Resource::default(), false);
+                let waits = if reply.status == 503 { ", `Retry-After`" } else { "" };
+                assert_eq!(row[1], format!("{}{waits}", reply.status), "{details}");
+                let challenge = header(&reply, "www-authenticate");
+                let error =
+                    challenge.first().map(|challenge| parameters(challenge).remove("error"));
+                match error {
+                    None => assert_eq!(row[2], "none", "{details}"),
+                    Some(None) => assert_eq!(row[2], "", "{details}"),
+                    Some(Some(error)) => {
+                        let first = row[2].split(", ").next().unwrap();
+                        assert_eq!(first, format!("`error=\"{error}\"`"), "{details}");
+                    }
                 }
+                told.push(details);
             }
-            told.push(details);
         }
         let mut with_body: Vec<&str> = Vec::new();
         for row in bodies {

@@ -50,7 +50,7 @@ impl Outbound {
             }),
         };
         if dropped {
-            info!("client {}: token rejected by the upstream service, dropping it", client.name);
+            info!("client {}: token rejected, dropping it", client.name);
             run.count_client(sent.client, ClientEvent::Token(TokenEvent::Dropped));
         }
         dropped
