@@ -1,5 +1,4 @@
-//! What the author of a document should know though a load accepts it: rules that never decide, clients
-//! that nothing uses.
+//! Advice on valid documents: rules that are never reached, and clients that are not used.
 
 use super::reader::{Field, Object};
 use crate::http::authority::HostPattern;
@@ -7,7 +6,7 @@ use crate::http::path::{PathPattern, Segment};
 use crate::outbound::client::{Client, Grant};
 use crate::rules::matcher::Matcher;
 
-/// Advises on rules that never decide, since one before them is for all their requests.
+/// Advises on rules that are never reached, because an earlier rule matches all their requests.
 pub(super) fn advise_on_order<T>(rules: &Field<'_>, list: &[(Matcher, T)]) {
     for (n, (later, _)) in list.iter().enumerate() {
         let earlier = list.iter().take(n).position(|(earlier, _)| covers(earlier, later));
@@ -20,7 +19,7 @@ pub(super) fn advise_on_order<T>(rules: &Field<'_>, list: &[(Matcher, T)]) {
     }
 }
 
-/// Advises on clients whose token nothing gets.
+/// Advises on clients whose token is not used.
 pub(super) fn advise_on_use(
     object: &Object<'_>,
     clients: &[Client],
@@ -44,14 +43,14 @@ pub(super) fn advise_on_use(
     }
 }
 
-/// Whether all requests of the second are requests of the first.
+/// Whether the first matches every request that the second matches.
 pub(super) fn covers(first: &Matcher, second: &Matcher) -> bool {
     list_covers(first.hosts.as_deref(), second.hosts.as_deref(), host_covers)
         && list_covers(first.methods.as_deref(), second.methods.as_deref(), |a, b| a == b)
         && list_covers(first.paths.as_deref(), second.paths.as_deref(), path_covers)
 }
 
-/// Whether each of the second is covered by one of the first. No list at all fits everything.
+/// Whether each of the second is covered by one of the first. An absent list matches everything.
 fn list_covers<T>(first: Option<&[T]>, second: Option<&[T]>, covers: fn(&T, &T) -> bool) -> bool {
     match (first, second) {
         (None, _) => true,

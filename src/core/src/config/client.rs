@@ -1,4 +1,4 @@
-//! One of `outbound.clients`: what it asks for, from whom, and where its token goes.
+//! One of `outbound.clients`: its token request, token endpoint, and use of the token.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -31,7 +31,7 @@ use crate::oauth::secret::Secret;
 use crate::outbound::cached_token::Lifetime;
 use crate::outbound::client::{Client, Grant, Placement, Refresh, RequestedScope};
 
-/// The keys of every client beside those of an endpoint block and of its grant.
+/// The keys of every client, without those of its endpoint block and grant.
 #[cfg(feature = "review")]
 pub(super) const CLIENT_TABLE: KeyTable = KeyTable {
     heading: "### `outbound.clients`",
@@ -122,11 +122,11 @@ pub(super) fn client(name: &str, field: &Field<'_>, names: Names<'_>) -> Option<
         let kind = GRANTS.iter().find(|grant| grant.name == name);
         kind.or_else(|| field.mistake(format_args!("expected one of {known}")))
     });
-    // Without it nobody knows which other keys there may be.
+    // It determines which other keys are valid.
     let kind = kind?;
     let grant = (kind.read)(&mut object, names);
     let options = if !kind.needs_endpoint && !object.has("endpoint") {
-        // A token that was obtained elsewhere needs none.
+        // A token obtained elsewhere requires no endpoint.
         object.divides("endpoint");
         for key in ENDPOINT_KEYS.into_iter().chain(AUTH_KEYS) {
             if object.has(key) {
@@ -143,7 +143,7 @@ pub(super) fn client(name: &str, field: &Field<'_>, names: Names<'_>) -> Option<
         refresh(kind, &mut object, options.as_ref())
     } else {
         if kind.has_refresh() {
-            // What it would be completed with is not known.
+            // Its defaults are not known.
             object.know(&["refresh"]);
         }
         (None, None)
@@ -180,7 +180,7 @@ pub(super) fn client(name: &str, field: &Field<'_>, names: Names<'_>) -> Option<
     };
     let says_none = field.value.get("auth_method").is_some_and(|method| method == "none");
     if matches!(grant, Grant::ClientCredentials) && says_none {
-        // Without the word, this would be a mistake already.
+        // Without an explicit `auth_method`, missing credentials are an error.
         field.warn(
             "client_credentials requires client authentication (RFC 6749 section 4.4.2); \
              set credentials",
@@ -222,7 +222,7 @@ fn resource(field: &Field<'_>) -> Option<String> {
     }
 }
 
-/// The keys of `refresh` beside those of an endpoint block.
+/// The keys of `refresh`, without those of its endpoint block.
 #[cfg(feature = "review")]
 pub(super) const REFRESH_TABLE: KeyTable = KeyTable {
     heading: "#### `refresh`",
@@ -242,7 +242,7 @@ pub(super) const REFRESH_TABLE: KeyTable = KeyTable {
     ]],
 };
 
-/// `refresh`: how refresh tokens are used, and the one that is given for a direct token.
+/// `refresh`: how refresh tokens are used, and the refresh token of a direct token.
 fn refresh(
     kind: &GrantType,
     object: &mut Object<'_>,
@@ -311,12 +311,11 @@ fn placement(object: &mut Object<'_>) -> Placement {
     )
 }
 
-/// `renew_on_status`.
 fn statuses(field: &Field<'_>) -> Option<Vec<u16>> {
     const WHAT: &str = "a list of HTTP statuses from 400 to 599, such as [401]";
     field.looks_for(|| Shape::List { least: 0 });
     if field.value.as_array().is_some_and(Vec::is_empty) {
-        // No status drops a token.
+        // An empty list disables renewal by status.
         return Some(Vec::new());
     }
     field.list_of(WHAT, |field| {
@@ -325,7 +324,7 @@ fn statuses(field: &Field<'_>) -> Option<Vec<u16>> {
     })
 }
 
-/// All that a token depends on.
+/// Everything that a token depends on.
 fn identity(
     grant_type: &str,
     grant: &Grant,
@@ -333,8 +332,8 @@ fn identity(
     refresh: Option<&Refresh>,
     asked: &RequestedScope,
 ) -> Identity {
-    // How long a given token lives, nobody but the configuration says. How its answers are read
-    // is no part of what a server is asked: what it has given stays.
+    // The lifetime of a direct token is part of the configuration. Settings that only affect how
+    // responses are read are not part of the identity: cached tokens stay valid.
     let lives = match grant {
         Grant::DirectToken { expires_in: Some(lives), .. } => lives.as_millis().to_string(),
         _ => String::new(),

@@ -1,4 +1,4 @@
-//! Client authentication: the methods that `auth_method` may name, and the keys of each.
+//! Client authentication: the values of `auth_method`, and the keys of each method.
 
 use std::time::Duration;
 
@@ -13,68 +13,58 @@ use crate::oauth::client_assertion::{Algorithm, AssertionOptions, Assertions, Si
 use crate::oauth::client_auth::ClientAuth;
 use crate::oauth::secret::Secret;
 
-/// A method, and the keys that it has a block take.
+/// A method of client authentication, with the keys that it allows.
 struct Method {
-    /// What `auth_method` says.
+    /// The value of `auth_method`.
     name: &'static str,
-    /// Its keys.
     keys: &'static [Key],
-    /// What proves who the client is.
+    /// How the client proves its identity.
     proof: Proof,
 }
 
-/// What proves who a client is.
+/// How a client proves its identity.
 #[derive(Clone, Copy)]
 enum Proof {
-    /// The secret, sent in this way with the client's identifier.
+    /// With the client secret, sent in this way.
     Secret(fn(&str, &Secret) -> ClientAuth),
-    /// The certificate of the cluster, which is none of the filter's.
+    /// With the TLS certificate of the Envoy cluster.
     Certificate,
-    /// Nothing.
     Nothing,
-    /// An assertion that the filter signs.
+    /// With an assertion signed by the filter.
     Assertion,
 }
 
-/// The client's identifier beside a secret.
+/// The client identifier for methods with a secret.
 const SECRETS_CLIENT_ID: Key = Key::required("client_id", "required with client_secret");
-/// The secret.
 const CLIENT_SECRET: Key = Key::required("client_secret", "required by this auth_method");
-/// The name of the method.
 const AUTH_METHOD: Key = Key::optional("auth_method");
-/// The client whose assertion it is.
+/// The client identifier for assertions.
 const ASSERTIONS_CLIENT_ID: Key = Key::required("client_id", "required by this auth_method");
-/// The key that signs the assertion.
 const PRIVATE_KEY: Key =
     Key::required("private_key", "required: the client's private key in PEM format");
-/// How it is signed.
 const ALG: Key = Key::optional("alg");
-/// Which of the client's keys it is.
 const KID: Key = Key::optional("kid");
-/// The type of the assertion.
 const TYP: Key = Key::optional("typ");
-/// Whom the assertion is for.
 const AUD: Key = Key::required(
     "aud",
     "required: the issuer identifier of the authorization server (RFC 10070); some servers expect \
      the endpoint URL",
 );
-/// How long the assertion lives.
 const LIFETIME: Key = Key::optional("lifetime");
-/// The client that a certificate is for.
+/// The client identifier for TLS client authentication.
 const CERTIFICATES_CLIENT_ID: Key =
     Key::required("client_id", "required by this auth_method (RFC 8705 section 2)");
-/// The identifier of a client that proves nothing.
+/// The client identifier for method `none`.
 const PUBLIC_CLIENT_ID: Key = Key::optional("client_id");
 
-/// The method where none is named.
+/// The default method.
 const BASIC: Method = Method {
     name: "client_secret_basic",
     keys: &[SECRETS_CLIENT_ID, CLIENT_SECRET, AUTH_METHOD],
     proof: Proof::Secret(ClientAuth::basic),
 };
 
-/// All methods. What is said of keys anywhere else is taken from here.
+/// All methods. Key lists and messages are derived from this table.
 const METHODS: &[Method; 6] = &[
     BASIC,
     Method {
@@ -158,14 +148,14 @@ pub(super) const AUTH_ROWS: &[KeyRow] = &[
     ),
 ];
 
-/// What `auth_method` may say.
+/// The valid values of `auth_method`.
 const NAMES: [&str; METHODS.len()] = {
     let [basic, basic_raw, post, jwt, tls, none] = METHODS;
     [basic.name, basic_raw.name, post.name, jwt.name, tls.name, none.name]
 };
 
 impl Method {
-    /// Its key of this name.
+    /// The key of this name, if the method allows it.
     fn key(&self, name: &str) -> Option<&Key> {
         self.keys.iter().find(|key| key.name == name)
     }
@@ -184,7 +174,7 @@ pub(super) const AUTH_KEYS: [&str; 9] = [
     LIFETIME.name,
 ];
 
-/// Reads the keys of client authentication, which belong together.
+/// Reads the keys of client authentication, which depend on each other.
 pub(super) fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
     let id_field = object.take("client_id");
     let secret_field = object.take("client_secret");
@@ -203,7 +193,7 @@ pub(super) fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
         }
         return private_key_jwt(object, client_id);
     }
-    // A secret where none is sent is refused below, with another reason.
+    // A superfluous secret is rejected below, with another message.
     for key in AUTH_KEYS {
         if object.has(key) && key != CLIENT_SECRET.name && method.key(key).is_none() {
             return object.at(key).mistake("only valid with auth_method \"private_key_jwt\"");
@@ -256,7 +246,7 @@ fn private_key_jwt(object: &mut Object<'_>, client_id: Option<String>) -> Option
     let typ = object.read_key(&TYP, |f| text(f, "a `typ` for the header"));
     let lifetime = object.read_key(&LIFETIME, |field| {
         let lifetime = duration(field)?;
-        // RFC 7523 section 3: servers refuse assertions that live unreasonably long.
+        // RFC 7523 section 3: servers may reject assertions with an unreasonably long lifetime.
         if (Duration::from_secs(1)..=Duration::from_mins(5)).contains(&lifetime) {
             Some(lifetime)
         } else {

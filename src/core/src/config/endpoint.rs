@@ -1,4 +1,4 @@
-//! The endpoint block: what every call the filter makes is configured with.
+//! The endpoint block: the configuration of a call to an authorization server.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -18,11 +18,11 @@ use super::values::{count, endpoint_url, frames_or_steers, header_name, text, ti
 use crate::oauth::client_auth::ClientAuth;
 use crate::oauth::endpoint::EndpointOptions;
 
-/// Keys of the endpoint block beside its URL and client authentication.
+/// Keys of the endpoint block, without its URL and client authentication.
 pub(super) const ENDPOINT_KEYS: [&str; 5] =
     ["cluster", "timeout", "retries", "headers", "parameters"];
 
-/// Form parameters that client authentication uses; no operator may send them twice.
+/// Form parameters of client authentication, which cannot be configured.
 const CLIENT_PARAMETERS: [&str; 4] =
     ["client_id", "client_secret", "client_assertion", "client_assertion_type"];
 
@@ -88,7 +88,7 @@ pub(super) fn endpoint(
         Defaults::Standard | Defaults::ClientToken => None,
     };
     let own_url = object.has("endpoint");
-    // What belongs to an endpoint does not belong to another one.
+    // With its own URL, the block inherits neither cluster nor headers nor parameters.
     let place = base.filter(|_| !own_url);
     let url = match place {
         None => object.need("endpoint", "the endpoint URL", |field| {
@@ -121,7 +121,7 @@ pub(super) fn endpoint(
     let headers_at = object.at("headers");
     let headers = object.read("headers", headers);
     let own_auth = AUTH_KEYS.into_iter().find(|key| object.has(key));
-    // A mistake in one of them does not make the others unknown.
+    // An error in one of them must not make the others unknown.
     object.know(&AUTH_KEYS);
     let auth = match defaults {
         Defaults::Block(base) if own_auth.is_none() => Rc::clone(&base.auth),
@@ -151,23 +151,22 @@ pub(super) fn endpoint(
     })
 }
 
-/// What an endpoint block is completed with.
+/// The defaults of an endpoint block.
 #[derive(Clone, Copy)]
 pub(super) enum Defaults<'a> {
-    /// The reference's.
     Standard,
-    /// The defaults, and the token of a client for authentication.
+    /// The documented defaults, with the token of a client as authentication.
     ClientToken,
-    /// Another block: its place too, where this one names none.
+    /// Another block, including its endpoint if this one has none.
     Block(&'a EndpointOptions),
 }
 
-/// Whether the filter sends this parameter itself, or may.
+/// Whether the filter itself sends this parameter, or may send it.
 fn is_ours(name: &str, defined: &[&str]) -> bool {
     defined.contains(&name) || CLIENT_PARAMETERS.contains(&name)
 }
 
-/// Extra form parameters: none that the request defines itself.
+/// Additional form parameters, without those that the filter sends.
 fn parameters(field: &Field<'_>, defined: &[&str]) -> Option<Vec<(String, String)>> {
     const WHAT: &str = "an object of form parameters, such as {\"name\": \"value\"}";
     field.members_of(WHAT, |name, field| {
@@ -182,7 +181,7 @@ fn parameters(field: &Field<'_>, defined: &[&str]) -> Option<Vec<(String, String
     })
 }
 
-/// Extra headers: none that frame the call or steer the proxy.
+/// Additional headers, without those that frame the message or control the proxy.
 fn headers(field: &Field<'_>) -> Option<Vec<(String, String)>> {
     const WHAT: &str = "an object of headers, such as {\"x-name\": \"value\"}";
     let mut names: Vec<String> = Vec::new();

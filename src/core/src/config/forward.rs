@@ -10,7 +10,7 @@ use super::values::{boolean, claim_path, frames_or_steers, header_name, text};
 use crate::http::header_name::Spelling;
 use crate::inbound::forwarding::Forwarding;
 
-/// Headers that mean something to whoever reads the request: no claim may stand there.
+/// Headers with a meaning of their own, in which no claim is allowed.
 const RESERVED_HEADERS: [&str; 5] =
     ["authorization", "proxy-authorization", "cookie", "expect", "trailer"];
 
@@ -43,7 +43,6 @@ pub(super) const FORWARD_TABLE: KeyTable = KeyTable {
     ]],
 };
 
-/// `forward`.
 pub(super) fn forward(field: &Field<'_>) -> Option<Forwarding> {
     let mut object = field.object("an object with token, claims, payload")?;
     #[cfg(feature = "review")]

@@ -1,4 +1,4 @@
-//! The grants: what `grant_type` may say, and the keys that go with each of them.
+//! The grants: the values of `grant_type`, and the keys of each.
 
 #[cfg(feature = "review")]
 use super::key_table::{
@@ -11,17 +11,17 @@ use super::values::{lives, secret, text};
 use crate::oauth::token_response::is_usable;
 use crate::outbound::client::{ACCESS_TOKEN, Grant, grant_type};
 
-/// A grant, and what it has a client take.
+/// A grant, with the keys that it allows.
 pub(super) struct GrantType {
-    /// What `grant_type` says.
+    /// The value of `grant_type`.
     pub(super) name: &'static str,
-    /// Its keys, in the order in which they are read; `refresh` is none of them.
+    /// Its keys in reading order, without `refresh`.
     pub(super) keys: &'static [Key],
     /// How it uses refresh tokens.
     pub(super) refresh: RefreshTokens,
-    /// Whether tokens come from an endpoint in any case.
+    /// Whether the token endpoint is required.
     pub(super) needs_endpoint: bool,
-    /// The form parameters that it defines, so that no operator may send them twice.
+    /// The form parameters that the filter sends, which cannot be configured.
     pub(super) parameters: &'static [&'static str],
     /// Reads its keys.
     pub(super) read: fn(&mut Object<'_>, Names<'_>) -> Option<Grant>,
@@ -30,13 +30,13 @@ pub(super) struct GrantType {
 /// How a grant uses the refresh tokens that come with its tokens.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(super) enum RefreshTokens {
-    /// It does not.
+    /// They are ignored.
     Unused,
     /// At the token endpoint.
     AtEndpoint,
-    /// At the token endpoint, unless the key `refresh` says otherwise.
+    /// At the token endpoint, unless `refresh` is set.
     UnlessRefreshSays,
-    /// As the key `refresh` says, which also has the first of them.
+    /// As configured by `refresh`, which also contains the first one.
     AsRefreshSays,
 }
 
@@ -47,26 +47,17 @@ impl GrantType {
     }
 }
 
-/// The user of `password`.
 const USERNAME: Key = Key::required("username", "required: the user name");
-/// That user's password.
 const PASSWORD: Key = Key::required("password", "required: the user's password");
-/// The first refresh token of `refresh_token`.
 const REFRESH_TOKEN: Key = Key::required("refresh_token", "required: the refresh token");
-/// The token of `direct_token`.
 const TOKEN: Key = Key::required("access_token", "required: the access token");
-/// How long that token lives.
 const EXPIRES_IN: Key = Key::optional("expires_in");
-/// The JWT of the JWT bearer grant.
 const ASSERTION: Key = Key::required("assertion", "required: a JWT");
-/// What the caller's token is, in an exchange.
 const SUBJECT_TOKEN_TYPE: Key = Key::optional("subject_token_type");
-/// What an exchange is to give.
 const REQUESTED_TOKEN_TYPE: Key = Key::optional("requested_token_type");
-/// The client that acts for the caller, in an exchange.
 const ACTOR: Key = Key::optional("actor");
 
-/// All grants. What is said of keys anywhere else is taken from here.
+/// All grants. Key lists and messages are derived from this table.
 pub(super) const GRANTS: &[GrantType; 6] = &[
     GrantType {
         name: grant_type::CLIENT_CREDENTIALS,
@@ -139,7 +130,7 @@ pub(super) const GRANTS: &[GrantType; 6] = &[
     },
 ];
 
-/// The keys that go with grants.
+/// The keys of all grants.
 #[cfg(feature = "review")]
 pub(super) const GRANT_TABLE: KeyTable = KeyTable {
     heading: "#### Keys of grants",
@@ -192,7 +183,7 @@ fn password(object: &mut Object<'_>, _: Names<'_>) -> Option<Grant> {
     Some(Grant::Password { username: username?, password: password? })
 }
 
-/// The keys of `direct_token`. What renews it is read with `refresh`.
+/// The keys of `direct_token`, without `refresh`.
 fn direct_token(object: &mut Object<'_>, _: Names<'_>) -> Option<Grant> {
     let access_token = object.read_key(&TOKEN, |field| {
         let token = secret(field)?;
@@ -216,7 +207,7 @@ fn token_exchange(object: &mut Object<'_>, names: Names<'_>) -> Option<Grant> {
     })
 }
 
-/// Refuses the keys of other grants that nobody has asked for.
+/// Rejects keys of other grants.
 pub(super) fn refuse_keys_of_others(object: &mut Object<'_>) {
     for grant in GRANTS {
         for key in grant.keys {
@@ -230,7 +221,7 @@ pub(super) fn refuse_keys_of_others(object: &mut Object<'_>) {
     refuse(object, "refresh", &[grant_type::PASSWORD, " or ", grant_type::DIRECT_TOKEN]);
 }
 
-/// Refuses a key that belongs to other grants, if nobody has asked for it.
+/// Rejects a key of other grants, if this grant does not have it.
 fn refuse(object: &mut Object<'_>, key: &'static str, grants: &[&str]) {
     if object.has(key) && !object.knows(key) {
         object.know(&[key]);

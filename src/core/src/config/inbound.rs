@@ -29,7 +29,7 @@ use crate::oauth::sender_constraint::MutualTls;
 use crate::oauth::token_source::TokenSource;
 use crate::rules::index::RuleIndex;
 
-/// The most answers that may be asked to be kept; a worker's memory ends at 1 GiB.
+/// The maximum of `max_entries`: the memory of a worker is limited to 1 GiB.
 const MOST_ENTRIES: u32 = 1_000_000;
 
 /// The keys of `inbound`.
@@ -129,7 +129,6 @@ pub(super) const INBOUND_TABLE: KeyTable = KeyTable {
     ]],
 };
 
-/// Reads `inbound`.
 pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     let mut object = field.object("an object with introspection and rules")?;
     #[cfg(feature = "review")]
@@ -208,7 +207,7 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     })
 }
 
-/// What rules ask for of tokens.
+/// The claims that rules require of tokens.
 fn asked_of_tokens<'r>(rules: impl Iterator<Item = &'r Rule>) -> RequiredClaims {
     let mut asked = RequiredClaims::default();
     for rule in rules {
@@ -276,7 +275,6 @@ pub(super) const CACHE_TABLE: KeyTable = KeyTable {
     ]],
 };
 
-/// `cache`.
 fn cache(field: &Field<'_>) -> Option<CacheConfig> {
     let mut object = field.object("an object with max_ttl, negative_ttl, max_entries")?;
     #[cfg(feature = "review")]
@@ -296,7 +294,7 @@ fn cache(field: &Field<'_>) -> Option<CacheConfig> {
     Some(cache)
 }
 
-/// `realm`: what can stand in a quoted string.
+/// `realm`: what is valid in a quoted string.
 fn realm(field: &Field<'_>) -> Option<String> {
     let realm = text(field, "a realm")?;
     if realm.bytes().all(|b| (b' '..=b'~').contains(&b)) {
@@ -306,12 +304,11 @@ fn realm(field: &Field<'_>) -> Option<String> {
     }
 }
 
-/// `scope_implies`.
 fn scope_implies(field: &Field<'_>) -> Option<Implied> {
     const WHAT: &str = "an object of scopes, such as {\"orders:admin\": [\"orders:write\"]}";
     let direct = field.members_of(WHAT, |scope, field| {
         let implied = one_or_any(field, "an implied scope")?;
-        // One that no token can hold would be accepted, and do nothing.
+        // An invalid scope could never match.
         if !is_scope(scope) || !implied.iter().all(|implied| is_scope(implied)) {
             return field.mistake(
                 "invalid scope; expected visible ASCII characters except \" and \\ (RFC 6749 \
@@ -328,17 +325,13 @@ fn scope_implies(field: &Field<'_>) -> Option<Implied> {
     }
 }
 
-/// What requests need that no rule fits.
+/// What requests require that match no rule.
 enum Unmatched {
-    /// Nothing that they could have.
     Deny,
-    /// A token.
     Token,
-    /// Nothing.
     Public,
 }
 
-/// `unmatched`.
 fn unmatched(field: &Field<'_>) -> Option<Unmatched> {
     match field.choice(&["deny", "token", "public"])? {
         "deny" => Some(Unmatched::Deny),
@@ -361,7 +354,6 @@ pub(super) const SENDER_TABLE: KeyTable = KeyTable {
     )]],
 };
 
-/// `sender_constraint`.
 fn sender_constraint(field: &Field<'_>) -> Option<MutualTls> {
     let mut object = field.object("an object with mtls")?;
     #[cfg(feature = "review")]

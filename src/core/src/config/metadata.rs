@@ -26,18 +26,17 @@ const LISTS: [&str; 6] = [
 /// Members that are strings.
 const STRINGS: [&str; 2] = ["jwks_uri", "signed_metadata"];
 
-/// Members that are strings for people, in other languages too: `resource_name#de`.
+/// Human-readable members, which may have a language tag: `resource_name#de`.
 const TEXTS: [&str; 4] =
     ["resource_name", "resource_documentation", "resource_policy_uri", "resource_tos_uri"];
 
-/// Those that are URLs of pages.
+/// Human-readable members that are URLs.
 const PAGES: [&str; 3] = ["resource_documentation", "resource_policy_uri", "resource_tos_uri"];
 
 /// Members that are true or false.
 const FLAGS: [&str; 2] =
     ["tls_client_certificate_bound_access_tokens", "dpop_bound_access_tokens_required"];
 
-/// The members.
 #[cfg(feature = "review")]
 pub(super) const METADATA_TABLE: KeyTable = KeyTable {
     heading: "### `inbound.resource_metadata`",
@@ -145,14 +144,12 @@ pub(super) fn metadata(field: &Field<'_>) -> Option<ResourceMetadata> {
     })
 }
 
-/// `resource`.
 fn resource(field: &Field<'_>) -> Option<HttpUrl> {
     let url = endpoint_url(field)?;
     if !url.is_https {
         field.warn("plain http: a resource identifier must be an https URL (RFC 9728 section 1.2)");
     }
-    // What clients derive the document's place from is what stands here, so it must be in the
-    // form in which it is compared.
+    // Clients derive the URL of the document from this value, so it must be normalized.
     let normal = url.text();
     let is_normal = |text: &str| text == normal || format!("{text}/") == normal;
     let path = url.path.to_ascii_lowercase().replace("%2e", ".");
@@ -167,7 +164,7 @@ fn resource(field: &Field<'_>) -> Option<HttpUrl> {
     }
 }
 
-/// The URL of a page for people, or of a place in it.
+/// The URL of a page, with or without a fragment.
 fn page(field: &Field<'_>) -> Option<String> {
     let url = text(field, "an absolute URL")?;
     if is_absolute_uri(url.split('#').next().unwrap_or_default()) {
@@ -177,7 +174,7 @@ fn page(field: &Field<'_>) -> Option<String> {
     }
 }
 
-/// A list of strings, which may be empty: it is left out then.
+/// A list of strings, which may be empty.
 fn list(name: &str, field: &Field<'_>) -> Option<Value> {
     field.looks_for(|| Shape::List { least: 0 });
     match field.value.as_array() {

@@ -21,7 +21,7 @@ use crate::outbound::client::{Client, Grant};
 use crate::rules::index::RuleIndex;
 use crate::rules::matcher::Matcher;
 
-/// Which requests, and whose token they get: `None` to leave them alone.
+/// Which requests get the token of which client; `None` for no token.
 type Rule = (Matcher, Option<usize>);
 
 /// The keys of `outbound`.
@@ -46,8 +46,7 @@ pub(super) const OUTBOUND_TABLE: KeyTable = KeyTable {
     ]],
 };
 
-/// Reads `outbound`. `used` are the clients whose tokens authenticate introspection calls, if that
-/// is known.
+/// Reads `outbound`. `used` are the clients that authenticate introspection calls, if known.
 pub(super) fn outbound(
     field: &Field<'_>,
     names: Names<'_>,
@@ -111,14 +110,14 @@ pub(super) fn outbound(
     Some(ClientConfig { clients, rules, token_sources, guarded, resource })
 }
 
-/// The rules where there are none: one client is for every request.
+/// The default rules: the only client is for every request.
 fn for_every_request(object: &Object<'_>, clients: &[Client], used: &[usize]) -> Option<Vec<Rule>> {
     let is_actor = |number: usize| {
         clients.iter().any(|client| {
             matches!(&client.grant, Grant::TokenExchange { actor: Some(actor), .. } if *actor == number)
         })
     };
-    // A token for calls of the filter itself is for nobody else.
+    // A token for calls of the filter itself is not for other requests.
     let mut free = (0..clients.len()).filter(|number| !used.contains(number) && !is_actor(*number));
     let rule = |client| (Matcher::default(), Some(client));
     match (free.next(), free.next()) {
@@ -131,8 +130,8 @@ fn for_every_request(object: &Object<'_>, clients: &[Client], used: &[usize]) ->
     }
 }
 
-/// What an exchange brings depends on its actor. No actor is an exchange itself: it would need a
-/// caller.
+/// An exchanged token depends on the actor's token. An actor cannot use token exchange itself,
+/// which would require a caller.
 fn join_actors(object: &Object<'_>, clients: &mut [Client]) -> Option<()> {
     for number in 0..clients.len() {
         let Some(Client { grant, identity, name, .. }) = clients.get(number) else { continue };

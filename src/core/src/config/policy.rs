@@ -1,4 +1,5 @@
-//! What requests need: the keys that stand in `inbound` for all rules, and in each rule.
+//! The requirements of rules: the keys of `inbound` that apply to all rules, and those of each
+//! rule.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -22,12 +23,12 @@ use crate::oauth::claims::{ClaimPath, ClaimTest, is_scalar};
 use crate::oauth::reason::Reason;
 use crate::rules::matcher::Matcher;
 
-/// The claims that rules ask for: each stands once, and tests name its place.
+/// The claims that rules require, without duplicates; conditions refer to them by index.
 #[derive(Default)]
 pub(super) struct AskedClaims(RefCell<Vec<ClaimPath>>);
 
 impl AskedClaims {
-    /// The place of a claim.
+    /// The index of a claim.
     fn place(&self, path: ClaimPath) -> usize {
         let mut paths = self.0.borrow_mut();
         paths.iter().position(|known| *known == path).unwrap_or_else(|| {
@@ -42,10 +43,10 @@ impl AskedClaims {
     }
 }
 
-/// The keys of needs.
+/// The keys of requirements.
 const NEEDS: [&str; 6] = ["audience", "issuer", "scope", "claims", "acr_values", "max_age"];
 
-/// Reads needs, which are those of `defaults` where the document says nothing.
+/// Reads requirements. Missing ones are taken from `defaults`.
 pub(super) fn needs(
     object: &mut Object<'_>,
     rule: Rc<str>,
@@ -71,7 +72,7 @@ pub(super) fn needs(
     }
 }
 
-/// `claims`: a test for each.
+/// `claims`: a condition for each.
 fn claims(field: &Field<'_>, asked: &AskedClaims) -> Option<Vec<(usize, ClaimTest)>> {
     const WHAT: &str = "an object of claims, such as {\"department\": \"sales\"}";
     field.members_of(WHAT, |path, field| {
@@ -82,7 +83,7 @@ fn claims(field: &Field<'_>, asked: &AskedClaims) -> Option<Vec<(usize, ClaimTes
     })
 }
 
-/// The keys of a test.
+/// The keys of a condition.
 #[cfg(feature = "review")]
 pub(super) const TEST_TABLE: KeyTable = KeyTable {
     heading: "### `inbound.claims`",
@@ -103,7 +104,7 @@ pub(super) const TEST_TABLE: KeyTable = KeyTable {
     ]],
 };
 
-/// What a claim must be.
+/// A condition on a claim.
 fn claim_test(field: &Field<'_>) -> Option<ClaimTest> {
     const WHAT: &str =
         "a value, a list of alternatives, {\"all\": […]}, {\"not\": […]} or {\"exists\": true}";
@@ -134,7 +135,7 @@ fn claim_test(field: &Field<'_>) -> Option<ClaimTest> {
     }
 }
 
-/// A string, number, true or false, or a list of such.
+/// A scalar, or a list of scalars.
 fn scalars(field: &Field<'_>) -> Option<Vec<Value>> {
     const WHAT: &str = "a string, number or boolean, or a list of these";
     let scalar = |field: &Field<'_>| {
@@ -164,7 +165,7 @@ fn acr_values(field: &Field<'_>) -> Option<Vec<Box<str>>> {
     Some(words)
 }
 
-/// `max_age`: whole seconds, since that is what a challenge can say.
+/// `max_age`: whole seconds, as in a challenge.
 fn max_age(field: &Field<'_>) -> Option<Duration> {
     let age = ttl(field)?;
     if age.subsec_millis() != 0 {
@@ -174,7 +175,7 @@ fn max_age(field: &Field<'_>) -> Option<Duration> {
 }
 
 impl Rule {
-    /// Whether a token for another service would do.
+    /// Whether it accepts tokens issued for other services.
     pub(super) fn takes_any_audience(&self) -> bool {
         match &self.access {
             Access::Token(needs) | Access::Optional(needs) => needs.audience.is_empty(),

@@ -43,7 +43,7 @@ pub(super) fn servers(field: &Field<'_>, names: Names<'_>) -> Option<Vec<Server>
     }
 }
 
-/// The keys that a block has here beside those of all endpoint blocks.
+/// The additional keys of these endpoint blocks.
 #[cfg(feature = "review")]
 pub(super) const SERVER_TABLE: KeyTable = KeyTable {
     heading: "### `inbound.introspection`",
@@ -75,7 +75,6 @@ pub(super) const SERVER_TABLE: KeyTable = KeyTable {
     ]],
 };
 
-/// One block.
 fn server(field: &Field<'_>, names: Names<'_>) -> Option<Server> {
     let mut object = field.object("an object with endpoint, cluster, client_id, client_secret")?;
     #[cfg(feature = "review")]
@@ -119,7 +118,6 @@ pub(super) const WHEN_TABLE: KeyTable = KeyTable {
     ]],
 };
 
-/// `when`.
 fn when(field: &Field<'_>) -> Option<When> {
     let mut object = field.object("an object with issuer, token_prefix, hosts")?;
     #[cfg(feature = "review")]

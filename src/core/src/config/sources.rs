@@ -65,14 +65,15 @@ fn source(field: &Field<'_>) -> Option<TokenSource> {
     match (header, query, cookie) {
         (Some(header), None, None) => {
             let name = header_name(&text(&header, "a header name")?, &header)?;
-            // It would be taken out of the request.
+            // It would be removed from the request.
             if frames_or_steers(&name) {
                 return header.mistake("reserved header; choose another");
             }
             match scheme {
                 Some(scheme) => {
                     let text = word(&scheme, "a scheme such as \"Bearer\"")?;
-                    // Introspection would tell the authorization server a name and a password.
+                    // Introspection would send a user name and a password to the authorization
+                    // server.
                     if text.eq_ignore_ascii_case("Basic") {
                         return scheme.mistake(
                             "Basic credentials are not tokens; the filter would send callers' \

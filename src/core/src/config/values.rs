@@ -1,4 +1,4 @@
-//! The kinds of value that stand in many places: durations, secrets, scopes, URLs, header names.
+//! Common kinds of value: durations, secrets, scopes, URLs, header names.
 
 use std::time::Duration;
 
@@ -13,7 +13,6 @@ use crate::oauth::json::escaped;
 use crate::oauth::scope::ScopeNeed;
 use crate::oauth::secret::Secret;
 
-/// What a duration looks like.
 const DURATION: &str = "a duration such as \"250ms\", \"5s\", \"1.5s\", \"1m30s\" or \"1h\"";
 
 /// A duration: numbers with the units `h`, `m`, `s`, `ms`, from large to small.
@@ -54,7 +53,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
     (last_unit != u64::MAX).then_some(total)
 }
 
-/// `number` (digits, perhaps with a fraction) times `unit`, if that is whole and can be told.
+/// `number` (digits, possibly with a fraction) times `unit`, if the result is an integer in range.
 fn scaled(number: &str, unit: u64) -> Option<u64> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
     if fraction.len() > 9 {
@@ -68,7 +67,7 @@ fn scaled(number: &str, unit: u64) -> Option<u64> {
     whole.parse::<u64>().ok()?.checked_mul(unit)?.checked_add(part.checked_div(denominator)?)
 }
 
-/// A duration above zero that the host can count in milliseconds (32 bits).
+/// A positive duration in milliseconds of at most 32 bits, as the host requires.
 pub(super) fn timeout(field: &Field<'_>) -> Option<Duration> {
     let duration = duration(field)?;
     if duration.is_zero() || duration.as_millis() > u128::from(u32::MAX) {
@@ -77,14 +76,14 @@ pub(super) fn timeout(field: &Field<'_>) -> Option<Duration> {
     Some(duration)
 }
 
-/// A duration of zero or more that keeps within what times can tell.
+/// A duration of at most a year.
 pub(super) fn ttl(field: &Field<'_>) -> Option<Duration> {
     const YEAR: Duration = Duration::from_hours(366 * 24);
     let ttl = duration(field)?;
     if ttl > YEAR { field.mistake("must not be longer than a year") } else { Some(ttl) }
 }
 
-/// How long a token lives, which is some time.
+/// A positive lifetime of a token.
 pub(super) fn lives(field: &Field<'_>) -> Option<Duration> {
     let lives = ttl(field)?;
     if lives.is_zero() { field.mistake("must be greater than zero") } else { Some(lives) }
@@ -127,7 +126,7 @@ pub(super) fn boolean(field: &Field<'_>) -> Option<bool> {
     }
 }
 
-/// A string that is not empty; `what` says what it holds.
+/// A non-empty string; `what` describes it.
 pub(super) fn text(field: &Field<'_>, what: &str) -> Option<String> {
     field.looks_for(|| Shape::Text(what.to_owned()));
     match field.string(what)? {
@@ -136,7 +135,7 @@ pub(super) fn text(field: &Field<'_>, what: &str) -> Option<String> {
     }
 }
 
-/// One string, or a list of strings of which any will do.
+/// A string, or a list of strings of which any one suffices.
 pub(super) fn one_or_any(field: &Field<'_>, what: &str) -> Option<Vec<Box<str>>> {
     let list_or_one = format!("{what}, or a list of them");
     match field.value {
@@ -175,7 +174,7 @@ pub(super) fn secret(field: &Field<'_>) -> Option<Secret> {
     }
 }
 
-/// What a request must hold: `"a b"` all of them, `["a", "b c"]` any one entry.
+/// Required scopes: all of `"a b"`, any one entry of `["a", "b c"]`.
 pub(super) fn scope(field: &Field<'_>) -> Option<ScopeNeed> {
     const WHAT: &str = "scopes such as \"a b\" for both, [\"a\", \"b\"] for either";
     let entry = |field: &Field<'_>| -> Option<Vec<Box<str>>> {
@@ -205,7 +204,7 @@ pub(super) fn scope(field: &Field<'_>) -> Option<ScopeNeed> {
     Some(ScopeNeed::any_of(alternatives))
 }
 
-/// Scopes that are asked for, as they are sent: words with a space between (RFC 6749, section 3.3).
+/// Requested scopes as sent: separated by spaces (RFC 6749, section 3.3).
 pub(super) fn scope_text(field: &Field<'_>) -> Option<String> {
     const WHAT: &str = "space-separated scopes such as \"orders:read orders:write\"";
     let text = field.string(WHAT)?;
@@ -243,7 +242,7 @@ pub(super) fn endpoint_url(field: &Field<'_>) -> Option<HttpUrl> {
     }
 }
 
-/// A claim's name, or names with dots between.
+/// The name of a claim, with dots for nested claims.
 pub(super) fn claim_path(field: &Field<'_>) -> Option<ClaimPath> {
     text(field, "a claim name, with dots for nested claims").map(ClaimPath::new)
 }
@@ -256,7 +255,7 @@ pub(super) fn header_name(name: &str, field: &Field<'_>) -> Option<String> {
     Some(name.to_ascii_lowercase())
 }
 
-/// Whether a header, its name in lower case, frames a request or steers the proxy.
+/// Whether a header (in lower case) frames a message or controls the proxy.
 pub(super) fn frames_or_steers(name: &str) -> bool {
     const FRAMING: [&str; 9] = [
         "connection",
