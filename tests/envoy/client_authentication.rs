@@ -218,7 +218,7 @@ async fn cl_7523_04_introspection_signs_each_call_anew() {
 async fn keys_that_cannot_sign_stop_envoy_from_starting() {
     let truncated: String = RSA.lines().take(10).collect::<Vec<_>>().join("\n");
     let rest = RSA.replace("-----END PRIVATE KEY-----", "");
-    let bad_key = "private_key: the host does not take this key";
+    let bad_key = "private_key: key rejected by the host";
     for (what, key, alg, mistake) in [
         ("no PEM", "a secret that is no key", Value::Null, bad_key),
         ("truncated", &truncated, Value::Null, bad_key),
