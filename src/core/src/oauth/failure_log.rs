@@ -1,4 +1,5 @@
-//! One log line when a server stops answering and one when it is back, and few between.
+//! Logs when calls to a server begin to fail and when they succeed again, with few lines in
+//! between.
 
 use std::time::Duration;
 
@@ -7,26 +8,25 @@ use log::{Level, log};
 use crate::oauth::failure::Failure;
 use crate::timestamp::Timestamp;
 
-/// The shortest time between two lines on failed calls: a flood of requests is no flood of lines.
+/// The minimum time between two lines on failed calls, to limit the log.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Whether a server answers, and what was said of it.
+/// The consecutive failures of a server, and what was logged.
 pub(crate) struct FailureLog {
-    /// What lines call it.
+    /// The name of the server in log lines.
     name: String,
-    /// The failures in a row.
+    /// The number of consecutive failures.
     failed: u64,
-    /// When the next line on a failure may be written.
+    /// When the next failure may be logged.
     quiet_until: Timestamp,
 }
 
 impl FailureLog {
-    /// Nothing is known yet.
     pub(crate) fn new(name: String) -> Self {
         Self { name, failed: 0, quiet_until: Timestamp::from_millis(0) }
     }
 
-    /// Takes note of a call's outcome, and logs what there is to say of it.
+    /// Records the outcome of a call, and logs it if necessary.
     pub(crate) fn note(&mut self, failure: Option<&Failure>, now: Timestamp) {
         if let Some((level, line)) = self.line(failure, now) {
             log!(level, "{line}");

@@ -197,7 +197,7 @@ table! {
             description: NOT_NOW,
             counted: Counted::Nowhere,
         },
-        /// The requests that wait take too much memory.
+        /// The waiting requests use too much memory.
         Overloaded => &Row {
             details: "oauth2_overloaded",
             error: &TEMPORARILY_UNAVAILABLE,
@@ -212,11 +212,11 @@ table! {
             counted: Counted::Everywhere,
         },
     }
-    /// What the table says about this reason.
+    /// The row of this reason.
     pub(crate) fn row() -> &'static Row;
 }
 
-/// What the table says about one reason.
+/// A row of the table.
 pub(crate) struct Row {
     /// `%RESPONSE_CODE_DETAILS%`: `oauth2_`, then the value of the label `reason` of metrics.
     details: &'static str,
@@ -237,7 +237,6 @@ enum Counted {
     Outbound,
     /// Those of inbound requests, and those of outbound clients.
     Everywhere,
-    /// None.
     Nowhere,
 }
 
@@ -249,28 +248,24 @@ pub(crate) struct ErrorCode {
     pub(crate) status: u16,
     /// The gRPC status that a gRPC request gets instead.
     pub(crate) grpc_status: u8,
-    /// What `WWW-Authenticate` says.
+    /// The content of `WWW-Authenticate`.
     pub(crate) challenge: Challenge,
 }
 
-/// What `WWW-Authenticate` says.
+/// The content of `WWW-Authenticate`.
 #[derive(Clone, Copy)]
 pub(crate) enum Challenge {
-    /// Nothing: there is no such header.
+    /// No such header.
     Absent,
-    /// Which scheme to use, without an error code: the request had no credentials.
+    /// A challenge without an error code: the request had no credentials.
     WithoutError,
-    /// The same, with the error code of the body.
+    /// A challenge with the error code of the body.
     WithError,
 }
 
-/// gRPC's `INVALID_ARGUMENT`.
 const GRPC_INVALID_ARGUMENT: u8 = 3;
-/// gRPC's `PERMISSION_DENIED`.
 const GRPC_PERMISSION_DENIED: u8 = 7;
-/// gRPC's `UNAVAILABLE`.
 const GRPC_UNAVAILABLE: u8 = 14;
-/// gRPC's `UNAUTHENTICATED`.
 const GRPC_UNAUTHENTICATED: u8 = 16;
 
 /// There is no token.
@@ -337,11 +332,11 @@ static SERVER_ERROR: ErrorCode = ErrorCode {
     challenge: Challenge::Absent,
 };
 
-/// Where the caller is not told which rule it failed.
+/// For denials that do not reveal the rule.
 const DENIED: &str = "Access is denied.";
-/// Where the caller is not told what is unavailable.
+/// For responses that do not reveal what is unavailable.
 const NOT_NOW: &str = "Access tokens temporarily cannot be verified or obtained.";
-/// Where the caller is not told what is wrong with the authorization server.
+/// For responses that do not reveal what is wrong with the authorization server.
 const NOT_OBTAINED: &str = "Access tokens cannot be verified or obtained.";
 
 impl Reason {
