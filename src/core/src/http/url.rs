@@ -1,17 +1,16 @@
-//! Absolute `http` and `https` URLs, as strict as RFC 3986 has them: what browsers repair is here a
-//! mistake, since nobody would see what became of it.
+//! Absolute `http` and `https` URLs, strictly as in RFC 3986: what browsers silently repair is an
+//! error.
 
 use crate::http::authority::Authority;
 
-/// An absolute `http` or `https` URL in its normal form, but for its path, which is sent as it
-/// stands.
+/// A normalized absolute `http` or `https` URL, except for its path, which is sent unchanged.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct HttpUrl {
     /// Whether it is an `https` URL.
     pub(crate) is_https: bool,
     /// The host, in lower case.
     pub(crate) host: String,
-    /// The port, unless it is the scheme's own.
+    /// The port, unless it is the scheme's default.
     port: Option<u16>,
     /// The path; a slash if there is none.
     pub(crate) path: String,
@@ -20,12 +19,12 @@ pub(crate) struct HttpUrl {
 }
 
 impl HttpUrl {
-    /// Reads a URL.
+    /// Parses a URL.
     ///
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
-        /// What is said of a text that is no URL at all.
+        /// The error for a text that is not a URL.
         const NONE: &str =
             "expected an absolute URL such as \"https://as.example.com/oauth2/introspect\"";
         if text.contains('#') {
@@ -55,7 +54,7 @@ impl HttpUrl {
         let Some(Authority { port, .. }) = read.filter(|_| !authority.ends_with(':')) else {
             return Err("expected a host name or address, with a port from 1 to 65535 or none");
         };
-        // An address stands as it was written: it names the server.
+        // An address is kept as written, because it identifies the server.
         let host = match authority.rsplit_once(':') {
             Some((host, _)) if port.is_some() => host,
             _ => authority,
@@ -78,12 +77,12 @@ impl HttpUrl {
         if self.is_https { "https" } else { "http" }
     }
 
-    /// The port that is connected to.
+    /// The effective port.
     pub(crate) fn port(&self) -> u16 {
         self.port.unwrap_or_else(|| default_port(self.is_https))
     }
 
-    /// Host and port, as `Host` has them.
+    /// Host and port, as in `Host`.
     pub(crate) fn authority(&self) -> String {
         match self.port {
             Some(port) => format!("{}:{port}", self.host),
@@ -91,7 +90,7 @@ impl HttpUrl {
         }
     }
 
-    /// Path and query, as a request has them.
+    /// Path and query, as in a request.
     pub(crate) fn target(&self) -> String {
         match &self.query {
             Some(query) => format!("{}?{query}", self.path),
@@ -121,7 +120,7 @@ pub(crate) fn is_absolute_uri(text: &str) -> bool {
         && rest.bytes().all(is_uri_byte)
 }
 
-/// A character of a URI, and `#`, which stands before a fragment (RFC 3986, section 2).
+/// A character of a URI, or `#`, which begins a fragment (RFC 3986, section 2).
 fn is_uri_byte(byte: u8) -> bool {
     byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte)
 }
