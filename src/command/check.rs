@@ -1,4 +1,4 @@
-//! `check`: what is wrong with a configuration.
+//! `check`: reports errors and warnings of configurations.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -38,7 +38,7 @@ pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
     }
     say(&format.write(&report))?;
     if report.is_empty() {
-        // A check that checks nothing must not look like one that has found nothing.
+        // A check of nothing must not look like a check without findings.
         return Err(Failure(
             "no file configures the filter; it is recognized by `oauth2_filter` or `oauth2-filter` \
              in a name, file name or URL, or by `inbound` or `outbound` in its configuration"
@@ -48,7 +48,7 @@ pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
     Ok(if report.is_fine(strict) { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// All that is to be said of a file, in its order.
+/// All findings of a file, in its order.
 pub(crate) fn findings(contents: &Contents, real: bool) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
     let remarks = contents.remarks.iter().map(|remark| (remark, ""));
@@ -87,12 +87,12 @@ pub(crate) fn findings(contents: &Contents, real: bool) -> Vec<Finding> {
     findings
 }
 
-/// What the filter says of a use.
+/// The review of the document of a use.
 pub(crate) fn reviewed(found: &Use, real: bool) -> Review {
     with_environment(found, real, |environment| review(&found.bytes, environment))
 }
 
-/// Does something with the environment in which the filter would load the document.
+/// Calls `load` with the environment in which the filter would load the document.
 pub(crate) fn with_environment<T>(
     found: &Use,
     real: bool,
@@ -104,7 +104,7 @@ pub(crate) fn with_environment<T>(
     load(&Environment { variable: &variable, seed: [0; 16], sign: keys::sign })
 }
 
-/// What the filter says, with its place in the file.
+/// A message of the filter, with its position in the file.
 fn finding(found: &Use, level: Level, said: &ConfigError) -> Finding {
     let at: Position = found.find(&said.place, &said.text);
     Finding {

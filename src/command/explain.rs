@@ -1,4 +1,4 @@
-//! `explain`: what becomes of a request.
+//! `explain`: shows what happens to a request.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -18,28 +18,25 @@ use crate::report::{Format, Report};
 use crate::uses::{Contents, Use};
 use crate::{Failure, check, contents, read_file, say, text_value};
 
-/// The caller's token, which nobody has issued.
+/// The placeholder for the caller's token.
 const TOKEN: &str = "TOKEN";
 
 /// The stream of the only request.
 const STREAM: StreamId = StreamId(1);
 
-/// What is asked.
+/// The arguments.
 #[derive(Debug, Default)]
 struct Question {
-    /// The file.
     file: Option<String>,
-    /// Which use of the filter in it, from 1.
+    /// The number of the use of the filter in it, from 1.
     number: Option<usize>,
-    /// The URL.
     url: Option<String>,
-    /// The method.
     method: Option<String>,
-    /// Further headers, names in lower case.
+    /// Additional headers, with names in lower case.
     headers: Vec<(String, String)>,
-    /// What the authorization server says of the token.
+    /// The introspection response.
     claims: Option<Map<String, Value>>,
-    /// The scope that the token has, if that is all that is asked.
+    /// The scope of the token, if no claims are given.
     scope: Option<String>,
     /// Whether there is no token.
     no_token: bool,
@@ -89,7 +86,6 @@ pub(crate) fn run(arguments: Parser) -> Result<ExitCode, Failure> {
 }
 
 impl Question {
-    /// The arguments.
     fn read(mut arguments: Parser) -> Result<Self, Failure> {
         let mut question = Self::default();
         while let Some(argument) = arguments.next()? {
@@ -131,8 +127,8 @@ impl Question {
         Ok(question)
     }
 
-    /// What the authorization server says of the token: what was given, or else the scope and all
-    /// that the rule needs besides.
+    /// The introspection response: the given claims, or else the given scope and everything else
+    /// that the rule requires.
     fn claims(&self, needs: &TokenNeeds) -> Map<String, Value> {
         let mut claims = Map::from_iter([("active".to_owned(), json!(true))]);
         if let Some(given) = &self.claims {
@@ -156,7 +152,7 @@ impl Question {
     }
 }
 
-/// The claims in a file. What is said of another file has nothing of it: it may be a token.
+/// The claims in a file. An error must not quote the file, which may contain a token.
 fn claims_of(file: &str, text: &str) -> Result<Map<String, Value>, Failure> {
     match serde_json::from_str(text) {
         Ok(Value::Object(claims)) => Ok(claims),
@@ -165,7 +161,7 @@ fn claims_of(file: &str, text: &str) -> Result<Map<String, Value>, Failure> {
     }
 }
 
-/// The pseudo-headers of a request. The path stays as it is, for the filter to judge.
+/// The pseudo-headers of a request. The path is unchanged, because the filter checks it.
 fn head(method: &str, url: &str) -> Result<Vec<(String, String)>, Failure> {
     let (scheme, rest) = url.split_once("://").ok_or_else(|| {
         Failure::usage("--url must be an absolute URL such as https://api.example.com/a")
@@ -188,7 +184,7 @@ fn head(method: &str, url: &str) -> Result<Vec<(String, String)>, Failure> {
     Ok(head.map(|(name, value)| (name.to_owned(), value.to_owned())).into())
 }
 
-/// The use that is asked about.
+/// The selected use.
 fn chosen<'c>(
     contents: &'c Contents,
     number: Option<usize>,
@@ -213,8 +209,8 @@ fn chosen<'c>(
     }
 }
 
-/// The filter with the document of a use, but for its secrets: it could not print one. `None` if
-/// there are mistakes.
+/// The filter with the document of a use, without its secrets, so that none can be printed. `None`
+/// if there are errors.
 fn load(found: &Use) -> Option<Filter> {
     let review = check::reviewed(found, false);
     let bare = found.without_secrets(&review.secrets)?;
@@ -224,7 +220,7 @@ fn load(found: &Use) -> Option<Filter> {
     if review.mistakes.is_empty() && !is_refused { Some(filter.ok()?.0) } else { None }
 }
 
-/// A token that shows whose it is, for servers that are told apart by that.
+/// A token that shows its issuer, for servers that are selected by issuer.
 fn token(claims: &Map<String, Value>) -> String {
     match claims.get("iss") {
         Some(issuer) => {
@@ -236,22 +232,22 @@ fn token(claims: &Map<String, Value>) -> String {
     }
 }
 
-/// What happens, as it is told.
+/// The request, and the output about it.
 struct Story {
-    /// What the authorization server says of the caller's token.
+    /// The introspection response.
     claims: Map<String, Value>,
-    /// The request's head.
+    /// The request's headers.
     head: Vec<(String, String)>,
-    /// The names of the headers that were given.
+    /// The names of the given headers.
     given: Vec<String>,
     /// The caller's token.
     token: String,
-    /// What was told.
+    /// The output.
     text: String,
 }
 
 impl Story {
-    /// Adds a line: a word in front, and what it is about. Writing to a String does not fail.
+    /// Adds a line with a label. Writing to a String does not fail.
     fn line(&mut self, word: &str, text: &str) {
         let _ = writeln!(self.text, "{}", format!("{word:<10}{text}").trim_end());
     }
@@ -262,7 +258,7 @@ impl Story {
         header.map_or("", |(_, value)| value)
     }
 
-    /// Tells what the request is.
+    /// Prints the request.
     fn tell_request(&mut self, explanation: &Explanation, has_token: bool) {
         let token = match (explanation.looks_for_token, has_token) {
             (false, _) => "",
@@ -275,7 +271,7 @@ impl Story {
         self.line("request", &request);
     }
 
-    /// Tells the rule that decides, and what it needs.
+    /// Prints the rule that decides, and what it requires.
     fn tell_rule(&mut self, explanation: &Explanation, verdict: Option<&Verdict>) {
         let decided = verdict.and_then(|verdict| {
             verdict
@@ -289,7 +285,7 @@ impl Story {
         let Some(rule) = decided.or(explanation.rule.as_deref()) else { return };
         self.line("rule", rule);
         if explanation.rule.as_deref() != Some(rule) {
-            // Something before the rules.
+            // Something other than a rule decided.
             return;
         }
         self.line("access", explanation.access);
@@ -311,7 +307,7 @@ impl Story {
         }
     }
 
-    /// Drives the filter until it has decided.
+    /// Runs the filter until it has decided.
     fn drive(&mut self, filter: &mut Filter, head: &Fields) -> Option<Verdict> {
         let data = Memory::default();
         let now = Timestamp::from_millis(u64::try_from(since_epoch().as_millis()).unwrap_or(0));
@@ -330,13 +326,13 @@ impl Story {
         output.decided.pop().map(|(_, verdict)| verdict)
     }
 
-    /// What the authorization server answers to a call.
+    /// The response of the authorization server to a call.
     fn answer(&mut self, call: &Call) -> Answer {
         let header = |name: &str| {
             let header = call.headers.iter().find(|(known, _)| **known == *name);
             header.map_or("", |(_, value)| value).to_owned()
         };
-        // A query may have keys in it.
+        // A query may contain secrets.
         let path = header(":path");
         let path = path.split('?').next().unwrap_or_default();
         let url = format!("{}://{}{path}", header(":scheme"), header(":authority"));
@@ -361,7 +357,7 @@ impl Story {
         Answer { status: 200, retry_after: None, body: body.to_string().into_bytes() }
     }
 
-    /// Tells what becomes of the request.
+    /// Prints the decision.
     fn tell_verdict(&mut self, verdict: &Verdict) {
         let state: Vec<_> = verdict.attributes.iter().collect();
         for (name, value) in state {
@@ -376,7 +372,7 @@ impl Story {
         }
     }
 
-    /// Tells the answer that the caller gets.
+    /// Prints the response to the client.
     fn tell_reply(&mut self, reply: &Reply) {
         let is_grpc = reply.headers.iter().all(|(name, _)| *name != "content-type");
         self.line("details", reply.details);
@@ -395,14 +391,14 @@ impl Story {
         }
     }
 
-    /// Tells the head that the service gets: what stays, what goes (-), what comes (+).
+    /// Prints the headers that the upstream service receives: unchanged, removed (-), added (+).
     fn tell_forward(&mut self, forward: &Forward) {
         let _ = writeln!(self.text, "\nThe upstream service receives:");
         let is_gone = |name: &str| forward.removed().any(|removed| **removed == *name);
         let is_set = |name: &str| forward.set.iter().any(|(set, _)| **set == *name);
         for (name, value) in &self.head {
             let sign = if is_gone(name) || is_set(name) { '-' } else { ' ' };
-            // What was given may be a secret.
+            // A given value may be a secret.
             let is_given = self.given.contains(name);
             let value = if is_given { "[as given]" } else { &*value.replace(&self.token, TOKEN) };
             let _ = writeln!(self.text, "{sign} {name}: {value}");
@@ -413,7 +409,7 @@ impl Story {
     }
 }
 
-/// What a status means.
+/// The reason phrase of a status.
 fn phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
@@ -428,13 +424,12 @@ fn phrase(status: u16) -> &'static str {
     }
 }
 
-/// The time.
 #[expect(clippy::disallowed_methods, reason = "here the command is the host")]
 fn since_epoch() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
-/// The request's head, as Envoy hands it over.
+/// The request's headers, as received from Envoy.
 fn fields(head: &[(String, String)]) -> Fields {
     head.iter().map(|(name, value)| (name, value)).collect()
 }

@@ -1,4 +1,4 @@
-//! Finds where Envoy or Istio is told to run the filter.
+//! Finds where Envoy or Istio is configured to run the filter.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,45 +14,44 @@ use crate::uses::{Use, Variables};
 /// The type of the filter's configuration in Envoy.
 const WASM: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
 
-/// The type of what reads HTTP in Envoy, before any filter of HTTP.
+/// The type of Envoy's HTTP connection manager.
 const MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 
-/// How a value was come to.
+/// The path to a value.
 #[derive(Clone, Debug, Default)]
 struct Way<'n> {
-    /// The named things that it stands in.
+    /// The named objects that contain it.
     within: Vec<String>,
-    /// The cluster that it stands in.
+    /// The cluster that contains it.
     cluster: Option<String>,
     /// Whether it is for a route or a virtual host.
     of_route: Option<Position>,
-    /// What reads HTTP before it.
+    /// The HTTP connection manager that contains it.
     manager: Option<&'n Node>,
 }
 
-/// Looks for uses.
+/// Finds uses of the filter.
 #[derive(Debug, Default)]
 pub(crate) struct Finder {
-    /// Those that were found.
     pub(crate) uses: Vec<Use>,
-    /// The clusters of the proxy, if they are known.
+    /// The clusters of the proxy, if known.
     clusters: Option<Rc<BTreeSet<String>>>,
-    /// Whether the file is a manifest: then its numbers are those of Kubernetes.
+    /// Whether the file is a Kubernetes manifest, which parses numbers differently.
     in_manifest: bool,
-    /// What reads HTTP, where it was remarked on: it may have several filters.
+    /// The HTTP connection managers with a remark, which may contain several filters.
     managers: BTreeSet<Position>,
 }
 
 impl Finder {
-    /// Looks into a configuration of Envoy.
+    /// Searches an Envoy configuration.
     pub(crate) fn find_in_envoy(&mut self, root: &Node) {
         self.clusters = clusters(root).map(Rc::new);
         self.find(root, &Way::default());
         self.clusters = None;
     }
 
-    /// Looks in a manifest, or a list of them.
+    /// Searches a manifest, or a list of them.
     pub(crate) fn find_in_manifest(&mut self, manifest: &Node) {
         if let Some(items) = manifest.get("items") {
             items.elements().iter().for_each(|item| self.find_in_manifest(item));
@@ -75,7 +74,7 @@ impl Finder {
         }
     }
 
-    /// Looks in a part of Envoy's configuration.
+    /// Searches a part of an Envoy configuration.
     fn find<'n>(&mut self, node: &'n Node, way: &Way<'n>) {
         let mut way = Cow::Borrowed(way);
         let typed = [("@type", Some(node)), ("type_url", node.get("value"))];
@@ -84,7 +83,7 @@ impl Finder {
             let Some(value) = value else { continue };
             match url.rsplit('/').next() {
                 Some(WASM) => return self.add(node, value.get("config"), &way),
-                // What Istio gives to a proxy, no manifest shows.
+                // Manifests do not show the clusters of Istio.
                 Some(MANAGER) if !self.in_manifest => way.to_mut().manager = Some(value),
                 _ => {}
             }
@@ -125,7 +124,7 @@ impl Finder {
         }
     }
 
-    /// Adds a Wasm filter of Envoy, if it is this one.
+    /// Adds a Wasm filter of Envoy, if it is this filter.
     fn add(&mut self, node: &Node, config: Option<&Node>, way: &Way<'_>) {
         let dialect = if self.in_manifest { Dialect::Kubernetes } else { Dialect::Envoy };
         let configuration = config.and_then(|config| config.get("configuration"));
@@ -221,7 +220,7 @@ impl Finder {
     }
 }
 
-/// The clusters of a bootstrap that gets no others from anywhere.
+/// The clusters of a bootstrap without dynamic clusters.
 fn clusters(root: &Node) -> Option<BTreeSet<String>> {
     let is_dynamic = |name| root.path(&["dynamic_resources", name]).is_some();
     if is_dynamic("cds_config") || is_dynamic("ads_config") {
@@ -236,7 +235,7 @@ fn clusters(root: &Node) -> Option<BTreeSet<String>> {
     )
 }
 
-/// Where a `WasmPlugin` leaves out which traffic it is for.
+/// The position at which a `WasmPlugin` lacks a mode.
 fn unmatched(spec: &Node) -> Option<Position> {
     match spec.member("match").map(|member| (member.at, member.value.elements())) {
         None | Some((_, [])) => Some(spec.at),
@@ -250,17 +249,15 @@ fn unmatched(spec: &Node) -> Option<Position> {
     }
 }
 
-/// What is wrong with that.
 const BOTH_WAYS: &str = "no mode: the sidecar runs the filter on both incoming and outgoing \
      requests; set `match: [{mode: SERVER}]` for incoming requests, or `[{mode: CLIENT}]` for \
      outgoing requests and for gateways";
 
-/// What is wrong with letting requests by.
 const FAIL_OPEN: &str = "FAIL_OPEN: after a crash, requests bypass the filter; use FAIL_RELOAD";
 
-/// Says what should be known of how Envoy runs the filter.
+/// Adds remarks on how Envoy runs the filter.
 fn remark_on_plugin(found: &mut Use, config: &Node) {
-    // In JSON, protobuf takes the number of an enumerator too.
+    // In JSON, protobuf accepts the number of an enumerator too.
     let is_open = |node: &Node| match node.to_json(Dialect::Envoy) {
         Value::String(text) => text == "FAIL_OPEN",
         value => value == 3,
@@ -345,13 +342,13 @@ fn configured(configuration: Option<&Node>, dialect: Dialect) -> Option<Use> {
     }
 }
 
-/// Base64 as protobuf reads it: of either alphabet, with padding or without.
+/// Base64 as protobuf decodes it: in either alphabet, with or without padding.
 fn decoded(text: &str) -> Option<Vec<u8>> {
     let text = text.trim_end_matches('=').replace('-', "+").replace('_', "/");
     Base64Unpadded::decode_vec(&text).ok()
 }
 
-/// What Envoy gives to a VM of its environment.
+/// The environment variables that Envoy passes to a VM.
 fn variables_of(variables: Option<&Node>) -> Variables {
     let of_host = variables.and_then(|variables| variables.get("host_env_keys"));
     let of_host = of_host.map(Node::each).unwrap_or_default().iter();
@@ -367,12 +364,12 @@ fn variables_of(variables: Option<&Node>) -> Variables {
     }
 }
 
-/// The names that Envoy refuses, since they stand there already.
+/// The duplicate names, which Envoy rejects.
 fn repeated_variables(variables: &Node) -> Vec<(Position, String)> {
     let of_host = variables.get("host_env_keys").map(Node::each).unwrap_or_default();
     let of_host = of_host.iter().filter_map(|node| Some((node.at, node.text()?)));
     let values = variables.get("key_values").map(Node::members).unwrap_or_default();
-    // Of members of one name the last counts: there the file is warned of.
+    // Of duplicate members the last counts, with a warning for the file.
     let mut names: BTreeSet<&str> = values.iter().map(|member| &*member.key).collect();
     let repeated = of_host.filter(|(_, name)| !names.insert(name));
     repeated.map(|(at, name)| (at, name.to_owned())).collect()

@@ -1,12 +1,11 @@
-//! `oauth2-filter`: checks and explains configurations of the filter, by the filter's own code.
+//! `oauth2-filter`: checks and explains configurations of the filter, with the filter's own code.
 
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)]
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::string_slice)]
-#![warn(missing_docs, clippy::missing_docs_in_private_items, missing_debug_implementations)]
+#![warn(missing_docs, missing_debug_implementations)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
-#![cfg_attr(test, allow(clippy::missing_docs_in_private_items))]
 
 mod check;
 mod contents;
@@ -28,7 +27,7 @@ use std::process::ExitCode;
 
 use lexopt::{Arg, Parser, ValueExt};
 
-/// What the command can do.
+/// The help text.
 const USAGE: &str = "\
 usage:
   oauth2-filter check [--strict] [--env] [--format text|json|github] FILE...
@@ -56,21 +55,21 @@ schema   prints the JSON Schema of the document, for editors.
 new      prints a configuration to start with, for Envoy or for Istio.
 ";
 
-/// The largest file that is read.
+/// The maximum size of a file.
 const MOST_BYTES: u64 = 64 << 20;
 
 fn main() -> ExitCode {
     match run(Parser::from_env()) {
         Ok(code) => code,
         Err(error) => {
-            // Nobody may be there to read it.
+            // Standard error may be closed.
             let _ = writeln!(std::io::stderr(), "oauth2-filter: {error}");
             ExitCode::from(2)
         }
     }
 }
 
-/// Does what the arguments say.
+/// Runs a subcommand.
 fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
     if std::env::args_os().any(|argument| argument == "--help" || argument == "-h") {
         return print(USAGE);
@@ -91,13 +90,13 @@ fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
     }
 }
 
-/// Prints, and ends well.
+/// Prints a text and succeeds.
 fn print(text: &str) -> Result<ExitCode, Failure> {
     say(text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints to standard output. Nobody may read on: `| head` does not.
+/// Prints to standard output, which may be closed early, as by `| head`.
 fn say(text: &str) -> Result<(), Failure> {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -107,7 +106,7 @@ fn say(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// The text of a file, or of standard input.
+/// Reads a file or standard input.
 fn read_file(name: &str) -> Result<String, Failure> {
     let mut text = String::new();
     let most = MOST_BYTES.saturating_add(1);
@@ -127,12 +126,12 @@ fn text_value(arguments: &mut Parser) -> Result<String, Failure> {
     Ok(arguments.value()?.string()?)
 }
 
-/// Why nothing was done.
+/// A failure of the command itself.
 #[derive(Debug)]
 struct Failure(String);
 
 impl Failure {
-    /// The arguments are wrong.
+    /// A usage error.
     fn usage(why: impl fmt::Display) -> Self {
         Self(format!("{why}; see `oauth2-filter --help`"))
     }
