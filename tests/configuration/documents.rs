@@ -779,7 +779,7 @@ pub fn rule_mistakes() -> Vec<Row> {
 pub fn grant_mistakes() -> Vec<Row> {
     let no_type = client(json!({"grant_type": null}));
     let known = "required: \"client_credentials\", \"password\", \"refresh_token\", ";
-    vec![
+    let mut mistakes = vec![
         (
             json!("a"),
             "",
@@ -825,7 +825,33 @@ pub fn grant_mistakes() -> Vec<Row> {
             "expected a token type such as",
         ),
         (with_grant(EXCHANGE, json!({"actor": "b"})), "actor", "unknown client; known clients: a"),
-        // What belongs to another grant, or to none.
+        // What is asked for.
+        (
+            client(json!({"scope": ["a"]})),
+            "scope",
+            "expected space-separated scopes such as \"orders:read orders:write\",",
+        ),
+        (
+            client(json!({"scope": " "})),
+            "scope",
+            "must not be empty; omit the key to request no scope",
+        ),
+        (
+            client(json!({"scope": "a\"b"})),
+            "scope",
+            "expected space-separated scopes such as \"orders:read orders:write\", in visible \
+             ASCII characters except \" and \\",
+        ),
+        (client(json!({"audience": ""})), "audience", "expected an audience, found an"),
+        (client(json!({"audience": ["a"]})), "audience", "expected an audience, found"),
+    ];
+    mistakes.extend(keys_of_other_grants());
+    mistakes
+}
+
+/// Clients with a key of another grant, or with an unknown one.
+fn keys_of_other_grants() -> Vec<Row> {
+    vec![
         (client(json!({"username": "u"})), "username", "only valid with grant_type password"),
         (
             client(json!({"refresh": false})),
@@ -879,25 +905,6 @@ pub fn grant_mistakes() -> Vec<Row> {
             "client_assertion",
             "unknown key; expected one of: grant_type, endpoint, cluster,",
         ),
-        // What is asked for.
-        (
-            client(json!({"scope": ["a"]})),
-            "scope",
-            "expected space-separated scopes such as \"orders:read orders:write\",",
-        ),
-        (
-            client(json!({"scope": " "})),
-            "scope",
-            "must not be empty; omit the key to request no scope",
-        ),
-        (
-            client(json!({"scope": "a\"b"})),
-            "scope",
-            "expected space-separated scopes such as \"orders:read orders:write\", in visible \
-             ASCII characters except \" and \\",
-        ),
-        (client(json!({"audience": ""})), "audience", "expected an audience, found an"),
-        (client(json!({"audience": ["a"]})), "audience", "expected an audience, found"),
     ]
 }
 

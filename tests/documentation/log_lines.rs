@@ -60,7 +60,7 @@ fn every_log_line_stands_in_the_page_with_its_level_and_no_other() {
     let mut add = |level: &str, line: &str| lines.insert((level.to_owned(), line.to_owned()));
     for text in &texts {
         for (_, level) in LEVELS.iter().filter(|(call, _)| text.kind() == *call) {
-            match text.text.as_str() {
+            match text.content.as_str() {
                 "{mistakes}" => {
                     add(level, "*: *");
                     add(level, "configuration: *");
@@ -70,7 +70,7 @@ fn every_log_line_stands_in_the_page_with_its_level_and_no_other() {
             }
         }
         // What is logged so is what `failure_log` returns.
-        assert!(text.kind() != "log!" || text.text == "{line}", "{text:?}");
+        assert!(text.kind() != "log!" || text.content == "{line}", "{text:?}");
     }
     // These are logged at a level that depends on the call's outcome.
     let failures: Vec<&Text> = texts
@@ -81,9 +81,9 @@ fn every_log_line_stands_in_the_page_with_its_level_and_no_other() {
     let named: Vec<&Text> = texts.iter().filter(|text| text.has("FailureLog::new")).collect();
     assert_eq!((failures.len(), named.len()), (2, 2), "{failures:?} {named:?}");
     for line in failures {
-        let level = if line.text.contains("recovered") { "info" } else { "warning" };
+        let level = if line.content.contains("recovered") { "info" } else { "warning" };
         for name in &named {
-            add(level, &starred(&line.text.replace("{name}", &name.text)));
+            add(level, &starred(&line.content.replace("{name}", &name.content)));
         }
     }
     let rows = OPERATIONS.rows("## Log lines", "| level");
@@ -100,7 +100,7 @@ fn every_reason_why_a_call_fails_stands_in_the_page_and_no_other() {
         let is_displayed = |text: &&Text| {
             text.file.ends_with(file) && ["write!", "write_str"].contains(&text.kind())
         };
-        texts.iter().filter(is_displayed).map(|text| text.text.clone()).collect()
+        texts.iter().filter(is_displayed).map(|text| text.content.clone()).collect()
     };
     let calls = displayed("oauth/call.rs");
     assert!(calls.len() >= 5, "{calls:?}");
@@ -108,7 +108,7 @@ fn every_reason_why_a_call_fails_stands_in_the_page_and_no_other() {
     let members: Vec<&str> = texts
         .iter()
         .filter(|text| text.has("Failure::Member"))
-        .map(|text| text.text.as_str())
+        .map(|text| text.content.as_str())
         .collect();
     assert!(members.len() >= 4, "{members:?}");
     for text in displayed("oauth/failure.rs") {
@@ -124,7 +124,7 @@ fn every_reason_why_a_call_fails_stands_in_the_page_and_no_other() {
 fn every_warning_on_a_configuration_stands_in_the_page_and_no_other() {
     let texts = texts_of_the_filter();
     let warnings = texts.iter().filter(|text| text.kind() == "warn");
-    assert_eq!(column("### Warnings"), warnings.map(|text| text.text.clone()).collect());
+    assert_eq!(column("### Warnings"), warnings.map(|text| text.content.clone()).collect());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Every text that the filter or the command can show, in one page for review.
+//! Lists every message of the filter and of the command in one page, for review.
 //! `UPDATE=1 cargo test --test documentation` writes the page.
 
 use std::collections::BTreeSet;
@@ -17,9 +17,11 @@ const PAGE: &str = "tests/MESSAGES.md";
 /// The macros that log.
 const LOG_MACROS: [&str; 5] = ["error!", "warn!", "info!", "debug!", "log!"];
 
-/// The parts of the page: a heading, a sentence on it, and whether a text of a file is listed there.
-/// Each text is listed in the first part that takes it.
-const PARTS: [(&str, &str, fn(&Text) -> bool); 7] = [
+/// A part of the page: its heading, a sentence on it, and whether a text is listed there.
+type Part = (&'static str, &'static str, fn(&Text) -> bool);
+
+/// The parts of the page. Each text is listed in the first part that takes it.
+const PARTS: [Part; 7] = [
     ("Log lines", "Written to Envoy's log. `docs/operations.md` explains each.", |text| {
         LOG_MACROS.contains(&text.kind()) || text.file.ends_with("oauth/failure_log.rs")
     }),
@@ -32,7 +34,7 @@ const PARTS: [(&str, &str, fn(&Text) -> bool); 7] = [
     }),
     (
         "Configuration warnings",
-        "Logged when a configuration is loaded; `oauth2-filter check` prints them, and advice and notes of its own.",
+        "Logged when a configuration is loaded; `oauth2-filter check` prints them too, with advice and notes of its own.",
         |text| {
             text.is_in("src/core/src/config")
                 && ["warn", "advise", "note"].iter().any(|kind| text.has(kind))
@@ -40,12 +42,12 @@ const PARTS: [(&str, &str, fn(&Text) -> bool); 7] = [
     ),
     (
         "Configuration errors",
-        "The configuration is refused. Texts that begin with an article complete \"expected …\" or \"required: …\".",
+        "The configuration is rejected. Texts that begin with an article complete \"expected …\" or \"required: …\".",
         |text| text.is_in("src/core/src/config"),
     ),
     (
         "Other texts of the filter",
-        "Parts of log lines and of configuration errors; and what is sent or compared, which is no message.",
+        "Parts of log lines and of configuration errors; and texts that are sent or compared, which are not messages.",
         |text| text.is_in("src/core") || text.is_in("src/hosts"),
     ),
     (
@@ -61,7 +63,7 @@ pub struct Text {
     /// The file, relative to the root.
     pub file: String,
     /// The text itself.
-    pub text: String,
+    pub content: String,
     /// The calls and macros around it, from the outside in.
     around: Vec<String>,
 }
@@ -86,7 +88,7 @@ impl Text {
     fn is_of_a_key(&self) -> bool {
         let described = ["KeyRow::new", "strong", "link"];
         self.is_in("src/core/src/config")
-            && (described.iter().any(|call| self.has(call)) || self.text.starts_with('#'))
+            && (described.iter().any(|call| self.has(call)) || self.content.starts_with('#'))
     }
 }
 
@@ -190,7 +192,7 @@ pub fn texts() -> Vec<Text> {
         let parsed = syn::parse_file(&code).unwrap_or_else(|e| panic!("{name}: {e}"));
         let mut collector = Collector::default();
         collector.visit_file(&parsed);
-        let text = |(text, around)| Text { file: name.clone(), text, around };
+        let text = |(content, around)| Text { file: name.clone(), content, around };
         texts.extend(collector.found.into_iter().map(text));
     }
     texts.retain(|text| !text.is_of_a_key());
@@ -219,9 +221,9 @@ fn page() -> String {
         assert!(!part.is_empty(), "{heading} has no text");
         writeln!(page, "\n## {heading}\n\n{about}\n\n| text | kind | file |\n| --- | --- | --- |")
             .expect("a String grows");
-        let row = |Text { file, text, around }: &Text| {
+        let row = |Text { file, content, around }: &Text| {
             let kind = around.last().map_or("", |kind| kind.trim_end_matches('!'));
-            format!("| {} | {kind} | {file} |\n", cell(text))
+            format!("| {} | {kind} | {file} |\n", cell(content))
         };
         let rows: BTreeSet<String> = part.iter().map(row).collect();
         page.extend(rows);

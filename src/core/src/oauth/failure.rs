@@ -266,7 +266,7 @@ impl fmt::Display for Failure {
                 write!(f, "server returned {status} {}", error.code())
             }
             Self::Refused { status: status @ (200 | 201 | 400), .. } => {
-                write!(f, "server returned {status}: it rejects the request or this type of token",)
+                write!(f, "server returned {status}: it rejects the request or this type of token")
             }
             Self::Refused { status, .. } => {
                 write!(f, "server returned {status}: check client_id, client_secret, auth_method")
