@@ -91,16 +91,16 @@ fn nothing_at_all_is_a_mistake() {
 #[test]
 fn what_is_no_json_is_a_mistake_with_its_position() {
     for (text, expected) in [
-        ("{", "configuration: not JSON: EOF while parsing an object at line 1 column 1"),
-        ("\n{\"inbound\": }", "configuration: not JSON: expected value at line 2 column 13"),
+        ("{", "configuration: invalid JSON: EOF while parsing an object at line 1 column 1"),
+        ("\n{\"inbound\": }", "configuration: invalid JSON: expected value at line 2 column 13"),
         ("[]", "configuration: expected an object with inbound, outbound or both, found a list"),
         ("null", "configuration: expected an object with inbound, outbound or both, found null"),
         (
             r#"{"inbound":{},"inbound":{}}"#,
-            "configuration: not JSON: `inbound` stands twice at line 1 column 27",
+            "configuration: invalid JSON: duplicate key `inbound` at line 1 column 27",
         ),
-        ("\u{1}\u{2}", "configuration: not JSON: expected value at line 1 column 1"),
-        ("\n\u{ff}\u{ff}", "configuration: not JSON: expected value at line 2 column 1"),
+        ("\u{1}\u{2}", "configuration: invalid JSON: expected value at line 1 column 1"),
+        ("\n\u{ff}\u{ff}", "configuration: invalid JSON: expected value at line 2 column 1"),
     ] {
         assert_eq!(load_bytes(text.as_bytes()).unwrap_err().to_string(), expected, "{text}");
     }
@@ -251,7 +251,10 @@ fn cl_6749_02_an_endpoint_may_have_a_query_and_no_fragment() {
     let endpoint = |url: &str| with("inbound/introspection/endpoint", json!(url));
     assert!(load(&endpoint("https://as.test/i?tenant=a%20b&x")).is_ok());
     for url in ["https://as.test/i#", "https://as.test/i#x", "https://as.test/i?a=b#x"] {
-        assert!(mistake(&endpoint(url)).contains("an endpoint has no fragment"), "{url}");
+        assert!(
+            mistake(&endpoint(url)).contains("must not have a fragment (RFC 6749 section 3.2)"),
+            "{url}"
+        );
     }
 }
 
@@ -273,7 +276,7 @@ fn a_server_that_no_token_would_come_to_is_a_mistake() {
     }
     assert!(load(&list(&[of_hosts(), of_hosts(), block(json!({}))])).is_ok());
     let found = mistake(&list(&[of_hosts(), block(json!({})), of_hosts()]));
-    assert!(found.starts_with("inbound.introspection[1]: without `when`"), "{found}");
+    assert!(found.starts_with("inbound.introspection[1]: matches every token"), "{found}");
 }
 
 #[test]
@@ -287,13 +290,23 @@ fn cl_6749_03_cl_6749_05_what_the_filter_sends_is_sent_once_and_never_in_the_url
         "client_assertion_type",
     ] {
         let parameters = with("inbound/introspection/parameters", json!({name: "x"}));
-        assert!(mistake(&parameters).contains("the filter sends this parameter itself"), "{name}");
+        assert!(
+            mistake(&parameters)
+                .contains("reserved: the filter sends this parameter (RFC 6749 section 3.2)"),
+            "{name}"
+        );
         let url = format!("https://as.test/i?a=b&{name}=x");
         let query = with("inbound/introspection/endpoint", json!(url));
-        assert!(mistake(&query).contains("its query repeats a parameter"), "{name}");
+        assert!(
+            mistake(&query).contains("the query must not contain credentials or parameters"),
+            "{name}"
+        );
     }
     let user = with("inbound/introspection/endpoint", json!("https://rs:s@as.test/i"));
-    assert!(mistake(&user).contains("no user information in a URL"));
+    assert!(
+        mistake(&user)
+            .contains("must not contain user information; use client_id and client_secret")
+    );
 }
 
 #[test]
@@ -306,12 +319,20 @@ fn cl_6749_05_cl_7662_02_a_call_has_one_way_to_authenticate_and_none_only_if_tha
         with("inbound/introspection", block)
     };
     for (members, said) in [
-        (json!({}), "required: the server must know who asks"),
-        (json!({"client_id": "rs"}), "required: the server must know who asks"),
-        (json!({"client_secret": "s", "auth_method": "none"}), "\"none\" sends no secret"),
+        (
+            json!({}),
+            "required: set client_id and client_secret, or auth_method \"none\" if the server \
+             requires no client authentication (RFC 7662 section 2.1, RFC 6749 section 4.4.2)",
+        ),
+        (
+            json!({"client_id": "rs"}),
+            "required: set client_id and client_secret, or auth_method \"none\" if the server \
+             requires no client authentication (RFC 7662 section 2.1, RFC 6749 section 4.4.2)",
+        ),
+        (json!({"client_secret": "s", "auth_method": "none"}), "not used by auth_method \"none\""),
         (
             json!({"client_id": "rs", "client_secret": "s", "headers": {"authorization": "x"}}),
-            "authorization is set by the filter",
+            "`authorization` is set by client authentication; remove it, or use auth_method \"none\"",
         ),
     ] {
         let found = mistake(&block(members.clone()));
@@ -360,7 +381,7 @@ fn rs_9700_01_a_configuration_that_takes_tokens_for_anybody_is_warned_of() {
     document["inbound"].as_object_mut().unwrap().remove("audience");
     let warnings = load(&document).unwrap();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
-    assert!(warnings[0].contains("any active token of the authorization server passes"));
+    assert!(warnings[0].contains("tokens issued for other services are accepted"));
 }
 
 #[test]

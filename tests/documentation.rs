@@ -17,6 +17,8 @@ mod keys;
 mod links;
 #[path = "documentation/log_lines.rs"]
 mod log_lines;
+#[path = "documentation/messages.rs"]
+mod messages;
 #[path = "documentation/migration.rs"]
 mod migration;
 #[path = "documentation/modules.rs"]

@@ -1,4 +1,4 @@
-//! `check`: what is wrong with a configuration.
+//! `check`: reports errors and warnings of configurations.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -27,7 +27,7 @@ pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
         }
     }
     if files.is_empty() {
-        return Err(Failure::usage("no file to check"));
+        return Err(Failure::usage("missing FILE"));
     }
     let contents = |file: &String| Ok(contents::read(file, &read_file(file)?));
     let mut all = files.iter().map(contents).collect::<Result<Vec<Contents>, Failure>>()?;
@@ -38,17 +38,17 @@ pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
     }
     say(&format.write(&report))?;
     if report.is_empty() {
-        // A check that checks nothing must not look like one that has found nothing.
+        // A check of nothing must not look like a check without findings.
         return Err(Failure(
-            "none of the files uses the filter; it is known by `oauth2_filter` or `oauth2-filter` \
-             in a name, file or URL, or by `inbound` or `outbound` in its document"
+            "no file configures the filter; it is recognized by `oauth2_filter` or `oauth2-filter` \
+             in a name, file name or URL, or by `inbound` or `outbound` in its configuration"
                 .to_owned(),
         ));
     }
     Ok(if report.is_fine(strict) { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// All that is to be said of a file, in its order.
+/// All findings of a file, in its order.
 pub(crate) fn findings(contents: &Contents, real: bool) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
     let remarks = contents.remarks.iter().map(|remark| (remark, ""));
@@ -72,11 +72,12 @@ pub(crate) fn findings(contents: &Contents, real: bool) -> Vec<Finding> {
         findings.extend(notes.iter().map(|said| finding(found, Level::Note, said)));
         for (place, cluster) in clusters {
             if found.clusters.as_ref().is_some_and(|known| !known.contains(&cluster)) {
-                let text = format!("no cluster `{}` in this file", cluster.escape_debug());
+                let text =
+                    format!("cluster `{}` is not defined in this file", cluster.escape_debug());
                 findings.push(finding(found, Level::Warning, &ConfigError { place, text }));
             } else if found.own_cluster.as_ref() == Some(&cluster) {
-                let text = "the filter stands among the filters of the cluster that it calls: its \
-                            calls would wait for themselves";
+                let text = "the filter is in the filter chain of the cluster that it calls: its \
+                     calls would wait for themselves";
                 let said = ConfigError { place, text: text.to_owned() };
                 findings.push(finding(found, Level::Warning, &said));
             }
@@ -86,12 +87,12 @@ pub(crate) fn findings(contents: &Contents, real: bool) -> Vec<Finding> {
     findings
 }
 
-/// What the filter says of a use.
+/// The review of the document of a use.
 pub(crate) fn reviewed(found: &Use, real: bool) -> Review {
     with_environment(found, real, |environment| review(&found.bytes, environment))
 }
 
-/// Does something with the environment in which the filter would load the document.
+/// Calls `load` with the environment in which the filter would load the document.
 pub(crate) fn with_environment<T>(
     found: &Use,
     real: bool,
@@ -103,7 +104,7 @@ pub(crate) fn with_environment<T>(
     load(&Environment { variable: &variable, seed: [0; 16], sign: keys::sign })
 }
 
-/// What the filter says, with its place in the file.
+/// A message of the filter, with its position in the file.
 fn finding(found: &Use, level: Level, said: &ConfigError) -> Finding {
     let at: Position = found.find(&said.place, &said.text);
     Finding {

@@ -1,4 +1,4 @@
-//! What is in a file: documents of the filter, configurations of Envoy, manifests for Kubernetes.
+//! The contents of a file: documents of the filter, Envoy configurations, or Kubernetes manifests.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -8,8 +8,8 @@ use crate::tree::{Dialect, Kind, Node, Position};
 use crate::uses::{Contents, Remark, Use};
 use crate::{json_text, paths, yaml};
 
-/// Reads a file: JSON if it begins with a brace or is named so, or else YAML. Of JSON that is none
-/// the filter says what is wrong.
+/// Reads a file: JSON if it begins with a brace or has that extension, otherwise YAML. The filter
+/// itself reports invalid JSON.
 pub(crate) fn read(name: &str, text: &str) -> Contents {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let has_extension = |known: &[&str]| {
@@ -30,13 +30,13 @@ pub(crate) fn read(name: &str, text: &str) -> Contents {
         Ok(documents) => {
             let is_only = documents.len() == 1;
             let documents = documents.into_iter().map(|root| (kind_of(&root), root));
-            // Among others, what nobody knows is somebody else's.
+            // In a file with several documents, unknown ones belong to others.
             let documents = documents
                 .filter(|(kind, root)| is_only || *kind != FileKind::Document || is_document(root));
             contents(documents.collect(), true)
         }
         Err(error) => {
-            let text = format!("not YAML: {}", error.why);
+            let text = format!("invalid YAML: {}", error.why);
             let remarks = vec![Remark { at: error.at, is_mistake: true, text }];
             Contents { remarks, ..Contents::default() }
         }
@@ -48,12 +48,12 @@ fn of_document(text: &str) -> Contents {
     Contents { uses: vec![Use::of_file(text)], ..Contents::default() }
 }
 
-/// What a file is.
+/// The kind of a file.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum FileKind {
     /// A document of the filter.
     Document,
-    /// A configuration of Envoy, or a part of one.
+    /// An Envoy configuration, or a part of one.
     Envoy,
     /// A manifest for Kubernetes.
     Manifest,
@@ -61,14 +61,14 @@ enum FileKind {
     Mesh,
 }
 
-/// Whether this is a document of the filter beyond doubt.
+/// Whether this is certainly a document of the filter.
 fn is_document(root: &Node) -> bool {
     ["inbound", "outbound"].into_iter().any(|key| root.get(key).is_some())
 }
 
-/// What a value of this form is.
+/// The kind of a value of this form.
 fn kind_of(root: &Node) -> FileKind {
-    /// Names at the top of Envoy's files.
+    /// Top-level names of Envoy configurations.
     const ENVOY: [&str; 12] = [
         "@type",
         "admin",
@@ -102,8 +102,10 @@ fn contents(documents: Vec<(FileKind, Node)>, is_yaml: bool) -> Contents {
     let (mut remarks, mut of_mesh) = (Vec::new(), Vec::new());
     if is_yaml {
         for repeated in documents.iter().flat_map(|(_, root)| root.repeated()) {
-            let text =
-                format!("`{}` stands twice: only the last counts", repeated.key.escape_debug());
+            let text = format!(
+                "duplicate key `{}`; only the last one is used",
+                repeated.key.escape_debug()
+            );
             remarks.push(Remark { at: repeated.at, is_mistake: false, text });
         }
     }

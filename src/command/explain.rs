@@ -1,4 +1,4 @@
-//! `explain`: what becomes of a request.
+//! `explain`: shows what happens to a request.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -18,28 +18,25 @@ use crate::report::{Format, Report};
 use crate::uses::{Contents, Use};
 use crate::{Failure, check, contents, read_file, say, text_value};
 
-/// The caller's token, which nobody has issued.
+/// The placeholder for the caller's token.
 const TOKEN: &str = "TOKEN";
 
 /// The stream of the only request.
 const STREAM: StreamId = StreamId(1);
 
-/// What is asked.
+/// The arguments.
 #[derive(Debug, Default)]
 struct Question {
-    /// The file.
     file: Option<String>,
-    /// Which use of the filter in it, from 1.
+    /// The number of the use of the filter in it, from 1.
     number: Option<usize>,
-    /// The URL.
     url: Option<String>,
-    /// The method.
     method: Option<String>,
-    /// Further headers, names in lower case.
+    /// Additional headers, with names in lower case.
     headers: Vec<(String, String)>,
-    /// What the authorization server says of the token.
+    /// The introspection response.
     claims: Option<Map<String, Value>>,
-    /// The scope that the token has, if that is all that is asked.
+    /// The scope of the token, if no claims are given.
     scope: Option<String>,
     /// Whether there is no token.
     no_token: bool,
@@ -48,8 +45,8 @@ struct Question {
 /// Runs the command.
 pub(crate) fn run(arguments: Parser) -> Result<ExitCode, Failure> {
     let question = Question::read(arguments)?;
-    let file = question.file.as_deref().ok_or_else(|| Failure::usage("no file to explain"))?;
-    let url = question.url.as_deref().ok_or_else(|| Failure::usage("explain needs --url"))?;
+    let file = question.file.as_deref().ok_or_else(|| Failure::usage("missing FILE"))?;
+    let url = question.url.as_deref().ok_or_else(|| Failure::usage("missing --url"))?;
     let mut head = head(question.method.as_deref().unwrap_or("GET"), url)?;
     let contents = contents::read(file, &read_file(file)?);
     let found = chosen(&contents, question.number, file)?;
@@ -82,14 +79,13 @@ pub(crate) fn run(arguments: Parser) -> Result<ExitCode, Failure> {
     story.text += &calls;
     match verdict {
         Some(verdict) => story.tell_verdict(&verdict),
-        None => story.line("", "it waits: nothing is known that it could wait for"),
+        None => story.line("", "no decision: the request waits, but no call is pending"),
     }
     say(&story.text)?;
     Ok(ExitCode::SUCCESS)
 }
 
 impl Question {
-    /// The arguments.
     fn read(mut arguments: Parser) -> Result<Self, Failure> {
         let mut question = Self::default();
         while let Some(argument) = arguments.next()? {
@@ -111,7 +107,7 @@ impl Question {
                     };
                     let header = header.filter(is_header);
                     let header =
-                        header.ok_or_else(|| Failure::usage("a header is 'NAME: VALUE'"))?;
+                        header.ok_or_else(|| Failure::usage("--header must be 'NAME: VALUE'"))?;
                     question.headers.push(header);
                 }
                 Arg::Long("claims") => {
@@ -126,13 +122,13 @@ impl Question {
         }
         let tokens = [question.claims.is_some(), question.scope.is_some(), question.no_token];
         if tokens.into_iter().filter(|is_given| *is_given).count() > 1 {
-            return Err(Failure::usage("one of --claims, --scope and --no-token"));
+            return Err(Failure::usage("--claims, --scope and --no-token cannot be combined"));
         }
         Ok(question)
     }
 
-    /// What the authorization server says of the token: what was given, or else the scope and all
-    /// that the rule needs besides.
+    /// The introspection response: the given claims, or else the given scope and everything else
+    /// that the rule requires.
     fn claims(&self, needs: &TokenNeeds) -> Map<String, Value> {
         let mut claims = Map::from_iter([("active".to_owned(), json!(true))]);
         if let Some(given) = &self.claims {
@@ -156,30 +152,30 @@ impl Question {
     }
 }
 
-/// The claims in a file. What is said of another file has nothing of it: it may be a token.
+/// The claims in a file. An error must not quote the file, which may contain a token.
 fn claims_of(file: &str, text: &str) -> Result<Map<String, Value>, Failure> {
     match serde_json::from_str(text) {
         Ok(Value::Object(claims)) => Ok(claims),
-        Ok(_) => Err(Failure(format!("{file}: claims are a JSON object"))),
-        Err(error) => Err(Failure(format!("{file}: claims are a JSON object: {error}"))),
+        Ok(_) => Err(Failure(format!("{file}: expected a JSON object of claims"))),
+        Err(error) => Err(Failure(format!("{file}: expected a JSON object of claims: {error}"))),
     }
 }
 
-/// The pseudo-headers of a request. The path stays as it is, for the filter to judge.
+/// The pseudo-headers of a request. The path is unchanged, because the filter checks it.
 fn head(method: &str, url: &str) -> Result<Vec<(String, String)>, Failure> {
-    let (scheme, rest) = url
-        .split_once("://")
-        .ok_or_else(|| Failure::usage("--url is a whole one, such as https://api.example.com/a"))?;
+    let (scheme, rest) = url.split_once("://").ok_or_else(|| {
+        Failure::usage("--url must be an absolute URL such as https://api.example.com/a")
+    })?;
     if method.is_empty() || !url.chars().chain(method.chars()).all(|c| c.is_ascii_graphic()) {
-        return Err(Failure::usage("--url is percent-encoded, and --method one word"));
+        return Err(Failure::usage("--url must be percent-encoded, and --method a single word"));
     }
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
     if !["http", "https"].contains(&&*scheme.to_ascii_lowercase()) {
-        return Err(Failure::usage("--url begins with http:// or https://"));
+        return Err(Failure::usage("--url must begin with http:// or https://"));
     }
     if authority.is_empty() || authority.contains('@') {
-        return Err(Failure::usage("--url has a host, and no user information"));
+        return Err(Failure::usage("--url must have a host and no user information"));
     }
     let path = path.split('#').next().unwrap_or_default();
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
@@ -188,31 +184,33 @@ fn head(method: &str, url: &str) -> Result<Vec<(String, String)>, Failure> {
     Ok(head.map(|(name, value)| (name.to_owned(), value.to_owned())).into())
 }
 
-/// The use that is asked about.
+/// The selected use.
 fn chosen<'c>(
     contents: &'c Contents,
     number: Option<usize>,
     file: &str,
 ) -> Result<&'c Use, Failure> {
     match (contents.uses.as_slice(), number) {
-        ([], _) => Err(Failure(format!("{file}: no use of the filter"))),
+        ([], _) => Err(Failure(format!("{file}: no configuration of the filter"))),
         ([only], None) => Ok(only),
         (uses, Some(number)) => uses
             .get(number.wrapping_sub(1))
-            .ok_or_else(|| Failure(format!("{file}: --use is from 1 to {}", uses.len()))),
+            .ok_or_else(|| Failure(format!("{file}: --use must be from 1 to {}", uses.len()))),
         (uses, None) => {
             let list = uses
                 .iter()
                 .enumerate()
                 .map(|(n, found)| format!("{} is {}", n.saturating_add(1), found.within));
             let list = list.collect::<Vec<_>>().join("; ");
-            Err(Failure(format!("{file} uses the filter more than once, so say --use: {list}")))
+            Err(Failure(format!(
+                "{file}: the filter is configured more than once; select one with --use: {list}"
+            )))
         }
     }
 }
 
-/// The filter with the document of a use, but for its secrets: it could not print one. `None` if
-/// there are mistakes.
+/// The filter with the document of a use, without its secrets, so that none can be printed. `None`
+/// if there are errors.
 fn load(found: &Use) -> Option<Filter> {
     let review = check::reviewed(found, false);
     let bare = found.without_secrets(&review.secrets)?;
@@ -222,7 +220,7 @@ fn load(found: &Use) -> Option<Filter> {
     if review.mistakes.is_empty() && !is_refused { Some(filter.ok()?.0) } else { None }
 }
 
-/// A token that shows whose it is, for servers that are told apart by that.
+/// A token that shows its issuer, for servers that are selected by issuer.
 fn token(claims: &Map<String, Value>) -> String {
     match claims.get("iss") {
         Some(issuer) => {
@@ -234,22 +232,22 @@ fn token(claims: &Map<String, Value>) -> String {
     }
 }
 
-/// What happens, as it is told.
+/// The request, and the output about it.
 struct Story {
-    /// What the authorization server says of the caller's token.
+    /// The introspection response.
     claims: Map<String, Value>,
-    /// The request's head.
+    /// The request's headers.
     head: Vec<(String, String)>,
-    /// The names of the headers that were given.
+    /// The names of the given headers.
     given: Vec<String>,
     /// The caller's token.
     token: String,
-    /// What was told.
+    /// The output.
     text: String,
 }
 
 impl Story {
-    /// Adds a line: a word in front, and what it is about. Writing to a String does not fail.
+    /// Adds a line with a label. Writing to a String does not fail.
     fn line(&mut self, word: &str, text: &str) {
         let _ = writeln!(self.text, "{}", format!("{word:<10}{text}").trim_end());
     }
@@ -260,7 +258,7 @@ impl Story {
         header.map_or("", |(_, value)| value)
     }
 
-    /// Tells what the request is.
+    /// Prints the request.
     fn tell_request(&mut self, explanation: &Explanation, has_token: bool) {
         let token = match (explanation.looks_for_token, has_token) {
             (false, _) => "",
@@ -273,7 +271,7 @@ impl Story {
         self.line("request", &request);
     }
 
-    /// Tells the rule that decides, and what it needs.
+    /// Prints the rule that decides, and what it requires.
     fn tell_rule(&mut self, explanation: &Explanation, verdict: Option<&Verdict>) {
         let decided = verdict.and_then(|verdict| {
             verdict
@@ -287,7 +285,7 @@ impl Story {
         let Some(rule) = decided.or(explanation.rule.as_deref()) else { return };
         self.line("rule", rule);
         if explanation.rule.as_deref() != Some(rule) {
-            // Something before the rules.
+            // Something other than a rule decided.
             return;
         }
         self.line("access", explanation.access);
@@ -301,15 +299,15 @@ impl Story {
             ("max_age", age),
         ] {
             if !values.is_empty() {
-                self.line("needs", &format!("{name}: {}", values.join(", or ")));
+                self.line("requires", &format!("{name}: {}", values.join(", or ")));
             }
         }
         for (claim, test) in &needs.claims {
-            self.line("needs", &format!("claim {claim}: {test}"));
+            self.line("requires", &format!("claim {claim}: {test}"));
         }
     }
 
-    /// Drives the filter until it has decided.
+    /// Runs the filter until it has decided.
     fn drive(&mut self, filter: &mut Filter, head: &Fields) -> Option<Verdict> {
         let data = Memory::default();
         let now = Timestamp::from_millis(u64::try_from(since_epoch().as_millis()).unwrap_or(0));
@@ -329,17 +327,17 @@ impl Story {
         output.decided.pop().map(|(_, verdict)| verdict)
     }
 
-    /// What the authorization server answers to a call.
+    /// The response of the authorization server to a call.
     fn answer(&mut self, call: &Call) -> Answer {
         let header = |name: &str| {
             let header = call.headers.iter().find(|(known, _)| **known == *name);
             header.map_or("", |(_, value)| value).to_owned()
         };
-        // A query may have keys in it.
+        // A query may contain secrets.
         let path = header(":path");
         let path = path.split('?').next().unwrap_or_default();
         let url = format!("{}://{}{path}", header(":scheme"), header(":authority"));
-        self.line("calls", &format!("POST {url} (cluster {})", call.cluster));
+        self.line("call", &format!("POST {url} (cluster {})", call.cluster));
         let (body, told) = if call.purpose == Purpose::Introspection {
             let claims = Value::Object(self.claims.clone());
             (claims.clone(), claims.to_string())
@@ -356,11 +354,11 @@ impl Story {
             });
             (body, told)
         };
-        self.line("answer", &told);
+        self.line("response", &told);
         Answer { status: 200, retry_after: None, body: body.to_string().into_bytes() }
     }
 
-    /// Tells what becomes of the request.
+    /// Prints the decision.
     fn tell_verdict(&mut self, verdict: &Verdict) {
         let state: Vec<_> = verdict.attributes.iter().collect();
         for (name, value) in state {
@@ -375,11 +373,11 @@ impl Story {
         }
     }
 
-    /// Tells the answer that the caller gets.
+    /// Prints the response to the client.
     fn tell_reply(&mut self, reply: &Reply) {
         let is_grpc = reply.headers.iter().all(|(name, _)| *name != "content-type");
         self.line("details", reply.details);
-        let _ = writeln!(self.text, "\nThe caller gets:");
+        let _ = writeln!(self.text, "\nThe client receives:");
         if is_grpc {
             let _ = writeln!(self.text, "HTTP 200\ngrpc-status: {}", reply.grpc_status);
             let _ = writeln!(self.text, "grpc-message: {}", reply.body);
@@ -394,14 +392,14 @@ impl Story {
         }
     }
 
-    /// Tells the head that the service gets: what stays, what goes (-), what comes (+).
+    /// Prints the headers that the upstream service receives: unchanged, removed (-), added (+).
     fn tell_forward(&mut self, forward: &Forward) {
-        let _ = writeln!(self.text, "\nThe service gets:");
+        let _ = writeln!(self.text, "\nThe upstream service receives:");
         let is_gone = |name: &str| forward.removed().any(|removed| **removed == *name);
         let is_set = |name: &str| forward.set.iter().any(|(set, _)| **set == *name);
         for (name, value) in &self.head {
             let sign = if is_gone(name) || is_set(name) { '-' } else { ' ' };
-            // What was given may be a secret.
+            // A given value may be a secret.
             let is_given = self.given.contains(name);
             let value = if is_given { "[as given]" } else { &*value.replace(&self.token, TOKEN) };
             let _ = writeln!(self.text, "{sign} {name}: {value}");
@@ -412,7 +410,7 @@ impl Story {
     }
 }
 
-/// What a status means.
+/// The reason phrase of a status.
 fn phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
@@ -427,13 +425,12 @@ fn phrase(status: u16) -> &'static str {
     }
 }
 
-/// The time.
 #[expect(clippy::disallowed_methods, reason = "here the command is the host")]
 fn since_epoch() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
-/// The request's head, as Envoy hands it over.
+/// The request's headers, as received from Envoy.
 fn fields(head: &[(String, String)]) -> Fields {
     head.iter().map(|(name, value)| (name, value)).collect()
 }

@@ -1,4 +1,4 @@
-//! Finds where Envoy or Istio is told to run the filter.
+//! Finds where Envoy or Istio is configured to run the filter.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,45 +14,44 @@ use crate::uses::{Use, Variables};
 /// The type of the filter's configuration in Envoy.
 const WASM: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
 
-/// The type of what reads HTTP in Envoy, before any filter of HTTP.
+/// The type of Envoy's HTTP connection manager.
 const MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 
-/// How a value was come to.
+/// The path to a value.
 #[derive(Clone, Debug, Default)]
 struct Way<'n> {
-    /// The named things that it stands in.
+    /// The named objects that contain it.
     within: Vec<String>,
-    /// The cluster that it stands in.
+    /// The cluster that contains it.
     cluster: Option<String>,
     /// Whether it is for a route or a virtual host.
     of_route: Option<Position>,
-    /// What reads HTTP before it.
+    /// The HTTP connection manager that contains it.
     manager: Option<&'n Node>,
 }
 
-/// Looks for uses.
+/// Finds uses of the filter.
 #[derive(Debug, Default)]
 pub(crate) struct Finder {
-    /// Those that were found.
     pub(crate) uses: Vec<Use>,
-    /// The clusters of the proxy, if they are known.
+    /// The clusters of the proxy, if known.
     clusters: Option<Rc<BTreeSet<String>>>,
-    /// Whether the file is a manifest: then its numbers are those of Kubernetes.
+    /// Whether the file is a Kubernetes manifest, which parses numbers differently.
     in_manifest: bool,
-    /// What reads HTTP, where it was remarked on: it may have several filters.
+    /// The HTTP connection managers with a remark, which may contain several filters.
     managers: BTreeSet<Position>,
 }
 
 impl Finder {
-    /// Looks into a configuration of Envoy.
+    /// Searches an Envoy configuration.
     pub(crate) fn find_in_envoy(&mut self, root: &Node) {
         self.clusters = clusters(root).map(Rc::new);
         self.find(root, &Way::default());
         self.clusters = None;
     }
 
-    /// Looks in a manifest, or a list of them.
+    /// Searches a manifest, or a list of them.
     pub(crate) fn find_in_manifest(&mut self, manifest: &Node) {
         if let Some(items) = manifest.get("items") {
             items.elements().iter().for_each(|item| self.find_in_manifest(item));
@@ -75,7 +74,7 @@ impl Finder {
         }
     }
 
-    /// Looks in a part of Envoy's configuration.
+    /// Searches a part of an Envoy configuration.
     fn find<'n>(&mut self, node: &'n Node, way: &Way<'n>) {
         let mut way = Cow::Borrowed(way);
         let typed = [("@type", Some(node)), ("type_url", node.get("value"))];
@@ -84,7 +83,7 @@ impl Finder {
             let Some(value) = value else { continue };
             match url.rsplit('/').next() {
                 Some(WASM) => return self.add(node, value.get("config"), &way),
-                // What Istio gives to a proxy, no manifest shows.
+                // Manifests do not show the clusters of Istio.
                 Some(MANAGER) if !self.in_manifest => way.to_mut().manager = Some(value),
                 _ => {}
             }
@@ -125,7 +124,7 @@ impl Finder {
         }
     }
 
-    /// Adds a Wasm filter of Envoy, if it is this one.
+    /// Adds a Wasm filter of Envoy, if it is this filter.
     fn add(&mut self, node: &Node, config: Option<&Node>, way: &Way<'_>) {
         let dialect = if self.in_manifest { Dialect::Kubernetes } else { Dialect::Envoy };
         let configuration = config.and_then(|config| config.get("configuration"));
@@ -150,14 +149,15 @@ impl Finder {
             if !member.value.to_json(dialect).is_string() {
                 let name = member.key.escape_debug();
                 let text = format!(
-                    "environment_variables: `{name}` is no text to Envoy: put its value in quotes"
+                    "environment_variables: the value of `{name}` is not a string; put it in \
+                     quotes"
                 );
                 found.remark(member.at, true, text);
             }
         }
         for (at, name) in variables.map(repeated_variables).unwrap_or_default() {
             let text = format!(
-                "environment_variables: `{}` stands twice: Envoy takes a name once, in \
+                "environment_variables: duplicate name `{}`; Envoy accepts a name once, in \
                  host_env_keys or key_values",
                 name.escape_debug()
             );
@@ -167,8 +167,8 @@ impl Finder {
             found.remark(
                 at,
                 true,
-                "Envoy takes no Wasm configuration for a route or virtual host; to leave the filter \
-                 out there, use envoy.config.route.v3.FilterConfig with `disabled: true`",
+                "Envoy does not support Wasm configuration for a route or virtual host; to disable \
+                 the filter there, use envoy.config.route.v3.FilterConfig with `disabled: true`",
             );
         }
         if let Some(config) = config {
@@ -220,7 +220,7 @@ impl Finder {
     }
 }
 
-/// The clusters of a bootstrap that gets no others from anywhere.
+/// The clusters of a bootstrap without dynamic clusters.
 fn clusters(root: &Node) -> Option<BTreeSet<String>> {
     let is_dynamic = |name| root.path(&["dynamic_resources", name]).is_some();
     if is_dynamic("cds_config") || is_dynamic("ads_config") {
@@ -235,7 +235,7 @@ fn clusters(root: &Node) -> Option<BTreeSet<String>> {
     )
 }
 
-/// Where a `WasmPlugin` leaves out which traffic it is for.
+/// The position at which a `WasmPlugin` lacks a mode.
 fn unmatched(spec: &Node) -> Option<Position> {
     match spec.member("match").map(|member| (member.at, member.value.elements())) {
         None | Some((_, [])) => Some(spec.at),
@@ -249,18 +249,15 @@ fn unmatched(spec: &Node) -> Option<Position> {
     }
 }
 
-/// What is wrong with that.
-const BOTH_WAYS: &str = "no mode: a sidecar runs the filter both on what its workload gets and on \
-                         what it calls; say `match: [{mode: SERVER}]` for one of the two, or \
-                         `[{mode: CLIENT}]` for the other and for gateways";
+const BOTH_WAYS: &str = "no mode: the sidecar runs the filter on both incoming and outgoing \
+     requests; set `match: [{mode: SERVER}]` for incoming requests, or `[{mode: CLIENT}]` for \
+     outgoing requests and for gateways";
 
-/// What is wrong with letting requests by.
-const FAIL_OPEN: &str =
-    "FAIL_OPEN: after a crash, requests go by the filter unchecked; use FAIL_RELOAD";
+const FAIL_OPEN: &str = "FAIL_OPEN: after a crash, requests bypass the filter; use FAIL_RELOAD";
 
-/// Says what should be known of how Envoy runs the filter.
+/// Adds remarks on how Envoy runs the filter.
 fn remark_on_plugin(found: &mut Use, config: &Node) {
-    // In JSON, protobuf takes the number of an enumerator too.
+    // In JSON, protobuf accepts the number of an enumerator too.
     let is_open = |node: &Node| match node.to_json(Dialect::Envoy) {
         Value::String(text) => text == "FAIL_OPEN",
         value => value == 3,
@@ -277,8 +274,8 @@ fn remark_on_plugin(found: &mut Use, config: &Node) {
         found.remark(
             restriction.at,
             false,
-            "capability_restriction_config: Envoy leaves out what is not listed there, and without \
-             `proxy_on_request_headers` requests go by the filter unchecked; leave it out",
+            "capability_restriction_config: Envoy disables callbacks that are not listed, and \
+             without `proxy_on_request_headers` requests bypass the filter; remove it",
         );
     }
     if let Some(policy) = config.member("fail_open").filter(|policy| policy.value.is_true()) {
@@ -291,8 +288,8 @@ fn remark_on_plugin(found: &mut Use, config: &Node) {
         found.remark(
             stop.at,
             false,
-            "allow_on_headers_stop_iteration: Envoy keeps the body of a request that waits for a \
-             token, and answers 413 where that is larger than its buffer; leave it out",
+            "allow_on_headers_stop_iteration: Envoy buffers the body of a request that waits for a \
+             token, and responds with 413 if it exceeds the buffer limit; remove it",
         );
     }
 }
@@ -313,8 +310,8 @@ fn configured(configuration: Option<&Node>, dialect: Dialect) -> Option<Use> {
             if value.text().is_none() {
                 found.bytes = value.to_json(dialect).to_string().into_bytes();
                 found.tree = Some(value.clone());
-                let text = "a google.protobuf.StringValue has text: write `value: |`, and JSON \
-                            below; or make it a google.protobuf.Struct";
+                let text = "a google.protobuf.StringValue must contain a string; write `value: |` \
+                     followed by JSON, or use a google.protobuf.Struct";
                 found.remark(value.at, true, text);
             }
             Some(found)
@@ -323,7 +320,7 @@ fn configured(configuration: Option<&Node>, dialect: Dialect) -> Option<Use> {
             let bytes = value.text().and_then(decoded);
             let mut found = Use::new(value.at, bytes.clone().unwrap_or_default());
             if bytes.is_none() {
-                found.remark(value.at, true, "a google.protobuf.BytesValue has Base64");
+                found.remark(value.at, true, "a google.protobuf.BytesValue must contain Base64");
             }
             Some(found)
         }
@@ -337,7 +334,7 @@ fn configured(configuration: Option<&Node>, dialect: Dialect) -> Option<Use> {
             found.remark(
                 configuration.at,
                 false,
-                "the configuration is of a type that the filter does not read: give a \
+                "the filter does not support this type of configuration; use a \
                  google.protobuf.StringValue with JSON text, or a google.protobuf.Struct",
             );
             Some(found)
@@ -345,13 +342,13 @@ fn configured(configuration: Option<&Node>, dialect: Dialect) -> Option<Use> {
     }
 }
 
-/// Base64 as protobuf reads it: of either alphabet, with padding or without.
+/// Base64 as protobuf decodes it: in either alphabet, with or without padding.
 fn decoded(text: &str) -> Option<Vec<u8>> {
     let text = text.trim_end_matches('=').replace('-', "+").replace('_', "/");
     Base64Unpadded::decode_vec(&text).ok()
 }
 
-/// What Envoy gives to a VM of its environment.
+/// The environment variables that Envoy passes to a VM.
 fn variables_of(variables: Option<&Node>) -> Variables {
     let of_host = variables.and_then(|variables| variables.get("host_env_keys"));
     let of_host = of_host.map(Node::each).unwrap_or_default().iter();
@@ -367,12 +364,12 @@ fn variables_of(variables: Option<&Node>) -> Variables {
     }
 }
 
-/// The names that Envoy refuses, since they stand there already.
+/// The duplicate names, which Envoy rejects.
 fn repeated_variables(variables: &Node) -> Vec<(Position, String)> {
     let of_host = variables.get("host_env_keys").map(Node::each).unwrap_or_default();
     let of_host = of_host.iter().filter_map(|node| Some((node.at, node.text()?)));
     let values = variables.get("key_values").map(Node::members).unwrap_or_default();
-    // Of members of one name the last counts: there the file is warned of.
+    // Of duplicate members the last counts, with a warning for the file.
     let mut names: BTreeSet<&str> = values.iter().map(|member| &*member.key).collect();
     let repeated = of_host.filter(|(_, name)| !names.insert(name));
     repeated.map(|(at, name)| (at, name.to_owned())).collect()

@@ -1,14 +1,14 @@
-//! JSON text with the place of everything in it. What is right or wrong about it is the filter's to
-//! say: here it is only looked up.
+//! JSON text with positions. The filter itself reports errors in it; this module only finds
+//! positions.
 
 use serde_json::Value;
 
 use crate::tree::{Kind, Member, Node, Position, Written};
 
-/// How deep values may stand in each other: no deeper than the filter takes them.
+/// The maximum nesting depth, as in the filter.
 const DEPTH: usize = 128;
 
-/// Reads one JSON text that stands in a file from `start` on. `None` if it is none.
+/// Parses a JSON text that begins at `start` in a file. `None` if it is invalid.
 pub(crate) fn read(text: &str, start: Position) -> Option<Node> {
     let mut reader = Reader { rest: text, at: start };
     let node = reader.value(0)?;
@@ -16,16 +16,15 @@ pub(crate) fn read(text: &str, start: Position) -> Option<Node> {
     reader.rest.is_empty().then_some(node)
 }
 
-/// What is not read yet.
+/// The unread text.
 struct Reader<'t> {
-    /// The text.
     rest: &'t str,
-    /// Where it begins.
+    /// Its position.
     at: Position,
 }
 
 impl<'t> Reader<'t> {
-    /// Takes so many bytes.
+    /// Consumes bytes.
     fn take(&mut self, bytes: usize) -> Option<&'t str> {
         let (taken, rest) = self.rest.split_at_checked(bytes)?;
         for c in taken.chars() {
@@ -39,19 +38,19 @@ impl<'t> Reader<'t> {
         Some(taken)
     }
 
-    /// Takes spaces and line ends.
+    /// Consumes white space.
     fn skip_space(&mut self) {
         let space = self.rest.len().saturating_sub(self.rest.trim_start().len());
         self.take(space);
     }
 
-    /// Takes a sign, if it comes next.
+    /// Consumes a character, if it comes next.
     fn sign(&mut self, sign: char) -> bool {
         self.skip_space();
         self.rest.starts_with(sign) && self.take(sign.len_utf8()).is_some()
     }
 
-    /// Takes a value.
+    /// Parses a value.
     fn value(&mut self, depth: usize) -> Option<Node> {
         if depth > DEPTH {
             return None;
@@ -88,7 +87,7 @@ impl<'t> Reader<'t> {
         Some(Node { at, kind })
     }
 
-    /// Takes an object.
+    /// Parses an object.
     fn members(&mut self, depth: usize) -> Option<Vec<Member>> {
         self.sign('{');
         let mut members = Vec::new();
@@ -107,7 +106,7 @@ impl<'t> Reader<'t> {
         Some(members)
     }
 
-    /// Takes a string, and says whether it has escapes.
+    /// Parses a string, and returns whether it has escapes.
     fn string(&mut self) -> Option<(String, bool)> {
         let inner = self.rest.strip_prefix('"')?;
         let mut is_escape = false;

@@ -1,23 +1,23 @@
-//! Private keys as Envoy takes them: tried without signing anything.
+//! Private keys that Envoy accepts: checked without signing.
 
 use base64ct::{Base64, Encoding};
 use oauth2_filter_core::SignError;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, RsaKeyPair};
 
-/// Stands for a secret that is not known here, or not to be shown, and for an RSA key if it is one.
+/// The placeholder for a secret that is unknown or must not be shown, and for an RSA key.
 pub(crate) const ASSUMED: &str = "SECRET";
 
-/// The same for an elliptic key.
+/// The placeholder for an elliptic curve key.
 pub(crate) const ASSUMED_ES256: &str = "SECRET-ES256";
 
-/// The algorithm in front of an elliptic key, as PKCS #8 has it: `id-ecPublicKey`, P-256.
+/// The algorithm identifier of an elliptic curve key in PKCS #8: `id-ecPublicKey`, P-256.
 const P256: [u8; 21] = [
     0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
     0xce, 0x3d, 0x03, 0x01, 0x07,
 ];
 
-/// What stands for this secret.
+/// The placeholder for this secret.
 pub(crate) fn assumed(secret: &str) -> &'static str {
     match sign(secret, b"") {
         _ if secret.is_empty() => "",
@@ -26,10 +26,10 @@ pub(crate) fn assumed(secret: &str) -> &'static str {
     }
 }
 
-/// Something of the form of a signature by this key, if it is one that Envoy would sign with.
+/// A value in the form of a signature with this key, if Envoy would accept the key.
 ///
 /// # Errors
-/// It is none.
+/// Envoy would reject the key.
 pub(crate) fn sign(private_key: &str, _: &[u8]) -> Result<Vec<u8>, SignError> {
     let by_p256 = || [&[0x30, 68, 2, 32][..], &[1; 32], &[2, 32], &[1; 32]].concat();
     match private_key {
@@ -44,7 +44,7 @@ pub(crate) fn sign(private_key: &str, _: &[u8]) -> Result<Vec<u8>, SignError> {
     };
     match rsa {
         Ok(rsa) if label != "EC PRIVATE KEY" => return Ok(vec![1; rsa.public().modulus_len()]),
-        // Only this library finds it too large.
+        // Only this library rejects it as too large.
         Err(error) if error.to_string() == "TooLarge" => return Ok(vec![1; 1024]),
         _ => {}
     }
@@ -59,7 +59,7 @@ pub(crate) fn sign(private_key: &str, _: &[u8]) -> Result<Vec<u8>, SignError> {
     }
 }
 
-/// The first private key in PEM: its label, and what it holds.
+/// The first private key in PEM format: its label and its content.
 fn pem(text: &str) -> Option<(&str, Vec<u8>)> {
     text.split("-----BEGIN ").skip(1).find_map(|block| {
         let (label, rest) = block.split_once("-----")?;

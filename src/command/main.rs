@@ -1,12 +1,11 @@
-//! `oauth2-filter`: checks and explains configurations of the filter, by the filter's own code.
+//! `oauth2-filter`: checks and explains configurations of the filter, with the filter's own code.
 
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)]
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::string_slice)]
-#![warn(missing_docs, clippy::missing_docs_in_private_items, missing_debug_implementations)]
+#![warn(missing_docs, missing_debug_implementations)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
-#![cfg_attr(test, allow(clippy::missing_docs_in_private_items))]
 
 mod check;
 mod contents;
@@ -28,7 +27,7 @@ use std::process::ExitCode;
 
 use lexopt::{Arg, Parser, ValueExt};
 
-/// What the command can do.
+/// The help text.
 const USAGE: &str = "\
 usage:
   oauth2-filter check [--strict] [--env] [--format text|json|github] FILE...
@@ -37,40 +36,40 @@ usage:
   oauth2-filter schema
   oauth2-filter new inbound|outbound|both [--istio]
 
-check    says what is wrong with a configuration: a document of the filter (JSON or YAML), a
-         configuration of Envoy, or manifests for Istio (WasmPlugin, EnvoyFilter), beside which it
-         looks at the settings of the mesh. FILE may be -.
-           --strict  warnings count as mistakes, notes do not
-           --env     variables that the proxy takes from its environment must be set here;
-                     without, they are taken to be set
-           --format  how it is told: text, json, or github for annotations
-         Exit status: 0 no mistakes, 1 mistakes, 2 wrong usage, a file that cannot be read, or
-         no use of the filter in any of the files.
-explain  says what becomes of a request: which rule decides, what it needs, and what the caller
-         gets, or the service.
-           --claims  a file with the JSON object that the authorization server says of the token
-           --scope   the same, with this scope and all else that the rule needs
-           --use     which use of the filter, where FILE has several: 1 is the first
-         Exit status: 0 whatever is decided, 1 if the configuration has mistakes, 2 as above.
+check    reports what is wrong with a configuration: a document of the filter (JSON or YAML), an
+         Envoy configuration, or Istio manifests (WasmPlugin, EnvoyFilter) together with the mesh
+         settings. FILE may be -.
+           --strict  treat warnings, but not notes, as errors
+           --env     require variables that the proxy takes from its environment to be set here;
+                     without this option, they are assumed to be set
+           --format  output format: text, json, or github for workflow annotations
+         Exit status: 0 no errors, 1 errors, 2 wrong usage, an unreadable file, or no configuration
+         of the filter in any of the files.
+explain  shows what happens to a request: which rule decides, what it requires, and what the client
+         or the upstream service receives.
+           --claims  a file with the introspection response, a JSON object
+           --scope   an introspection response with this scope, and all else that the rule requires
+           --use     which configuration of the filter, if FILE has several: 1 is the first
+         Exit status: 0 whatever the decision is, 1 if the configuration has errors, 2 as above.
 schema   prints the JSON Schema of the document, for editors.
 new      prints a configuration to start with, for Envoy or for Istio.
 ";
 
-/// The largest file that is read.
+/// The maximum size of a file.
 const MOST_BYTES: u64 = 64 << 20;
 
 fn main() -> ExitCode {
     match run(Parser::from_env()) {
         Ok(code) => code,
         Err(error) => {
-            // Nobody may be there to read it.
+            // Standard error may be closed.
             let _ = writeln!(std::io::stderr(), "oauth2-filter: {error}");
             ExitCode::from(2)
         }
     }
 }
 
-/// Does what the arguments say.
+/// Runs a subcommand.
 fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
     if std::env::args_os().any(|argument| argument == "--help" || argument == "-h") {
         return print(USAGE);
@@ -81,33 +80,33 @@ fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
             Some("explain") => explain::run(arguments),
             Some("schema") => schema::run(arguments),
             Some("new") => new::run(arguments),
-            _ => Err(Failure::usage(format!("no command `{}`", command.display()))),
+            _ => Err(Failure::usage(format!("unknown command `{}`", command.display()))),
         },
         Some(Arg::Short('V') | Arg::Long("version")) => {
             print(concat!("oauth2-filter ", env!("CARGO_PKG_VERSION"), "\n"))
         }
         Some(other) => Err(other.unexpected().into()),
-        None => Err(Failure::usage("no command")),
+        None => Err(Failure::usage("missing command")),
     }
 }
 
-/// Prints, and ends well.
+/// Prints a text and succeeds.
 fn print(text: &str) -> Result<ExitCode, Failure> {
     say(text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints to standard output. Nobody may read on: `| head` does not.
+/// Prints to standard output, which may be closed early, as by `| head`.
 fn say(text: &str) -> Result<(), Failure> {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure(format!("cannot print: {error}")))
+            Err(Failure(format!("failed to write to standard output: {error}")))
         }
         _ => Ok(()),
     }
 }
 
-/// The text of a file, or of standard input.
+/// Reads a file or standard input.
 fn read_file(name: &str) -> Result<String, Failure> {
     let mut text = String::new();
     let most = MOST_BYTES.saturating_add(1);
@@ -127,14 +126,14 @@ fn text_value(arguments: &mut Parser) -> Result<String, Failure> {
     Ok(arguments.value()?.string()?)
 }
 
-/// Why nothing was done.
+/// A failure of the command itself.
 #[derive(Debug)]
 struct Failure(String);
 
 impl Failure {
-    /// The arguments are wrong.
+    /// A usage error.
     fn usage(why: impl fmt::Display) -> Self {
-        Self(format!("{why}; `oauth2-filter --help` says what there is"))
+        Self(format!("{why}; see `oauth2-filter --help`"))
     }
 }
 

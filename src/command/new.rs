@@ -1,4 +1,4 @@
-//! `new`: a configuration to start with.
+//! `new`: prints a configuration to start with.
 
 use std::process::ExitCode;
 
@@ -6,25 +6,21 @@ use lexopt::{Arg, Parser};
 
 use crate::{Failure, print};
 
-/// A direction, and what is written for it.
+/// A direction, and its parts of the configuration.
 struct Direction {
-    /// Its name.
     name: &'static str,
-    /// The document.
     document: &'static str,
-    /// The variable with the secret.
+    /// The environment variable with the secret.
     variable: &'static str,
-    /// The cluster of what is behind the filter.
+    /// The name of the upstream cluster.
     upstream: &'static str,
-    /// That cluster.
     cluster: &'static str,
     /// Where Envoy listens.
     listen: (&'static str, &'static str),
-    /// The mode of Istio's traffic.
+    /// The mode of a `WasmPlugin`.
     mode: &'static str,
 }
 
-/// Both directions.
 const DIRECTIONS: [Direction; 2] = [
     Direction {
         name: "inbound",
@@ -61,23 +57,23 @@ pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
         |direction: &&Direction| wanted == Some("both") || wanted == Some(direction.name);
     let directions: Vec<_> = DIRECTIONS.iter().filter(is_wanted).collect();
     if directions.is_empty() {
-        return Err(Failure::usage("new inbound, outbound or both?"));
+        return Err(Failure::usage("expected new inbound, new outbound or new both"));
     }
     print(&if istio { for_istio(&directions) } else { for_envoy(&directions) })
 }
 
-/// What it does, in a line.
+/// The title.
 fn title(directions: &[&Direction], who: &str) -> String {
     match directions {
         [only] if only.name == "inbound" => {
-            format!("{who} guards a service: who calls it needs an access token.")
+            format!("{who} protects a service: requests require an access token.")
         }
-        [_] => format!("{who} puts an access token on calls to a service that wants one."),
-        _ => format!("{who} guards a service, and puts access tokens on the calls that it makes."),
+        [_] => format!("{who} adds an access token to requests to a service."),
+        _ => format!("{who} protects a service and adds access tokens to its outgoing requests."),
     }
 }
 
-/// A bootstrap of Envoy.
+/// An Envoy bootstrap configuration.
 fn for_envoy(directions: &[&Direction]) -> String {
     let listener = |direction: &&Direction| {
         let document = direction.document.replace("# CLUSTER", "cluster: as");
@@ -98,10 +94,10 @@ fn for_envoy(directions: &[&Direction]) -> String {
         .replace("# CLUSTERS\n", &clusters.join("\n"))
 }
 
-/// Manifests for Istio.
+/// Istio manifests.
 fn for_istio(directions: &[&Direction]) -> String {
     let plugin = |direction: &&Direction| {
-        // Without the key, it is the cluster that Istio makes of the host.
+        // Without the key, Istio's name of the cluster is the default.
         let document = direction.document.lines().filter(|line| !line.contains("# CLUSTER"));
         let document = document.collect::<Vec<_>>().join("\n");
         include_str!("new/plugin.yaml")
@@ -115,7 +111,7 @@ fn for_istio(directions: &[&Direction]) -> String {
     include_str!("new/istio.yaml").replace("TITLE", &title(directions, "The sidecar")) + &plugins
 }
 
-/// The lines, each after so many spaces.
+/// The indented lines.
 fn indented(text: &str, spaces: usize) -> String {
     let spaces = " ".repeat(spaces);
     text.lines().fold(String::new(), |text, line| text + &spaces + line + "\n")

@@ -1,5 +1,5 @@
-//! Whether the proxy brings paths into one form before the filter reads them. The filter is safe
-//! without that: it refuses with 400 what the proxy would have resolved.
+//! Checks whether the proxy normalizes paths before the filter. The filter is safe without that: it
+//! rejects with 400 what the proxy would have resolved.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use crate::tree::{Dialect, Kind, Node, Written};
 use crate::uses::{Contents, Remark, Use, in_file};
 use crate::yaml;
 
-/// Says what the `HttpConnectionManager` around the filter lacks.
+/// Adds remarks on missing settings of the `HttpConnectionManager`.
 pub(crate) fn remark_on_manager(found: &mut Use, manager: &Node) {
     const NORMALIZE: &str = "normalize_path";
     const MERGE: &str = "merge_slashes";
@@ -27,15 +27,15 @@ pub(crate) fn remark_on_manager(found: &mut Use, manager: &Node) {
             let at = manager.member(name).map_or(manager.at, |member| member.at);
             let text = format!(
                 "the HttpConnectionManager lacks `{wanted}`: Envoy leaves {left} in paths, and the \
-                 filter refuses them with 400 (oauth2_bad_path) where rules have `paths`"
+                 filter rejects them with 400 (oauth2_bad_path) if rules have `paths`"
             );
             found.remark(at, false, text);
         }
     }
 }
 
-/// Whether Envoy leaves no escaped slash in a path with this `path_with_escaped_slashes_action`. In
-/// JSON, protobuf takes the number of an enumerator too.
+/// Whether no path has an escaped slash with this `path_with_escaped_slashes_action`. In JSON,
+/// protobuf accepts the number of an enumerator too.
 fn leaves_no_escaped_slash(action: &Node) -> bool {
     match action.to_json(Dialect::Envoy) {
         Value::String(name) => {
@@ -45,7 +45,7 @@ fn leaves_no_escaped_slash(action: &Node) -> bool {
     }
 }
 
-/// Whether its document has the filter look at paths.
+/// Whether the filter checks paths with its document.
 pub(crate) fn reads_paths(found: &Use) -> bool {
     let document: Option<Value> = serde_json::from_slice(&found.bytes).ok();
     let has = |document: &Value| {
@@ -57,8 +57,7 @@ pub(crate) fn reads_paths(found: &Use) -> bool {
     document.as_ref().is_some_and(has)
 }
 
-/// Says what the settings of a mesh lack, where a manifest in any of the files has the filter look
-/// at paths.
+/// Adds remarks on missing mesh settings, if the filter checks paths according to any of the files.
 pub(crate) fn remark_on_meshes(files: &mut [Contents]) {
     let is_concerned = |found: &Use| found.is_of_istio && reads_paths(found);
     if files.iter().flat_map(|file| &file.uses).any(is_concerned) {
@@ -68,14 +67,14 @@ pub(crate) fn remark_on_meshes(files: &mut [Contents]) {
     }
 }
 
-/// Whether this has the settings of an Istio mesh: values for Helm, or a `MeshConfig` by itself.
+/// Whether this contains the settings of an Istio mesh: Helm values, or a `MeshConfig`.
 pub(crate) fn is_mesh(root: &Node) -> bool {
     ["mesh_config", "path_normalization"].into_iter().any(|name| root.get(name).is_some())
 }
 
-/// What the settings of a mesh lack, in any of the objects that have them.
+/// The missing setting of a mesh, in any of the objects that may contain it.
 pub(crate) fn lacking_in_mesh(root: &Node) -> Option<Remark> {
-    // Istio itself reads them from the text in a `ConfigMap`.
+    // Istio reads them from a text in a `ConfigMap`.
     if let Some(text) = root.path(&["data", "mesh"])
         && let Kind::String(yaml, written) = &text.kind
     {
@@ -93,7 +92,7 @@ pub(crate) fn lacking_in_mesh(root: &Node) -> Option<Remark> {
     meshes.find_map(|mesh| lacking(mesh.get("path_normalization")?))
 }
 
-/// What a `pathNormalization` lacks.
+/// The missing setting of a `pathNormalization`.
 fn lacking(normalization: &Node) -> Option<Remark> {
     let member = normalization.member("normalization")?;
     let left = match member.value.text()? {
@@ -102,8 +101,8 @@ fn lacking(normalization: &Node) -> Option<Remark> {
         _ => return None,
     };
     let text = format!(
-        "pathNormalization: Istio leaves {left} in paths, and the filter refuses them with 400 \
-         (oauth2_bad_path) where rules have `paths`; write DECODE_AND_MERGE_SLASHES"
+        "pathNormalization: Istio leaves {left} in paths, and the filter rejects them with 400 \
+         (oauth2_bad_path) if rules have `paths`; use DECODE_AND_MERGE_SLASHES"
     );
     Some(Remark { at: member.at, is_mistake: false, text })
 }

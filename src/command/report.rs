@@ -1,4 +1,4 @@
-//! What was found, for people, programs and code reviews.
+//! Reports findings as text, as JSON, and as annotations for code reviews.
 
 use std::fmt::Write;
 
@@ -7,23 +7,21 @@ use serde_json::{Value, json};
 use crate::tree::Position;
 use crate::uses::Contents;
 
-/// Something about a file.
+/// A finding in a file.
 #[derive(Clone, Debug)]
 pub(crate) struct Finding {
-    /// Where.
     pub(crate) at: Position,
-    /// How bad it is.
     pub(crate) level: Level,
-    /// The place in the document; empty if it is about what stands around it.
+    /// The path in the document; empty if the finding is about the configuration around it.
     pub(crate) place: String,
-    /// What is wrong and what would be right.
+    /// What is wrong, and what is expected.
     pub(crate) text: String,
-    /// Which use of the filter it is about, in words.
+    /// The use of the filter that it is about, in words.
     pub(crate) within: String,
 }
 
 impl Finding {
-    /// The same in the filter's own words.
+    /// The message with its path.
     fn said(&self) -> String {
         if self.place.is_empty() {
             self.text.clone()
@@ -33,19 +31,19 @@ impl Finding {
     }
 }
 
-/// How bad something is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Level {
-    /// The configuration is refused.
+    /// The configuration is rejected.
     Error,
-    /// It is accepted, but should be known.
+    /// The configuration is accepted, but risky.
     Warning,
-    /// It is a risk or not, by something that no file says.
+    /// It may be a risk, depending on information outside the files.
     Note,
 }
 
 impl Level {
-    /// Its name, as compilers have it.
+    /// Its name, as in compilers.
     fn name(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -55,10 +53,10 @@ impl Level {
     }
 }
 
-/// What was found in all files.
+/// The findings of all files.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    /// Each file, how often it uses the filter, and what is to be said of it.
+    /// Each file, the number of uses of the filter, and its findings.
     files: Vec<(String, usize, Vec<Finding>)>,
 }
 
@@ -68,27 +66,27 @@ impl Report {
         self.files.push((file.to_owned(), contents.uses.len(), findings));
     }
 
-    /// Whether nothing is wrong.
+    /// Whether the check succeeds.
     pub(crate) fn is_fine(&self, strict: bool) -> bool {
         self.count(Level::Error) == 0 && (!strict || self.count(Level::Warning) == 0)
     }
 
-    /// Whether no file has anything to do with the filter.
+    /// Whether no file configures the filter.
     pub(crate) fn is_empty(&self) -> bool {
         self.files.iter().all(|(_, uses, findings)| *uses == 0 && findings.is_empty())
     }
 
-    /// How many there are of a level.
+    /// The number of findings of a level.
     fn count(&self, level: Level) -> usize {
         let findings = self.files.iter().flat_map(|(_, _, findings)| findings);
         findings.filter(|finding| finding.level == level).count()
     }
 }
 
-/// How a report is told.
+/// The format of a report.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Format {
-    /// A line each, as compilers have it.
+    /// One line per finding, as in compilers.
     Text,
     /// One JSON object.
     Json,
@@ -103,7 +101,7 @@ impl Format {
             "text" => Ok(Self::Text),
             "json" => Ok(Self::Json),
             "github" => Ok(Self::Github),
-            _ => Err("text, json or github"),
+            _ => Err("expected text, json or github"),
         }
     }
 
@@ -117,7 +115,7 @@ impl Format {
     }
 }
 
-/// A line for each finding, and one for each file.
+/// One line per finding, and one per file.
 fn text(report: &Report) -> String {
     let mut text = String::new();
     for (file, uses, findings) in &report.files {
@@ -127,23 +125,27 @@ fn text(report: &Report) -> String {
             let said = finding.said();
             // Writing to a String does not fail.
             let _ = write!(text, "{file}:{line}:{column}: {level}: {said}");
-            // Where there are several, the line alone does not tell which.
+            // If there are several uses, the line number does not identify the use.
             if *uses > 1 && !finding.within.is_empty() {
                 let _ = write!(text, " [{}]", finding.within);
             }
             text.push('\n');
         }
         if *uses == 0 && findings.is_empty() {
-            let _ = writeln!(text, "{file}: no use of the filter");
+            let _ = writeln!(text, "{file}: no configuration of the filter");
             continue;
         }
         let count = |level| findings.iter().filter(|finding| finding.level == level).count();
         let notes = count(Level::Note);
-        let times = if *uses > 1 { format!("{uses} uses of the filter, ") } else { String::new() };
+        let times = if *uses > 1 {
+            format!("{uses} configurations of the filter, ")
+        } else {
+            String::new()
+        };
         let _ = writeln!(
             text,
             "{file}: {times}{}, {}{}",
-            plural(count(Level::Error), "mistake"),
+            plural(count(Level::Error), "error"),
             plural(count(Level::Warning), "warning"),
             if notes > 0 { format!(", {}", plural(notes, "note")) } else { String::new() },
         );
@@ -151,7 +153,7 @@ fn text(report: &Report) -> String {
     text
 }
 
-/// So many things.
+/// A number of things.
 fn plural(count: usize, thing: &str) -> String {
     match count {
         0 => format!("no {thing}s"),

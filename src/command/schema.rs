@@ -1,5 +1,5 @@
-//! `schema`: what editors know of the document. Structure, words and defaults are those of the
-//! filter's own reader; here, what is used in several places gets a name.
+//! `schema`: the JSON Schema for editors. Structure, descriptions and defaults come from the
+//! filter's own reader; this module names schemas that are used in several places.
 
 use std::process::ExitCode;
 
@@ -16,7 +16,7 @@ pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
     }
 }
 
-/// The schema, as a document of its own.
+/// The schema as a complete document.
 fn schema() -> Value {
     let mut schema = oauth2_filter_core::schema();
     let mut definitions = Definitions::default();
@@ -38,14 +38,14 @@ fn schema() -> Value {
 /// The schemas that are used in several places, by name.
 #[derive(Default)]
 struct Definitions {
-    /// How often each schema stands there.
+    /// How often each schema is used.
     counts: Vec<(Value, usize)>,
-    /// Those that stand by themselves.
+    /// The definitions.
     taken: Map<String, Value>,
 }
 
 impl Definitions {
-    /// How long a schema is that is worth a definition.
+    /// The minimum length of a schema for a definition.
     const LEAST: usize = 300;
 
     /// Counts the schemas in here.
@@ -63,7 +63,7 @@ impl Definitions {
         }
     }
 
-    /// Puts references in the place of what stands there several times.
+    /// Replaces repeated schemas with references.
     fn take(&mut self, schema: &mut Value, name: &str) {
         let is_repeated = self.counts.iter().any(|(known, count)| *count > 1 && known == schema);
         match schema {
@@ -86,7 +86,7 @@ impl Definitions {
         *schema = json!({ "$ref": format!("#/$defs/{name}") });
     }
 
-    /// The name of a definition, which is there from now on.
+    /// The name of a definition, which is added if necessary.
     fn name(&mut self, wanted: &str, schema: &Value) -> String {
         let mut name = wanted.to_owned();
         let mut number = 1_u32;

@@ -1,13 +1,12 @@
-//! A file as a tree whose parts know where they stand.
+//! A file as a tree with positions.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-/// A place in a file, as editors count: lines and characters from 1.
+/// A position in a file, as in editors: lines and characters from 1.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Position {
-    /// The line.
     pub(crate) line: usize,
     /// The character in it.
     pub(crate) column: usize,
@@ -18,7 +17,7 @@ impl Position {
     pub(crate) const START: Self = Self { line: 1, column: 1 };
 }
 
-/// A value, and where it stands.
+/// A value with its position.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     /// Where it begins.
@@ -27,54 +26,51 @@ pub(crate) struct Node {
     pub(crate) kind: Kind,
 }
 
-/// What a value is.
+/// The kind of a value.
 #[derive(Clone, Debug)]
 pub(crate) enum Kind {
-    /// A value of JSON that is no string, list or object.
+    /// A JSON value other than a string, list or object.
     Json(Value),
-    /// A word of YAML without quotes: who reads the file decides what it is.
+    /// An unquoted word in YAML, whose type depends on the reader of the file.
     Plain(String),
-    /// A word or text with a tag of YAML: a word to Envoy, and a string to Kubernetes.
+    /// A word or text with a YAML tag: a word for Envoy, and a string for Kubernetes.
     Tagged(String),
-    /// A string, and where its text stands.
+    /// A string, and how it is written.
     String(String, Written),
-    /// A list.
     List(Vec<Node>),
-    /// An object, its members in the order of the file.
+    /// An object, with its members in the order of the file.
     Object(Vec<Member>),
 }
 
 /// A member of an object.
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
-    /// Its name.
     pub(crate) key: String,
-    /// Where the name stands.
+    /// The position of the name.
     pub(crate) at: Position,
-    /// Its value.
     pub(crate) value: Node,
 }
 
-/// Where the text of a string stands in the file.
+/// How the text of a string is written in the file.
 #[derive(Clone, Debug)]
 pub(crate) enum Written {
-    /// Word by word from here on, each line after so many spaces.
+    /// Verbatim from here on, with indented lines.
     AsIs {
         /// The first character.
         from: Position,
-        /// The spaces before each further line.
+        /// The indentation of each further line.
         indent: usize,
     },
-    /// With escapes, or lines that were joined.
+    /// With escapes, or with joined lines.
     Otherwise,
 }
 
-/// Who reads a YAML file, and so what its words without quotes are.
+/// The reader of a YAML file, which determines the type of unquoted words.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Dialect {
-    /// Envoy, by yaml-cpp: only whole numbers of 32 bits are numbers.
+    /// Envoy with yaml-cpp: only integers of 32 bits are numbers.
     Envoy,
-    /// Kubernetes, by sigs.k8s.io/yaml.
+    /// Kubernetes with sigs.k8s.io/yaml.
     Kubernetes,
 }
 
@@ -84,13 +80,13 @@ impl Node {
         self.member(name).map(|member| &member.value)
     }
 
-    /// The same with its name's place.
+    /// The same with the position of its name.
     pub(crate) fn member(&self, name: &str) -> Option<&Member> {
         let camel = camel_case(name);
         self.members().iter().rfind(|member| member.key == name || member.key == camel)
     }
 
-    /// What stands at the end of this way of names.
+    /// The value at this path of names.
     pub(crate) fn path(&self, names: &[&str]) -> Option<&Self> {
         names.iter().try_fold(self, |node, name| node.get(name))
     }
@@ -124,7 +120,7 @@ impl Node {
         self.to_json(Dialect::Envoy) == Value::Bool(true)
     }
 
-    /// The value as its reader takes it; of members of one name the last counts.
+    /// The value as its reader parses it; of duplicate members the last counts.
     pub(crate) fn to_json(&self, dialect: Dialect) -> Value {
         match &self.kind {
             Kind::Json(value) => value.clone(),
@@ -141,13 +137,14 @@ impl Node {
         }
     }
 
-    /// Where a place such as `inbound.rules[2].scope` is, or the nearest part of it that is there.
+    /// The position of a path such as `inbound.rules[2].scope`, or of the longest part of it that
+    /// exists.
     pub(crate) fn find(&self, place: &str) -> Position {
         let mut here = self.at;
         let mut next = Some((self, (!place.is_empty()).then_some(place)));
         while let Some((node, Some(place))) = next {
-            // Names may have dots in them, so the longest that fits is meant; of several of one
-            // name, the last.
+            // Names may contain dots, so the longest name that matches counts; of duplicates, the
+            // last.
             let steps = node.steps(place).into_iter().rev();
             let step = steps
                 .min_by_key(|(_, _, rest)| rest.map_or(0, |rest| rest.len().saturating_add(1)));
@@ -159,8 +156,8 @@ impl Node {
         here
     }
 
-    /// All that the first part of a place may mean: the value there, where it stands, and what is
-    /// left of the place.
+    /// All interpretations of the first part of a path: the value, its position, and the rest of
+    /// the path.
     fn steps<'p>(&self, place: &'p str) -> Vec<(&Self, Position, Option<&'p str>)> {
         let after = |rest: &'p str| match rest.strip_prefix('.') {
             Some(rest) => Some(Some(rest)),
@@ -182,7 +179,7 @@ impl Node {
         members.chain(element()).collect()
     }
 
-    /// The elements of a field that may have several: protobuf takes one by itself for a list of it.
+    /// The elements of a repeated field: protobuf accepts a single value as a list.
     pub(crate) fn each(&self) -> &[Self] {
         match &self.kind {
             Kind::List(elements) => elements,
@@ -190,7 +187,7 @@ impl Node {
         }
     }
 
-    /// The members that stand twice in one object, anywhere in here.
+    /// The duplicate members of objects, anywhere in this value.
     pub(crate) fn repeated(&self) -> Vec<&Member> {
         let mut found = Vec::new();
         let mut names = BTreeSet::new();
@@ -204,8 +201,8 @@ impl Node {
         found
     }
 
-    /// The same after the merge keys of YAML 1.1, as Kubernetes reads them: an object takes over the
-    /// members of those under `<<`, but for its own.
+    /// The value after YAML 1.1 merge keys, as in Kubernetes: an object inherits the members of
+    /// those under `<<`, except its own.
     pub(crate) fn merged(self) -> Self {
         let kind = match self.kind {
             Kind::List(elements) => Kind::List(elements.into_iter().map(Self::merged).collect()),
@@ -215,7 +212,7 @@ impl Node {
                     let value = value.merged();
                     match (key.as_str(), value.kind) {
                         ("<<", Kind::Object(members)) => merged.extend(members),
-                        // The first of a list is the one that counts.
+                        // The first of a list takes precedence.
                         ("<<", Kind::List(list)) => {
                             let members = list.iter().rev().flat_map(Self::members);
                             merged.extend(members.cloned());
@@ -232,19 +229,19 @@ impl Node {
         Self { kind, ..self }
     }
 
-    /// Puts others in the place of the strings that a place may mean.
+    /// Replaces the strings at a path.
     pub(crate) fn replace(&mut self, place: &str, other: fn(&str) -> &'static str) {
         let ends = self.ends((!place.is_empty()).then_some(place));
         self.replace_at(&ends, other);
     }
 
-    /// Where the values begin that a place may mean.
+    /// The positions of the values at a path.
     fn ends(&self, place: Option<&str>) -> Vec<Position> {
         let Some(place) = place else { return vec![self.at] };
         self.steps(place).into_iter().flat_map(|(next, _, rest)| next.ends(rest)).collect()
     }
 
-    /// Puts others in the place of the strings that begin there.
+    /// Replaces the strings at these positions.
     fn replace_at(&mut self, places: &[Position], other: fn(&str) -> &'static str) {
         match &mut self.kind {
             Kind::String(text, _) if places.contains(&self.at) => *text = other(text).to_owned(),
@@ -264,7 +261,7 @@ impl Node {
 }
 
 impl Dialect {
-    /// What a word without quotes is.
+    /// The value of an unquoted word.
     fn value(self, word: &str) -> Value {
         if matches!(word, "" | "~" | "null" | "Null" | "NULL") {
             return Value::Null;
@@ -289,7 +286,7 @@ impl Dialect {
         Value::String(word.to_owned())
     }
 
-    /// The truth value that a word is, as in YAML 1.1.
+    /// The boolean of a word, as in YAML 1.1.
     fn truth(self, word: &str) -> Option<bool> {
         let lower = word.to_ascii_lowercase();
         let is_cased = |c: char| c.is_ascii_uppercase();
@@ -308,7 +305,7 @@ impl Dialect {
     }
 }
 
-/// A whole number: decimal, `0x…` or, after a 0, octal.
+/// An integer: decimal, `0x…` or, after a 0, octal.
 fn integer(word: &str) -> Option<i64> {
     let (negative, digits) = match word.strip_prefix('-') {
         Some(digits) => (true, digits),
@@ -326,7 +323,7 @@ fn integer(word: &str) -> Option<i64> {
     if negative { number.checked_neg() } else { Some(number) }
 }
 
-/// A name of protobuf in the form of its JSON.
+/// A protobuf name in its JSON form.
 fn camel_case(name: &str) -> String {
     let mut camel = String::with_capacity(name.len());
     let mut upper = false;

@@ -1,4 +1,4 @@
-//! Where a file uses the filter, and what the filter gets there.
+//! The uses of the filter in a file, and the document of each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -12,66 +12,64 @@ use crate::tree::{Dialect, Kind, Node, Position, Written};
 /// A use of the filter.
 #[derive(Debug)]
 pub(crate) struct Use {
-    /// Where, in words such as `listener inbound, filter oauth2`; empty for a document by itself.
+    /// The location in words, such as `listener inbound, filter oauth2`; empty for a document
+    /// alone.
     pub(crate) within: String,
-    /// Where it stands in the file.
+    /// Its position in the file.
     pub(crate) at: Position,
-    /// What the filter gets, as the host hands it over.
+    /// The configuration, as the filter receives it from the host.
     pub(crate) bytes: Vec<u8>,
-    /// The same with its places, if it can be told.
+    /// The document with positions, if known.
     pub(crate) tree: Option<Node>,
-    /// Where its text stands, if word by word, and the spaces before each further line.
+    /// The position of its text, if verbatim, and the indentation of each further line.
     text: Option<(Position, usize)>,
-    /// What the VM gets of the environment.
+    /// The environment variables of the VM.
     pub(crate) variables: Variables,
-    /// What the host refuses, or what should be known, besides what the filter says.
+    /// Errors and warnings about the configuration around the document.
     pub(crate) remarks: Vec<Remark>,
-    /// The clusters of the proxy, if the file tells all of them.
+    /// The clusters of the proxy, if the file contains all of them.
     pub(crate) clusters: Option<Rc<BTreeSet<String>>>,
-    /// The cluster among whose filters it stands.
+    /// The cluster whose filter chain contains it.
     pub(crate) own_cluster: Option<String>,
-    /// Whether Istio puts it into the proxy.
+    /// Whether it is configured in Istio.
     pub(crate) is_of_istio: bool,
 }
 
-/// Something about a use.
+/// A remark on a use.
 #[derive(Clone, Debug)]
 pub(crate) struct Remark {
-    /// Where.
     pub(crate) at: Position,
-    /// Whether the host refuses it.
+    /// Whether the host rejects it.
     pub(crate) is_mistake: bool,
-    /// What.
     pub(crate) text: String,
 }
 
-/// What is in a file.
+/// The contents of a file.
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
     /// The uses of the filter.
     pub(crate) uses: Vec<Use>,
-    /// What is wrong with the file, whoever reads it.
+    /// Remarks on the file itself.
     pub(crate) remarks: Vec<Remark>,
-    /// What the settings of an Istio mesh in it lack, if the filter in that mesh looks at paths.
+    /// Missing settings of an Istio mesh, in case the filter checks paths.
     pub(crate) of_mesh: Vec<Remark>,
 }
 
 /// The environment variables of a VM.
 #[derive(Clone, Debug)]
 pub(crate) enum Variables {
-    /// All that the proxy has: nothing says which.
+    /// All variables of the proxy, which are unknown.
     All,
-    /// Some.
     Some {
-        /// Those whose value is given.
+        /// Variables with a given value.
         values: BTreeMap<String, String>,
-        /// Those that are the proxy's.
+        /// Variables of the proxy.
         of_host: BTreeSet<String>,
     },
 }
 
 impl Use {
-    /// A document, and nothing around it.
+    /// A document alone.
     pub(crate) fn new(at: Position, bytes: Vec<u8>) -> Self {
         Self {
             within: String::new(),
@@ -114,8 +112,8 @@ impl Use {
         this
     }
 
-    /// Where in the file something is that the filter has found. What it says of JSON text that is
-    /// none ends with a line and a column.
+    /// The position of a message of the filter. A message about invalid JSON ends with a line and a
+    /// column.
     pub(crate) fn find(&self, place: &str, said: &str) -> Position {
         let in_text = if place.is_empty() { text_position(said) } else { None };
         match (&self.tree, self.text) {
@@ -126,9 +124,9 @@ impl Use {
         }
     }
 
-    /// The same use without its secrets: others stand in their place, and at these places.
+    /// The use with placeholders instead of the secrets at these paths.
     pub(crate) fn without_secrets(&self, places: &[String]) -> Option<Self> {
-        // In one line, no two values begin at one position.
+        // On one line, no two values begin at the same position.
         let document: Value = serde_json::from_slice(&self.bytes).ok()?;
         let mut tree = json_text::read(&document.to_string(), Position::START)?;
         for place in places {
@@ -144,17 +142,17 @@ impl Use {
         Some(this)
     }
 
-    /// Whether the document looks like one of this filter's.
+    /// Whether the document looks like one of this filter.
     pub(crate) fn is_ours_by_document(&self) -> bool {
         let document: Option<Value> = serde_json::from_slice(&self.bytes).ok();
         ["inbound", "outbound"].into_iter().any(|key| match &document {
             Some(document) => document.get(key).is_some(),
-            // What a slip has made no JSON.
+            // The document may be invalid JSON.
             None => String::from_utf8_lossy(&self.bytes).contains(&format!("\"{key}\"")),
         })
     }
 
-    /// Says something about the use.
+    /// Adds a remark.
     pub(crate) fn remark(&mut self, at: Position, is_mistake: bool, text: impl Into<String>) {
         self.remarks.push(Remark { at, is_mistake, text: text.into() });
     }
@@ -167,7 +165,7 @@ fn text_position(said: &str) -> Option<Position> {
     Some(Position { line: line.parse().ok()?, column: column.parse().ok()? })
 }
 
-/// A position in a text that stands in a file from there on.
+/// Converts a position in a text to one in the file that contains it.
 pub(crate) fn in_file(at: Position, (from, indent): (Position, usize)) -> Position {
     let line = from.line.saturating_add(at.line).saturating_sub(1);
     let before = if at.line == 1 { from.column.saturating_sub(1) } else { indent };
@@ -175,8 +173,8 @@ pub(crate) fn in_file(at: Position, (from, indent): (Position, usize)) -> Positi
 }
 
 impl Variables {
-    /// The value of a variable. One of the proxy is asked for here if `real`, or else assumed to be
-    /// set; `es256` are those that hold elliptic keys.
+    /// The value of a variable. A variable of the proxy is read from the environment if `real`, and
+    /// otherwise assumed to be set; `es256` are those with elliptic curve keys.
     pub(crate) fn value(&self, name: &str, real: bool, es256: &BTreeSet<String>) -> Option<String> {
         match self {
             Self::Some { values, .. } if values.contains_key(name) => values.get(name).cloned(),
@@ -190,7 +188,7 @@ impl Variables {
     }
 }
 
-/// The variables that hold elliptic keys, as far as the document says so.
+/// The variables with elliptic curve keys, according to the document.
 pub(crate) fn es256_variables(document: &Value) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     if document.get("alg").and_then(Value::as_str) == Some("ES256")

@@ -1,4 +1,4 @@
-//! YAML with the place of everything in it.
+//! YAML with positions.
 
 use std::collections::HashMap;
 
@@ -6,22 +6,20 @@ use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
 
 use crate::tree::{Kind, Member, Node, Position, Written};
 
-/// Why a text is no YAML, and where.
+/// Why a text is not valid YAML, and where.
 #[derive(Debug)]
 pub(crate) struct NoYaml {
-    /// Where.
     pub(crate) at: Position,
-    /// Why.
     pub(crate) why: String,
 }
 
-/// How deep values may stand in each other.
+/// The maximum nesting depth.
 const DEPTH: usize = 256;
 
-/// How many values a text may stand for: an alias stands for all that its anchor has.
+/// The maximum number of values, including those that aliases expand to.
 const MOST_NODES: usize = 1_000_000;
 
-/// Reads all documents of a YAML text. JSON is YAML too, but for some escapes.
+/// Parses all documents of a YAML text. JSON is YAML too, except for some escapes.
 pub(crate) fn read(text: &str) -> Result<Vec<Node>, NoYaml> {
     let lines = text.lines().collect();
     let parser = Parser::new_from_str(text);
@@ -42,22 +40,21 @@ pub(crate) fn read(text: &str) -> Result<Vec<Node>, NoYaml> {
     Ok(documents)
 }
 
-/// A text that is being read.
+/// The state of parsing a text.
 struct Reader<'t> {
-    /// Its lines.
     lines: Vec<&'t str>,
-    /// What it consists of.
+    /// The events of the text.
     parser: Parser<'t, StrInput<'t>>,
-    /// The values that have a name.
+    /// The anchored values.
     anchors: HashMap<usize, Node>,
-    /// How many values there are.
+    /// The number of values so far.
     nodes: usize,
 }
 
 impl<'t> Reader<'t> {
-    /// What comes next.
+    /// The next event.
     fn next(&mut self, at: Position) -> Result<(Event<'t>, Span), NoYaml> {
-        let end = || NoYaml { at, why: "the end of the file is missing".to_owned() };
+        let end = || NoYaml { at, why: "unexpected end of file".to_owned() };
         Ok(self.parser.next().ok_or_else(end)??)
     }
 
@@ -66,20 +63,20 @@ impl<'t> Reader<'t> {
         let at = position(span);
         let too_large = |why: &str| NoYaml { at, why: why.to_owned() };
         if depth > DEPTH {
-            return Err(too_large("values stand too deep in each other"));
+            return Err(too_large("nesting too deep"));
         }
         let depth = depth.saturating_add(1);
         let (kind, anchor) = match event {
             Event::Alias(name) => {
                 let node = self.anchors.get(&name).cloned();
-                let node = node.ok_or_else(|| too_large("this alias stands for nothing"))?;
+                let node = node.ok_or_else(|| too_large("unknown alias"))?;
                 self.count(size(&node), at)?;
                 return Ok(node);
             }
             Event::Scalar(text, style, anchor, tag) => {
                 let kind = match tag.as_deref() {
                     None if style == ScalarStyle::Plain => Kind::Plain(text.into_owned()),
-                    // Of tags, one mark alone: a string to all.
+                    // The tag `!` alone: a string for every reader.
                     tag if tag.is_none_or(|tag| matches!(&*tag.suffix, "" | "!")) => {
                         let written = self.written(&text, style, at);
                         Kind::String(text.into_owned(), written)
@@ -111,14 +108,14 @@ impl<'t> Reader<'t> {
                     }
                     let key = self.node(event, span, depth)?;
                     let text =
-                        key.text().ok_or_else(|| too_large("a name is a string"))?.to_owned();
+                        key.text().ok_or_else(|| too_large("a key must be a string"))?.to_owned();
                     let (event, span) = self.next(at)?;
                     let value = self.node(event, span, depth)?;
                     members.push(Member { key: text, at: key.at, value });
                 }
                 (Kind::Object(members), anchor)
             }
-            _ => return Err(too_large("a value is missing")),
+            _ => return Err(too_large("missing value")),
         };
         self.count(1, at)?;
         let node = Node { at, kind };
@@ -128,20 +125,19 @@ impl<'t> Reader<'t> {
         Ok(node)
     }
 
-    /// Counts values.
     fn count(&mut self, nodes: usize, at: Position) -> Result<(), NoYaml> {
         self.nodes = self.nodes.saturating_add(nodes);
         if self.nodes > MOST_NODES {
-            return Err(NoYaml { at, why: "the aliases stand for too much".to_owned() });
+            return Err(NoYaml { at, why: "aliases expand to too many values".to_owned() });
         }
         Ok(())
     }
 
-    /// Where the text of a string that begins here stands.
+    /// How the text of a string that begins here is written.
     fn written(&self, text: &str, style: ScalarStyle, at: Position) -> Written {
         match style {
             ScalarStyle::Literal => {
-                // The parser begins it with its first line that is not empty, after the indent.
+                // The parser reports its first non-empty line, after the indentation.
                 let empty = text.lines().take_while(|line| line.trim().is_empty()).count();
                 let from = Position { line: at.line.saturating_sub(empty), ..at };
                 Written::AsIs { from, indent: at.column.saturating_sub(1) }
@@ -161,7 +157,7 @@ impl<'t> Reader<'t> {
     }
 }
 
-/// How many values a value has.
+/// The number of values in a value.
 fn size(node: &Node) -> usize {
     let members = node.members().iter().map(|member| size(&member.value));
     members.chain(node.elements().iter().map(size)).fold(1, usize::saturating_add)

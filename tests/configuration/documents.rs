@@ -122,14 +122,11 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
             json!({"inbound": 1}),
             "inbound: expected an object with introspection and rules, found a number",
         ),
-        (
-            json!({"outbound": {}}),
-            "outbound.clients: required: an object of clients by their names",
-        ),
+        (json!({"outbound": {}}), "outbound.clients: required: an object of clients by name"),
         (json!({"inbuond": {}}), "inbuond: unknown key; did you mean `inbound`?"),
         (
             json!({"inbound": {"audience": "a"}}),
-            "inbound.introspection: required: the endpoint that is asked about tokens",
+            "inbound.introspection: required: the introspection endpoint",
         ),
         (with("inbound/scop", json!("a")), "inbound.scop: unknown key; did you mean `scope`?"),
         (
@@ -150,11 +147,11 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
         ),
         (
             introspection("timeout", json!("0s")),
-            "inbound.introspection.timeout: a timeout must be above zero",
+            "inbound.introspection.timeout: must be greater than zero and less than 49 days",
         ),
         (
             introspection("timeout", json!("2000h")),
-            "inbound.introspection.timeout: a timeout must be above zero and below 49 days",
+            "inbound.introspection.timeout: must be greater than zero and less than 49 days",
         ),
         (
             introspection("retries", json!(-1)),
@@ -182,23 +179,27 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
         ),
         (
             introspection("endpoint", json!("https://as.test/#x")),
-            "inbound.introspection.endpoint: an endpoint has no fragment",
+            "inbound.introspection.endpoint: must not have a fragment (RFC 6749 section 3.2)",
         ),
         (
             introspection("endpoint", json!("https://u:p@as.test/")),
-            "inbound.introspection.endpoint: no user information in a URL",
+            "inbound.introspection.endpoint: must not contain user information; use client_id \
+             and client_secret",
         ),
         (
             introspection("endpoint", json!("https://u@as.test/")),
-            "inbound.introspection.endpoint: no user information in a URL",
+            "inbound.introspection.endpoint: must not contain user information; use client_id \
+             and client_secret",
         ),
         (
             introspection("endpoint", json!("https://:p@as.test/")),
-            "inbound.introspection.endpoint: no user information in a URL",
+            "inbound.introspection.endpoint: must not contain user information; use client_id \
+             and client_secret",
         ),
         (
             introspection("endpoint", json!(" https://as.test/")),
-            "inbound.introspection.endpoint: a URL has no spaces, no backslashes",
+            "inbound.introspection.endpoint: must be ASCII without spaces, backslashes and \
+             \"<>^`{|}; percent-encode these, and write hosts as xn--…",
         ),
         (
             introspection("endpoint", json!("https://")),
@@ -206,7 +207,7 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
         ),
         (
             introspection("cluster", json!("")),
-            "inbound.introspection.cluster: expected the name of an Envoy cluster, found an empty string",
+            "inbound.introspection.cluster: expected an Envoy cluster name, found an empty string",
         ),
         (
             introspection("headers", json!([])),
@@ -214,35 +215,41 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
         ),
         (
             introspection("headers", json!({"a b": "c"})),
-            "inbound.introspection.headers.a b: not a header name",
+            "inbound.introspection.headers.a b: invalid header name; expected letters, digits, \
+             -, _ and .",
         ),
         (
             introspection("headers", json!({":path": "/"})),
-            "inbound.introspection.headers.:path: not a header name",
+            "inbound.introspection.headers.:path: invalid header name; expected letters, \
+             digits, -, _ and .",
         ),
         (
             introspection("headers", json!({"a": "b\r\nc: d"})),
-            "inbound.introspection.headers.a: a header value has printable ASCII characters only",
+            "inbound.introspection.headers.a: must be printable ASCII",
         ),
         (
             introspection("headers", json!({"Host": "b"})),
-            "inbound.introspection.headers.Host: this header is the proxy's own to set",
+            "inbound.introspection.headers.Host: reserved: the proxy sets this header",
         ),
         (
             introspection("headers", json!({"x-envoy-max-retries": "9"})),
-            "inbound.introspection.headers.x-envoy-max-retries: this header is the proxy's own",
+            "inbound.introspection.headers.x-envoy-max-retries: reserved: the proxy sets this \
+             header",
         ),
         (
             introspection("headers", json!({"Authorization": "b"})),
-            "inbound.introspection.headers: authorization is set by the filter",
+            "inbound.introspection.headers: `authorization` is set by client authentication; remove it, or use \
+             auth_method \"none\"",
         ),
         (
             introspection("parameters", json!({"token": "b"})),
-            "inbound.introspection.parameters.token: the filter sends this parameter itself",
+            "inbound.introspection.parameters.token: reserved: the filter sends this parameter \
+             (RFC 6749 section 3.2)",
         ),
         (
             introspection("parameters", json!({"client_id": "b"})),
-            "inbound.introspection.parameters.client_id: the filter sends this parameter itself",
+            "inbound.introspection.parameters.client_id: reserved: the filter sends this \
+             parameter (RFC 6749 section 3.2)",
         ),
         (
             introspection("parameters", json!({"a": 1})),
@@ -254,23 +261,27 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
         ),
         (
             introspection("client_secret", json!({"env": "UNSET"})),
-            "inbound.introspection.client_secret.env: the environment variable `UNSET` is unset or empty",
+            "inbound.introspection.client_secret.env: environment variable `UNSET` is unset or \
+             empty; pass it to the VM with vm_config.environment_variables (Istio: vmConfig.env)",
         ),
         (
             introspection("client_secret", json!({"env": "EMPTY"})),
-            "inbound.introspection.client_secret.env: the environment variable `EMPTY` is unset or empty",
+            "inbound.introspection.client_secret.env: environment variable `EMPTY` is unset or \
+             empty; pass it to the VM with vm_config.environment_variables (Istio: vmConfig.env)",
         ),
         (
             introspection("client_secret", json!({"file": "x"})),
-            "inbound.introspection.client_secret.env: required: the name of an environment variable of the VM; inbound.introspection.client_secret.file: unknown key",
+            "inbound.introspection.client_secret.env: required: an environment variable of the VM; \
+             inbound.introspection.client_secret.file: unknown key",
         ),
         (
             introspection("client_secret", json!("")),
-            "inbound.introspection.client_secret: expected the secret, found an empty string",
+            "inbound.introspection.client_secret: expected a secret, found an empty string",
         ),
         (
             introspection("client_secret", json!(1)),
-            "inbound.introspection.client_secret: expected the secret as a string, or {\"env\": \"NAME\"}, found a number",
+            "inbound.introspection.client_secret: expected a secret as a string, or {\"env\": \
+             \"NAME\"}, found a number",
         ),
         (
             introspection("auth_method", json!("basic")),
@@ -278,7 +289,7 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
         ),
         (
             introspection("auth_method", json!("none")),
-            "inbound.introspection.client_secret: auth_method \"none\" sends no secret",
+            "inbound.introspection.client_secret: not used by auth_method \"none\"",
         ),
         (
             introspection("auth_method", json!("client_secret_jwt")),
@@ -286,7 +297,9 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
         ),
         (
             with("inbound/introspection", json!({"endpoint": "https://as.test/"})),
-            "inbound.introspection.client_secret: required: the server must know who asks",
+            "inbound.introspection.client_secret: required: set client_id and client_secret, \
+             or auth_method \"none\" if the server requires no client authentication (RFC 7662 \
+             section 2.1, RFC 6749 section 4.4.2)",
         ),
         (
             with(
@@ -300,11 +313,11 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
                 "inbound/introspection",
                 json!({"endpoint": "https://as.test/", "client_secret": "a"}),
             ),
-            "inbound.introspection.client_id: required beside client_secret",
+            "inbound.introspection.client_id: required with client_secret",
         ),
         (
             with("inbound/introspection", json!([{}])),
-            "inbound.introspection[0].endpoint: required: the URL to call; ",
+            "inbound.introspection[0].endpoint: required: the endpoint URL; ",
         ),
         (
             with("inbound/cache", json!({"max_ttl": 60})),
@@ -312,7 +325,7 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
         ),
         (
             with("inbound/cache", json!({"max_ttl": "8784h1ms"})),
-            "inbound.cache.max_ttl: longer than a year",
+            "inbound.cache.max_ttl: must not be longer than a year",
         ),
         (
             with("inbound/cache", json!({"max_entries": 1_000_001})),
@@ -320,38 +333,48 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
         ),
         (
             with("inbound/realm", json!("")),
-            "inbound.realm: expected a name for the protected space, found an empty string",
+            "inbound.realm: expected a realm, found an empty string",
         ),
-        (
-            with("inbound/realm", json!("a\nb")),
-            "inbound.realm: a realm has printable ASCII characters only",
-        ),
+        (with("inbound/realm", json!("a\nb")), "inbound.realm: must be printable ASCII"),
         (
             with("inbound/scope", json!("")),
-            "inbound.scope: names no scope; leave the key out if none is needed",
+            "inbound.scope: must not be empty; omit the key if no scope is required",
         ),
-        (with("inbound/scope", json!(["a", " "])), "inbound.scope[1]: names no scope"),
-        (with("inbound/scope", json!([])), "inbound.scope: an empty list fits nothing"),
+        (
+            with("inbound/scope", json!(["a", " "])),
+            "inbound.scope[1]: must not be empty; omit the key if no scope is required",
+        ),
+        (
+            with("inbound/scope", json!([])),
+            "inbound.scope: must not be empty; expected scopes such as \"a b\" for both, [\"a\", \
+             \"b\"] for either",
+        ),
         (
             with("inbound/scope", json!("a\"b")),
-            "inbound.scope: a scope has visible ASCII characters",
+            "inbound.scope: invalid scope; expected visible ASCII characters except \" and \\ \
+             (RFC 6749 section 3.3)",
         ),
         (
             with("inbound/scope", json!({"a": 1})),
-            "inbound.scope: expected scopes: \"a b\" needs both",
+            "inbound.scope: expected scopes such as \"a b\" for both, [\"a\", \"b\"] for \
+             either, found an object",
         ),
         (
             with("inbound/audience", json!(null)),
-            "inbound.audience: expected an audience that tokens must be for, or a list of them, found null",
+            "inbound.audience: expected an audience, or a list of them, found null",
         ),
-        (with("inbound/audience", json!([])), "inbound.audience: an empty list fits nothing"),
+        (
+            with("inbound/audience", json!([])),
+            "inbound.audience: must not be empty; expected an audience, or a list of them",
+        ),
         (
             with("inbound/issuer", json!(["", "a"])),
-            "inbound.issuer[0]: expected an issuer that tokens must be of, found an empty string",
+            "inbound.issuer[0]: expected an issuer, found an empty string",
         ),
         (
             with("inbound/scope_claim", json!("")),
-            "inbound.scope_claim: expected the name of a claim",
+            "inbound.scope_claim: expected a claim name, with dots for nested claims, found an \
+             empty string",
         ),
         (with("inbound/clock_skew", json!(true)), "inbound.clock_skew: expected a duration"),
         (
@@ -360,39 +383,49 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
         ),
         (
             introspection("endpoint", json!("https://as.test:0/")),
-            "inbound.introspection.endpoint: a host is a name or an address, and nothing but a port",
+            "inbound.introspection.endpoint: expected a host name or address, with a port from \
+             1 to 65535 or none",
         ),
         (
             introspection("headers", json!({"X-A": "b", "x-a": "c"})),
-            "inbound.introspection.headers.x-a: the same header as one before it",
+            "inbound.introspection.headers.x-a: duplicate header; names are case-insensitive",
         ),
         (
             introspection("headers", json!({"x\na": "b"})),
-            "inbound.introspection.headers.x\\na: not a header name",
+            "inbound.introspection.headers.x\\na: invalid header name; expected letters, \
+             digits, -, _ and .",
         ),
         (
             rules(json!({"methods": ["*"]})),
-            "inbound.rules[2].methods[0]: expected a method such as \"GET\"",
+            "inbound.rules[2].methods[0]: expected a method in upper case such as \"GET\"; \
+             omit the key for all methods",
         ),
         (
             rules(json!({"claims": {"uid": 123_456_789_012_345_678_901.0}})),
-            "inbound.rules[2].claims.uid: too large a number to be compared",
+            "inbound.rules[2].claims.uid: number too large for an exact comparison",
         ),
-        (with("inbound/clock_skew", json!("8785h")), "inbound.clock_skew: longer than a year"),
-        (with("inbound/max_age", json!("8785h")), "inbound.max_age: longer than a year"),
+        (
+            with("inbound/clock_skew", json!("8785h")),
+            "inbound.clock_skew: must not be longer than a year",
+        ),
+        (
+            with("inbound/max_age", json!("8785h")),
+            "inbound.max_age: must not be longer than a year",
+        ),
         (
             with(
                 "inbound/token_sources",
                 json!([{"header": "a", "scheme": "b"}, {"header": "A", "scheme": "B"}]),
             ),
-            "inbound.token_sources[1]: the same place as one before it",
+            "inbound.token_sources[1]: duplicate token source",
         ),
         (
             with(
                 "inbound/resource_metadata",
                 json!({"resource": "https://a.test/", "authorization_servers": ["not a url"]}),
             ),
-            "inbound.resource_metadata.authorization_servers[0]: a URL has no spaces",
+            "inbound.resource_metadata.authorization_servers[0]: must be ASCII without spaces, \
+             backslashes and \"<>^`{|}; percent-encode these, and write hosts as xn--…",
         ),
         (
             with(
@@ -412,30 +445,44 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
             with("inbound/unmatched", json!("allow")),
             "inbound.unmatched: expected \"deny\", \"token\" or \"public\"",
         ),
-        (with("inbound/rules", json!({})), "inbound.rules: expected rules, found an object"),
-        (with("inbound/rules", json!([])), "inbound.rules: an empty list fits nothing"),
-        (rules(json!("x")), "inbound.rules[2]: expected a rule"),
+        (
+            with("inbound/rules", json!({})),
+            "inbound.rules: expected a list of rules, found an object",
+        ),
+        (
+            with("inbound/rules", json!([])),
+            "inbound.rules: must not be empty; expected a list of rules",
+        ),
+        (
+            rules(json!("x")),
+            "inbound.rules[2]: expected an object with hosts, methods, paths, access, found a \
+             string",
+        ),
         (
             rules(json!({"path": ["/a"]})),
             "inbound.rules[2].path: unknown key; did you mean `paths`?",
         ),
         (rules(json!({"paths": "/a"})), "inbound.rules[2].paths: expected a list of paths"),
-        (rules(json!({"paths": []})), "inbound.rules[2].paths: an empty list fits nothing"),
         (
-            rules(json!({"paths": ["a"]})),
-            "inbound.rules[2].paths[0]: a path pattern begins with a slash",
+            rules(json!({"paths": []})),
+            "inbound.rules[2].paths: must not be empty; expected a list of paths such as \
+             \"/orders/**\"",
         ),
+        (rules(json!({"paths": ["a"]})), "inbound.rules[2].paths[0]: must begin with a slash"),
         (
             rules(json!({"paths": ["/a", "/a/**/b"]})),
-            "inbound.rules[2].paths[1]: `**` fits the rest of a path, so it stands last",
+            "inbound.rules[2].paths[1]: `**` must be the last segment",
         ),
         (
             rules(json!({"paths": ["/a%2fb"]})),
-            "inbound.rules[2].paths[0]: a path pattern has no encoded slash",
+            "inbound.rules[2].paths[0]: must not contain an encoded slash, dot segment, empty \
+             segment except the last, backslash, control character or invalid escape: such \
+             requests get 400",
         ),
         (
             rules(json!({"methods": ["get"]})),
-            "inbound.rules[2].methods[0]: expected a method such as \"GET\"",
+            "inbound.rules[2].methods[0]: expected a method in upper case such as \"GET\"; \
+             omit the key for all methods",
         ),
         (
             rules(json!({"hosts": ["a.test:80"]})),
@@ -447,51 +494,56 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
         ),
         (
             rules(json!({"access": "public", "scope": "a"})),
-            "inbound.rules[2].scope: never looked at: access is \"public\"",
+            "inbound.rules[2].scope: conflicts with access \"public\"; remove one of the two",
         ),
         (
             rules(json!({"access": "deny", "audience": "a"})),
-            "inbound.rules[2].audience: never looked at: access is \"deny\"",
+            "inbound.rules[2].audience: conflicts with access \"deny\"; remove one of the two",
         ),
         (
             with("inbound/forward", json!({"token": "no"})),
-            "inbound.forward.token: expected true or false, found a string",
+            "inbound.forward.token: expected a boolean, found a string",
         ),
         (
             with("inbound/forward", json!({"claims": {"x user": "sub"}})),
-            "inbound.forward.claims.x user: not a header name",
+            "inbound.forward.claims.x user: invalid header name; expected letters, digits, -, \
+             _ and .",
         ),
         (
             with("inbound/forward", json!({"claims": {"Authorization": "sub"}})),
-            "inbound.forward.claims.Authorization: this header has a meaning of its own",
+            "inbound.forward.claims.Authorization: reserved header; choose another",
         ),
         (
             with("inbound/forward", json!({"claims": {"x-user": ""}})),
-            "inbound.forward.claims.x-user: expected the name of a claim",
+            "inbound.forward.claims.x-user: expected a claim name, with dots for nested \
+             claims, found an empty string",
         ),
         (
             with("inbound/forward", json!({"claims": {"x-user": "sub", "x_user": "sub"}})),
-            "inbound.forward.claims.x_user: this header is named twice",
+            "inbound.forward.claims.x_user: duplicate header; services may treat all \
+             characters other than letters and digits as equal",
         ),
         (
             with("inbound/forward", json!({"claims": {"x-user": "sub"}, "payload": "X-User"})),
-            "inbound.forward.payload: this header is named twice",
+            "inbound.forward.payload: duplicate header; services may treat all characters \
+             other than letters and digits as equal",
         ),
         (
             with("inbound/token_sources", json!([])),
-            "inbound.token_sources: an empty list fits nothing",
+            "inbound.token_sources: must not be empty; expected a list of token sources, such \
+             as {\"header\": \"x-token\"}",
         ),
         (
             with("inbound/token_sources", json!([{"header": "a", "query": "b"}])),
-            "inbound.token_sources[0]: expected an object with header, query or cookie, one of them",
+            "inbound.token_sources[0]: expected exactly one of header, query and cookie",
         ),
         (
             with("inbound/token_sources", json!([{"query": "a", "scheme": "b"}])),
-            "inbound.token_sources[0].scheme: a scheme stands in a header",
+            "inbound.token_sources[0].scheme: requires `header`",
         ),
         (
             with("inbound/token_sources", json!([{"header": "authorization", "scheme": "Basic"}])),
-            "inbound.token_sources[0].scheme: Basic credentials are not a token: the filter would \
+            "inbound.token_sources[0].scheme: Basic credentials are not tokens; the filter would \
              send callers' passwords to the authorization server",
         ),
         (
@@ -499,27 +551,29 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
                 "inbound/token_sources",
                 json!([{"query": "a"}, {"header": "Proxy-Authorization", "scheme": "bASIC"}]),
             ),
-            "inbound.token_sources[1].scheme: Basic credentials are not a token",
+            "inbound.token_sources[1].scheme: Basic credentials are not tokens; the filter \
+             would send callers' passwords to the authorization server",
         ),
         (
             with("inbound/token_sources", json!([{"header": "Authorization"}])),
-            "inbound.token_sources[0].header: `authorization` holds a scheme too",
+            "inbound.token_sources[0].header: `authorization` requires a scheme; add \
+             \"scheme\": \"Bearer\"",
         ),
         (
             with("inbound/token_sources", json!([{"header": "cookie"}])),
-            "inbound.token_sources[0].header: use {\"cookie\": \"NAME\"}",
+            "inbound.token_sources[0].header: reserved header; use {\"cookie\": \"NAME\"}",
         ),
         (
             with("inbound/token_sources", json!([{"header": "Host"}])),
-            "inbound.token_sources[0].header: this header has a meaning of its own",
+            "inbound.token_sources[0].header: reserved header; choose another",
         ),
         (
             with("inbound/token_sources", json!([{"cookie": "a b"}])),
-            "inbound.token_sources[0].cookie: expected the name of a cookie",
+            "inbound.token_sources[0].cookie: expected a cookie name",
         ),
         (
             with("inbound/token_sources", json!([{"header": "a"}, {"header": "A", "scheme": "b"}])),
-            "inbound.token_sources[1]: the same place as one before it",
+            "inbound.token_sources[1]: duplicate token source",
         ),
         (
             with("inbound/cache", json!({"stale_if_error": 5})),
@@ -527,26 +581,32 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
         ),
         (
             with("inbound/scope_implies", json!({"a": ["b"], "b": "a"})),
-            "inbound.scope_implies: `a` implies itself in the end: break the circle",
+            "inbound.scope_implies: `a` implies itself; remove the cycle",
         ),
         (
             with("inbound/scope_implies", json!({"a": [1]})),
-            "inbound.scope_implies.a[0]: expected a scope that it implies, found a number",
+            "inbound.scope_implies.a[0]: expected an implied scope, found a number",
         ),
         (
             with("inbound/scope_implies", json!({"a": "b c"})),
-            "inbound.scope_implies.a: one scope each, several as a list",
+            "inbound.scope_implies.a: invalid scope; expected visible ASCII characters except \
+             \" and \\ (RFC 6749 section 3.3)",
         ),
         (
             with("inbound/scope_implies", json!({"a b": ["c"]})),
-            "inbound.scope_implies.a b: one scope each, several as a list",
+            "inbound.scope_implies.a b: invalid scope; expected visible ASCII characters \
+             except \" and \\ (RFC 6749 section 3.3)",
         ),
         (with("inbound/claims", json!([])), "inbound.claims: expected an object of claims"),
         (with("inbound/claims", json!({"a": null})), "inbound.claims.a: expected a value, a list"),
-        (with("inbound/claims", json!({"a": []})), "inbound.claims.a: an empty list fits nothing"),
+        (
+            with("inbound/claims", json!({"a": []})),
+            "inbound.claims.a: must not be empty; expected a string, number or boolean, or a list \
+             of these",
+        ),
         (
             with("inbound/claims", json!({"a": [{}]})),
-            "inbound.claims.a[0]: expected a string, a number, true or false",
+            "inbound.claims.a[0]: expected a string, number or boolean",
         ),
         (
             with("inbound/claims", json!({"a": {"all": ["b"], "not": "c"}})),
@@ -565,10 +625,13 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
             "inbound.acr_values: expected authentication context class references",
         ),
         (with("inbound/max_age", json!(300)), "inbound.max_age: expected a duration"),
-        (with("inbound/max_age", json!("1500ms")), "inbound.max_age: whole seconds only"),
+        (
+            with("inbound/max_age", json!("1500ms")),
+            "inbound.max_age: must be whole seconds (RFC 9470 section 4)",
+        ),
         (
             with("inbound/allow_cors_preflight", json!("yes")),
-            "inbound.allow_cors_preflight: expected true or false",
+            "inbound.allow_cors_preflight: expected a boolean",
         ),
         (
             with("inbound/sender_constraint", json!({"mtls": "on"})),
@@ -584,11 +647,12 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
         ),
         (
             with("inbound/resource_metadata", json!({"resource": "https://A.test/"})),
-            "inbound.resource_metadata.resource: expected the URL in its normal form",
+            "inbound.resource_metadata.resource: expected a normalized URL: lowercase scheme \
+             and host, no default port, no dot segments, a slash before a query",
         ),
         (
             with("inbound/resource_metadata", json!({"resource": "https://a.test", "scope": []})),
-            "inbound.resource_metadata.scope: unknown key: not a member of RFC 9728",
+            "inbound.resource_metadata.scope: unknown key; not defined by RFC 9728 section 2",
         ),
         (
             with(
@@ -597,10 +661,7 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
             ),
             "inbound.resource_metadata.scopes_supported: expected a list of strings",
         ),
-        (
-            introspection("client", json!("billing")),
-            "inbound.introspection.client: names an outbound client, and there are none",
-        ),
+        (introspection("client", json!("billing")), "inbound.introspection.client: unknown client"),
         (
             introspection("when", json!({"issuers": []})),
             "inbound.introspection.when.issuers: unknown key; did you mean `issuer`?",
@@ -611,7 +672,8 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
         ),
         (
             with("inbound/introspection", json!([])),
-            "inbound.introspection: an empty list fits nothing",
+            "inbound.introspection: must not be empty; expected a list of objects, each an \
+             object with endpoint, cluster, client_id, client_secret",
         ),
     ]
 }
@@ -626,11 +688,15 @@ pub fn rule_mistakes() -> Vec<Row> {
         (json!({"outbound": 1}), "outbound", "expected an object with clients and rules"),
         (json!({"outbound": {}}), "outbound.clients", "required: an object of clients"),
         (json!({"outbound": {"clients": []}}), "outbound.clients", "expected an object of clients"),
-        (json!({"outbound": {"clients": {}}}), "outbound.clients", "names no client"),
+        (
+            json!({"outbound": {"clients": {}}}),
+            "outbound.clients",
+            "must define at least one client",
+        ),
         (
             json!({"outbound": {"clients": {"": client(json!({}))}}}),
             "outbound.clients.",
-            "a client has a name",
+            "a client name must not be empty",
         ),
         (
             json!({"outbound": {"clients": {"a": client(json!({}))}, "client": "a"}}),
@@ -640,26 +706,30 @@ pub fn rule_mistakes() -> Vec<Row> {
         (
             json!({"outbound": {"clients": rules(json!(0))["outbound"]["clients"]}}),
             "outbound.rules",
-            "required where there are several clients: which requests get whose token, such as \
-             [{\"hosts\": [\"api.example.com\"], \"client\": \"NAME\"}]",
+            "required with several clients; expected rules such as [{\"hosts\": \
+             [\"api.example.com\"], \"client\": \"NAME\"}]",
         ),
-        (rules(json!({})), "outbound.rules", "expected rules, found an object"),
-        (rules(json!([])), "outbound.rules", "an empty list fits nothing"),
-        (rules(json!(["a"])), "outbound.rules[0]", "expected a rule with hosts, methods, paths"),
+        (rules(json!({})), "outbound.rules", "expected a list of rules, found an object"),
+        (rules(json!([])), "outbound.rules", "must not be empty; expected"),
+        (
+            rules(json!(["a"])),
+            "outbound.rules[0]",
+            "expected an object with hosts, methods, paths, client, found a string",
+        ),
         (
             rules(json!([{"hosts": ["a.test"]}])),
             "outbound.rules[0].client",
-            "required: whose token requests get, or null for none",
+            "required: a client name, or null",
         ),
         (
             rules(json!([{"hosts": ["a.test"], "client": "c"}])),
             "outbound.rules[0].client",
-            "no client has this name; there are: a, b",
+            "unknown client; known clients: a, b",
         ),
         (
             rules(json!([{"hosts": ["a.test"], "client": false}])),
             "outbound.rules[0].client",
-            "expected the name of a client, found",
+            "expected a client name, found",
         ),
         (
             rules(json!([{"host": ["a.test"], "client": "a"}])),
@@ -674,19 +744,23 @@ pub fn rule_mistakes() -> Vec<Row> {
         (
             rules(json!([{"client": "a", "hosts": ["a.test"], "paths": ["x"]}])),
             "outbound.rules[0].paths[0]",
-            "a path pattern begins with a slash",
+            "must begin with a slash",
         ),
         (
             rules(json!([{"client": "a", "hosts": ["a.test"], "access": "deny"}])),
             "outbound.rules[0].access",
-            "unknown key; known here: name, hosts, methods, paths, client",
+            "unknown key; expected one of: name, hosts, methods, paths, client",
         ),
         (
             clients(endless),
             "outbound.clients.a.actor",
-            "expected a client that has a token of its own, not one that exchanges callers'",
+            "must be a client that does not use token exchange",
         ),
-        (clients(chain), "outbound.clients.a.actor", "expected a client that has a token of its"),
+        (
+            clients(chain),
+            "outbound.clients.a.actor",
+            "must be a client that does not use token exchange",
+        ),
         (
             json!({
                 "inbound": {
@@ -696,7 +770,7 @@ pub fn rule_mistakes() -> Vec<Row> {
                 "outbound": {"clients": {"a": with_grant(EXCHANGE, json!({}))}},
             }),
             "outbound.clients.a.grant_type",
-            "this client authenticates introspection calls, so it needs a token of its own",
+            "a client that authenticates introspection calls must not use token exchange",
         ),
     ]
 }
@@ -705,35 +779,41 @@ pub fn rule_mistakes() -> Vec<Row> {
 pub fn grant_mistakes() -> Vec<Row> {
     let no_type = client(json!({"grant_type": null}));
     let known = "required: \"client_credentials\", \"password\", \"refresh_token\", ";
-    vec![
-        (json!("a"), "", "expected a client with grant_type, endpoint"),
+    let mut mistakes = vec![
+        (
+            json!("a"),
+            "",
+            "expected an object with grant_type, endpoint, client_id, client_secret, found a \
+             string",
+        ),
         (no_type, "grant_type", known),
-        (client(json!({"grant_type": 1})), "grant_type", "expected the name of a grant, found"),
+        (client(json!({"grant_type": 1})), "grant_type", "expected a grant type, found"),
         (client(json!({"grant_type": "implicit"})), "grant_type", "expected one of \"client_cred"),
         (client(json!({"grant_type": "authorization_code"})), "grant_type", "expected one of"),
         // What each grant needs.
-        (password(json!({"username": null})), "username", "required: whose password it is"),
+        (password(json!({"username": null})), "username", "required: the user name"),
         (password(json!({"password": null})), "password", "required: the user's password"),
-        (password(json!({"password": 1})), "password", "expected the secret as a string"),
+        (
+            password(json!({"password": 1})),
+            "password",
+            "expected a secret as a string, or {\"env\": \"NAME\"}, found a number",
+        ),
         (
             with_grant("refresh_token", json!({"refresh_token": null})),
             "refresh_token",
-            "required: what tokens are asked for with",
+            "required: the refresh token",
         ),
         (
             with_grant("refresh_token", json!({"refresh_token": {"env": "UNSET"}})),
             "refresh_token.env",
-            "the environment variable `UNSET` is unset or empty",
+            "environment variable `UNSET` is unset or empty; pass it to the VM with \
+             vm_config.environment_variables (Istio: vmConfig.env)",
         ),
-        (json!({"grant_type": "direct_token"}), "access_token", "required: the token"),
-        (
-            direct(json!({"access_token": "s3cr3t two"})),
-            "access_token",
-            "a token has visible ASCII characters only",
-        ),
+        (json!({"grant_type": "direct_token"}), "access_token", "required: the access token"),
+        (direct(json!({"access_token": "s3cr3t two"})), "access_token", "must be visible ASCII"),
         (direct(json!({"expires_in": 60})), "expires_in", "expected a duration such as"),
-        (direct(json!({"expires_in": "0s"})), "expires_in", "a token that lives no time is of"),
-        (with_grant(JWT_BEARER, json!({"assertion": null})), "assertion", "required: one JWT"),
+        (direct(json!({"expires_in": "0s"})), "expires_in", "must be greater than zero"),
+        (with_grant(JWT_BEARER, json!({"assertion": null})), "assertion", "required: a JWT"),
         (
             with_grant(EXCHANGE, json!({"subject_token_type": ""})),
             "subject_token_type",
@@ -744,24 +824,74 @@ pub fn grant_mistakes() -> Vec<Row> {
             "requested_token_type",
             "expected a token type such as",
         ),
-        (with_grant(EXCHANGE, json!({"actor": "b"})), "actor", "no client has this name"),
-        // What belongs to another grant, or to none.
-        (client(json!({"username": "u"})), "username", "belongs to grant_type password"),
-        (client(json!({"refresh": false})), "refresh", "belongs to grant_type password or direct"),
-        (client(json!({"refresh_token": "s3cr3t"})), "refresh_token", "belongs to grant_type ref"),
+        (with_grant(EXCHANGE, json!({"actor": "b"})), "actor", "unknown client; known clients: a"),
+        // What is asked for.
+        (
+            client(json!({"scope": ["a"]})),
+            "scope",
+            "expected space-separated scopes such as \"orders:read orders:write\",",
+        ),
+        (
+            client(json!({"scope": " "})),
+            "scope",
+            "must not be empty; omit the key to request no scope",
+        ),
+        (
+            client(json!({"scope": "a\"b"})),
+            "scope",
+            "expected space-separated scopes such as \"orders:read orders:write\", in visible \
+             ASCII characters except \" and \\",
+        ),
+        (client(json!({"audience": ""})), "audience", "expected an audience, found an"),
+        (client(json!({"audience": ["a"]})), "audience", "expected an audience, found"),
+    ];
+    mistakes.extend(keys_of_other_grants());
+    mistakes
+}
+
+/// Clients with a key of another grant, or with an unknown one.
+fn keys_of_other_grants() -> Vec<Row> {
+    vec![
+        (client(json!({"username": "u"})), "username", "only valid with grant_type password"),
+        (
+            client(json!({"refresh": false})),
+            "refresh",
+            "only valid with grant_type password or direct",
+        ),
+        (
+            client(json!({"refresh_token": "s3cr3t"})),
+            "refresh_token",
+            "only valid with grant_type ref",
+        ),
         (
             direct(json!({"refresh_token": "s3cr3t"})),
             "refresh_token",
-            "belongs to grant_type refresh_token; of a direct_token, it stands in `refresh`",
+            "only valid with grant_type refresh_token; for direct_token, set it in `refresh`",
         ),
-        (client(json!({"access_token": "s3cr3t"})), "access_token", "belongs to grant_type direct"),
-        (client(json!({"expires_in": "1h"})), "expires_in", "belongs to grant_type direct_token"),
-        (password(json!({"assertion": "s3cr3t"})), "assertion", "belongs to grant_type urn:ietf"),
-        (client(json!({"actor": "a"})), "actor", "belongs to grant_type urn:ietf:params:oauth"),
+        (
+            client(json!({"access_token": "s3cr3t"})),
+            "access_token",
+            "only valid with grant_type direct",
+        ),
+        (
+            client(json!({"expires_in": "1h"})),
+            "expires_in",
+            "only valid with grant_type direct_token",
+        ),
+        (
+            password(json!({"assertion": "s3cr3t"})),
+            "assertion",
+            "only valid with grant_type urn:ietf",
+        ),
+        (
+            client(json!({"actor": "a"})),
+            "actor",
+            "only valid with grant_type urn:ietf:params:oauth",
+        ),
         (
             password(json!({"subject_token_type": "t"})),
             "subject_token_type",
-            "belongs to grant_type urn:ietf:params:oauth:grant-type:token-exchange",
+            "only valid with grant_type urn:ietf:params:oauth:grant-type:token-exchange",
         ),
         (client(json!({"scopes": "a"})), "scopes", "unknown key; did you mean `scope`?"),
         (password(json!({"user_name": "s3cr3t"})), "user_name", "unknown key; did you mean `user"),
@@ -773,14 +903,8 @@ pub fn grant_mistakes() -> Vec<Row> {
         (
             client(json!({"client_assertion": "s3cr3t"})),
             "client_assertion",
-            "unknown key; known here: grant_type, endpoint, cluster,",
+            "unknown key; expected one of: grant_type, endpoint, cluster,",
         ),
-        // What is asked for.
-        (client(json!({"scope": ["a"]})), "scope", "expected scopes with spaces between"),
-        (client(json!({"scope": " "})), "scope", "names no scope; leave the key out"),
-        (client(json!({"scope": "a\"b"})), "scope", "expected scopes with spaces between, such as"),
-        (client(json!({"audience": ""})), "audience", "expected whom the token is for, found an"),
-        (client(json!({"audience": ["a"]})), "audience", "expected whom the token is for, found"),
     ]
 }
 
@@ -790,15 +914,15 @@ pub fn resource_mistakes() -> Vec<Row> {
         (
             client(json!({"resource": "https://api.test/#x"})),
             "resource",
-            "expected an absolute URI without fragment (RFC 8707 section 2)",
+            "expected an absolute URI without a fragment (RFC 8707 section 2)",
         ),
         (client(json!({"resource": "/orders"})), "resource", "expected an absolute URI without"),
         (client(json!({"resource": ""})), "resource", "expected an absolute URI, found an empty"),
-        (client(json!({"resource": []})), "resource", "an empty list fits nothing"),
+        (client(json!({"resource": []})), "resource", "must not be empty; expected"),
         (
             client(json!({"resource": ["urn:a", "b"]})),
             "resource[1]",
-            "expected an absolute URI without fragment",
+            "expected an absolute URI without a fragment (RFC 8707 section 2)",
         ),
     ]
 }
@@ -806,7 +930,7 @@ pub fn resource_mistakes() -> Vec<Row> {
 /// Clients with a mistake in their endpoint.
 pub fn endpoint_mistakes() -> Vec<Row> {
     vec![
-        (client(json!({"endpoint": null})), "endpoint", "required: the URL to call"),
+        (client(json!({"endpoint": null})), "endpoint", "required: the endpoint URL"),
         (client(json!({"endpoint": 1})), "endpoint", "expected an absolute URL such as"),
         (client(json!({"endpoint": "as.test/token"})), "endpoint", "expected an absolute URL such"),
         (client(json!({"endpoint": "ftp://as.test/"})), "endpoint", "expected an http or https"),
@@ -814,42 +938,59 @@ pub fn endpoint_mistakes() -> Vec<Row> {
         (
             with_grant("direct_token", json!({"expires_in": "30s", "clock_skew": "30s"})),
             "expires_in",
-            "`clock_skew` takes all of it off",
+            "must be longer than `clock_skew`",
         ),
         (
             with_grant(EXCHANGE, json!({"overwrite": false})),
             "overwrite",
-            "the caller's token stands in this header",
+            "must be true; the caller's token in this header is to be exchanged",
         ),
-        (client(json!({"cluster": 1})), "cluster", "expected the name of an Envoy cluster"),
-        (client(json!({"timeout": "0s"})), "timeout", "a timeout must be above zero"),
+        (client(json!({"cluster": 1})), "cluster", "expected an Envoy cluster name"),
+        (
+            client(json!({"timeout": "0s"})),
+            "timeout",
+            "must be greater than zero and less than 49 days",
+        ),
         (client(json!({"retries": 11})), "retries", "expected a whole number from 0 to 10"),
-        (client(json!({"headers": {"host": "a"}})), "headers.host", "this header is the proxy's"),
+        (
+            client(json!({"headers": {"host": "a"}})),
+            "headers.host",
+            "reserved: the proxy sets this header",
+        ),
         (
             client(json!({"headers": {"authorization": "s3cr3t"}})),
             "headers",
-            "authorization is set by the filter",
+            "`authorization` is set by client authentication; remove it, or use auth_method \"none\"",
         ),
-        (direct(json!({"timeout": "5s"})), "timeout", "of no use without `endpoint`"),
-        (direct(json!({"client_id": "a"})), "client_id", "of no use without `endpoint`"),
+        (direct(json!({"timeout": "5s"})), "timeout", "has no effect without `endpoint`"),
+        (direct(json!({"client_id": "a"})), "client_id", "has no effect without `endpoint`"),
         // A renewal that could not be done.
         (
             direct(json!({"refresh": {"endpoint": "https://as.test/", "refresh_token": "s3cr3t"}})),
             "refresh.client_secret",
-            "required: the server must know who asks",
+            "required: set client_id and client_secret, or auth_method \"none\" if the server \
+             requires no client authentication (RFC 7662 section 2.1, RFC 6749 section 4.4.2)",
         ),
-        (direct(json!({"refresh": true})), "refresh", "expected false, or an object with endpoint"),
+        (
+            direct(json!({"refresh": true})),
+            "refresh",
+            "expected false or an object with endpoint, scope, parameters, found a boolean",
+        ),
         (
             with_grant("direct_token", json!({"refresh": {}})),
             "refresh.refresh_token",
-            "required: what renews the token",
+            "required: the refresh token",
         ),
-        (password(json!({"refresh": "no"})), "refresh", "expected false, or an object with"),
+        (
+            password(json!({"refresh": "no"})),
+            "refresh",
+            "expected false or an object with endpoint, scope, parameters, found a string",
+        ),
         (password(json!({"refresh": null, "retries": []})), "retries", "expected a whole number"),
         (
             password(json!({"refresh": {"refresh_token": "s3cr3t"}})),
             "refresh.refresh_token",
-            "unknown key; known here:",
+            "unknown key; expected one of:",
         ),
         (
             password(json!({"refresh": {"scopes": "a"}})),
@@ -859,7 +1000,7 @@ pub fn endpoint_mistakes() -> Vec<Row> {
         (
             password(json!({"refresh": {"parameters": {"username": "u"}}})),
             "refresh.parameters.username",
-            "the filter sends this parameter itself",
+            "reserved: the filter sends this parameter (RFC 6749 section 3.2)",
         ),
         // A mistake in what `refresh` is completed with is told once.
         (
@@ -874,13 +1015,17 @@ pub fn endpoint_mistakes() -> Vec<Row> {
 pub fn service_mistakes() -> Vec<Row> {
     vec![
         (client(json!({"refresh_before": 5})), "refresh_before", "expected a duration such as"),
-        (client(json!({"refresh_before": "9000h"})), "refresh_before", "longer than a year"),
+        (
+            client(json!({"refresh_before": "9000h"})),
+            "refresh_before",
+            "must not be longer than a year",
+        ),
         (client(json!({"clock_skew": "-1s"})), "clock_skew", "expected a duration such as"),
-        (client(json!({"clock_skew": "8785h"})), "clock_skew", "longer than a year"),
+        (client(json!({"clock_skew": "8785h"})), "clock_skew", "must not be longer than a year"),
         (
             client(json!({"default_expires_in": "0s"})),
             "default_expires_in",
-            "a token that lives no time is of no use",
+            "must be greater than zero",
         ),
         (
             client(json!({"renew_on_status": 401})),
@@ -894,18 +1039,30 @@ pub fn service_mistakes() -> Vec<Row> {
         ),
         (client(json!({"renew_on_status": [600]})), "renew_on_status[0]", "expected a whole numb"),
         (client(json!({"renew_on_status": ["401"]})), "renew_on_status[0]", "expected a whole nu"),
-        (client(json!({"header": ""})), "header", "expected the name of a header, found an empty"),
-        (client(json!({"header": "a b"})), "header", "not a header name"),
-        (client(json!({"header": ":path"})), "header", "not a header name"),
-        (client(json!({"header": "Host"})), "header", "this header has a meaning of its own"),
-        (client(json!({"header": "content-length"})), "header", "this header has a meaning of"),
-        (client(json!({"header": "cookie"})), "header", "this header has a meaning of its own"),
-        (client(json!({"header": "x-envoy-retry-on"})), "header", "this header has a meaning of"),
-        (client(json!({"scheme": "Bearer "})), "scheme", "a scheme is one word, such as"),
-        (client(json!({"scheme": "A\r\nB"})), "scheme", "a scheme is one word, such as"),
+        (client(json!({"header": ""})), "header", "expected a header name, found an empty"),
+        (
+            client(json!({"header": "a b"})),
+            "header",
+            "invalid header name; expected letters, digits, -, _ and .",
+        ),
+        (
+            client(json!({"header": ":path"})),
+            "header",
+            "invalid header name; expected letters, digits, -, _ and .",
+        ),
+        (client(json!({"header": "Host"})), "header", "reserved header; choose another"),
+        (client(json!({"header": "content-length"})), "header", "reserved header; choose another"),
+        (client(json!({"header": "cookie"})), "header", "reserved header; choose another"),
+        (
+            client(json!({"header": "x-envoy-retry-on"})),
+            "header",
+            "reserved header; choose another",
+        ),
+        (client(json!({"scheme": "Bearer "})), "scheme", "must be one word such as \"Bearer\""),
+        (client(json!({"scheme": "A\r\nB"})), "scheme", "must be one word such as \"Bearer\""),
         (client(json!({"scheme": false})), "scheme", "expected a scheme such as \"Bearer\""),
-        (client(json!({"overwrite": "no"})), "overwrite", "expected true or false, found a string"),
-        (client(json!({"failure_mode_allow": 1})), "failure_mode_allow", "expected true or false"),
+        (client(json!({"overwrite": "no"})), "overwrite", "expected a boolean, found a string"),
+        (client(json!({"failure_mode_allow": 1})), "failure_mode_allow", "expected a boolean"),
     ]
 }
 
@@ -915,17 +1072,19 @@ pub fn url_mistakes() -> Vec<Row> {
         (
             client(json!({"endpoint": "https://as.test/token#x"})),
             "endpoint",
-            "an endpoint has no fragment (RFC 6749 section 3.2)",
+            "must not have a fragment (RFC 6749 section 3.2)",
         ),
         (
             client(json!({"endpoint": "https://as.test/?grant_type=s3cr3t"})),
             "endpoint",
-            "its query repeats a parameter that the filter sends itself",
+            "the query must not contain credentials or parameters that the filter sends (RFC \
+             6749 sections 2.3.1, 3.2)",
         ),
         (
             client(json!({"endpoint": "https://as.test/?client_secret=s3cr3t"})),
             "endpoint",
-            "its query repeats a parameter that the filter sends itself",
+            "the query must not contain credentials or parameters that the filter sends (RFC \
+             6749 sections 2.3.1, 3.2)",
         ),
     ]
 }
@@ -936,60 +1095,79 @@ pub fn authentication_mistakes() -> Vec<Row> {
     let mut nobody = client(tls);
     nobody.as_object_mut().expect("an object").remove("client_id");
     vec![
-        (
-            nobody,
-            "client_id",
-            "required: the server looks for the certificate of this client (RFC 8705 section 2)",
-        ),
+        (nobody, "client_id", "required by this auth_method (RFC 8705 section 2)"),
         (
             client(json!({"auth_method": "tls_client_auth"})),
             "client_secret",
-            "auth_method \"tls_client_auth\" sends no secret",
+            "not used by auth_method \"tls_client_auth\"",
         ),
         (
             client(json!({"auth_method": "none"})),
             "client_secret",
-            "auth_method \"none\" sends no secret",
+            "not used by auth_method \"none\"",
         ),
-        (client(json!({"client_secret": null})), "client_secret", "required: the server must know"),
-        (client(json!({"client_id": null})), "client_id", "required beside client_secret"),
+        (
+            client(json!({"client_secret": null})),
+            "client_secret",
+            "required: set client_id and client_secret, or auth_method \"none\" if the server \
+             requires no client authentication (RFC 7662 section 2.1, RFC 6749 section 4.4.2)",
+        ),
+        (client(json!({"client_id": null})), "client_id", "required with client_secret"),
         (client(json!({"auth_method": "basic"})), "auth_method", "expected \"client_secret_basic"),
         (client(json!({"auth_method": 1})), "auth_method", "expected \"client_secret_basic\""),
         (
             client(json!({"client_secret": {"env": "UNSET"}})),
             "client_secret.env",
-            "the environment variable `UNSET` is unset or empty",
+            "environment variable `UNSET` is unset or empty; pass it to the VM with \
+             vm_config.environment_variables (Istio: vmConfig.env)",
         ),
         // Keys of the one that signs.
-        (client(json!({"kid": "k"})), "kid", "belongs to auth_method \"private_key_jwt\""),
-        (client(json!({"private_key": "s3cr3t"})), "private_key", "belongs to auth_method"),
-        (signing(json!({"client_secret": "s3cr3t"})), "client_secret", "private_key_jwt sends no"),
-        (signing(json!({"client_id": null})), "client_id", "required: the assertion is this"),
-        (signing(json!({"client_id": 1})), "client_id", "expected the client's identifier"),
+        (client(json!({"kid": "k"})), "kid", "only valid with auth_method \"private_key_jwt\""),
+        (
+            client(json!({"private_key": "s3cr3t"})),
+            "private_key",
+            "only valid with auth_method \"private_key_jwt\"",
+        ),
+        (
+            signing(json!({"client_secret": "s3cr3t"})),
+            "client_secret",
+            "not used by auth_method \"private_key_jwt\"",
+        ),
+        (signing(json!({"client_id": null})), "client_id", "required by this auth_method"),
+        (signing(json!({"client_id": 1})), "client_id", "expected a client identifier"),
         (signing(json!({"private_key": null})), "private_key", "required: the client's private"),
         (
             signing(json!({"private_key": {"env": "UNSET"}})),
             "private_key.env",
-            "the environment variable `UNSET` is unset or empty",
+            "environment variable `UNSET` is unset or empty; pass it to the VM with \
+             vm_config.environment_variables (Istio: vmConfig.env)",
         ),
         (
             signing(json!({"private_key": "bad"})),
             "private_key",
-            "the host does not take this key: expected RSA or P-256, in PEM (PKCS #8)",
+            "key rejected by the host; expected RSA or P-256 in PEM format (PKCS #8)",
         ),
         (
             signing(json!({"private_key": "no host"})),
             "auth_method",
-            "this host cannot sign (Envoy can from 1.37 on): use another method",
+            "the host cannot sign (Envoy 1.37 or later can); use another method",
         ),
-        (signing(json!({"alg": "RS256"})), "alg", "the key is one for ES256"),
-        (signing(json!({"private_key": "rsa", "alg": "ES256"})), "alg", "the key is one for RS256"),
+        (signing(json!({"alg": "RS256"})), "alg", "the private key requires ES256"),
+        (
+            signing(json!({"private_key": "rsa", "alg": "ES256"})),
+            "alg",
+            "the private key requires RS256",
+        ),
         (signing(json!({"alg": "PS256"})), "alg", "expected \"RS256\" or \"ES256\""),
         (signing(json!({"alg": "none"})), "alg", "expected \"RS256\" or \"ES256\""),
-        (signing(json!({"kid": ""})), "kid", "expected the key's identifier, found an empty"),
-        (signing(json!({"typ": []})), "typ", "expected the `typ` of the header, found a list"),
-        (signing(json!({"lifetime": "0s"})), "lifetime", "an assertion lives from one second"),
-        (signing(json!({"lifetime": "301s"})), "lifetime", "an assertion lives from one second"),
+        (signing(json!({"kid": ""})), "kid", "expected a key identifier, found an empty"),
+        (signing(json!({"typ": []})), "typ", "expected a `typ` for the header, found a list"),
+        (signing(json!({"lifetime": "0s"})), "lifetime", "must be from one second to five minutes"),
+        (
+            signing(json!({"lifetime": "301s"})),
+            "lifetime",
+            "must be from one second to five minutes",
+        ),
         (signing(json!({"lifetime": 60})), "lifetime", "expected a duration such as"),
     ]
 }
@@ -1000,10 +1178,19 @@ pub fn assertion_mistakes() -> Vec<Row> {
         (
             signing(json!({"aud": null})),
             "aud",
-            "required: the issuer identifier of the authorization server (RFC 10070)",
+            "required: the issuer identifier of the authorization server (RFC 10070); some servers \
+             expect the endpoint URL",
         ),
-        (signing(json!({"aud": ["https://as.test"]})), "aud", "expected the issuer identifier of"),
-        (signing(json!({"aud": ""})), "aud", "expected the issuer identifier of the authorization"),
+        (
+            signing(json!({"aud": ["https://as.test"]})),
+            "aud",
+            "expected an issuer identifier, found a list",
+        ),
+        (
+            signing(json!({"aud": ""})),
+            "aud",
+            "expected an issuer identifier, found an empty string",
+        ),
     ]
 }
 

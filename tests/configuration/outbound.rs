@@ -64,7 +64,7 @@ fn cl_6749_07_a_scope_is_words_of_the_characters_that_the_standard_has() {
     for scope in ["a", "a b", "!#[]~", " a  b "] {
         assert!(load(&document(client(json!({"scope": scope})))).is_ok(), "{scope}");
     }
-    let words = "expected scopes with spaces between";
+    let words = "expected space-separated scopes such as \"orders:read orders:write\",";
     check_clients(
         ["a\"", "a\\b", "a\tb", "a\n", "ö", "\u{7f}"]
             .map(|scope| (client(json!({"scope": scope})), "scope", words)),
@@ -104,7 +104,11 @@ fn cl_6749_03_no_parameter_is_one_that_the_grant_defines() {
         for name in common.iter().chain(&assertions).chain(own) {
             let client = with_grant(grant, json!({"parameters": {*name: "s3cr3t"}}));
             let place = &*format!("parameters.{name}").leak();
-            check_clients([(client, place, "the filter sends this parameter itself (RFC 6749 s")]);
+            check_clients([(
+                client,
+                place,
+                "reserved: the filter sends this parameter (RFC 6749 section 3.2)",
+            )]);
         }
         let free = with_grant(grant, json!({"parameters": {"tenant": "a"}}));
         assert!(load(&document(free)).is_ok(), "{grant}");
@@ -124,20 +128,28 @@ fn cl_10070_01_d6_05_the_audience_of_an_assertion_is_configured_as_one_value() {
 #[test]
 fn cl_6749_09_client_credentials_without_credentials_are_asked_for_in_so_many_words() {
     let bare = json!({"client_id": null, "client_secret": null});
-    check_clients([(client(bare), "client_secret", "required: the server must know who asks")]);
+    check_clients([(
+        client(bare),
+        "client_secret",
+        "required: set client_id and client_secret, or auth_method \"none\" if the server requires \
+         no client authentication (RFC 7662 section 2.1, RFC 6749 section 4.4.2)",
+    )]);
     let none = json!({"client_secret": null, "auth_method": "none"});
     let warnings = load(&document(client(none))).unwrap();
     assert_eq!(
         warnings,
-        ["outbound.clients.a: client_credentials without credentials (RFC 6749 section 4.4.2)"]
+        [
+            "outbound.clients.a: client_credentials requires client authentication (RFC 6749 section \
+             4.4.2); set credentials"
+        ]
     );
 }
 
 #[test]
 fn cl_9700_01_the_password_grant_is_warned_of() {
     let warnings = load(&document(password(json!({})))).unwrap();
-    let expected = "outbound.clients.a.grant_type: the password grant is legacy and must not be \
-                    used where there is another (RFC 9700 section 2.4)";
+    let expected = "outbound.clients.a.grant_type: the password grant is deprecated (RFC 9700 \
+         section 2.4); use client_credentials if possible";
     assert_eq!(warnings, [expected]);
 }
 
@@ -151,7 +163,7 @@ fn what_is_accepted_but_risky_is_warned_of_at_its_place() {
         (
             document(client(json!({"endpoint": "http://as.test/token"}))),
             "outbound.clients.a.endpoint",
-            "plain http: tokens and client credentials travel in clear text",
+            "plain http: tokens and client credentials are sent unencrypted; use https",
         ),
         (
             document(with_grant(
@@ -166,14 +178,15 @@ fn what_is_accepted_but_risky_is_warned_of_at_its_place() {
         (
             document(client(json!({"failure_mode_allow": true}))),
             "outbound.clients.a.failure_mode_allow",
-            "while there is no token, requests go on without one",
+            "while no token is available, requests are forwarded without one",
         ),
-        (no_hosts, "outbound.rules", "a rule without hosts: its token goes to every host"),
-        (by_itself, "outbound.rules", "a rule without hosts: its token goes to every host"),
+        (no_hosts, "outbound.rules", "a rule without hosts sends its token to every host"),
+        (by_itself, "outbound.rules", "a rule without hosts sends its token to every host"),
         (
             document(with_grant("direct_token", json!({}))),
             "outbound.clients.a.endpoint",
-            "never called: the token is not renewed without `refresh`",
+            "never called: without `refresh`, the token is not renewed; add `refresh` or remove \
+             `endpoint`",
         ),
     ] {
         let warnings = load(&document).unwrap();
@@ -205,7 +218,7 @@ fn the_client_for_introspection_and_actors_are_not_for_requests() {
     assert_eq!(load(&alone).unwrap(), Vec::<String>::new(), "no request gets its token");
     let mut unknown = document;
     unknown["inbound"]["introspection"]["client"] = json!("onw");
-    let words = "no client has this name; there are: actor, billing, own";
+    let words = "unknown client; known clients: actor, billing, own";
     check([(unknown, "inbound.introspection.client", words)]);
 }
 

@@ -1,10 +1,9 @@
 //! Every line that the filter can log stands in the operator's page, and no other.
 
 use std::collections::BTreeSet;
-use std::fs;
 
+use crate::messages::{Text, texts};
 use crate::pages::OPERATIONS;
-use crate::{files_below, root};
 
 /// What stands for what differs, in the page.
 const PLACEHOLDERS: [&str; 11] =
@@ -12,69 +11,11 @@ const PLACEHOLDERS: [&str; 11] =
 
 /// The macros that log, and what Envoy calls their level.
 const LEVELS: [(&str, &str); 4] =
-    [("error!(", "error"), ("warn!(", "warning"), ("info!(", "info"), ("debug!(", "debug")];
+    [("error!", "error"), ("warn!", "warning"), ("info!", "info"), ("debug!", "debug")];
 
-/// The code of the filter without its tests, by file.
-fn code() -> Vec<(String, String)> {
-    let files = files_below(&root().join("src"), "rs");
-    // Neither the command nor the tools are what Envoy runs.
-    let others = ["src/command", "src/tools"].map(|folder| root().join(folder));
-    let files = files.into_iter().filter(|file| {
-        !others.iter().any(|folder| file.starts_with(folder)) && !file.ends_with("tests.rs")
-    });
-    let read = |file: &std::path::PathBuf| fs::read_to_string(file).expect("a file of code");
-    let files = files.map(|file| (file.display().to_string(), read(&file)));
-    files
-        .map(|(name, text)| {
-            let code = text.split("#[cfg(test)]\nmod tests").next().expect("a part");
-            (name, code.to_owned())
-        })
-        .collect()
-}
-
-/// The code of one file.
-fn code_of(name: &str) -> String {
-    let file = code().into_iter().find(|(file, _)| file.ends_with(name));
-    file.unwrap_or_else(|| panic!("no {name}")).1
-}
-
-/// The string literals in a piece of code, in which lines that go on are one.
-fn literals(code: &str) -> Vec<String> {
-    let mut literals = Vec::new();
-    let mut chars = code.chars();
-    while let Some(c) = chars.next() {
-        if c == '\'' {
-            // A quote as a character is no literal.
-            let mut ahead = chars.clone();
-            if ahead.next() == Some('"') {
-                chars = ahead;
-            }
-        }
-        if c != '"' {
-            continue;
-        }
-        let mut literal = String::new();
-        while let Some(c) = chars.next().filter(|c| *c != '"') {
-            match c {
-                '\\' => match chars.next().expect("what is escaped") {
-                    '\n' => {
-                        let rest = chars.as_str().trim_start();
-                        chars = rest.chars();
-                    }
-                    c => literal.push(c),
-                },
-                c => literal.push(c),
-            }
-        }
-        literals.push(literal);
-    }
-    literals
-}
-
-/// The first literal after each place where a text stands in the code.
-fn after<'c>(code: &'c str, text: &'c str) -> impl Iterator<Item = String> {
-    let calls = code.split(text).skip(1);
-    calls.filter_map(|rest| literals(rest.split(';').next()?).into_iter().next())
+/// The texts of the filter, without those of the command.
+fn texts_of_the_filter() -> Vec<Text> {
+    texts().into_iter().filter(|text| !text.file.starts_with("src/command")).collect()
 }
 
 /// A text of the code with a star for each thing that differs.
@@ -114,29 +55,35 @@ fn column(heading: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_log_line_stands_in_the_page_with_its_level_and_no_other() {
+    let texts = texts_of_the_filter();
     let mut lines: BTreeSet<(String, String)> = BTreeSet::new();
     let mut add = |level: &str, line: &str| lines.insert((level.to_owned(), line.to_owned()));
-    for (file, code) in code() {
-        for (call, level) in LEVELS {
-            for line in after(&code, call) {
-                match line.as_str() {
-                    "{mistakes}" => {
-                        add(level, "*: *");
-                        add(level, "configuration: *");
-                    }
-                    "{warning}" => _ = add(level, "*: *"),
-                    line => _ = add(level, &starred(line)),
+    for text in &texts {
+        for (_, level) in LEVELS.iter().filter(|(call, _)| text.kind() == *call) {
+            match text.content.as_str() {
+                "{mistakes}" => {
+                    add(level, "*: *");
+                    add(level, "configuration: *");
                 }
+                "{warning}" => _ = add(level, "*: *"),
+                line => _ = add(level, &starred(line)),
             }
         }
-        // What is logged so is what `failure_log` says.
-        assert!(after(&code, "log!(").all(|line| line == "{line}"), "{file}");
-        for name in after(&code, "FailureLog::new(") {
-            let texts = literals(&code_of("src/core/src/oauth/failure_log.rs"));
-            for line in texts.iter().filter(|line| *line != "{line}") {
-                let level = if line.contains("works") { "info" } else { "warning" };
-                add(level, &starred(&line.replace("{name}", &name)));
-            }
+        // What is logged so is what `failure_log` returns.
+        assert!(text.kind() != "log!" || text.content == "{line}", "{text:?}");
+    }
+    // These are logged at a level that depends on the call's outcome.
+    let failures: Vec<&Text> = texts
+        .iter()
+        .filter(|text| text.is_in("src/core/src/oauth/failure_log.rs"))
+        .filter(|text| text.kind() == "format!")
+        .collect();
+    let named: Vec<&Text> = texts.iter().filter(|text| text.has("FailureLog::new")).collect();
+    assert_eq!((failures.len(), named.len()), (2, 2), "{failures:?} {named:?}");
+    for line in failures {
+        let level = if line.content.contains("recovered") { "info" } else { "warning" };
+        for name in &named {
+            add(level, &starred(&line.content.replace("{name}", &name.content)));
         }
     }
     let rows = OPERATIONS.rows("## Log lines", "| level");
@@ -148,41 +95,40 @@ fn every_log_line_stands_in_the_page_with_its_level_and_no_other() {
 
 #[test]
 fn every_reason_why_a_call_fails_stands_in_the_page_and_no_other() {
-    let display = |file: &str, of: &str| {
-        let code = code_of(file);
-        let (_, display) = code.split_once(&format!("impl fmt::Display for {of}")).expect("it");
-        let (display, _) = display.split_once("\n}").expect("its end");
-        literals(display)
+    let texts = texts_of_the_filter();
+    let displayed = |file: &str| -> Vec<String> {
+        let is_displayed = |text: &&Text| {
+            text.file.ends_with(file) && ["write!", "write_str"].contains(&text.kind())
+        };
+        texts.iter().filter(is_displayed).map(|text| text.content.clone()).collect()
     };
-    let calls = display("src/core/src/oauth/call.rs", "CallFailure");
-    let mut texts: BTreeSet<String> = calls.iter().map(|text| starred(text)).collect();
-    let members: Vec<String> = code()
+    let calls = displayed("oauth/call.rs");
+    assert!(calls.len() >= 5, "{calls:?}");
+    let mut expected: BTreeSet<String> = calls.iter().map(|text| starred(text)).collect();
+    let members: Vec<&str> = texts
         .iter()
-        .flat_map(|(_, code)| after(code, "Failure::Member(").collect::<Vec<_>>())
+        .filter(|text| text.has("Failure::Member"))
+        .map(|text| text.content.as_str())
         .collect();
     assert!(members.len() >= 4, "{members:?}");
-    for text in display("src/core/src/oauth/failure.rs", "Failure") {
+    for text in displayed("oauth/failure.rs") {
         match text.strip_suffix("{what}") {
-            Some(begin) => texts.extend(members.iter().map(|member| format!("{begin}{member}"))),
-            None => _ = texts.insert(starred(&text)),
+            Some(begin) => expected.extend(members.iter().map(|member| format!("{begin}{member}"))),
+            None => _ = expected.insert(starred(&text)),
         }
     }
-    assert_eq!(column("### Why a call fails"), texts);
+    assert_eq!(column("### Why a call fails"), expected);
 }
 
 #[test]
 fn every_warning_on_a_configuration_stands_in_the_page_and_no_other() {
-    let warnings = code().into_iter().flat_map(|(_, code)| {
-        // The first is what takes them in.
-        after(&code, ".warn(").collect::<Vec<_>>()
-    });
-    assert_eq!(column("### Warnings"), warnings.collect());
+    let texts = texts_of_the_filter();
+    let warnings = texts.iter().filter(|text| text.kind() == "warn");
+    assert_eq!(column("### Warnings"), warnings.map(|text| text.content.clone()).collect());
 }
 
 #[test]
-fn literals_are_read_as_the_compiler_reads_them() {
-    let code = "a(\"x \\\n      y\", '\"', \"{a} \\\"q\\\"\");";
-    assert_eq!(literals(code), ["x y", "{a} \"q\""]);
+fn what_differs_is_a_star() {
     assert_eq!(starred("a {b} c {}"), "a * c *");
     assert_eq!(told("`a CLIENT: JSON N`"), "a *: JSON *");
     assert_eq!(told("`` a `b` ``"), "a `b`");

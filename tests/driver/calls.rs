@@ -23,11 +23,11 @@ fn the_response_of_the_proxy_itself_says_why_there_is_none_of_the_server() {
     let unavailable = "oauth2_server_unavailable";
     let none: &[(&str, &str)] = &[];
     for (status, headers, details, line) in [
-        (503, none, unavailable, "no connection, or the connection broke"),
-        (502, none, unavailable, "no connection, or the connection broke"),
-        (504, none, "oauth2_server_timeout", "no answer in time"),
-        (503, &overloaded[..], unavailable, "the cluster took no request"),
-        (504, &overloaded[..], unavailable, "the cluster took no request"),
+        (503, none, unavailable, "connection failed or closed"),
+        (502, none, unavailable, "connection failed or closed"),
+        (504, none, "oauth2_server_timeout", "timed out"),
+        (503, &overloaded[..], unavailable, "not sent: no healthy host"),
+        (504, &overloaded[..], unavailable, "not sent: no healthy host"),
     ] {
         let (outcome, lines) = ends(|set_up| set_up.end_call(status, headers, b"text"));
         assert_eq!(outcome, details, "{status} {headers:?}");
@@ -40,7 +40,7 @@ fn a_server_that_says_itself_that_it_is_overloaded_was_asked() {
     let headers = [("x-envoy-upstream-service-time", "1"), ("x-envoy-overloaded", "true")];
     let (outcome, lines) = ends(|set_up| set_up.end_call(503, &headers, b"text"));
     assert_eq!(outcome, "oauth2_server_unavailable");
-    assert!(lines.contains("the server answered 503"), "{lines}");
+    assert!(lines.contains("server returned 503"), "{lines}");
 }
 
 #[test]
@@ -87,14 +87,14 @@ fn a_response_that_cannot_be_read_is_a_failed_call() {
             set_up.respond_to_call(200, &json!({"active": true}));
         });
         assert_eq!(outcome, "oauth2_server_unavailable", "{name}");
-        assert!(lines.contains("WARN a response was not read, 1 so far: "), "{name}: {lines}");
+        assert!(lines.contains("WARN failed to read a response (1 so far): "), "{name}: {lines}");
     }
     let (outcome, lines) = ends(|set_up| {
         set_up.proxy.refuse_for(HostCall::Header, "x-envoy-upstream-service-time");
         set_up.end_call(503, &[], b"");
     });
     assert_eq!(outcome, "oauth2_server_unavailable");
-    assert!(lines.contains("a response was not read"), "{lines}");
+    assert!(lines.contains("failed to read a response"), "{lines}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
 fn a_timer_that_is_refused_is_set_by_the_next_callback() {
-    let line = |call: &str| format!("ERROR a timer was not set, 1 so far: {call}");
+    let line = |call: &str| format!("ERROR failed to set a timer (1 so far): {call}");
     for (call, name, text) in [
         (HostCall::SetTickPeriod, "", "proxy_set_tick_period_milliseconds returned status 10"),
         (HostCall::SetEffectiveContext, "1", "proxy_set_effective_context returned status 10"),
@@ -71,8 +71,7 @@ fn a_worker_without_shared_data_works_by_itself() {
         assert_eq!(other.outcome_of(&get("/").bearer("t")), others, "{call:?}");
         let lines = logged();
         let text = format!(
-            "WARN shared data was not read or written, 1 so far: {name}_shared_data returned \
-             status 10"
+            "WARN failed to access shared data (1 so far): {name}_shared_data returned status 10"
         );
         assert_eq!(lines, [text], "once, although it was refused often");
         assert_eq!((set_up.host_errors(), set_up.waiting()), (0, 0));
@@ -108,7 +107,7 @@ fn a_metric_that_is_refused_is_missing_and_nothing_else() {
     proxy.refuse_for(HostCall::DefineMetric, name);
     let mut set_up = SetUp::in_proxy(proxy, &document(everything()));
     let line =
-        format!("WARN the metric {name} was not defined: proxy_define_metric returned status 10");
+        format!("WARN failed to define metric {name}: proxy_define_metric returned status 10");
     assert!(logged().contains(&line));
     check_granted(&mut set_up);
     check_granted(&mut set_up);
@@ -136,7 +135,7 @@ fn a_metric_that_is_not_updated_is_too_low_and_nothing_else() {
         let stream = set_up.send(&get("/").bearer("t"));
         set_up.respond_to_call(200, &json!({"active": true}));
         assert_eq!(set_up.outcome(stream), "forwarded");
-        let line = format!("WARN a metric was not updated, 1 so far: {name} returned status 10");
+        let line = format!("WARN failed to update a metric (1 so far): {name} returned status 10");
         assert_eq!(logged(), [line]);
     }
 }
@@ -147,9 +146,9 @@ fn a_configuration_needs_its_document_and_random_bytes_but_no_log_level() {
     for (call, line) in [
         (
             HostCall::Buffer,
-            "ERROR the configuration was not read: proxy_get_buffer_bytes returned status 10",
+            "ERROR failed to read the configuration: proxy_get_buffer_bytes returned status 10",
         ),
-        (HostCall::Random, "ERROR the host gives no random bytes: random_get returned status 10"),
+        (HostCall::Random, "ERROR failed to get random bytes: random_get returned status 10"),
     ] {
         let mut set_up = SetUp::unconfigured(Proxy::default());
         set_up.proxy.refuse(call);
@@ -163,15 +162,15 @@ fn a_configuration_needs_its_document_and_random_bytes_but_no_log_level() {
     let mut set_up = SetUp::unconfigured(Proxy::default());
     set_up.proxy.refuse(HostCall::LogLevel);
     assert!(set_up.configure(&document));
-    let line = "WARN the log level was not read, so it stays as it is: proxy_get_log_level \
-                returned status 10";
+    let line = "WARN failed to read the log level, which stays unchanged: proxy_get_log_level \
+         returned status 10";
     assert_eq!(logged()[0], line);
 }
 
 #[test]
 fn a_request_that_cannot_be_answered_stays_where_it_is() {
     let text = "proxy_send_local_response returned status 10";
-    let line = format!("ERROR a request could not be answered, 1 so far: {text}");
+    let line = format!("ERROR failed to send a response (1 so far): {text}");
     let mut set_up = SetUp::new(json!({}));
     set_up.proxy.refuse(HostCall::SendLocalResponse);
     let at_once = set_up.begin(&get("/"));
@@ -199,8 +198,8 @@ fn a_waiting_request_that_cannot_be_reached_is_not_forwarded_later() {
     assert_eq!(set_up.outcome(unreachable), "waits");
     assert!(!set_up.body(unreachable));
     assert_eq!(set_up.outcome(other), "forwarded");
-    let line = "ERROR a request could not be answered, 1 so far: proxy_set_effective_context \
-                returned status 10";
+    let line = "ERROR failed to send a response (1 so far): proxy_set_effective_context returned \
+         status 10";
     assert_eq!(logged(), [line]);
     set_up.end(unreachable);
     assert_eq!(set_up.waiting(), 0);
@@ -221,7 +220,7 @@ fn a_response_that_cannot_be_marked_as_private_is_logged() {
         let response = set_up.proxy.stream(stream).response.clone();
         assert_eq!(value(&response, "cache-control").unwrap(), left);
         let lines = logged();
-        let line = "WARN a response was not marked as private, 1 so far: ";
+        let line = "WARN failed to mark a response as private (1 so far): ";
         assert!(lines.len() == 1 && lines[0].starts_with(line), "{lines:?}");
     }
 }

@@ -47,7 +47,7 @@ fn send(set_up: &mut SetUp) -> u32 {
 
 /// The one line that says that a request was refused.
 fn refused(call: &str) -> String {
-    format!("ERROR a request was refused with oauth2_host_error, 1 so far: {call}")
+    format!("ERROR request denied with oauth2_host_error (1 so far): {call}")
 }
 
 /// Checks that a request was refused because of this call, that it was counted once and logged.
@@ -221,7 +221,7 @@ fn a_body_or_trailers_without_request_headers_are_refused() {
         let mut set_up = SetUp::new(json!({}));
         let stream = set_up.open(&get("/").bearer("t"));
         assert!(!follow(&set_up, stream));
-        check_refused(&set_up, stream, "a body or trailers came without request headers");
+        check_refused(&set_up, stream, "received a body or trailers without request headers");
         set_up.end(stream);
         let stream = set_up.begin(&get("/").bearer("t"));
         set_up.respond_to_call(200, &json!({"active": true}));
@@ -283,8 +283,8 @@ fn without_a_clock_a_tick_decides_nothing() {
     assert_eq!(other.outcome(follows), "waits");
     let line = |n| {
         format!(
-            "ERROR the clock was not read, {n} so far: \
-             proxy_get_current_time_nanoseconds returned status 10"
+            "ERROR failed to read the clock ({n} so far): proxy_get_current_time_nanoseconds \
+             returned status 10"
         )
     };
     assert_eq!(logged(), [1, 2, 4, 8, 16].map(line), "lines become rarer");
@@ -300,8 +300,8 @@ fn without_a_clock_no_token_is_dropped() {
     let rejected = set_up.send(&get("/"));
     set_up.respond_to_call(200, &token);
     for (call, line) in [
-        (HostCall::Now, "ERROR the clock was not read, 1 so far: "),
-        (HostCall::Header, "WARN a response was not read, 1 so far: "),
+        (HostCall::Now, "ERROR failed to read the clock (1 so far): "),
+        (HostCall::Header, "WARN failed to read a response (1 so far): "),
     ] {
         set_up.proxy.refuse(call);
         set_up.respond(rejected, 401, &[]);

@@ -106,8 +106,8 @@ fn seen(set_up: &SetUp, stream: u32, grpc: bool, at: &str) -> Seen {
 #[test]
 fn calls_that_the_proxy_refuses_fail_as_those_that_get_no_response() {
     for (failure, line) in [
-        (CallFailure::UnknownCluster, "the proxy has no such cluster"),
-        (CallFailure::NotSent, "the cluster took no request (no healthy host, or circuit breaker)"),
+        (CallFailure::UnknownCluster, "unknown cluster"),
+        (CallFailure::NotSent, "not sent: no healthy host, or circuit breaker open"),
     ] {
         let mut set_up = SetUp::new(serde_json::json!({}));
         set_up.proxy.refuse_calls(failure);

@@ -92,7 +92,7 @@ fn trailers_that_the_proxy_does_not_give_or_change_are_not_forwarded() {
         assert!(!set_up.body(stream), "nothing follows");
         assert_eq!(set_up.host_errors(), 1);
         let lines = logged();
-        assert!(lines[0].starts_with("ERROR a request was refused with oauth2_host_error, 1 so"));
+        assert!(lines[0].starts_with("ERROR request denied with oauth2_host_error (1 so"));
         set_up.end(stream);
 
         // While the request waits.

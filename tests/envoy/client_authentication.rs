@@ -218,7 +218,7 @@ async fn cl_7523_04_introspection_signs_each_call_anew() {
 async fn keys_that_cannot_sign_stop_envoy_from_starting() {
     let truncated: String = RSA.lines().take(10).collect::<Vec<_>>().join("\n");
     let rest = RSA.replace("-----END PRIVATE KEY-----", "");
-    let bad_key = "private_key: the host does not take this key";
+    let bad_key = "private_key: key rejected by the host";
     for (what, key, alg, mistake) in [
         ("no PEM", "a secret that is no key", Value::Null, bad_key),
         ("truncated", &truncated, Value::Null, bad_key),
@@ -230,8 +230,8 @@ async fn keys_that_cannot_sign_stop_envoy_from_starting() {
         ("P-384", include_str!("keys/p384-pkcs8.pem"), Value::Null, bad_key),
         ("P-521", include_str!("keys/p521-pkcs8.pem"), Value::Null, bad_key),
         ("RSA, 1024 bits", include_str!("keys/rsa1024-pkcs8.pem"), Value::Null, bad_key),
-        ("another algorithm", P256, json!("RS256"), "alg: the key is one for ES256"),
-        ("another algorithm", RSA, json!("ES256"), "alg: the key is one for RS256"),
+        ("another algorithm", P256, json!("RS256"), "alg: the private key requires ES256"),
+        ("another algorithm", RSA, json!("ES256"), "alg: the private key requires RS256"),
     ] {
         let mut keys = signing(json!({}));
         if !alg.is_null() {

@@ -578,7 +578,7 @@ async fn mcp_09_nobody_is_told_to_ask_for_offline_access() {
     let mut metadata = metadata();
     metadata["scopes_supported"] = json!(["read", "offline_access"]);
     let set_up = guarding(metadata).await;
-    set_up.envoy.logged("offline_access is the client's affair").await;
+    set_up.envoy.logged("offline_access is for clients").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

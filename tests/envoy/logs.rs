@@ -23,14 +23,14 @@ async fn a_server_that_is_down_fills_no_log() {
     for n in 0..500 {
         assert_eq!(set_up.get(&format!("token-{n}")).await.status, 503);
     }
-    set_up.envoy.logged("introspection by cluster as failed").await;
+    set_up.envoy.logged("introspection at cluster as failed").await;
     let written = lines() - before;
     let seconds = usize::try_from(began.elapsed().as_secs()).expect("a short time");
     // One each second, and one for each end.
     assert!(written <= seconds + 2, "{written} lines in {seconds} s for 500 failures");
     set_up.server.accept();
     assert_eq!(set_up.get("token").await.status, 200);
-    set_up.envoy.logged("works again").await;
+    set_up.envoy.logged("recovered").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,7 +129,7 @@ async fn refusals_are_logged_at_debug_and_the_level_is_that_of_the_last_configur
     let options = Options { component_log_level: "wasm:info".to_owned(), ..one_worker() };
     let bootstrap = ends.bootstrap().listener(listener);
     let set_up = ends.with_options(bootstrap, &options).await;
-    let refused = || set_up.envoy.log().matches("refused by unmatched: oauth2_no_token").count();
+    let refused = || set_up.envoy.log().matches("denied by unmatched: oauth2_no_token").count();
     assert_eq!(set_up.send(&Request::get("/")).await.status, 401);
     set_up.envoy.admin_post("/logging?wasm=debug").await;
     assert_eq!(set_up.send(&Request::get("/")).await.status, 401);

@@ -137,7 +137,7 @@ impl Seen {
             answer.json(),
             json!({
                 "error": "invalid_token",
-                "error_description": "The access token is bound to a key that was not proved.",
+                "error_description": "The access token requires proof of possession of its key.",
             })
         );
         Self::Unproved

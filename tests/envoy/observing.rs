@@ -629,6 +629,6 @@ async fn a_stale_answer_is_seen_in_statistics_and_filter_state_until_the_server_
     let reasons: Vec<_> = entries.iter().map(|entry| entry["reason"].as_str()).collect();
     assert_eq!(reasons.iter().filter(|reason| **reason == Some("stale")).count() as u64, served);
     assert_eq!((reasons.first(), reasons.last()), (Some(&None), Some(&None)));
-    set_up.envoy.logged("introspection by cluster as failed").await;
-    set_up.envoy.logged("introspection by cluster as works again").await;
+    set_up.envoy.logged("introspection at cluster as failed").await;
+    set_up.envoy.logged("introspection at cluster as recovered").await;
 }

@@ -245,5 +245,5 @@ impl Decider {
 
 /// Refuses a request of which it is not known what must not go on with it.
 fn lose(run: &mut Run<'_>) -> Verdict {
-    defect::refuse("the plan for a request is lost", run)
+    defect::refuse("no injection state for a request", run)
 }

@@ -19,7 +19,7 @@ static SEEN: AtomicU64 = AtomicU64::new(0);
 pub(crate) fn refuse(what: &str, run: &mut Run<'_>) -> Verdict {
     let seen = SEEN.fetch_add(1, Ordering::Relaxed).saturating_add(1);
     if seen.is_power_of_two() {
-        error!("internal error, {seen} so far: {what}");
+        error!("internal error ({seen} so far): {what}");
     }
     run.refuse(Reason::HostError, Denial::host_error())
 }

@@ -126,7 +126,7 @@ fn test_text(test: &ClaimTest) -> String {
     match test {
         ClaimTest::AnyOf(values) => list(values, " or "),
         ClaimTest::All(values) => list(values, " and "),
-        ClaimTest::Not(values) => format!("there, and not {}", list(values, " nor ")),
+        ClaimTest::Not(values) => format!("present, and not {}", list(values, " nor ")),
         ClaimTest::Exists => "there".to_owned(),
     }
 }

@@ -18,11 +18,10 @@
 // Tests may unwrap; the filter may not: a panic takes the whole VM down, with every request in it.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)]
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::string_slice)]
-#![warn(missing_docs, clippy::missing_docs_in_private_items, missing_debug_implementations)]
+#![warn(missing_docs, missing_debug_implementations)]
 #![warn(unreachable_pub)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::unreachable))]
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
-#![cfg_attr(test, allow(clippy::missing_docs_in_private_items))]
 
 #[cfg(feature = "bench")]
 #[doc(hidden)]

@@ -1,11 +1,10 @@
-//! The functions that a host of the proxy-wasm ABI exports: the one place with unsafe blocks.
+//! The functions of a proxy-wasm host: the only place with unsafe blocks.
 //!
-//! The SDK's versions of them panic on every status that they do not expect, on text that is not
-//! UTF-8, and on what a stream that ends can cause; they pass no response code details and no gRPC
-//! status; and they remember each call, to find the context that its end belongs to, of which there
-//! is none here. A panic takes down every request of the worker. So all of them are called here,
-//! and every status but `Ok` is a value: `None` where something does not exist, else a
-//! [`HostError`].
+//! The SDK's wrappers panic on every unexpected status, on text that is not UTF-8, and on what an
+//! ending stream can cause; they support neither response code details nor the gRPC status; and
+//! they track calls to find their context, which is not needed here. A panic terminates every
+//! request of the worker. So the functions are called directly, and every status other than `Ok` is
+//! a value: `None` if something does not exist, otherwise a [`HostError`].
 #![allow(unsafe_code)]
 
 use std::ptr::null_mut;
@@ -142,8 +141,8 @@ fn error(call: HostCall, status: u32) -> HostError {
     HostError { call, status: status.try_into().unwrap_or(u8::MAX) }
 }
 
-/// Bytes that the host returns: it has them allocated here, by `proxy_on_memory_allocate`, unless
-/// there are none.
+/// Bytes returned by the host, which allocates them with `proxy_on_memory_allocate`, unless there
+/// are none.
 fn bytes(
     call: HostCall,
     get: impl FnOnce(*mut *mut u8, *mut usize) -> u32,

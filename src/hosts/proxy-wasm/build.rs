@@ -1,5 +1,5 @@
-//! Refuses a build whose module would not work: Cargo has no step after linking, and the module
-//! needs one, so only `make build` makes it.
+//! Rejects a build whose module would not work: the module needs a step after linking, which Cargo
+//! does not have, so only `make build` can build it.
 
 use std::env;
 
@@ -10,7 +10,7 @@ fn main() {
     println!("cargo::rerun-if-changed=src/hosts/proxy-wasm/build.rs");
     let is_module = env::var("CARGO_CFG_TARGET_ARCH").as_deref() == Ok("wasm32");
     if is_module && !is_linked_by_ours() {
-        // Build scripts cannot tell lints from builds, so lints need the linker too.
+        // Build scripts cannot distinguish lints from builds, so lints require the linker too.
         println!(
             "cargo::error=run `make build`, which writes target/oauth2_filter.wasm (for lints, \
              `make check`). Cargo alone exports the SDK's callbacks instead of the filter's: that \

@@ -1,8 +1,8 @@
-//! What the host calls, under the names that `src/tools/trim` gives to these functions.
+//! The callbacks of the host, with the names that `src/tools/trim` gives to these functions.
 //!
-//! The SDK's callbacks keep an object for each stream, in a table that every callback looks into,
-//! and panic on a stream that they do not know. Here a stream is remembered only if something
-//! depends on it, which is so of few.
+//! The SDK's callbacks store an object for each stream in a table, which every callback searches,
+//! and panic on an unknown stream. Here, only the few streams on which something depends have a
+//! state.
 #![allow(unsafe_code)]
 
 use super::abi::Abi;
@@ -24,7 +24,7 @@ proxy_wasm::main! {{
     logger::install();
 }}
 
-/// What a request does next.
+/// Whether a request continues.
 fn action(continues: bool) -> u32 {
     if continues { CONTINUE } else { PAUSE }
 }
@@ -73,7 +73,6 @@ extern "C" fn oauth2_on_request_body(stream: u32, _size: usize, _end_of_stream: 
     action(VM.with(|vm| vm.request_body(stream)))
 }
 
-/// Its trailers.
 #[unsafe(no_mangle)]
 extern "C" fn oauth2_on_request_trailers(stream: u32, _trailers: usize) -> u32 {
     action(VM.with(|vm| vm.request_trailers(stream)))

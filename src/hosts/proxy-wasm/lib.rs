@@ -2,13 +2,13 @@
 //!
 //! The [driver](oauth2_filter_driver) runs the [core](oauth2_filter_core) in any host. What is specific
 //! to the ABI is here, and for WebAssembly only: the imported functions (`abi`), the exported ones
-//! (`callbacks`), and the log. In come callbacks; out go calls into the host. Nothing here decides.
+//! (`callbacks`), and the log. It makes no decisions.
 
 #![deny(unsafe_code)]
-// A panic takes the whole VM down, with every request in it.
+// A panic terminates the whole VM, with every request in it.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)]
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::string_slice)]
-#![warn(missing_docs, clippy::missing_docs_in_private_items, missing_debug_implementations)]
+#![warn(missing_docs, missing_debug_implementations)]
 #![warn(unreachable_pub)]
 
 #[cfg(target_arch = "wasm32")]

@@ -1,4 +1,4 @@
-//! The log of the host. A line that the host refuses is lost, and nothing else.
+//! The log of the host. A line that the host rejects is lost, without further effect.
 
 use std::panic;
 
@@ -31,9 +31,9 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
-/// Has everything logged from now on that is at least `info`, panics too.
+/// Enables logging from level `info`, including panics.
 pub(super) fn install() {
-    // It can fail only where a logger is installed already.
+    // It can only fail if a logger is already installed.
     let _ = log::set_logger(&Logger);
     log::set_max_level(LevelFilter::Info);
     panic::set_hook(Box::new(|panic| abi::log(CRITICAL, &panic.to_string())));

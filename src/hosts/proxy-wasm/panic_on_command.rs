@@ -1,4 +1,4 @@
-//! A request that kills the VM, for tests: only with the feature of this name.
+//! A request that crashes the VM, for tests: only with the feature of this name.
 
 use super::abi::Abi;
 use oauth2_filter_driver::{Host, Map};

@@ -1,4 +1,4 @@
-//! Signatures, which Envoy makes: its function `sign` takes and returns protobuf messages.
+//! Signatures with Envoy's function `sign`, which uses protobuf messages.
 
 use prost::Message;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
@@ -6,25 +6,24 @@ use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_f
 use oauth2_filter_core::SignError;
 use oauth2_filter_driver::Host;
 
-/// What the function takes.
+/// The argument of the function.
 #[derive(Clone, PartialEq, Message)]
 #[prost(skip_debug)]
 struct Arguments {
     /// The name of the hash.
     #[prost(string, tag = "1")]
     hash_function: String,
-    /// The text.
     #[prost(bytes = "vec", tag = "3")]
     text: Vec<u8>,
-    /// The key, in PEM.
+    /// The key in PEM format.
     #[prost(string, tag = "4")]
     private_key_pem: String,
 }
 
-/// Signs a text with a private key in PEM, by the function of the host.
+/// Signs a text with a private key in PEM format, using the function of the host.
 ///
 /// # Errors
-/// The host has no such function, or it refuses to sign with this key.
+/// The host has no such function, or rejects this key.
 pub fn sign<H: Host>(host: &H, private_key: &str, text: &[u8]) -> Result<Vec<u8>, SignError> {
     let arguments = Arguments {
         hash_function: "sha256".to_owned(),
@@ -36,9 +35,8 @@ pub fn sign<H: Host>(host: &H, private_key: &str, text: &[u8]) -> Result<Vec<u8>
     signature(&signed).filter(|signature| !signature.is_empty()).ok_or(SignError::BadKey)
 }
 
-/// The signature in what the function gives, if it has signed: `bool result = 1`, and
-/// `bytes signature = 2`. Read field by field, since decoding bytes for a struct would bring in
-/// 5 kB of buffers.
+/// The signature in the result of the function, if it succeeded: `bool result = 1`, and `bytes
+/// signature = 2`. It is read field by field, because decoding it into a struct would add 5 kB.
 fn signature(mut message: &[u8]) -> Option<Vec<u8>> {
     let mut signed = false;
     let mut signature = None;

@@ -224,8 +224,8 @@ async fn d6_01_no_token_and_no_secret_stands_in_the_log() {
     set_up.server.on(TOKEN, Answer::json(200, &said));
     wait::until("a token", async || set_up.send(&Request::get("/")).await.status == 200).await;
     assert_eq!(set_up.send(&Request::get("/status/401")).await.status, 401);
-    set_up.envoy.logged("is dropped").await;
-    set_up.envoy.logged("the server answered 400").await;
+    set_up.envoy.logged("token rejected, dropping it").await;
+    set_up.envoy.logged("server returned 400").await;
     let log = set_up.envoy.log();
     assert!(!log.contains("s3cr3t"), "{log}");
     set_up.comes_to_rest().await;

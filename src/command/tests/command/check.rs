@@ -50,7 +50,7 @@ pub fn document(more: &str) -> String {
     )
 }
 
-pub const FINE: &str = "no mistakes, no warnings";
+pub const FINE: &str = "no errors, no warnings";
 
 #[test]
 fn a_document_in_json_is_checked_with_its_places() {
@@ -61,23 +61,24 @@ fn a_document_in_json_is_checked_with_its_places() {
             ",\n    \"rules\": [\n      {\"paths\": [\"/a\"]},\n      {\"scope\": \"\"}\n    ], \"relm\": 1",
         ),
         &[
-            "10:8: error: inbound.rules[1].scope: names no scope; leave the key out if none is needed",
+            "10:8: error: inbound.rules[1].scope: must not be empty; omit the key if no scope is \
+             required",
             "11:8: error: inbound.relm: unknown key; did you mean `realm`?",
-            "2 mistakes, no warnings",
+            "2 errors, no warnings",
         ],
     );
     finds(
         "broken.json",
         "{\n  \"inbound\": {},\n}\n",
         &[
-            "3:1: error: configuration: not JSON: trailing comma at line 3 column 1",
-            "1 mistake, no warnings",
+            "3:1: error: configuration: invalid JSON: trailing comma at line 3 column 1",
+            "1 error, no warnings",
         ],
     );
     finds(
         "misspelt.json",
         "{\"inbuond\": {}}",
-        &["1:2: error: inbuond: unknown key; did you mean `inbound`?", "1 mistake, no warnings"],
+        &["1:2: error: inbuond: unknown key; did you mean `inbound`?", "1 error, no warnings"],
     );
     for (name, text) in [("empty.json", ""), ("braces.json", "{}")] {
         let (lines, status) = check(&file(name, text));
@@ -108,11 +109,11 @@ inbound:
         "document.yaml",
         text,
         &[
-            "9:19: error: inbound.rules[0].paths[1]: a path pattern begins with a slash",
+            "9:19: error: inbound.rules[0].paths[1]: must begin with a slash",
             "10:7: error: inbound.rules[0].access: expected \"token\", \"optional\", \"public\" or \"deny\"",
             "12:5: error: inbound.cache.max_ttl: expected a duration such as \"250ms\", \"5s\", \"1.5s\", \"1m30s\" or \"1h\", found a number",
-            "14:3: warning: `realm` stands twice: only the last counts",
-            "3 mistakes, 1 warning",
+            "14:3: warning: duplicate key `realm`; only the last one is used",
+            "3 errors, 1 warning",
         ],
     );
     // What is there, but wrong, is not missing; of two, the last is the one that is wrong.
@@ -125,13 +126,13 @@ inbound:
   audience: 1
 ",
         &[
-            "4:3: warning: `audience` stands twice: only the last counts",
-            "4:3: error: inbound.audience: expected an audience that tokens must be for, or a list of them, found a number",
-            "1 mistake, 1 warning",
+            "4:3: warning: duplicate key `audience`; only the last one is used",
+            "4:3: error: inbound.audience: expected an audience, or a list of them, found a number",
+            "1 error, 1 warning",
         ],
     );
     let (lines, status) = check(&file("broken.yaml", "inbound:\n  a: [1\n  b: 2\n"));
-    assert!(lines[0].contains(": error: not YAML: "), "{lines:?}");
+    assert!(lines[0].contains(": error: invalid YAML: "), "{lines:?}");
     assert_eq!(status, 1);
 }
 
@@ -168,7 +169,7 @@ fn every_form_of_the_configuration_in_envoy_is_read_with_its_places() {
     let block = indented(&with_mistake, 4);
     let one_line = with_mistake.replace('\n', "");
     let string = "\"@type\": type.googleapis.com/google.protobuf.StringValue\n";
-    let said = "inbound.realm: expected a name for the protected space, found a number";
+    let said = "inbound.realm: expected a realm, found a number";
     let struct_value = "\"@type\": type.googleapis.com/google.protobuf.Struct\nvalue:\n  inbound:\n    introspection: {endpoint: \"https://as.test/\", cluster: as, client_id: rs, client_secret: {env: SECRET}}\n    audience: a\n    realm: 1\n";
     let base64 = Base64::encode_string(with_mistake.as_bytes());
     let first_line = format!("{{\n{:32}\"inbound\"", "");
@@ -186,15 +187,15 @@ fn every_form_of_the_configuration_in_envoy_is_read_with_its_places() {
     ] {
         let text = bootstrap(&configuration, "");
         let line = format!("{}: error: {said}", at(&text, place));
-        finds(name, &text, &[&line, "1 mistake, no warnings"]);
+        finds(name, &text, &[&line, "1 error, no warnings"]);
     }
     let nothing = bootstrap("", "").replace("                        configuration:\n", "");
     let (lines, status) = check(&file("nothing.yaml", &nothing));
-    assert!(lines[0].contains("error: configuration: there is none; give a JSON doc"), "{lines:?}");
+    assert!(lines[0].contains("error: configuration: missing; expected a JSON doc"), "{lines:?}");
     assert_eq!(status, 1);
     let empty = bootstrap("\"@type\": type.googleapis.com/google.protobuf.Struct\nvalue: {}", "");
     let (lines, _) = check(&file("empty.yaml", &empty));
-    assert!(lines[0].contains("error: configuration: there is none; give a JSON doc"), "{lines:?}");
+    assert!(lines[0].contains("error: configuration: missing; expected a JSON doc"), "{lines:?}");
 }
 
 #[test]
@@ -278,8 +279,8 @@ fn the_filter_is_found_wherever_envoy_can_have_it() {
     assert_eq!(status, 1);
     let path = file("another.yaml", "static_resources:\n  listeners: []\n");
     let ran = run(["check", path.to_str().expect("text")]);
-    assert!(ran.out.ends_with("another.yaml: no use of the filter\n"), "{}", ran.out);
-    assert!(ran.err.contains("it is known by `oauth2_filter` or"), "{}", ran.err);
+    assert!(ran.out.ends_with("another.yaml: no configuration of the filter\n"), "{}", ran.out);
+    assert!(ran.err.contains("it is recognized by `oauth2_filter` or"), "{}", ran.err);
     assert_eq!(ran.status, 2, "{}", ran.err);
 }
 
@@ -300,7 +301,7 @@ fn a_document_that_a_slip_has_made_no_json_is_known_by_its_keys() {
         "\"@type\": type.googleapis.com/google.protobuf.StringValue\nvalue: '{\"inbound\": {},}'\n";
     let text = bootstrap(text, "").replace("oauth2_filter.wasm", "filter.wasm");
     let (lines, status) = check(&file("slip.yaml", &text));
-    assert!(lines[0].contains("error: configuration: not JSON: trailing comma"), "{lines:?}");
+    assert!(lines[0].contains("error: configuration: invalid JSON: trailing comma"), "{lines:?}");
     assert_eq!(status, 1);
 }
 
@@ -318,14 +319,15 @@ value: '{\"outbound\": {\"clients\": {\"a\": {\"grant_type\": \"direct_token\", 
     ] {
         let text = text.replace("host_env_keys: [SECRET]", variables);
         let (lines, status) = check(&file("variables.yaml", &text));
-        let said = lines[0].contains("error: environment_variables: `SECRET` stands twice: ");
+        let said = lines[0].contains("error: environment_variables: duplicate name `SECRET`; ");
         assert_eq!((said, status), (repeated, i32::from(repeated)), "{variables}: {lines:?}");
     }
     for (value, is_text) in [("'12345'", true), ("12345", false), ("yes", false), ("~", false)] {
         let variables = format!("key_values: {{ SECRET: {value} }}");
         let text = text.replace("host_env_keys: [SECRET]", &variables);
         let (lines, status) = check(&file("variables.yaml", &text));
-        let said = lines[0].contains("error: environment_variables: `SECRET` is no text to Envoy");
+        let said = lines[0]
+            .contains("error: environment_variables: the value of `SECRET` is not a string");
         assert_eq!((said, status), (!is_text, i32::from(!is_text)), "{variables}: {lines:?}");
         assert!(!lines.iter().any(|line| line.contains("12345")), "{lines:?}");
     }
@@ -352,8 +354,7 @@ fn what_envoy_itself_refuses_or_does_not_have_is_told() {
 ";
     let (lines, _) = check(&file("route.yaml", route));
     assert!(
-        lines[0]
-            .starts_with("9:23: error: Envoy takes no Wasm configuration for a route or virtual"),
+        lines[0].starts_with("9:23: error: Envoy does not support Wasm configuration for a route"),
         "{lines:?}"
     );
     let text = "\"@type\": type.googleapis.com/google.protobuf.Struct
@@ -368,14 +369,31 @@ value:
          allow_on_headers_stop_iteration: true\n                        vm",
     );
     let lines = [
-        ("failure_policy", "warning: FAIL_OPEN: after a crash, requests go by the filter unchecked; use FAIL_RELOAD"),
-        ("allow_on", "warning: allow_on_headers_stop_iteration: Envoy keeps the body of a request that waits for a token, and answers 413 where that is larger than its buffer; leave it out"),
-        ("introspection", "warning: inbound.introspection: no cluster `outbound|443||as.test` in this file"),
-        ("env: OTHER", "error: inbound.introspection.client_secret.env: the environment variable `OTHER` is unset or empty; give it to the VM with vm_config.environment_variables (Istio: vmConfig.env)"),
+        (
+            "failure_policy",
+            "warning: FAIL_OPEN: after a crash, requests bypass the filter; use FAIL_RELOAD",
+        ),
+        (
+            "allow_on",
+            "warning: allow_on_headers_stop_iteration: Envoy buffers the body of a \
+             request that waits for a token, and responds with 413 if it exceeds the buffer limit; \
+             remove it",
+        ),
+        (
+            "introspection",
+            "warning: inbound.introspection: cluster `outbound|443||as.test` is not \
+             defined in this file",
+        ),
+        (
+            "env: OTHER",
+            "error: inbound.introspection.client_secret.env: environment variable \
+             `OTHER` is unset or empty; pass it to the VM with vm_config.environment_variables \
+             (Istio: vmConfig.env)",
+        ),
     ]
     .map(|(place, said)| format!("{}: {said}", at(&text, place)));
     let mut lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-    lines.push("1 mistake, 3 warnings");
+    lines.push("1 error, 3 warnings");
     finds("envoy.yaml", &text, &lines);
 }
 
@@ -383,8 +401,8 @@ value:
 fn a_plugin_that_envoy_lets_requests_by_is_warned_of() {
     let text = "\"@type\": type.googleapis.com/google.protobuf.StringValue\nvalue: '{}'\n";
     let text = bootstrap(text, "");
-    let open = "warning: FAIL_OPEN: after a crash, requests go by";
-    let restricted = "warning: capability_restriction_config: Envoy leaves out what is not";
+    let open = "warning: FAIL_OPEN: after a crash, requests bypass";
+    let restricted = "warning: capability_restriction_config: Envoy disables callbacks";
     for (line, said) in [
         ("failure_policy: FAIL_OPEN", open),
         ("failure_policy: 3", open),
@@ -434,14 +452,21 @@ fn what_is_accepted_but_risky_is_warned_of() {
   }
 }"#;
     let expected = [
-        "2:3: warning: inbound.audience: not set: any active token of the authorization server passes, whoever it was issued for (RFC 9700 section 2.3)",
-        "4:7: warning: inbound.introspection.endpoint: plain http: tokens and client credentials travel in clear text",
-        "4:67: warning: inbound.introspection.client_secret: a secret in clear text: whoever reads this file has it; give {\"env\": \"NAME\"}, and the variable to the VM",
-        "8:7: warning: inbound.rules[1]: never decides: inbound.rules[0] stands before it, for all of its requests",
-        "14:9: warning: outbound.clients.one.grant_type: the password grant is legacy and must not be used where there is another (RFC 9700 section 2.4)",
-        "17:7: warning: outbound.clients.two: not used: no rule names it, nor an `actor`, nor `introspection.client`",
-        "19:55: warning: outbound.rules[1]: never decides: outbound.rules[0] stands before it, for all of its requests",
-        "no mistakes, 7 warnings",
+        "2:3: warning: inbound.audience: not set: tokens issued for other services are accepted \
+         (RFC 9700 section 2.3); set the audience of this service",
+        "4:7: warning: inbound.introspection.endpoint: plain http: tokens and client credentials \
+         are sent unencrypted; use https",
+        "4:67: warning: inbound.introspection.client_secret: secret in plain text; use {\"env\": \
+         \"NAME\"} and pass the variable to the VM",
+        "8:7: warning: inbound.rules[1]: never reached: inbound.rules[0] matches all of its \
+         requests first",
+        "14:9: warning: outbound.clients.one.grant_type: the password grant is deprecated (RFC \
+         9700 section 2.4); use client_credentials if possible",
+        "17:7: warning: outbound.clients.two: unused: no rule, `actor` or `introspection.client` \
+         refers to it",
+        "19:55: warning: outbound.rules[1]: never reached: outbound.rules[0] matches all of its \
+         requests first",
+        "no errors, 7 warnings",
     ];
     finds("risky.json", clients, &expected);
     let path = file("risky.json", clients);

@@ -156,7 +156,6 @@ async fn a_document_that_is_accepted_loads_in_envoy_and_one_that_is_not_is_refus
 
 /// A value as text with the line of each place: one line for each key and element.
 struct Written {
-    /// The lines.
     lines: Vec<String>,
     /// The places, and the number of the line of each.
     places: Vec<(String, usize)>,

@@ -57,13 +57,13 @@ fn a_request_that_passes_is_told_with_the_call_and_what_the_service_gets() {
 request   GET /orders/1?page=2 for api.test:8443, with a token
 rule      inbound.rules[1]
 access    token
-needs     scope: orders:read, or a b
-needs     audience: https://api.test
-calls     POST https://as.test/introspect (cluster as)
-answer    {\"active\":true,\"aud\":\"https://api.test\",\"scope\":\"orders:read\",\"sub\":\"alice\"}
+requires  scope: orders:read, or a b
+requires  audience: https://api.test
+call      POST https://as.test/introspect (cluster as)
+response  {\"active\":true,\"aud\":\"https://api.test\",\"scope\":\"orders:read\",\"sub\":\"alice\"}
 decision  allowed
 
-The service gets:
+The upstream service receives:
   :method: GET
   :scheme: https
   :authority: api.test:8443
@@ -84,28 +84,28 @@ fn a_request_that_is_refused_is_told_with_the_answer_header_by_header() {
 request   GET /orders/1 for api.test, with a token
 rule      inbound.rules[1]
 access    token
-needs     scope: orders:read, or a b
-needs     audience: https://api.test
-calls     POST https://as.test/introspect (cluster as)
-answer    {\"active\":true,\"aud\":\"https://api.test\",\"scope\":\"b orders\"}
+requires  scope: orders:read, or a b
+requires  audience: https://api.test
+call      POST https://as.test/introspect (cluster as)
+response  {\"active\":true,\"aud\":\"https://api.test\",\"scope\":\"b orders\"}
 decision  denied
 reason    insufficient_scope
 details   oauth2_insufficient_scope
 
-The caller gets:
+The client receives:
 HTTP 403 Forbidden
 cache-control: no-store
 content-type: application/json
 www-authenticate: Bearer realm=\"oauth2\", error=\"insufficient_scope\", scope=\"orders:read\"
 
-{\"error\":\"insufficient_scope\",\"error_description\":\"The access token does not hold the scope that is needed.\"}
+{\"error\":\"insufficient_scope\",\"error_description\":\"The access token lacks the required scope.\"}
 "
     );
     let told = explain(
         &guard(),
         &["--url", "https://a/orders/", "--no-token", "--header", "content-type: application/grpc"],
     );
-    let (_, answer) = told.split_once("\nThe caller gets:\n").expect("an answer");
+    let (_, answer) = told.split_once("\nThe client receives:\n").expect("an answer");
     assert_eq!(
         answer,
         "\
@@ -127,9 +127,9 @@ fn the_rule_that_decides_is_named_with_all_that_it_needs() {
         ),
         (
             &["https://a/%61dmin/x", "--method", "DELETE"],
-            "rule      admins\naccess    token\nneeds     audience: https://api.test\n\
-             needs     issuer: https://as.test\nneeds     acr_values: gold\n\
-             needs     max_age: 300 s\nneeds     claim department: \"sales\" or \"ops\"\n",
+            "rule      admins\naccess    token\nrequires  audience: https://api.test\n\
+             requires  issuer: https://as.test\nrequires  acr_values: gold\n\
+             requires  max_age: 300 s\nrequires  claim department: \"sales\" or \"ops\"\n",
         ),
         (
             &["https://a/orders/1", "--method", "PUT"],
@@ -172,7 +172,7 @@ fn the_token_stands_where_the_filter_looks_for_it() {
     for more in [["--scope", "orders:read"].as_slice(), &["--no-token"]] {
         let told = explain(&guard(), &[&["--url", "https://a/orders/1"], &own[..], more].concat());
         assert!(told.contains("/orders/1 for a, with a token\n"), "{told}");
-        assert!(told.contains("calls     POST") && !told.contains("0wn"), "{told}");
+        assert!(told.contains("call      POST") && !told.contains("0wn"), "{told}");
     }
 }
 
@@ -193,7 +193,7 @@ fn servers_are_told_apart_by_the_issuer_of_the_token() {
     let claims = file("explain/issuer.json", &claims.to_string());
     let claims = claims.to_str().expect("text");
     let told = explain(&document, &["--url", "https://a/orders/1", "--claims", claims]);
-    assert!(told.contains("calls     POST https://two.test/ (cluster two)\n"), "{told}");
+    assert!(told.contains("call      POST https://two.test/ (cluster two)\n"), "{told}");
     assert!(told.contains("decision  allowed\n") && told.contains("Bearer TOKEN\n"), "{told}");
     let told = explain(&document, &["--url", "https://a/orders/1", "--scope", "orders:read"]);
     assert!(told.contains("reason    no_server\n"), "{told}");
@@ -210,10 +210,10 @@ fn the_way_out_is_told_with_the_client_whose_token_the_request_gets() {
         "\
 request   PUT /x for api.test:8080
 client    a
-calls     POST https://as.test/token (cluster outbound|443||as.test)
-answer    a token: TOKEN-FROM-outbound-443--as.test
+call      POST https://as.test/token (cluster outbound|443||as.test)
+response  a token: TOKEN-FROM-outbound-443--as.test
 
-The service gets:
+The upstream service receives:
   :method: PUT
   :scheme: http
   :authority: api.test:8080
@@ -230,12 +230,12 @@ The service gets:
     both["outbound"] = document(client(exchange))["outbound"].clone();
     let arguments = ["--url", "https://api.test/orders/1", "--scope", "orders:read"];
     let told = explain(&both, &arguments);
-    let calls: Vec<_> = told.lines().filter(|line| line.starts_with("calls ")).collect();
+    let calls: Vec<_> = told.lines().filter(|line| line.starts_with("call ")).collect();
     assert_eq!(
         calls,
         [
-            "calls     POST https://as.test/introspect (cluster as)",
-            "calls     POST https://as.test/token (cluster outbound|443||as.test)",
+            "call      POST https://as.test/introspect (cluster as)",
+            "call      POST https://as.test/token (cluster outbound|443||as.test)",
         ]
     );
     assert!(told.ends_with("+ authorization: Bearer TOKEN-FROM-outbound-443--as.test\n"), "{told}");
@@ -258,7 +258,7 @@ fn a_document_with_mistakes_gets_what_check_says_of_it() {
     let path = file("explain/no-text.yaml", &text);
     let path = path.to_str().expect("text");
     let explained = run(["explain", path, "--url", "https://a/"]);
-    assert!(explained.out.contains("error: a google.protobuf.StringValue has text"));
+    assert!(explained.out.contains("error: a google.protobuf.StringValue must contain a string"));
     assert_eq!((explained.out, explained.status), (run(["check", path]).out, 1));
 }
 
@@ -269,7 +269,7 @@ fn of_a_file_that_has_no_claims_nothing_is_told() {
         let claims = claims.to_str().expect("text");
         let ran = ran(&guard(), &["--url", "https://a/", "--claims", claims]);
         assert_eq!((ran.status, ran.out.as_str()), (2, ""), "{text}");
-        assert!(ran.err.contains("claims are a JSON object"), "{}", ran.err);
+        assert!(ran.err.contains("expected a JSON object of claims"), "{}", ran.err);
         assert!(!ran.err.contains("s3cr3t"), "{}", ran.err);
     }
 }
@@ -284,9 +284,9 @@ fn one_of_several_uses_is_asked_about_by_its_number() {
     let asked = explain(&[]);
     assert_eq!(asked.status, 2);
     assert!(
-        asked
-            .err
-            .contains("say --use: 1 is listener inbound, filter oauth2; 2 is listener outbound"),
+        asked.err.contains(
+            "select one with --use: 1 is listener inbound, filter oauth2; 2 is listener outbound"
+        ),
         "{}",
         asked.err
     );
@@ -296,7 +296,7 @@ fn one_of_several_uses_is_asked_about_by_its_number() {
         let ran = explain(&["--use", number]);
         assert_eq!((ran.status, ran.out.as_str()), (2, ""), "{number}");
         if ["0", "3"].contains(&number) {
-            assert!(ran.err.ends_with("both.yaml: --use is from 1 to 2\n"), "{}", ran.err);
+            assert!(ran.err.ends_with("both.yaml: --use must be from 1 to 2\n"), "{}", ran.err);
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use crate::run;
 
-/// The page.
 const PAGE: &str = include_str!("../../../../docs/command.md");
 
 #[test]

@@ -19,8 +19,8 @@ fn notes(document: &Value) -> Vec<String> {
 /// The one note that there may be: whose path, and what decides on it.
 fn expected(path: &str, decides: &str) -> String {
     format!(
-        "inbound.rules{path}: in another letter case, the path is decided by inbound.{decides}, which \
-         asks for less: a service that ignores case would serve it"
+        "inbound.rules{path}: in another letter case, the path is decided by inbound.{decides}, \
+         which requires less: a service that ignores case would serve it"
     )
 }
 
@@ -155,7 +155,7 @@ fn a_note_is_told_in_every_format_and_is_no_warning() {
     assert_eq!(ran.status, 0, "{}", ran.out);
     assert_eq!(
         ran.out,
-        format!("{path}:5:17: note: {said}\n{path}: no mistakes, no warnings, 1 note\n")
+        format!("{path}:5:17: note: {said}\n{path}: no errors, no warnings, 1 note\n")
     );
     let ran = run(["check", "--strict", "--format", "github", path]);
     assert_eq!(ran.out, format!("::notice file={path},line=5,col=17::{said}\n"));

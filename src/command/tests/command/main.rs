@@ -23,9 +23,7 @@ mod schema;
 
 /// What the command has printed, and its exit status.
 struct Ran {
-    /// Standard output.
     out: String,
-    /// Standard error.
     err: String,
     /// The exit status.
     status: i32,

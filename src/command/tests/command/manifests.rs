@@ -67,12 +67,20 @@ spec:
         "manifests.yaml",
         text,
         &[
-            "12:3: warning: FAIL_OPEN: after a crash, requests go by the filter unchecked; use FAIL_RELOAD [WasmPlugin shop/guard]",
-            "26:28: error: inbound.introspection[1].client_secret.env: the environment variable `OTHER` is unset or empty; give it to the VM with vm_config.environment_variables (Istio: vmConfig.env) [WasmPlugin shop/guard]",
-            "50:29: error: outbound.clients: names no client [EnvoyFilter call, filter oauth2]",
-            "57:3: warning: no mode: a sidecar runs the filter both on what its workload gets and on what it calls; say `match: [{mode: SERVER}]` for one of the two, or `[{mode: CLIENT}]` for the other and for gateways [WasmPlugin empty]",
-            "57:3: error: configuration: there is none; give a JSON document with `inbound`, `outbound` or both (Envoy: `configuration` as google.protobuf.StringValue or Struct; Istio: pluginConfig) [WasmPlugin empty]",
-            "3 uses of the filter, 3 mistakes, 2 warnings",
+            "12:3: warning: FAIL_OPEN: after a crash, requests bypass the filter; use FAIL_RELOAD \
+             [WasmPlugin shop/guard]",
+            "26:28: error: inbound.introspection[1].client_secret.env: environment variable \
+             `OTHER` is unset or empty; pass it to the VM with vm_config.environment_variables \
+             (Istio: vmConfig.env) [WasmPlugin shop/guard]",
+            "50:29: error: outbound.clients: must define at least one client [EnvoyFilter call, \
+             filter oauth2]",
+            "57:3: warning: no mode: the sidecar runs the filter on both incoming and outgoing \
+             requests; set `match: [{mode: SERVER}]` for incoming requests, or `[{mode: CLIENT}]` \
+             for outgoing requests and for gateways [WasmPlugin empty]",
+            "57:3: error: configuration: missing; expected a JSON document with `inbound`, \
+             `outbound` or both (Envoy: `configuration` as google.protobuf.StringValue or Struct; \
+             Istio: pluginConfig) [WasmPlugin empty]",
+            "3 configurations of the filter, 3 errors, 2 warnings",
         ],
     );
 }

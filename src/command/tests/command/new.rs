@@ -21,8 +21,8 @@ fn a_new_configuration_has_nothing_to_check_and_nothing_left_to_fill_in() {
             let path = path.to_str().expect("text");
             let checked = run(["check", "--strict", path]);
             assert_eq!(checked.status, 0, "{}", checked.out);
-            let uses = if directions == "both" { "2 uses of the filter, " } else { "" };
-            assert_eq!(checked.out, format!("{path}: {uses}no mistakes, no warnings\n"));
+            let uses = if directions == "both" { "2 configurations of the filter, " } else { "" };
+            assert_eq!(checked.out, format!("{path}: {uses}no errors, no warnings\n"));
             let is_placeholder = |word: &&str| {
                 ["TITLE", "DIRECTION", "ADDRESS", "PORT", "UPSTREAM", "VARIABLE", "VARIABLES"]
                     .contains(word)

@@ -19,9 +19,13 @@ const OUTBOUND: &str = r#"{"outbound": {"clients": {"a": {"grant_type": "direct_
 
 /// What is said where nothing brings paths into one form.
 const LACKING: [&str; 3] = [
-    "the HttpConnectionManager lacks `normalize_path: true`: Envoy leaves `/./` and `/../` in paths, and the filter refuses them with 400 (oauth2_bad_path) where rules have `paths`",
-    "the HttpConnectionManager lacks `merge_slashes: true`: Envoy leaves `//` in paths, and the filter refuses them with 400 (oauth2_bad_path) where rules have `paths`",
-    "the HttpConnectionManager lacks `path_with_escaped_slashes_action: REJECT_REQUEST`: Envoy leaves `%2F` and `%5C` in paths, and the filter refuses them with 400 (oauth2_bad_path) where rules have `paths`",
+    "the HttpConnectionManager lacks `normalize_path: true`: Envoy leaves `/./` and `/../` in \
+     paths, and the filter rejects them with 400 (oauth2_bad_path) if rules have `paths`",
+    "the HttpConnectionManager lacks `merge_slashes: true`: Envoy leaves `//` in paths, and the \
+     filter rejects them with 400 (oauth2_bad_path) if rules have `paths`",
+    "the HttpConnectionManager lacks `path_with_escaped_slashes_action: REJECT_REQUEST`: Envoy \
+     leaves `%2F` and `%5C` in paths, and the filter rejects them with 400 (oauth2_bad_path) if \
+     rules have `paths`",
 ];
 
 /// A filter of Envoy with a document.
@@ -95,8 +99,8 @@ fn what_an_http_connection_manager_lacks_is_told_at_its_place() {
                 .map(|(place, n)| format!("{}: warning: {}", at(&text, place), LACKING[*n]));
             let count = match found.len() {
                 0 => FINE.to_owned(),
-                1 => "no mistakes, 1 warning".to_owned(),
-                count => format!("no mistakes, {count} warnings"),
+                1 => "no errors, 1 warning".to_owned(),
+                count => format!("no errors, {count} warnings"),
             };
             let lines: Vec<String> = lines.chain([count]).collect();
             let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
@@ -227,7 +231,7 @@ fn a_mesh_that_leaves_paths_as_they_come_is_warned_of_beside_the_filter() {
             let left = left.expect("something is left");
             format!(
                 "{}: warning: pathNormalization: Istio leaves {left} in paths, and the filter \
-                 refuses them with 400 (oauth2_bad_path) where rules have `paths`; write \
+                 rejects them with 400 (oauth2_bad_path) if rules have `paths`; use \
                  DECODE_AND_MERGE_SLASHES",
                 at(text, place)
             )
@@ -242,7 +246,7 @@ fn a_mesh_that_leaves_paths_as_they_come_is_warned_of_beside_the_filter() {
             let text = format!("{}---\n{mesh}", way(document));
             let line = is_warned.then(|| said(&text));
             let lines: Vec<&str> = match &line {
-                Some(line) => vec![line, "no mistakes, 1 warning"],
+                Some(line) => vec![line, "no errors, 1 warning"],
                 None => vec![FINE],
             };
             finds(&format!("paths/{name}.yaml"), &text, &lines);
@@ -256,7 +260,7 @@ fn a_mesh_that_leaves_paths_as_they_come_is_warned_of_beside_the_filter() {
         }
         // The settings of a mesh are no document of the filter.
         let ran = run(["check".as_ref(), file("paths/alone.yaml", mesh).as_os_str()]);
-        assert!(ran.out.ends_with("alone.yaml: no use of the filter\n"), "{}", ran.out);
+        assert!(ran.out.ends_with("alone.yaml: no configuration of the filter\n"), "{}", ran.out);
     }
 }
 

@@ -1,5 +1,4 @@
-//! What the author of a document should know though a load accepts it: rules that never decide, clients
-//! that nothing uses.
+//! Advice on valid documents: rules that are never reached, and clients that are not used.
 
 use super::reader::{Field, Object};
 use crate::http::authority::HostPattern;
@@ -8,20 +7,20 @@ use crate::ids::ClientId;
 use crate::outbound::client::Client;
 use crate::rules::matcher::Matcher;
 
-/// Advises on rules that never decide, since one before them is for all their requests.
+/// Advises on rules that are never reached, because an earlier rule matches all their requests.
 pub(super) fn advise_on_order<T>(rules: &Field<'_>, list: &[(Matcher, T)]) {
     for (n, (later, _)) in list.iter().enumerate() {
         let earlier = list.iter().take(n).position(|(earlier, _)| covers(earlier, later));
         if let Some(earlier) = earlier {
             rules.element(n).advise(|| {
                 let earlier = rules.element(earlier).place();
-                format!("never decides: {earlier} stands before it, for all of its requests")
+                format!("never reached: {earlier} matches all of its requests first")
             });
         }
     }
 }
 
-/// Advises on clients whose token nothing gets.
+/// Advises on clients whose token is not used.
 pub(super) fn advise_on_use(
     object: &Object<'_>,
     clients: &[Client],
@@ -35,20 +34,20 @@ pub(super) fn advise_on_use(
             || clients.iter().any(|client| client.grant.actor() == Some(id));
         if !is_used {
             object.at("clients").member(&client.name).advise(|| {
-                "not used: no rule names it, nor an `actor`, nor `introspection.client`".to_owned()
+                "unused: no rule, `actor` or `introspection.client` refers to it".to_owned()
             });
         }
     }
 }
 
-/// Whether all requests of the second are requests of the first.
+/// Whether the first matches every request that the second matches.
 pub(super) fn covers(first: &Matcher, second: &Matcher) -> bool {
     list_covers(first.hosts.as_deref(), second.hosts.as_deref(), host_covers)
         && list_covers(first.methods.as_deref(), second.methods.as_deref(), |a, b| a == b)
         && list_covers(first.paths.as_deref(), second.paths.as_deref(), path_covers)
 }
 
-/// Whether each of the second is covered by one of the first. No list at all fits everything.
+/// Whether each of the second is covered by one of the first. An absent list matches everything.
 fn list_covers<T>(first: Option<&[T]>, second: Option<&[T]>, covers: fn(&T, &T) -> bool) -> bool {
     match (first, second) {
         (None, _) => true,

@@ -1,4 +1,4 @@
-//! One of `outbound.clients`: what it asks for, from whom, and where its token goes.
+//! One of `outbound.clients`: its token request, token endpoint, and use of the token.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,78 +32,73 @@ use crate::oauth::secret::Secret;
 use crate::outbound::client::{Client, Grant, Placement, Refresh, RequestedScope};
 use crate::store::ClientKey;
 
-/// The keys of every client beside those of an endpoint block and of its grant.
+/// The keys of every client, without those of its endpoint block and grant.
 #[cfg(feature = "review")]
 pub(super) const CLIENT_TABLE: KeyTable = KeyTable {
     heading: "### `outbound.clients`",
     parts: &[&[
-        KeyRow::new(&["grant_type"], "string", Required, "how it obtains tokens").see("grants"),
+        KeyRow::new(&["grant_type"], "string", Required, "how the client obtains tokens")
+            .see("grants"),
         KeyRow::new(
             &["scope"],
             "string",
             Words("none"),
-            "what is asked for, words with spaces between",
+            "the requested scopes, separated by spaces",
         ),
-        KeyRow::new(&["audience"], "string", Words("none"), "likewise, for servers that know it"),
+        KeyRow::new(&["audience"], "string", Words("none"), "the requested audience"),
         KeyRow::new(
             &["resource"],
             "string or list",
             Words("none"),
-            "an absolute URI without fragment, or a list of them (RFC 8707), each sent as one \
-         parameter",
+            "an absolute URI without a fragment, or a list of them, each sent as one parameter \
+             (RFC 8707)",
         ),
         KeyRow::new(
             &["refresh_before"],
             "duration",
-            Words("a fifth of the lifetime, a minute at most"),
-            "a token that is used and is this close to its end is renewed in the background; up \
-         to a quarter later, so that not all proxies come at once",
+            Words("a fifth of the lifetime, at most a minute"),
+            "renews a token in use in the background when it expires within this time, plus up to \
+             a quarter, which spreads renewals",
         ),
         KeyRow::new(
             &["clock_skew"],
             "duration",
             Json(r#""0s""#),
-            "taken off `expires_in`. `\"1s\"` where the service looks at `exp` itself: servers \
-         cut it to whole seconds",
+            "subtracted from `expires_in`. `\"1s\"` if the service checks `exp`, which servers \
+             round down",
         ),
         KeyRow::new(
             &["default_expires_in"],
             "duration",
             Json(r#""1h""#),
-            "how long a token lives of which the server does not say it",
+            "the lifetime if the response has none",
         ),
         KeyRow::new(
             &["renew_on_status"],
             "list",
             Json("[401]"),
-            "statuses by which the service says that it does not take a token: the one that was \
-         sent is dropped. `[]` drops none",
+            "statuses that reject the token, which is then dropped. `[]` disables this",
         ),
-        KeyRow::new(
-            &["header"],
-            "string",
-            Json(r#""authorization""#),
-            "the header that the token goes into",
-        ),
+        KeyRow::new(&["header"], "string", Json(r#""authorization""#), "the header for the token"),
         KeyRow::new(
             &["scheme"],
             "string",
             Json(r#""Bearer""#),
-            r#"the word before it; `""` for the token alone"#,
+            r#"the authentication scheme; `""` sends the token alone"#,
         ),
         KeyRow::new(
             &["overwrite"],
             "boolean",
             Json("true"),
-            "false: a caller that sets the header itself keeps it. Not for an exchange whose \
-         callers' tokens stand there",
+            "false: requests that have the header keep it. Not if it contains callers' tokens to \
+             exchange",
         ),
         KeyRow::new(
             &["failure_mode_allow"],
             "boolean",
             Json("false"),
-            "while there is no token, requests go on without one; what the caller has in the \
-         header is taken out all the same",
+            "forwards requests without a token if none is available. The caller's value of the \
+             header is removed all the same",
         ),
     ]],
 };
@@ -111,11 +106,11 @@ pub(super) const CLIENT_TABLE: KeyTable = KeyTable {
 /// Reads a client of this name.
 pub(super) fn client(name: &str, field: &Field<'_>, names: Names<'_>) -> Option<Client> {
     let mut object =
-        field.object("a client with grant_type, endpoint, client_id, client_secret")?;
+        field.object("an object with grant_type, endpoint, client_id, client_secret")?;
     #[cfg(feature = "review")]
     object.described(&[&CLIENT_TABLE, &GRANT_TABLE, &ENDPOINT_TABLE]);
     if name.is_empty() {
-        return field.mistake("a client has a name");
+        return field.mistake("a client name must not be empty");
     }
     let mut known = String::new();
     for grant in GRANTS {
@@ -124,20 +119,20 @@ pub(super) fn client(name: &str, field: &Field<'_>, names: Names<'_>) -> Option<
     }
     let kind = object.need("grant_type", &known, |field| {
         field.looks_for(|| Shape::Kind(GRANTS.iter().map(|grant| grant.name).collect()));
-        let name = field.string("the name of a grant")?;
+        let name = field.string("a grant type")?;
         let kind = GRANTS.iter().find(|grant| grant.name == name);
         kind.or_else(|| field.mistake(format_args!("expected one of {known}")))
     });
-    // Without it nobody knows which other keys there may be.
+    // It determines which other keys are valid.
     let kind = kind?;
     let grant = (kind.read)(&mut object, names);
     let options = if !kind.needs_endpoint && !object.has("endpoint") {
-        // A token that was obtained elsewhere needs none.
+        // A token obtained elsewhere requires no endpoint.
         object.divides("endpoint");
         for key in ENDPOINT_KEYS.into_iter().chain(AUTH_KEYS) {
             if object.has(key) {
                 object.know(&[key]);
-                let _: Option<()> = object.at(key).mistake("of no use without `endpoint`");
+                let _: Option<()> = object.at(key).mistake("has no effect without `endpoint`");
             }
         }
         Some(None)
@@ -149,26 +144,29 @@ pub(super) fn client(name: &str, field: &Field<'_>, names: Names<'_>) -> Option<
         refresh(kind, &mut object, options.as_ref())
     } else {
         if kind.has_refresh() {
-            // What it would be completed with is not known.
+            // Its defaults are not known.
             object.know(&["refresh"]);
         }
         (None, None)
     };
     if !kind.needs_endpoint && refresh.is_none() && matches!(options, Some(Some(_))) {
-        object.at("endpoint").warn("never called: the token is not renewed without `refresh`");
+        object.at("endpoint").warn(
+            "never called: without `refresh`, the token is not renewed; add \
+             `refresh` or remove `endpoint`",
+        );
     }
     let lifetime = lifetime(&mut object);
     if let Some(Grant::DirectToken { expires_in: Some(lives), .. }) = &grant
         && *lives <= lifetime.clock_skew
     {
-        let _: Option<()> = object.at("expires_in").mistake("`clock_skew` takes all of it off");
+        let _: Option<()> = object.at("expires_in").mistake("must be longer than `clock_skew`");
     }
     let placement = placement(&mut object);
     let renew_on_status = object.read("renew_on_status", statuses);
     let failure_mode_allow = object.read("failure_mode_allow", |field| {
         let allow = boolean(field)?;
         if allow {
-            field.warn("while there is no token, requests go on without one");
+            field.warn("while no token is available, requests are forwarded without one");
         }
         Some(allow)
     });
@@ -183,8 +181,11 @@ pub(super) fn client(name: &str, field: &Field<'_>, names: Names<'_>) -> Option<
     };
     let says_none = field.value.get("auth_method").is_some_and(|method| method == "none");
     if matches!(grant, Grant::ClientCredentials) && says_none {
-        // Without the word, this would be a mistake already.
-        field.warn("client_credentials without credentials (RFC 6749 section 4.4.2)");
+        // Without an explicit `auth_method`, missing credentials are an error.
+        field.warn(
+            "client_credentials requires client authentication (RFC 6749 section 4.4.2); \
+             set credentials",
+        );
     }
     let identity = identity(kind.name, &grant, endpoint.as_deref(), refresh.as_ref(), &asked);
     Some(Client {
@@ -204,9 +205,9 @@ pub(super) fn client(name: &str, field: &Field<'_>, names: Names<'_>) -> Option<
 /// `scope`, `audience` and `resource`.
 fn asked(object: &mut Object<'_>) -> RequestedScope {
     let scope = object.read("scope", scope_text);
-    let audience = object.read("audience", |f| text(f, "whom the token is for"));
+    let audience = object.read("audience", |f| text(f, "an audience"));
     let resource = object.read("resource", |field| match field.value {
-        Value::Array(_) => field.list_of("a URI, or a list of them", resource),
+        Value::Array(_) => field.list_of("a URI or a list of URIs", resource),
         _ => resource(field).map(|resource| vec![resource]),
     });
     RequestedScope { scope, audience, resource: resource.unwrap_or_default() }
@@ -218,11 +219,11 @@ fn resource(field: &Field<'_>) -> Option<String> {
     if is_absolute_uri(&resource) {
         Some(resource)
     } else {
-        field.mistake("expected an absolute URI without fragment (RFC 8707 section 2)")
+        field.mistake("expected an absolute URI without a fragment (RFC 8707 section 2)")
     }
 }
 
-/// The keys of `refresh` beside those of an endpoint block.
+/// The keys of `refresh`, without those of its endpoint block.
 #[cfg(feature = "review")]
 pub(super) const REFRESH_TABLE: KeyTable = KeyTable {
     heading: "#### `refresh`",
@@ -231,18 +232,18 @@ pub(super) const REFRESH_TABLE: KeyTable = KeyTable {
             &["refresh_token"],
             "secret",
             Words("required for `direct_token`"),
-            "the first one. `password` has that of its answer",
+            "the first refresh token; for `password` it is in the token response",
         ),
         KeyRow::new(
             &["scope"],
             "string",
             Words("none"),
-            "what is asked for: nothing but what was granted (RFC 6749 section 6)",
+            "the requested scopes, within those originally granted (RFC 6749 section 6)",
         ),
     ]],
 };
 
-/// `refresh`: how refresh tokens are used, and the one that is given for a direct token.
+/// `refresh`: how refresh tokens are used, and the refresh token of a direct token.
 fn refresh(
     kind: &GrantType,
     object: &mut Object<'_>,
@@ -265,12 +266,12 @@ fn refresh(
     if *field.value == Value::Bool(false) {
         return (None, None);
     }
-    let what = "false, or an object with endpoint, scope, parameters";
+    let what = "false or an object with endpoint, scope, parameters";
     let Some(mut object) = field.object(what) else { return (None, None) };
     #[cfg(feature = "review")]
     object.described(&[&REFRESH_TABLE, &ENDPOINT_TABLE]);
     let token =
-        if is_given { object.need("refresh_token", "what renews the token", secret) } else { None };
+        if is_given { object.need("refresh_token", "the refresh token", secret) } else { None };
     let scope = object.read("scope", scope_text);
     let rest = options.map_or(Defaults::Standard, Defaults::Block);
     let own = endpoint(&mut object, kind.parameters, rest);
@@ -290,18 +291,18 @@ fn lifetime(object: &mut Object<'_>) -> Lifetime {
 /// `header`, `scheme` and `overwrite`.
 fn placement(object: &mut Object<'_>) -> Placement {
     let header = object.read("header", |field| {
-        let name = header_name(&text(field, "the name of a header")?, field)?;
+        let name = header_name(&text(field, "a header name")?, field)?;
         if frames_or_steers(&name) || name == "cookie" {
-            return field.mistake("this header has a meaning of its own; choose another");
+            return field.mistake("reserved header; choose another");
         }
         Some(name)
     });
     let scheme = object.read("scheme", |field| {
-        let scheme = field.string("a scheme such as \"Bearer\", or \"\" for the token alone")?;
+        let scheme = field.string("a scheme such as \"Bearer\", or \"\" for none")?;
         if scheme.bytes().all(is_token_char) {
             Some(scheme)
         } else {
-            field.mistake("a scheme is one word, such as \"Bearer\"")
+            field.mistake("must be one word such as \"Bearer\"")
         }
     });
     Placement::new(
@@ -311,12 +312,11 @@ fn placement(object: &mut Object<'_>) -> Placement {
     )
 }
 
-/// `renew_on_status`.
 fn statuses(field: &Field<'_>) -> Option<Vec<u16>> {
     const WHAT: &str = "a list of HTTP statuses from 400 to 599, such as [401]";
     field.looks_for(|| Shape::List { least: 0 });
     if field.value.as_array().is_some_and(Vec::is_empty) {
-        // No status drops a token.
+        // An empty list disables renewal by status.
         return Some(Vec::new());
     }
     field.list_of(WHAT, |field| {
@@ -325,7 +325,7 @@ fn statuses(field: &Field<'_>) -> Option<Vec<u16>> {
     })
 }
 
-/// All that a token depends on.
+/// Everything that a token depends on.
 fn identity(
     grant_type: &str,
     grant: &Grant,
@@ -333,8 +333,8 @@ fn identity(
     refresh: Option<&Refresh>,
     asked: &RequestedScope,
 ) -> Identity {
-    // How long a given token lives, nobody but the configuration says. How its answers are read
-    // is no part of what a server is asked: what it has given stays.
+    // The lifetime of a direct token is part of the configuration. Settings that only affect how
+    // responses are read are not part of the identity: cached tokens stay valid.
     let lives = match grant {
         Grant::DirectToken { expires_in: Some(lives), .. } => lives.as_millis().to_string(),
         _ => String::new(),

@@ -1,4 +1,4 @@
-//! Client authentication: the methods that `auth_method` may name, and the keys of each.
+//! Client authentication: the values of `auth_method`, and the keys of each method.
 
 use std::time::Duration;
 
@@ -13,70 +13,58 @@ use crate::oauth::client_assertion::{Algorithm, AssertionOptions, Assertions, Si
 use crate::oauth::client_auth::ClientAuth;
 use crate::oauth::secret::Secret;
 
-/// A method, and the keys that it has a block take.
+/// A method of client authentication, with the keys that it allows.
 struct Method {
-    /// What `auth_method` says.
+    /// The value of `auth_method`.
     name: &'static str,
-    /// Its keys.
     keys: &'static [Key],
-    /// What proves who the client is.
+    /// How the client proves its identity.
     proof: Proof,
 }
 
-/// What proves who a client is.
+/// How a client proves its identity.
 #[derive(Clone, Copy)]
 enum Proof {
-    /// The secret, sent in this way with the client's identifier.
+    /// With the client secret, sent in this way.
     Secret(fn(&str, &Secret) -> ClientAuth),
-    /// The certificate of the cluster, which is none of the filter's.
+    /// With the TLS certificate of the Envoy cluster.
     Certificate,
-    /// Nothing.
     Nothing,
-    /// An assertion that the filter signs.
+    /// With an assertion signed by the filter.
     Assertion,
 }
 
-/// The client's identifier beside a secret.
-const SECRETS_CLIENT_ID: Key = Key::required("client_id", "required beside client_secret");
-/// The secret.
+/// The client identifier for methods with a secret.
+const SECRETS_CLIENT_ID: Key = Key::required("client_id", "required with client_secret");
 const CLIENT_SECRET: Key = Key::required("client_secret", "required by this auth_method");
-/// The name of the method.
 const AUTH_METHOD: Key = Key::optional("auth_method");
-/// The client whose assertion it is.
-const ASSERTIONS_CLIENT_ID: Key =
-    Key::required("client_id", "required: the assertion is this client's");
-/// The key that signs the assertion.
-const PRIVATE_KEY: Key = Key::required("private_key", "required: the client's private key, in PEM");
-/// How it is signed.
+/// The client identifier for assertions.
+const ASSERTIONS_CLIENT_ID: Key = Key::required("client_id", "required by this auth_method");
+const PRIVATE_KEY: Key =
+    Key::required("private_key", "required: the client's private key in PEM format");
 const ALG: Key = Key::optional("alg");
-/// Which of the client's keys it is.
 const KID: Key = Key::optional("kid");
-/// The type of the assertion.
 const TYP: Key = Key::optional("typ");
-/// Whom the assertion is for.
 const AUD: Key = Key::required(
     "aud",
-    "required: the issuer identifier of the authorization server (RFC 10070); some servers want \
-     the endpoint's URL",
+    "required: the issuer identifier of the authorization server (RFC 10070); some servers expect \
+     the endpoint URL",
 );
-/// How long the assertion lives.
 const LIFETIME: Key = Key::optional("lifetime");
-/// The client that a certificate is for.
-const CERTIFICATES_CLIENT_ID: Key = Key::required(
-    "client_id",
-    "required: the server looks for the certificate of this client (RFC 8705 section 2)",
-);
-/// The identifier of a client that proves nothing.
+/// The client identifier for TLS client authentication.
+const CERTIFICATES_CLIENT_ID: Key =
+    Key::required("client_id", "required by this auth_method (RFC 8705 section 2)");
+/// The client identifier for method `none`.
 const PUBLIC_CLIENT_ID: Key = Key::optional("client_id");
 
-/// The method where none is named.
+/// The default method.
 const BASIC: Method = Method {
     name: "client_secret_basic",
     keys: &[SECRETS_CLIENT_ID, CLIENT_SECRET, AUTH_METHOD],
     proof: Proof::Secret(ClientAuth::basic),
 };
 
-/// All methods. What is said of keys anywhere else is taken from here.
+/// All methods. Key lists and messages are derived from this table.
 const METHODS: &[Method; 6] = &[
     BASIC,
     Method {
@@ -105,69 +93,69 @@ const METHODS: &[Method; 6] = &[
 /// The documentation of these keys.
 #[cfg(feature = "review")]
 pub(super) const AUTH_ROWS: &[KeyRow] = &[
-    KeyRow::new(&["client_id"], "string", Words(""), "who the filter is to the server"),
-    KeyRow::new(&["client_secret"], "secret", Words(""), "its secret"),
+    KeyRow::new(&["client_id"], "string", Words(""), "the client identifier of the filter"),
+    KeyRow::new(&["client_secret"], "secret", Words(""), "the client secret"),
     KeyRow::new(
         &["auth_method"],
         "string",
         Json(r#""client_secret_basic""#),
-        "id and secret form-encoded, then Basic (RFC 6749 section 2.3.1); a space is sent \
-         as `%20`, which servers that take `+` for one decode as well. \
-         `\"client_secret_basic_raw\"`: not encoded, for servers that get that wrong \
-         (Glewlwyd). `\"client_secret_post\"`: in the form. `\"private_key_jwt\"`: an \
-         assertion that the filter signs (RFC 7523), new for each call. \
-         `\"tls_client_auth\"`: the certificate of the Envoy cluster (RFC 8705); \
-         `client_id` is sent. `\"none\"`: no secret; `client_id` is sent if there is one. \
-         It must be said: a server that does not ask who introspects tells everybody",
+        "`\"client_secret_basic\"`: form-encoded, in HTTP Basic (RFC 6749 section 2.3.1); a \
+             space is `%20`, which servers that expect `+` decode as well. \
+             `\"client_secret_basic_raw\"`: not encoded, for servers that do not decode \
+             (Glewlwyd). `\"client_secret_post\"`: in the form. `\"private_key_jwt\"`: an \
+             assertion signed by the filter for each call (RFC 7523). `\"tls_client_auth\"`: the \
+             client certificate of the Envoy cluster (RFC 8705), with `client_id`. `\"none\"`: no \
+             authentication; `client_id` is sent if set. It must be explicit",
     ),
     KeyRow::new(
         &["private_key"],
         "secret",
         Words("required with `private_key_jwt`"),
-        "secret: the key, RSA from 2048 bits or P-256, in PEM (PKCS #8, PKCS #1 or SEC 1). \
-         Envoy signs, from 1.37 on; a key that it does not take is a mistake",
+        "RSA of at least 2048 bits or P-256, in PEM format (PKCS #8, PKCS #1 or SEC 1). \
+             Requires Envoy 1.37, which must accept the key",
     ),
     KeyRow::new(
         &["aud"],
         "string",
         Words("required with `private_key_jwt`"),
-        "the issuer identifier of the authorization server, the assertion's only `aud` (RFC \
-         10070). Older servers want the endpoint's URL",
+        "the issuer identifier of the authorization server, the only `aud` of the assertion \
+             (RFC 10070). Older servers expect the endpoint URL",
     ),
     KeyRow::new(
         &["alg"],
         "string",
         Words("the key's"),
-        r#"`"RS256"` or `"ES256"`; another than the key's is a mistake"#,
+        r#"`"RS256"` or `"ES256"`; must match the key"#,
     ),
     KeyRow::new(
         &["kid"],
         "string",
         Words("none"),
-        "the key's identifier, in the assertion's header",
+        "the key identifier in the header of the assertion",
     ),
     KeyRow::new(
         &["typ"],
         "string",
         Json(r#""client-authentication+jwt""#),
-        "in the assertion's header (RFC 10070); `\"JWT\"` for servers that refuse that",
+        "the type in the header of the assertion (RFC 10070); `\"JWT\"` for servers that \
+             reject it",
     ),
     KeyRow::new(
         &["lifetime"],
         "duration",
         Json(r#""1m""#),
-        "from the assertion's `iat` to its `exp`, from one second to five minutes",
+        "from `iat` to `exp` of the assertion, from one second to five minutes",
     ),
 ];
 
-/// What `auth_method` may say.
+/// The valid values of `auth_method`.
 const NAMES: [&str; METHODS.len()] = {
     let [basic, basic_raw, post, jwt, tls, none] = METHODS;
     [basic.name, basic_raw.name, post.name, jwt.name, tls.name, none.name]
 };
 
 impl Method {
-    /// Its key of this name.
+    /// The key of this name, if the method allows it.
     fn key(&self, name: &str) -> Option<&Key> {
         self.keys.iter().find(|key| key.name == name)
     }
@@ -186,12 +174,12 @@ pub(super) const AUTH_KEYS: [&str; 9] = [
     LIFETIME.name,
 ];
 
-/// Reads the keys of client authentication, which belong together.
+/// Reads the keys of client authentication, which depend on each other.
 pub(super) fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
     let id_field = object.take("client_id");
     let secret_field = object.take("client_secret");
     let method_field = object.take("auth_method");
-    let client_id = id_field.as_ref().and_then(|field| text(field, "the client's identifier"));
+    let client_id = id_field.as_ref().and_then(|field| text(field, "a client identifier"));
     let named = method_field.as_ref().and_then(|field| {
         let name = field.choice(&NAMES)?;
         METHODS.iter().find(|method| method.name == name)
@@ -199,14 +187,16 @@ pub(super) fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
     let method = named.unwrap_or(&BASIC);
     if matches!(method.proof, Proof::Assertion) {
         if secret_field.is_some() {
-            return object.at("client_secret").mistake("private_key_jwt sends no secret");
+            return object
+                .at("client_secret")
+                .mistake("not used by auth_method \"private_key_jwt\"");
         }
         return private_key_jwt(object, client_id);
     }
-    // A secret where none is sent is refused below, with another reason.
+    // A superfluous secret is rejected below, with another message.
     for key in AUTH_KEYS {
         if object.has(key) && key != CLIENT_SECRET.name && method.key(key).is_none() {
-            return object.at(key).mistake("belongs to auth_method \"private_key_jwt\"");
+            return object.at(key).mistake("only valid with auth_method \"private_key_jwt\"");
         }
     }
     let client_secret = secret_field.as_ref().and_then(secret);
@@ -227,7 +217,7 @@ pub(super) fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
         if secret_field.is_some() {
             return object
                 .at("client_secret")
-                .mistake(format_args!("auth_method {:?} sends no secret", method.name));
+                .mistake(format_args!("not used by auth_method {:?}", method.name));
         }
         if matches!(method.proof, Proof::Certificate) {
             object.take_key(&CERTIFICATES_CLIENT_ID)?;
@@ -236,9 +226,8 @@ pub(super) fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
     };
     if named.is_none() && client_secret.is_none() {
         return object.at("client_secret").mistake(
-            "required: the server must know who asks (RFC 7662 section 2.1, RFC 6749 section \
-             4.4.2); give client_id and client_secret, or auth_method \"none\" if it truly asks \
-             for nothing",
+            "required: set client_id and client_secret, or auth_method \"none\" if the server \
+             requires no client authentication (RFC 7662 section 2.1, RFC 6749 section 4.4.2)",
         );
     }
     object.take_key(&CLIENT_SECRET)?;
@@ -248,21 +237,20 @@ pub(super) fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
 /// The keys of `private_key_jwt`.
 fn private_key_jwt(object: &mut Object<'_>, client_id: Option<String>) -> Option<ClientAuth> {
     let private_key = object.read_key(&PRIVATE_KEY, secret);
-    let aud =
-        object.read_key(&AUD, |f| text(f, "the issuer identifier of the authorization server"));
+    let aud = object.read_key(&AUD, |f| text(f, "an issuer identifier"));
     let alg = object.read_key(&ALG, |field| match field.choice(&["RS256", "ES256"])? {
         "RS256" => Some(Algorithm::Rs256),
         _ => Some(Algorithm::Es256),
     });
-    let kid = object.read_key(&KID, |f| text(f, "the key's identifier"));
-    let typ = object.read_key(&TYP, |f| text(f, "the `typ` of the header"));
+    let kid = object.read_key(&KID, |f| text(f, "a key identifier"));
+    let typ = object.read_key(&TYP, |f| text(f, "a `typ` for the header"));
     let lifetime = object.read_key(&LIFETIME, |field| {
         let lifetime = duration(field)?;
-        // RFC 7523 section 3: servers refuse assertions that live unreasonably long.
+        // RFC 7523 section 3: servers may reject assertions with an unreasonably long lifetime.
         if (Duration::from_secs(1)..=Duration::from_mins(5)).contains(&lifetime) {
             Some(lifetime)
         } else {
-            field.mistake("an assertion lives from one second to five minutes")
+            field.mistake("must be from one second to five minutes")
         }
     });
     object.take_key(&ASSERTIONS_CLIENT_ID)?;
@@ -283,12 +271,12 @@ fn private_key_jwt(object: &mut Object<'_>, client_id: Option<String>) -> Option
         }
         Ok(assertions) => object
             .at("alg")
-            .mistake(format_args!("the key is one for {}", assertions.algorithm.name())),
+            .mistake(format_args!("the private key requires {}", assertions.algorithm.name())),
         Err(SignError::Absent) => object
             .at("auth_method")
-            .mistake("this host cannot sign (Envoy can from 1.37 on): use another method"),
+            .mistake("the host cannot sign (Envoy 1.37 or later can); use another method"),
         Err(SignError::BadKey) => key_at
-            .mistake("the host does not take this key: expected RSA or P-256, in PEM (PKCS #8)"),
+            .mistake("key rejected by the host; expected RSA or P-256 in PEM format (PKCS #8)"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The endpoint block: what every call the filter makes is configured with.
+//! The endpoint block: the configuration of a call to an authorization server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,11 +18,11 @@ use super::values::{count, endpoint_url, frames_or_steers, header_name, text, ti
 use crate::oauth::client_auth::ClientAuth;
 use crate::oauth::endpoint::EndpointOptions;
 
-/// Keys of the endpoint block beside its URL and client authentication.
+/// Keys of the endpoint block, without its URL and client authentication.
 pub(super) const ENDPOINT_KEYS: [&str; 5] =
     ["cluster", "timeout", "retries", "headers", "parameters"];
 
-/// Form parameters that client authentication uses; no operator may send them twice.
+/// Form parameters of client authentication, which cannot be configured.
 const CLIENT_PARAMETERS: [&str; 4] =
     ["client_id", "client_secret", "client_assertion", "client_assertion_type"];
 
@@ -36,41 +36,40 @@ pub(super) const ENDPOINT_TABLE: KeyTable = KeyTable {
                 &["endpoint"],
                 "URL",
                 Required,
-                "absolute `http` or `https` URL, by the letter of RFC 3986: what browsers would \
-         repair is a mistake. Its query is kept. It makes the request's path and `Host`; \
-         where the call goes is the cluster's affair, TLS included",
+                "an absolute `http` or `https` URL, strictly as in RFC 3986. It sets path, query and \
+             `Host` of the call; the cluster determines destination and TLS",
             ),
             KeyRow::new(
                 &["cluster"],
                 "string",
                 Words("`outbound|PORT||HOST`"),
-                "the Envoy cluster to call; the default is the name that Istio gives it",
+                "the Envoy cluster to call; the default is Istio's name for it",
             ),
             KeyRow::new(
                 &["timeout"],
                 "duration",
                 Json(r#""5s""#),
-                "for the whole exchange, retries included",
+                "for the whole call, including retries",
             ),
             KeyRow::new(
                 &["retries"],
                 "number",
                 Json("1"),
-                "how often a call is sent again that failed on the way, or got 502, 503 or 504; at \
-         most 10. What works only once (a refresh token, an assertion) is sent again only \
-         if it has not reached the server",
+                "retries after a connection failure, 502, 503 or 504, at most 10. Calls that can \
+             succeed only once (refresh token, assertion) are retried only if they did not reach \
+             the server",
             ),
             KeyRow::new(
                 &["headers"],
                 "object of strings",
                 Json("{}"),
-                "further headers of the call",
+                "additional headers of the call",
             ),
             KeyRow::new(
                 &["parameters"],
                 "object of strings",
                 Json("{}"),
-                "further form parameters of the call; none that the call has anyway",
+                "additional form parameters of the call, other than those that the filter sends",
             ),
         ],
         AUTH_ROWS,
@@ -89,27 +88,29 @@ pub(super) fn endpoint(
         Defaults::Standard | Defaults::ClientToken => None,
     };
     let own_url = object.has("endpoint");
-    // What belongs to an endpoint does not belong to another one.
+    // With its own URL, the block inherits neither cluster nor headers nor parameters.
     let place = base.filter(|_| !own_url);
     let url = match place {
-        None => object.need("endpoint", "the URL to call", |field| {
+        None => object.need("endpoint", "the endpoint URL", |field| {
             let url = endpoint_url(field)?;
             if !url.is_https {
-                field.warn("plain http: tokens and client credentials travel in clear text");
+                field.warn(
+                    "plain http: tokens and client credentials are sent unencrypted; use https",
+                );
             }
             let query = url.query.as_deref().unwrap_or_default();
             let mut pairs = form_urlencoded::parse(query.as_bytes());
             if pairs.any(|(name, _)| is_ours(&name, defined)) {
                 return field.mistake(
-                    "its query repeats a parameter that the filter sends itself, and credentials \
-                     never stand in a URL (RFC 6749 sections 2.3.1, 3.2)",
+                    "the query must not contain credentials or parameters that the filter sends \
+                     (RFC 6749 sections 2.3.1, 3.2)",
                 );
             }
             Some(url)
         }),
         Some(base) => object.read("endpoint", endpoint_url).or_else(|| Some(base.url.clone())),
     };
-    let cluster = object.read("cluster", |f| text(f, "the name of an Envoy cluster"));
+    let cluster = object.read("cluster", |f| text(f, "an Envoy cluster name"));
     object.calls(|| {
         let cluster = cluster.clone().or_else(|| place?.cluster.clone());
         url.as_ref().map(|url| crate::oauth::endpoint::cluster(cluster, url))
@@ -120,15 +121,13 @@ pub(super) fn endpoint(
     let headers_at = object.at("headers");
     let headers = object.read("headers", headers);
     let own_auth = AUTH_KEYS.into_iter().find(|key| object.has(key));
-    // A mistake in one of them does not make the others unknown.
+    // An error in one of them must not make the others unknown.
     object.know(&AUTH_KEYS);
     let auth = match defaults {
         Defaults::Block(base) if own_auth.is_none() => Arc::clone(&base.auth),
         Defaults::ClientToken => {
             if let Some(key) = own_auth {
-                return object
-                    .at(key)
-                    .mistake("the token of `client` takes its place: drop one of the two");
+                return object.at(key).mistake("conflicts with `client`; remove one of the two");
             }
             Arc::new(ClientAuth::None { client_id: None })
         }
@@ -137,10 +136,8 @@ pub(super) fn endpoint(
     let headers = headers.or_else(|| place.map(|base| base.headers.clone())).unwrap_or_default();
     let is_set = auth.authorization().is_some() || matches!(defaults, Defaults::ClientToken);
     if is_set && headers.iter().any(|(name, _)| name == "authorization") {
-        return headers_at.mistake(
-            "authorization is set by the filter, from what it authenticates with; drop it here, or \
-             use auth_method \"none\"",
-        );
+        return headers_at
+            .mistake("`authorization` is set by client authentication; remove it, or use auth_method \"none\"");
     }
     let parameters = parameters.or_else(|| place.map(|base| base.parameters.clone()));
     Some(EndpointOptions {
@@ -154,52 +151,52 @@ pub(super) fn endpoint(
     })
 }
 
-/// What an endpoint block is completed with.
+/// The defaults of an endpoint block.
 #[derive(Clone, Copy)]
 pub(super) enum Defaults<'a> {
-    /// The reference's.
     Standard,
-    /// The defaults, and the token of a client for authentication.
+    /// The documented defaults, with the token of a client as authentication.
     ClientToken,
-    /// Another block: its place too, where this one names none.
+    /// Another block, including its endpoint if this one has none.
     Block(&'a EndpointOptions),
 }
 
-/// Whether the filter sends this parameter itself, or may.
+/// Whether the filter itself sends this parameter, or may send it.
 fn is_ours(name: &str, defined: &[&str]) -> bool {
     defined.contains(&name) || CLIENT_PARAMETERS.contains(&name)
 }
 
-/// Extra form parameters: none that the request defines itself.
+/// Additional form parameters, without those that the filter sends.
 fn parameters(field: &Field<'_>, defined: &[&str]) -> Option<Vec<(String, String)>> {
     const WHAT: &str = "an object of form parameters, such as {\"name\": \"value\"}";
     field.members_of(WHAT, |name, field| {
         if name.is_empty() {
-            return field.mistake("a form parameter has a name");
+            return field.mistake("a parameter name must not be empty");
         }
         if is_ours(name, defined) {
-            return field.mistake("the filter sends this parameter itself (RFC 6749 section 3.2)");
+            return field
+                .mistake("reserved: the filter sends this parameter (RFC 6749 section 3.2)");
         }
         Some((name.to_owned(), field.string("a string")?.to_owned()))
     })
 }
 
-/// Extra headers: none that frame the call or steer the proxy.
+/// Additional headers, without those that frame the message or control the proxy.
 fn headers(field: &Field<'_>) -> Option<Vec<(String, String)>> {
     const WHAT: &str = "an object of headers, such as {\"x-name\": \"value\"}";
     let mut names: Vec<String> = Vec::new();
     field.members_of(WHAT, |name, field| {
         let name = header_name(name, field)?;
         if names.contains(&name) {
-            return field.mistake("the same header as one before it, in another case");
+            return field.mistake("duplicate header; names are case-insensitive");
         }
         names.push(name.clone());
         if frames_or_steers(&name) {
-            return field.mistake("this header is the proxy's own to set");
+            return field.mistake("reserved: the proxy sets this header");
         }
         let value = field.string("a string")?;
         if !value.bytes().all(|b| b == b'\t' || (b' '..=b'~').contains(&b)) {
-            return field.mistake("a header value has printable ASCII characters only");
+            return field.mistake("must be printable ASCII");
         }
         Some((name, value.to_owned()))
     })

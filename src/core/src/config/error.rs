@@ -1,16 +1,15 @@
-//! What is wrong with a configuration: every mistake at once, each with its place.
+//! Configuration errors: all of them at once, each with its path.
 
 use std::fmt;
 
-/// One mistake in the configuration: where it stands and what would be right.
+/// An error in the configuration: where it is, and what is expected.
 ///
-/// The text never repeats a value of the document, since any of them may be a secret put in the
-/// wrong place.
+/// The text never contains a value of the document, because any value may be a misplaced secret.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ConfigError {
     /// The path to the value, as in `inbound.rules[2].scope`; empty for the document itself.
     pub place: String,
-    /// What is wrong and what would be right.
+    /// What is wrong, and what is expected.
     pub text: String,
 }
 
@@ -24,17 +23,17 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// Every mistake of a refused configuration, in the order of the document's keys; never empty.
+/// All errors of a rejected configuration, in the order of the document; never empty.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ConfigErrors(pub(super) Vec<ConfigError>);
 
 impl ConfigErrors {
-    /// One mistake about the document as a whole.
+    /// An error of the document as a whole.
     pub(crate) fn of_document(text: impl Into<String>) -> Self {
         Self(vec![ConfigError { place: String::new(), text: text.into() }])
     }
 
-    /// The mistakes, one by one.
+    /// The errors.
     pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
         self.0.iter()
     }

@@ -10,7 +10,7 @@ use super::values::{boolean, claim_path, frames_or_steers, header_name, text};
 use crate::http::header_name::Spelling;
 use crate::inbound::forwarding::Forwarding;
 
-/// Headers that mean something to whoever reads the request: no claim may stand there.
+/// Headers with a meaning of their own, in which no claim is allowed.
 const RESERVED_HEADERS: [&str; 5] =
     ["authorization", "proxy-authorization", "cookie", "expect", "trailer"];
 
@@ -23,27 +23,26 @@ pub(super) const FORWARD_TABLE: KeyTable = KeyTable {
             &["token"],
             "boolean",
             Json("false"),
-            "whether the service gets the token. With false, it is taken out of each request in \
-         which it was checked, and other cookies, parameters and schemes stay. Public paths \
-         are not looked at: a token sent there goes on",
+            "whether the token is forwarded; otherwise it is removed where it was checked, but not \
+             other cookies, parameters and schemes. On public paths tokens are neither checked nor \
+             removed",
         ),
         KeyRow::new(
             &["claims"],
             "object of strings",
             Json("{}"),
-            "`{\"x-user\": \"sub\"}`: headers, and the claims (with dots for nested ones) that \
-         they get. Lists are joined by commas (the scope claim by spaces), objects are JSON",
+            "headers and their claims, such as `{\"x-user\": \"sub\"}`, with dots for nested \
+             claims. Lists are joined with commas (the scope claim with spaces), objects are JSON",
         ),
         KeyRow::new(
             &["payload"],
             "string",
             Words(""),
-            "a header that gets the whole answer as base64url JSON, if that has at most 32 KiB",
+            "a header for the whole introspection response as base64url-encoded JSON, up to 32 KiB",
         ),
     ]],
 };
 
-/// `forward`.
 pub(super) fn forward(field: &Field<'_>) -> Option<Forwarding> {
     let mut object = field.object("an object with token, claims, payload")?;
     #[cfg(feature = "review")]
@@ -53,13 +52,13 @@ pub(super) fn forward(field: &Field<'_>) -> Option<Forwarding> {
     let mut own_header = |name: &str, field: &Field<'_>| {
         let name = header_name(name, field)?;
         if RESERVED_HEADERS.contains(&name.as_str()) || frames_or_steers(&name) {
-            return field.mistake("this header has a meaning of its own; choose another");
+            return field.mistake("reserved header; choose another");
         }
         let spelling = Spelling::of(&name);
         if names.contains(&spelling) {
             return field.mistake(
-                "this header is named twice: services take all bytes that are neither letters nor \
-                 digits for the same",
+                "duplicate header; services may treat all characters other than letters and digits \
+                 as equal",
             );
         }
         names.push(spelling);
@@ -67,12 +66,11 @@ pub(super) fn forward(field: &Field<'_>) -> Option<Forwarding> {
     };
     let claims = object.read("claims", |field| {
         field.members_of(
-            "an object {header: claim}, such as {\"x-user\": \"sub\"}",
+            "an object of headers and claims, such as {\"x-user\": \"sub\"}",
             |name, field| Some((own_header(name, field)?, claim_path(field)?)),
         )
     });
-    let payload =
-        object.read("payload", |field| own_header(&text(field, "the name of a header")?, field));
+    let payload = object.read("payload", |field| own_header(&text(field, "a header name")?, field));
     object.check_keys();
     Some(Forwarding::new(token, claims.unwrap_or_default(), payload))
 }

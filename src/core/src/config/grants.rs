@@ -1,4 +1,4 @@
-//! The grants: what `grant_type` may say, and the keys that go with each of them.
+//! The grants: the values of `grant_type`, and the keys of each.
 
 #[cfg(feature = "review")]
 use super::key_table::{
@@ -11,17 +11,17 @@ use super::values::{lives, secret, text};
 use crate::oauth::token_response::is_usable;
 use crate::outbound::client::{ACCESS_TOKEN, Grant, grant_type};
 
-/// A grant, and what it has a client take.
+/// A grant, with the keys that it allows.
 pub(super) struct GrantType {
-    /// What `grant_type` says.
+    /// The value of `grant_type`.
     pub(super) name: &'static str,
-    /// Its keys, in the order in which they are read; `refresh` is none of them.
+    /// Its keys in reading order, without `refresh`.
     pub(super) keys: &'static [Key],
     /// How it uses refresh tokens.
     pub(super) refresh: RefreshTokens,
-    /// Whether tokens come from an endpoint in any case.
+    /// Whether the token endpoint is required.
     pub(super) needs_endpoint: bool,
-    /// The form parameters that it defines, so that no operator may send them twice.
+    /// The form parameters that the filter sends, which cannot be configured.
     pub(super) parameters: &'static [&'static str],
     /// Reads its keys.
     pub(super) read: fn(&mut Object<'_>, Names<'_>) -> Option<Grant>,
@@ -30,13 +30,13 @@ pub(super) struct GrantType {
 /// How a grant uses the refresh tokens that come with its tokens.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(super) enum RefreshTokens {
-    /// It does not.
+    /// They are ignored.
     Unused,
     /// At the token endpoint.
     AtEndpoint,
-    /// At the token endpoint, unless the key `refresh` says otherwise.
+    /// At the token endpoint, unless `refresh` is set.
     UnlessRefreshSays,
-    /// As the key `refresh` says, which also has the first of them.
+    /// As configured by `refresh`, which also contains the first one.
     AsRefreshSays,
 }
 
@@ -47,27 +47,17 @@ impl GrantType {
     }
 }
 
-/// The user of `password`.
-const USERNAME: Key = Key::required("username", "required: whose password it is");
-/// That user's password.
+const USERNAME: Key = Key::required("username", "required: the user name");
 const PASSWORD: Key = Key::required("password", "required: the user's password");
-/// The first refresh token of `refresh_token`.
-const REFRESH_TOKEN: Key =
-    Key::required("refresh_token", "required: what tokens are asked for with");
-/// The token of `direct_token`.
-const TOKEN: Key = Key::required("access_token", "required: the token");
-/// How long that token lives.
+const REFRESH_TOKEN: Key = Key::required("refresh_token", "required: the refresh token");
+const TOKEN: Key = Key::required("access_token", "required: the access token");
 const EXPIRES_IN: Key = Key::optional("expires_in");
-/// The JWT of the JWT bearer grant.
-const ASSERTION: Key = Key::required("assertion", "required: one JWT");
-/// What the caller's token is, in an exchange.
+const ASSERTION: Key = Key::required("assertion", "required: a JWT");
 const SUBJECT_TOKEN_TYPE: Key = Key::optional("subject_token_type");
-/// What an exchange is to give.
 const REQUESTED_TOKEN_TYPE: Key = Key::optional("requested_token_type");
-/// The client that acts for the caller, in an exchange.
 const ACTOR: Key = Key::optional("actor");
 
-/// All grants. What is said of keys anywhere else is taken from here.
+/// All grants. Key lists and messages are derived from this table.
 pub(super) const GRANTS: &[GrantType; 6] = &[
     GrantType {
         name: grant_type::CLIENT_CREDENTIALS,
@@ -140,39 +130,38 @@ pub(super) const GRANTS: &[GrantType; 6] = &[
     },
 ];
 
-/// The keys that go with grants.
+/// The keys of all grants.
 #[cfg(feature = "review")]
 pub(super) const GRANT_TABLE: KeyTable = KeyTable {
     heading: "#### Keys of grants",
     parts: &[&[
-        KeyRow::new(&["username"], "secret", Required, "the user"),
-        KeyRow::new(&["password"], "secret", Required, "the user's password"),
+        KeyRow::new(&["username", "password"], "secret", Required, "the user name and password"),
         KeyRow::new(&["refresh_token"], "secret", Required, "the first refresh token"),
         KeyRow::new(&["access_token"], "secret", Required, "the token"),
         KeyRow::new(
             &["expires_in"],
             "duration",
             Words("never"),
-            "how long it lives, from when it was first used here; without, it never ends",
+            "its lifetime, from when it is first used here",
         ),
         KeyRow::new(&["assertion"], "secret", Required, "the JWT"),
         KeyRow::new(
             &["subject_token_type"],
             "string",
             Json(r#""urn:ietf:params:oauth:token-type:access_token""#),
-            "what the caller's token is",
+            "the type of the caller's token",
         ),
         KeyRow::new(
             &["requested_token_type"],
             "string",
             Words("none"),
-            "what is wanted in its place",
+            "the type of the requested token",
         ),
         KeyRow::new(
             &["actor"],
             "string",
             Words("none"),
-            "the client whose token says who acts for the caller",
+            "the client whose token is sent as `actor_token`",
         ),
         KeyRow::new(
             &["refresh"],
@@ -186,23 +175,19 @@ pub(super) const GRANT_TABLE: KeyTable = KeyTable {
 /// The keys of `password`.
 fn password(object: &mut Object<'_>, _: Names<'_>) -> Option<Grant> {
     object.at("grant_type").warn(
-        "the password grant is legacy and must not be used where there is another \
-         (RFC 9700 section 2.4)",
+        "the password grant is deprecated (RFC 9700 section 2.4); use client_credentials if \
+         possible",
     );
     let username = object.read_key(&USERNAME, secret);
     let password = object.read_key(&PASSWORD, secret);
     Some(Grant::Password { username: username?, password: password? })
 }
 
-/// The keys of `direct_token`. What renews it is read with `refresh`.
+/// The keys of `direct_token`, without `refresh`.
 fn direct_token(object: &mut Object<'_>, _: Names<'_>) -> Option<Grant> {
     let access_token = object.read_key(&TOKEN, |field| {
         let token = secret(field)?;
-        if is_usable(token.reveal()) {
-            Some(token)
-        } else {
-            field.mistake("a token has visible ASCII characters only")
-        }
+        if is_usable(token.reveal()) { Some(token) } else { field.mistake("must be visible ASCII") }
     });
     let expires_in = object.read_key(&EXPIRES_IN, lives);
     Some(Grant::DirectToken { access_token: access_token?, expires_in, refresh_token: None })
@@ -222,12 +207,12 @@ fn token_exchange(object: &mut Object<'_>, names: Names<'_>) -> Option<Grant> {
     })
 }
 
-/// Refuses the keys of other grants that nobody has asked for.
+/// Rejects keys of other grants.
 pub(super) fn refuse_keys_of_others(object: &mut Object<'_>) {
     for grant in GRANTS {
         for key in grant.keys {
             let elsewhere = match key.name {
-                "refresh_token" => "; of a direct_token, it stands in `refresh`",
+                "refresh_token" => "; for direct_token, set it in `refresh`",
                 _ => "",
             };
             refuse(object, key.name, &[grant.name, elsewhere]);
@@ -236,12 +221,12 @@ pub(super) fn refuse_keys_of_others(object: &mut Object<'_>) {
     refuse(object, "refresh", &[grant_type::PASSWORD, " or ", grant_type::DIRECT_TOKEN]);
 }
 
-/// Refuses a key that belongs to other grants, if nobody has asked for it.
+/// Rejects a key of other grants, if this grant does not have it.
 fn refuse(object: &mut Object<'_>, key: &'static str, grants: &[&str]) {
     if object.has(key) && !object.knows(key) {
         object.know(&[key]);
         let _: Option<()> =
-            object.at(key).mistake(format_args!("belongs to grant_type {}", grants.concat()));
+            object.at(key).mistake(format_args!("only valid with grant_type {}", grants.concat()));
     }
 }
 
@@ -287,13 +272,13 @@ mod tests {
         let sign = |_: &str, _: &[u8]| Err(SignError::BadKey);
         let environment = Environment { variable: &|_| None, seed: [0; 16], sign };
         for (key, text) in [
-            ("username", "belongs to grant_type password"),
+            ("username", "only valid with grant_type password"),
             (
                 "refresh_token",
-                "belongs to grant_type refresh_token; of a direct_token, it stands in `refresh`",
+                "only valid with grant_type refresh_token; for direct_token, set it in `refresh`",
             ),
-            ("actor", "belongs to grant_type urn:ietf:params:oauth:grant-type:token-exchange"),
-            ("refresh", "belongs to grant_type password or direct_token"),
+            ("actor", "only valid with grant_type urn:ietf:params:oauth:grant-type:token-exchange"),
+            ("refresh", "only valid with grant_type password or direct_token"),
         ] {
             let reader = Reader::new(&environment);
             let document = json!({ key: 1 });

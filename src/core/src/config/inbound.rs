@@ -29,7 +29,7 @@ use crate::oauth::sender_constraint::MutualTls;
 use crate::oauth::token_source::TokenSource;
 use crate::rules::index::RuleIndex;
 
-/// The most answers that may be asked to be kept; a worker's memory ends at 1 GiB.
+/// The maximum of `max_entries`: the memory of a worker is limited to 1 GiB.
 const MOST_ENTRIES: u32 = 1_000_000;
 
 /// The keys of `inbound`.
@@ -37,20 +37,14 @@ const MOST_ENTRIES: u32 = 1_000_000;
 pub(super) const INBOUND_TABLE: KeyTable = KeyTable {
     heading: "### `inbound`",
     parts: &[&[
-        KeyRow::new(
-            &["introspection"],
-            "object or list",
-            Required,
-            "the endpoint that is asked about tokens",
-        )
-        .see("inboundintrospection"),
-        KeyRow::new(&["cache"], "object", Words(""), "how long and how many answers are kept")
-            .see("inboundcache"),
+        KeyRow::new(&["introspection"], "object or list", Required, "the introspection endpoint")
+            .see("inboundintrospection"),
+        KeyRow::new(&["cache"], "object", Words(""), "the introspection cache").see("inboundcache"),
         KeyRow::new(
             &["token_sources"],
             "list",
             Json(r#"[{"header": "authorization", "scheme": "Bearer"}]"#),
-            "where tokens are looked for",
+            "where requests carry the token",
         )
         .see("inboundtoken_sources"),
         KeyRow::new(&["realm"], "string", Json(r#""oauth2""#), "the `realm` of every challenge"),
@@ -58,101 +52,90 @@ pub(super) const INBOUND_TABLE: KeyTable = KeyTable {
             &["audience"],
             "string or list",
             Words("any"),
-            "what `aud` must name: a string, or a list of which any will do. Set it: without, a \
-         token that was issued for any other service passes",
+            "accepted values of `aud`. Set it: otherwise, tokens issued for other services are \
+             accepted",
         )
         .strong("Set it"),
-        KeyRow::new(
-            &["issuer"],
-            "string or list",
-            Words("any"),
-            "what `iss` must be: a string, or a list of which any will do",
-        ),
-        KeyRow::new(&["scope"], "scope", Words("none"), "what a token must hold"),
+        KeyRow::new(&["issuer"], "string or list", Words("any"), "accepted values of `iss`"),
+        KeyRow::new(&["scope"], "scope", Words("none"), "the required scopes"),
         KeyRow::new(
             &["scope_implies"],
             "object",
             Json("{}"),
-            "`{\"orders:admin\": [\"orders:write\"]}`: who has the one has the others too, and \
-         what those imply",
+            "`{\"orders:admin\": [\"orders:write\"]}`: the first scope includes the others, and \
+             those that they imply",
         ),
-        KeyRow::new(&["claims"], "object", Json("{}"), "what other claims must be")
+        KeyRow::new(&["claims"], "object", Json("{}"), "required values of other claims")
             .see("inboundclaims"),
         KeyRow::new(
             &["acr_values"],
             "string or list",
             Words("any"),
-            "how the user must have been authenticated (`acr`): one of these words",
+            "accepted authentication context classes (`acr`)",
         ),
         KeyRow::new(
             &["max_age"],
             "duration",
             Words("any"),
-            "how long ago at most (`auth_time`); a duration in whole seconds",
+            "the maximum time since the user authenticated (`auth_time`), in whole seconds",
         ),
         KeyRow::new(
             &["scope_claim"],
             "string",
             Json(r#""scope""#),
-            "the claim that holds the scopes: a string with spaces between, or a list. Dots \
-         lead into nested claims (`realm_access.roles`), unless a claim has the whole text \
-         as its name",
+            "the claim with the scopes: a string separated by spaces, or a list. Dots address \
+             nested claims (`realm_access.roles`), unless a claim has this very name",
         ),
         KeyRow::new(
             &["clock_skew"],
             "duration",
             Json(r#""0s""#),
-            "leeway for `exp`, `nbf` and `max_age`",
+            "tolerance for `exp`, `nbf` and `max_age`",
         ),
-        KeyRow::new(&["rules"], "list", Words("all need a token"), "which requests need what")
+        KeyRow::new(&["rules"], "list", Words("all require a token"), "what each request requires")
             .see("inboundrules"),
         KeyRow::new(
             &["unmatched"],
             "string",
             JsonIf(r#""deny""#, "there are rules"),
-            "what requests need that no rule fits: `\"deny\"` (403), `\"token\"`, or \
-         `\"public\"` for nothing",
+            r#"what requests require that match no rule: `"deny"`, `"token"` or `"public"`"#,
         ),
-        KeyRow::new(&["forward"], "object", Words(""), "what the service gets")
+        KeyRow::new(&["forward"], "object", Words(""), "what the upstream service receives")
             .see("inboundforward"),
         KeyRow::new(
             &["allow_cors_preflight"],
             "boolean",
             Json("false"),
-            "`OPTIONS` with `Origin` and `Access-Control-Request-Method` passes without a token \
-         where one would be needed: rules that list `methods` list `OPTIONS` too",
+            "allows `OPTIONS` with `Origin` and `Access-Control-Request-Method` without a required \
+             token. Rules that list `methods` must list `OPTIONS`",
         ),
         KeyRow::new(
             &["failure_mode_allow"],
             "boolean",
             Json("false"),
-            "while the authorization server is down, requests pass unchecked, without claims: \
-         once calls about two different tokens in a row have found no connection, no answer \
-         in time or 5xx, until it answers. Never after 4xx, nor where the cluster has not \
-         sent the call",
+            "forwards requests unchecked and without claims while the server is unavailable: from \
+             when calls for two different tokens in a row end in a connection failure, timeout or \
+             5xx, until it responds. Not after 4xx or unsent calls",
         ),
-        KeyRow::new(&["resource_metadata"], "object", Words("none"), "the RFC 9728 document")
-            .see("inboundresource_metadata"),
         KeyRow::new(
-            &["sender_constraint"],
+            &["resource_metadata"],
             "object",
-            Words(""),
-            "tokens that are bound to their caller",
+            Words("none"),
+            "the protected resource metadata (RFC 9728)",
         )
-        .see("inboundsender_constraint"),
+        .see("inboundresource_metadata"),
+        KeyRow::new(&["sender_constraint"], "object", Words(""), "sender-constrained tokens")
+            .see("inboundsender_constraint"),
     ]],
 };
 
-/// Reads `inbound`.
 pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     let mut object = field.object("an object with introspection and rules")?;
     #[cfg(feature = "review")]
     object.described(&[&INBOUND_TABLE]);
     let asked = AskedClaims::default();
     let servers =
-        object.need("introspection", "the endpoint that is asked about tokens", |field| {
-            servers(field, names)
-        });
+        object.need("introspection", "the introspection endpoint", |field| servers(field, names));
     let cache = object.read("cache", cache).unwrap_or_default();
     let token_sources = object.read("token_sources", token_sources);
     let realm = object.read("realm", realm).unwrap_or_else(|| REALM.to_owned());
@@ -160,8 +143,9 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     let implied = object.read("scope_implies", scope_implies).unwrap_or_default();
     let clock_skew = object.read("clock_skew", ttl).unwrap_or_default();
     let needs = needs(&mut object, "unmatched".into(), None, &asked);
-    let rules =
-        object.read("rules", |field| field.list_of("rules", |field| rule(field, &needs, &asked)));
+    let rules = object.read("rules", |field| {
+        field.list_of("a list of rules", |field| rule(field, &needs, &asked))
+    });
     let has_rules = object.has("rules");
     let unmatched = object.read("unmatched", unmatched);
     let mut forward = object.read("forward", forward).unwrap_or_default();
@@ -169,7 +153,9 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     let failure_mode_allow = object.read("failure_mode_allow", |field| {
         let allow = boolean(field)?;
         if allow {
-            field.warn("while the authorization server fails, requests pass unchecked");
+            field.warn(
+                "while the authorization server is unavailable, requests are forwarded unchecked",
+            );
         }
         Some(allow)
     });
@@ -196,8 +182,8 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     );
     if rules.iter().map(|(_, rule)| rule).chain([&unmatched]).any(Rule::takes_any_audience) {
         object.at("audience").warn(
-            "not set: any active token of the authorization server passes, whoever it was issued \
-             for (RFC 9700 section 2.3)",
+            "not set: tokens issued for other services are accepted (RFC 9700 section 2.3); set \
+             the audience of this service",
         );
     }
     let scope_claim = scope_claim.unwrap_or_else(|| ClaimPath::new("scope"));
@@ -221,7 +207,7 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     })
 }
 
-/// What rules ask for of tokens.
+/// The claims that rules require of tokens.
 fn asked_of_tokens<'r>(rules: impl Iterator<Item = &'r Rule>) -> RequiredClaims {
     let mut asked = RequiredClaims::default();
     for rule in rules {
@@ -256,41 +242,39 @@ pub(super) const CACHE_TABLE: KeyTable = KeyTable {
             &["max_ttl"],
             "duration",
             Json(r#""60s""#),
-            "how long an active answer serves, and never past `exp`. A revoked token passes for \
-         so long at most. `\"0s\"` asks for every single request, but for tokens that are \
-         kept as refused",
+            "how long an active response is cached, at most until `exp`. A revoked token is \
+             accepted as long. `\"0s\"` introspects every request's token, except negative entries",
         ),
         KeyRow::new(
             &["negative_ttl"],
             "duration",
             Json(r#""5s""#),
-            r#"how long a refusal serves; `"0s"` keeps none"#,
+            r#"how long a rejected token is cached; `"0s"` disables this"#,
         ),
         KeyRow::new(
             &["max_entries"],
             "number",
             Json("10000"),
-            "how many active answers a worker keeps",
+            "the most active responses in a worker's cache",
         ),
         KeyRow::new(
             &["negative_max_entries"],
             "number",
             Json("1000"),
-            "how many refusals a worker keeps; apart, so that a flood of bad tokens pushes out \
-         no good one",
+            "the most negative entries in a worker's cache, separate so that bad tokens evict no \
+             good ones",
         ),
         KeyRow::new(
             &["stale_if_error"],
             "duration",
             Json(r#""0s""#),
-            "how long past `max_ttl`, never past `exp`, an answer serves while the server \
-         fails, as long as it is in shared data (which takes answers of 4 KiB), and not \
-         after 400 to 499 other than 429",
+            "how long after `max_ttl`, at most until `exp`, a response is served stale while the \
+             server fails, other than with 4xx except 429. Requires it in shared data (up to 4 \
+             KiB)",
         ),
     ]],
 };
 
-/// `cache`.
 fn cache(field: &Field<'_>) -> Option<CacheConfig> {
     let mut object = field.object("an object with max_ttl, negative_ttl, max_entries")?;
     #[cfg(feature = "review")]
@@ -310,50 +294,44 @@ fn cache(field: &Field<'_>) -> Option<CacheConfig> {
     Some(cache)
 }
 
-/// `realm`: what can stand in a quoted string.
+/// `realm`: what is valid in a quoted string.
 fn realm(field: &Field<'_>) -> Option<String> {
-    let realm = text(field, "a name for the protected space")?;
+    let realm = text(field, "a realm")?;
     if realm.bytes().all(|b| (b' '..=b'~').contains(&b)) {
         Some(realm)
     } else {
-        field.mistake("a realm has printable ASCII characters only")
+        field.mistake("must be printable ASCII")
     }
 }
 
-/// `scope_implies`.
 fn scope_implies(field: &Field<'_>) -> Option<Implied> {
     const WHAT: &str = "an object of scopes, such as {\"orders:admin\": [\"orders:write\"]}";
     let direct = field.members_of(WHAT, |scope, field| {
-        let implied = one_or_any(field, "a scope that it implies")?;
-        // One that no token can hold would be accepted, and do nothing.
+        let implied = one_or_any(field, "an implied scope")?;
+        // An invalid scope could never match.
         if !is_scope(scope) || !implied.iter().all(|implied| is_scope(implied)) {
             return field.mistake(
-                "one scope each, several as a list: visible ASCII characters other than \" and \\ \
-                 (RFC 6749 section 3.3)",
+                "invalid scope; expected visible ASCII characters except \" and \\ (RFC 6749 \
+                 section 3.3)",
             );
         }
         Some((Box::from(scope), implied))
     })?;
     match Implied::transitive(&direct) {
         Ok(implied) => Some(implied),
-        Err(scope) => field.mistake(format_args!(
-            "`{}` implies itself in the end: break the circle",
-            escaped(&scope)
-        )),
+        Err(scope) => {
+            field.mistake(format_args!("`{}` implies itself; remove the cycle", escaped(&scope)))
+        }
     }
 }
 
-/// What requests need that no rule fits.
+/// What requests require that match no rule.
 enum Unmatched {
-    /// Nothing that they could have.
     Deny,
-    /// A token.
     Token,
-    /// Nothing.
     Public,
 }
 
-/// `unmatched`.
 fn unmatched(field: &Field<'_>) -> Option<Unmatched> {
     match field.choice(&["deny", "token", "public"])? {
         "deny" => Some(Unmatched::Deny),
@@ -370,13 +348,12 @@ pub(super) const SENDER_TABLE: KeyTable = KeyTable {
         &["mtls"],
         "string",
         Json(r#""off""#),
-        "tokens bound to the caller's TLS certificate (RFC 8705). `\"off\"`: they are \
-         refused, since nobody checks the proof. `\"optional\"`: they need the certificate, \
-         others need none. `\"required\"`: every token is bound, and needs it",
+        "tokens bound to the client certificate (RFC 8705). `\"off\"`: they are rejected, \
+             because possession is not checked. `\"optional\"`: they require the certificate. \
+             `\"required\"`: every token must be bound",
     )]],
 };
 
-/// `sender_constraint`.
 fn sender_constraint(field: &Field<'_>) -> Option<MutualTls> {
     let mut object = field.object("an object with mtls")?;
     #[cfg(feature = "review")]

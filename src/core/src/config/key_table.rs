@@ -1,46 +1,47 @@
-//! What people are told of keys: in the tables of `docs/reference.md`, which are made of this, and
-//! in the JSON Schema. Each reader has it beside the keys that it reads, and the module has none.
+//! Documentation of keys, from which the tables of `docs/reference.md` and the JSON Schema are
+//! generated. Each reader defines it beside the keys that it reads. It is not compiled into the
+//! module.
 
 use serde_json::Value;
 
-/// The keys of a kind of object.
+/// The keys of an object.
 #[derive(Debug)]
 pub struct KeyTable {
-    /// The heading of the reference above it.
+    /// The heading of the table in the reference.
     pub heading: &'static str,
     /// Its rows, part by part.
     pub parts: &'static [&'static [KeyRow]],
 }
 
-/// A key, or several of which the same is said.
+/// A key, or several with the same description.
 #[derive(Debug)]
 pub struct KeyRow {
     /// The keys.
     pub keys: &'static [&'static str],
-    /// The types of value that they take.
+    /// Their types.
     pub kind: &'static str,
-    /// What holds without them.
+    /// Their default.
     pub default: DefaultValue,
-    /// What they are for; code stands between backticks.
+    /// Their meaning, with code in backticks.
     pub meaning: &'static str,
-    /// The anchor of the section that says more.
+    /// The anchor of a section with details.
     pub section: Option<&'static str>,
-    /// Words of the meaning, and the anchor that they link to.
+    /// Words of the meaning, with the anchor that they link to.
     pub link: Option<(&'static str, &'static str)>,
-    /// Words of the meaning that nobody should miss.
+    /// Words of the meaning to emphasize.
     pub strong: Option<&'static str>,
 }
 
-/// What holds without a key.
+/// The default of a key.
 #[derive(Clone, Copy, Debug)]
 pub enum DefaultValue {
-    /// There is no such thing: it must be there.
+    /// None: the key is required.
     Required,
-    /// The same as with this value, which is JSON.
+    /// This JSON value.
     Json(&'static str),
-    /// The same, where this is the case.
+    /// This JSON value, under a condition.
     JsonIf(&'static str, &'static str),
-    /// What these words say; code stands between backticks.
+    /// A description, with code in backticks.
     Words(&'static str),
 }
 
@@ -67,22 +68,22 @@ impl KeyRow {
         Self { keys, kind, default, meaning, section: None, link: None, strong: None }
     }
 
-    /// The row with the section that says more.
+    /// Adds the anchor of a section with details.
     pub(super) const fn see(self, anchor: &'static str) -> Self {
         Self { section: Some(anchor), ..self }
     }
 
-    /// The row with a link behind words of its meaning.
+    /// Adds a link to words of the meaning.
     pub(super) const fn link(self, words: &'static str, anchor: &'static str) -> Self {
         Self { link: Some((words, anchor)), ..self }
     }
 
-    /// The row with words of its meaning that nobody should miss.
+    /// Emphasizes words of the meaning.
     pub(super) const fn strong(self, words: &'static str) -> Self {
         Self { strong: Some(words), ..self }
     }
 
-    /// The value that changes nothing, if there is one in any case.
+    /// The default value, if it is unconditional.
     pub(super) fn default_value(&self) -> Option<Value> {
         match self.default {
             DefaultValue::Json(text) => serde_json::from_str(text).ok(),

@@ -1,5 +1,5 @@
-//! Paths that a service may take for one that a rule names, though their letters are in another
-//! case. Rules compare letters as they are, so that another rule decides, which may ask for less.
+//! Paths that differ from the path of a rule only in letter case. Rules are case-sensitive, so
+//! another rule decides such a path, and may require less; but the service may ignore case.
 
 use super::advice::{covers, host_covers};
 use super::reader::Field;
@@ -39,23 +39,23 @@ pub(super) fn note_on_letter_case(
             count => format!(" (the first of {count} such paths)"),
         };
         format!(
-            "in another letter case, the path is decided by {place}, which asks for less: a service \
-             that ignores case would serve it{others}"
+            "in another letter case, the path is decided by {place}, which requires less: a \
+             service that ignores case would serve it{others}"
         )
     });
 }
 
-/// What decides on a rule's paths where their letters are in another case.
+/// What decides paths that differ from a rule's only in letter case.
 enum Decides {
-    /// This rule, which lets requests by that the first would refuse.
+    /// This rule, which allows requests that the first would deny.
     Rule(usize),
     /// None of the rules, for some of them.
     Unmatched,
-    /// Rules that ask for as much.
+    /// Rules that require as much.
     Nothing,
 }
 
-/// What decides on the paths of a rule in another letter case, of the rules after it.
+/// Which of the later rules decides the paths of a rule in another letter case.
 fn first_for_other_case<'r>(
     matcher: &Matcher,
     path: &PathPattern,
@@ -84,7 +84,7 @@ fn first_for_other_case<'r>(
     Decides::Unmatched
 }
 
-/// Whether a rule is for some of the requests that another is for but for the case of their path.
+/// Whether a rule matches requests that differ from another rule's only in the case of the path.
 fn is_for_other_case(matcher: &Matcher, path: &PathPattern, other: &Matcher) -> bool {
     let hosts_meet = |a: &HostPattern, b: &HostPattern| host_covers(a, b) || host_covers(b, a);
     lists_meet(matcher.hosts.as_deref(), other.hosts.as_deref(), hosts_meet)
@@ -119,14 +119,14 @@ fn fits_other_case(path: &PathPattern, other: &PathPattern) -> bool {
     length_fits && text_fits && (pairs.any(is_free) || beyond.any(has_case))
 }
 
-/// The pattern that fits the same paths in any case, and others.
+/// A pattern that matches the same paths in any case, and possibly others.
 fn in_any_case(path: &PathPattern) -> PathPattern {
     let segment =
         |segment: &Segment| if has_case(segment) { Segment::Any } else { segment.clone() };
     PathPattern { segments: path.segments.iter().map(segment).collect(), rest: path.rest }
 }
 
-/// Whether a segment is another in another letter case. The digits of an escape are no letters.
+/// Whether a segment contains letters. The hexadecimal digits of an escape do not count.
 fn has_case(segment: &Segment) -> bool {
     let Segment::Literal(text) = segment else { return false };
     let mut parts = text.split('%').enumerate();
@@ -136,10 +136,10 @@ fn has_case(segment: &Segment) -> bool {
     })
 }
 
-/// Whether whatever passes by the first rule would pass by the second, too.
+/// Whether the second rule allows everything that the first allows.
 fn is_as_strict(first: &Rule, second: &Rule, implied: &Implied) -> bool {
     match (&first.access, &second.access) {
-        // Without a token, everybody passes by the second.
+        // The second allows anonymous requests.
         (_, Access::Public | Access::Optional(_)) | (Access::Deny(_), _) => true,
         (_, Access::Deny(_)) | (Access::Public | Access::Optional(_), _) => false,
         (Access::Token(first), Access::Token(second)) => needs_as_much(first, second, implied),

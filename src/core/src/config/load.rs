@@ -1,4 +1,4 @@
-//! The whole document: both directions, and what they have to know of each other.
+//! Loads the whole document: both directions, and what they share.
 
 use super::error::{ConfigError, ConfigErrors};
 use super::names::Names;
@@ -10,12 +10,10 @@ use crate::ids::ClientId;
 use crate::inbound::guard::Guard;
 use crate::outbound::ClientConfig;
 
-/// What the operator wants, checked: one direction or both.
+/// A valid configuration of one direction or both.
 #[derive(Debug)]
 pub(crate) struct Config {
-    /// The proxy guards a resource.
     pub(crate) inbound: Option<Guard>,
-    /// The proxy is a client.
     pub(crate) outbound: Option<ClientConfig>,
 }
 
@@ -24,7 +22,7 @@ pub(crate) struct Config {
 /// known.
 ///
 /// # Errors
-/// Every mistake with its place.
+/// All errors with their paths.
 pub(crate) fn load(
     bytes: &[u8],
     host: &Environment<'_>,
@@ -42,7 +40,7 @@ pub(super) fn config(field: &Field<'_>) -> Option<Config> {
     let outbound = object.take("outbound");
     let names = Names::of(outbound.as_ref());
     let inbound = object.take("inbound").map(|field| inbound::inbound(&field, names));
-    // Not known if there are mistakes in `inbound`.
+    // Unknown if `inbound` has errors.
     let used: Option<Vec<ClientId>> = match &inbound {
         None => Some(Vec::new()),
         Some(guard) => guard.as_ref().map(|guard| {
@@ -56,7 +54,7 @@ pub(super) fn config(field: &Field<'_>) -> Option<Config> {
         outbound.map(|field| outbound::outbound(&field, names, used.as_deref(), sources));
     object.check_keys();
     if inbound.is_none() && outbound.is_none() {
-        // All keys are unknown ones.
+        // There are only unknown keys.
         return None;
     }
     let mut config = Config {
@@ -77,8 +75,8 @@ pub(super) fn config(field: &Field<'_>) -> Option<Config> {
 }
 
 impl Config {
-    /// What a server says to one client is not what it says to another: the client whose token
-    /// authenticates an introspection call is a part of what its answers depend on.
+    /// An introspection response may depend on the client: the client whose token authenticates the
+    /// call is part of the identity of cached responses.
     fn tell_answers_apart(&mut self) {
         let (Some(guard), Some(outbound)) = (&mut self.inbound, &self.outbound) else { return };
         for server in &mut guard.servers {

@@ -26,111 +26,90 @@ const LISTS: [&str; 6] = [
 /// Members that are strings.
 const STRINGS: [&str; 2] = ["jwks_uri", "signed_metadata"];
 
-/// Members that are strings for people, in other languages too: `resource_name#de`.
+/// Human-readable members, which may have a language tag: `resource_name#de`.
 const TEXTS: [&str; 4] =
     ["resource_name", "resource_documentation", "resource_policy_uri", "resource_tos_uri"];
 
-/// Those that are URLs of pages.
+/// Human-readable members that are URLs.
 const PAGES: [&str; 3] = ["resource_documentation", "resource_policy_uri", "resource_tos_uri"];
 
 /// Members that are true or false.
 const FLAGS: [&str; 2] =
     ["tls_client_certificate_bound_access_tokens", "dpop_bound_access_tokens_required"];
 
-/// The members.
 #[cfg(feature = "review")]
 pub(super) const METADATA_TABLE: KeyTable = KeyTable {
     heading: "### `inbound.resource_metadata`",
     parts: &[&[
-        KeyRow::new(
-            &["resource"],
-            "URL",
-            Required,
-            "what clients know this resource as, in normal form",
-        ),
+        KeyRow::new(&["resource"], "URL", Required, "the resource identifier, a normalized URL"),
         KeyRow::new(
             &["authorization_servers"],
             "list",
             Words("none"),
-            "the issuer identifiers of the authorization servers whose tokens it takes, which \
-         are URLs",
+            "issuer identifiers (URLs) of accepted authorization servers",
         ),
         KeyRow::new(
             &["scopes_supported"],
             "list",
             Words("none"),
-            "the scopes that clients may ask for",
+            "scopes that clients may request",
         ),
         KeyRow::new(
             &["bearer_methods_supported"],
             "list",
             Words("none"),
-            r#"how tokens may be sent: `"header"`, `"body"`, `"query"`"#,
+            r#"how clients may send tokens: `"header"`, `"body"`, `"query"`"#,
         ),
         KeyRow::new(
             &["resource_signing_alg_values_supported"],
             "list",
             Words("none"),
-            "the algorithms by which the resource signs what it answers",
+            "algorithms with which the resource signs its responses",
         ),
         KeyRow::new(
             &["authorization_details_types_supported"],
             "list",
             Words("none"),
-            "the types of `authorization_details` (RFC 9396) that it understands",
+            "supported types of `authorization_details` (RFC 9396)",
         ),
         KeyRow::new(
             &["dpop_signing_alg_values_supported"],
             "list",
             Words("none"),
-            "the algorithms of DPoP proofs (RFC 9449) that it takes",
+            "accepted algorithms of DPoP proofs (RFC 9449)",
         ),
-        KeyRow::new(&["jwks_uri"], "URL", Words("none"), "where its public keys are"),
+        KeyRow::new(
+            &["jwks_uri"],
+            "URL",
+            Words("none"),
+            "the location of the resource's public keys",
+        ),
         KeyRow::new(
             &["signed_metadata"],
             "string",
             Words("none"),
-            "a JWT whose claims are members of this document",
+            "a JWT with members of this document as claims",
         ),
-        KeyRow::new(&["resource_name"], "string", Words("none"), "its name for people"),
+        KeyRow::new(&["resource_name"], "string", Words("none"), "the human-readable name"),
         KeyRow::new(
-            &["resource_documentation"],
+            &["resource_documentation", "resource_policy_uri", "resource_tos_uri"],
             "string",
             Words("none"),
-            "the URL of a page for developers",
+            "URLs of pages for developers, on the use of data, and with the terms of service",
         ),
         KeyRow::new(
-            &["resource_policy_uri"],
-            "string",
-            Words("none"),
-            "the URL of a page on how data may be used",
-        ),
-        KeyRow::new(
-            &["resource_tos_uri"],
-            "string",
-            Words("none"),
-            "the URL of the terms of service",
-        ),
-        KeyRow::new(
-            &["tls_client_certificate_bound_access_tokens"],
+            &["tls_client_certificate_bound_access_tokens", "dpop_bound_access_tokens_required"],
             "boolean",
             Words("none"),
-            "whether tokens may be bound to a TLS certificate (RFC 8705): told to clients, and \
-         nothing else. What is enforced is `sender_constraint`",
-        ),
-        KeyRow::new(
-            &["dpop_bound_access_tokens_required"],
-            "boolean",
-            Words("none"),
-            "whether tokens must be bound to a key by DPoP (RFC 9449): told to clients, and \
-         nothing else",
+            "whether tokens may be bound to a client certificate (RFC 8705), and must be bound \
+             with DPoP (RFC 9449). Informs clients only; `sender_constraint` enforces the former",
         ),
     ]],
 };
 
 /// Reads the document.
 pub(super) fn metadata(field: &Field<'_>) -> Option<ResourceMetadata> {
-    const WHAT: &str = "an RFC 9728 document: an object with resource";
+    const WHAT: &str = "an RFC 9728 document with resource";
     field.looks_for(|| {
         let keys = ["resource"].into_iter().chain(LISTS).chain(STRINGS).chain(TEXTS).chain(FLAGS);
         Shape::Keys(keys.collect())
@@ -139,7 +118,7 @@ pub(super) fn metadata(field: &Field<'_>) -> Option<ResourceMetadata> {
     let mut object = field.object(WHAT)?;
     #[cfg(feature = "review")]
     object.described(&[&METADATA_TABLE]);
-    let resource = object.need("resource", "the resource's identifier", resource);
+    let resource = object.need("resource", "the resource identifier", resource);
     let members = field.members_of(WHAT, |name, field| {
         let value = match name.split('#').next().unwrap_or_default() {
             "resource" => field.value.clone(),
@@ -153,24 +132,24 @@ pub(super) fn metadata(field: &Field<'_>) -> Option<ResourceMetadata> {
             base if TEXTS.contains(&base) || STRINGS.contains(&name) => {
                 Value::String(text(field, "a string")?)
             }
-            _ => return field.mistake("unknown key: not a member of RFC 9728 section 2"),
+            _ => return field.mistake("unknown key; not defined by RFC 9728 section 2"),
         };
         Some((name.to_owned(), value))
     });
     let metadata = ResourceMetadata::new(&resource?, members?);
     metadata.or_else(|| {
-        field.mistake("the path of `resource` has an escape that no request can be compared with")
+        field.mistake(
+            "the path of `resource` contains an escape sequence that is rejected in requests",
+        )
     })
 }
 
-/// `resource`.
 fn resource(field: &Field<'_>) -> Option<HttpUrl> {
     let url = endpoint_url(field)?;
     if !url.is_https {
-        field.warn("plain http: a resource's identifier is an https URL (RFC 9728 section 1.2)");
+        field.warn("plain http: a resource identifier must be an https URL (RFC 9728 section 1.2)");
     }
-    // What clients derive the document's place from is what stands here, so it must be in the
-    // form in which it is compared.
+    // Clients derive the URL of the document from this value, so it must be normalized.
     let normal = url.text();
     let is_normal = |text: &str| text == normal || format!("{text}/") == normal;
     let path = url.path.to_ascii_lowercase().replace("%2e", ".");
@@ -179,13 +158,13 @@ fn resource(field: &Field<'_>) -> Option<HttpUrl> {
         Some(url)
     } else {
         field.mistake(
-            "expected the URL in its normal form: scheme and host in lower case, no default port, \
-             no dot segments, a slash before a query",
+            "expected a normalized URL: lowercase scheme and host, no default port, no dot \
+             segments, a slash before a query",
         )
     }
 }
 
-/// The URL of a page for people, or of a place in it.
+/// The URL of a page, with or without a fragment.
 fn page(field: &Field<'_>) -> Option<String> {
     let url = text(field, "an absolute URL")?;
     if is_absolute_uri(url.split('#').next().unwrap_or_default()) {
@@ -195,7 +174,7 @@ fn page(field: &Field<'_>) -> Option<String> {
     }
 }
 
-/// A list of strings, which may be empty: it is left out then.
+/// A list of strings, which may be empty.
 fn list(name: &str, field: &Field<'_>) -> Option<Value> {
     field.looks_for(|| Shape::List { least: 0 });
     match field.value.as_array() {
@@ -208,7 +187,7 @@ fn list(name: &str, field: &Field<'_>) -> Option<Value> {
     }
     let strings = one_or_any(field, "a string")?;
     if name == "scopes_supported" && strings.iter().any(|scope| **scope == *"offline_access") {
-        field.warn("offline_access is the client's affair, not the resource's");
+        field.warn("offline_access is for clients, not for resources; remove it");
     }
     Some(field.value.clone())
 }

@@ -1,7 +1,7 @@
-//! The configuration: one JSON document becomes a value that can hold no mistake.
+//! The configuration: parses a JSON document into a value that is always valid.
 //!
-//! In come the bytes that the host hands over; out come what both directions are made of, and warnings, or
-//! every mistake with its place. Nothing here knows requests.
+//! The input is what the host provides; the output is the configuration of both directions with
+//! warnings, or all errors with their paths. This module does not deal with requests.
 
 #[cfg(feature = "review")]
 mod advice;

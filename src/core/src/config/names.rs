@@ -19,7 +19,7 @@ impl<'r> Names<'r> {
 
     /// The client that a field names.
     pub(super) fn client(self, field: &Field<'_>) -> Option<ClientId> {
-        let name = field.string("the name of a client")?;
+        let name = field.string("a client name")?;
         let mut known = String::new();
         for (number, other) in self.0.into_iter().flat_map(Map::keys).enumerate() {
             if other == name {
@@ -29,9 +29,9 @@ impl<'r> Names<'r> {
             known.push_str(other);
         }
         if known.is_empty() {
-            field.mistake("names an outbound client, and there are none: see outbound.clients")
+            field.mistake("unknown client; outbound.clients is empty")
         } else {
-            field.mistake(format_args!("no client has this name; there are: {}", escaped(&known)))
+            field.mistake(format_args!("unknown client; known clients: {}", escaped(&known)))
         }
     }
 }

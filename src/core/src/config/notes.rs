@@ -1,52 +1,47 @@
-//! What a reading tells besides values and mistakes: for the schema, and for reviews of a document.
-//! In the module nobody looks on, so that nothing of it is there.
+//! Observes how a document is read, for the JSON Schema and for reviews. It is not compiled into
+//! the module.
 
 #[cfg(feature = "review")]
 use super::error::ConfigError;
 #[cfg(feature = "review")]
 use super::key_table::KeyTable;
 
-/// What kind of value a reader looks for at a place. It may look for several, one after the other.
+/// The kind of value that a reader expects. It may accept several kinds.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Shape {
-    /// Null.
     Null,
-    /// This truth value alone.
+    /// This boolean only.
     Only(bool),
-    /// True or false.
     Boolean,
     /// A whole number from the first to the second.
     Whole(u32, u32),
     /// A string, number, true or false.
     Scalar,
-    /// A string; the text says what it holds.
+    /// A string with this description.
     String(String),
-    /// One that is not empty.
+    /// A non-empty string with this description.
     Text(String),
     /// One of these strings.
     Choice(Vec<&'static str>),
-    /// The same, and it says which other keys the object has.
+    /// One of these strings, which determines the other keys of the object.
     Kind(Vec<&'static str>),
-    /// A duration.
     Duration,
-    /// An absolute `http` or `https` URL.
     Url,
-    /// A list.
     List {
         /// Its least length.
         least: u8,
     },
-    /// An object whose keys are the reader's.
+    /// An object with defined keys.
     Object,
-    /// An object whose keys are the operator's.
+    /// An object with arbitrary keys.
     Members,
-    /// Keys of such an object that the reader knows all the same, and no others.
+    /// The only valid keys of such an object.
     Keys(Vec<&'static str>),
-    /// Keys that may stand there once for each language, after a `#`.
+    /// Keys that may have a language tag after a `#`.
     Languages(&'static [&'static str]),
 }
 
-/// Takes nothing in.
+/// Ignores everything.
 #[cfg(not(feature = "review"))]
 #[derive(Default)]
 pub(super) struct Observer;
@@ -54,13 +49,13 @@ pub(super) struct Observer;
 #[cfg(not(feature = "review"))]
 #[expect(clippy::unused_self, reason = "elsewhere it is used")]
 impl Observer {
-    /// What is looked for at a place.
+    /// The kind of value expected at a place.
     pub(super) fn looks_for(&self, _: impl FnOnce() -> (String, Shape)) {}
 
-    /// An object that needs a key.
+    /// A required key of an object.
     pub(super) fn needs(&self, _: impl FnOnce() -> (String, &'static str)) {}
 
-    /// An object, and a key without which it has others.
+    /// A key whose absence changes the valid keys of an object.
     pub(super) fn divides(&self, _: impl FnOnce() -> (String, &'static str)) {}
 
     /// An object and all its keys.
@@ -69,54 +64,54 @@ impl Observer {
     /// The cluster that an endpoint block calls.
     pub(super) fn calls(&self, _: impl FnOnce() -> (String, Option<String>)) {}
 
-    /// A secret in clear text.
+    /// A secret in plain text.
     pub(super) fn reveals(&self, _: impl FnOnce() -> String) {}
 }
 
-/// Takes all of it in.
+/// Records everything.
 #[cfg(feature = "review")]
 #[derive(Debug, Default)]
 pub(super) struct Observer(std::cell::RefCell<Noted>);
 
-/// What was told, in order.
+/// What was observed, in order.
 #[cfg(feature = "review")]
 #[derive(Debug, Default)]
 pub(super) struct Noted {
-    /// What was looked for, by place.
+    /// The expected kinds of value, by place.
     pub(super) forms: Vec<(String, Shape)>,
-    /// Objects, and a key that each needs.
+    /// Objects with a required key.
     pub(super) needs: Vec<(String, &'static str)>,
-    /// Objects, and a key without which each has others.
+    /// Objects with a key whose absence changes the valid keys.
     pub(super) divided: Vec<(String, &'static str)>,
     /// Objects, and all keys of each.
     pub(super) keys: Vec<(String, Vec<&'static str>)>,
-    /// Objects, and what people are told of the keys of each.
+    /// Objects with the documentation of their keys.
     pub(super) tables: Vec<(String, &'static KeyTable)>,
-    /// Endpoint blocks, and the cluster that each calls.
+    /// Endpoint blocks with their clusters.
     pub(super) clusters: Vec<(String, String)>,
-    /// Places that have a secret in clear text.
+    /// Places of secrets in plain text.
     pub(super) secrets: Vec<String>,
-    /// What a reviewer should know.
+    /// Advice for reviewers.
     pub(super) advice: Vec<ConfigError>,
-    /// What depends on something that the document does not say.
+    /// Notes on what depends on information outside the document.
     pub(super) notes: Vec<ConfigError>,
 }
 
 #[cfg(feature = "review")]
 impl Observer {
-    /// What is looked for at a place.
+    /// The kind of value expected at a place.
     pub(super) fn looks_for(&self, told: impl FnOnce() -> (String, Shape)) {
         let told = told();
         self.0.borrow_mut().forms.push(told);
     }
 
-    /// An object that needs a key.
+    /// A required key of an object.
     pub(super) fn needs(&self, told: impl FnOnce() -> (String, &'static str)) {
         let told = told();
         self.0.borrow_mut().needs.push(told);
     }
 
-    /// An object, and a key without which it has others.
+    /// A key whose absence changes the valid keys of an object.
     pub(super) fn divides(&self, told: impl FnOnce() -> (String, &'static str)) {
         let told = told();
         self.0.borrow_mut().divided.push(told);
@@ -128,7 +123,7 @@ impl Observer {
         self.0.borrow_mut().keys.push(told);
     }
 
-    /// An object, and what people are told of its keys.
+    /// The documentation of the keys of an object.
     pub(super) fn describes(&self, place: &str, tables: &[&'static KeyTable]) {
         let tables = tables.iter().map(|table| (place.to_owned(), *table));
         self.0.borrow_mut().tables.extend(tables);
@@ -141,19 +136,19 @@ impl Observer {
         }
     }
 
-    /// A secret in clear text.
+    /// A secret in plain text.
     pub(super) fn reveals(&self, told: impl FnOnce() -> String) {
         let told = told();
         self.0.borrow_mut().secrets.push(told);
     }
 
-    /// What a reviewer should know.
+    /// Advice for reviewers.
     pub(super) fn advise(&self, told: impl FnOnce() -> ConfigError) {
         let told = told();
         self.0.borrow_mut().advice.push(told);
     }
 
-    /// What depends on something that the document does not say.
+    /// Notes on what depends on information outside the document.
     pub(super) fn note(&self, told: impl FnOnce() -> ConfigError) {
         let told = told();
         self.0.borrow_mut().notes.push(told);

@@ -23,7 +23,7 @@ use crate::rules::index::RuleIndex;
 use crate::rules::matcher::Matcher;
 use crate::store::ClientKey;
 
-/// Which requests, and whose token they get: `None` to leave them alone.
+/// Which requests get the token of which client; `None` for no token.
 type Rule = (Matcher, Option<ClientId>);
 
 /// The keys of `outbound`.
@@ -35,16 +35,20 @@ pub(super) const OUTBOUND_TABLE: KeyTable = KeyTable {
             &["clients"],
             "object",
             Required,
-            "the filter's clients by name: below. Names stand in statistics and logs",
+            "the OAuth clients by name: below. Statistics and logs contain the names",
         )
         .link("below", "outboundclients"),
-        KeyRow::new(&["rules"], "list", Words("see there"), "which requests get whose token")
-            .see("outboundrules"),
+        KeyRow::new(
+            &["rules"],
+            "list",
+            Words("see below"),
+            "which requests get which client's token",
+        )
+        .see("outboundrules"),
     ]],
 };
 
-/// Reads `outbound`. `used` are the clients whose tokens authenticate introspection calls, if that
-/// is known.
+/// Reads `outbound`. `used` are the clients that authenticate introspection calls, if known.
 pub(super) fn outbound(
     field: &Field<'_>,
     names: Names<'_>,
@@ -54,17 +58,17 @@ pub(super) fn outbound(
     let mut object = field.object("an object with clients and rules")?;
     #[cfg(feature = "review")]
     object.described(&[&OUTBOUND_TABLE]);
-    let clients = object.need("clients", "an object of clients by their names", |field| {
-        let clients = field.members_of("an object of clients by their names", |name, field| {
-            client(name, field, names)
-        })?;
+    let clients = object.need("clients", "an object of clients by name", |field| {
+        let clients = field
+            .members_of("an object of clients by name", |name, field| client(name, field, names))?;
         if clients.is_empty() {
-            return field.mistake("names no client");
+            return field.mistake("must define at least one client");
         }
         Some(clients)
     });
     let has_rules = object.has("rules");
-    let rules = object.read("rules", |field| field.list_of("rules", |field| rule(field, names)));
+    let rules =
+        object.read("rules", |field| field.list_of("a list of rules", |field| rule(field, names)));
     object.check_keys();
     let mut clients = clients?;
     let rules = match used {
@@ -76,8 +80,8 @@ pub(super) fn outbound(
     let everywhere = |(matcher, client): &Rule| client.is_some() && matcher.hosts.is_none();
     if rules.iter().any(everywhere) {
         object.at("rules").warn(
-            "a rule without hosts: its token goes to every host that requests through this filter \
-             are for (RFC 9700 section 2.3)",
+            "a rule without hosts sends its token to every host that is called through this filter \
+             (RFC 9700 section 2.3); set hosts",
         );
     }
     let guarded = token_sources.is_some();
@@ -91,16 +95,15 @@ pub(super) fn outbound(
     for Client { name, placement, .. } in clients.iter().filter(|client| client.is_exchange()) {
         let is_read = |source: &TokenSource| source.header() == Some(&*placement.header);
         if !placement.overwrite && token_sources.iter().any(is_read) {
-            return object.at(&format!("clients.{name}.overwrite")).mistake(
-                "the caller's token stands in this header: left there, it would never be exchanged",
-            );
+            return object
+                .at(&format!("clients.{name}.overwrite"))
+                .mistake("must be true; the caller's token in this header is to be exchanged");
         }
     }
     for client in used.iter().filter_map(|id| clients.get(id.index())) {
         if client.is_exchange() {
             return object.at(&format!("clients.{}.grant_type", client.name)).mistake(
-                "this client authenticates introspection calls, so it needs a token of its own, not \
-                 one that is exchanged for a caller's",
+                "a client that authenticates introspection calls must not use token exchange",
             );
         }
     }
@@ -109,14 +112,14 @@ pub(super) fn outbound(
     Some(ClientConfig { clients, rules, token_sources, guarded, resource })
 }
 
-/// The rules where there are none: one client is for every request.
+/// The default rules: the only client is for every request.
 fn for_every_request(
     object: &Object<'_>,
     clients: &[Client],
     used: &[ClientId],
 ) -> Option<Vec<Rule>> {
     let is_actor = |id| clients.iter().any(|client| client.grant.actor() == Some(id));
-    // A token for calls of the filter itself is for nobody else.
+    // A token for calls of the filter itself is not for other requests.
     let all = (0..clients.len()).map(ClientId);
     let mut free = all.filter(|id| !used.contains(id) && !is_actor(*id));
     let rule = |client| (Matcher::default(), Some(client));
@@ -124,22 +127,22 @@ fn for_every_request(
         (None, _) => Some(Vec::new()),
         (Some(client), None) => Some(vec![rule(client)]),
         (Some(_), Some(_)) => object.at("rules").mistake(
-            "required where there are several clients: which requests get whose token, such as \
-             [{\"hosts\": [\"api.example.com\"], \"client\": \"NAME\"}]",
+            "required with several clients; expected rules such as [{\"hosts\": \
+             [\"api.example.com\"], \"client\": \"NAME\"}]",
         ),
     }
 }
 
-/// What an exchange brings depends on its actor. No actor is an exchange itself: it would need a
-/// caller.
+/// An exchanged token depends on the actor's token. An actor cannot use token exchange itself,
+/// which would require a caller.
 fn join_actors(object: &Object<'_>, clients: &mut [Client]) -> Option<()> {
     for number in 0..clients.len() {
         let Some(Client { grant, key, name, .. }) = clients.get(number) else { continue };
         let Some(actor) = grant.actor().and_then(|id| clients.get(id.index())) else { continue };
         if actor.is_exchange() {
-            return object.at(&format!("clients.{name}.actor")).mistake(
-                "expected a client that has a token of its own, not one that exchanges callers'",
-            );
+            return object
+                .at(&format!("clients.{name}.actor"))
+                .mistake("must be a client that does not use token exchange");
         }
         let joined = Identity::joined(&key.identity, &actor.key.identity);
         if let Some(client) = clients.get_mut(number) {
@@ -154,33 +157,33 @@ fn join_actors(object: &Object<'_>, clients: &mut [Client]) -> Option<()> {
 pub(super) const RULE_TABLE: KeyTable = KeyTable {
     heading: "### `outbound.rules`",
     parts: &[&[
-        KeyRow::new(&["name"], "string", Words("none"), "for people"),
+        KeyRow::new(&["name"], "string", Words("none"), "a name for the reader"),
         KeyRow::new(
             &["hosts", "methods", "paths"],
             "list",
             Words("all"),
-            "as in `inbound.rules`. Give `hosts`: a rule without lets its token go wherever \
-         this proxy sends requests, and is warned of",
+            "as in `inbound.rules`. Set `hosts`: a rule without it sends its token to every host \
+             called through this proxy",
         )
         .link("`inbound.rules`", "inboundrules")
-        .strong("Give `hosts`"),
+        .strong("Set `hosts`"),
         KeyRow::new(
             &["client"],
             "string or null",
             Required,
-            "whose token the request gets; `null` for none",
+            "the client whose token the request gets; `null` for none",
         ),
     ]],
 };
 
 /// One of `rules`.
 fn rule(field: &Field<'_>, names: Names<'_>) -> Option<Rule> {
-    let mut object = field.object("a rule with hosts, methods, paths and client")?;
+    let mut object = field.object("an object with hosts, methods, paths, client")?;
     #[cfg(feature = "review")]
     object.described(&[&RULE_TABLE]);
-    object.read("name", |f| text(f, "a name for people"));
+    object.read("name", |f| text(f, "a rule name"));
     let matcher = matcher(&mut object);
-    let client = object.need("client", "whose token requests get, or null for none", |field| {
+    let client = object.need("client", "a client name, or null", |field| {
         field.looks_for(|| Shape::Null);
         match field.value {
             Value::Null => Some(None),

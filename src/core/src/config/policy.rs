@@ -1,4 +1,5 @@
-//! What requests need: the keys that stand in `inbound` for all rules, and in each rule.
+//! The requirements of rules: the keys of `inbound` that apply to all rules, and those of each
+//! rule.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -23,12 +24,12 @@ use crate::oauth::claims::{ClaimPath, ClaimTest, is_scalar};
 use crate::oauth::reason::Reason;
 use crate::rules::matcher::Matcher;
 
-/// The claims that rules ask for: each is listed once, and tests name it.
+/// The claims that rules require, without duplicates; conditions refer to them by index.
 #[derive(Default)]
 pub(super) struct AskedClaims(RefCell<Vec<ClaimPath>>);
 
 impl AskedClaims {
-    /// Names a claim.
+    /// The identifier of a claim.
     fn id(&self, path: ClaimPath) -> ClaimId {
         let mut paths = self.0.borrow_mut();
         ClaimId(paths.iter().position(|known| *known == path).unwrap_or_else(|| {
@@ -43,19 +44,18 @@ impl AskedClaims {
     }
 }
 
-/// The keys of needs.
+/// The keys of requirements.
 const NEEDS: [&str; 6] = ["audience", "issuer", "scope", "claims", "acr_values", "max_age"];
 
-/// Reads needs, which are those of `defaults` where the document says nothing.
+/// Reads requirements. Missing ones are taken from `defaults`.
 pub(super) fn needs(
     object: &mut Object<'_>,
     rule: Arc<str>,
     defaults: Option<&Needs>,
     asked: &AskedClaims,
 ) -> Needs {
-    let issuer = object.read("issuer", |f| one_or_any(f, "an issuer that tokens must be of"));
-    let audience =
-        object.read("audience", |f| one_or_any(f, "an audience that tokens must be for"));
+    let issuer = object.read("issuer", |f| one_or_any(f, "an issuer"));
+    let audience = object.read("audience", |f| one_or_any(f, "an audience"));
     let claims = object.read("claims", |f| claims(f, asked));
     let acr_values = object.read("acr_values", acr_values);
     let max_age = object.read("max_age", max_age);
@@ -73,18 +73,18 @@ pub(super) fn needs(
     }
 }
 
-/// `claims`: a test for each.
+/// `claims`: a condition for each.
 fn claims(field: &Field<'_>, asked: &AskedClaims) -> Option<Vec<(ClaimId, ClaimTest)>> {
     const WHAT: &str = "an object of claims, such as {\"department\": \"sales\"}";
     field.members_of(WHAT, |path, field| {
         if path.is_empty() {
-            return field.mistake("a claim has a name");
+            return field.mistake("a claim name must not be empty");
         }
         Some((asked.id(ClaimPath::new(path)), claim_test(field)?))
     })
 }
 
-/// The keys of a test.
+/// The keys of a condition.
 #[cfg(feature = "review")]
 pub(super) const TEST_TABLE: KeyTable = KeyTable {
     heading: "### `inbound.claims`",
@@ -93,21 +93,22 @@ pub(super) const TEST_TABLE: KeyTable = KeyTable {
             &["all"],
             "string, number, boolean or list",
             Words("none"),
-            "the claim holds each of these",
+            "the claim contains each of these",
         ),
         KeyRow::new(
             &["not"],
             "string, number, boolean or list",
             Words("none"),
-            "the claim is there, and is none of these",
+            "the claim is present, and is none of these",
         ),
-        KeyRow::new(&["exists"], "`true`", Words("none"), "the claim is there, whatever it is"),
+        KeyRow::new(&["exists"], "`true`", Words("none"), "the claim is present with any value"),
     ]],
 };
 
-/// What a claim must be.
+/// A condition on a claim.
 fn claim_test(field: &Field<'_>) -> Option<ClaimTest> {
-    const WHAT: &str = "a value, a list of which any will do, {\"all\": […]}, {\"not\": […]} or {\"exists\": true}";
+    const WHAT: &str =
+        "a value, a list of alternatives, {\"all\": […]}, {\"not\": […]} or {\"exists\": true}";
     match field.value {
         Value::Object(_) => {
             let mut object = field.object(WHAT)?;
@@ -124,7 +125,7 @@ fn claim_test(field: &Field<'_>) -> Option<ClaimTest> {
                     field.looks_for(|| Shape::Only(true));
                     match field.value {
                         Value::Bool(true) => Some(ClaimTest::Exists),
-                        _ => field.mistake("expected true: a claim that is absent meets no test"),
+                        _ => field.mistake("expected true; an absent claim meets no condition"),
                     }
                 }
                 _ => field.mistake(format_args!("expected {WHAT}")),
@@ -135,14 +136,14 @@ fn claim_test(field: &Field<'_>) -> Option<ClaimTest> {
     }
 }
 
-/// A string, number, true or false, or a list of such.
+/// A scalar, or a list of scalars.
 fn scalars(field: &Field<'_>) -> Option<Vec<Value>> {
-    const WHAT: &str = "a string, a number, true or false, or a list of such";
+    const WHAT: &str = "a string, number or boolean, or a list of these";
     let scalar = |field: &Field<'_>| {
         field.looks_for(|| Shape::Scalar);
         match field.value {
             scalar if is_scalar(scalar) => Some(scalar.clone()),
-            Value::Number(_) => field.mistake("too large a number to be compared with others"),
+            Value::Number(_) => field.mistake("number too large for an exact comparison"),
             _ => field.expected(WHAT),
         }
     };
@@ -154,28 +155,28 @@ fn scalars(field: &Field<'_>) -> Option<Vec<Value>> {
 
 /// `acr_values`: words with spaces between, as in the parameter of that name, or a list.
 fn acr_values(field: &Field<'_>) -> Option<Vec<Box<str>>> {
-    const WHAT: &str = "authentication context class references, of which any will do";
+    const WHAT: &str = "authentication context class references";
     let values = one_or_any(field, WHAT)?;
     let words = values.iter().flat_map(|value| value.split(' ')).filter(|word| !word.is_empty());
     let words: Vec<Box<str>> = words.map(Into::into).collect();
     let is_word = |word: &str| word.bytes().all(|b| (0x21..=0x7e).contains(&b));
     if words.is_empty() || !words.iter().all(|word| is_word(word)) {
-        return field.mistake(format_args!("expected {WHAT}, in visible ASCII characters"));
+        return field.mistake(format_args!("expected {WHAT} in visible ASCII"));
     }
     Some(words)
 }
 
-/// `max_age`: whole seconds, since that is what a challenge can say.
+/// `max_age`: whole seconds, as in a challenge.
 fn max_age(field: &Field<'_>) -> Option<Duration> {
     let age = ttl(field)?;
     if age.subsec_millis() != 0 {
-        return field.mistake("whole seconds only (RFC 9470 section 4)");
+        return field.mistake("must be whole seconds (RFC 9470 section 4)");
     }
     Some(age)
 }
 
 impl Rule {
-    /// Whether a token for another service would do.
+    /// Whether it accepts tokens issued for other services.
     pub(super) fn takes_any_audience(&self) -> bool {
         match &self.access {
             Access::Token(needs) | Access::Optional(needs) => needs.audience.is_empty(),
@@ -189,69 +190,58 @@ impl Rule {
 pub(super) const RULE_TABLE: KeyTable = KeyTable {
     heading: "### `inbound.rules`",
     parts: &[&[
-        KeyRow::new(&["name"], "string", Words("its place"), "what logs call the rule"),
+        KeyRow::new(&["name"], "string", Words("its path"), "the name of the rule in logs"),
         KeyRow::new(
             &["hosts"],
             "list",
             Words("all"),
-            "`\"api.example.com\"`, or `\"*.example.com\"` for every host below it; the port \
-         does not count",
+            r#"`"api.example.com"`, or `"*.example.com"` for hosts below it; ports are ignored"#,
         ),
-        KeyRow::new(
-            &["methods"],
-            "list",
-            Words("all"),
-            r#"`"GET"`; `HEAD` is a method of its own"#,
-        ),
+        KeyRow::new(&["methods"], "list", Words("all"), r#"`"GET"` does not include `HEAD`"#),
         KeyRow::new(
             &["paths"],
             "list",
             Words("all"),
-            "segments: `*` fits one, `**` at the end the rest, be it empty: `/orders/**` fits \
-         `/orders`, `/orders/` and `/orders/1/items`",
+            "`*` matches one segment, `**` at the end any number: `/orders/**` matches `/orders`, \
+             `/orders/` and `/orders/1/items`",
         ),
         KeyRow::new(
             &["access"],
             "string",
             Json(r#""token""#),
-            "`\"optional\"`: without a token it passes, a bad one is refused. `\"public\"`: \
-         nothing is looked at. `\"deny\"`: nobody passes",
+            "`\"optional\"`: no token is allowed, a bad one rejected. `\"public\"`: tokens are not \
+             checked. `\"deny\"`: always denied",
         ),
-        KeyRow::new(
-            &["scope"],
-            "scope",
-            Words("that of `inbound`"),
-            "what the token must hold here",
-        ),
+        KeyRow::new(&["scope"], "scope", Words("as in `inbound`"), "the required scopes"),
         KeyRow::new(
             &["audience"],
             "string or list",
-            Words("that of `inbound`"),
-            "whom the token must be meant for here",
+            Words("as in `inbound`"),
+            "accepted values of `aud`",
         ),
         KeyRow::new(
             &["issuer"],
             "string or list",
-            Words("that of `inbound`"),
-            "who must have issued the token here",
+            Words("as in `inbound`"),
+            "accepted values of `iss`",
         ),
         KeyRow::new(
             &["claims"],
             "object",
-            Words("those of `inbound`"),
-            "what other claims must be here: in place of all those, not beside them",
+            Words("as in `inbound`"),
+            "required values of other claims; replaces those of `inbound`",
         ),
         KeyRow::new(
             &["acr_values"],
             "string or list",
-            Words("those of `inbound`"),
-            "how the user must have been authenticated here",
+            Words("as in `inbound`"),
+            "accepted authentication context classes",
         ),
         KeyRow::new(
             &["max_age"],
             "duration",
-            Words("that of `inbound`"),
-            "how long ago at most, here",
+            Words("as in `inbound`"),
+            "the maximum time since the user authenticated",
         ),
     ]],
 };
@@ -262,10 +252,10 @@ pub(super) fn rule(
     defaults: &Needs,
     asked: &AskedClaims,
 ) -> Option<(Matcher, Rule)> {
-    let mut object = field.object("a rule with hosts, methods, paths and what they need")?;
+    let mut object = field.object("an object with hosts, methods, paths, access")?;
     #[cfg(feature = "review")]
     object.described(&[&RULE_TABLE]);
-    let name = object.read("name", |f| text(f, "a name for logs"));
+    let name = object.read("name", |f| text(f, "a rule name"));
     let name: Arc<str> = name.unwrap_or_else(|| field.place()).into();
     let matcher = matcher(&mut object);
     let access =
@@ -276,9 +266,9 @@ pub(super) fn rule(
         None | Some("token") => Some(Access::Token(needs)),
         Some("optional") => Some(Access::Optional(needs)),
         Some(access) => match asks {
-            Some(key) => object.at(key).mistake(format_args!(
-                "never looked at: access is {access:?}, so drop one of the two"
-            )),
+            Some(key) => object
+                .at(key)
+                .mistake(format_args!("conflicts with access {access:?}; remove one of the two")),
             None if access == "public" => Some(Access::Public),
             None => Some(Access::Deny(Reason::AccessDenied)),
         },
@@ -295,9 +285,7 @@ pub(super) fn matcher(object: &mut Object<'_>) -> Matcher {
         if !text.is_empty() && text.bytes().all(is_method) {
             Ok(Box::from(text))
         } else {
-            Err(
-                "expected a method such as \"GET\", in upper case; leave the key out for all methods",
-            )
+            Err("expected a method in upper case such as \"GET\"; omit the key for all methods")
         }
     });
     let paths = list(object, "paths", "paths such as \"/orders/**\"", PathPattern::parse);

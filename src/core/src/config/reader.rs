@@ -1,4 +1,5 @@
-//! Reading the document with its places: every mistake says where it is and what would be right.
+//! Reads the document and tracks paths, so that every error states where it is and what is
+//! expected.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -15,22 +16,19 @@ use crate::environment::Environment;
 use crate::oauth::json;
 use crate::oauth::json::escaped;
 
-/// What reading gathers besides the values, and what it may ask.
+/// Collects errors and warnings, and provides access to the host.
 pub(super) struct Reader<'a> {
-    /// The places that were looked at, by their numbers.
+    /// The paths of all values read, by number.
     places: RefCell<Vec<String>>,
-    /// The mistakes found so far.
+    /// The errors found so far.
     mistakes: RefCell<Vec<ConfigError>>,
-    /// What is accepted but should be known.
     warnings: RefCell<Vec<ConfigError>>,
-    /// What is told to whoever looks on.
+    /// Receives observations.
     pub(super) notes: Observer,
-    /// What the host gives.
     pub(super) host: &'a Environment<'a>,
 }
 
 impl<'a> Reader<'a> {
-    /// A reader that has found nothing yet.
     pub(super) fn new(host: &'a Environment<'a>) -> Self {
         let (places, mistakes, warnings, notes) = Default::default();
         Self { places, mistakes, warnings, notes, host }
@@ -41,12 +39,12 @@ impl<'a> Reader<'a> {
         (self.host.variable)(name)
     }
 
-    /// The document as the field at the root of all places.
+    /// The document as the root field.
     pub(super) fn document<'r>(&'r self, value: &'r Value) -> Field<'r> {
         self.field(String::new(), value)
     }
 
-    /// Closes the reading: `value` and the warnings if no mistake was found.
+    /// Finishes: returns `value` and the warnings if there is no error.
     pub(super) fn close<T>(self, value: Option<T>) -> Result<(T, Vec<ConfigError>), ConfigErrors> {
         let mistakes = self.mistakes.into_inner();
         match value {
@@ -55,13 +53,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The mistakes, the warnings, and what was told besides.
+    /// The errors, the warnings, and the observations.
     #[cfg(feature = "review")]
     pub(super) fn into_parts(self) -> (Vec<ConfigError>, Vec<ConfigError>, Noted) {
         (self.mistakes.into_inner(), self.warnings.into_inner(), self.notes.into_inner())
     }
 
-    /// A value at a place.
+    /// A value with its path.
     fn field<'r>(&'r self, place: String, value: &'r Value) -> Field<'r> {
         let mut places = self.places.borrow_mut();
         let number = places.len();
@@ -69,21 +67,19 @@ impl<'a> Reader<'a> {
         Field { reader: self, place: number, value }
     }
 
-    /// The text of a place.
+    /// The path of a number.
     fn place(&self, number: usize) -> String {
         self.places.borrow().get(number).cloned().unwrap_or_default()
     }
 }
 
-/// A value of the document, with its place. It is passed by value in hundreds of spots, so it owns
-/// nothing: code that drops would be a good part of the module.
+/// A value of the document, with its path. It is passed by value in hundreds of places, so it owns
+/// nothing: drop code would add considerably to the module.
 #[derive(Clone, Copy)]
 pub(super) struct Field<'r> {
-    /// Where mistakes go.
     pub(super) reader: &'r Reader<'r>,
-    /// The number of its place.
+    /// The number of its path.
     place: usize,
-    /// The value.
     pub(super) value: &'r Value,
 }
 
@@ -93,50 +89,50 @@ impl<'r> Field<'r> {
         self.reader.place(self.place)
     }
 
-    /// Records a mistake at this place; `None`, so that a reading function can end with it.
+    /// Records an error; returns `None`, so that a reading function can end with it.
     pub(super) fn mistake<T>(&self, text: impl fmt::Display) -> Option<T> {
         self.record(&self.reader.mistakes, &text);
         None
     }
 
-    /// Records that the value is of the wrong kind.
+    /// Records that the value has the wrong type.
     pub(super) fn expected<T>(&self, what: &str) -> Option<T> {
         self.mistake(format_args!("expected {what}, found {}", json::kind(self.value)))
     }
 
-    /// Records something that is accepted but should be known.
+    /// Records a warning.
     pub(super) fn warn(&self, text: &str) {
         self.record(&self.reader.warnings, &text);
     }
 
-    /// Tells what kind of value is looked for here.
+    /// Notes the expected kind of value.
     pub(super) fn looks_for(&self, form: impl FnOnce() -> Shape) {
         self.reader.notes.looks_for(|| (self.place(), form()));
     }
 
-    /// Tells that the document has a secret here in clear text.
+    /// Notes a secret in plain text.
     pub(super) fn is_secret(&self) {
         self.reader.notes.reveals(|| self.place());
     }
 
-    /// Tells a reviewer what the filter itself has no reason to log.
+    /// Records advice for reviewers, which the filter itself does not log.
     #[cfg(feature = "review")]
     pub(super) fn advise(&self, text: impl FnOnce() -> String) {
         self.reader.notes.advise(|| ConfigError { place: self.place(), text: text() });
     }
 
-    /// Tells a reviewer what depends on something that the document does not say.
+    /// Records a note on what depends on information outside the document.
     #[cfg(feature = "review")]
     pub(super) fn note(&self, text: impl FnOnce() -> String) {
         self.reader.notes.note(|| ConfigError { place: self.place(), text: text() });
     }
 
-    /// Records what is said about this place.
+    /// Records a message with this path.
     fn record(&self, records: &RefCell<Vec<ConfigError>>, text: &dyn fmt::Display) {
         records.borrow_mut().push(ConfigError { place: self.place(), text: text.to_string() });
     }
 
-    /// The value as an object whose keys are then taken one by one.
+    /// The value as an object, whose keys are then read one by one.
     pub(super) fn object(&self, what: &str) -> Option<Object<'r>> {
         self.looks_for(|| Shape::Object);
         let members = self.members(what)?;
@@ -184,7 +180,7 @@ impl<'r> Field<'r> {
 
     /// The value as a list with at least one element, each read by `read`.
     ///
-    /// Every element is read, so that all their mistakes are told.
+    /// Every element is read, so that all errors are reported.
     pub(super) fn list_of<T>(
         &self,
         what: &str,
@@ -193,7 +189,7 @@ impl<'r> Field<'r> {
         self.looks_for(|| Shape::List { least: 1 });
         let Value::Array(elements) = self.value else { return self.expected(what) };
         if elements.is_empty() {
-            return self.mistake(format_args!("an empty list fits nothing: expected {what}"));
+            return self.mistake(format_args!("must not be empty; expected {what}"));
         }
         let mut values = Some(Vec::new());
         for n in 0..elements.len() {
@@ -202,9 +198,9 @@ impl<'r> Field<'r> {
         values
     }
 
-    /// The value as an object whose keys are the operator's, each member read by `read`.
+    /// The value as an object with arbitrary keys, each member read by `read`.
     ///
-    /// Every member is read, so that all their mistakes are told.
+    /// Every member is read, so that all errors are reported.
     pub(super) fn members_of<T>(
         &self,
         what: &str,
@@ -220,7 +216,7 @@ impl<'r> Field<'r> {
     }
 }
 
-/// Adds what was read to what was read before; nothing is left after a mistake.
+/// Adds a value to the values read so far; the result is `None` after an error.
 fn collect<T>(values: &mut Option<Vec<T>>, read: Option<T>) {
     match (values.as_mut(), read) {
         (Some(values), Some(value)) => values.push(value),
@@ -230,54 +226,52 @@ fn collect<T>(values: &mut Option<Vec<T>>, read: Option<T>) {
 
 /// A key of an object, as a table lists it.
 pub(super) struct Key {
-    /// The key itself.
     pub(super) name: &'static str,
-    /// What is said where it is missing, if it is needed.
+    /// The error if it is missing, for a required key.
     required: Option<&'static str>,
 }
 
 impl Key {
-    /// A key that must be there, and what is said where it is missing.
+    /// A required key, with the error if it is missing.
     pub(super) const fn required(name: &'static str, missing: &'static str) -> Self {
         Self { name, required: Some(missing) }
     }
 
-    /// A key that may be left out.
+    /// An optional key.
     pub(super) const fn optional(name: &'static str) -> Self {
         Self { name, required: None }
     }
 
-    /// Whether it must be there.
+    /// Whether it is required.
     #[cfg(all(test, feature = "review"))]
     pub(super) fn is_required(&self) -> bool {
         self.required.is_some()
     }
 }
 
-/// An object of the document. [`Object::check_keys`] refuses the keys that nobody took.
+/// An object of the document. [`Object::check_keys`] rejects the keys that were not read.
 pub(super) struct Object<'r> {
-    /// Where mistakes go.
     reader: &'r Reader<'r>,
-    /// The number of this object's place.
+    /// The number of this object's path.
     place: usize,
     /// All its members.
     members: &'r Map<String, Value>,
-    /// The keys that were asked for: all that this object may have.
+    /// The valid keys: those read so far.
     known: Vec<&'static str>,
 }
 
 impl<'r> Object<'r> {
-    /// Tells which cluster the endpoint block here calls.
+    /// Notes the cluster that this endpoint block calls.
     pub(super) fn calls(&self, cluster: impl FnOnce() -> Option<String>) {
         self.reader.notes.calls(|| (self.reader.place(self.place), cluster()));
     }
 
-    /// Tells that other keys are known where this one is there.
+    /// Notes that this key determines which other keys are valid.
     pub(super) fn divides(&self, key: &'static str) {
         self.reader.notes.divides(|| (self.reader.place(self.place), key));
     }
 
-    /// Tells what people are told of the keys here: the first of these tables that has the key.
+    /// Notes the documentation of the keys: of several tables, the first with the key counts.
     #[cfg(feature = "review")]
     pub(super) fn described(&self, tables: &[&'static KeyTable]) {
         let place = self.reader.place(self.place);
@@ -295,12 +289,12 @@ impl<'r> Object<'r> {
         self.reader.field(join(&self.reader.place(self.place), key), value)
     }
 
-    /// Whether the key was asked for.
+    /// Whether the key is valid.
     pub(super) fn knows(&self, key: &str) -> bool {
         self.known.contains(&key)
     }
 
-    /// Has these keys be known, whether they are taken or not.
+    /// Makes these keys valid, whether they are read or not.
     pub(super) fn know(&mut self, keys: &[&'static str]) {
         for key in keys {
             if !self.knows(key) {
@@ -315,7 +309,7 @@ impl<'r> Object<'r> {
         self.has(key).then(|| self.at(key))
     }
 
-    /// Reads an optional key. A mistake in it is recorded and counts as absent until the end.
+    /// Reads an optional key. An error in it is recorded, and the key counts as absent.
     pub(super) fn read<T>(
         &mut self,
         key: &'static str,
@@ -324,7 +318,7 @@ impl<'r> Object<'r> {
         read(&self.take(key)?)
     }
 
-    /// Reads a key that must be there; `what` says what it is for.
+    /// Reads a required key; `what` describes it.
     pub(super) fn need<T>(
         &mut self,
         key: &'static str,
@@ -343,7 +337,7 @@ impl<'r> Object<'r> {
         read(&self.take_key(key)?)
     }
 
-    /// Takes a key of a table, which says whether it must be there.
+    /// Takes a key of a table.
     pub(super) fn take_key(&mut self, key: &Key) -> Option<Field<'r>> {
         match key.required {
             Some(missing) => self.needed_or(key.name, &missing),
@@ -351,19 +345,19 @@ impl<'r> Object<'r> {
         }
     }
 
-    /// Takes a key that must be there; `what` says what it is for.
+    /// Takes a required key; `what` describes it.
     fn needed(&mut self, key: &'static str, what: &str) -> Option<Field<'r>> {
         self.needed_or(key, &format_args!("required: {what}"))
     }
 
-    /// Takes a key that must be there, or else says so.
+    /// Takes a required key, or records that it is missing.
     fn needed_or(&mut self, key: &'static str, missing: &dyn fmt::Display) -> Option<Field<'r>> {
         let field = self.take(key);
         self.reader.notes.needs(|| (self.reader.place(self.place), key));
         field.or_else(|| self.at(key).mistake(missing))
     }
 
-    /// Refuses the keys that nobody asked for.
+    /// Rejects unknown keys.
     pub(super) fn check_keys(&self) {
         self.reader.notes.knows(|| (self.reader.place(self.place), self.known.clone()));
         for key in self.members.keys().filter(|key| !self.knows(key)) {
@@ -374,7 +368,7 @@ impl<'r> Object<'r> {
                 place.mistake(format_args!("unknown key; did you mean `{known}`?"))
             } else {
                 let known = self.known.join(", ");
-                place.mistake(format_args!("unknown key; known here: {known}"))
+                place.mistake(format_args!("unknown key; expected one of: {known}"))
             };
         }
     }
@@ -394,7 +388,7 @@ fn alternatives(words: &[&str]) -> String {
     text
 }
 
-/// The place of `key` in the object at `place`, on one line whatever the key.
+/// The path of `key` in the object at `place`, on one line whatever the key.
 fn join(place: &str, key: &str) -> String {
     let key = escaped(key);
     if place.is_empty() { key } else { format!("{place}.{key}") }

@@ -1,4 +1,4 @@
-//! A reviewer's look at a document: what loading it says, and what else its author should know.
+//! Reviews a document: the errors and warnings of loading it, and further advice.
 
 use super::document;
 use super::error::ConfigError;
@@ -7,22 +7,22 @@ use super::notes::Noted;
 use super::reader::Reader;
 use crate::environment::Environment;
 
-/// What is to be said of a document.
+/// The review of a document.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Review {
-    /// What a load refuses it for, in the same words.
+    /// The errors for which loading rejects it, in the same words.
     pub mistakes: Vec<ConfigError>,
-    /// What a load warns of, and what else should be known.
+    /// The warnings of loading it, and further advice.
     pub warnings: Vec<ConfigError>,
     /// What depends on something that the document does not say.
     pub notes: Vec<ConfigError>,
-    /// The endpoint blocks, each with the Envoy cluster that it calls.
+    /// The endpoint blocks with the Envoy cluster that each calls.
     pub clusters: Vec<(String, String)>,
-    /// The places of secrets that stand in the document in clear text.
+    /// The paths of secrets in plain text.
     pub secrets: Vec<String>,
 }
 
-/// Reviews a document as the host would hand it over.
+/// Reviews a document as received from the host.
 pub fn review(bytes: &[u8], host: &Environment<'_>) -> Review {
     let document = match document::read(bytes) {
         Ok(document) => document,
@@ -33,15 +33,13 @@ pub fn review(bytes: &[u8], host: &Environment<'_>) -> Review {
     let reader = Reader::new(host);
     config(&reader.document(&document));
     let (mistakes, mut warnings, noted) = reader.into_parts();
-    // What is there, but wrong, was read as if it were not there.
+    // An invalid value was read as absent, so a warning about its absence would be wrong.
     warnings.retain(|warning| mistakes.iter().all(|mistake| mistake.place != warning.place));
     warnings.extend(noted.secrets.iter().map(|place| {
         ConfigError {
             place: place.clone(),
-            text:
-                "a secret in clear text: whoever reads this file has it; give {\"env\": \"NAME\"}, \
-               and the variable to the VM"
-                    .to_owned(),
+            text: "secret in plain text; use {\"env\": \"NAME\"} and pass the variable to the VM"
+                .to_owned(),
         }
     }));
     warnings.extend(noted.advice);

@@ -1,8 +1,8 @@
-//! The JSON Schema of the document, from what the reader looks for and what people are told of keys.
+//! The JSON Schema of the document, generated from the reader and the documentation of keys.
 //!
-//! The reader is asked: it reads small documents, one after the other, and tells at each place which
-//! keys it knows and what kinds of value it looks for. So there is no second list of keys, and a
-//! new key is in the schema as soon as it is read.
+//! The reader reads small documents, one after the other, and reports for each place the valid keys
+//! and the expected kinds of value. So there is no second list of keys: a new key is in the schema
+//! as soon as it is read.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ use crate::oauth::client_assertion::SignError;
 /// What a duration looks like, as a regular expression.
 const DURATION: &str = r"^([0-9]+(\.[0-9]{1,9})?h)?([0-9]+(\.[0-9]{1,9})?m)?([0-9]+(\.[0-9]{1,9})?s)?([0-9]+(\.[0-9]{1,9})?ms)?$";
 
-/// The name that stands for those of the operator.
+/// The placeholder for arbitrary keys.
 const NAME: &str = "a";
 
 /// The JSON Schema (draft 2020-12) of the document.
@@ -31,44 +31,43 @@ pub fn schema() -> Value {
     schema
 }
 
-/// A place in the document, and how a value gets there.
+/// A place in the document, with the document around it.
 struct Place<'a> {
-    /// As mistakes name it.
+    /// Its path, as in errors.
     path: String,
     /// The document around a value.
     wrap: &'a dyn Fn(Value) -> Value,
 }
 
-/// What may stand at a place.
+/// What is valid at a place.
 #[derive(Debug, Default)]
 struct ProbedShape {
-    /// All that is looked for.
+    /// All expected kinds of value.
     forms: Vec<Shape>,
     /// The elements of a list.
     element: Option<Box<Self>>,
-    /// The members of an object whose keys are the operator's.
+    /// The members of an object with arbitrary keys.
     member: Option<Box<Self>>,
-    /// The kinds of object whose keys are the reader's.
+    /// The kinds of object with defined keys.
     objects: Vec<Members>,
 }
 
 /// The keys of an object, in the order in which they are read.
 #[derive(Debug, Default)]
 struct Members {
-    /// The key that says of which kind the object is, and what it says.
+    /// The key that determines the kind of the object, with its value.
     kind: Option<(&'static str, &'static str)>,
-    /// All keys.
     keys: Vec<(&'static str, ProbedShape)>,
-    /// Those that must be there.
+    /// The required keys.
     required: BTreeSet<&'static str>,
-    /// Those that may stand there once for each language.
+    /// The keys that may have a language tag.
     languages: &'static [&'static str],
-    /// What people are told of them: the first of these that has the key.
+    /// The documentation of the keys: the first table with the key counts.
     tables: Vec<&'static KeyTable>,
 }
 
 impl Place<'_> {
-    /// What the reader tells of a document with this value here.
+    /// What the reader reports for a document with this value here.
     fn read(&self, value: Value) -> Noted {
         let sign = |_: &str, _: &[u8]| Err(SignError::BadKey);
         let variable = |_: &str| Some("secret".to_owned());
@@ -79,13 +78,13 @@ impl Place<'_> {
         reader.into_parts().2
     }
 
-    /// What the reader looks for here, given this value.
+    /// What the reader expects here, given this value.
     fn forms(&self, value: Value) -> Vec<Shape> {
         let here = |(place, form)| (place == self.path).then_some(form);
         self.read(value).forms.into_iter().filter_map(here).collect()
     }
 
-    /// All that may stand here.
+    /// Everything that is valid here.
     fn look(&self) -> ProbedShape {
         let mut shape = ProbedShape::default();
         for value in [
@@ -126,7 +125,7 @@ impl Place<'_> {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
-    /// The kinds of object that may stand here.
+    /// The kinds of object that are valid here.
     fn look_at_objects(&self) -> Vec<Members> {
         let noted = self.read(json!({}));
         let is_keys =
@@ -136,7 +135,7 @@ impl Place<'_> {
         {
             return vec![self.look_at_members(None, &Map::new(), None)];
         }
-        // One key says which others there are.
+        // One key determines which others are valid.
         let needed = noted.needs.iter().filter(|(place, _)| *place == self.path);
         let kinds = needed.flat_map(|(_, key)| {
             let key = *key;
@@ -198,7 +197,7 @@ impl Place<'_> {
                 _ => {}
             }
         }
-        // Some keys are looked at only beside others, so others are set until they are.
+        // Some keys are only read if others are present, so others are set until they are read.
         let mut filled = least.clone();
         let mut contexts = vec![filled.clone()];
         let mut keys: Vec<(&'static str, Option<ProbedShape>)> =
@@ -234,7 +233,7 @@ impl Place<'_> {
         Members { kind, keys, required, languages, tables }
     }
 
-    /// What may stand under a key of the object here, if the reader looks at it beside these.
+    /// What is valid for a key of the object here, if the reader reads it beside these.
     fn look_at_key(&self, key: &str, context: &Map<String, Value>) -> Option<ProbedShape> {
         let wrap = |value| {
             let mut object = context.clone();
@@ -248,7 +247,7 @@ impl Place<'_> {
 }
 
 impl ProbedShape {
-    /// Values that are good here, as far as they change what else is looked at.
+    /// Valid values that may change what else is read.
     fn examples(&self) -> Vec<Value> {
         let of_form = |form: &Shape| match form {
             Shape::Url => vec![json!("https://as.example.com/")],
@@ -259,11 +258,10 @@ impl ProbedShape {
         self.forms.iter().flat_map(of_form).collect()
     }
 
-    /// The schema.
     fn schema(&self) -> Value {
         let mut kinds: Vec<Value> = Vec::new();
         let has = |wanted: fn(&Shape) -> bool| self.forms.iter().any(wanted);
-        // The more a form says of strings, the less do the others.
+        // A specific kind of string replaces the general ones.
         let is_special = has(|form| {
             matches!(form, Shape::Choice(_) | Shape::Kind(_) | Shape::Duration | Shape::Url)
         });
@@ -403,7 +401,7 @@ mod tests {
         assert_eq!(found, [".inbound", ".outbound"]);
     }
 
-    /// The objects whose keys are the reader's, with what people are told of these.
+    /// The objects with defined keys, with the documentation of these.
     fn objects(shape: &ProbedShape) -> Vec<&Members> {
         let inner = shape.element.iter().chain(&shape.member).map(|inner| &**inner);
         let members = shape.objects.iter().flat_map(|object| object.keys.iter().map(|(_, it)| it));
@@ -422,7 +420,7 @@ mod tests {
                 read.insert((table.heading, *key));
                 let row = table.row(key).unwrap();
                 let is_required = matches!(row.default, DefaultValue::Required);
-                // What every other form of the object needs is told as required too.
+                // A key that every other form of the object requires is documented as required too.
                 let is_kind = object.kind.is_some_and(|(kind, _)| kind == *key);
                 let may_be_left_out = ["### Endpoint blocks", "#### `refresh`"];
                 if !may_be_left_out.contains(&table.heading) {

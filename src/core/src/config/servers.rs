@@ -26,24 +26,24 @@ pub(super) fn servers(field: &Field<'_>, names: Names<'_>) -> Option<Vec<Server>
     let server = |field: &Field<'_>| server(field, names);
     match field.value {
         Value::Array(_) => {
-            let servers = field.list_of(&format!("a list of blocks, each {WHAT}"), server)?;
+            let servers = field.list_of(&format!("a list of objects, each {WHAT}"), server)?;
             for (n, server) in servers.iter().enumerate() {
                 let always = server.when.is_always();
                 if always && n.saturating_add(1) < servers.len() {
                     field.element(n).mistake::<()>(
-                        "without `when` it is asked about every token, so those after it never are: \
-                         put it last, or say when",
+                        "matches every token, so the servers after it are never used; add `when` \
+                         or move it to the end",
                     );
                 }
             }
             Some(servers)
         }
         Value::Object(_) => server(field).map(|server| vec![server]),
-        _ => field.expected(&format!("{WHAT}, or a list of such blocks")),
+        _ => field.expected(&format!("{WHAT}, or a list of them")),
     }
 }
 
-/// The keys that a block has here beside those of all endpoint blocks.
+/// The additional keys of these endpoint blocks.
 #[cfg(feature = "review")]
 pub(super) const SERVER_TABLE: KeyTable = KeyTable {
     heading: "### `inbound.introspection`",
@@ -58,24 +58,23 @@ pub(super) const SERVER_TABLE: KeyTable = KeyTable {
             &["client"],
             "string",
             Words(""),
-            "the name of an outbound client, whose token authenticates the call as \
-         `Authorization: Bearer` in place of `client_id` and what goes with it. If the \
-         server answers 401 or 403, the call goes once more with a new token",
+            "an outbound client whose token authenticates the call as `Authorization: Bearer`, \
+             instead of other authentication keys. After 401 or 403, it is repeated once with a \
+             new token",
         )
         .link("outbound client", "outboundclients"),
         KeyRow::new(
             &["issuer"],
             "string",
             Words(""),
-            "the issuer whose tokens the server knows: an answer that names another is refused, \
-         one that names none counts as its own",
+            "the issuer of its tokens: a response with another issuer is rejected, one without is \
+             taken as having this one",
         ),
-        KeyRow::new(&["when"], "object", Words("always"), "which tokens are this server's")
+        KeyRow::new(&["when"], "object", Words("always"), "which tokens belong to this server")
             .see("inboundintrospectionwhen"),
     ]],
 };
 
-/// One block.
 fn server(field: &Field<'_>, names: Names<'_>) -> Option<Server> {
     let mut object = field.object("an object with endpoint, cluster, client_id, client_secret")?;
     #[cfg(feature = "review")]
@@ -84,8 +83,8 @@ fn server(field: &Field<'_>, names: Names<'_>) -> Option<Server> {
     let client = client_field.as_ref().and_then(|field| names.client(field));
     let rest = if client_field.is_some() { Defaults::ClientToken } else { Defaults::Standard };
     let options = endpoint(&mut object, &introspection::PARAMETERS, rest);
-    let hint = object.read("token_type_hint", |f| f.string("a string; \"\" to send none"));
-    let issuer = object.read("issuer", |f| text(f, "the issuer whose tokens it knows"));
+    let hint = object.read("token_type_hint", |f| f.string("a string, or \"\" for none"));
+    let issuer = object.read("issuer", |f| text(f, "an issuer"));
     let when = object.read("when", when).unwrap_or_default();
     object.check_keys();
     let endpoint = Endpoint::new(options?);
@@ -110,32 +109,21 @@ pub(super) const WHEN_TABLE: KeyTable = KeyTable {
             &["issuer"],
             "string or list",
             Words("any"),
-            "the token looks like a JWT of one of these issuers. Nobody has verified that yet: \
-         it says whom to ask, and no more",
+            "the token looks like a JWT of one of these issuers. This is not verified; it only \
+             selects the server",
         ),
-        KeyRow::new(
-            &["token_prefix"],
-            "string or list",
-            Words("any"),
-            "what the token begins with",
-        ),
-        KeyRow::new(
-            &["hosts"],
-            "list",
-            Words("any"),
-            "the host that the request is for, as in rules",
-        )
-        .link("rules", "inboundrules"),
+        KeyRow::new(&["token_prefix"], "string or list", Words("any"), "prefixes of the token"),
+        KeyRow::new(&["hosts"], "list", Words("any"), "hosts of the request, as in rules")
+            .link("rules", "inboundrules"),
     ]],
 };
 
-/// `when`.
 fn when(field: &Field<'_>) -> Option<When> {
     let mut object = field.object("an object with issuer, token_prefix, hosts")?;
     #[cfg(feature = "review")]
     object.described(&[&WHEN_TABLE]);
-    let issuer = object.read("issuer", |f| one_or_any(f, "the issuer of a JWT"));
-    let token_prefix = object.read("token_prefix", |f| one_or_any(f, "what tokens begin with"));
+    let issuer = object.read("issuer", |f| one_or_any(f, "an issuer"));
+    let token_prefix = object.read("token_prefix", |f| one_or_any(f, "a token prefix"));
     let hosts = list(&mut object, "hosts", "hosts such as \"api.example.com\"", HostPattern::parse);
     object.check_keys();
     Some(When { issuer, token_prefix, hosts })

@@ -9,10 +9,11 @@ use crate::oauth::token_source::TokenSource;
 
 /// Reads the list.
 pub(super) fn token_sources(field: &Field<'_>) -> Option<Vec<TokenSource>> {
-    let sources = field.list_of("a list of sources, such as {\"header\": \"x-token\"}", source)?;
+    let sources =
+        field.list_of("a list of token sources, such as {\"header\": \"x-token\"}", source)?;
     for (n, source) in sources.iter().enumerate() {
         if sources.iter().take(n).any(|before| before.is_same_place(source)) {
-            return field.element(n).mistake("the same place as one before it");
+            return field.element(n).mistake("duplicate token source");
         }
     }
     Some(sources)
@@ -23,22 +24,21 @@ pub(super) fn token_sources(field: &Field<'_>) -> Option<Vec<TokenSource>> {
 pub(super) const SOURCE_TABLE: KeyTable = KeyTable {
     heading: "### `inbound.token_sources`",
     parts: &[&[
-        KeyRow::new(&["header"], "string", Words("none"), "the name of a header, in any case"),
+        KeyRow::new(&["header"], "string", Words("none"), "a header name, case-insensitive"),
         KeyRow::new(
             &["scheme"],
             "string",
             Words("none"),
-            "the word before the token in that header; `authorization` needs one. Not `Basic`: \
-         that is a name and a password, and no token",
+            "the scheme before the token; required for `authorization`. Not `Basic`, which is a \
+             user name and a password",
         ),
         KeyRow::new(
             &["query"],
             "string",
             Words("none"),
-            "the name of a query parameter: warned of, since URLs stand in logs (RFC 9700 \
-         section 4.3.2)",
+            "a query parameter name, with a warning: URLs appear in logs",
         ),
-        KeyRow::new(&["cookie"], "string", Words("none"), "the name of a cookie"),
+        KeyRow::new(&["cookie"], "string", Words("none"), "a cookie name"),
     ]],
 };
 
@@ -52,7 +52,7 @@ fn source(field: &Field<'_>) -> Option<TokenSource> {
     let (query, cookie) = (object.take("query"), object.take("cookie"));
     object.check_keys();
     if scheme.is_some() && header.is_none() {
-        return object.at("scheme").mistake("a scheme stands in a header: name that too");
+        return object.at("scheme").mistake("requires `header`");
     }
     let word = |field: &Field<'_>, what: &str| {
         let word = text(field, what)?;
@@ -64,37 +64,43 @@ fn source(field: &Field<'_>) -> Option<TokenSource> {
     };
     match (header, query, cookie) {
         (Some(header), None, None) => {
-            let name = header_name(&text(&header, "the name of a header")?, &header)?;
-            // It would be taken out of the request.
+            let name = header_name(&text(&header, "a header name")?, &header)?;
+            // It would be removed from the request.
             if frames_or_steers(&name) {
-                return header.mistake("this header has a meaning of its own; choose another");
+                return header.mistake("reserved header; choose another");
             }
             match scheme {
                 Some(scheme) => {
                     let text = word(&scheme, "a scheme such as \"Bearer\"")?;
-                    // Introspection would tell the authorization server a name and a password.
+                    // Introspection would send a user name and a password to the authorization
+                    // server.
                     if text.eq_ignore_ascii_case("Basic") {
                         return scheme.mistake(
-                            "Basic credentials are not a token: the filter would send callers' \
+                            "Basic credentials are not tokens; the filter would send callers' \
                              passwords to the authorization server",
                         );
                     }
                     Some(TokenSource::Scheme { header: name.into(), scheme: text.into() })
                 }
                 None if name == "authorization" => {
-                    header.mistake("`authorization` holds a scheme too: add \"scheme\": \"Bearer\"")
+                    header.mistake("`authorization` requires a scheme; add \"scheme\": \"Bearer\"")
                 }
-                None if name == "cookie" => header.mistake("use {\"cookie\": \"NAME\"}"),
+                None if name == "cookie" => {
+                    header.mistake("reserved header; use {\"cookie\": \"NAME\"}")
+                }
                 None => Some(TokenSource::Header(name.into())),
             }
         }
         (None, Some(query), None) => {
-            query.warn("a token in a URL is written to logs and caches (RFC 9700 section 4.3.2)");
-            Some(TokenSource::Query(text(&query, "the name of a query parameter")?.into()))
+            query.warn(
+                "tokens in URLs are exposed in logs and caches (RFC 9700 section 4.3.2); \
+                 use a header",
+            );
+            Some(TokenSource::Query(text(&query, "a query parameter name")?.into()))
         }
         (None, None, Some(cookie)) => {
-            Some(TokenSource::Cookie(word(&cookie, "the name of a cookie")?.into()))
+            Some(TokenSource::Cookie(word(&cookie, "a cookie name")?.into()))
         }
-        _ => field.mistake(format_args!("expected {WHAT}, one of them")),
+        _ => field.mistake(format_args!("expected exactly one of header, query and cookie")),
     }
 }

@@ -1,4 +1,4 @@
-//! All that people are told of keys, for those who make pages of it.
+//! The documentation of all keys.
 
 use super::key_table::KeyTable;
 use super::{

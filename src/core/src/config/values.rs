@@ -1,4 +1,4 @@
-//! The kinds of value that stand in many places: durations, secrets, scopes, URLs, header names.
+//! Common kinds of value: durations, secrets, scopes, URLs, header names.
 
 use std::time::Duration;
 
@@ -13,7 +13,6 @@ use crate::oauth::json::escaped;
 use crate::oauth::scope::ScopeNeed;
 use crate::oauth::secret::Secret;
 
-/// What a duration looks like.
 const DURATION: &str = "a duration such as \"250ms\", \"5s\", \"1.5s\", \"1m30s\" or \"1h\"";
 
 /// A duration: numbers with the units `h`, `m`, `s`, `ms`, from large to small.
@@ -54,7 +53,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
     (last_unit != u64::MAX).then_some(total)
 }
 
-/// `number` (digits, perhaps with a fraction) times `unit`, if that is whole and can be told.
+/// `number` (digits, possibly with a fraction) times `unit`, if the result is an integer in range.
 fn scaled(number: &str, unit: u64) -> Option<u64> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
     if fraction.len() > 9 {
@@ -68,30 +67,26 @@ fn scaled(number: &str, unit: u64) -> Option<u64> {
     whole.parse::<u64>().ok()?.checked_mul(unit)?.checked_add(part.checked_div(denominator)?)
 }
 
-/// A duration above zero that the host can count in milliseconds (32 bits).
+/// A positive duration in milliseconds of at most 32 bits, as the host requires.
 pub(super) fn timeout(field: &Field<'_>) -> Option<Duration> {
     let duration = duration(field)?;
     if duration.is_zero() || duration.as_millis() > u128::from(u32::MAX) {
-        return field.mistake("a timeout must be above zero and below 49 days");
+        return field.mistake("must be greater than zero and less than 49 days");
     }
     Some(duration)
 }
 
-/// A duration of zero or more that keeps within what times can tell.
+/// A duration of at most a year.
 pub(super) fn ttl(field: &Field<'_>) -> Option<Duration> {
     const YEAR: Duration = Duration::from_hours(366 * 24);
     let ttl = duration(field)?;
-    if ttl > YEAR { field.mistake("longer than a year") } else { Some(ttl) }
+    if ttl > YEAR { field.mistake("must not be longer than a year") } else { Some(ttl) }
 }
 
-/// How long a token lives, which is some time.
+/// A positive lifetime of a token.
 pub(super) fn lives(field: &Field<'_>) -> Option<Duration> {
     let lives = ttl(field)?;
-    if lives.is_zero() {
-        field.mistake("a token that lives no time is of no use")
-    } else {
-        Some(lives)
-    }
+    if lives.is_zero() { field.mistake("must be greater than zero") } else { Some(lives) }
 }
 
 /// A number of things, from 0 to `most`.
@@ -127,11 +122,11 @@ pub(super) fn boolean(field: &Field<'_>) -> Option<bool> {
     field.looks_for(|| Shape::Boolean);
     match field.value {
         Value::Bool(value) => Some(*value),
-        _ => field.expected("true or false"),
+        _ => field.expected("a boolean"),
     }
 }
 
-/// A string that is not empty; `what` says what it holds.
+/// A non-empty string; `what` describes it.
 pub(super) fn text(field: &Field<'_>, what: &str) -> Option<String> {
     field.looks_for(|| Shape::Text(what.to_owned()));
     match field.string(what)? {
@@ -140,7 +135,7 @@ pub(super) fn text(field: &Field<'_>, what: &str) -> Option<String> {
     }
 }
 
-/// One string, or a list of strings of which any will do.
+/// A string, or a list of strings of which any one suffices.
 pub(super) fn one_or_any(field: &Field<'_>, what: &str) -> Option<Vec<Box<str>>> {
     let list_or_one = format!("{what}, or a list of them");
     match field.value {
@@ -152,20 +147,20 @@ pub(super) fn one_or_any(field: &Field<'_>, what: &str) -> Option<Vec<Box<str>>>
 
 /// A secret: the text itself, or `{"env": "NAME"}`.
 pub(super) fn secret(field: &Field<'_>) -> Option<Secret> {
-    const WHAT: &str = "the secret as a string, or {\"env\": \"NAME\"}";
+    const WHAT: &str = "a secret as a string, or {\"env\": \"NAME\"}";
     match field.value {
         Value::Object(_) => {
             let mut object = field.object(WHAT)?;
             let at = object.at("env");
-            let name = object.need("env", "the name of an environment variable of the VM", |f| {
-                text(f, "the name of an environment variable")
+            let name = object.need("env", "an environment variable of the VM", |f| {
+                text(f, "an environment variable name")
             });
             object.check_keys();
             let name = name?;
             match at.reader.environment(&name).filter(|value| !value.is_empty()) {
                 Some(value) => Some(Secret::new(value)),
                 None => at.mistake(format_args!(
-                    "the environment variable `{}` is unset or empty; give it to the VM with \
+                    "environment variable `{}` is unset or empty; pass it to the VM with \
                      vm_config.environment_variables (Istio: vmConfig.env)",
                     escaped(&name)
                 )),
@@ -173,29 +168,32 @@ pub(super) fn secret(field: &Field<'_>) -> Option<Secret> {
         }
         Value::String(_) => {
             field.is_secret();
-            text(field, "the secret").map(Secret::new)
+            text(field, "a secret").map(Secret::new)
         }
         _ => field.expected(WHAT),
     }
 }
 
-/// What a request must hold: `"a b"` all of them, `["a", "b c"]` any one entry.
+/// Required scopes: all of `"a b"`, any one entry of `["a", "b c"]`.
 pub(super) fn scope(field: &Field<'_>) -> Option<ScopeNeed> {
-    const WHAT: &str = "scopes: \"a b\" needs both, [\"a\", \"b\"] either";
+    const WHAT: &str = "scopes such as \"a b\" for both, [\"a\", \"b\"] for either";
     let entry = |field: &Field<'_>| -> Option<Vec<Box<str>>> {
-        field.looks_for(|| Shape::Text("words with spaces between: all of them".to_owned()));
+        field.looks_for(|| {
+            Shape::Text("space-separated scopes, all of which are required".to_owned())
+        });
         let Value::String(text) = field.value else { return field.expected(WHAT) };
         let words: Vec<&str> = text.split(' ').filter(|word| !word.is_empty()).collect();
         if words.is_empty() {
-            return field.mistake("names no scope; leave the key out if none is needed");
+            return field.mistake("must not be empty; omit the key if no scope is required");
         }
         if !words.iter().all(|word| word.bytes().all(is_scope_char)) {
             return field.mistake(
-                "a scope has visible ASCII characters other than \" and \\ (RFC 6749 section 3.3)",
+                "invalid scope; expected visible ASCII characters except \" and \\ (RFC 6749 \
+                 section 3.3)",
             );
         }
         if words.contains(&"offline_access") {
-            field.warn("offline_access is the client's affair, not the resource's");
+            field.warn("offline_access is for clients, not for resources; remove it");
         }
         Some(words.into_iter().map(Into::into).collect())
     };
@@ -206,20 +204,18 @@ pub(super) fn scope(field: &Field<'_>) -> Option<ScopeNeed> {
     Some(ScopeNeed::any_of(alternatives))
 }
 
-/// Scopes that are asked for, as they are sent: words with a space between (RFC 6749, section 3.3).
+/// Requested scopes as sent: separated by spaces (RFC 6749, section 3.3).
 pub(super) fn scope_text(field: &Field<'_>) -> Option<String> {
-    const WHAT: &str = "scopes with spaces between, such as \"orders:read orders:write\"";
+    const WHAT: &str = "space-separated scopes such as \"orders:read orders:write\"";
     let text = field.string(WHAT)?;
     let words: Vec<&str> = text.split(' ').filter(|word| !word.is_empty()).collect();
     if words.is_empty() {
-        return field.mistake("names no scope; leave the key out to ask for none");
+        return field.mistake("must not be empty; omit the key to request no scope");
     }
     if words.iter().all(|word| word.bytes().all(is_scope_char)) {
         Some(words.join(" "))
     } else {
-        field.mistake(format_args!(
-            "expected {WHAT}, in visible ASCII characters other than \" and \\"
-        ))
+        field.mistake(format_args!("expected {WHAT}, in visible ASCII characters except \" and \\"))
     }
 }
 
@@ -246,20 +242,20 @@ pub(super) fn endpoint_url(field: &Field<'_>) -> Option<HttpUrl> {
     }
 }
 
-/// A claim's name, or names with dots between.
+/// The name of a claim, with dots for nested claims.
 pub(super) fn claim_path(field: &Field<'_>) -> Option<ClaimPath> {
-    text(field, "the name of a claim, with dots for a nested one").map(ClaimPath::new)
+    text(field, "a claim name, with dots for nested claims").map(ClaimPath::new)
 }
 
 /// A header name, in lower case.
 pub(super) fn header_name(name: &str, field: &Field<'_>) -> Option<String> {
     if name.is_empty() || !name.bytes().all(is_token_char) {
-        return field.mistake("not a header name: letters, digits and - _ . only, no colon");
+        return field.mistake("invalid header name; expected letters, digits, -, _ and .");
     }
     Some(name.to_ascii_lowercase())
 }
 
-/// Whether a header, its name in lower case, frames a request or steers the proxy.
+/// Whether a header (in lower case) frames a message or controls the proxy.
 pub(super) fn frames_or_steers(name: &str) -> bool {
     const FRAMING: [&str; 9] = [
         "connection",

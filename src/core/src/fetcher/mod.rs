@@ -135,11 +135,11 @@ impl Fetcher {
     ) -> Self {
         let health = |server: &Server| {
             let cluster = &server.introspection.endpoint.cluster;
-            let failures = FailureLog::new(format!("introspection by cluster {cluster}"));
+            let failures = FailureLog::new(format!("introspection at cluster {cluster}"));
             ServerHealth { failures, outage: Outage::default() }
         };
         let failures =
-            |client: &Client| FailureLog::new(format!("the token endpoint of {}", client.name));
+            |client: &Client| FailureLog::new(format!("token endpoint of client {}", client.name));
         let clients = || config.iter().flat_map(|config| &config.clients);
         Self {
             servers: guard.iter().flat_map(|guard| &guard.servers).map(health).collect(),
@@ -269,7 +269,7 @@ impl Fetcher {
     /// A token is not used any more.
     fn dropped(&mut self, id: ClientId, run: &mut Run<'_>) {
         if let Some((client, _)) = self.client(id) {
-            info!("client {}: the token was not taken, so it is dropped", client.name);
+            info!("client {}: token rejected, dropping it", client.name);
         }
         run.count_client(id, ClientEvent::Token(TokenEvent::Dropped));
     }

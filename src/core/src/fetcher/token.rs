@@ -227,10 +227,7 @@ impl Fetcher {
         };
         let again = self.client(id).and_then(|(client, token)| {
             let request = client.fallback(&call.request, failure)?;
-            info!(
-                "client {}: the refresh token is not taken, so the grant is run again",
-                client.name
-            );
+            info!("client {}: refresh token rejected, running the grant again", client.name);
             let refreshes = matches!(request, TokenRequest::Refresh(_));
             token.update(client, store, now, &mut |record| {
                 let next = record.without_refresh_token();

@@ -1,26 +1,26 @@
-//! The host of a request, as `Host` and `:authority` name it (RFC 9110, section 7.2).
+//! The host of a request, from `Host` or `:authority` (RFC 9110, section 7.2).
 //!
-//! As with paths: a value in which two services may see different hosts is refused.
+//! As with paths, a value that services may interpret as different hosts is rejected.
 
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// A host and a port, checked.
+/// A validated host and port.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Authority<'a> {
-    /// The host in lower case, without the root's dot; an IPv6 address as 32 digits in brackets. It
-    /// may be empty, and is then nobody's.
+    /// The host in lower case, without a trailing dot; an IPv6 address as 32 digits in brackets. It
+    /// may be empty, and then matches no host pattern.
     pub(crate) host: Cow<'a, str>,
     /// The port, if there is one.
     pub(crate) port: Option<u16>,
 }
 
-/// A value that services read in different ways.
+/// A value that services interpret in different ways.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct BadHost;
 
 impl<'a> Authority<'a> {
-    /// Reads `host`, or `host:port`.
+    /// Parses `host` or `host:port`.
     ///
     /// # Errors
     /// - user information;
@@ -53,8 +53,8 @@ fn host_name(host: &str) -> Result<Cow<'_, str>, BadHost> {
     if is_plain(host) { Ok(host.into()) } else { normal(host) }
 }
 
-/// Whether a host is its own normal form, as almost all are: a name in lower case without a dot at its
-/// end, whose last label begins with a letter.
+/// Whether a host is already normalized, as most are: a name in lower case without a trailing dot,
+/// whose last label begins with a letter.
 fn is_plain(host: &str) -> bool {
     let (mut begins, mut is_letter) = (true, false);
     for byte in host.bytes() {
@@ -89,7 +89,7 @@ fn normal(host: &str) -> Result<Cow<'_, str>, BadHost> {
     if name.split('.').any(str::is_empty) {
         return Err(BadHost);
     }
-    // Browsers and their URL parsers take every host for an address whose last label is a number.
+    // Browsers and URL parsers interpret every host whose last label is a number as an address.
     if is_number(name.rsplit('.').next().unwrap_or_default()) {
         let _: Ipv4Addr = name.parse().map_err(|_| BadHost)?;
     }
@@ -100,7 +100,8 @@ fn normal(host: &str) -> Result<Cow<'_, str>, BadHost> {
     })
 }
 
-/// The one form in which addresses are compared: the standard library's would take 3 kB of the module.
+/// The normal form in which addresses are compared. The formatting of the standard library would
+/// add 3 kB to the module.
 fn canonical(address: Ipv6Addr) -> String {
     let nibbles = address.octets().into_iter().flat_map(|octet| [octet >> 4, octet & 15]);
     let digits = nibbles.filter_map(|nibble| char::from_digit(nibble.into(), 16));
@@ -119,17 +120,16 @@ fn is_number(label: &str) -> bool {
 /// A host, or all hosts below one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum HostPattern {
-    /// This host.
     Exact(Box<str>),
     /// Every host that ends with this text, which begins with a dot.
     Below(Box<str>),
 }
 
 impl HostPattern {
-    /// Reads `example.com` or `*.example.com`.
+    /// Parses `example.com` or `*.example.com`.
     ///
     /// # Errors
-    /// What would be right.
+    /// What is expected.
     pub(crate) fn parse(pattern: &str) -> Result<Self, &'static str> {
         const WHAT: &str = "expected a host such as \"api.example.com\" or \"*.example.com\", \
                             without scheme, port or path";

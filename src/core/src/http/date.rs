@@ -7,8 +7,7 @@ const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// Reads a date in one of its three forms: `Sun, 06 Nov 1994 08:49:37 GMT`, the same with a year of
-/// two digits (which is one of this century), and `Sun Nov  6 08:49:37 1994`. The day of the week is
-/// not looked at.
+/// two digits (of this century), and `Sun Nov  6 08:49:37 1994`. The day of the week is ignored.
 pub(crate) fn parse(text: &str) -> Option<Timestamp> {
     let mut words = text.split([' ', ',', '-', ':']).filter(|word| !word.is_empty()).skip(1);
     let mut next = || words.next();

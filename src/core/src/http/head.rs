@@ -1,9 +1,10 @@
-//! The head of a request, as far as the filter looks at it.
+//! The headers of a request, as far as the filter reads them.
 
 use std::borrow::Cow;
 use std::slice;
 
-/// Reads a request's head. Each call may cost the host a copy, so the filter asks for little.
+/// Access to the headers of a request. Each call may cost a copy in the host, so the filter reads
+/// little.
 pub trait Head {
     /// A header's value, or a pseudo-header's (`:method`, `:path`, `:authority`). A header that
     /// stands more than once is joined by commas, if the host shows that here: Envoy does for
@@ -14,25 +15,25 @@ pub trait Head {
     /// [`value`](Self::value) joins every header.
     fn fields(&self) -> &Fields;
 
-    /// The SHA-256 digest of the certificate that the client has shown in TLS, if it has.
+    /// The SHA-256 digest of the client's TLS certificate, if any.
     fn peer_certificate(&self) -> Option<[u8; 32]>;
 }
 
-/// All headers of a request, in one piece.
+/// All headers of a request, in one buffer.
 #[derive(Debug, Default)]
 pub struct Fields {
     /// Names and values.
     text: Vec<u8>,
-    /// Where in there each name and value begins, and how long it is.
+    /// The offset and length of each name and value.
     at: Vec<[Span; 2]>,
 }
 
-/// Lengths of names, modulo 64: a filter that lets a few others through.
+/// Lengths of names, modulo 64: a filter with a few false positives.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Lengths(u64);
 
 impl Lengths {
-    /// Whether a name of this length is looked at.
+    /// Whether names of this length are compared.
     #[inline]
     fn has(self, length: usize) -> bool {
         self.0 >> (length % 64) & 1 == 1
@@ -45,7 +46,7 @@ impl FromIterator<usize> for Lengths {
     }
 }
 
-/// A part of the text: where it begins, and its length.
+/// A part of the text: its offset and length.
 type Span = (usize, usize);
 
 impl Fields {
@@ -77,7 +78,7 @@ impl Fields {
         self.at.iter().map(|[name, value]| (self.part(*name), self.part(*value)))
     }
 
-    /// Each name of one of these lengths, in order: most names are looked at no further.
+    /// Each name of one of these lengths, in order: most other names need no comparison.
     #[inline]
     pub(crate) fn names(&self, lengths: Lengths) -> impl Iterator<Item = &[u8]> {
         let names = self.at.iter().map(|[name, _]| *name);
@@ -93,7 +94,7 @@ impl Fields {
     /// The next value of a header.
     fn next_value(&self, rest: &mut slice::Iter<'_, [Span; 2]>, wanted: &[u8]) -> Option<&[u8]> {
         for [name, value] in rest {
-            // Few names are as long, so few are looked at.
+            // Few names have this length, so few are compared.
             if name.1 == wanted.len() && self.part(*name) == wanted {
                 return Some(self.part(*value));
             }
@@ -132,7 +133,7 @@ impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Fields {
     }
 }
 
-/// A head that is all there, without a client certificate.
+/// Headers that are all in memory, without a client certificate.
 impl Head for Fields {
     fn value(&self, name: &str) -> Option<Cow<'_, [u8]>> {
         self.joined(name)
@@ -147,7 +148,7 @@ impl Head for Fields {
     }
 }
 
-/// Whether Envoy takes this for a gRPC request.
+/// Whether Envoy treats this as a gRPC request.
 pub(crate) fn is_grpc(head: &dyn Head) -> bool {
     let content_type = head.value("content-type").unwrap_or_default();
     content_type

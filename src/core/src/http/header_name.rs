@@ -1,4 +1,4 @@
-//! Header names, and the spellings that services take for one name.
+//! Header names, and the spellings that services treat as equal.
 //!
 //! CGI and what descends from it knows headers as variables in which every byte of a name that is
 //! not a letter or a digit becomes an underscore: `x-user`, `x_user` and `x~user` are one variable,
@@ -12,15 +12,15 @@ pub(crate) fn is_token_char(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// The header that names those which the next hop takes out (RFC 9110, section 7.6.1).
+/// The header that lists the headers that the next hop removes (RFC 9110, section 7.6.1).
 pub(crate) const CONNECTION: &str = "connection";
 
-/// A byte of a name as CGI has it.
+/// A byte of a name in CGI's form.
 fn folded(byte: u8) -> u8 {
     if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'_' }
 }
 
-/// A header name under all of its spellings.
+/// A header name with all its spellings.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Spelling(Box<[u8]>);
 
@@ -42,7 +42,7 @@ impl Spelling {
         self.0.len()
     }
 
-    /// Whether there are others than those that differ in case, which Envoy takes away.
+    /// Whether there are spellings that differ in more than letter case, which Envoy normalizes.
     pub(crate) fn has_others(&self) -> bool {
         self.0.contains(&b'_')
     }

@@ -1,7 +1,8 @@
-//! HTTP as the filter reads it: heads, paths, hosts, header names, parameters and URLs.
+//! HTTP: headers, paths, hosts, header names, parameters and URLs.
 //!
-//! In come bytes that a client, a server or the operator wrote; out come values that every service reads
-//! alike, or an error. Nothing here knows OAuth, rules or configurations.
+//! The input is bytes from a client, a server or the configuration; the output is values that every
+//! service interprets in the same way, or an error. This module does not depend on OAuth, rules or
+//! configurations.
 
 pub(crate) mod authority;
 pub(crate) mod date;

@@ -1,4 +1,4 @@
-//! Names of query parameters and cookies, and the spellings that services take for one name.
+//! Names of query parameters and cookies, and the spellings that services treat as equal.
 //!
 //! PHP decodes the name of a parameter or cookie, drops blanks before it, takes `[…]` at its end for
 //! an array, and replaces dots and blanks by underscores; other frameworks do some of it.
@@ -7,20 +7,20 @@ use std::borrow::Cow;
 
 use url::form_urlencoded;
 
-/// How a name compares with the one that is looked for.
+/// How a name compares with the wanted one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Match {
-    /// It is that name.
+    /// It is equal.
     Exact,
-    /// Some services take it for that name.
+    /// Some services treat it as equal.
     Variant,
-    /// It is another name.
+    /// It is different.
     Other,
 }
 
-/// The parameters of a query, each with how its name compares with the one that is looked for. Some
-/// services end a parameter at `;` too, or begin the query at its last `?`, so one that has the name
-/// after that is a variant.
+/// The parameters of a query, each with how its name compares with the wanted one. Some services
+/// end a parameter at `;` too, or begin the query at its last `?`, so the name after these is a
+/// variant.
 pub(crate) fn parameters<'q>(
     query: &'q [u8],
     wanted: &str,
@@ -63,7 +63,7 @@ pub(crate) fn match_cookie(name: &[u8], wanted: &str) -> Match {
     }
 }
 
-/// The name, decoded, unless it is too short: nearly all names are others.
+/// The decoded name, unless it is too short to be equal.
 fn decoded<'n>(name: &'n [u8], wanted: &str) -> Option<Cow<'n, str>> {
     if name.len() < wanted.len() {
         return None;
@@ -71,7 +71,7 @@ fn decoded<'n>(name: &'n [u8], wanted: &str) -> Option<Cow<'n, str>> {
     form_urlencoded::parse(name).next().map(|(name, _)| name)
 }
 
-/// Whether some services take a decoded name for the one that is looked for.
+/// Whether some services treat a decoded name as equal to the wanted one.
 fn is_variant(name: &str, wanted: &str) -> bool {
     let folded = |byte: u8| if byte.is_ascii_alphanumeric() { byte } else { b'_' };
     let is_same = |name: &str| {

@@ -1,32 +1,33 @@
-//! The path of a request, in the one form in which it is compared with patterns.
+//! The path of a request, in the form in which it is compared with patterns.
 //!
-//! The proxy forwards a path as it came, and services read it in their own ways (RFC 3986, section
-//! 6.2.2). So a path that two of them may read differently is refused, never repaired: only then
-//! does the rule that decides also hold for what the service sees.
+//! The proxy forwards a path unchanged, and services interpret it in different ways (RFC 3986,
+//! section 6.2.2). So an ambiguous path is rejected, never normalized: only then does the rule that
+//! decides also apply to what the service sees.
 
 use std::borrow::Cow;
 
-/// The longest path, in bytes and without the query: longer ones are refused.
+/// The maximum length of a path, in bytes and without the query.
 const MAX_PATH: usize = 8 * 1024;
 
-/// The most segments of a path: paths with more are refused.
+/// The maximum number of segments of a path.
 const MAX_SEGMENTS: usize = 256;
 
-/// A path whose percent-escapes are decoded, with its slashes in place.
+/// A path with decoded percent-escapes and its original slashes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct RequestPath<'p> {
-    /// The decoded text. No segment holds a slash.
+    /// The decoded text. No segment contains a slash.
     text: Cow<'p, str>,
     /// Whether a segment has parameters (`;v=1`), which some services drop.
     has_parameters: bool,
 }
 
-/// A path that services read in different ways: no rule can tell what it names.
+/// An ambiguous path, which no rule can match safely.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct BadPath;
 
 impl<'p> RequestPath<'p> {
-    /// Reads a request's `:path`. Its query does not count, unless it holds another question mark.
+    /// Parses the `:path` of a request. The query is ignored, unless it contains another question
+    /// mark.
     ///
     /// # Errors
     /// - a dot segment, also with parameters (`..;`), or an empty segment that is not the last;
@@ -52,7 +53,7 @@ impl<'p> RequestPath<'p> {
         Self::decode(&path)
     }
 
-    /// Reads a path that has escapes, or segments to be looked at.
+    /// Parses a path with escapes or with segments to check.
     fn decode(path: &[u8]) -> Result<Self, BadPath> {
         if path == b"*" {
             return Ok(Self { text: "*".into(), has_parameters: false });
@@ -61,7 +62,7 @@ impl<'p> RequestPath<'p> {
         let mut text = String::with_capacity(path.len().saturating_add(1));
         let mut is_last = false;
         for (number, raw) in path.split(|byte| *byte == b'/').enumerate() {
-            // Nothing comes after an empty segment.
+            // Only the last segment may be empty.
             if is_last || number >= MAX_SEGMENTS {
                 return Err(BadPath);
             }
@@ -92,8 +93,8 @@ impl<'p> RequestPath<'p> {
 
 /// The path without its query, if it is short enough.
 ///
-/// Some services end the path at the last question mark instead of the first. What they then take
-/// for more segments must be such, so that none of them leads elsewhere.
+/// Some services end the path at the last question mark instead of the first. What they interpret
+/// as further segments must be valid segments.
 fn without_query(target: &[u8]) -> Result<&[u8], BadPath> {
     let most = target.get(..=MAX_PATH).unwrap_or(target);
     let Some(end) = most.iter().position(|byte| *byte == b'?') else {
@@ -107,8 +108,8 @@ fn without_query(target: &[u8]) -> Result<&[u8], BadPath> {
     Ok(path)
 }
 
-/// Whether the path is its own decoded form, as almost all are: few segments of visible ASCII without
-/// escapes and parameters, none of which begins with a dot, and none but the last is empty.
+/// Whether the path is already decoded, as most are: a limited number of segments of visible ASCII
+/// without escapes and parameters, none of which begins with a dot, and none but the last is empty.
 fn is_plain(path: &[u8]) -> bool {
     let mut segments = 0_usize;
     let mut begins = false;
@@ -143,14 +144,14 @@ fn segment(raw: &[u8]) -> Result<String, BadPath> {
             _ => (byte, false),
         };
         match byte {
-            // Some services decode a path before they look for its end.
+            // Some services decode a path before they find its end.
             b'\\' | b'#' => return Err(BadPath),
             b'/' | b'?' if escaped => return Err(BadPath),
             _ => decoded.push(byte),
         }
     }
     let decoded = String::from_utf8(decoded).map_err(|_| BadPath)?;
-    // Servlet containers take parameters off a segment before they look for dot segments.
+    // Servlet containers remove parameters before they check for dot segments.
     let name = decoded.split(';').next().unwrap_or_default();
     let is_dots = matches!(name, "." | "..");
     let is_nameless = name.is_empty() && !decoded.is_empty();
@@ -163,7 +164,7 @@ fn segment(raw: &[u8]) -> Result<String, BadPath> {
     Ok(decoded)
 }
 
-/// Whether decoded text still holds what looks like an escape: some services decode twice.
+/// Whether decoded text contains another escape: some services decode twice.
 fn has_escape(text: &[u8]) -> bool {
     text.windows(3).any(|window| {
         matches!(window, [b'%', first, second]
@@ -196,21 +197,21 @@ pub(crate) enum Segment {
 }
 
 impl PathPattern {
-    /// Reads a pattern. Wildcards are recognized before escapes are decoded: `%2A` is an asterisk.
+    /// Parses a pattern. Wildcards are recognized before escapes are decoded: `%2A` is an asterisk.
     ///
     /// # Errors
-    /// What would be right.
+    /// What is expected.
     pub(crate) fn parse(pattern: &str) -> Result<Self, &'static str> {
         let Some(path) = pattern.strip_prefix('/') else {
-            return Err("a path pattern begins with a slash");
+            return Err("must begin with a slash");
         };
         if pattern.contains(['?', '#']) {
-            return Err("a path pattern has no query and no fragment");
+            return Err("must not contain a query or a fragment");
         }
-        // Whatever is wrong with the path as a whole, no request is compared with it.
+        // A path that would be rejected in a request cannot match.
         RequestPath::parse(pattern.as_bytes()).map_err(|BadPath| {
-            "a path pattern has no encoded slash, no dot segment, no empty one but the last, no backslash, \
-             no control character and no broken escape: a request with one gets 400"
+            "must not contain an encoded slash, dot segment, empty segment except the last, \
+             backslash, control character or invalid escape: such requests get 400"
         })?;
         let mut raw: Vec<&str> = path.split('/').collect();
         let rest = raw.last() == Some(&"**");
@@ -219,10 +220,10 @@ impl PathPattern {
         }
         let read = |raw: &&str| match *raw {
             "*" => Ok(Segment::Any),
-            "**" => Err("`**` fits the rest of a path, so it stands last"),
-            raw if raw.contains('*') => Err("`*` stands for a whole segment"),
+            "**" => Err("`**` must be the last segment"),
+            raw if raw.contains('*') => Err("`*` must be a whole segment"),
             raw => {
-                let text = segment(raw.as_bytes()).map_err(|BadPath| "an invalid segment")?;
+                let text = segment(raw.as_bytes()).map_err(|BadPath| "invalid segment")?;
                 Ok(Segment::Literal(text.into()))
             }
         };

@@ -1,17 +1,16 @@
-//! Absolute `http` and `https` URLs, as strict as RFC 3986 has them: what browsers repair is here a
-//! mistake, since nobody would see what became of it.
+//! Absolute `http` and `https` URLs, strictly as in RFC 3986: what browsers silently repair is an
+//! error.
 
 use crate::http::authority::Authority;
 
-/// An absolute `http` or `https` URL in its normal form, but for its path, which is sent as it
-/// stands.
+/// A normalized absolute `http` or `https` URL, except for its path, which is sent unchanged.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct HttpUrl {
     /// Whether it is an `https` URL.
     pub(crate) is_https: bool,
     /// The host, in lower case.
     pub(crate) host: String,
-    /// The port, unless it is the scheme's own.
+    /// The port, unless it is the scheme's default.
     port: Option<u16>,
     /// The path; a slash if there is none.
     pub(crate) path: String,
@@ -20,21 +19,21 @@ pub(crate) struct HttpUrl {
 }
 
 impl HttpUrl {
-    /// Reads a URL.
+    /// Parses a URL.
     ///
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
-        /// What is said of a text that is no URL at all.
+        /// The error for a text that is not a URL.
         const NONE: &str =
             "expected an absolute URL such as \"https://as.example.com/oauth2/introspect\"";
         if text.contains('#') {
-            return Err("an endpoint has no fragment (RFC 6749 section 3.2): drop the `#` part");
+            return Err("must not have a fragment (RFC 6749 section 3.2)");
         }
         if !text.bytes().all(is_uri_byte) {
             return Err(
-                "a URL has no spaces, no backslashes, none of \"<>^`{|} and nothing but ASCII: \
-                 percent-encode them, and write a host as xn--…",
+                "must be ASCII without spaces, backslashes and \"<>^`{|}; percent-encode these, \
+                 and write hosts as xn--…",
             );
         }
         let (scheme, rest) = split_scheme(text).ok_or(NONE)?;
@@ -48,16 +47,14 @@ impl HttpUrl {
             return Err(NONE);
         }
         if authority.contains('@') {
-            return Err("no user information in a URL: use client_id and client_secret instead");
+            return Err("must not contain user information; use client_id and client_secret");
         }
         let read = Authority::parse(authority.as_bytes()).ok();
         let read = read.filter(|read| !read.host.is_empty() && read.port != Some(0));
         let Some(Authority { port, .. }) = read.filter(|_| !authority.ends_with(':')) else {
-            return Err(
-                "a host is a name or an address, and nothing but a port from 1 to 65535 follows it",
-            );
+            return Err("expected a host name or address, with a port from 1 to 65535 or none");
         };
-        // An address stands as it was written: it names the server.
+        // An address is kept as written, because it identifies the server.
         let host = match authority.rsplit_once(':') {
             Some((host, _)) if port.is_some() => host,
             _ => authority,
@@ -80,12 +77,12 @@ impl HttpUrl {
         if self.is_https { "https" } else { "http" }
     }
 
-    /// The port that is connected to.
+    /// The effective port.
     pub(crate) fn port(&self) -> u16 {
         self.port.unwrap_or_else(|| default_port(self.is_https))
     }
 
-    /// Host and port, as `Host` has them.
+    /// Host and port, as in `Host`.
     pub(crate) fn authority(&self) -> String {
         match self.port {
             Some(port) => format!("{}:{port}", self.host),
@@ -93,7 +90,7 @@ impl HttpUrl {
         }
     }
 
-    /// Path and query, as a request has them.
+    /// Path and query, as in a request.
     pub(crate) fn target(&self) -> String {
         match &self.query {
             Some(query) => format!("{}?{query}", self.path),
@@ -123,7 +120,7 @@ pub(crate) fn is_absolute_uri(text: &str) -> bool {
         && rest.bytes().all(is_uri_byte)
 }
 
-/// A character of a URI, and `#`, which stands before a fragment (RFC 3986, section 2).
+/// A character of a URI, or `#`, which begins a fragment (RFC 3986, section 2).
 fn is_uri_byte(byte: u8) -> bool {
     byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte)
 }

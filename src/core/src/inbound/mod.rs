@@ -196,7 +196,7 @@ impl Inbound {
         let decided = match result {
             Ok(state) => self.guard.judge(state.clone(), bearer, || grpc, run.now),
             Err(Unavailable { failure: Failure::Defect, .. }) => {
-                return defect::refuse("a call for a token is lost", run);
+                return defect::refuse("no state for an introspection call", run);
             }
             Err(unavailable) => self.guard.fail(*unavailable, bearer, grpc),
         };
@@ -207,7 +207,7 @@ impl Inbound {
     fn pronounce(&self, outcome: Outcome, run: &mut Run<'_>) -> Verdict {
         let Outcome { action, decision, rule, known } = outcome;
         if let Decision::Denied(reason) = decision {
-            debug!("refused by {rule}: {}", reason.details());
+            debug!("denied by {rule}: {}", reason.details());
         }
         run.count(Event::Count(Counter::Request(decision)));
         let attributes = Attributes {

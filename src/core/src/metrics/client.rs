@@ -1,5 +1,4 @@
-//! What is counted for each outbound client, as values. The form of names is that of
-//! [`metrics`](crate::metrics).
+//! The metrics of each outbound client. Names are as in [`metrics`](crate::metrics).
 
 use std::iter;
 
@@ -8,21 +7,21 @@ use crate::oauth::outcome::CallOutcome;
 use crate::oauth::reason::Reason;
 use crate::table::table;
 
-/// Something that has happened with a client.
+/// An event of a client.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum ClientEvent {
     /// A request was decided.
     Request(InjectionResult),
-    /// A token has come, or gone.
+    /// A token was obtained, renewed or dropped.
     Token(TokenEvent),
-    /// A call to the token endpoint has ended: `None` if a token was issued.
+    /// A call to the token endpoint ended; `None` if a token was issued.
     Call(Option<CallOutcome>),
-    /// A number that goes up and down, in seconds.
+    /// A gauge in seconds.
     Gauge(ClientGauge, u64),
 }
 
 table! {
-    /// What was done with a request that a client's token is for.
+    /// What happened to a request that needs a client's token.
     pub enum InjectionResult {
         /// It got the token.
         Injected => Labels { decision: "injected", reason: "token" },
@@ -34,18 +33,18 @@ table! {
         /// It was refused.
         Denied(reason: Reason) => Labels { decision: "denied", reason: reason.label() },
     }
-    /// What was done and why, as statistics name it.
+    /// The decision and its reason, as named in statistics.
     fn labels() -> Labels;
 }
 
 table! {
-    /// What has happened to a token.
+    /// What happened to a token.
     pub enum TokenEvent {
         /// One was obtained while there was none.
         Obtained => "obtained",
         /// One was obtained to replace one that is still valid.
         Renewed => "renewed",
-        /// One was dropped because the upstream service rejected it.
+        /// One was dropped because it was rejected.
         Dropped => "dropped",
     }
     /// The value of the label `event`.
@@ -79,8 +78,8 @@ const FAILED: usize = ISSUED + 1;
 const REQUESTS: usize = FAILED + CallOutcome::ALL.len();
 
 impl ClientEvent {
-    /// Everything that is counted, in the order in which the host defines the statistics; each gauge
-    /// has an arbitrary value.
+    /// All metrics, in the order in which the host defines the statistics; the values of gauges are
+    /// arbitrary.
     pub fn all() -> impl Iterator<Item = Self> {
         let denied = Reason::counted_outbound().map(InjectionResult::Denied);
         let requests = InjectionResult::OTHERS.iter().copied().chain(denied);
@@ -94,8 +93,7 @@ impl ClientEvent {
             .chain(ClientGauge::ALL.iter().copied().map(|gauge| Self::Gauge(gauge, 0)))
     }
 
-    /// A small number that no other event has, by which a list of them is indexed; that of a gauge does
-    /// not depend on its value.
+    /// The index of the event in a list of all; that of a gauge does not depend on its value.
     pub fn place(self) -> usize {
         match self {
             Self::Gauge(gauge, _) => gauge as usize,
@@ -106,7 +104,7 @@ impl ClientEvent {
         }
     }
 
-    /// The name of its statistic for the client of this name.
+    /// The name of the statistic for the client of this name.
     pub fn name(self, client: &str) -> String {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         let client: String = client.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();

@@ -1,4 +1,4 @@
-//! How statistics and filter state name a decision on a request, of either direction.
+//! The names of decisions in statistics and filter state, for both directions.
 
 /// The labels of a decision on a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -1,9 +1,10 @@
-//! What is counted, as values: the host adds them to the proxy's statistics.
+//! Metrics as values, which the host adds to the proxy's statistics.
 //!
-//! Names hold their labels as pairs, so that they read well as they are and can be taken apart:
+//! Names contain their labels as pairs, so that they are readable and can be split into labels:
 //! `oauth2_filter.requests.decision.denied.reason.inactive`.
 //!
-//! In come decisions and outcomes; out come names and values. Nothing here knows a host or a request.
+//! The input is decisions and outcomes; the output is names and values. This module depends neither
+//! on the host nor on requests.
 
 pub(crate) mod client;
 pub(crate) mod labels;
@@ -15,38 +16,38 @@ use crate::oauth::outcome::CallOutcome;
 use crate::oauth::reason::Reason;
 use crate::table::table;
 
-/// Something that has happened.
+/// An event that changes metrics.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Event {
-    /// One more of these.
+    /// Increments a counter.
     Count(Counter),
-    /// So many more requests wait; fewer, if negative.
+    /// Changes the number of waiting requests.
     Waiting(i64),
-    /// A call to an introspection endpoint has taken so many milliseconds.
+    /// The duration of a call to an introspection endpoint, in milliseconds.
     CallTime(u64),
-    /// A call to a token endpoint has taken so many milliseconds.
+    /// The duration of a call to a token endpoint, in milliseconds.
     TokenCallTime(u64),
-    /// Something has happened with this outbound client.
+    /// An event of the outbound client with this identifier.
     Client(ClientId, ClientEvent),
 }
 
-/// The name of the gauge of requests that wait.
+/// The name of the gauge of waiting requests.
 pub const WAITING: &str = "oauth2_filter.waiting_requests";
 
-/// The name of the histogram of calls' milliseconds.
+/// The name of the histogram of the duration of introspection calls.
 pub const CALL_TIME: &str = "oauth2_filter.call_milliseconds.endpoint.introspection";
 
-/// The name of the histogram of the milliseconds of calls to token endpoints.
+/// The name of the histogram of the duration of token requests.
 pub const TOKEN_CALL_TIME: &str = "oauth2_filter.call_milliseconds.endpoint.token";
 
-/// Something that is counted.
+/// A counter.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Counter {
     /// A request was decided.
     Request(Decision),
     /// A token was looked up in the introspection cache.
     Lookup(Lookup),
-    /// A call to an introspection endpoint has ended.
+    /// A call to an introspection endpoint ended.
     Call(CallOutcome),
 }
 
@@ -57,7 +58,7 @@ const CALLS: usize = Lookup::ALL.len();
 const REQUESTS: usize = CALLS + CallOutcome::ALL.len();
 
 impl Counter {
-    /// Everything that is counted, in the order in which the host defines the statistics.
+    /// All counters, in the order in which the host defines the statistics.
     pub fn all() -> impl Iterator<Item = Self> {
         let denied = Reason::counted_inbound().map(Decision::Denied);
         let decisions = Decision::OTHERS.iter().copied().chain(denied).map(Self::Request);
@@ -65,7 +66,7 @@ impl Counter {
         decisions.chain(lookups).chain(CallOutcome::ALL.iter().copied().map(Self::Call))
     }
 
-    /// A small number that no other counter has, by which a list of counters is indexed.
+    /// The index of the counter in a list of all.
     pub fn place(self) -> usize {
         match self {
             Self::Lookup(lookup) => lookup as usize,
@@ -74,7 +75,7 @@ impl Counter {
         }
     }
 
-    /// The name of its statistic.
+    /// The name of the statistic.
     pub fn name(self) -> String {
         match self {
             Self::Request(decision) => {
@@ -94,7 +95,7 @@ table! {
     pub enum Decision {
         /// It was allowed with a token that meets the rule.
         Allowed => Labels { decision: "allowed", reason: "token" },
-        /// It was allowed with a response served stale, because the authorization server fails.
+        /// It was allowed with a response served stale while the authorization server fails.
         Stale => Labels { decision: "allowed", reason: "stale" },
         /// It was allowed without a token, because the rule is public.
         Public => Labels { decision: "allowed", reason: "public" },

@@ -5,10 +5,10 @@ use std::ops::Range;
 use crate::http::header_name::is_token_char;
 use crate::oauth::reason::Reason;
 
-/// The longest token that is looked at.
+/// The maximum length of a token.
 const MAX_TOKEN: usize = 16 * 1024;
 
-/// A token that has the syntax of one. It is never shown.
+/// A token with valid syntax. It is never displayed.
 #[derive(Clone, Copy)]
 pub(crate) struct BearerToken<'a>(&'a str);
 
@@ -27,18 +27,18 @@ impl<'a> BearerToken<'a> {
         Ok(Self(text))
     }
 
-    /// The token's text, for the call that asks about it and for its key.
+    /// The text of the token, for the introspection call and the cache key.
     pub(crate) fn reveal(self) -> &'a str {
         self.0
     }
 }
 
-/// Where in a header's value the credentials of a scheme are (RFC 9110, section 11.4), if the value
-/// is of that scheme. Whether there are others beside them is not looked at.
+/// The range of the credentials of a scheme in a header value (RFC 9110, section 11.4), if the
+/// value has that scheme. Other credentials in it are not checked here.
 ///
-/// A value that begins with the scheme's word is of that scheme, unless the word goes on: services
-/// split it at tabs and no-break spaces too, and some drop what comes before the word. Only what
-/// follows spaces is credentials; anything else counts as empty ones, which are no token.
+/// A value that begins with the scheme as a whole word has that scheme: services also split it at
+/// tabs and no-break spaces, and some drop what precedes the scheme. Only what follows spaces is
+/// credentials; anything else counts as empty credentials, which are not a valid token.
 pub(crate) fn credentials(value: &[u8], wanted: &str) -> Option<Range<usize>> {
     let is_begin =
         |byte: &u8| byte.is_ascii_alphanumeric() || wanted.as_bytes().starts_with(&[*byte]);
@@ -46,7 +46,7 @@ pub(crate) fn credentials(value: &[u8], wanted: &str) -> Option<Range<usize>> {
     let (before, text) = value.split_at_checked(begin)?;
     let (word, after) = text.split_at_checked(wanted.len())?;
     let goes_on = after.first().is_some_and(|byte| *byte != b' ' && is_token_char(*byte));
-    // Nearly all clients write it as it is registered.
+    // Most clients write it as registered.
     let is_wanted = word == wanted.as_bytes() || word.eq_ignore_ascii_case(wanted.as_bytes());
     if goes_on || !is_wanted {
         return None;
@@ -59,8 +59,8 @@ pub(crate) fn credentials(value: &[u8], wanted: &str) -> Option<Range<usize>> {
     Some(if is_separated { start..end } else { end..end })
 }
 
-/// Whether a value of another scheme holds the `wanted` one's word with white space after it: some
-/// services look for that wherever it is.
+/// Whether a value of another scheme contains the `wanted` scheme followed by white space: some
+/// services search for it anywhere in the value.
 pub(crate) fn holds(value: &[u8], wanted: &str) -> bool {
     let is_space = |byte: &u8| *byte <= b' ' || !byte.is_ascii();
     value.windows(wanted.len().saturating_add(1)).any(|window| {
@@ -75,8 +75,8 @@ fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
-/// Whether the value holds more than one header's credentials: Envoy joins repeated `Authorization`
-/// headers by a comma.
+/// Whether the value contains the credentials of more than one header: Envoy joins repeated
+/// `Authorization` headers with a comma.
 ///
 /// A comma may be inside the parameters of one header (`Digest a="b", c="d"`). It begins a second
 /// header where what follows is again a scheme with credentials, and after the `wanted` scheme,
@@ -115,7 +115,7 @@ pub(crate) fn is_repeated(value: &[u8], wanted: &str) -> bool {
 /// Quoted strings in a header's value (RFC 9110, section 5.6.4).
 #[derive(Default)]
 struct Quotes {
-    /// Where the quote began that is open now.
+    /// The start of the open quote.
     open: Option<usize>,
     /// Whether the next byte is escaped.
     escaped: bool,

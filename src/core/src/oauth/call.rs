@@ -1,4 +1,4 @@
-//! What the filter asks of an authorization server, and what comes back, as values.
+//! Calls to an authorization server, and their responses.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,21 +8,21 @@ use crate::cache::local::CacheKey;
 use crate::cache::single_flight::CallId;
 use crate::ids::ClientId;
 
-/// The largest body that is read from an authorization server.
+/// The maximum size of a response body of an authorization server.
 pub const MAX_BODY: usize = 1 << 20;
 
 /// An HTTP request to be sent to a cluster.
 #[derive(Clone)]
 pub struct Call {
-    /// To be handed back with the outcome.
+    /// Identifies the call in its result.
     pub id: CallId,
-    /// The Envoy cluster that serves the endpoint.
+    /// The Envoy cluster of the endpoint.
     pub cluster: Arc<str>,
-    /// The head, pseudo-headers first.
+    /// The headers, pseudo-headers first.
     pub headers: Vec<(Arc<str>, Arc<str>)>,
     /// The form.
     pub body: String,
-    /// For the whole exchange, retries included; never zero.
+    /// For the whole call, including retries; never zero.
     pub timeout: Duration,
     /// What it is for.
     pub purpose: Purpose,
@@ -37,18 +37,16 @@ pub enum Purpose {
     Token,
 }
 
-/// A token that a request was sent with.
+/// The token with which a request was sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct TokenUse {
-    /// Whose token.
     pub(crate) client: ClientId,
-    /// Which one.
     pub(crate) number: u64,
-    /// Whose it was exchanged for.
+    /// The key of the caller's token that it was exchanged for.
     pub(crate) subject: Option<CacheKey>,
 }
 
-/// Head and body carry tokens and client secrets, so neither is shown.
+/// Headers and body contain tokens and client secrets, so neither is displayed.
 impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call")
@@ -58,33 +56,33 @@ impl fmt::Debug for Call {
     }
 }
 
-/// An answer that came from the server itself, not from the proxy on its behalf.
+/// A response of the server itself, not of the proxy on its behalf.
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
-    /// The value of `Retry-After`, as sent.
+    /// The unparsed value of `Retry-After`.
     pub retry_after: Option<Vec<u8>>,
     /// The body, at most [`MAX_BODY`] bytes.
     pub body: Vec<u8>,
 }
 
-/// The body may carry what the token says, so it is not shown.
+/// The body may contain claims, so it is not displayed.
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Answer").field("status", &self.status).finish_non_exhaustive()
     }
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum CallFailure {
-    /// The proxy has no cluster of that name (now: it may come later).
+    /// The proxy has no cluster of that name; it may be added later.
     UnknownCluster,
-    /// The cluster took no request: no host in it, or its circuit breaker is open.
+    /// The request was not sent: no healthy host, or the circuit breaker is open.
     NotSent,
-    /// The connection failed, or broke before the answer was complete.
+    /// The connection failed, or was closed before the response was complete.
     Unreachable,
-    /// No complete answer in time.
+    /// There was no complete response in time.
     Timeout,
     /// The body is larger than [`MAX_BODY`].
     TooLarge,
@@ -93,11 +91,11 @@ pub enum CallFailure {
 impl fmt::Display for CallFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::UnknownCluster => "the proxy has no such cluster",
-            Self::NotSent => "the cluster took no request (no healthy host, or circuit breaker)",
-            Self::Unreachable => "no connection, or the connection broke",
-            Self::Timeout => "no answer in time",
-            Self::TooLarge => "the answer is larger than 1 MiB",
+            Self::UnknownCluster => "unknown cluster",
+            Self::NotSent => "not sent: no healthy host, or circuit breaker open",
+            Self::Unreachable => "connection failed or closed",
+            Self::Timeout => "timed out",
+            Self::TooLarge => "response larger than 1 MiB",
         })
     }
 }

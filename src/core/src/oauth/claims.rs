@@ -8,7 +8,7 @@ use crate::oauth::json;
 /// The members of an introspection response (RFC 7662, section 2.2).
 pub(crate) type Claims = Map<String, Value>;
 
-/// The claims of a token that looks like a signed JWT (RFC 7519). Nobody has verified them.
+/// The claims of a token that looks like a signed JWT (RFC 7519). They are not verified.
 pub(crate) fn unverified_claims(token: &str) -> Option<Claims> {
     let mut parts = token.split('.');
     let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
@@ -21,15 +21,14 @@ pub(crate) fn unverified_claims(token: &str) -> Option<Claims> {
     }
 }
 
-/// Where a claim stands: its name, or names with dots between for a nested one.
+/// The path of a claim: its name, or names separated by dots for a nested claim.
 ///
-/// Claim names may hold dots themselves (`https://example.com/roles`), so a member that has the
-/// whole text as its name comes first.
+/// Claim names may contain dots themselves (`https://example.com/roles`), so a member with the
+/// whole text as its name takes precedence.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct ClaimPath(Box<str>);
 
 impl ClaimPath {
-    /// The path with this text.
     pub(crate) fn new(text: impl Into<Box<str>>) -> Self {
         Self(text.into())
     }
@@ -57,7 +56,7 @@ fn find<'c>(path: &str, claims: &'c Claims) -> Option<&'c Value> {
     })
 }
 
-/// The strings in a claim that is one or a list of them; none in any other.
+/// The strings in a claim that is a string or a list of strings; none otherwise.
 pub(crate) fn strings(claim: Option<&Value>) -> impl Iterator<Item = &str> {
     let (one, many) = match claim {
         Some(Value::Array(elements)) => (None, elements.as_slice()),
@@ -66,22 +65,21 @@ pub(crate) fn strings(claim: Option<&Value>) -> impl Iterator<Item = &str> {
     one.into_iter().chain(many).filter_map(Value::as_str)
 }
 
-/// What a claim must be. A claim that is a list meets a test if one of its elements does; one that
-/// is absent, null or of another type meets none.
+/// A condition on a claim. A list meets a condition if one of its elements does; a claim that is
+/// absent, null or of another type meets none.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ClaimTest {
     /// One of these.
     AnyOf(Vec<Value>),
-    /// A list that holds each of these.
+    /// A list that contains each of these.
     All(Vec<Value>),
-    /// There, and none of these.
+    /// Present, and none of these.
     Not(Vec<Value>),
-    /// There.
     Exists,
 }
 
 impl ClaimTest {
-    /// Whether the claim meets the test.
+    /// Whether the claim meets the condition.
     pub(crate) fn is_met(&self, claim: Option<&Value>) -> bool {
         let Some(claim) = claim else { return false };
         let elements = match claim {
@@ -92,22 +90,22 @@ impl ClaimTest {
         match self {
             Self::AnyOf(wanted) => wanted.iter().any(holds),
             Self::All(wanted) => wanted.iter().all(holds),
-            // Of another type: nothing in it can be compared, so nothing is known of it.
+            // Of another type, so it cannot be compared.
             Self::Not(unwanted) => elements.iter().any(is_scalar) && !unwanted.iter().any(holds),
             Self::Exists => true,
         }
     }
 }
 
-/// Whether the value can be compared: a string, a number, true or false.
+/// Whether the value can be compared: a string, number or boolean.
 pub(crate) fn is_scalar(value: &Value) -> bool {
     matches!(value, Value::String(_) | Value::Number(_) | Value::Bool(_)) && is_exact(value)
 }
 
-/// Whether all numbers in the value are those that were written. An integer beyond 64 bits has
-/// become the nearest float, which is the nearest of others too.
+/// Whether all numbers in the value are exact. An integer of more than 64 bits was rounded to the
+/// nearest float, like other integers.
 pub(crate) fn is_exact(value: &Value) -> bool {
-    /// Up to here floats tell all integers apart: 2^53.
+    /// The largest integer up to which floats are exact: 2^53.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     match value {
         Value::Number(number) if number.is_f64() => {
@@ -119,7 +117,7 @@ pub(crate) fn is_exact(value: &Value) -> bool {
     }
 }
 
-/// Whether two scalars are the same; 1 and 1.0 are.
+/// Whether two scalars are equal; 1 and 1.0 are.
 fn is_same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(a), Value::Number(b)) if a.is_f64() || b.is_f64() => {

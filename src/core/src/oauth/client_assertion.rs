@@ -1,4 +1,4 @@
-//! `private_key_jwt`: a client proves who it is by a JWT that it signs (RFC 7523, RFC 10070).
+//! `private_key_jwt`: client authentication with a signed JWT (RFC 7523, RFC 10070).
 
 use std::fmt;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use crate::oauth::secret::Secret;
 use crate::random::Random;
 use crate::timestamp::Timestamp;
 
-/// Signs a text, hashed with SHA-256, with a private key in PEM: RSA (PKCS #1 v1.5), or ECDSA on
-/// P-256 with the signature in DER. It is the host's to do: Envoy has a function `sign`.
+/// Signs the SHA-256 hash of a text with a private key in PEM format: RSA (PKCS #1 v1.5), or ECDSA
+/// on P-256 with the signature in DER. The host provides it: Envoy has a function `sign`.
 pub type Sign = fn(private_key: &str, text: &[u8]) -> Result<Vec<u8>, SignError>;
 
 /// Why there is no signature.
@@ -19,7 +19,7 @@ pub type Sign = fn(private_key: &str, text: &[u8]) -> Result<Vec<u8>, SignError>
 pub enum SignError {
     /// The host cannot sign.
     Absent,
-    /// The host does not take the key.
+    /// The host rejects the key.
     BadKey,
 }
 
@@ -57,39 +57,36 @@ impl Algorithm {
     }
 }
 
-/// All that an assertion is made of but the time, as configured.
+/// The configuration of assertions.
 pub(crate) struct AssertionOptions {
     /// `iss` and `sub`.
     pub(crate) client_id: String,
     /// `aud`: the issuer identifier of the authorization server, the only value.
     pub(crate) aud: String,
-    /// `kid` of the header, if the server wants it.
+    /// `kid` of the header, if configured.
     pub(crate) kid: Option<String>,
     /// `typ` of the header.
     pub(crate) typ: String,
     /// From `iat` to `exp`.
     pub(crate) lifetime: Duration,
-    /// The key, in PEM.
+    /// The key in PEM format.
     pub(crate) private_key: Secret,
-    /// Who signs.
     pub(crate) sign: Sign,
 }
 
 /// Makes a new assertion for each call.
 pub(crate) struct Assertions {
-    /// What they are made of.
     options: AssertionOptions,
-    /// How they are signed.
     pub(crate) algorithm: Algorithm,
-    /// Makes every `jti` another.
+    /// Makes every `jti` unique.
     random: Random,
 }
 
 impl Assertions {
-    /// Tries the key once.
+    /// Creates assertions, after trying the key once.
     ///
     /// # Errors
-    /// The host cannot sign, or not with this key.
+    /// The host cannot sign, or rejects this key.
     pub(crate) fn new(options: AssertionOptions, seed: [u8; 16]) -> Result<Self, SignError> {
         let signature = (options.sign)(options.private_key.reveal(), b"")?;
         let algorithm = Algorithm::of(&signature).ok_or(SignError::BadKey)?;
@@ -102,13 +99,13 @@ impl Assertions {
         &self.options.client_id
     }
 
-    /// What tells one set of credentials from another.
+    /// Distinguishes these credentials from others.
     pub(crate) fn identity(&self) -> impl Iterator<Item = &str> {
         let AssertionOptions { client_id, aud, private_key, .. } = &self.options;
         [client_id.as_str(), aud, private_key.reveal()].into_iter()
     }
 
-    /// A new assertion (RFC 7523, section 3): `None` if the host does not sign any more.
+    /// A new assertion (RFC 7523, section 3); `None` if the host can no longer sign.
     pub(crate) fn assertion(&self, now: Timestamp) -> Option<String> {
         let AssertionOptions { client_id, aud, kid, typ, lifetime, private_key, sign } =
             &self.options;
@@ -132,7 +129,7 @@ impl Assertions {
     }
 }
 
-/// A part of a JWT: an object of these members.
+/// A part of a JWT: the encoded object with these members.
 fn encoded(members: Vec<(&str, Value)>) -> String {
     let mut object = Map::new();
     for (name, value) in members {
@@ -141,13 +138,13 @@ fn encoded(members: Vec<(&str, Value)>) -> String {
     Base64UrlUnpadded::encode_string(Value::Object(object).to_string().as_bytes())
 }
 
-/// An ECDSA signature as JOSE has it (RFC 7518, section 3.4): two numbers of 32 bytes, from the
-/// `SEQUENCE` of two `INTEGER`s that it is in DER.
+/// Converts an ECDSA signature from DER, a `SEQUENCE` of two `INTEGER`s, to JOSE (RFC 7518, section
+/// 3.4), two numbers of 32 bytes.
 fn joined(der: &[u8]) -> Option<Vec<u8>> {
-    /// Takes an element of this kind off the front.
+    /// Removes an element of this kind from the front.
     fn element(kind: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
         let ([tag, length], rest) = der.split_first_chunk()?;
-        // No part of a P-256 signature needs the long form of a length.
+        // No part of a P-256 signature requires the long form of a length.
         (*tag == kind && *length < 0x80).then(|| rest.split_at_checked((*length).into()))?
     }
     let (sequence, rest) = element(0x30, der)?;
@@ -163,7 +160,7 @@ fn joined(der: &[u8]) -> Option<Vec<u8>> {
     (rest.is_empty() && end.is_empty()).then_some(numbers)
 }
 
-/// Shows nothing of the key.
+/// The key is not displayed.
 impl fmt::Debug for Assertions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Assertions").field("algorithm", &self.algorithm).finish_non_exhaustive()

@@ -1,4 +1,4 @@
-//! How the filter proves to an authorization server who it is (RFC 6749, section 2.3).
+//! Client authentication at the authorization server (RFC 6749, section 2.3).
 
 use std::borrow::Cow;
 
@@ -16,15 +16,14 @@ pub(crate) enum ClientAuth {
     Basic(Secret),
     /// `client_secret_post`: both as form parameters.
     Post {
-        /// The client's identifier.
+        /// The client identifier.
         client_id: String,
-        /// Its secret.
         client_secret: Secret,
     },
-    /// `none`: a public client says who it is, if that. `tls_client_auth`: the certificate, which
-    /// is the Envoy cluster's, says it too (RFC 8705, section 2).
+    /// `none`: a public client sends its identifier at most. `tls_client_auth`: the Envoy cluster
+    /// also presents a certificate (RFC 8705, section 2).
     None {
-        /// The client's identifier, if the server wants one.
+        /// The client identifier, if configured.
         client_id: Option<String>,
     },
     /// `private_key_jwt`: a new signed JWT for each call.
@@ -32,10 +31,10 @@ pub(crate) enum ClientAuth {
 }
 
 impl ClientAuth {
-    /// `client_secret_basic`: id and secret are form-encoded before they are joined. That is what
-    /// RFC 6749 section 2.3.1 wants, and not what ordinary Basic authentication does.
+    /// `client_secret_basic`: identifier and secret are form-encoded before they are joined, as RFC
+    /// 6749 section 2.3.1 requires, unlike ordinary Basic authentication.
     pub(crate) fn basic(client_id: &str, client_secret: &Secret) -> Self {
-        // Not every server that decodes takes `+` for a space, but all take `%20`.
+        // Not every server decodes `+` to a space, but all decode `%20`.
         let encode =
             |text: &str| byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20");
         Self::basic_value(&encode(client_id), &encode(client_secret.reveal()))
@@ -46,12 +45,11 @@ impl ClientAuth {
         Self::basic_value(client_id, client_secret.reveal())
     }
 
-    /// `client_secret_post`.
     pub(crate) fn post(client_id: &str, client_secret: &Secret) -> Self {
         Self::Post { client_id: client_id.to_owned(), client_secret: client_secret.clone() }
     }
 
-    /// The `Authorization` value for the two halves.
+    /// The `Authorization` value for the two parts.
     fn basic_value(id: &str, secret: &str) -> Self {
         Self::Basic(Secret::new(format!(
             "Basic {}",
@@ -81,8 +79,8 @@ impl ClientAuth {
                     ("client_id", assertions.client_id().into()),
                     ("client_assertion_type", ASSERTION_TYPE.into()),
                 ];
-                // The key was tried when it was configured. Should the host not sign any more, the
-                // server says what is missing.
+                // The key was tried when it was configured. If the host can no longer sign, the
+                // server reports what is missing.
                 let assertion = assertions.assertion(now);
                 parameters.extend(assertion.map(|jwt| ("client_assertion", jwt.into())));
                 parameters
@@ -90,12 +88,13 @@ impl ClientAuth {
         }
     }
 
-    /// Whether a server takes what is sent only once, so that no call may be repeated as it is.
+    /// Whether the server accepts these credentials only once, so that a call must not be repeated
+    /// unchanged.
     pub(crate) fn is_single_use(&self) -> bool {
         matches!(self, Self::PrivateKeyJwt(_))
     }
 
-    /// What tells one set of credentials from another.
+    /// Distinguishes these credentials from others.
     pub(crate) fn identity(&self) -> Vec<&str> {
         match self {
             Self::Basic(value) => vec!["basic", value.reveal()],

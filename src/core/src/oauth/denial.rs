@@ -1,16 +1,15 @@
-//! The response to a request that is refused (RFC 6750, section 3).
+//! The response to a denied request (RFC 6750, section 3).
 
 use std::borrow::Cow;
 use std::fmt;
 
 use crate::oauth::reason::{Challenge, ErrorCode, Reason, Row};
 
-/// A refusal: the reason, and what the response says that depends on the request. A denial only becomes
-/// a reply, so a request that has one cannot be forwarded.
+/// A denial: the reason, and the parts of the response that depend on the request. It can only be
+/// turned into a reply, so a denied request cannot be forwarded.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[must_use]
 pub(crate) struct Denial {
-    /// Why the request is refused.
     pub(crate) reason: Reason,
     /// The `scope` of the challenge, if the rule requires one.
     scope: Option<String>,
@@ -23,7 +22,6 @@ pub(crate) struct Denial {
 }
 
 impl Denial {
-    /// A denial that names no scope.
     pub(crate) fn new(reason: Reason) -> Self {
         Self { reason, scope: None, acr_values: None, max_age: None, retry_after: RETRY_AFTER }
     }
@@ -38,7 +36,7 @@ impl Denial {
         Self { scope: scope.map(str::to_owned), ..self }
     }
 
-    /// Adds what the rule requires of the user's authentication.
+    /// Adds the authentication requirements of the rule.
     pub(crate) fn with_authentication(
         self,
         acr_values: Option<String>,
@@ -47,7 +45,7 @@ impl Denial {
         Self { acr_values, max_age, ..self }
     }
 
-    /// Adds the seconds that the authorization server asked us to wait.
+    /// Adds the `Retry-After` of the authorization server.
     pub(crate) fn with_retry_after(self, seconds: Option<u32>) -> Self {
         Self { retry_after: seconds.unwrap_or(self.retry_after), ..self }
     }
@@ -110,13 +108,13 @@ impl Denial {
     }
 }
 
-/// The seconds of `Retry-After` where the authorization server did not ask for any.
+/// The default of `Retry-After`, in seconds.
 pub(crate) const RETRY_AFTER: u32 = 1;
 
-/// The `realm` of challenges where none is configured.
+/// The default `realm` of challenges.
 pub(crate) const REALM: &str = "oauth2";
 
-/// What challenges say about the resource, whatever the reason. All of it is printable ASCII.
+/// The parts of challenges that describe the resource, in printable ASCII.
 #[derive(Clone, Debug)]
 pub(crate) struct Resource {
     /// The protected space.
@@ -263,27 +261,29 @@ mod tests {
 
     #[test]
     fn the_reference_tells_of_every_reason_what_its_answer_is() {
-        let inbound = rows_of_reference("it guards a service:\n");
-        let outbound = rows_of_reference("no token to put on a request:\n");
+        let inbound = rows_of_reference("Responses to inbound requests:\n");
+        let outbound = rows_of_reference("Responses to outbound requests only:\n");
         let bodies = rows_of_reference("### Bodies\n");
         let mut told: Vec<&str> = Vec::new();
         for row in inbound.iter().chain(&outbound).filter(|row| row[1] != "as above") {
-            let details = row[3].trim_matches('`');
-            let reason = Reason::of_details(details).expect(details);
-            let reply = Denial::new(reason).reply(&Resource::default(), false);
-            let waits = if reply.status == 503 { ", `Retry-After`" } else { "" };
-            assert_eq!(row[1], format!("{}{waits}", reply.status), "{details}");
-            let challenge = header(&reply, "www-authenticate");
-            let error = challenge.first().map(|challenge| parameters(challenge).remove("error"));
-            match error {
-                None => assert_eq!(row[2], "none", "{details}"),
-                Some(None) => assert_eq!(row[2], "", "{details}"),
-                Some(Some(error)) => {
-                    let first = row[2].split(", ").next().unwrap();
-                    assert_eq!(first, format!("`error=\"{error}\"`"), "{details}");
+            for details in row[3].split(", ").map(|details| details.trim_matches('`')) {
+                let reason = Reason::of_details(details).expect(details);
+                let reply = Denial::new(reason).reply(&Resource::default(), false);
+                let waits = if reply.status == 503 { ", `Retry-After`" } else { "" };
+                assert_eq!(row[1], format!("{}{waits}", reply.status), "{details}");
+                let challenge = header(&reply, "www-authenticate");
+                let error =
+                    challenge.first().map(|challenge| parameters(challenge).remove("error"));
+                match error {
+                    None => assert_eq!(row[2], "none", "{details}"),
+                    Some(None) => assert_eq!(row[2], "", "{details}"),
+                    Some(Some(error)) => {
+                        let first = row[2].split(", ").next().unwrap();
+                        assert_eq!(first, format!("`error=\"{error}\"`"), "{details}");
+                    }
                 }
+                told.push(details);
             }
-            told.push(details);
         }
         let mut with_body: Vec<&str> = Vec::new();
         for row in bodies {

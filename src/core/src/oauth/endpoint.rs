@@ -1,4 +1,4 @@
-//! An endpoint of an authorization server, and the calls made to it.
+//! An endpoint of an authorization server, and calls to it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,48 +12,47 @@ use crate::oauth::call::{Call, Purpose};
 use crate::oauth::client_auth::ClientAuth;
 use crate::timestamp::Timestamp;
 
-/// What every call to one endpoint has in common.
+/// The common part of all calls to an endpoint.
 pub(crate) struct Endpoint {
     /// The Envoy cluster to call.
     pub(crate) cluster: Arc<str>,
     /// How the filter authenticates.
     auth: Arc<ClientAuth>,
-    /// The head of every call, but for `Authorization`.
+    /// The headers of every call, without `Authorization`.
     head: Vec<(Arc<str>, Arc<str>)>,
-    /// The operator's extra form parameters.
+    /// The configured additional form parameters.
     parameters: Vec<(String, String)>,
-    /// For the whole exchange, retries included.
+    /// For the whole call, including retries.
     pub(crate) timeout: Duration,
-    /// How often a call that failed on the way is sent again.
+    /// How often to retry after a connection failure.
     retries: u32,
 }
 
-/// What an [`Endpoint`] is made of, as configured.
+/// The configuration of an [`Endpoint`].
 #[derive(Clone)]
 pub(crate) struct EndpointOptions {
-    /// Where it is.
     pub(crate) url: HttpUrl,
-    /// The Envoy cluster; `None` for the name that Istio gives it.
+    /// The Envoy cluster; `None` for Istio's name of it.
     pub(crate) cluster: Option<String>,
     /// How the filter authenticates.
     pub(crate) auth: Arc<ClientAuth>,
-    /// The operator's extra headers, names in lower case.
+    /// The configured additional headers, with names in lower case.
     pub(crate) headers: Vec<(String, String)>,
-    /// The operator's extra form parameters.
+    /// The configured additional form parameters.
     pub(crate) parameters: Vec<(String, String)>,
-    /// For the whole exchange, retries included.
+    /// For the whole call, including retries.
     pub(crate) timeout: Duration,
-    /// How often a call that failed on the way is sent again.
+    /// How often to retry after a connection failure.
     pub(crate) retries: u32,
 }
 
-/// The cluster that serves an endpoint: the one that is named, or the one that Istio makes for it.
+/// The cluster of an endpoint: the configured one, or Istio's name for it.
 pub(crate) fn cluster(named: Option<String>, url: &HttpUrl) -> String {
     named.unwrap_or_else(|| format!("outbound|{}||{}", url.port(), url.host))
 }
 
 impl Endpoint {
-    /// Puts together what all calls share.
+    /// Prepares the common part of all calls.
     pub(crate) fn new(options: EndpointOptions) -> Self {
         let EndpointOptions { url, cluster, auth, headers, parameters, timeout, retries } = options;
         let mut head: Vec<(Arc<str>, Arc<str>)> = vec![
@@ -83,15 +82,16 @@ impl Endpoint {
         }
     }
 
-    /// All that an answer may depend on, besides what a call asks. The cluster is a part of it:
-    /// the same URL in another one may be another server.
+    /// Everything that a response may depend on besides the request itself. This includes the
+    /// cluster: the same URL in another cluster may be another server.
     pub(crate) fn identity(&self) -> [Vec<&str>; 4] {
         let head = self.head.iter().flat_map(|(name, value)| [&**name, &**value]);
         let form = self.parameters.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]);
         [vec![&*self.cluster], head.collect(), form.collect(), self.auth.identity()]
     }
 
-    /// A call with these form parameters; the extra ones and the client's follow.
+    /// A call with these form parameters, followed by the additional ones and those of client
+    /// authentication.
     pub(crate) fn call(
         &self,
         id: CallId,
@@ -112,10 +112,10 @@ impl Endpoint {
                 Repeat::Harmless if !self.auth.is_single_use() => {
                     "connect-failure,reset,gateway-error"
                 }
-                // Only if the server has surely not read it.
+                // Retried only if the server cannot have read it.
                 _ => "connect-failure,refused-stream",
             };
-            // Envoy takes these out again before the request leaves.
+            // Envoy removes these before it sends the request.
             headers.push(("x-envoy-retry-on".into(), on.into()));
             headers.push(("x-envoy-max-retries".into(), self.retries.to_string().into()));
         }
@@ -125,17 +125,16 @@ impl Endpoint {
     }
 }
 
-/// What it means if a server gets the same call twice.
+/// Whether a call may be repeated.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Repeat {
-    /// Nothing.
     Harmless,
-    /// It may take the second for a thief's: a refresh token or an assertion is used once
+    /// The server may treat the second as an attack: refresh tokens and assertions are used once
     /// (RFC 9700, section 4.14).
     Harmful,
 }
 
-/// The operator's headers and parameters may be secrets too, so they are not shown.
+/// The configured headers and parameters may be secrets too, so they are not displayed.
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint").field("cluster", &self.cluster).finish_non_exhaustive()

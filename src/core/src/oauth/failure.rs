@@ -1,4 +1,4 @@
-//! Why a call to an authorization server has brought nothing. No answer's text stands in here.
+//! Why a call to an authorization server failed. No text of a response is included.
 
 use std::fmt;
 
@@ -9,59 +9,59 @@ use crate::oauth::outcome::CallOutcome;
 use crate::oauth::reason::Reason;
 use crate::timestamp::Timestamp;
 
-/// Why there is no usable answer.
+/// Why there is no valid response.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Failure {
-    /// There is no answer.
+    /// There is no response.
     Call(CallFailure),
-    /// The server cannot answer now.
+    /// The server is temporarily unavailable.
     Busy {
         /// 429 or 5xx.
         status: u16,
-        /// The seconds that it asks us to wait.
+        /// `Retry-After`, in seconds.
         retry_after: Option<u32>,
     },
-    /// The server does not take our request.
+    /// The server rejects the request.
     Refused {
-        /// 400, 401 or 403; or 200, with an error in its body.
+        /// 400, 401 or 403; or 200 with an error in the body.
         status: u16,
         /// The error code (RFC 6749, section 5.2), if there is one.
         error: Option<OAuthError>,
     },
-    /// Another status, redirects among them: they are not followed.
+    /// Another status, including redirects, which are not followed.
     Status(u16),
-    /// No JSON object, or one that has a member twice.
+    /// The body is not a JSON object, or has a duplicate key.
     NotJson,
-    /// A member is missing, or is not what it has to be.
+    /// A member is missing or invalid.
     Member(&'static str),
-    /// Nothing is left that a token could be asked for with.
+    /// The token expired, and there is no grant or refresh token to obtain a new one.
     NoGrant,
-    /// A call has failed with this reason, and it is too early for the next.
+    /// The client backs off after a failed call.
     BackOff {
-        /// As it was then.
+        /// The reason of that failure.
         reason: Reason,
-        /// The seconds until the next.
+        /// The seconds until the next call.
         retry_after: u32,
-        /// What it had to do with.
+        /// The cause of that failure.
         cause: Cause,
     },
-    /// The filter has reached a state that cannot be.
+    /// The filter is in an impossible state.
     Defect,
 }
 
-/// What a failure has to do with.
+/// The cause of a failure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Cause {
-    /// The server is down: there was no connection, no answer in time, or a 5xx.
+    /// The server is unavailable: a connection failure, a timeout, or 5xx.
     Outage,
-    /// What was sent: 4xx, other than the request to slow down.
+    /// The request: 4xx, except 429.
     Request,
-    /// Something else, such as our own cluster, which has not sent the call.
+    /// Something else, such as a cluster that did not send the call.
     Other,
 }
 
 impl Cause {
-    /// The cause in a byte, for other workers.
+    /// Encodes the cause for other workers.
     const fn to_byte(self) -> u8 {
         match self {
             Self::Outage => 1,
@@ -70,35 +70,28 @@ impl Cause {
         }
     }
 
-    /// The cause that a byte stands for.
+    /// Decodes a cause.
     fn from_byte(byte: u8) -> Option<Self> {
         [Self::Outage, Self::Request, Self::Other].into_iter().find(|cause| cause.to_byte() == byte)
     }
 }
 
-/// The error codes of token endpoints that something follows from.
+/// The error codes of token endpoints that the filter distinguishes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum OAuthError {
-    /// `invalid_request`.
     InvalidRequest,
-    /// `invalid_client`.
     InvalidClient,
-    /// `invalid_grant`.
     InvalidGrant,
-    /// `unauthorized_client`.
     UnauthorizedClient,
-    /// `unsupported_grant_type`.
     UnsupportedGrantType,
-    /// `invalid_scope`.
     InvalidScope,
     /// `invalid_target` (RFC 8707, section 2).
     InvalidTarget,
-    /// Another.
     Other,
 }
 
 impl OAuthError {
-    /// Each that is known with its code.
+    /// The known errors with their codes.
     const ALL: [(Self, &'static str); 7] = [
         (Self::InvalidRequest, "invalid_request"),
         (Self::InvalidClient, "invalid_client"),
@@ -115,14 +108,13 @@ impl OAuthError {
         known.map_or(Self::Other, |(error, _)| error)
     }
 
-    /// Its code.
     fn code(self) -> &'static str {
         Self::ALL.into_iter().find(|(error, _)| *error == self).map_or("", |(_, code)| code)
     }
 }
 
 impl Failure {
-    /// What the status of an answer says, unless that it is good.
+    /// The failure that the status of a response indicates, if any.
     pub(crate) fn of_status(answer: &Answer, now: Timestamp) -> Option<Self> {
         match answer.status {
             200 | 201 => None,
@@ -135,7 +127,7 @@ impl Failure {
         }
     }
 
-    /// What other workers are told of it.
+    /// Encodes the failure for other workers.
     pub(crate) fn to_bytes(self) -> Vec<u8> {
         let mut bytes = self.retry_after().unwrap_or(RETRY_AFTER).to_le_bytes().to_vec();
         bytes.push(self.cause().to_byte());
@@ -143,7 +135,7 @@ impl Failure {
         bytes
     }
 
-    /// What another worker tells of it.
+    /// Decodes the failure of another worker.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
         let told = bytes.split_first_chunk().and_then(|(retry_after, rest)| {
             let (cause, details) = rest.split_first()?;
@@ -156,7 +148,7 @@ impl Failure {
         told.unwrap_or(Self::Defect)
     }
 
-    /// What the caller is told.
+    /// The reason in the response to the caller.
     pub(crate) fn reason(self) -> Reason {
         match self {
             Self::Call(CallFailure::Timeout) => Reason::ServerTimeout,
@@ -172,7 +164,7 @@ impl Failure {
         }
     }
 
-    /// What the caller is told whose token was to be exchanged (RFC 8693, section 2.2.2).
+    /// The reason in the response to the caller of a token exchange (RFC 8693, section 2.2.2).
     pub(crate) fn exchange_reason(self) -> Reason {
         match self {
             Self::Refused {
@@ -187,8 +179,8 @@ impl Failure {
         }
     }
 
-    /// Whether every call fails so for now, whatever it asks: the server is away, asks for a pause,
-    /// or does not take us.
+    /// Whether all calls currently fail, regardless of the request: the server is unavailable, asks
+    /// for a pause, or rejects the client.
     pub(crate) fn is_everybodys(self) -> bool {
         match self {
             Self::Call(failure) => failure != CallFailure::TooLarge,
@@ -202,7 +194,7 @@ impl Failure {
         }
     }
 
-    /// What the failure has to do with.
+    /// The cause of the failure.
     pub(crate) fn cause(self) -> Cause {
         match self {
             Self::Call(CallFailure::Unreachable | CallFailure::Timeout)
@@ -213,7 +205,7 @@ impl Failure {
         }
     }
 
-    /// Whether the server has answered.
+    /// Whether there was a response of the server.
     pub(crate) fn is_answer(self) -> bool {
         match self {
             Self::Call(failure) => failure == CallFailure::TooLarge,
@@ -223,7 +215,7 @@ impl Failure {
         }
     }
 
-    /// The seconds that the server, or our own patience, asks to wait.
+    /// The seconds to wait, according to the server or the back-off.
     pub(crate) fn retry_after(self) -> Option<u32> {
         match self {
             Self::Busy { retry_after, .. } => retry_after,
@@ -232,12 +224,12 @@ impl Failure {
         }
     }
 
-    /// What the caller gets.
+    /// The response to the caller.
     pub(crate) fn denial(self) -> Denial {
         Denial::new(self.reason()).with_retry_after(self.retry_after())
     }
 
-    /// What the call is counted as.
+    /// The outcome in metrics.
     pub(crate) fn outcome(self) -> CallOutcome {
         match self.reason() {
             Reason::ServerTimeout => CallOutcome::Timeout,
@@ -247,7 +239,7 @@ impl Failure {
         }
     }
 
-    /// Whether the server has read our request for all we know, and perhaps done what it asked.
+    /// Whether the server may have processed the request.
     pub(crate) fn is_unsure(self) -> bool {
         match self {
             Self::Call(failure) => {
@@ -258,7 +250,7 @@ impl Failure {
         }
     }
 
-    /// Whether the server knows the client, and does not take what it sent from it.
+    /// Whether the server accepts the client, but rejects its grant.
     pub(crate) fn refuses_grant(self) -> bool {
         let Self::Refused { error: Some(error), .. } = self else { return false };
         !matches!(error, OAuthError::InvalidClient | OAuthError::Other)
@@ -269,24 +261,22 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Call(failure) => failure.fmt(f),
-            Self::Busy { status, .. } => write!(f, "the server answered {status}"),
+            Self::Busy { status, .. } => write!(f, "server returned {status}"),
             Self::Refused { status, error: Some(error) } if *error != OAuthError::Other => {
-                write!(f, "the server answered {status} {}", error.code())
+                write!(f, "server returned {status} {}", error.code())
             }
-            Self::Refused { status: status @ (200 | 201 | 400), .. } => write!(
-                f,
-                "the server answered {status}: it does not take our request, or not this kind of token",
-            ),
-            Self::Refused { status, .. } => write!(
-                f,
-                "the server answered {status} to us: check client_id, client_secret, auth_method"
-            ),
-            Self::Status(status) => write!(f, "the server answered {status}, expected 200"),
-            Self::NotJson => f.write_str("the answer is no JSON object"),
-            Self::Member(what) => write!(f, "the answer has {what}"),
-            Self::NoGrant => f.write_str("nothing is left that a token could be asked for with"),
-            Self::BackOff { .. } => f.write_str("a call has failed, the next one is to come"),
-            Self::Defect => f.write_str("an internal error"),
+            Self::Refused { status: status @ (200 | 201 | 400), .. } => {
+                write!(f, "server returned {status}: it rejects the request or this type of token")
+            }
+            Self::Refused { status, .. } => {
+                write!(f, "server returned {status}: check client_id, client_secret, auth_method")
+            }
+            Self::Status(status) => write!(f, "server returned {status}, expected 200"),
+            Self::NotJson => f.write_str("response is not a JSON object"),
+            Self::Member(what) => write!(f, "invalid response: {what}"),
+            Self::NoGrant => f.write_str("token expired; no grant or refresh token to renew it"),
+            Self::BackOff { .. } => f.write_str("backing off after a failed call"),
+            Self::Defect => f.write_str("internal error"),
         }
     }
 }
@@ -298,7 +288,7 @@ fn seconds(retry_after: &[u8], now: Timestamp) -> Option<u32> {
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
         return Some(text.parse().unwrap_or(MOST).min(MOST));
     }
-    // A date that has passed says nothing.
+    // A date in the past is ignored.
     let millis = Some(date::parse(text)?.since(now)).filter(|millis| *millis > 0)?;
     Some(u32::try_from(millis.div_ceil(1000)).unwrap_or(MOST).min(MOST))
 }

@@ -1,4 +1,5 @@
-//! One log line when a server stops answering and one when it is back, and few between.
+//! Logs when calls to a server begin to fail and when they succeed again, with few lines in
+//! between.
 
 use std::time::Duration;
 
@@ -7,26 +8,25 @@ use log::{Level, log};
 use crate::oauth::failure::Failure;
 use crate::timestamp::Timestamp;
 
-/// The shortest time between two lines on failed calls: a flood of requests is no flood of lines.
+/// The minimum time between two lines on failed calls, to limit the log.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Whether a server answers, and what was said of it.
+/// The consecutive failures of a server, and what was logged.
 pub(crate) struct FailureLog {
-    /// What lines call it.
+    /// The name of the server in log lines.
     name: String,
-    /// The failures in a row.
+    /// The number of consecutive failures.
     failed: u64,
-    /// When the next line on a failure may be written.
+    /// When the next failure may be logged.
     quiet_until: Timestamp,
 }
 
 impl FailureLog {
-    /// Nothing is known yet.
     pub(crate) fn new(name: String) -> Self {
         Self { name, failed: 0, quiet_until: Timestamp::from_millis(0) }
     }
 
-    /// Takes note of a call's outcome, and logs what there is to say of it.
+    /// Records the outcome of a call, and logs it if necessary.
     pub(crate) fn note(&mut self, failure: Option<&Failure>, now: Timestamp) {
         if let Some((level, line)) = self.line(failure, now) {
             log!(level, "{line}");
@@ -39,7 +39,7 @@ impl FailureLog {
         let Some(failure) = failure else {
             *quiet_until = Timestamp::from_millis(0);
             let failed = std::mem::take(failed);
-            let line = || format!("{name} works again: {failed} calls failed");
+            let line = || format!("{name} recovered after {failed} failed calls");
             return (failed > 0).then(|| (Level::Info, line()));
         };
         *failed = failed.saturating_add(1);
@@ -47,7 +47,7 @@ impl FailureLog {
             return None;
         }
         *quiet_until = now.plus(PAUSE);
-        let line = format!("{name} failed, {failed} in a row: {failure}");
+        let line = format!("{name} failed ({failed} in a row): {failure}");
         Some((Level::Warn, line))
     }
 }
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     fn lines(events: &[(u64, bool)]) -> Vec<String> {
-        let mut health = FailureLog::new("introspection by cluster as".into());
+        let mut health = FailureLog::new("introspection at cluster as".into());
         let line = |(millis, failed): &(u64, bool)| {
             let failure = failed.then_some(&Failure::NotJson);
             let (level, text) = health.line(failure, Timestamp::from_millis(*millis))?;
@@ -73,13 +73,13 @@ mod tests {
 
     #[test]
     fn failures_make_a_line_a_second_and_the_recovery_one() {
-        let failed = "WARN introspection by cluster as failed";
+        let failed = "WARN introspection at cluster as failed";
         assert_eq!(
             lines(&[(10, true), (11, true), (1_009, true), (1_010, true), (1_011, false)]),
             [
-                format!("10 {failed}, 1 in a row: the answer is no JSON object"),
-                format!("1010 {failed}, 4 in a row: the answer is no JSON object"),
-                "1011 INFO introspection by cluster as works again: 4 calls failed".to_owned(),
+                format!("10 {failed} (1 in a row): response is not a JSON object"),
+                format!("1010 {failed} (4 in a row): response is not a JSON object"),
+                "1011 INFO introspection at cluster as recovered after 4 failed calls".to_owned(),
             ]
         );
     }

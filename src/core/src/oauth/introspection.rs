@@ -1,4 +1,4 @@
-//! Token introspection (RFC 7662): the request, and what the response says.
+//! Token introspection (RFC 7662): the request and the response.
 
 use serde_json::Value;
 
@@ -16,10 +16,9 @@ use crate::oauth::secret::Secret;
 use crate::oauth::sender_constraint::Confirmation;
 use crate::timestamp::Timestamp;
 
-/// An introspection endpoint and how it is asked.
+/// An introspection endpoint, and how to call it.
 #[derive(Debug)]
 pub(crate) struct Introspection {
-    /// Where and as whom.
     pub(crate) endpoint: Endpoint,
     /// The value of `token_type_hint`; empty to send none.
     pub(crate) token_type_hint: String,
@@ -27,11 +26,11 @@ pub(crate) struct Introspection {
     pub(crate) client: Option<ClientId>,
 }
 
-/// The form parameters that the request itself sends.
+/// The form parameters of the request itself.
 pub(crate) const PARAMETERS: [&str; 2] = ["token", "token_type_hint"];
 
 impl Introspection {
-    /// The request that asks about a token.
+    /// The introspection request for a token.
     pub(crate) fn request(&self, id: CallId, token: &Secret, now: Timestamp) -> Call {
         let token = ("token", token.reveal());
         let hint = ("token_type_hint", self.token_type_hint.as_str());
@@ -41,34 +40,33 @@ impl Introspection {
     }
 }
 
-/// What the server says of a token.
+/// The introspection response for a token.
 #[derive(Debug)]
 pub(crate) enum Response {
-    /// `"active": true`, with all that was said.
+    /// `"active": true`, with all claims.
     Active(Claims),
-    /// `"active": false`.
     Inactive,
 }
 
 impl Response {
-    /// Reads the server's answer.
+    /// Parses the response.
     ///
     /// # Errors
-    /// Anything but status 200 with a JSON object that has a boolean `active`.
+    /// The status is not 200, or the body is not a JSON object with a boolean `active`.
     pub(crate) fn read(outcome: Result<&Answer, Failure>, now: Timestamp) -> Result<Self, Failure> {
         let answer = outcome?;
         match Failure::of_status(answer, now) {
             Some(failure) => Err(failure),
-            // 201 is no status of RFC 7662.
+            // 201 is not a valid status in RFC 7662.
             None if answer.status != 200 => Err(Failure::Status(answer.status)),
             None => Self::parse(&answer.body),
         }
     }
 
-    /// Reads the body of an answer with status 200.
+    /// Parses the body of a response with status 200.
     ///
     /// # Errors
-    /// It is no JSON object with a boolean `active`.
+    /// It is not a JSON object with a boolean `active`.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, Failure> {
         let Ok(Value::Object(claims)) = json::parse(body) else {
             return Err(Failure::NotJson);
@@ -76,20 +74,18 @@ impl Response {
         match claims.get("active") {
             Some(Value::Bool(true)) => Ok(Self::Active(claims)),
             Some(Value::Bool(false)) => Ok(Self::Inactive),
-            _ => Err(Failure::Member("no boolean `active`")),
+            _ => Err(Failure::Member("`active` is missing or not a boolean")),
         }
     }
 }
 
-/// What is kept of an active access token: all that rules and forwarding ask about, and no more
-/// (RFC 7662, section 5).
+/// The cached part of an active access token: what rules and forwarding require, and no more (RFC
+/// 7662, section 5).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct IntrospectedToken {
-    /// `exp`.
     pub(crate) expires: Option<Timestamp>,
-    /// `nbf`.
     pub(crate) not_before: Option<Timestamp>,
-    /// `iss`, or the issuer that the server answers for.
+    /// `iss`, or the configured issuer of the server.
     pub(crate) issuer: Option<Box<str>>,
     /// `aud`, one or more.
     pub(crate) audience: Vec<Box<str>>,
@@ -97,45 +93,44 @@ pub(crate) struct IntrospectedToken {
     pub(crate) scope: ScopeSet,
     /// `acr`: how the user was authenticated.
     pub(crate) acr: Option<Box<str>>,
-    /// `auth_time`: when.
     pub(crate) authenticated: Option<Timestamp>,
     /// What `cnf` binds it to.
     pub(crate) confirmation: Option<Confirmation>,
-    /// The claims that rules ask for, in the order of [`Reading::claims`].
+    /// The claims that rules require, in the order of [`Reading::claims`].
     pub(crate) claims: Vec<Option<Value>>,
 }
 
-/// How answers are read: which claims matter.
+/// How responses are read: which claims matter.
 #[derive(Debug)]
 pub(crate) struct Reading {
-    /// The claim that holds the scopes.
+    /// The claim with the scopes.
     pub(crate) scope_claim: ClaimPath,
-    /// What scopes stand for besides themselves.
+    /// The scopes that other scopes imply.
     pub(crate) implied: Implied,
-    /// The claims that rules ask for.
+    /// The claims that rules require.
     pub(crate) claims: Vec<ClaimPath>,
-    /// What else they ask for.
+    /// What else they require.
     pub(crate) asked: RequiredClaims,
 }
 
-/// What rules ask for of tokens: nothing else is kept of them, since there may be many.
+/// What rules require of tokens. Nothing else is cached.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a question by itself")]
 pub(crate) struct RequiredClaims {
-    /// Whether any asks for an issuer.
+    /// Whether any rule requires an issuer.
     pub(crate) issuer: bool,
-    /// Whether any asks for an audience.
+    /// Whether any rule requires an audience.
     pub(crate) audience: bool,
-    /// Whether any asks for scopes.
+    /// Whether any rule requires scopes.
     pub(crate) scope: bool,
-    /// Whether any asks how the user was authenticated.
+    /// Whether any rule requires authentication context classes.
     pub(crate) acr: bool,
 }
 
 impl Footprint for IntrospectedToken {
     fn owned_bytes(&self) -> usize {
         let Self {
-            // These own nothing; they are named so that no new field is forgotten.
+            // These own no memory; they are listed so that no new field is forgotten.
             expires: _,
             not_before: _,
             authenticated: _,
@@ -152,11 +147,11 @@ impl Footprint for IntrospectedToken {
 }
 
 impl IntrospectedToken {
-    /// Takes what is needed from an active answer of a server that answers for `issuer`.
+    /// Extracts what is required from an active response of the server of `issuer`.
     ///
     /// # Errors
     /// [`Reason::NotAnAccessToken`], [`Reason::UnprovedCnf`] or [`Reason::WrongIssuer`]: no rule
-    /// can let it pass.
+    /// accepts it.
     pub(crate) fn from_claims(
         claims: &Claims,
         reading: &Reading,
@@ -175,7 +170,8 @@ impl IntrospectedToken {
         {
             return Err(Reason::WrongIssuer);
         }
-        // A time that cannot be read must not let the token live: it has ended, or never begins.
+        // A token with an invalid time must not be accepted: it counts as expired, or as never
+        // valid.
         let time = |name, unreadable| {
             present(name).map(|v| Timestamp::from_numeric_date(v).unwrap_or(unreadable))
         };
@@ -191,29 +187,30 @@ impl IntrospectedToken {
             scope: ScopeSet::from_claim(scope).with_implied(&reading.implied),
             acr: text("acr").filter(|_| asked.acr),
             authenticated: present("auth_time").and_then(Timestamp::from_numeric_date),
-            // Bound to a key by its type, and presented as if it were not (RFC 9449, section 7.2).
+            // Bound to a key according to its type, but presented as a bearer token (RFC 9449,
+            // section 7.2).
             confirmation: if of_type_dpop { Some(Confirmation::Other) } else { confirmation },
             claims: reading.claims.iter().map(|path| path.find(claims).cloned()).collect(),
         })
     }
 }
 
-/// What a server calls a token that may be one for us.
+/// The type of a token, as far as it may be an access token.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Kind {
-    /// An access token, or nothing that speaks against it.
+    /// An access token, or an unspecified type.
     Access,
     /// An access token that is bound to a key.
     Dpop,
 }
 
 impl Kind {
-    /// Refuses the names under which servers report tokens that are no access tokens.
+    /// Rejects the types that servers report for tokens other than access tokens.
     fn of(name: &str) -> Result<Self, Reason> {
         let name = name.to_ascii_lowercase();
         let name = name.rsplit([':', '/']).next().unwrap_or_default();
         match name {
-            // Keycloak says "Offline" for a refresh token that outlives the session.
+            // Keycloak reports "Offline" for a refresh token that outlives the session.
             "refresh_token" | "refresh-token" | "refreshtoken" | "refresh" | "offline"
             | "rt+jwt" | "id_token" | "id-token" | "idtoken" | "id" | "id+jwt" | "logout_token"
             | "logout" | "logout+jwt" | "vp_token" | "vp" | "vp+jwt" => {
@@ -276,7 +273,7 @@ mod tests {
         for body in [r#"{"active":"true"}"#, r#"{"active":1}"#, r#"{"active":null}"#, "{}"] {
             assert_eq!(
                 read(200, body).unwrap_err(),
-                Failure::Member("no boolean `active`"),
+                Failure::Member("`active` is missing or not a boolean"),
                 "{body}"
             );
         }

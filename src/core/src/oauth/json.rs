@@ -1,26 +1,26 @@
-//! JSON text to a tree, refusing what two readers could understand differently (RFC 8259, 7493).
+//! Parses JSON, and rejects what parsers may interpret differently (RFC 8259, 7493).
 
 use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Reads one JSON text.
+/// Parses a JSON text.
 ///
-/// A member that stands twice in an object is an error: which of the two counts is nobody's guess
-/// when one of them says `"active": true`. Depth is bounded by `serde_json` (128).
+/// A duplicate key is an error: it must not be ambiguous which one counts if one of them is
+/// `"active": true`. The depth is limited by `serde_json` (128).
 ///
 /// # Errors
-/// The position and kind of the first mistake, and the name of a repeated member; never a value.
+/// The position and kind of the first error, and the name of a duplicate key; never a value.
 pub(crate) fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
     serde_json::from_slice::<Tree>(text).map(|tree| tree.0)
 }
 
-/// What `value` is, for a message that says what was found instead.
+/// The type of `value`, for error messages.
 pub(crate) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
-        Value::Bool(_) => "true or false",
+        Value::Bool(_) => "a boolean",
         Value::Number(_) => "a number",
         Value::String(_) => "a string",
         Value::Array(_) => "a list",
@@ -28,7 +28,7 @@ pub(crate) fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// A value whose objects have no member twice.
+/// A value without duplicate keys.
 struct Tree(Value);
 
 impl<'de> Deserialize<'de> for Tree {
@@ -37,7 +37,7 @@ impl<'de> Deserialize<'de> for Tree {
     }
 }
 
-/// Builds the tree of [`Tree`].
+/// Builds a [`Tree`].
 struct TreeVisitor;
 
 impl<'de> DeserializeSeed<'de> for TreeVisitor {
@@ -96,7 +96,7 @@ impl<'de> Visitor<'de> for TreeVisitor {
         while let Some(name) = members.next_key::<String>()? {
             let value = members.next_value_seed(Self)?;
             if object.contains_key(&name) {
-                return Err(A::Error::custom(format_args!("`{}` stands twice", escaped(&name))));
+                return Err(A::Error::custom(format_args!("duplicate key `{}`", escaped(&name))));
             }
             object.insert(name, value);
         }
@@ -104,8 +104,8 @@ impl<'de> Visitor<'de> for TreeVisitor {
     }
 }
 
-/// A text from a document, for a message of one line: what is not printable ASCII is escaped, but for
-/// letters. (The standard library's form takes 2 kB more of the module.)
+/// Escapes a text for a message of one line: everything but printable ASCII and letters. (The
+/// equivalent of the standard library adds 2 kB to the module.)
 pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn refuses_a_member_that_stands_twice_at_any_depth() {
         for text in [r#"{"active":false,"active":true}"#, r#"[{"a":{"b":1,"\u0062":2}}]"#] {
-            assert!(parse(text.as_bytes()).unwrap_err().to_string().contains("stands twice"));
+            assert!(parse(text.as_bytes()).unwrap_err().to_string().contains("duplicate key"));
         }
     }
 }

@@ -1,7 +1,8 @@
-//! The protocols: tokens and where they are presented, claims and scopes, calls to an authorization server, and its responses.
+//! The protocols: tokens and where requests carry them, claims and scopes, calls to an
+//! authorization server, and its responses.
 //!
-//! In come heads of `http` and bytes from authorization servers; out come typed values, calls and failures.
-//! Nothing here knows rules, nor which direction it serves.
+//! The input is request headers and responses of authorization servers; the output is typed values,
+//! calls and failures. This module depends neither on rules nor on the direction.
 
 pub(crate) mod access_token;
 pub(crate) mod back_off;

@@ -3,7 +3,7 @@
 use crate::table::table;
 
 table! {
-    /// How a call to an authorization server has ended.
+    /// The outcome of a call to an authorization server.
     pub enum CallOutcome {
         /// The token is active.
         Active => &Row { label: "active", of_token_calls: false },
@@ -18,15 +18,15 @@ table! {
         /// The server's response is not one that the protocol allows.
         BadAnswer => &Row { label: "bad_answer", of_token_calls: true },
     }
-    /// What the table says about this outcome.
+    /// The row of this outcome.
     fn row() -> &'static Row;
 }
 
-/// What the table says about one outcome.
+/// A row of the table.
 struct Row {
     /// The value of the label `outcome`.
     label: &'static str,
-    /// Whether a call to a token endpoint can end like this, too.
+    /// Whether it is an outcome of token requests, too.
     of_token_calls: bool,
 }
 
@@ -36,7 +36,7 @@ impl CallOutcome {
         self.row().label
     }
 
-    /// Whether a call to a token endpoint can end like this, too.
+    /// Whether it is an outcome of token requests, too.
     pub(crate) const fn is_of_token_calls(self) -> bool {
         self.row().of_token_calls
     }

@@ -19,21 +19,21 @@ table! {
         RepeatedToken => &Row {
             details: "oauth2_repeated_token",
             error: &INVALID_REQUEST,
-            description: "The request carries more than one access token.",
+            description: "The request contains more than one access token.",
             counted: Counted::Inbound,
         },
         /// The path cannot be compared safely.
         BadPath => &Row {
             details: "oauth2_bad_path",
             error: &INVALID_REQUEST,
-            description: "The path can be read in more than one way.",
+            description: "The path is ambiguous.",
             counted: Counted::Inbound,
         },
         /// The host cannot be compared safely.
         BadHost => &Row {
             details: "oauth2_bad_host",
             error: &INVALID_REQUEST,
-            description: "The host can be read in more than one way.",
+            description: "The host is ambiguous.",
             counted: Counted::Inbound,
         },
         /// The token is not a `b64token`.
@@ -68,21 +68,21 @@ table! {
         NotYetValid => &Row {
             details: "oauth2_not_yet_valid",
             error: &INVALID_TOKEN,
-            description: "The access token is not valid yet.",
+            description: "The access token is not yet valid.",
             counted: Counted::Inbound,
         },
         /// The token's issuer is not one that the rule allows.
         WrongIssuer => &Row {
             details: "oauth2_wrong_issuer",
             error: &INVALID_TOKEN,
-            description: "The access token is of another issuer.",
+            description: "The issuer of the access token is not accepted.",
             counted: Counted::Inbound,
         },
         /// The token's audience is not one that the rule allows.
         WrongAudience => &Row {
             details: "oauth2_wrong_audience",
             error: &INVALID_TOKEN,
-            description: "The access token is for another audience.",
+            description: "The access token was issued for another audience.",
             counted: Counted::Inbound,
         },
         /// The authorization server reports that it is a refresh token or an ID token.
@@ -96,14 +96,14 @@ table! {
         UnprovedCnf => &Row {
             details: "oauth2_unproved_cnf",
             error: &INVALID_TOKEN,
-            description: "The access token is bound to a key that was not proved.",
+            description: "The access token requires proof of possession of its key.",
             counted: Counted::Inbound,
         },
         /// The token lacks a scope that the rule requires.
         InsufficientScope => &Row {
             details: "oauth2_insufficient_scope",
             error: &INSUFFICIENT_SCOPE,
-            description: "The access token does not hold the scope that is needed.",
+            description: "The access token lacks the required scope.",
             counted: Counted::Inbound,
         },
         /// Another claim does not have a value that the rule requires.
@@ -117,14 +117,14 @@ table! {
         InsufficientUserAuthentication => &Row {
             details: "oauth2_insufficient_user_authentication",
             error: &INSUFFICIENT_USER_AUTHENTICATION,
-            description: "The user has to be authenticated anew, or by other means.",
+            description: "A more recent or different user authentication is required.",
             counted: Counted::Inbound,
         },
         /// None of the configured authorization servers is responsible for this token.
         NoServer => &Row {
             details: "oauth2_no_server",
             error: &INVALID_TOKEN,
-            description: "The access token is of no authorization server that is known here.",
+            description: "The access token was not issued by a trusted authorization server.",
             counted: Counted::Inbound,
         },
         /// The rule that matches is `deny`.
@@ -180,7 +180,7 @@ table! {
         SubjectRefused => &Row {
             details: "oauth2_subject_refused",
             error: &INVALID_TOKEN,
-            description: "The access token cannot be exchanged for one that is needed here.",
+            description: "The access token cannot be exchanged for the required token.",
             counted: Counted::Outbound,
         },
         /// The authorization server does not exchange this caller's token for what is needed.
@@ -197,7 +197,7 @@ table! {
             description: NOT_NOW,
             counted: Counted::Nowhere,
         },
-        /// The requests that wait take too much memory.
+        /// The waiting requests use too much memory.
         Overloaded => &Row {
             details: "oauth2_overloaded",
             error: &TEMPORARILY_UNAVAILABLE,
@@ -212,11 +212,11 @@ table! {
             counted: Counted::Everywhere,
         },
     }
-    /// What the table says about this reason.
+    /// The row of this reason.
     pub(crate) fn row() -> &'static Row;
 }
 
-/// What the table says about one reason.
+/// A row of the table.
 pub(crate) struct Row {
     /// `%RESPONSE_CODE_DETAILS%`: `oauth2_`, then the value of the label `reason` of metrics.
     details: &'static str,
@@ -237,7 +237,6 @@ enum Counted {
     Outbound,
     /// Those of inbound requests, and those of outbound clients.
     Everywhere,
-    /// None.
     Nowhere,
 }
 
@@ -249,28 +248,24 @@ pub(crate) struct ErrorCode {
     pub(crate) status: u16,
     /// The gRPC status that a gRPC request gets instead.
     pub(crate) grpc_status: u8,
-    /// What `WWW-Authenticate` says.
+    /// The content of `WWW-Authenticate`.
     pub(crate) challenge: Challenge,
 }
 
-/// What `WWW-Authenticate` says.
+/// The content of `WWW-Authenticate`.
 #[derive(Clone, Copy)]
 pub(crate) enum Challenge {
-    /// Nothing: there is no such header.
+    /// No such header.
     Absent,
-    /// Which scheme to use, without an error code: the request had no credentials.
+    /// A challenge without an error code: the request had no credentials.
     WithoutError,
-    /// The same, with the error code of the body.
+    /// A challenge with the error code of the body.
     WithError,
 }
 
-/// gRPC's `INVALID_ARGUMENT`.
 const GRPC_INVALID_ARGUMENT: u8 = 3;
-/// gRPC's `PERMISSION_DENIED`.
 const GRPC_PERMISSION_DENIED: u8 = 7;
-/// gRPC's `UNAVAILABLE`.
 const GRPC_UNAVAILABLE: u8 = 14;
-/// gRPC's `UNAUTHENTICATED`.
 const GRPC_UNAUTHENTICATED: u8 = 16;
 
 /// There is no token.
@@ -337,12 +332,12 @@ static SERVER_ERROR: ErrorCode = ErrorCode {
     challenge: Challenge::Absent,
 };
 
-/// Where the caller is not told which rule it failed.
+/// For denials that do not reveal the rule.
 const DENIED: &str = "Access is denied.";
-/// Where the caller is not told what is unavailable.
-const NOT_NOW: &str = "No access token can be checked or obtained at the moment.";
-/// Where the caller is not told what is wrong with the authorization server.
-const NOT_OBTAINED: &str = "No access token could be checked or obtained.";
+/// For responses that do not reveal what is unavailable.
+const NOT_NOW: &str = "Access tokens temporarily cannot be verified or obtained.";
+/// For responses that do not reveal what is wrong with the authorization server.
+const NOT_OBTAINED: &str = "Access tokens cannot be verified or obtained.";
 
 impl Reason {
     /// The name of this reason in `%RESPONSE_CODE_DETAILS%`, logs and shared data.

@@ -4,18 +4,18 @@ use serde_json::Value;
 
 use crate::cache::footprint::Footprint;
 
-/// The scopes that a token holds: words with spaces between.
+/// The scopes of a token, separated by spaces.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct ScopeSet(Box<str>);
 
 impl ScopeSet {
-    /// The scopes in a claim: words with single spaces between, or a list with one word an
-    /// element. Anything else holds none.
+    /// The scopes in a claim: a string separated by single spaces, or a list with one scope per
+    /// element. Anything else contains none.
     pub(crate) fn from_claim(claim: Option<&Value>) -> Self {
         match claim {
             Some(Value::String(text)) => Self(text.as_str().into()),
             Some(Value::Array(elements)) => {
-                // An element that is not one word is no scope.
+                // An element that is not a single word is not a scope.
                 let words = elements.iter().filter_map(Value::as_str);
                 let words: Vec<&str> = words.filter(|word| !word.contains(' ')).collect();
                 Self(words.join(" ").into())
@@ -24,14 +24,14 @@ impl ScopeSet {
         }
     }
 
-    /// The same set with all that its scopes imply.
+    /// The scopes with all that they imply.
     pub(crate) fn with_implied(self, implied: &Implied) -> Self {
         let held = implied.0.iter().filter(|(scope, _)| self.contains(scope));
         let more: Vec<&str> = held.flat_map(|(_, more)| more).map(|word| &**word).collect();
         if more.is_empty() { self } else { Self([&self.0, &*more.join(" ")].join(" ").into()) }
     }
 
-    /// Whether the token holds this one.
+    /// Whether the token has this scope.
     pub(crate) fn contains(&self, word: &str) -> bool {
         !word.is_empty() && self.0.split(' ').any(|held| held == word)
     }
@@ -43,18 +43,17 @@ impl Footprint for ScopeSet {
     }
 }
 
-/// Which scopes a scope stands for besides itself.
+/// Which scopes a scope implies.
 #[derive(Debug, Default)]
 pub(crate) struct Implied(Vec<Implication>);
 
-/// A scope, and others.
 type Implication = (Box<str>, Vec<Box<str>>);
 
 impl Implied {
-    /// Follows `direct` to its ends, so that one look tells all.
+    /// Computes the transitive closure of `direct`.
     ///
     /// # Errors
-    /// A scope that would imply itself.
+    /// A scope that implies itself.
     pub(crate) fn transitive(direct: &[Implication]) -> Result<Self, Box<str>> {
         let implied_by = |scope: &str| -> Vec<&Box<str>> {
             direct.iter().filter(|(from, _)| **from == *scope).flat_map(|(_, to)| to).collect()
@@ -78,21 +77,20 @@ impl Implied {
     }
 }
 
-/// What a rule needs: any one of its alternatives.
+/// The scopes that a rule requires: any one of its alternatives.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct ScopeNeed(Vec<Alternative>);
 
-/// Scopes that are needed together.
+/// Scopes that are required together.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Alternative {
-    /// The words, each needed.
     words: Vec<Box<str>>,
-    /// The same as the value of a `scope` parameter.
+    /// The value of a `scope` parameter.
     text: Box<str>,
 }
 
 impl ScopeNeed {
-    /// Any one entry of `alternatives` will do, and each needs all of its words.
+    /// Requires all scopes of any one entry of `alternatives`.
     pub(crate) fn any_of(alternatives: Vec<Vec<Box<str>>>) -> Self {
         let alternative = |words: Vec<Box<str>>| {
             let text = words.join(" ").into();
@@ -107,7 +105,7 @@ impl ScopeNeed {
         self.0.iter().map(|alternative| &*alternative.text)
     }
 
-    /// Whether a token that meets this meets the other, too.
+    /// Whether every token that meets this also meets the other.
     #[cfg(feature = "review")]
     pub(crate) fn implies(&self, other: &Self, implied: &Implied) -> bool {
         self.0.iter().all(|alternative| {
@@ -116,10 +114,10 @@ impl ScopeNeed {
         })
     }
 
-    /// Checks what a token holds.
+    /// Checks the scopes of a token.
     ///
     /// # Errors
-    /// The `scope` of the alternative of which the token lacks least, the first of equals.
+    /// The `scope` of the alternative of which the token lacks the fewest, the first of equals.
     pub(crate) fn check(&self, held: &ScopeSet) -> Result<(), &str> {
         let lacks = |alternative: &&Alternative| {
             alternative.words.iter().filter(|word| !held.contains(word)).count()
@@ -130,8 +128,8 @@ impl ScopeNeed {
         }
     }
 
-    /// The `scope` for a challenge to a caller whose token is not known: the alternative with the
-    /// fewest words, the first of equals.
+    /// The `scope` for a challenge without a known token: the alternative with the fewest scopes,
+    /// the first of equals.
     pub(crate) fn shortest(&self) -> &str {
         self.0.iter().min_by_key(|alternative| alternative.words.len()).map_or("", |a| &a.text)
     }

@@ -1,19 +1,18 @@
-//! Text that must not be seen.
+//! Secrets.
 
 use std::fmt;
 
-/// A secret: no `Display`, and a `Debug` that shows nothing. It comes out through
-/// [`Secret::reveal`] only, so that each use can be found.
+/// A secret, without `Display` and with an empty `Debug`. Only [`Secret::reveal`] returns it, so
+/// that each use can be found.
 #[derive(Clone, Eq, PartialEq)]
 pub(crate) struct Secret(String);
 
 impl Secret {
-    /// Takes the text in.
     pub(crate) fn new(text: String) -> Self {
         Self(text)
     }
 
-    /// The text itself, for the request that must carry it.
+    /// The text, for the request that must contain it.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
     }

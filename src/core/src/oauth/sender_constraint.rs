@@ -1,4 +1,4 @@
-//! Tokens that are bound to who sends them (RFC 8705, section 3).
+//! Sender-constrained tokens (RFC 8705, section 3).
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::Value;
@@ -13,8 +13,8 @@ pub(crate) enum Confirmation {
 }
 
 impl Confirmation {
-    /// Reads a `cnf` claim. Every member of it binds, so a second one that is not understood
-    /// makes it one that cannot be checked.
+    /// Reads a `cnf` claim. Every member of it is binding, so an additional unknown member makes it
+    /// unverifiable.
     pub(crate) fn from_claim(cnf: &Value) -> Self {
         let digest = || -> Option<[u8; 32]> {
             let members = cnf.as_object().filter(|members| members.len() == 1)?;
@@ -25,21 +25,21 @@ impl Confirmation {
     }
 }
 
-/// What is asked of tokens in respect of the caller's certificate.
+/// The requirements on certificate-bound tokens.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) enum MutualTls {
-    /// Bindings are not checked, so bound tokens are refused.
+    /// Possession is not checked, so bound tokens are rejected.
     #[default]
     Off,
-    /// Bound tokens must be proved, others pass.
+    /// Bound tokens require the certificate; others are accepted.
     Optional,
-    /// All tokens must be bound, and proved.
+    /// All tokens must be bound, and require the certificate.
     Required,
 }
 
 impl MutualTls {
-    /// Whether a token may be used on a connection with this certificate: the SHA-256 digest that
-    /// TLS itself has seen.
+    /// Whether a token may be used on a connection with this certificate, given as the SHA-256
+    /// digest from TLS itself.
     pub(crate) fn allows(
         self,
         confirmation: Option<&Confirmation>,
@@ -55,7 +55,7 @@ impl MutualTls {
     }
 }
 
-/// The digest in the hexadecimal form in which Envoy gives it: for the adapter.
+/// Parses the hexadecimal digest that Envoy provides.
 pub fn digest_from_hex(hex: &[u8]) -> Option<[u8; 32]> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok());
     let mut digest = [0; 32];

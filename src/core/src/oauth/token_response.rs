@@ -1,4 +1,4 @@
-//! What a token endpoint answers (RFC 6749, sections 5.1 and 5.2).
+//! Token responses (RFC 6749, sections 5.1 and 5.2).
 
 use std::time::Duration;
 
@@ -10,43 +10,39 @@ use crate::oauth::json;
 use crate::oauth::secret::Secret;
 use crate::timestamp::Timestamp;
 
-/// The longest token that is used, in bytes. No server takes a header of this size.
+/// The maximum length of a token, in bytes. No server accepts a header of this size.
 const MAX_TOKEN: usize = 64 * 1024;
 
-/// The longest lifetime that is believed.
+/// The maximum lifetime.
 const MAX_LIFETIME: Duration = Duration::from_hours(366 * 24);
 
-/// A token as it was issued.
+/// An issued token.
 #[derive(Debug)]
 pub(crate) struct TokenResponse {
-    /// The token, fit for a header.
+    /// The token, valid in a header.
     pub(crate) access_token: Secret,
-    /// What renews it.
+    /// The refresh token.
     pub(crate) refresh_token: Option<Secret>,
-    /// How long it lives, if the server says: zero if it is to be used once.
+    /// The lifetime, if the server returned one; zero if the token is to be used once.
     pub(crate) expires_in: Option<Duration>,
-    /// What it grants, if the server says so: otherwise what was asked for.
+    /// The granted scope, if the server returned one; otherwise the requested scope.
     pub(crate) scope: Option<String>,
 }
 
-/// What a token answer has to be besides what every one is.
+/// The kind of a token response, which has further requirements.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum TokenResponseKind<'a> {
-    /// The answer to any grant.
+    /// The response to any other grant.
     AnyGrant,
-    /// The answer to a token exchange (RFC 8693, section 2.2.1), with this type if one was asked
-    /// for.
-    Exchange {
-        /// `requested_token_type`.
-        requested: Option<&'a str>,
-    },
+    /// The response to a token exchange (RFC 8693, section 2.2.1), with the requested type if any.
+    Exchange { requested: Option<&'a str> },
 }
 
 impl TokenResponse {
-    /// Reads the server's answer.
+    /// Parses the response.
     ///
     /// # Errors
-    /// Anything but a usable bearer token.
+    /// There is no usable bearer token.
     pub(crate) fn read(
         outcome: Result<&Answer, Failure>,
         expected: TokenResponseKind<'_>,
@@ -71,23 +67,23 @@ impl TokenResponse {
         }
         let members = members.ok_or(Failure::NotJson)?;
         if let Some(code) = error.filter(|code| !code.is_empty()) {
-            // Some servers answer 200 for everything.
+            // Some servers respond with 200 in every case.
             return Err(Failure::Refused {
                 status: answer.status,
                 error: Some(OAuthError::of(&code)),
             });
         }
         if !text(&members, "token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) {
-            return Err(Failure::Member("another `token_type` than Bearer, or none"));
+            return Err(Failure::Member("`token_type` is missing or not Bearer"));
         }
         let access_token = text(&members, "access_token").filter(|token| is_usable(token));
-        let access_token = access_token
-            .ok_or(Failure::Member("no `access_token` that could stand in a header"))?;
+        let access_token =
+            access_token.ok_or(Failure::Member("`access_token` is missing or invalid"))?;
         if let TokenResponseKind::Exchange { requested } = expected {
             let issued = text(&members, "issued_token_type");
             let fits = |kind: &str| requested.is_none_or(|requested| requested == kind);
             if !issued.is_some_and(|kind| fits(&kind)) {
-                return Err(Failure::Member("another `issued_token_type` than asked for, or none"));
+                return Err(Failure::Member("`issued_token_type` is missing or not as requested"));
             }
         }
         Ok(Self {
@@ -101,18 +97,18 @@ impl TokenResponse {
     }
 }
 
-/// Whether a token can stand in a header: visible ASCII characters only.
+/// Whether a token is valid in a header: visible ASCII only.
 pub(crate) fn is_usable(token: &str) -> bool {
     (1..=MAX_TOKEN).contains(&token.len()) && token.bytes().all(|b| (0x21..=0x7e).contains(&b))
 }
 
-/// `expires_in`: a number of seconds, or one in a string. What is no number counts as missing.
+/// `expires_in`: a number of seconds, also in a string. Anything else counts as missing.
 fn lifetime(expires_in: &Value) -> Option<Duration> {
     let seconds = match expires_in {
         Value::String(text) => json::parse(text.as_bytes()).ok()?.as_f64()?,
         number => number.as_f64()?,
     };
-    // A float cast saturates: what is below zero becomes zero.
+    // A float cast saturates: negative values become zero.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let lives = Duration::from_millis((seconds * 1000.0) as u64);
     Some(lives.min(MAX_LIFETIME))

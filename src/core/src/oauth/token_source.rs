@@ -1,4 +1,4 @@
-//! Where a request carries its token, and how it is taken out there (RFC 6750, section 2).
+//! Where a request carries its token, and how to remove it (RFC 6750, section 2).
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -13,42 +13,40 @@ use crate::http::parameter::{Match, match_cookie, match_rest, parameters};
 use crate::oauth::bearer::{BearerToken, credentials, holds, is_repeated};
 use crate::oauth::reason::Reason;
 
-/// One place to look at.
+/// A place in a request that may contain a token.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum TokenSource {
-    /// A header whose value is a scheme and the token.
+    /// A header with a scheme and the token.
     Scheme {
         /// The header, in lower case.
         header: Arc<str>,
-        /// The scheme, compared in any case.
+        /// The scheme, case-insensitive.
         scheme: Box<str>,
     },
-    /// A header whose whole value is the token.
+    /// A header with the token alone.
     Header(Arc<str>),
     /// A query parameter.
     Query(Box<str>),
-    /// A cookie.
     Cookie(Box<str>),
 }
 
-/// A token, and where it was.
+/// A token, and where it was found.
 pub(crate) struct Presented<'h> {
-    /// The text that it stands in.
+    /// The text that contains it.
     text: Cow<'h, [u8]>,
-    /// Where in there.
     at: Range<usize>,
-    /// The scheme that it stands after: others may follow it there.
+    /// The scheme before it, after which further credentials may follow.
     scheme: Option<&'h str>,
-    /// What takes it out of the request.
+    /// The edit that removes it from the request.
     pub(crate) removal: Removal,
-    /// Whether it came in the query, where caches and logs find it.
+    /// Whether it was in the query, which appears in caches and logs.
     pub(crate) in_query: bool,
 }
 
-/// How a token is taken out of a request.
+/// How to remove a token from a request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Removal {
-    /// The header goes.
+    /// The header is removed.
     Remove(Arc<str>),
     /// The header, or `:path`, gets this value.
     Replace(Arc<str>, Arc<str>),
@@ -57,7 +55,7 @@ pub(crate) enum Removal {
 impl Footprint for Removal {
     fn owned_bytes(&self) -> usize {
         match self {
-            // The name belongs to the configuration.
+            // The name borrows from the configuration.
             Self::Remove(_) => 0,
             Self::Replace(_, value) => value.owned_bytes(),
         }
@@ -65,24 +63,24 @@ impl Footprint for Removal {
 }
 
 impl<'h> Presented<'h> {
-    /// A token that is all of `text`.
+    /// A token that is the whole `text`.
     fn whole(text: impl Into<Cow<'h, [u8]>>, removal: Removal) -> Self {
         let text = text.into();
         Self { at: 0..text.len(), text, scheme: None, removal, in_query: false }
     }
 
-    /// What stands in the token's place, which may be no token at all.
+    /// The text in place of the token, which may not be valid.
     pub(crate) fn unchecked(&self) -> &[u8] {
         self.text.get(self.at.clone()).unwrap_or_default()
     }
 
-    /// The token, checked for its syntax.
+    /// The token, if its syntax is valid.
     ///
     /// # Errors
     /// [`Reason::TokenTooLong`], [`Reason::MalformedToken`], or [`Reason::RepeatedToken`] if others
     /// are joined to it.
     pub(crate) fn token(&self) -> Result<BearerToken<'_>, Reason> {
-        // No token has the comma that joins them.
+        // No token contains the comma that joins them.
         BearerToken::parse(self.unchecked()).map_err(|reason| match self.scheme {
             Some(scheme) if is_repeated(&self.text, scheme) => Reason::RepeatedToken,
             _ => reason,
@@ -93,8 +91,8 @@ impl<'h> Presented<'h> {
 /// The one token of a request, if it has one.
 ///
 /// # Errors
-/// [`Reason::RepeatedToken`] if there is more than one, in one place or in several. Those that are
-/// joined in one header show when its syntax is checked.
+/// [`Reason::RepeatedToken`] if there is more than one, in one place or in several. Tokens joined
+/// in one header are detected when the syntax is checked.
 pub(crate) fn present<'h>(
     sources: &'h [TokenSource],
     head: &'h dyn Head,
@@ -111,12 +109,11 @@ pub(crate) fn present<'h>(
 }
 
 impl TokenSource {
-    /// `Authorization: Bearer`.
     pub(crate) fn authorization() -> Self {
         Self::Scheme { header: "authorization".into(), scheme: "Bearer".into() }
     }
 
-    /// Whether another source looks at the same place.
+    /// Whether another source is the same place.
     pub(crate) fn is_same_place(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Scheme { header: one, .. } | Self::Header(one), Self::Header(other))
@@ -131,7 +128,7 @@ impl TokenSource {
         }
     }
 
-    /// The header that is looked at, if it is one of its own.
+    /// The header of this source, unless it is `cookie` or the path.
     pub(crate) fn header(&self) -> Option<&str> {
         match self {
             Self::Scheme { header, .. } | Self::Header(header) => Some(header),
@@ -139,8 +136,8 @@ impl TokenSource {
         }
     }
 
-    /// Whether only the whole head tells what is here: repeated headers do not show otherwise,
-    /// but for `authorization`, which the host joins.
+    /// Whether all headers must be read to find the token: the host only shows repeated values of a
+    /// header then, except for `authorization`, whose values it joins.
     pub(crate) fn needs_whole_head(&self) -> bool {
         match self {
             Self::Scheme { header, .. } => **header != *"authorization",
@@ -149,7 +146,7 @@ impl TokenSource {
         }
     }
 
-    /// The token here, if there is one.
+    /// The token in this place, if any.
     fn look<'h>(&'h self, head: &'h dyn Head) -> Result<Option<Presented<'h>>, Reason> {
         match self {
             Self::Scheme { header, scheme } => {
@@ -178,7 +175,7 @@ impl TokenSource {
     }
 }
 
-/// The token in a query parameter. The path goes on without it.
+/// The token in a query parameter, which is removed from the forwarded path.
 fn in_query<'h>(parameter: &str, head: &'h dyn Head) -> Result<Option<Presented<'h>>, Reason> {
     let path = head.value(":path").unwrap_or_default();
     let Some(mark) = path.iter().position(|b| *b == b'?') else { return Ok(None) };
@@ -190,7 +187,7 @@ fn in_query<'h>(parameter: &str, head: &'h dyn Head) -> Result<Option<Presented<
             Match::Exact => {
                 form_urlencoded::parse(pair).next().map(|(_, value)| value.into_owned())
             }
-            // A service may take it for the token, so it is one, which is malformed.
+            // Some services interpret it as the token, so it counts as a malformed token.
             Match::Variant => Some(String::new()),
             Match::Other => continue,
         };
@@ -231,7 +228,7 @@ fn in_cookie<'h>(wanted: &str, head: &'h dyn Head) -> Result<Option<Presented<'h
                 let quoted = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\""));
                 quoted.unwrap_or(value)
             }
-            // A service may take it for the token, so it is one, which is malformed.
+            // Some services interpret it as the token, so it counts as a malformed token.
             (Some(_), Match::Variant) => b"",
             _ => {
                 rest.push(cookie);

@@ -54,7 +54,7 @@ impl Outbound {
         };
         let id = pending.client;
         let Some((client, token)) = of_client(&self.config, &mut self.tokens, id) else {
-            return Progress::Decided(defect::refuse("a request's client is not known", run));
+            return Progress::Decided(defect::refuse("unknown client for a request", run));
         };
         forward.remove.extend(pending.leaked_headers.iter().cloned());
         if let Some(clean) = pending.clean.take() {
@@ -123,7 +123,7 @@ impl Outbound {
         };
         let id = pending.client;
         let Some(client) = self.config.client(id) else {
-            return Progress::Decided(defect::refuse("a request's client is not known", run));
+            return Progress::Decided(defect::refuse("unknown client for a request", run));
         };
         let key = self.keyed.key(KeySpace::Client(id), subject.reveal());
         let expires = verdict.checked.and_then(|checked| checked.expires);
@@ -188,7 +188,7 @@ impl Outbound {
     ) -> Verdict {
         let client = self.config.client(pending.client);
         let (Action::Forward(forward), Some(client)) = (&mut verdict.action, client) else {
-            return defect::refuse("there is no client for a token", run);
+            return defect::refuse("unknown client for a token", run);
         };
         let header = &client.placement.header;
         forward.replace(header, &current.value);
@@ -210,9 +210,7 @@ impl Outbound {
     ) -> Verdict {
         let client = self.config.client(pending.client);
         match (&mut verdict.action, client) {
-            _ if failure == Failure::Defect => {
-                defect::refuse("no access token can be obtained", run)
-            }
+            _ if failure == Failure::Defect => defect::refuse("no access token for a request", run),
             (Action::Forward(forward), Some(client)) if client.failure_mode_allow => {
                 // Nobody takes what the caller has put there for ours.
                 forward.drop_header(&client.placement.header);

@@ -1,16 +1,16 @@
-//! Rules, compiled: the first that fits a request is found without a look at each.
+//! An index of rules, which finds the first rule that matches a request without checking each rule.
 //!
-//! The rules have numbers, in the order of the document. All that they look at (host, method, each
-//! segment of the path, and where the path ends) has a table, from values to the set of the numbers
-//! that fit. What fits a request is the intersection of a few such sets, and the first number in it
-//! decides. The literature calls this bit vectors (Lakshman and Stiliadis, SIGCOMM 1998).
+//! Rules are numbered in the order of the document. For each property (host, method, each segment
+//! of the path, and the end of the path), a table maps values to the set of rules that match. The
+//! rules that match a request are the intersection of a few sets, and the first of them decides.
+//! The literature calls this bit vectors (Lakshman and Stiliadis, SIGCOMM 1998).
 //!
-//! So one look-up in each table serves [`BLOCK`] rules, whatever they say: stars do not branch, and
-//! rules that differ in one thing only cost no more than others. Where there are more rules, they
-//! form several blocks, which are looked at in order, and memory grows with the text of the rules.
+//! So one look-up in each table covers [`BLOCK`] rules, regardless of their content: wildcards do
+//! not branch, and similar rules cost no more than others. More rules form several blocks, which
+//! are searched in order. Memory grows with the text of the rules.
 //!
-//! A rule with several paths has a number for each, since all segments have to fit the same one.
-//! Nothing is read from a request before a rule that may be the first asks for it.
+//! A rule with several paths has a number for each, because all segments must match the same path.
+//! Nothing is read from a request until a rule that may be the first requires it.
 
 use crate::http::authority::BadHost;
 use crate::http::path::{PathPattern, RequestPath, Segment};
@@ -18,21 +18,20 @@ use crate::rules::matcher::Matcher;
 use crate::rules::set::{BLOCK, Hosts, Set, Table};
 use crate::rules::target::{Target, Undecided};
 
-/// Rules in the order of the document, each with what it says of the requests that it is for.
+/// Rules in the order of the document, each with its content.
 #[derive(Debug)]
 pub(crate) struct RuleIndex<T> {
-    /// What the rules say.
+    /// The content of the rules.
     rules: Vec<T>,
-    /// Which requests they are for.
+    /// The requests that they match.
     blocks: Vec<Block>,
-    /// Whether any of them looks at paths.
+    /// Whether any of them has paths.
     looks_at_paths: bool,
-    /// Whether they look at more than one thing: host, method, path.
+    /// Whether they require more than one of host, method and path.
     looks_at_several: bool,
 }
 
 impl<T> RuleIndex<T> {
-    /// Compiles rules.
     pub(crate) fn new(rules: impl IntoIterator<Item = (Matcher, T)>) -> Self {
         let (matchers, rules): (Vec<Matcher>, Vec<T>) = rules.into_iter().unzip();
         let mut numbered = Vec::new();
@@ -63,21 +62,22 @@ impl<T> RuleIndex<T> {
         self.rules.is_empty()
     }
 
-    /// Whether they look at more than one thing, so that the whole head costs less than its parts.
+    /// Whether they require more than one property, so that reading all headers costs less than
+    /// single ones.
     pub(crate) fn looks_at_several(&self) -> bool {
         self.looks_at_several
     }
 
-    /// Whether any of them looks at paths.
+    /// Whether any of them has paths.
     pub(crate) fn looks_at_paths(&self) -> bool {
         self.looks_at_paths
     }
 
-    /// The first rule that fits.
+    /// The first rule that matches.
     ///
     /// # Errors
-    /// A rule that fits otherwise asks for a path or a host that is bad, or for a path with
-    /// parameters that the pattern which decides does not have: services drop them, or do not.
+    /// A rule that otherwise matches requires a path or host that is ambiguous, or a path whose
+    /// parameters are not in the pattern that decides: some services ignore them.
     pub(crate) fn find(&self, target: &Target<'_>) -> Result<Option<&T>, Undecided> {
         for block in &self.blocks {
             if let Some(rule) = block.find(target, self.looks_at_paths)? {
@@ -104,44 +104,43 @@ impl<T> RuleIndex<T> {
     }
 }
 
-/// What has a number.
+/// What a number denotes.
 struct Numbered<'a> {
-    /// The place of the rule.
+    /// The index of the rule.
     rule: usize,
-    /// Which requests it is for.
+    /// The requests that it matches.
     matcher: &'a Matcher,
-    /// Which of its paths this is about, if it has any.
+    /// The index of one of its paths, if it has any.
     path: Option<&'a PathPattern>,
 }
 
 impl Numbered<'_> {
-    /// What its path says of a segment.
+    /// The condition of its path on a segment.
     fn segment(&self, at: usize) -> Option<&Segment> {
         self.path.and_then(|path| path.segments.get(at))
     }
 
-    /// How many segments its path says something of.
+    /// The number of segments with a condition.
     fn length(&self) -> usize {
         self.path.map_or(0, |path| path.segments.len())
     }
 }
 
-/// Up to [`BLOCK`] numbers.
+/// The tables for up to [`BLOCK`] numbers.
 #[derive(Debug)]
 struct Block {
-    /// The place of each number's rule.
+    /// The index of the rule of each number.
     rules: Vec<usize>,
-    /// All numbers.
     all: Set,
     /// By the host.
     hosts: Hosts,
     /// By the method.
     methods: Table,
-    /// By the segments of the path, for as many as the longest pattern has.
+    /// By each segment of the path, up to the length of the longest pattern.
     segments: Vec<Position>,
-    /// What fits paths that are longer than that.
+    /// The rules that match longer paths.
     longer: Set,
-    /// What does not look at the path: all that fits a request without one.
+    /// The rules without a path, which match a request without one.
     pathless: Set,
 }
 
@@ -150,12 +149,12 @@ struct Block {
 struct Position {
     /// By its text.
     texts: Table,
-    /// What fits a path that ends here.
+    /// The rules that match a path that ends here.
     last: Set,
 }
 
 impl Block {
-    /// Makes the tables.
+    /// Builds the tables.
     fn new(numbered: &[Numbered<'_>]) -> Self {
         let set = |is_in: &dyn Fn(&Numbered<'_>) -> bool| {
             let numbers = numbered.iter().enumerate().filter(|(_, one)| is_in(one));
@@ -175,7 +174,7 @@ impl Block {
             let anything = set(&|one| one.segment(at).is_none());
             let star = set(&|one| one.segment(at) == Some(&Segment::Any));
             let mut texts = Table::new(anything.or(&star));
-            // No star fits a segment that is empty.
+            // `*` does not match an empty segment.
             texts.named.insert("".into(), anything);
             for (number, one) in numbered.iter().enumerate() {
                 if let Some(Segment::Literal(text)) = one.segment(at) {
@@ -201,7 +200,7 @@ impl Block {
         }
     }
 
-    /// The place of the first rule that fits.
+    /// The index of the first rule that matches.
     fn find(&self, target: &Target<'_>, looks_at_paths: bool) -> Result<Option<usize>, Undecided> {
         let mut fitting = self.all;
         let (mut host, mut method, mut path) = (false, false, false);
@@ -221,11 +220,12 @@ impl Block {
                 fitting.keep(self.methods.fitting(target.method()));
                 method = true;
             } else if !path && !self.pathless.has(number) {
-                // After the others, since only for what fits otherwise a bad path is bad.
+                // After the others, because an ambiguous path only matters for rules that otherwise
+                // match.
                 fitting.keep(&self.on_path(target.path()?));
                 path = true;
             } else {
-                // Last, since only for what fits otherwise a bad host is bad.
+                // Last, because an ambiguous host only matters for rules that otherwise match.
                 if bad_host && !self.hosts.others.has(number) {
                     return Err(Undecided::BadHost);
                 }
@@ -248,7 +248,7 @@ impl Block {
         })
     }
 
-    /// Adds the places of rules that may fit, and says whether the last surely does.
+    /// Adds the indexes of rules that may match; returns whether the last one certainly does.
     fn add_candidates(
         &self,
         host: &str,
@@ -269,7 +269,7 @@ impl Block {
         false
     }
 
-    /// What fits a path.
+    /// The rules that match a path.
     fn on_path(&self, path: Option<&RequestPath<'_>>) -> Set {
         let Some(segments) = path.and_then(RequestPath::segments) else { return self.pathless };
         let mut fitting = self.all;

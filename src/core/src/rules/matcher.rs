@@ -1,9 +1,10 @@
-//! Which requests a rule is for. The first that fits decides: see [`index`](super::index).
+//! The requests that a rule matches. The first rule that matches decides: see
+//! [`index`](super::index).
 
 use crate::http::authority::HostPattern;
 use crate::http::path::PathPattern;
 
-/// Which requests a rule is for: each list that is given must fit.
+/// The requests that a rule matches: all given lists must match.
 #[derive(Debug, Default)]
 pub(crate) struct Matcher {
     /// Any of these hosts.

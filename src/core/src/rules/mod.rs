@@ -1,7 +1,8 @@
-//! Which rule decides: conditions on host, method and path, and the index that finds the first that fits.
+//! Which rule decides: conditions on host, method and path, and the index that finds the first rule
+//! that matches.
 //!
-//! In comes a request target of `http`; out comes a rule, or that none can be told. Nothing here knows
-//! what rules are for.
+//! The input is a request; the output is a rule, or that none can be determined. This module does
+//! not depend on what rules are used for.
 
 pub(crate) mod index;
 pub(crate) mod matcher;

@@ -1,4 +1,4 @@
-//! What rules look at in a request.
+//! The properties of a request that rules use.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -7,9 +7,9 @@ use crate::http::authority::{Authority, BadHost};
 use crate::http::head::Head;
 use crate::http::path::{BadPath, RequestPath};
 
-/// What rules look at in a request, each read once, when it is first asked for.
+/// The properties of a request that rules use, each read once, when first required.
 pub(crate) struct Target<'a> {
-    /// The request's head.
+    /// The request's headers.
     head: &'a dyn Head,
     /// Its method, case-sensitive.
     method: OnceCell<Cow<'a, [u8]>>,
@@ -19,14 +19,14 @@ pub(crate) struct Target<'a> {
     pub(super) path: OnceCell<Result<Option<RequestPath<'a>>, BadPath>>,
 }
 
-/// Why it cannot be told which rule decides.
+/// Why no rule can be determined.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Undecided {
-    /// A rule asks for the path, which services read in different ways.
+    /// A rule requires the path, which is ambiguous.
     BadPath,
-    /// A rule asks for the host, which services read in different ways.
+    /// A rule requires the host, which is ambiguous.
     BadHost,
-    /// The index names a rule that does not exist: a defect.
+    /// The index refers to a rule that does not exist: a defect.
     Lost,
 }
 
@@ -51,7 +51,6 @@ pub(crate) fn host_of(head: &dyn Head) -> Result<Cow<'_, str>, BadHost> {
 }
 
 impl<'a> Target<'a> {
-    /// Nothing is read yet.
     pub(crate) fn new(head: &'a dyn Head) -> Self {
         Self { head, method: OnceCell::new(), host: OnceCell::new(), path: OnceCell::new() }
     }
@@ -62,19 +61,18 @@ impl<'a> Target<'a> {
         std::str::from_utf8(method).unwrap_or_default()
     }
 
-    /// The host.
     pub(super) fn host(&self) -> Result<&str, BadHost> {
         let host = self.host.get_or_init(|| host_of(self.head));
         host.as_deref().map_err(|bad| *bad)
     }
 
-    /// The path. Once it was asked for, rules look at it first.
+    /// The path. Once it was read, it is checked first.
     pub(crate) fn path(&self) -> Result<Option<&RequestPath<'a>>, BadPath> {
         let read = || self.head.value(":path").map(RequestPath::parse).transpose();
         self.path.get_or_init(read).as_ref().map(Option::as_ref).map_err(|bad| *bad)
     }
 
-    /// The path, if it was asked for and has parameters.
+    /// The path, if it was read and has parameters.
     pub(super) fn parameters(&self) -> Option<&RequestPath<'a>> {
         let path = self.path.get()?.as_ref().ok()?.as_ref()?;
         path.has_parameters().then_some(path)

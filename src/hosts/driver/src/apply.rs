@@ -1,4 +1,4 @@
-//! Carries out what was decided on a request, or refuses it where the host does not do its part.
+//! Carries out decisions on requests, and denies a request if the host fails to.
 
 use log::error;
 
@@ -9,7 +9,7 @@ use oauth2_filter_core::{
     Action, Counter, Decision, Event, Filter, Forward, Labels, Reason, Reply, StreamId, Verdict,
 };
 
-/// What is decided on a request if the host does not do its part.
+/// The decision on a request for which the host fails.
 const HOST_ERROR: Decision = Decision::Denied(Reason::HostError);
 
 impl<H: Host> Worker<H> {
@@ -52,22 +52,22 @@ impl<H: Host> Worker<H> {
         Ok(())
     }
 
-    /// Refuses a request, decided or not, because of what the host does.
+    /// Denies a request, decided or not, because of a failure of the host.
     pub(super) fn refuse(&self, stream: StreamId, error: HostError) {
         self.remember(stream, self.fail(error));
         self.forget(stream);
     }
 
-    /// Refuses the effective context's request because of what the host does.
+    /// Denies the effective context's request because of a failure of the host.
     pub(super) fn fail(&self, error: HostError) -> Stream {
         if let Some(times) = self.reports.refused.due(&self.host) {
-            error!("a request was refused with oauth2_host_error, {times} so far: {error}");
+            error!("request denied with oauth2_host_error ({times} so far): {error}");
         }
         if let Some(Loaded { statistics, .. }) = self.loaded.get() {
             let event = Event::Count(Counter::Request(HOST_ERROR));
             statistics.add(&self.host, &self.reports, event);
         }
-        // For access logs: filter state may say by now that the request was allowed.
+        // For access logs: filter state may already say that the request was allowed.
         let Labels { decision, reason } = HOST_ERROR.labels();
         let _ = self.host.set_filter_state("oauth2_decision", decision);
         let _ = self.host.set_filter_state("oauth2_reason", reason);
@@ -82,10 +82,10 @@ impl<H: Host> Worker<H> {
         }
     }
 
-    /// A request cannot be answered: it stays paused until the host gives it up.
+    /// No response can be sent: the request stays paused until the host gives up.
     pub(super) fn unanswered(&self, error: HostError) {
         if let Some(times) = self.reports.unanswered.due(&self.host) {
-            error!("a request could not be answered, {times} so far: {error}");
+            error!("failed to send a response ({times} so far): {error}");
         }
     }
 }

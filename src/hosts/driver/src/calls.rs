@@ -7,7 +7,7 @@ use super::worker::{Loaded, Worker};
 use oauth2_filter_core::{Answer, CallFailure, CallId, Input};
 
 impl<H: Host> Worker<H> {
-    /// Makes the calls that the filter asks for.
+    /// Makes the calls that the filter requests.
     pub(super) fn make_calls(&self, moment: Moment) {
         let Some(Loaded { output, .. }) = self.loaded.get() else { return };
         loop {

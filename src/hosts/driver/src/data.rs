@@ -1,5 +1,5 @@
-//! The host's shared data, as the filter sees it: what the host refuses is absent, or a write that
-//! another worker was ahead of.
+//! The host's shared data for the filter: a failed read is an absent value, and a failed write
+//! counts as a conflict with another worker.
 
 use log::warn;
 
@@ -9,17 +9,16 @@ use oauth2_filter_core::{NotWritten, SharedData};
 
 /// Shared data of the VM's `vm_id`.
 pub(super) struct HostData<'w, H> {
-    /// The host.
     pub(super) host: &'w H,
     /// What is logged.
     pub(super) reports: &'w Reports,
 }
 
 impl<H: Host> HostData<'_, H> {
-    /// Logs that the host has refused.
+    /// Logs a failure of the host.
     fn refused(&self, error: HostError) {
         if let Some(times) = self.reports.data.due(self.host) {
-            warn!("shared data was not read or written, {times} so far: {error}");
+            warn!("failed to access shared data ({times} so far): {error}");
         }
     }
 }

@@ -8,27 +8,25 @@ use oauth2_filter_core::{Fields, Head, digest_from_hex};
 
 /// The headers of the effective context's request.
 pub(super) struct RequestHead<'h, H> {
-    /// The host.
     host: &'h H,
-    /// All of them, once they were asked for: cheaper than a second header on its own.
+    /// All of them, once requested: cheaper than reading a second header alone.
     fields: OnceCell<Fields>,
-    /// What the host has refused. To the filter it looks absent, so no decision that was made on
-    /// it may be carried out.
+    /// A failure of the host. The filter sees an absent value, so no decision based on it may be
+    /// carried out.
     failure: Cell<Option<HostError>>,
 }
 
 impl<'h, H: Host> RequestHead<'h, H> {
-    /// Nothing has been read yet.
     pub(super) fn new(host: &'h H) -> Self {
         Self { host, fields: OnceCell::new(), failure: Cell::new(None) }
     }
 
-    /// What the host has refused to read.
+    /// The failure of the host, if any.
     pub(super) fn failure(&self) -> Option<HostError> {
         self.failure.get()
     }
 
-    /// What was read, or nothing if the host refused.
+    /// The value, or none if the host failed.
     fn note<T>(&self, read: Result<Option<T>, HostError>) -> Option<T> {
         read.unwrap_or_else(|error| {
             self.failure.set(Some(error));

@@ -11,16 +11,16 @@ pub(super) struct InFlight {
     pub(super) id: CallId,
     /// When it was made.
     pub(super) started: Timestamp,
-    /// The time it may take.
+    /// Its timeout.
     pub(super) timeout: Duration,
 }
 
 /// The time of a callback.
 #[derive(Clone, Copy)]
 pub(super) struct Moment {
-    /// The clock, or the last time that is known if the host refuses it.
+    /// The current time, or the last known one if the host fails.
     pub(super) now: Timestamp,
-    /// Whether the host refuses it: what is decided then must not be forwarded.
+    /// Whether the host failed: then nothing may be forwarded.
     pub(super) clock: Result<(), HostError>,
 }
 

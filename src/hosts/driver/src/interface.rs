@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use oauth2_filter_core::{Call, CallFailure, Fields, Reply, Sign, Timestamp};
 
-/// A host. Its calls are about the effective context: the stream or root whose callback runs, until
+/// A host. Its calls apply to the effective context: the stream or root whose callback runs, until
 /// [`Host::set_effective_context`] selects another one.
 ///
 /// Reads return `None` for what does not exist, and an error for everything else that the host
@@ -18,7 +18,7 @@ pub trait Host: Clone {
     /// Sets the level of the log to that of the host.
     fn adopt_log_level(&self) -> Result<(), HostError>;
 
-    /// The clock.
+    /// Returns the current time.
     fn now(&self) -> Result<Timestamp, HostError>;
 
     /// Fills a buffer with random bytes.
@@ -27,7 +27,7 @@ pub trait Host: Clone {
     /// An environment variable of the VM.
     fn variable(&self, name: &str) -> Option<String>;
 
-    /// The configuration of a root context, while that is configured.
+    /// The configuration of a root context, during its configuration callback.
     fn configuration(&self, size: usize) -> Result<Option<Vec<u8>>, HostError>;
 
     /// One value of a header map: if there are several, the first, unless the host joins them.
@@ -65,7 +65,7 @@ pub trait Host: Clone {
     /// The body of the response to a call, while the end of the call is announced.
     fn call_response_body(&self, size: usize) -> Result<Option<Vec<u8>>, HostError>;
 
-    /// Selects the context that the following calls are about, until the callback returns.
+    /// Selects the context that the following calls apply to, until the callback returns.
     fn set_effective_context(&self, context: u32) -> Result<(), HostError>;
 
     /// Sets the time between two ticks of the root context; zero stops them.
@@ -192,7 +192,7 @@ impl HostCall {
             Self::IncrementMetric => "proxy_increment_metric",
             Self::SharedData => "proxy_get_shared_data",
             Self::SetSharedData => "proxy_set_shared_data",
-            Self::OnRequestHeaders => "a body or trailers came without request headers",
+            Self::OnRequestHeaders => "received a body or trailers without request headers",
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Drives the [`Filter`](oauth2_filter_core::Filter) in a host: keeps track of streams and of calls in flight,
 //! and does what the filter decides.
 //!
-//! It decides nothing itself but one thing: where the host does not do its part, the request is
-//! refused with `oauth2_host_error`, never forwarded. It knows the host as [`Host`] only, contains
-//! no unsafe code, and runs natively in tests. What hosts do, and the driver relies on:
+//! It makes one decision itself: if the host fails, the request is denied with `oauth2_host_error`,
+//! never forwarded. It uses the host through [`Host`] only, contains no unsafe code, and runs
+//! natively in tests. It relies on this behaviour of hosts:
 //!
 //! * A call belongs to the root context, and its end is announced there, even if the request that
 //!   needed it has ended.
@@ -13,10 +13,10 @@
 //!   from every list at once ([`Vm::done`]).
 
 #![forbid(unsafe_code)]
-// A panic takes the whole VM down, with every request in it.
+// A panic terminates the whole VM, with every request in it.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)]
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::string_slice)]
-#![warn(missing_docs, clippy::missing_docs_in_private_items, missing_debug_implementations)]
+#![warn(missing_docs, missing_debug_implementations)]
 #![warn(unreachable_pub)]
 
 mod apply;

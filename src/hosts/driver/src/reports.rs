@@ -1,5 +1,5 @@
-//! Which failures of the host are logged: the first of each kind at once, then one a second at
-//! most, so that a flood of requests does not become a flood of lines.
+//! Limits the logging of failures of the host: the first of each kind is logged at once, then at
+//! most one a second.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -7,23 +7,20 @@ use std::time::Duration;
 use super::interface::{Host, HostError};
 use oauth2_filter_core::Timestamp;
 
-/// The shortest time between two lines of one kind.
+/// The minimum time between two lines of a kind.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// One throttle for each kind of failure in one worker.
 #[derive(Default)]
 pub(super) struct Reports {
-    /// Requests that were refused with `oauth2_host_error`.
+    /// Requests denied with `oauth2_host_error`.
     pub(super) refused: Throttle,
-    /// Requests that could not be answered.
+    /// Responses that could not be sent.
     pub(super) unanswered: Throttle,
-    /// The clock, where no request depends on it directly.
+    /// The clock, if no request depends on it directly.
     pub(super) clock: Throttle,
-    /// Timers.
     pub(super) timer: Throttle,
-    /// Shared data.
     pub(super) data: Throttle,
-    /// Metrics.
     pub(super) metrics: Throttle,
     /// Responses that could not be read.
     pub(super) unread: Throttle,
@@ -31,7 +28,7 @@ pub(super) struct Reports {
     pub(super) private: Throttle,
 }
 
-/// Counts failures, and lets few of them be logged.
+/// Counts failures, and limits their logging.
 #[derive(Default)]
 pub(super) struct Throttle {
     /// How many there were.
@@ -41,7 +38,7 @@ pub(super) struct Throttle {
 }
 
 impl Throttle {
-    /// Counts a failure: how many there were so far, if this one is to be logged.
+    /// Counts a failure; returns the count so far if this one is to be logged.
     #[cold]
     pub(super) fn due<H: Host>(&self, host: &H) -> Option<u64> {
         self.note(host.now())
@@ -52,10 +49,10 @@ impl Throttle {
         let times = self.times.get().saturating_add(1);
         self.times.set(times);
         let is_due = match (now, self.logged.get()) {
-            // A clock that was set back must not silence it for long.
+            // A clock that was set back must not suppress lines for long.
             (Ok(now), Some(logged)) => now < logged || now >= logged.plus(PAUSE),
             (Ok(_), None) => true,
-            // Without a clock, lines become rarer the more failures there are.
+            // Without a clock, lines become less frequent as failures increase.
             (Err(_), _) => times.is_power_of_two(),
         };
         if !is_due {

@@ -14,8 +14,7 @@ pub(super) fn upstream_status<H: Host>(host: &H) -> Result<Option<u16>, HostErro
     status(host, Map::ResponseHeaders)
 }
 
-/// Whether the upstream service itself has sent the effective context's response, unless the host
-/// says that it has answered in its place.
+/// Whether the upstream service itself sent the effective context's response, rather than the host.
 pub(super) fn is_from_upstream<H: Host>(host: &H) -> bool {
     let details = host.property("response", "code_details").ok().flatten();
     details.is_none_or(|details| details == b"via_upstream")
@@ -25,7 +24,7 @@ pub(super) fn is_from_upstream<H: Host>(host: &H) -> bool {
 /// section 2.3). Stricter directives of the upstream service remain.
 pub(super) fn mark_private<H: Host>(host: &H) -> Result<(), HostError> {
     let read = host.header(Map::ResponseHeaders, "cache-control");
-    // What cannot be read may have been the strictest directive, which then must remain.
+    // An unreadable value may contain stricter directives, which must remain.
     let sent = read.as_ref().map_or(Some(&b"no-store"[..]), Option::as_deref);
     let sent = String::from_utf8_lossy(sent.unwrap_or_default()).to_ascii_lowercase();
     let directives = || sent.split(',').map(str::trim).filter(|directive| !directive.is_empty());
@@ -47,10 +46,10 @@ pub(super) fn call_result<H: Host>(
     let Some(status) = status(host, Map::CallResponseHeaders)? else {
         return Ok(Err(CallFailure::Unreachable));
     };
-    // Envoy adds this to what an upstream has sent, and not to its own responses.
+    // Envoy adds this to responses of an upstream, not to its own.
     if status >= 500 && header("x-envoy-upstream-service-time")?.is_none() {
         return Ok(Err(match status {
-            // The circuit breaker of the cluster is open: the server has not been asked.
+            // The circuit breaker of the cluster is open: the request was not sent.
             _ if header("x-envoy-overloaded")?.is_some() => CallFailure::NotSent,
             504 => CallFailure::Timeout,
             _ => CallFailure::Unreachable,

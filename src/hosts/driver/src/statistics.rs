@@ -1,4 +1,4 @@
-//! The proxy's statistics. A metric that the host refuses is missing, and nothing else.
+//! The proxy's statistics. If the host rejects a metric, only that metric is missing.
 
 use std::cell::RefCell;
 
@@ -12,7 +12,7 @@ use oauth2_filter_core::{CALL_TIME, ClientEvent, Counter, Event, TOKEN_CALL_TIME
 /// until the VM ends, so each configuration defines only the metrics that are new.
 pub(super) type Defined = RefCell<Vec<(String, u32)>>;
 
-/// The host's numbers of what is counted. All workers count into the same metrics.
+/// The host's numbers of metrics, which all workers share.
 pub(super) struct Statistics {
     /// One for each counter, at its place.
     counters: Numbers,
@@ -26,11 +26,11 @@ pub(super) struct Statistics {
     clients: Vec<Numbers>,
 }
 
-/// The host's numbers; none where it has refused.
+/// The host's numbers; none for rejected metrics.
 type Numbers = Vec<Option<u32>>;
 
 impl Statistics {
-    /// Defines all of them, so that what has not happened yet is shown as zero.
+    /// Defines all of them, so that they exist with value zero.
     pub(super) fn define<'c, H: Host>(
         host: &H,
         defined: &Defined,
@@ -62,7 +62,7 @@ impl Statistics {
         }
     }
 
-    /// Nobody looks after these clients any more: what goes up and down is set to zero.
+    /// These clients are no longer updated: their gauges are set to zero.
     pub(super) fn forget<H: Host>(&self, host: &H, reports: &Reports) {
         for numbers in &self.clients {
             for event in ClientEvent::all() {
@@ -126,7 +126,7 @@ fn note<H: Host>(updated: Result<(), HostError>, host: &H, reports: &Reports) {
     if let Err(error) = updated
         && let Some(times) = reports.metrics.due(host)
     {
-        warn!("a metric was not updated, {times} so far: {error}");
+        warn!("failed to update a metric ({times} so far): {error}");
     }
 }
 
@@ -143,7 +143,7 @@ fn number<H: Host>(host: &H, defined: &Defined, kind: MetricKind, name: &str) ->
             Some(number)
         }
         Err(error) => {
-            warn!("the metric {name} was not defined: {error}");
+            warn!("failed to define metric {name}: {error}");
             None
         }
     }

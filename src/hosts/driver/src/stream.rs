@@ -1,8 +1,8 @@
-//! How far a request has come.
+//! The state of a request.
 
 use oauth2_filter_core::TokenUse;
 
-/// How far a request has come. It is remembered only while something depends on it.
+/// The state of a request, stored only while something depends on it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Stream {
     /// Its headers are held back until it is decided.
@@ -14,12 +14,12 @@ pub(super) enum Stream {
     Forwarded {
         /// Whether trailers may follow, and must be checked.
         guards_trailers: bool,
-        /// Whether its response is for its caller only.
+        /// Whether its response is private.
         private: bool,
-        /// The token of ours that it was forwarded with.
+        /// The client's token with which it was forwarded.
         sent: Option<TokenUse>,
     },
-    /// It was answered, or cannot be: nothing of it is forwarded.
+    /// A response was sent, or cannot be sent: nothing of it is forwarded.
     Refused,
 }
 

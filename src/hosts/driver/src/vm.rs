@@ -14,14 +14,13 @@ use oauth2_filter_core::{Filter, StreamId};
 /// Everything in one VM. Each method is a callback of the host; those that return whether a
 /// request continues must be obeyed.
 pub struct Vm<H> {
-    /// The host.
     host: H,
     /// One for each root context.
     workers: RefCell<Vec<Rc<Worker<H>>>>,
-    /// Streams whose request headers have not come yet, each with its root. Envoy announces a
-    /// context just before its headers, so that this is one, or those that never get any.
+    /// Streams without request headers so far, each with its root. Envoy creates a context just
+    /// before its headers, so there is at most one, besides streams that never get headers.
     created: RefCell<Vec<(StreamId, u32)>>,
-    /// The metrics that are defined.
+    /// The defined metrics.
     metrics: Defined,
 }
 
@@ -46,26 +45,26 @@ impl<H: Host> Vm<H> {
         self.workers.borrow_mut().retain(|worker| worker.root != root);
     }
 
-    /// The root of a stream whose request headers have come just now.
+    /// The root of a stream whose request headers have just arrived.
     fn root_of(&self, stream: StreamId) -> Option<u32> {
         let mut created = self.created.borrow_mut();
         let at = created.iter().rposition(|(id, _)| *id == stream)?;
         Some(created.swap_remove(at).1)
     }
 
-    /// The worker that remembers this stream.
+    /// The worker with a state for this stream.
     fn worker_of(&self, stream: StreamId) -> Option<Rc<Worker<H>>> {
         let workers = self.workers.borrow();
         workers.iter().find(|worker| worker.remembers(stream)).cloned()
     }
 
-    /// The worker of a stream of which more than its headers has come, and that is remembered.
+    /// The worker of a stream that has received more than headers, if it has a state.
     fn following(&self, stream: StreamId) -> Option<Rc<Worker<H>>> {
         let worker = self.worker_of(stream);
         if worker.is_some() {
             return worker;
         }
-        // Its headers have not been judged, so nothing may carry them along.
+        // Its headers were not checked, so nothing may be forwarded.
         let worker = self.worker(self.root_of(stream)?)?;
         worker.refuse(stream, HostError { call: HostCall::OnRequestHeaders, status: 0 });
         Some(worker)
@@ -84,12 +83,12 @@ impl<H: Host> Vm<H> {
     /// A configuration for a root context. Whether it is accepted.
     pub fn configured(&self, root: u32, size: usize) -> bool {
         if let Err(error) = self.host.adopt_log_level() {
-            warn!("the log level was not read, so it stays as it is: {error}");
+            warn!("failed to read the log level, which stays unchanged: {error}");
         }
         let document = match self.host.configuration(size) {
             Ok(document) => document.unwrap_or_default(),
             Err(error) => {
-                error!("the configuration was not read: {error}");
+                error!("failed to read the configuration: {error}");
                 return false;
             }
         };
@@ -108,7 +107,7 @@ impl<H: Host> Vm<H> {
         let Some(worker) = self.worker(root) else { return };
         worker.call_ended(number, headers, body_size);
         if worker.has_ended() {
-            // A host that refuses has released it already.
+            // If the host fails, it has already released it.
             let _ = self.host.set_effective_context(root).and_then(|()| self.host.done());
             self.forget(root);
         }
@@ -120,7 +119,8 @@ impl<H: Host> Vm<H> {
         if let Some(worker) = self.root_of(stream).and_then(|root| self.worker(root)) {
             return worker.request(stream, end_of_stream);
         }
-        // Nobody knows of it, so nothing may forward it; no answer is needed if it has ended.
+        // The stream is unknown, so it must not be forwarded; no response is needed if it has
+        // ended.
         let _ = self.host.send_local_response(&Filter::unconfigured());
         false
     }

@@ -19,44 +19,40 @@ use oauth2_filter_core::{
     Context, Environment, Filter, Input, Output, SharedStore, Step, StreamId, Timestamp, Verdict,
 };
 
-/// How many waiting streams are resumed or answered in one callback.
+/// The number of waiting streams that are completed in one callback.
 const BATCH: usize = 64;
 
 /// The pause between two batches.
 const BATCH_PERIOD: Duration = Duration::from_millis(1);
 
-/// One configuration in one worker thread. Several exist side by side in a VM: other plugins, and
-/// the configuration before an update while requests still wait in it.
+/// One configuration in one worker thread. A VM may have several: other plugins, and the previous
+/// configuration while requests still wait in it.
 pub(super) struct Worker<H> {
     /// The root context.
     pub(super) root: u32,
-    /// The host.
     pub(super) host: H,
     /// Set once, by a valid configuration.
     pub(super) loaded: OnceCell<Loaded>,
     /// The calls in flight, by the host's number.
     pub(super) calls: RefCell<FnvHashMap<u32, InFlight>>,
-    /// The streams that something depends on; none of those that were simply forwarded.
+    /// The streams with a state; not those that were simply forwarded.
     pub(super) streams: RefCell<FnvHashMap<StreamId, Stream>>,
-    /// What is to be done with streams that wait.
+    /// The pending decisions on waiting streams.
     pub(super) decided: RefCell<VecDeque<(StreamId, Result<Verdict, HostError>)>>,
-    /// The time between two ticks, as the host has accepted it; zero if there are none.
+    /// The time between two ticks, as set in the host; zero if there are none.
     tick_period: Cell<Duration>,
-    /// Whether the host delivers nothing more but the ends of calls.
+    /// Whether the host only delivers the ends of calls.
     is_ending: Cell<bool>,
-    /// Which failures of the host are logged.
     pub(super) reports: Reports,
 }
 
 /// A valid configuration.
 pub(super) struct Loaded {
-    /// The document.
     document: Vec<u8>,
     /// The filter that it describes.
     pub(super) filter: RefCell<Filter>,
-    /// What it wants done, until that is done.
+    /// Its requests that are not carried out yet.
     pub(super) output: RefCell<Output>,
-    /// Where events are counted.
     pub(super) statistics: Statistics,
 }
 
@@ -79,12 +75,12 @@ impl<H: Host> Worker<H> {
     /// Loads a configuration. Whether it is valid.
     pub(super) fn configure(&self, document: Vec<u8>, metrics: &Defined) -> bool {
         if let Some(loaded) = self.loaded.get() {
-            // Filters of one configuration share one root, and each of them configures it.
+            // Filters with one configuration share one root, and each configures it.
             return loaded.document == document;
         }
         let mut seed = [0; 16];
         if let Err(error) = self.host.random(&mut seed) {
-            error!("the host gives no random bytes: {error}");
+            error!("failed to get random bytes: {error}");
             return false;
         }
         let variable = |name: &str| self.host.variable(name);
@@ -130,7 +126,7 @@ impl<H: Host> Worker<H> {
                 self.remember(stream, self.carry_out(verdict, guards_trailers));
             }
             (None, Step::Waiting) => self.remember(stream, Stream::Waiting { guards_trailers }),
-            // It has not decided on a request, so nothing may forward that.
+            // It did not decide on a request, so nothing may be forwarded.
             (None, Step::Nothing) => {
                 self.refuse(stream, HostError { call: HostCall::OnRequestHeaders, status: 0 });
             }
@@ -141,8 +137,8 @@ impl<H: Host> Worker<H> {
         self.is_forwarded(stream)
     }
 
-    /// Hands to the filter what has happened: what follows for its stream. All else waits until it is
-    /// done.
+    /// Passes an input to the filter, and returns the decision on its stream. Everything else is
+    /// carried out later.
     pub(super) fn handle(&self, input: Input<'_>, moment: Moment) -> Step {
         let Some(Loaded { filter, output, .. }) = self.loaded.get() else { return Step::Nothing };
         let output = &mut *output.borrow_mut();
@@ -154,15 +150,15 @@ impl<H: Host> Worker<H> {
         step
     }
 
-    /// Remembers how far a request has come, if something depends on it. If nothing does, a state
-    /// that was remembered before has to be removed first.
+    /// Stores the state of a request, if something depends on it. Otherwise, an earlier state must
+    /// be removed first.
     pub(super) fn remember(&self, stream: StreamId, state: Stream) {
         if !state.is_over() {
             self.streams.borrow_mut().insert(stream, state);
         }
     }
 
-    /// Whether it remembers a stream.
+    /// Whether it has a state for a stream.
     pub(super) fn remembers(&self, stream: StreamId) -> bool {
         self.streams.borrow().contains_key(&stream)
     }
@@ -176,7 +172,7 @@ impl<H: Host> Worker<H> {
     pub(super) fn trailers(&self, stream: StreamId) -> bool {
         let state = self.streams.borrow().get(&stream).copied();
         let Some(state) = state else { return true };
-        // Of a request that still waits, too: the host may not deliver them again.
+        // Also for a waiting request: the host may not deliver them again.
         if state.guards_trailers()
             && let Err(error) = self.guard_trailers()
         {
@@ -198,7 +194,7 @@ impl<H: Host> Worker<H> {
         Ok(())
     }
 
-    /// The response to a request has come.
+    /// The response to a request has arrived.
     pub(super) fn response(&self, stream: StreamId) {
         let state = self.streams.borrow().get(&stream).copied();
         let Some(Stream::Forwarded { private, sent, .. }) = state else { return };
@@ -206,7 +202,7 @@ impl<H: Host> Worker<H> {
             && let Err(error) = response::mark_private(&self.host)
             && let Some(times) = self.reports.private.due(&self.host)
         {
-            warn!("a response was not marked as private, {times} so far: {error}");
+            warn!("failed to mark a response as private ({times} so far): {error}");
         }
         let (Some(sent), Some(Loaded { filter, .. })) = (sent, self.loaded.get()) else { return };
         let status = response::upstream_status(&self.host);
@@ -232,7 +228,7 @@ impl<H: Host> Worker<H> {
         }
     }
 
-    /// Nothing is decided any more for a stream.
+    /// Cancels pending decisions on a stream.
     pub(super) fn forget(&self, stream: StreamId) {
         if let Some(Loaded { filter, output, .. }) = self.loaded.get() {
             filter.borrow_mut().stream_ended(stream, &mut output.borrow_mut());
@@ -240,7 +236,7 @@ impl<H: Host> Worker<H> {
         self.count();
     }
 
-    /// The host delivers nothing more but the ends of calls.
+    /// The host only delivers the ends of calls from now on.
     pub(super) fn end(&self) {
         self.is_ending.set(true);
         self.keep_time();
@@ -259,7 +255,7 @@ impl<H: Host> Worker<H> {
         for _ in 0..BATCH {
             let Some((stream, verdict)) = self.decided.borrow_mut().pop_front() else { break };
             let state = self.streams.borrow().get(&stream).copied();
-            // It may have ended, or been refused, since it was decided.
+            // It may have ended or been denied after the decision.
             let Some(Stream::Waiting { guards_trailers }) = state else { continue };
             if let Err(error) = self.host.set_effective_context(stream.0) {
                 self.remember(stream, Stream::Refused);
@@ -280,7 +276,7 @@ impl<H: Host> Worker<H> {
         self.count();
     }
 
-    /// Sets the timer to what is needed now. If the host refuses, the next callback tries again.
+    /// Sets the timer as currently required. If the host fails, the next callback tries again.
     pub(super) fn keep_time(&self) {
         let loaded = self.loaded.get().filter(|_| !self.is_ending.get());
         let wanted = loaded.and_then(|loaded| loaded.output.borrow().timer);
@@ -295,13 +291,13 @@ impl<H: Host> Worker<H> {
             Ok(()) => self.tick_period.set(period),
             Err(error) => {
                 if let Some(times) = self.reports.timer.due(&self.host) {
-                    error!("a timer was not set, {times} so far: {error}");
+                    error!("failed to set a timer ({times} so far): {error}");
                 }
             }
         }
     }
 
-    /// Counts what has happened.
+    /// Updates metrics.
     pub(super) fn count(&self) {
         if let Some(Loaded { output, statistics, .. }) = self.loaded.get() {
             let events = &mut output.borrow_mut().events;
@@ -314,7 +310,7 @@ impl<H: Host> Worker<H> {
         if self.loaded.get().is_none() {
             return;
         }
-        // Without a clock nothing is decided; what was decided before is carried out.
+        // Without a clock nothing is decided; earlier decisions are carried out.
         if let Some(now) = self.clock() {
             let moment = Moment { now, clock: Ok(()) };
             let _ = self.handle(Input::Tick, moment);
@@ -323,7 +319,6 @@ impl<H: Host> Worker<H> {
         self.carry_out_batch();
     }
 
-    /// Shared data.
     pub(super) fn data(&self) -> HostData<'_, H> {
         HostData { host: &self.host, reports: &self.reports }
     }
@@ -331,17 +326,17 @@ impl<H: Host> Worker<H> {
     /// A response cannot be read.
     pub(super) fn unread(&self, error: HostError) {
         if let Some(times) = self.reports.unread.due(&self.host) {
-            warn!("a response was not read, {times} so far: {error}");
+            warn!("failed to read a response ({times} so far): {error}");
         }
     }
 
-    /// The clock, where nothing has to be refused without it.
+    /// The clock, if nothing has to be denied without it.
     fn clock(&self) -> Option<Timestamp> {
         let now = self.host.now();
         if let Err(error) = now
             && let Some(times) = self.reports.clock.due(&self.host)
         {
-            error!("the clock was not read, {times} so far: {error}");
+            error!("failed to read the clock ({times} so far): {error}");
         }
         now.ok()
     }

@@ -1,10 +1,10 @@
-//! A tar archive that says nothing of where and when it was made.
+//! A tar archive that does not depend on where and when it was created.
 
 use std::io;
 
 use tar::{Builder, EntryType, Header};
 
-/// Packs these files, in this order: owned by root, readable by all, of the year 1970.
+/// Packs these files in this order: owned by root, readable by all, with a time in 1970.
 pub(crate) fn tar<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> io::Result<Vec<u8>> {
     let mut archive = Builder::new(Vec::new());
     for (path, bytes) in files {

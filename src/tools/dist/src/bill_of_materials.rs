@@ -1,4 +1,4 @@
-//! What is linked into the module, as `CycloneDX` 1.6 (ECMA-424) has it in JSON.
+//! The bill of materials of the module, in `CycloneDX` 1.6 (ECMA-424) as JSON.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use crate::{Package, Source, linked::Linked, toolchain::Toolchain};
 
 /// The bill of materials of the module with this SHA-256.
 ///
-/// Without a serial number, which would have to be another one each time.
+/// It has no serial number, which would differ each time.
 pub(crate) fn bill_of_materials(
     filter: &Package,
     linked: &Linked,
@@ -80,7 +80,7 @@ fn component(package: &Package, kind: &str, sha256: Option<&str>) -> Result<Valu
     Ok(component)
 }
 
-/// What comes compiled with the compiler: no package of Cargo's, and no file of its own.
+/// A component that comes with the compiler: not a Cargo package, and without a file.
 fn standard_libraries(toolchain: &Toolchain) -> [Value; 2] {
     let url = format!("pkg:generic/rust-std@{}", toolchain.version);
     let rust = json!({

@@ -14,20 +14,20 @@ use serde::Serialize;
 
 use crate::{Package, Source, archive::tar, renew, sha256, write};
 
-/// The file that hosts look for.
+/// The file that hosts expect.
 pub const PLUGIN: &str = "plugin.wasm";
 
-/// The only kind of layer that all of them take.
+/// The only type of layer that all of them accept.
 pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
-/// The file by which a folder is known as an image layout.
+/// The file that marks a folder as an image layout.
 const LAYOUT: &str = "oci-layout";
 
-/// An image of the module, complete.
+/// A complete image of the module.
 #[derive(Clone, Debug)]
 pub struct Image {
     layer: Blob,
@@ -46,9 +46,9 @@ impl Image {
             CONFIG,
             &ImageConfig {
                 created: source.time(),
-                // The module is for any machine, but who looks here unpacks no `wasm`. There is
-                // one image for all and no index of two: a `WasmPlugin` names the digest of what
-                // it pulls, and Istio compares that with the image's.
+                // The module runs on any machine, but some tools do not unpack the architecture
+                // `wasm`. There is one image for all instead of an index: a `WasmPlugin` names the
+                // digest of what it pulls, and Istio compares it with the image's.
                 architecture: "amd64",
                 os: "linux",
                 config: Labels { labels: &annotations },
@@ -79,7 +79,7 @@ impl Image {
         digest(&self.manifest.bytes)
     }
 
-    /// Writes an image layout, which takes the place of the one that is there.
+    /// Writes an image layout, which replaces an existing one.
     pub fn write_layout(&self, folder: &Path) -> Result<(), String> {
         renew(folder, LAYOUT)?;
         for (path, bytes) in self.files() {
@@ -99,7 +99,7 @@ impl Image {
         tar(files.iter().map(|(path, bytes)| (path.as_str(), *bytes)))
     }
 
-    /// What an image layout holds, by path.
+    /// The files of an image layout, by path.
     fn files(&self) -> BTreeMap<String, &[u8]> {
         let blobs = [&self.layer, &self.config, &self.manifest];
         let blobs = blobs
@@ -110,7 +110,7 @@ impl Image {
     }
 }
 
-/// What hosts, registries and people read about the image.
+/// The annotations of the image.
 fn annotations(package: &Package, source: &Source) -> BTreeMap<&'static str, String> {
     let known = [
         ("module.wasm.image/variant", Some("compat".to_owned())),
@@ -125,7 +125,7 @@ fn annotations(package: &Package, source: &Source) -> BTreeMap<&'static str, Str
     known.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
 }
 
-/// Compressed, without a name and a time, and without the name of this system.
+/// Compressed without name, time and operating system.
 fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
     let unknown_system = 255;
     let mut compressed = GzBuilder::new()
@@ -140,7 +140,7 @@ fn digest(bytes: &[u8]) -> String {
     format!("sha256:{}", sha256(bytes))
 }
 
-/// Bytes that the image is made of, with their media type.
+/// A part of the image, with its media type.
 #[derive(Clone, Debug)]
 struct Blob {
     media_type: &'static str,

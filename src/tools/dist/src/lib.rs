@@ -1,5 +1,5 @@
-//! Makes of the built module what is published, the same bytes on every machine: no time but that
-//! of the commit, no path, no user, nothing in an order that could change.
+//! Packages the built module for publication. The result is reproducible: it contains no time other
+//! than the commit's, no path, no user, and nothing in a variable order.
 
 mod archive;
 mod bill_of_materials;
@@ -23,7 +23,7 @@ pub use self::{
     toolchain::Toolchain,
 };
 
-/// The module as `make build` leaves it.
+/// The module built by `make build`.
 pub fn module(path: &Path) -> Result<Vec<u8>, String> {
     let module = read(path).map_err(|error| format!("{error}: run `make build` first"))?;
     if !module.starts_with(b"\0asm") {
@@ -40,7 +40,7 @@ pub fn sha256(bytes: &[u8]) -> String {
     })
 }
 
-/// Makes the folder anew. One that has other things in it than those we make stays.
+/// Recreates the folder, unless it contains other files than those created here.
 fn renew(folder: &Path, ours: &str) -> Result<(), String> {
     let failed = |error: io::Error| format!("{}: {error}", folder.display());
     match fs::read_dir(folder) {
@@ -67,7 +67,7 @@ fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), String> {
     fs::write(path, bytes).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// What a program prints, without the white space around it.
+/// The output of a program, trimmed.
 fn output(program: &str, arguments: &[&str]) -> Result<String, String> {
     let what = || format!("{program} {}", arguments.join(" "));
     let output = Command::new(program)

@@ -1,4 +1,4 @@
-//! The licences of what is linked into the module, whole, as most of them ask for.
+//! The full licences of what is linked into the module, as most of them require.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,10 +9,10 @@ use std::{
 
 use crate::{Package, linked::Linked};
 
-/// The C library of WASI is a part of Rust's standard library, which names it nowhere.
+/// The C library of WASI is a part of Rust's standard library, which does not mention it.
 const WASI_LIBC: &str = include_str!("wasi-libc.txt");
 
-/// One text: who is in it under which licence, and each licence with those who come with it.
+/// One text: each component with its licence, and each licence text with its components.
 pub(crate) fn licences(filter: &Package, linked: &Linked) -> Result<String, String> {
     let packages: Vec<&Package> = [filter].into_iter().chain(linked.others()).collect();
     let mut text = format!(
@@ -29,7 +29,7 @@ pub(crate) fn licences(filter: &Package, linked: &Linked) -> Result<String, Stri
         }
     }
     text += "wasi-libc: MIT and others\n";
-    // In the order of those who come with them, since their texts say nothing to a reader.
+    // Sorted by component.
     let mut licences: Vec<(BTreeSet<String>, String)> =
         holders.into_iter().map(|(licence, holders)| (holders, licence)).collect();
     licences.sort();
@@ -40,7 +40,7 @@ pub(crate) fn licences(filter: &Package, linked: &Linked) -> Result<String, Stri
     Ok(text)
 }
 
-/// The texts that come with this package. Without one it may not be given on.
+/// The licence texts of this package. Without one it must not be distributed.
 fn of(package: &Package) -> Result<Vec<String>, String> {
     let folder = package.manifest_path.parent().unwrap_or_else(|| Path::new("."));
     let failed = |error| format!("{}: {error}", folder.display());
@@ -68,8 +68,8 @@ fn of(package: &Package) -> Result<Vec<String>, String> {
     files.iter().map(read).collect()
 }
 
-/// Lines without white space at their ends, and no empty ones around them: texts that differ in
-/// nothing else stand there once.
+/// Removes trailing white space and surrounding empty lines, so that otherwise equal texts appear
+/// once.
 fn in_one_form(text: &str) -> String {
     let lines: Vec<&str> = text.trim_start_matches('\u{feff}').lines().map(str::trim_end).collect();
     lines.join("\n").trim_matches('\n').to_owned()
@@ -80,7 +80,7 @@ fn section(text: &mut String, title: &str, licence: &str) {
     let _ = write!(text, "\n{rule}\n{title}\n{rule}\n\n{}\n", licence.trim_end());
 }
 
-/// How the files begin that hold licences and what belongs to them.
+/// The prefixes of the names of licence files.
 const NAMES: [&str; 6] = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE", "UNLICENSE"];
 
 #[cfg(test)]

@@ -8,10 +8,10 @@ use crate::{
     read,
 };
 
-/// The packages that are linked into the module, the filter among them, and what each needs.
+/// The packages linked into the module, including the filter, and their dependencies.
 ///
-/// `cargo metadata` knows only what the whole workspace needs, with its tests and all features
-/// that they switch on; `cargo tree` knows what this build needs.
+/// `cargo metadata` reports the dependencies of the whole workspace, including tests and their
+/// features; `cargo tree` reports those of this build.
 #[derive(Debug)]
 pub(crate) struct Linked {
     packages: BTreeMap<Key, Package>,
@@ -23,7 +23,6 @@ pub(crate) struct Linked {
 type Key = (String, String);
 
 impl Linked {
-    /// Asks Cargo.
     pub(crate) fn packages(workspace: &Workspace) -> Result<Self, String> {
         let tree = output(
             "cargo",
@@ -34,7 +33,7 @@ impl Linked {
                 FILTER,
                 "--target",
                 TARGET,
-                // What only builds it, macros among that, leaves nothing of its own in it.
+                // Build dependencies and macros are not linked.
                 "--edges",
                 "normal,no-proc-macro",
                 "--no-dedupe",
@@ -58,26 +57,26 @@ impl Linked {
         Ok(Self { packages, needs, checksums })
     }
 
-    /// All but the filter itself, by name.
+    /// All except the filter itself, by name.
     pub(crate) fn others(&self) -> impl Iterator<Item = &Package> {
         self.packages.values().filter(|package| package.name != FILTER)
     }
 
-    /// What this package needs, by name.
+    /// The dependencies of this package, by name.
     pub(crate) fn needs(&self, package: &Package) -> impl Iterator<Item = &Package> {
         let needs = self.needs.get(&(package.name.clone(), package.version.clone()));
         needs.into_iter().flatten().filter_map(|key| self.packages.get(key))
     }
 
-    /// The SHA-256 of the file that this package came in.
+    /// The SHA-256 of the file of this package.
     pub(crate) fn checksum(&self, package: &Package) -> Option<&str> {
         let key = (package.name.clone(), package.version.clone());
         self.checksums.get(&key).map(String::as_str)
     }
 }
 
-/// Reads lines such as `2 serde v1.0.0`: each is needed by the nearest one above with a smaller
-/// number.
+/// Parses lines such as `2 serde v1.0.0`: each is a dependency of the nearest line above with a
+/// smaller number.
 fn needs(tree: &str) -> Result<BTreeMap<Key, BTreeSet<Key>>, String> {
     let mut needs: BTreeMap<Key, BTreeSet<Key>> = BTreeMap::new();
     let mut above: Vec<Key> = Vec::new();
@@ -101,7 +100,7 @@ fn needs(tree: &str) -> Result<BTreeMap<Key, BTreeSet<Key>>, String> {
     Ok(needs)
 }
 
-/// The checksums that a lock file names.
+/// The checksums in a lock file.
 fn checksums(lock: &str) -> BTreeMap<Key, String> {
     let package = |text: &str| {
         let value = |key: &str| {

@@ -1,5 +1,5 @@
-//! `dist image MODULE FOLDER` writes the OCI image of the module as an image layout;
-//! `dist gather MODULE FOLDER` all that a release has.
+//! `dist image MODULE FOLDER` writes the OCI image of the module as an image layout; `dist gather
+//! MODULE FOLDER` writes all files of a release.
 
 use std::{env, path::Path, process::ExitCode};
 

@@ -1,4 +1,4 @@
-//! What Cargo knows of a package.
+//! Packages, as reported by Cargo.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::output;
 /// The package of the filter.
 pub(crate) const FILTER: &str = "oauth2-filter";
 
-/// What the filter is built for.
+/// The target of the filter.
 pub(crate) const TARGET: &str = "wasm32-wasip1";
 
 /// A package: the filter, or one that is linked into it.
@@ -19,15 +19,15 @@ pub struct Package {
     pub name: String,
     /// Its version.
     pub version: String,
-    /// What it is, in a line.
+    /// Its description.
     pub description: Option<String>,
-    /// Its licence, as its manifest has it.
+    /// Its licence, as in its manifest.
     pub license: Option<String>,
-    /// Where its source is kept.
+    /// Its repository.
     pub repository: Option<String>,
-    /// The oldest Rust that it builds with.
+    /// Its minimum Rust version.
     pub rust_version: Option<String>,
-    /// The manifest; the licences are beside it.
+    /// The manifest; the licences are in the same folder.
     pub manifest_path: PathBuf,
 }
 
@@ -41,24 +41,24 @@ impl Package {
         Ok(ways.join(" OR "))
     }
 
-    /// The name that bills of materials have for it (package URL).
+    /// Its package URL, for bills of materials.
     pub(crate) fn url(&self) -> String {
         format!("pkg:cargo/{}@{}", self.name, self.version.replace('+', "%2B"))
     }
 }
 
-/// The project, as Cargo sees it.
+/// The project, as reported by Cargo.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Workspace {
     /// Its folder.
     #[serde(rename = "workspace_root")]
     pub root: PathBuf,
-    /// Every package that its lock file names for the target, those of tools and tests too.
+    /// Every package of the lock file for the target, including those of tools and tests.
     pub(crate) packages: Vec<Package>,
 }
 
 impl Workspace {
-    /// The one that we run in.
+    /// The current project.
     pub fn here() -> Result<Self, String> {
         let arguments =
             ["metadata", "--locked", "--format-version", "1", "--filter-platform", TARGET];

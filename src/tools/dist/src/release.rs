@@ -1,4 +1,4 @@
-//! The folder with all that a release has.
+//! The folder with all files of a release.
 
 use std::{fmt::Write, io, path::Path};
 
@@ -7,14 +7,14 @@ use crate::{
     linked::Linked, module, read, renew, sha256, toolchain::copyright, write,
 };
 
-/// The JSON Schema of the configuration, which is kept in the repository.
+/// The JSON Schema of the configuration, from the repository.
 const SCHEMA: &str = "envoy/schema.json";
 
 /// The checksums, which `sha256sum --check` reads.
 const CHECKSUMS: &str = "SHA256SUMS";
 
-/// Gathers module, image, bill of materials, licences, schema and checksums in the folder. What
-/// is missing is told on standard error.
+/// Writes module, image, bill of materials, licences, schema and checksums to the folder. What is
+/// missing is reported on standard error.
 pub fn gather(path: &Path, folder: &Path) -> Result<String, String> {
     let module = module(path)?;
     let workspace = Workspace::here()?;

@@ -1,4 +1,4 @@
-//! Which commit the module is built from.
+//! The commit from which the module is built.
 
 use std::{env, path::Path};
 
@@ -6,17 +6,18 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::output;
 
-/// The commit, as far as it is known.
+/// The commit, as far as known.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Source {
-    /// Its name. `None` outside of a clone, and where files have been changed since.
+    /// Its name. `None` outside a clone, or with uncommitted changes.
     pub revision: Option<String>,
     /// Its time, or `SOURCE_DATE_EPOCH`, in seconds since 1970.
     pub seconds: Option<i64>,
 }
 
 impl Source {
-    /// What git says of this folder. What it cannot say is told on standard error.
+    /// The commit of this folder according to git. Missing information is reported on standard
+    /// error.
     pub fn of(folder: &Path) -> Result<Self, String> {
         let source = Self::committed(folder).unwrap_or_else(|why| {
             eprintln!("note: {why}: what is made names no commit");
@@ -25,7 +26,7 @@ impl Source {
         source.at(env::var("SOURCE_DATE_EPOCH").ok().as_deref())
     }
 
-    /// At the time that `SOURCE_DATE_EPOCH` gives, if it gives one.
+    /// With the time of `SOURCE_DATE_EPOCH`, if set.
     fn at(self, given: Option<&str>) -> Result<Self, String> {
         let Some(given) = given else { return Ok(self) };
         let seconds = given.parse().map_err(|_| {
@@ -39,7 +40,7 @@ impl Source {
         let git = |arguments: &[&str]| output("git", &[&["-C", &folder], arguments].concat());
         let above =
             git(&["rev-parse", "--show-cdup"]).map_err(|_| "this folder is no clone".to_owned())?;
-        // A source package that was unpacked inside of another project's clone.
+        // A source package unpacked inside another project's clone.
         if !above.is_empty() {
             return Err("this folder is a part of another clone".to_owned());
         }
@@ -51,7 +52,7 @@ impl Source {
         Ok(Self { revision: Some(revision), seconds })
     }
 
-    /// The time as RFC 3339 has it.
+    /// The time in the format of RFC 3339.
     pub(crate) fn time(&self) -> Option<String> {
         OffsetDateTime::from_unix_timestamp(self.seconds?).ok()?.format(&Rfc3339).ok()
     }

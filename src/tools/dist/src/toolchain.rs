@@ -9,7 +9,7 @@ use crate::{output, package::Package};
 pub struct Toolchain {
     /// Such as `1.95.0`.
     pub(crate) version: String,
-    /// Two compilers of one version and one commit make the same of one source.
+    /// Compilers of the same version and commit produce the same output.
     pub(crate) commit: String,
 }
 
@@ -28,8 +28,8 @@ impl Toolchain {
         Ok(Self { version: value("release")?, commit: value("commit-hash")? })
     }
 
-    /// A line for who builds with another one than releases are built with: that is the oldest
-    /// that the filter builds with.
+    /// A warning if this is not the version with which releases are built, the minimum version of
+    /// the filter.
     pub fn note(&self, filter: &Package) -> Option<String> {
         let oldest = filter.rust_version.as_deref().unwrap_or_default();
         let released = if oldest.matches('.').count() == 1 {
@@ -48,7 +48,7 @@ impl Toolchain {
     }
 }
 
-/// The copyright notices of the standard library, a page of HTML, where this Rust has them.
+/// The copyright notices of the standard library, an HTML page, if this Rust includes them.
 pub(crate) fn copyright() -> Option<Vec<u8>> {
     let sysroot = output("rustc", &["--print", "sysroot"]).ok()?;
     fs::read(Path::new(&sysroot).join("share/doc/rust/COPYRIGHT-library.html")).ok()

@@ -1,24 +1,23 @@
-//! `trim IN OUT [NAME,NAME…]`: leaves only those exports in the linked module that a host has to
-//! call, and takes out all code that only others reached. With names, those stay; without any, what
-//! the filter needs.
+//! `trim IN OUT [NAME,NAME…]`: removes all exports from the linked module that a host does not have
+//! to call, and the code that only they use. Without names, what the filter needs is retained.
 //!
-//! The SDK exports every callback of the ABI. A host calls those that it finds, so each that does
-//! nothing costs an entry into the VM for every request; and the code behind them is a tenth of
-//! the module. The filter has callbacks of its own, which cannot have the ABI's names while the
-//! SDK's are there: they get them here.
+//! The SDK exports every callback of the ABI. A host calls all that exist, so each empty one costs
+//! an entry into the VM for every request; and their code is a tenth of the module. The filter has
+//! its own callbacks, which cannot have the ABI's names at first because the SDK's have them: they
+//! are renamed here.
 
 use std::{env, process::ExitCode};
 
 use walrus::{ModuleConfig, passes};
 
-/// What the filter needs besides its callbacks.
+/// The exports that the filter needs besides its callbacks.
 const KEPT: [&str; 4] =
     ["_initialize", "memory", "proxy_abi_version_0_2_1", "proxy_on_memory_allocate"];
 
-/// The callbacks of the filter begin so, and have the names of the ABI after it.
+/// The prefix of the filter's callbacks, before the names of the ABI.
 const OURS: &str = "oauth2_on_";
 
-/// What the callbacks of the ABI begin with.
+/// The prefix of the ABI's callbacks.
 const CALLBACK: &str = "proxy_on_";
 
 fn main() -> ExitCode {
