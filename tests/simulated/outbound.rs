@@ -524,6 +524,44 @@ fn a_refresh_token_that_may_be_spent_is_not_sent_again_where_there_is_another_wa
 }
 
 #[test]
+fn a_refresh_token_that_a_dead_worker_may_have_spent_is_not_sent_again() {
+    let [mut one, mut other] = workers(password());
+    one.send(&get("/"));
+    one.answer_with(&with_refresh("t1", "r1"));
+    for worker in [&mut one, &mut other] {
+        worker.advance(SECOND * 100);
+    }
+    one.send(&get("/"));
+    assert_eq!(parameter(&one, "grant_type").as_deref(), Some("refresh_token"));
+    // It is never heard of again.
+    let stream = other.send(&get("/"));
+    other.advance(SECOND * 20);
+    other.tick();
+    assert_eq!(parameter(&other, "grant_type").as_deref(), Some("password"));
+    other.answer_with(&token("t2"));
+    assert_eq!(seen(&other, stream).as_deref(), Some("Bearer t2"));
+}
+
+#[test]
+fn the_late_failure_of_a_worker_that_was_given_up_is_no_failure_of_the_one_in_its_place() {
+    let document = document(json!({}));
+    let mut one = SimulatedHost::new(&document);
+    let [mut other, mut third] = [one.worker(&document), one.worker(&document)];
+    one.send(&get("/"));
+    for worker in [&mut one, &mut other, &mut third] {
+        worker.advance(SECOND * 7);
+    }
+    let second = other.send(&get("/"));
+    assert_eq!(other.made, 1, "it has taken over");
+    one.answer(&Err(CallFailure::Timeout));
+    let stream = third.send(&get("/"));
+    assert_eq!((third.state(stream), third.made), ("waits", 0));
+    other.answer_with(&token("t1"));
+    third.tick();
+    assert_eq!((other.state(second), third.state(stream)), ("passed", "passed"));
+}
+
+#[test]
 fn refresh_false_runs_the_grant_again() {
     let mut more = password();
     more["refresh"] = json!(false);

@@ -571,6 +571,43 @@ fn a_refusal_of_another_worker_counts_for_more_than_what_could_serve_while_the_s
 }
 
 #[test]
+fn nothing_stale_is_served_where_the_failure_may_concern_the_token() {
+    let cache = json!({"max_ttl": "10s", "stale_if_error": "1h"});
+    for (status, state) in [
+        (400, "oauth2_server_refused_client"),
+        (401, "oauth2_server_refused_client"),
+        (403, "oauth2_server_refused_client"),
+        (404, "oauth2_server_bad_answer"),
+        (413, "oauth2_server_bad_answer"),
+    ] {
+        let mut host = SimulatedHost::new(&document(json!({ "cache": cache })));
+        host.send(&get("/").bearer("t"));
+        host.answer_with(&json!({"active": true}));
+        host.advance(10 * SECOND);
+        let stream = host.send(&get("/").bearer("t"));
+        host.answer_status(status, &json!({}));
+        assert_eq!(host.state(stream), state, "{status}");
+    }
+}
+
+#[test]
+fn a_call_of_another_worker_is_not_followed_when_no_request_waits_for_it_any_more() {
+    let [mut one, mut other] = workers(json!({"introspection": {"timeout": "5s"}}));
+    one.send(&get("/").bearer("t"));
+    let [first, second] = [other.send(&get("/").bearer("t")), other.send(&get("/").bearer("t"))];
+    other.abort(first);
+    other.tick();
+    assert!(other.needs_ticks(), "the second still waits");
+    other.abort(second);
+    other.tick();
+    assert!(!other.needs_ticks());
+    // Nor is the call made here when that worker is taken to be dead.
+    other.advance(7 * SECOND);
+    other.tick();
+    assert_eq!(other.made, 0);
+}
+
+#[test]
 fn time_is_taken_note_of_only_while_another_worker_asks() {
     let [mut one, mut other] = workers(json!({}));
     assert!(!one.needs_ticks() && !other.needs_ticks());

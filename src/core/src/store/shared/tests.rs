@@ -270,6 +270,27 @@ fn of_more_records_than_have_room_only_those_that_have_are_seen_or_written_again
     assert!(written < value.len() / 2, "{written} of {}", value.len());
 }
 
+#[test]
+fn the_newest_response_on_a_token_counts_and_a_rejection_leaves_no_other() {
+    let data = Memory::default();
+    let store = SharedStore::new(&data);
+    let token = key(identity().fingerprint("t"));
+    let key = ResponseKey { token, max_entries: 8, negative_max_entries: 8 };
+    let response = |is_active, millis| CachedResponse {
+        is_active,
+        body: b"body".to_vec(),
+        at: at(millis),
+        expires: at(millis + 10),
+    };
+    store.publish_response(key, &response(false, 5));
+    assert_eq!(store.response(key, at(5)), Some(response(false, 5)));
+    store.publish_response(key, &response(true, 7));
+    assert_eq!(store.response(key, at(7)), Some(response(true, 7)));
+    store.publish_response(key, &response(false, 6));
+    assert_eq!(store.response(key, at(7)), Some(response(false, 6)));
+    assert_eq!(store.response(key, at(16)), None);
+}
+
 /// The lease on a call about a token.
 fn lease_key(token: &str) -> LeaseKey<'static> {
     LeaseKey::Token(key(identity().fingerprint(token)))
