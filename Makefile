@@ -6,10 +6,10 @@ PANICS := target/oauth2_filter_panics.wasm
 TARGET := wasm32-wasip1
 # Where Cargo keeps sources stays out of the module, and where rustup keeps those of the standard
 # library if it has them: the module is the same wherever it is built. The compact SHA-256 is 7 kB
-# smaller than the unrolled one. Only the smallest functions are inlined, since more of it takes 4 kB.
+# smaller than the unrolled one. Only small functions are inlined: more of it takes 4 kB.
 FLAGS   = $(patsubst %,--remap-path-prefix=%=,$(shell ls -d $(SOURCES)/*/ 2>/dev/null)) \
 	--remap-path-prefix=$(shell rustc --print sysroot)/lib/rustlib/src/rust=/rustc/$(COMMIT) \
-	--cfg sha2_backend_soft="compact" -C llvm-args=-inline-threshold=10 \
+	--cfg sha2_backend_soft="compact" -C llvm-args=-inline-threshold=20 \
 	-C linker=src/tools/link/rust-lld
 SOURCES = $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
 COMMIT  = $(shell rustc --verbose --version | sed -n 's/^commit-hash: //p')
