@@ -543,6 +543,30 @@ fn a_refresh_token_that_a_dead_worker_may_have_spent_is_not_sent_again() {
 }
 
 #[test]
+fn a_worker_whose_refresh_token_is_refused_has_time_for_the_grant_as_well() {
+    let [mut one, mut other] = workers(password());
+    one.send(&get("/"));
+    one.answer_with(&with_refresh("t1", "r1"));
+    for worker in [&mut one, &mut other] {
+        worker.advance(SECOND * 100);
+    }
+    one.send(&get("/"));
+    let stream = other.send(&get("/"));
+    for worker in [&mut one, &mut other] {
+        worker.advance(SECOND * 4);
+    }
+    one.answer_status(400, &json!({"error": "invalid_grant"}));
+    for worker in [&mut one, &mut other] {
+        worker.advance(SECOND * 4);
+    }
+    other.tick();
+    assert_eq!((other.state(stream), other.made), ("waits", 0));
+    one.answer_with(&token("t2"));
+    other.tick();
+    assert_eq!(seen(&other, stream).as_deref(), Some("Bearer t2"));
+}
+
+#[test]
 fn the_late_failure_of_a_worker_that_was_given_up_is_no_failure_of_the_one_in_its_place() {
     let document = document(json!({}));
     let mut one = SimulatedHost::new(&document);
