@@ -140,6 +140,11 @@ check: toolchain ## format, lints for both targets, documentation
 	@RUSTFLAGS='$(FLAGS)' RUSTDOCFLAGS=--deny=warnings \
 		cargo doc --lib --target $(TARGET) --no-deps --document-private-items
 
+.PHONY: deny
+deny: toolchain ## dependencies: licences and sources, by deny.toml
+	@sh src/tools/deny.sh
+	cargo deny check bans licenses sources
+
 .PHONY: interop
 interop: build envoy ## both directions against authorization servers of others, which it installs
 	@echo "== building the runner (first time: about a minute)"
