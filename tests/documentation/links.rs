@@ -10,7 +10,8 @@ use crate::{files_below, root};
 /// Every page that people follow links in.
 fn pages() -> Vec<PathBuf> {
     let mut pages = files_below(&root().join("docs"), "md");
-    let others = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "tests/STANDARDS.md"];
+    let others =
+        ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "tests/STANDARDS.md"];
     pages.extend(others.map(|page| root().join(page)));
     pages
 }
