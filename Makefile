@@ -30,12 +30,12 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
 .PHONY: demo
-demo: build envoy ## set everything up, and walk through what the filter does in a real Envoy
+demo: build envoy tools ## set everything up, and walk through what the filter does in a real Envoy
 	@echo "== building the demo (first time: about a minute)"
 	@cargo run --quiet --package oauth2-filter-testbed --bin demo
 
 .PHONY: run
-run: build envoy ## the same set-up, left running for you to try
+run: build envoy tools ## the same set-up, left running for you to try
 	@echo "== building the demo (first time: about a minute)"
 	@cargo run --quiet --package oauth2-filter-testbed --bin demo -- --stay
 

@@ -4,7 +4,6 @@
 //! direction.
 
 mod arrival;
-mod inbound_yaml;
 mod not_as_expected;
 mod numbers;
 pub mod outbound;
@@ -18,13 +17,13 @@ use tokio::{task::JoinSet, time::Instant};
 
 pub use self::{
     arrival::Arrival,
-    inbound_yaml::InboundYaml,
     not_as_expected::{NotAsExpected, expect, expect_header},
     numbers::Numbers,
     page::Page,
     server::{Count, READ, Server, WRITE},
 };
 use crate::client::{Connection, Request, Response};
+pub use crate::examples::InboundYaml;
 
 /// What a story is played with: Envoy as in `envoy/inbound.yaml`, and the servers around it.
 #[derive(Clone, Debug)]

@@ -21,25 +21,11 @@ fn the_demo_comes_out_right() {
     let page = String::from_utf8_lossy(&demo.stdout);
     let errors = String::from_utf8_lossy(&demo.stderr);
     assert!(demo.status.success(), "{page}\n{errors}");
-    assert!(page.contains("9001 → "), "{page}");
-    assert!(!page.contains('\x1b'), "colours in a pipe: {page}");
+    assert!(page.contains("Port 9001 is taken: "), "{page}");
+    assert!(page.contains("All 18 steps came out as expected."), "{page}");
     assert!(page.lines().all(|line| line.chars().count() <= 100), "{page}");
-    // The numbers are those of what has happened: of three refused requests one had no token.
-    let (_, numbers) = page.split_once("What the dashboard shows of it").expect("the numbers");
-    for shown in [
-        "1  denied no_token",
-        "denied inactive",
-        "1  denied insufficient_scope",
-        "lookups",
-        "active",
-        "billing injected token",
-        "billing renewed",
-        " ms  token",
-    ] {
-        assert!(numbers.contains(shown), "no {shown:?} in {numbers}");
-    }
     // What it leads to is there.
-    let (_, next) = numbers.split_once("Where to go next:").expect("where to go next");
+    let (_, next) = page.split_once("Where to go next:").expect("where to go next");
     let names = next.split_whitespace().map(|word| word.trim_end_matches(','));
     let files: Vec<_> = names.filter(|name| name.contains(['/', '.'])).collect();
     assert_eq!(files.len(), 5, "{next}");
@@ -55,9 +41,9 @@ fn who_ends_it_in_the_middle_finds_no_envoy_left() {
         let mut demo = Command::new(env!("CARGO_BIN_EXE_demo"));
         let mut demo = demo.stdout(Stdio::piped()).spawn().expect("the demo runs");
         let page = BufReader::new(demo.stdout.take().expect("its page"));
-        // By then the first Envoy has answered.
+        // By then both Envoys run, and the first has answered.
         let mut lines = page.lines().map_while(Result::ok);
-        assert!(lines.any(|line| line.contains("HTTP/1.1")));
+        assert!(lines.any(|line| line.contains("401 Unauthorized")));
         let pid = Pid::from_child(&demo);
         let children = children(pid.as_raw_nonzero().get());
         assert!(!children.is_empty(), "{signal:?}");

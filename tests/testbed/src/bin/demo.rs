@@ -1,342 +1,368 @@
-//! Sets everything up, and walks through what the filter does in a real Envoy.
+//! Sets everything up, and walks through what the filter does in a real Envoy: each step is a shell
+//! command, and what its output must contain.
 
 use std::{
+    env,
     error::Error,
     io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     process::ExitCode,
+    time::{Duration, Instant},
 };
 
-use lexopt::{Arg, Parser};
 use oauth2_filter_testbed::{
-    authorization_server::{
-        AuthorizationServer, ORDERS_API, ORDERS_API_SECRET, Options, SHOP, SHOP_SECRET,
-    },
+    authorization_server::{AuthorizationServer, Client, ORDERS_API_SECRET, Options},
     envoy::{self, Envoy},
+    examples::InboundYaml,
     process::{end_of_log, interrupted},
-    story::{self, InboundYaml, Numbers, Page, Scene, Server, outbound},
     upstream::Upstream,
     workspace,
 };
-use tokio::{select, time::Instant};
+use tokio::{process::Command, select, time::sleep};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let stay = match arguments() {
-        Ok(Some(stay)) => stay,
-        Ok(None) => return ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}\n\n{USAGE}");
+    let stay = match env::args().skip(1).collect::<Vec<_>>().as_slice() {
+        [] => false,
+        [option] if option == "--stay" => true,
+        _ => {
+            eprintln!("usage: demo [--stay]\n\n  --stay  leaves everything running, until Ctrl-C");
             return ExitCode::from(2);
         }
     };
-    let mut page = Page::of_terminal();
-    let played = select! {
+    select! {
         biased;
-        () = interrupted() => {
-            println!();
-            return ExitCode::from(INTERRUPTED);
-        }
-        played = play(&mut page) => played,
-    };
-    let setting = match played {
-        Ok(setting) => setting,
-        Err(error) => {
-            page.line("");
-            eprintln!("error: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    if page.failures() > 0 {
-        page.line(&end_of_log("Envoy", &setting.telling_log()));
-        page.blank();
+        () = interrupted() => ExitCode::from(INTERRUPTED),
+        outcome = play(stay) => match outcome {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => {
+                eprintln!("error: {error}");
+                ExitCode::FAILURE
+            }
+        },
     }
-    page.verdict();
-    for line in NEXT.lines().filter(|line| !(stay && line.contains("make run"))) {
-        page.line(line);
+}
+
+/// Whether every step came out as expected.
+async fn play(stay: bool) -> Result<bool, Box<dyn Error>> {
+    if !workspace().join(WASM).is_file() {
+        return Err(format!("there is no {WASM}: run `make build`").into());
+    }
+    println!("{INTRODUCTION}");
+    let [proxy, admin, service, server, client_proxy, client_admin, client_server] = ports()?;
+    let options = Options { listen: loopback(server), ..Options::default() };
+    let orders = AuthorizationServer::start(options).await?;
+    let guarded = Upstream::listen(loopback(service), false).await?;
+    // The file for operators has labels for the statistics.
+    let inbound = InboundYaml::read().with_ports([proxy, admin, service, server]);
+    let labels = InboundYaml::named("inbound-observed.yaml").field("stats_config");
+    let inbound = format!("{}\n{labels}", inbound.text());
+    let inbound = start(&inbound, admin, "ORDERS_API_SECRET").await?;
+    let billing_options = billing(loopback(client_server));
+    let billing = AuthorizationServer::start(billing_options.clone()).await?;
+    let outbound = InboundYaml::named("outbound.yaml");
+    let outbound = outbound.with_ports([client_proxy, client_admin, service, client_server]);
+    let outbound = start(outbound.text(), client_admin, "BILLING_SECRET").await?;
+    println!(
+        "   authorization server  http://127.0.0.1:{server}\n   \
+            its other instance    http://127.0.0.1:{client_server}, with tokens that live for 6 s\n   \
+            service               http://{}\n   \
+            envoy/inbound.yaml    http://127.0.0.1:{proxy}, admin interface {admin}\n   \
+            envoy/outbound.yaml   http://127.0.0.1:{client_proxy}, admin interface {client_admin}\n",
+        guarded.address()
+    );
+
+    let walk = &mut Walk::default();
+    inbound_steps(walk, proxy, &orders).await;
+    outbound_steps(walk, client_proxy, billing, billing_options).await?;
+    println!("Both are observed\n");
+    walk.step("Statistics count requests by decision and reason, for Prometheus");
+    let statistics = [admin, client_admin].map(|port| format!("127.0.0.1:{port}/stats/prometheus"));
+    let statistics = format!("curl -s {} | grep -v ' 0$'", statistics.join(" "));
+    let reasons = [r#"reason="no_token""#, r#"reason="inactive""#, r#"client="billing""#];
+    walk.run(&format!("{statistics} | grep '^oauth2_filter_.*requests{{'"), &reasons).await;
+
+    if walk.failures > 0 {
+        let log = inbound.log() + &outbound.log();
+        let telling = log.lines().filter(|line| !line.contains(" 200 via_upstream "));
+        println!("{}", end_of_log("Envoy", &telling.collect::<Vec<_>>().join("\n")));
+    }
+    match walk.failures {
+        0 => println!("All {} steps came out as expected.\n{NEXT}", walk.steps),
+        failures => println!("{failures} checks of {} steps FAILED.\n{NEXT}", walk.steps),
     }
     if stay {
-        setting.lines_to_try(&mut page);
+        println!(
+            "All of it runs on, until Ctrl-C. Get a token in another terminal, and try the commands\n\
+             above with it:\n\n   TOKEN=$({} \\\n     \
+             | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')\n   tail -f {}\n",
+            get_token(server),
+            inbound.log_path().display()
+        );
         interrupted().await;
-        page.line("\nStopping.");
     }
-    if page.failures() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    Ok(walk.failures == 0)
 }
 
-/// Whether everything is left running; `None` if only the usage was wanted.
-fn arguments() -> Result<Option<bool>, lexopt::Error> {
-    let mut stay = false;
-    let mut arguments = Parser::from_env();
-    while let Some(argument) = arguments.next()? {
-        match argument {
-            Arg::Long("stay") => stay = true,
-            Arg::Long("help") => {
-                println!("{USAGE}");
-                return Ok(None);
+/// The steps of a service that is guarded.
+async fn inbound_steps(walk: &mut Walk, proxy: u16, orders: &AuthorizationServer) {
+    let server = orders.address().port();
+    println!("A service is guarded (inbound)\n");
+    let curl = |rest: &str| format!("curl -si http://127.0.0.1:{proxy}{rest}");
+    let order = curl(r#"/orders/1 -H "Authorization: Bearer $TOKEN""#);
+    let get_token = get_token(server);
+    walk.step("A request without a token gets 401, with the scope that is required");
+    let challenge = r#"www-authenticate: Bearer realm="oauth2", scope="orders:read""#;
+    walk.run(&curl("/orders/1"), &["401 Unauthorized", challenge]).await;
+    walk.step("A public path needs no token");
+    walk.run(&curl("/healthz"), &["200 OK"]).await;
+    walk.step("A client gets a token");
+    walk.token = member(&walk.run(&get_token, &["access_token"]).await, "access_token");
+    walk.step("The request is forwarded with claims of the token, and without the token");
+    let claims = [r#""x-user", "shop""#, r#""x-scope", "orders:read""#];
+    walk.run(&order, &["200 OK", claims[0], claims[1], "!authorization"]).await;
+    walk.step("The token does not have the scope that other methods require");
+    let challenge = r#"error="insufficient_scope", scope="orders:write""#;
+    walk.run(&format!("{order} -X DELETE"), &["403 Forbidden", challenge]).await;
+    walk.step("A client cannot forge the headers with the claims");
+    let forged = curl("/healthz -H 'x-user: admin' -H 'X_User: admin'");
+    walk.run(&forged, &["200 OK", "!admin"]).await;
+    walk.step("250 requests with a new token: both worker threads share one introspection");
+    walk.token = member(&walk.shell(&get_token).await, "access_token");
+    let burst = format!("'http://127.0.0.1:{proxy}/orders/[1-250]'");
+    let burst = many(&format!(r#"{burst} -H "Authorization: Bearer $TOKEN""#));
+    let (before, began) = (orders.stats().introspect, Instant::now());
+    walk.run(&burst, &["250 200"]).await;
+    // On a slow machine, the cached response expires meanwhile.
+    let expired = began.elapsed().as_secs() / InboundYaml::read().max_ttl().as_secs();
+    walk.at_most("introspections", orders.stats().introspect - before, 1 + expired);
+    walk.step("The token is revoked");
+    let revoke = format!("curl -si -u shop:shop-secret http://127.0.0.1:{server}/revoke");
+    walk.run(&format!(r#"{revoke} -d "token=$TOKEN""#), &["200 OK"]).await;
+    walk.step("It is rejected as soon as the cached response expires (cache.max_ttl, here 5 s)");
+    walk.run_until(&order, &["401 Unauthorized", r#"error="invalid_token""#]).await;
+}
+
+/// The steps of a program that calls a protected service.
+async fn outbound_steps(
+    walk: &mut Walk,
+    proxy: u16,
+    billing: AuthorizationServer,
+    options: Options,
+) -> io::Result<()> {
+    println!("A program calls a protected service (outbound)\n");
+    let host = "-H Host:billing.example.com";
+    let curl = |path: &str| format!("curl -si {host} http://127.0.0.1:{proxy}{path}");
+    let invoice = curl("/invoices/7");
+    let sent = r#""authorization", "Bearer "#;
+    walk.step("A program without a token sends a request, and Envoy adds one");
+    let first = not_again(&walk.run(&invoice, &[sent]).await);
+    walk.step("50 requests at once make no further token request");
+    let burst = many(&format!("{host} 'http://127.0.0.1:{proxy}/invoices/[1-50]'"));
+    walk.run(&burst, &["50 200"]).await;
+    // On a slow machine, it is time for the next token.
+    walk.at_most("token requests", billing.stats().token, 2);
+    walk.step("The token is renewed before it expires");
+    let second = not_again(&walk.run_until(&invoice, &[sent, &first]).await);
+    walk.step("The service rejects the token (401)");
+    walk.run(&curl("/status/401"), &["401 Unauthorized"]).await;
+    walk.step("The next request has another token");
+    walk.run(&invoice, &[sent, &second]).await;
+    billing.stop().await;
+    walk.step("The authorization server is stopped: the token is used while it lives");
+    walk.run(&invoice, &[sent]).await;
+    walk.step("The token has expired");
+    walk.run_until(&invoice, &["503 Service Unavailable", "retry-after: "]).await;
+    let _billing = AuthorizationServer::start(options).await?;
+    walk.step("The authorization server is back: after the back-off, requests have a token again");
+    walk.run_until(&invoice, &[sent]).await;
+    Ok(())
+}
+
+/// The command that gets a token with the scope for reading orders.
+fn get_token(server: u16) -> String {
+    format!(
+        "curl -s -u shop:shop-secret http://127.0.0.1:{server}/token \
+         -d grant_type=client_credentials -d scope=orders:read"
+    )
+}
+
+/// The command that sends many requests, and counts the statuses of the responses.
+fn many(options: &str) -> String {
+    let curl = "curl -s -o /dev/null -w '%{http_code}\\n' --parallel --parallel-immediate";
+    format!("{curl} {options} | sort | uniq -c")
+}
+
+/// The steps so far.
+#[derive(Default)]
+struct Walk {
+    steps: usize,
+    failures: usize,
+    /// `$TOKEN` of the commands.
+    token: String,
+}
+
+impl Walk {
+    fn step(&mut self, title: &str) {
+        self.steps += 1;
+        println!("{:2}. {title}", self.steps);
+    }
+
+    /// Runs a command: the output must contain each of these, and not those after a `!`.
+    async fn run(&mut self, command: &str, expected: &[&str]) -> String {
+        self.run_for(command, expected, Duration::ZERO).await
+    }
+
+    /// Runs it again and again until that is so.
+    async fn run_until(&mut self, command: &str, expected: &[&str]) -> String {
+        self.run_for(command, expected, PATIENCE).await
+    }
+
+    async fn run_for(&mut self, command: &str, expected: &[&str], limit: Duration) -> String {
+        println!("    $ {}", wrapped(command));
+        let began = Instant::now();
+        let (output, missing) = loop {
+            let output = self.shell(command).await;
+            let holds = |text: &&&str| match text.strip_prefix('!') {
+                Some(absent) => !output.contains(absent),
+                None => output.contains(**text),
+            };
+            let missing = expected.iter().find(|text| !holds(text));
+            if missing.is_none() || began.elapsed() >= limit {
+                break (output, missing);
             }
-            unexpected => return Err(unexpected.unexpected()),
+            sleep(Duration::from_millis(100)).await;
+        };
+        expected
+            .iter()
+            .filter(|text| output.contains(**text))
+            .for_each(|text| println!("    {text}"));
+        let after = began.elapsed().as_secs_f64();
+        let after = if limit.is_zero() { String::new() } else { format!(" after {after:.1} s") };
+        match missing {
+            None => println!("    ok{after}\n"),
+            Some(text) => {
+                self.failures += 1;
+                println!("    FAILED{after}: expected {text:?} in\n{output}\n");
+            }
+        }
+        output
+    }
+
+    /// Checks a count that the last step has led to.
+    fn at_most(&mut self, what: &str, count: u64, limit: u64) {
+        let holds = count <= limit;
+        println!("    {what}: {count}, {}\n", if holds { "ok" } else { "FAILED" });
+        self.failures += usize::from(!holds);
+    }
+
+    /// What a command prints.
+    async fn shell(&self, command: &str) -> String {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", command]).env("TOKEN", &self.token).kill_on_drop(true);
+        match shell.output().await {
+            Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+            Err(error) => error.to_string(),
         }
     }
-    Ok(Some(stay))
 }
 
-/// All that runs; it stops when dropped.
-struct Setting {
-    server: AuthorizationServer,
-    _service: Upstream,
-    envoy: Envoy,
-    /// The proxy of a program that calls others, with an authorization server of its own.
-    outbound: Option<(Envoy, outbound::Scene)>,
+/// A command on lines that end before its options and pipes.
+fn wrapped(command: &str) -> String {
+    let mut lines = vec![String::new()];
+    for part in command.replace(" -", "\n -").replace(" |", "\n |").split('\n') {
+        if lines.last().is_some_and(|line| line.len() + part.len() > WIDTH) {
+            lines.push(String::new());
+        }
+        lines.last_mut().expect("a line").push_str(part);
+    }
+    lines.join(" \\\n       ")
 }
 
-async fn play(page: &mut Page) -> Result<Setting, Box<dyn Error>> {
-    page.title("oauth2-filter: what it does, in a real Envoy");
-    page.line(PICTURE);
-    let ports = Ports::vacant(page)?;
-    let file = ports.put_in(InboundYaml::read());
-    let mut setting = Setting::start(&ports, &file, page).await?;
-    let scene = Scene {
-        envoy: setting.envoy.address("inbound"),
-        server: Server::ours(setting.server.address()),
-        user: SHOP,
-        max_ttl: file.max_ttl(),
-    };
-    story::play(&scene, page).await;
-    let (envoy, mut scene) = start_outbound(&ports, page).await?;
-    outbound::play(&mut scene, page).await;
-    page.title("What the dashboard shows of it");
-    let admins = [setting.envoy.admin(), envoy.admin()];
-    page.line("   By what both Envoys show under /stats/prometheus since they were started:");
-    page.blank();
-    Numbers::of(&admins).await.show(page);
-    page.blank();
-    setting.outbound = Some((envoy, scene));
-    Ok(setting)
+fn member(json: &str, name: &str) -> String {
+    let json: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
+    json[name].as_str().unwrap_or_default().to_owned()
 }
 
-/// Starts what the outbound story is played with.
-async fn start_outbound(
-    ports: &Ports,
-    page: &mut Page,
-) -> Result<(Envoy, outbound::Scene), Box<dyn Error>> {
-    page.title("The other direction: a program calls a protected service");
-    page.line(OUTBOUND_PICTURE);
-    let file = ports.put_in_outbound(InboundYaml::named("outbound.yaml"));
-    page.begin("Starting an authorization server whose tokens live a few seconds");
-    let options = outbound::Scene::options(loopback(ports.outbound_server));
-    let server = AuthorizationServer::start(options.clone()).await?;
-    page.line(server.issuer());
-    page.begin("Starting Envoy with the filter, as in envoy/outbound.yaml");
-    let begin = Instant::now();
-    let started = envoy::Options {
-        admin: loopback(ports.outbound_admin),
-        concurrency: story::WORKERS,
-        environment: vec![("BILLING_SECRET".to_owned(), outbound::CLIENT_SECRET.to_owned())],
+/// What the next output must not contain: the token with which a request reached the service.
+fn not_again(output: &str) -> String {
+    let (_, rest) = output.split_once("Bearer ").unwrap_or_default();
+    format!("!{}", rest.split('"').next().unwrap_or_default())
+}
+
+/// Starts Envoy with a file; the variable of its environment has the secret of the client.
+async fn start(file: &str, admin: u16, variable: &str) -> Result<Envoy, Box<dyn Error>> {
+    let secret = if variable == "BILLING_SECRET" { CLIENT_SECRET } else { ORDERS_API_SECRET };
+    let options = envoy::Options {
+        admin: loopback(admin),
+        concurrency: 2,
+        environment: vec![(variable.to_owned(), secret.to_owned())],
         ..envoy::Options::default()
     };
-    let envoy = Envoy::start_with(file.text(), &started).await?;
-    let time = begin.elapsed().as_secs_f64();
-    let address = envoy.address("outbound");
-    page.line(&format!("http://{address} ({time:.1} s)"));
-    page.blank();
-    Ok((envoy, outbound::Scene { envoy: address, server: Some(server), options }))
+    Ok(Envoy::start_with(file.to_owned(), &options).await?)
 }
 
-impl Setting {
-    async fn start(
-        ports: &Ports,
-        file: &InboundYaml,
-        page: &mut Page,
-    ) -> Result<Self, Box<dyn Error>> {
-        if !workspace().join(WASM).is_file() {
-            return Err(format!("there is no {WASM}: run `make build`").into());
-        }
-        page.begin("Starting an authorization server");
-        let listen = loopback(ports.server);
-        let server = AuthorizationServer::start(Options { listen, ..Options::default() }).await?;
-        page.line(server.issuer());
-        page.begin("Starting the service to guard");
-        let service = Upstream::listen(loopback(ports.service), false).await?;
-        page.line(&format!("http://{}", service.address()));
-        page.begin("Starting Envoy with the filter, as in envoy/inbound.yaml");
-        let begin = Instant::now();
-        let options = envoy::Options {
-            admin: loopback(ports.admin),
-            concurrency: story::WORKERS,
-            environment: vec![("ORDERS_API_SECRET".to_owned(), ORDERS_API_SECRET.to_owned())],
-            ..envoy::Options::default()
-        };
-        // The file for operators has labels for the statistics.
-        let labels = InboundYaml::named("inbound-observed.yaml").field("stats_config");
-        let labelled = format!("{}\n{labels}", file.text());
-        let envoy = Envoy::start_with(labelled, &options).await?;
-        let time = begin.elapsed().as_secs_f64();
-        page.line(&format!("http://{} ({time:.1} s)", envoy.address("inbound")));
-        page.blank();
-        page.line("Each step shows a request, as a line for curl, and the answer to it.");
-        page.blank();
-        Ok(Self { server, _service: service, envoy, outbound: None })
-    }
-
-    /// What Envoy has logged, without the many requests that went well.
-    fn telling_log(&self) -> String {
-        let mut log = self.envoy.log();
-        if let Some((envoy, _)) = &self.outbound {
-            log.push_str(&envoy.log());
-        }
-        let telling = log.lines().filter(|line| !line.contains(" 200 via_upstream "));
-        telling.collect::<Vec<_>>().join("\n")
-    }
-
-    /// What people can do with what was left running.
-    fn lines_to_try(&self, page: &mut Page) {
-        let (proxy, admin) = (self.envoy.address("inbound"), self.envoy.admin());
-        let server = self.server.issuer();
-        let log = self.envoy.log_path();
-        page.line(&format!(
-            r#"
-All of it runs on, until Ctrl-C. Lines for another terminal:
-
-   # get a token; it lives for an hour
-   TOKEN=$(curl -s -u {SHOP}:{SHOP_SECRET} {server}/token -d grant_type=client_credentials \
-     -d scope=orders:read | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
-
-   # use it: without it 401, with the method DELETE 403, since its scope does not do
-   curl -i http://{proxy}/orders/1 -H "Authorization: Bearer $TOKEN"
-   curl -i http://{proxy}/orders/1
-   curl -i -X DELETE http://{proxy}/orders/1 -H "Authorization: Bearer $TOKEN"
-
-   # what the filter asks, and is told
-   curl -i -u {ORDERS_API}:{ORDERS_API_SECRET} {server}/introspect -d "token=$TOKEN"
-
-   # revoke it; a few seconds later it is refused
-   curl -i -u {SHOP}:{SHOP_SECRET} {server}/revoke -d "token=$TOKEN"
-
-   # the authorization server's count of calls, and Envoy's
-   curl {server}/stats
-   curl 'http://{admin}/stats?filter=cluster.as.upstream_rq_total'
-
-   # the filter's statistics, as Prometheus gets them
-   curl -s http://{admin}/stats/prometheus | grep ^oauth2_filter
-
-   # Envoy's log, with a line for each request and the filter's reason in it
-   tail -f {}
-"#,
-            log.display(),
-        ));
-        let Some((envoy, scene)) = &self.outbound else { return };
-        let (proxy, admin) = (scene.envoy, envoy.admin());
-        let server = scene.options.listen;
-        page.line(&format!(
-            r"   # the other direction: a program's request gets a token, for this host and no other
-   curl -i http://{proxy}/invoices/7 -H 'Host: {host}'
-   curl -i http://{proxy}/invoices/7
-
-   # refused by the service: the next request has another token
-   curl -i http://{proxy}/status/401 -H 'Host: {host}'
-
-   # how often a token was asked for; and the filter's statistics
-   curl http://{server}/stats
-   curl 'http://{admin}/stats?filter=oauth2_filter.token'
-",
-            host = outbound::HOST,
-        ));
-    }
+/// An authorization server with the client of `envoy/outbound.yaml`.
+fn billing(listen: SocketAddr) -> Options {
+    let client = Client {
+        id: "orders".to_owned(),
+        secret: CLIENT_SECRET.to_owned(),
+        scope: vec!["invoices:read".to_owned()],
+        audience: "https://billing.example.com".to_owned(),
+        ..Client::shop()
+    };
+    let access_token_ttl = Duration::from_secs(6);
+    Options { listen, access_token_ttl, clients: vec![client], ..Options::default() }
 }
 
-/// The ports that `envoy/inbound.yaml` names, and three for `envoy/outbound.yaml` beside it; free
-/// ones for those that are taken.
-struct Ports {
-    proxy: u16,
-    admin: u16,
-    service: u16,
-    server: u16,
-    outbound_proxy: u16,
-    outbound_admin: u16,
-    outbound_server: u16,
-}
-
-impl Ports {
-    fn vacant(page: &mut Page) -> io::Result<Self> {
-        // Held together, so that no two of them are the same.
-        let held = NAMED.map(|port| TcpListener::bind(loopback(port)));
-        let mut ports = NAMED;
-        let mut free = Vec::new();
-        let mut moved = Vec::new();
-        for (port, held) in ports.iter_mut().zip(&held) {
-            if held.is_err() {
-                let listener = TcpListener::bind(loopback(0))?;
-                let other = listener.local_addr()?.port();
-                moved.push(format!("{port} → {other}"));
-                *port = other;
-                free.push(listener);
-            }
+/// The ports that the files name, three more for the outbound one, and free ones for those that are
+/// taken.
+fn ports() -> Result<[u16; 7], Box<dyn Error>> {
+    let mut ports = [10000, 9901, 9001, 9000, 10001, 9902, 9002];
+    // Held together, so that no two of them are the same.
+    let mut held = Vec::new();
+    for port in &mut ports {
+        let listener = TcpListener::bind(loopback(*port));
+        let listener = listener.or_else(|_| TcpListener::bind(loopback(0)))?;
+        let free = listener.local_addr()?.port();
+        if free != *port {
+            println!("   Port {port} is taken: {free} is used instead.");
         }
-        if !moved.is_empty() {
-            let moved = moved.join(", ");
-            page.line(&format!("Taken ports, replaced in a copy of the file: {moved}"));
-        }
-        let [proxy, admin, service, server, outbound_proxy, outbound_admin, outbound_server] =
-            ports;
-        Ok(Self { proxy, admin, service, server, outbound_proxy, outbound_admin, outbound_server })
+        *port = free;
+        held.push(listener);
     }
-
-    /// The file with these ports.
-    fn put_in(&self, file: InboundYaml) -> InboundYaml {
-        let ports = [self.proxy, self.admin, self.service, self.server];
-        with_ports(file, ports)
-    }
-
-    /// The file for the other direction with these ports; it names the same.
-    fn put_in_outbound(&self, file: InboundYaml) -> InboundYaml {
-        let ports = [self.outbound_proxy, self.outbound_admin, self.service, self.outbound_server];
-        with_ports(file, ports)
-    }
-}
-
-/// A file with other ports than it names.
-fn with_ports(mut file: InboundYaml, ports: [u16; 4]) -> InboundYaml {
-    for (named, port) in NAMED.into_iter().zip(ports) {
-        file = file.with_port(named, port);
-    }
-    file
+    Ok(ports)
 }
 
 const fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), port)
 }
 
-/// As both files have them: of the proxy, its admin interface, the service and the authorization
-/// server; then what the outbound one gets beside the other.
-const NAMED: [u16; 7] = [10000, 9901, 9001, 9000, 10001, 9902, 9002];
 const WASM: &str = "target/oauth2_filter.wasm";
+const CLIENT_SECRET: &str = "orders-secret";
+/// How long a step waits: for a token's end and the longest back-off after it.
+const PATIENCE: Duration = Duration::from_secs(20);
+const WIDTH: usize = 86;
 /// What shells make of SIGINT.
 const INTERRUPTED: u8 = 130;
 
-const PICTURE: &str = "   caller ──▶ Envoy with the filter ──▶ service
-                       │
-                       ▼
-              authorization server
-";
+const INTRODUCTION: &str = "oauth2-filter: what it does, in a real Envoy
 
-const OUTBOUND_PICTURE: &str = "   program ──▶ Envoy with the filter ──▶ protected service
-                         │
-                         ▼
-               authorization server
+   caller ──▶ Envoy with the filter ──▶ service        program ──▶ Envoy with the filter ──▶ service
+                       │                                                    │
+                       ▼                                                    ▼
+              authorization server                                authorization server
 ";
 
 /// Where to go on from here.
 const NEXT: &str = "
 Where to go next:
 
-   make run                                  the same again, left running for you to try
+   make run                                  the same, left running for you to try
    README.md                                 what it does, and where the documentation is
-   envoy/inbound.yaml, envoy/outbound.yaml   what ran here, to begin with
-   oauth2-filter check FILE                  what is wrong with a configuration (make command)
-   envoy/observability                       these numbers in Grafana, and alerts for Prometheus
-   docs/alerts.md                            what to do when an alert fires";
-
-const USAGE: &str = "\
-demo [--stay]
-
-  --stay  leaves everything running when the walk is over, until Ctrl-C";
+   envoy/inbound.yaml, envoy/outbound.yaml   the configurations that ran here
+   oauth2-filter check FILE                  checks a configuration (make command)
+   envoy/observability                       a dashboard for Grafana, and alerts for Prometheus
+   docs/alerts.md                            what to do when an alert fires
+";
