@@ -6,7 +6,6 @@ folder=$1
 # It has the schemas with it.
 library='cyclonedx-python-lib[json-validation]==11.12.0'
 
-
 if ! command -v skopeo >/dev/null; then
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
         echo "error: skopeo is not there. Install it (Debian: apt-get install skopeo)." >&2
@@ -32,10 +31,4 @@ if [ ! -x "$folder/registry/usr/bin/docker-registry" ]; then
     dpkg -x "$folder"/registry/docker-registry_*.deb "$folder/registry"
 fi
 
-if ! "$folder/cyclonedx/bin/python" -c 'import cyclonedx.validation.json' 2>/dev/null; then
-    echo "== installing the schema of CycloneDX into $folder/cyclonedx"
-    rm -rf "$folder/cyclonedx"
-    # tests/setup/envoy.sh says what to do where neither of them works.
-    python3 -m venv "$folder/cyclonedx" || python3 -m virtualenv --quiet "$folder/cyclonedx"
-    "$folder/cyclonedx/bin/python" -m pip install --quiet --disable-pip-version-check "$library"
-fi
+sh tests/setup/venv.sh "$folder/cyclonedx" "$library"

@@ -1,0 +1,198 @@
+//! The filter guards a service, and introspects tokens at the server.
+
+use std::time::{Duration, Instant};
+
+use oauth2_filter_testbed::{
+    client::{Connection, Request, Response},
+    examples::InboundYaml,
+    wait,
+};
+use tokio::task::JoinSet;
+
+use super::{
+    Report,
+    world::{ORDER, Outcome, READ, STORY, World, arrival, same, text, token_of},
+};
+
+/// A step that differs between servers: a request with a token, and what becomes of it.
+pub(crate) struct Guard {
+    /// What it shows.
+    pub(crate) title: &'static str,
+    /// Where the request goes.
+    pub(crate) listener: &'static str,
+    /// Its token.
+    pub(crate) token: Token,
+    /// Status and reason if it is rejected; otherwise it is forwarded.
+    pub(crate) rejected: Option<(u16, &'static str)>,
+}
+
+/// How a token is obtained.
+pub(crate) enum Token {
+    /// By the client `svc`, with these parameters besides.
+    Own(&'static [(&'static str, &'static str)]),
+    /// By this client, whose credentials are not encoded in Basic, with these parameters besides.
+    Raw(&'static str, &'static [(&'static str, &'static str)]),
+    /// A user's refresh token.
+    Refresh,
+}
+
+/// A request that is forwarded.
+pub(crate) const fn forwarded(title: &'static str, listener: &'static str, token: Token) -> Guard {
+    Guard { title, listener, token, rejected: None }
+}
+
+/// A request that is rejected.
+pub(crate) const fn rejected(
+    title: &'static str,
+    listener: &'static str,
+    token: Token,
+    status: u16,
+    reason: &'static str,
+) -> Guard {
+    Guard { title, listener, token, rejected: Some((status, reason)) }
+}
+
+impl Token {
+    async fn get(&self, world: &World) -> Outcome<String> {
+        match self {
+            Self::Own(parameters) => world.token(parameters).await,
+            Self::Raw(credentials, parameters) => {
+                let grant = [("grant_type", "client_credentials"), ("scope", READ)];
+                let request =
+                    Request::form(world.setup.server.token, &[&grant, *parameters].concat());
+                let request = request.header("authorization", format!("Basic {credentials}"));
+                token_of(&request.send(world.setup.address).await?)
+            }
+            Self::Refresh => Ok(text(&world.user_tokens().await?, "refresh_token").to_owned()),
+        }
+    }
+}
+
+/// Plays the steps that are the same for all servers, and then its own.
+pub(crate) async fn play(world: &World, report: &mut Report) {
+    report.step("A request without a token is rejected", no_token(world)).await;
+    report.step("A public path needs no token", public_path(world)).await;
+    report.step("A token's claims are forwarded, but not the token", right_scope(world)).await;
+    report.step("Another method requires another scope", wrong_scope(world)).await;
+    report.step("Forged headers are removed", forged_header(world)).await;
+    report.step("250 requests with a new token: one introspection", many_requests(world)).await;
+    report.step("A revoked token passes until the cached response expires", revoked(world)).await;
+    for Guard { title, listener, token, rejected } in world.setup.server.inbound {
+        let step = async {
+            let token = token.get(world).await?;
+            if let Some(expected) = rejected {
+                return world.rejected(&world.guard, listener, Some(&token), *expected).await;
+            }
+            let request = Request::get(ORDER).bearer(&token);
+            world.arrives(&world.guard, listener, &request).await.map(drop)
+        };
+        report.step(title, step).await;
+    }
+}
+
+async fn send(world: &World, request: Request) -> Outcome<Response> {
+    Ok(request.send(world.guard.address(STORY)).await?)
+}
+
+fn challenge(answer: &Response, expected: &str) -> Outcome {
+    let found = answer.headers.all("www-authenticate").join(", ");
+    same("www-authenticate", found, format!("Bearer realm=\"oauth2\", {expected}"))
+}
+
+async fn token(world: &World) -> Outcome<String> {
+    world.token(world.setup.server.parameters).await
+}
+
+async fn no_token(world: &World) -> Outcome {
+    let answer = send(world, Request::get(ORDER)).await?;
+    same("the status", answer.status, 401)?;
+    challenge(&answer, "scope=\"orders:read\"")?;
+    same("cache-control", answer.header("cache-control").as_deref(), Some("no-store"))
+}
+
+async fn public_path(world: &World) -> Outcome {
+    arrival(&send(world, Request::get("/healthz")).await?).map(drop)
+}
+
+async fn right_scope(world: &World) -> Outcome {
+    let token = token(world).await?;
+    let headers = arrival(&send(world, Request::get(ORDER).bearer(&token)).await?)?;
+    same("x-user", headers.all("x-user").join(", ").as_str(), "svc")?;
+    same("x-scope", headers.all("x-scope").join(", ").as_str(), READ)?;
+    same("the token at the service", headers.contains("authorization"), false)
+}
+
+async fn wrong_scope(world: &World) -> Outcome {
+    let request = Request::new("DELETE", ORDER).bearer(&token(world).await?);
+    let answer = send(world, request).await?;
+    same("the status", answer.status, 403)?;
+    challenge(&answer, "error=\"insufficient_scope\", scope=\"orders:write\"")
+}
+
+async fn forged_header(world: &World) -> Outcome {
+    let request = Request::get("/healthz").header("x-user", "admin").header("X_User", "admin");
+    let headers = arrival(&send(world, request).await?)?;
+    let mut names = headers.iter().map(|(name, _)| name.replace(['_', '.'], "-"));
+    same("a forged header", names.any(|name| name.eq_ignore_ascii_case("x-user")), false)
+}
+
+/// As many requests at once as there are connections, five times.
+async fn many_requests(world: &World) -> Outcome {
+    let token = token(world).await?;
+    let (before, began) = (world.introspections().await?, Instant::now());
+    let mut connections = JoinSet::new();
+    for connection in 0..50 {
+        let (address, token) = (world.guard.address(STORY), token.clone());
+        connections.spawn(async move {
+            let mut open = Connection::open(address).await?;
+            for round in 0..5 {
+                let request = Request::get(&format!("/orders/{}", 5 * connection + round));
+                let answer = open.send(&request.bearer(&token)).await?;
+                if answer.status != 200 {
+                    return Err(std::io::Error::other(answer.text()));
+                }
+            }
+            Ok(())
+        });
+    }
+    connections.join_all().await.into_iter().collect::<Result<Vec<()>, _>>()?;
+    // Where this takes longer than a response is cached, it has to be asked for again.
+    let expired = began.elapsed().as_secs() / InboundYaml::read().max_ttl().as_secs();
+    let made = world.introspections().await? - before;
+    same("one introspection", (1..=1 + expired).contains(&made), true)
+}
+
+async fn revoked(world: &World) -> Outcome {
+    let max_ttl = InboundYaml::read().max_ttl();
+    let token = token(world).await?;
+    let request = Request::get(ORDER).bearer(&token);
+    let introspected = Instant::now();
+    arrival(&send(world, request.clone()).await?)?;
+    world.revoke(("svc", "svc-secret"), &token).await?;
+    let answer = send(world, request.clone()).await?;
+    if introspected.elapsed() < max_ttl {
+        arrival(&answer)?;
+    }
+    let answer = until_rejected(world, STORY, &request, max_ttl + SLACK).await?;
+    same("the status", answer.status, 401)?;
+    challenge(&answer, "error=\"invalid_token\", scope=\"orders:read\"")
+}
+
+/// Sends a request again and again until it is rejected.
+pub(crate) async fn until_rejected(
+    world: &World,
+    listener: &str,
+    request: &Request,
+    limit: Duration,
+) -> Outcome<Response> {
+    let address = world.guard.address(listener);
+    let rejected = wait::poll("the token to be rejected", limit, async || {
+        let answer = request.send(address).await;
+        let passes = answer.as_ref().is_ok_and(|answer| answer.status == 200);
+        (!passes).then_some(answer)
+    });
+    Ok(rejected.await??)
+}
+
+/// How much later than promised it may be seen that a token is rejected, on a slow machine.
+pub(crate) const SLACK: Duration = Duration::from_secs(5);
