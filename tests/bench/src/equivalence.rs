@@ -7,9 +7,8 @@ use oauth2_filter_testbed::client::Request;
 use oauth2_filter_testbed::envoy::{Bootstrap, Envoy, Listener};
 use oauth2_filter_testbed::upstream::Upstream;
 
-use crate::authorization::AuthorizationServer;
 use crate::proxy::{options, quiet, with_secret};
-use crate::sidecar::Sidecar;
+use crate::servers::{AuthorizationServer, Sidecar};
 use crate::tokens::{SCOPE, Tokens};
 use crate::variants::named;
 
@@ -72,7 +71,7 @@ fn cases(token: &str) -> Vec<(Request, u16)> {
 async fn the_full_lua_filter_and_ours_answer_alike() {
     for name in ["ours-full", "lua-full", "lua-told"] {
         let guarded = Guarded::by(name).await;
-        for (request, status) in cases(&guarded.tokens.all()[0]) {
+        for (request, status) in cases(&guarded.tokens.all[0]) {
             assert_eq!(guarded.status(&request).await, status, "{name}: {request:?}");
         }
     }
@@ -83,7 +82,7 @@ async fn no_client_can_spoof_what_the_full_filters_let_on() {
     for name in ["ours-full", "lua-full"] {
         let guarded = Guarded::by(name).await;
         let spoofed = |path| Request::get(path).header("x-user", "root").header("x-scope", "all");
-        let token = &guarded.tokens.all()[0];
+        let token = &guarded.tokens.all[0];
         assert_eq!(guarded.status(&spoofed("/orders/1").bearer(token)).await, 200);
         assert_eq!(guarded.status(&spoofed("/healthz")).await, 200);
         let requests = guarded.service.requests();
@@ -114,7 +113,7 @@ async fn every_guard_refuses_a_token_that_is_none_and_those_that_keep_answers_as
             continue;
         }
         let guarded = Guarded::by(name).await;
-        let good = guarded.tokens.all()[0].clone();
+        let good = guarded.tokens.all[0].clone();
         for (token, status) in [(good.as_str(), 200), ("another", 401)] {
             for _ in 0..3 {
                 let request = Request::get("/orders/1").bearer(token);
@@ -133,7 +132,7 @@ async fn both_clients_put_the_token_of_the_server_in_place_of_the_callers() {
             let request = Request::get("/orders/1").bearer("the-callers");
             assert_eq!(guarded.status(&request).await, 200, "{name}");
         }
-        let token = format!("Bearer {}", guarded.tokens.all()[0]);
+        let token = format!("Bearer {}", guarded.tokens.all[0]);
         for request in guarded.service.requests() {
             assert_eq!(request.headers.get("authorization"), Some(token.clone()), "{name}");
         }

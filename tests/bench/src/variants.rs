@@ -70,58 +70,59 @@ pub const SHORT: Filter = Filter::Lua(include_str!("../lua/short.lua"));
 pub const FULL: Filter = Filter::Lua(include_str!("../lua/full.lua"));
 
 /// All of them.
-pub const ALL: [Variant; 31] = [
-    proxy("plain", "no filter", 1, Filter::None),
-    proxy("wasm-empty", "WebAssembly that does nothing", 1, Filter::Floor("empty")),
-    proxy("wasm-header", "… that reads `Authorization`", 1, Filter::Floor("header")),
-    proxy("wasm-trimmed", "… without needless exports", 1, Filter::Floor("header-trimmed")),
-    proxy("wasm-bare", "… without the SDK", 1, Filter::Floor("bare")),
-    proxy("lua-short", "short Lua", 1, SHORT),
-    proxy("lua-short-500", "short Lua, 500 tokens", 500, SHORT),
-    proxy("lua-short-10000", "short Lua, 10,000 tokens", 10_000, SHORT),
-    proxy("lua-full", "full Lua", 1, FULL),
-    proxy("lua-full-500", "full Lua, 500 tokens", 500, FULL),
-    proxy("lua-told", "full Lua that tells access logs and policies as much as ours", 1, FULL),
-    proxy("jwt-authn", "`jwt_authn`, RS256", 1, Filter::JwtAuthn { cache: false }),
-    proxy("jwt-authn-cache", "… with `jwt_cache`", 1, Filter::JwtAuthn { cache: true }),
-    proxy("ext-authz", "`ext_authz` over HTTP", 1, Filter::ExtAuthz { sidecar: false }),
-    proxy(
-        "ext-authz-sidecar",
-        "… whose service is a sidecar in Node.js, on the proxy's core",
-        1,
-        Filter::ExtAuthz { sidecar: true },
-    ),
-    proxy("ours", "**ours**, introspection alone", 1, Filter::Ours(filters::minimal)),
-    proxy("ours-500", "**ours**, 500 tokens", 500, Filter::Ours(filters::minimal)),
-    proxy("ours-10000", "**ours**, 10,000 tokens", 10_000, Filter::Ours(filters::minimal)),
-    proxy("ours-claims", "**ours**, `forward.claims`", 1, Filter::Ours(filters::claims)),
-    proxy("ours-rule", "**ours**, one rule", 1, Filter::Ours(|proxy| filters::rules(proxy, 1))),
-    proxy(
-        "ours-50-rules",
-        "**ours**, 50 rules",
-        1,
-        Filter::Ours(|proxy| filters::rules(proxy, 50)),
-    ),
-    proxy("ours-full", "**ours**, full", 1, Filter::Ours(filters::full)),
-    proxy("ours-full-500", "**ours**, full, 500 tokens", 500, Filter::Ours(filters::full)),
-    proxy("credential-injector", "`credential_injector`", 1, Filter::CredentialInjector),
-    proxy("ours-outbound", "**ours**, outbound", 1, Filter::Ours(filters::outbound)),
-    service("service-plain", "no filter", Filter::None),
-    service("service-lua-short", "short Lua", SHORT),
-    service("service-lua-full", "full Lua", FULL),
-    service("service-ours", "**ours**, introspection alone", Filter::Ours(filters::minimal)),
-    service("service-ours-full", "**ours**, full", Filter::Ours(filters::full)),
-    service("service-ours-outbound", "**ours**, outbound", Filter::Ours(filters::outbound)),
-];
+pub const ALL: [Variant; 31] = {
+    use Answers::{Proxy, Service};
+    use Filter::{CredentialInjector, ExtAuthz, Floor, JwtAuthn, Ours};
+    const NONE: Filter = Filter::None;
+    const MINIMAL: Filter = Ours(filters::minimal);
+    [
+        variant("plain", "no filter", 1, NONE, Proxy),
+        variant("wasm-empty", "WebAssembly that does nothing", 1, Floor("empty"), Proxy),
+        variant("wasm-header", "… that reads `Authorization`", 1, Floor("header"), Proxy),
+        variant("wasm-trimmed", "… without needless exports", 1, Floor("header-trimmed"), Proxy),
+        variant("wasm-bare", BARE, 1, Floor("bare"), Proxy),
+        variant("lua-short", "short Lua", 1, SHORT, Proxy),
+        variant("lua-short-500", "short Lua, 500 tokens", 500, SHORT, Proxy),
+        variant("lua-short-10000", "short Lua, 10,000 tokens", 10_000, SHORT, Proxy),
+        variant("lua-full", "full Lua", 1, FULL, Proxy),
+        variant("lua-full-500", "full Lua, 500 tokens", 500, FULL, Proxy),
+        variant("lua-told", TOLD, 1, FULL, Proxy),
+        variant("jwt-authn", "`jwt_authn`, RS256", 1, JwtAuthn { cache: false }, Proxy),
+        variant("jwt-authn-cache", "… with `jwt_cache`", 1, JwtAuthn { cache: true }, Proxy),
+        variant("ext-authz", "`ext_authz` over HTTP", 1, ExtAuthz { sidecar: false }, Proxy),
+        variant("ext-authz-sidecar", SIDECAR, 1, ExtAuthz { sidecar: true }, Proxy),
+        variant("ours", "**ours**, introspection alone", 1, MINIMAL, Proxy),
+        variant("ours-500", "**ours**, 500 tokens", 500, MINIMAL, Proxy),
+        variant("ours-10000", "**ours**, 10,000 tokens", 10_000, MINIMAL, Proxy),
+        variant("ours-claims", "**ours**, `forward.claims`", 1, Ours(filters::claims), Proxy),
+        variant("ours-rule", "**ours**, one rule", 1, Ours(|p| filters::rules(p, 1)), Proxy),
+        variant("ours-50-rules", "**ours**, 50 rules", 1, Ours(|p| filters::rules(p, 50)), Proxy),
+        variant("ours-full", "**ours**, full", 1, Ours(filters::full), Proxy),
+        variant("ours-full-500", "**ours**, full, 500 tokens", 500, Ours(filters::full), Proxy),
+        variant("credential-injector", "`credential_injector`", 1, CredentialInjector, Proxy),
+        variant("ours-outbound", "**ours**, outbound", 1, Ours(filters::outbound), Proxy),
+        variant("service-plain", "no filter", 1, NONE, Service),
+        variant("service-lua-short", "short Lua", 1, SHORT, Service),
+        variant("service-lua-full", "full Lua", 1, FULL, Service),
+        variant("service-ours", "**ours**, introspection alone", 1, MINIMAL, Service),
+        variant("service-ours-full", "**ours**, full", 1, Ours(filters::full), Service),
+        variant("service-ours-outbound", "**ours**, outbound", 1, Ours(filters::outbound), Service),
+    ]
+};
 
-/// One that answers by itself.
-const fn proxy(name: &'static str, what: &'static str, tokens: usize, filter: Filter) -> Variant {
-    Variant { name, what, filter, tokens, answers: Answers::Proxy }
-}
+const BARE: &str = "WebAssembly that reads `Authorization`, without the SDK";
+const TOLD: &str = "full Lua that reports as much to access logs and policies";
+const SIDECAR: &str = "… whose service is a sidecar in Node.js, on the proxy's core";
 
-/// One with a service behind.
-const fn service(name: &'static str, what: &'static str, filter: Filter) -> Variant {
-    Variant { name, what, filter, tokens: 1, answers: Answers::Service }
+/// A variant; how many tokens take turns, and who answers.
+pub const fn variant(
+    name: &'static str,
+    what: &'static str,
+    tokens: usize,
+    filter: Filter,
+    answers: Answers,
+) -> Variant {
+    Variant { name, what, filter, tokens, answers }
 }
 
 impl Variant {
@@ -153,31 +154,4 @@ pub fn chosen(names: &[String]) -> Vec<Variant> {
         ALL.iter().filter(|variant| is_named(variant)).map(Variant::baseline).collect();
     let is_chosen = |variant: &Variant| is_named(variant) || baselines.contains(&variant.name);
     ALL.into_iter().filter(is_chosen).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names(only: &[&str]) -> Vec<&'static str> {
-        let only: Vec<String> = only.iter().map(|name| (*name).to_owned()).collect();
-        chosen(&only).iter().map(|variant| variant.name).collect()
-    }
-
-    #[test]
-    fn what_is_chosen_comes_with_what_it_is_compared_with() {
-        assert_eq!(names(&["ours-500"]), ["plain", "ours-500"]);
-        assert_eq!(names(&["service-ours"]), ["service-plain", "service-ours"]);
-        assert_eq!(names(&["plain"]), ["plain"]);
-        assert_eq!(names(&["memory"]), [""; 0]);
-        assert_eq!(names(&[]).len(), ALL.len());
-    }
-
-    #[test]
-    fn no_two_have_one_name() {
-        let mut all = names(&[]);
-        all.sort_unstable();
-        all.dedup();
-        assert_eq!(all.len(), ALL.len());
-    }
 }
