@@ -7,13 +7,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{Package, linked::Linked};
+use crate::packages::{Linked, Package};
 
 /// The C library of WASI is a part of Rust's standard library, which names it nowhere.
 const WASI_LIBC: &str = include_str!("wasi-libc.txt");
 
 /// One text: who is in it under which licence, and each licence with those who come with it.
-pub(crate) fn licences(filter: &Package, linked: &Linked) -> Result<String, String> {
+pub(crate) fn licences(linked: &Linked) -> Result<String, String> {
+    let filter = &linked.filter;
     let packages: Vec<&Package> = [filter].into_iter().chain(linked.others()).collect();
     let mut text = format!(
         "{} {} is one WebAssembly module, into which the following packages are linked.\n\

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use dist::{LAYER, PLUGIN, Workspace, sha256};
+use dist::{LAYER, PLUGIN, sha256};
 use flate2::read::GzDecoder;
 use oauth2_filter_testbed::{
     client::{Request, Response},
@@ -211,7 +211,7 @@ fn module() -> Vec<u8> {
 
 /// The version of the filter.
 fn version() -> String {
-    Workspace::here().unwrap().filter().unwrap().version.clone()
+    dist::version().unwrap()
 }
 
 /// A file of the release.
