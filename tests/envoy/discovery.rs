@@ -444,7 +444,7 @@ async fn mcp_03_a_token_for_another_server_is_refused() {
     mcp.server.revoke(&revoked);
     let elsewhere = mcp.token_for(OTHER_RESOURCE, "mcp:tools mcp:admin").await;
     // A client that names no resource gets a token for what the server thinks fit.
-    let nowhere = mcp.token_for("", "mcp:tools").await;
+    let nowhere = mcp.server.issue(SHOP, "mcp:tools");
     let good = mcp.token_for(RESOURCE, "mcp:tools").await;
     assert_eq!(mcp.send(Http::One, call("/mcp").bearer(&good)).await.status, 200);
     mcp.service.clear();
