@@ -102,9 +102,11 @@ observability: panics build envoy prometheus ## dashboard and alerts: a real Pro
 	@cargo test --test observability -- --include-ignored
 
 .PHONY: micro
-micro: ## what the core costs by itself, natively: instructions (with valgrind) and time
+micro: ## what the core costs by itself, natively, in instructions
+	@sh tests/setup/tools.sh valgrind
+	@sh tests/setup/gungraun.sh $(shell sed -n 's/^gungraun = "=\(.*\)"/\1/p' tests/micro/Cargo.toml)
 	@echo "== building the benchmark (first time: about a minute)"
-	@cargo bench --quiet --package micro
+	@cargo bench --quiet --package micro -- --callgrind-metrics=ir
 
 # The modules that the filter is compared with; the one by the SDK with and without the exports
 # that it does not need.
