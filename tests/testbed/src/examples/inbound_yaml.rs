@@ -72,25 +72,3 @@ impl InboundYaml {
         Self(text.replace(&format!("127.0.0.1:{port}/"), &format!("127.0.0.1:{other}/")))
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_document_is_found_and_follows_the_ports() {
-        let file = InboundYaml::read().with_port(9000, 12345);
-        let endpoint = &file.document()["inbound"]["introspection"]["endpoint"];
-        assert_eq!(endpoint, "http://127.0.0.1:12345/introspect");
-        assert!(file.text().contains("port_value: 12345 "));
-        assert!(!file.text().contains("port_value: 9000 "));
-        assert!(file.max_ttl() >= Duration::from_secs(1));
-    }
-
-    #[test]
-    fn a_field_ends_where_the_next_begins() {
-        let file = InboundYaml("a:\n  b: 1\n  c: 2\n\nd:\n  e: 3\n".to_owned());
-        assert_eq!(file.field("a"), "a:\n  b: 1\n  c: 2\n");
-        assert_eq!(file.field("d"), "d:\n  e: 3\n");
-    }
-}
