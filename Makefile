@@ -116,7 +116,7 @@ SDK   := $(SDK),proxy_on_memory_allocate,proxy_on_request_headers
 
 .PHONY: bench
 bench: build envoy ## how fast it is, beside what people use instead: a quarter of an hour
-	@sh tests/setup/wrk.sh
+	@sh tests/setup/tools.sh wrk
 	@echo "== building the bench (first time: about a minute)"
 	@cargo build --quiet --release --target $(TARGET) \
 		--package floor-empty --package floor-header --package floor-bare

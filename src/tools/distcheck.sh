@@ -6,23 +6,9 @@ folder=$1
 # It has the schemas with it.
 library='cyclonedx-python-lib[json-validation]==11.12.0'
 
-if ! command -v skopeo >/dev/null; then
-    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-        echo "error: skopeo is not there. Install it (Debian: apt-get install skopeo)." >&2
-        exit 1
-    fi
-    echo "== installing skopeo"
-    apt-get update -qq
-    apt-get install -y -qq --no-install-recommends skopeo >/dev/null
-fi
-
+sh tests/setup/tools.sh skopeo
 # Unpacked, not installed: the package would start its server.
 if [ ! -x "$folder/registry/usr/bin/docker-registry" ]; then
-    if ! command -v apt-get >/dev/null; then
-        echo "error: the registry is Debian's docker-registry, and there is no apt-get here." >&2
-        echo "Put one at $folder/registry/usr/bin/docker-registry." >&2
-        exit 1
-    fi
     echo "== unpacking a registry into $folder/registry"
     rm -rf "$folder/registry"
     mkdir -p "$folder/registry"
