@@ -7,18 +7,15 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    thread,
-    time::Duration,
 };
 
 use dist::{LAYER, PLUGIN, sha256};
 use flate2::read::GzDecoder;
 use oauth2_filter_testbed::{
-    client::{Request, Response},
+    client::Request,
     envoy::{Bootstrap, Envoy, Listener, WasmPlugin, workspace},
-    process::{Process, end_of_log},
+    process::Process,
     scripted::{Answer, ScriptedServer},
-    upstream::Upstream,
     wait,
 };
 use serde_json::{Value, json};
@@ -91,12 +88,11 @@ fn the_bill_of_materials_is_as_its_schema_wants_it() {
     assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A registry of container images on a free loopback port, without anything in it. Dropped by a
-/// panic, it prints the end of its log.
+/// A registry of container images on a free loopback port, without anything in it.
 struct Registry {
     address: SocketAddr,
     _process: Process,
-    folder: TempDir,
+    _folder: TempDir,
 }
 
 impl Registry {
@@ -110,93 +106,61 @@ impl Registry {
         });
         // JSON is YAML.
         fs::write(folder.path().join("config.yml"), configuration.to_string()).unwrap();
-        let log = folder.path().join(LOG);
-        let output = File::create(&log).unwrap();
+        let log = folder.path().join("registry.log");
         let mut command = Command::new(workspace().join("target/registry/usr/bin/docker-registry"));
-        command
-            .args(["serve".as_ref(), folder.path().join("config.yml").as_os_str()])
-            .stdout(Stdio::null())
-            .stderr(output);
+        command.arg("serve").arg(folder.path().join("config.yml"));
+        command.stdout(Stdio::null()).stderr(File::create(&log).unwrap());
         let process = Process::start(command).expect("a registry: make distcheck installs it");
-        let address = wait::poll("the registry to listen", LIMIT, async || {
+        let address = wait::poll("the registry to listen", wait::LIMIT, async || {
             let log = fs::read_to_string(&log).unwrap_or_default();
             let (_, rest) = log.split_once("listening on ")?;
             rest.split('"').next()?.parse().ok()
         });
-        let address = match address.await {
-            Ok(address) => address,
-            Err(error) => {
-                let log = fs::read_to_string(&log).unwrap_or_default();
-                panic!("{error}\n{}", end_of_log("the registry", &log));
-            }
-        };
-        Self { address, _process: process, folder }
+        let address = address.await;
+        let address = address.unwrap_or_else(|_| panic!("{:?}", fs::read_to_string(&log)));
+        Self { address, _process: process, _folder: folder }
     }
 
     /// The module of this image, by the steps of Istio's agent (`pkg/wasm/imagefetcher.go`):
     /// the manifest by its tag, which has the digest that is wanted; its last layer, which is of
-    /// the one type; the first file in that with the one name; and the mark of WebAssembly.
+    /// the one type; and the first file in that with the one name.
     async fn pulled_as_by_istio(&self, image: &str, tag: &str, digest: &str) -> Vec<u8> {
-        let accepted = "application/vnd.docker.distribution.manifest.v1+json,\
-             application/vnd.docker.distribution.manifest.v1+prettyjws,\
-             application/vnd.docker.distribution.manifest.v2+json,\
-             application/vnd.oci.image.manifest.v1+json,\
-             application/vnd.docker.distribution.manifest.list.v2+json,\
-             application/vnd.oci.image.index.v1+json";
-        let manifest = format!("/v2/{image}/manifests/{tag}");
-        let manifest = self.answer(&Request::get(&manifest).header("accept", accepted)).await;
+        let get = async |path: String| {
+            let request = Request::get(&format!("/v2/{image}/{path}"));
+            let manifest = "application/vnd.oci.image.manifest.v1+json";
+            let answer = request.header("accept", manifest).send(self.address).await.unwrap();
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            answer
+        };
+        let manifest = get(format!("manifests/{tag}")).await;
         assert_eq!(format!("sha256:{}", sha256(&manifest.body)), digest);
         let manifest = manifest.json();
         assert_eq!(manifest["mediaType"], "application/vnd.oci.image.manifest.v1+json");
         let layer = manifest["layers"].as_array().unwrap().last().unwrap();
         assert_eq!(layer["mediaType"], LAYER);
         let digest = layer["digest"].as_str().unwrap();
-        let blob = self.answer(&Request::get(&format!("/v2/{image}/blobs/{digest}"))).await;
-        assert_eq!(format!("sha256:{}", sha256(&blob.body)), digest);
-
-        let mut archive = Archive::new(GzDecoder::new(blob.body.as_slice()));
-        for file in archive.entries().unwrap() {
-            let mut file = file.unwrap();
-            if file.path().unwrap().file_name() == Some(PLUGIN.as_ref()) {
-                let mut module = Vec::new();
-                file.read_to_end(&mut module).unwrap();
-                assert_eq!(module[..4], *b"\0asm");
-                return module;
-            }
-        }
-        panic!("no {PLUGIN} in the layer");
-    }
-
-    async fn answer(&self, request: &Request) -> Response {
-        let answer = request.send(self.address).await.expect("an answer of the registry");
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        answer
+        let blob = get(format!("blobs/{digest}")).await.body;
+        assert_eq!(format!("sha256:{}", sha256(&blob)), digest);
+        let mut archive = Archive::new(GzDecoder::new(blob.as_slice()));
+        let mut file = archive.entries().unwrap().next().unwrap().unwrap();
+        assert_eq!(file.path().unwrap().to_str(), Some(PLUGIN));
+        let mut module = Vec::new();
+        file.read_to_end(&mut module).unwrap();
+        module
     }
 }
 
-impl Drop for Registry {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            let log = fs::read_to_string(self.folder.path().join(LOG)).unwrap_or_default();
-            eprintln!("{}", end_of_log("the registry", &log));
-        }
-    }
-}
-
-/// Runs this module in Envoy: who has an active token gets through, and nobody else.
+/// Runs this module in Envoy: a request with an active token is forwarded, and no other.
 async fn guards_a_service(module: &Path) {
     let server = ScriptedServer::start().await;
     server.on("/introspect", Answer::json(200, &json!({"active": true})));
-    let service = Upstream::start().await;
     let document = json!({"inbound": {"introspection": {
         "endpoint": "http://as.test/introspect", "cluster": "as",
         "client_id": "rs", "client_secret": "rs-secret",
     }}});
     let plugin = WasmPlugin::new(&document).file(module);
-    let bootstrap = Bootstrap::new()
-        .cluster("as", server.address())
-        .cluster("service", service.address())
-        .listener(Listener::to("in", "service").filter(plugin.filter("oauth2")));
+    let listener = Listener::answering("in", 200, "").filter(plugin.filter("oauth2"));
+    let bootstrap = Bootstrap::new().cluster("as", server.address()).listener(listener);
     let envoy = Envoy::start(bootstrap).await.expect("Envoy with the module that was pulled");
     let status = async |request: Request| request.send(envoy.address("in")).await.unwrap().status;
     assert_eq!(status(Request::get("/")).await, 401);
@@ -237,6 +201,3 @@ fn run(command: &mut Command) -> String {
     assert!(output.status.success(), "{command:?}: {}\n{told}\n{errors}", output.status);
     told
 }
-
-const LIMIT: Duration = Duration::from_secs(30);
-const LOG: &str = "registry.log";
