@@ -118,12 +118,10 @@ SDK   := $(SDK),proxy_on_memory_allocate,proxy_on_request_headers
 bench: build envoy ## how fast it is, beside what people use instead: a quarter of an hour
 	@sh tests/setup/tools.sh wrk
 	@echo "== building the bench (first time: about a minute)"
-	@cargo build --quiet --release --target $(TARGET) \
-		--package floor-empty --package floor-header --package floor-bare
+	@cargo build --quiet --release --target $(TARGET) --package floor --examples
 	@mkdir -p $(FLOOR)
-	@cp target/$(TARGET)/release/floor_empty.wasm $(FLOOR)/empty.wasm
-	@cp target/$(TARGET)/release/floor_header.wasm $(FLOOR)/header.wasm
-	@cp target/$(TARGET)/release/floor_bare.wasm $(FLOOR)/bare.wasm
+	@cp target/$(TARGET)/release/examples/empty.wasm target/$(TARGET)/release/examples/header.wasm \
+		target/$(TARGET)/release/examples/bare.wasm $(FLOOR)
 	@cargo run --quiet --package trim -- $(FLOOR)/header.wasm $(FLOOR)/header-trimmed.wasm $(SDK)
 	@cargo run --quiet --package oauth2-filter-bench -- \
 		$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) \
@@ -137,7 +135,7 @@ check: toolchain ## format, lints for both targets, documentation
 	@# Cargo refuses the filter without the linker of the module, whatever it is to do with it.
 	@RUSTFLAGS='$(FLAGS)' cargo clippy --lib --target $(TARGET) -- --deny warnings
 	@RUSTFLAGS='$(FLAGS)' cargo clippy --lib --target $(TARGET) --all-features -- --deny warnings
-	cargo clippy --package 'floor-*' --target $(TARGET) -- --deny warnings
+	cargo clippy --package floor --examples --target $(TARGET) -- --deny warnings
 	RUSTDOCFLAGS=--deny=warnings cargo doc --workspace --no-deps --document-private-items
 	@RUSTFLAGS='$(FLAGS)' RUSTDOCFLAGS=--deny=warnings \
 		cargo doc --lib --target $(TARGET) --no-deps --document-private-items
