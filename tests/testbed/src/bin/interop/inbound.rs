@@ -14,60 +14,6 @@ use super::{
     world::{ORDER, Outcome, READ, STORY, World, arrival, same, text, token_of},
 };
 
-/// A step that differs between servers: a request with a token, and what becomes of it.
-pub(crate) struct Guard {
-    /// What it shows.
-    pub(crate) title: &'static str,
-    /// Where the request goes.
-    pub(crate) listener: &'static str,
-    /// Its token.
-    pub(crate) token: Token,
-    /// Status and reason if it is rejected; otherwise it is forwarded.
-    pub(crate) rejected: Option<(u16, &'static str)>,
-}
-
-/// How a token is obtained.
-pub(crate) enum Token {
-    /// By the client `svc`, with these parameters besides.
-    Own(&'static [(&'static str, &'static str)]),
-    /// By this client, whose credentials are not encoded in Basic, with these parameters besides.
-    Raw(&'static str, &'static [(&'static str, &'static str)]),
-    /// A user's refresh token.
-    Refresh,
-}
-
-/// A request that is forwarded.
-pub(crate) const fn forwarded(title: &'static str, listener: &'static str, token: Token) -> Guard {
-    Guard { title, listener, token, rejected: None }
-}
-
-/// A request that is rejected.
-pub(crate) const fn rejected(
-    title: &'static str,
-    listener: &'static str,
-    token: Token,
-    status: u16,
-    reason: &'static str,
-) -> Guard {
-    Guard { title, listener, token, rejected: Some((status, reason)) }
-}
-
-impl Token {
-    async fn get(&self, world: &World) -> Outcome<String> {
-        match self {
-            Self::Own(parameters) => world.token(parameters).await,
-            Self::Raw(credentials, parameters) => {
-                let grant = [("grant_type", "client_credentials"), ("scope", READ)];
-                let request =
-                    Request::form(world.setup.server.token, &[&grant, *parameters].concat());
-                let request = request.header("authorization", format!("Basic {credentials}"));
-                token_of(&request.send(world.setup.address).await?)
-            }
-            Self::Refresh => Ok(text(&world.user_tokens().await?, "refresh_token").to_owned()),
-        }
-    }
-}
-
 /// Plays the steps that are the same for all servers, and then its own.
 pub(crate) async fn play(world: &World, report: &mut Report) {
     report.step("A request without a token is rejected", no_token(world)).await;
@@ -77,16 +23,29 @@ pub(crate) async fn play(world: &World, report: &mut Report) {
     report.step("Forged headers are removed", forged_header(world)).await;
     report.step("250 requests with a new token: one introspection", many_requests(world)).await;
     report.step("A revoked token passes until the cached response expires", revoked(world)).await;
-    for Guard { title, listener, token, rejected } in world.setup.server.inbound {
+    // Title, listener and token; status and reason if it is rejected.
+    for row in world.setup.table["inbound"].as_array().into_iter().flatten() {
         let step = async {
-            let token = token.get(world).await?;
-            if let Some(expected) = rejected {
-                return world.rejected(&world.guard, listener, Some(&token), *expected).await;
+            let token = match text(row, 2) {
+                "plain" => world.token(&[]).await?,
+                "jwt" => world.token(&[("resource", "https://jwt.example.com")]).await?,
+                "refresh" => text(&world.user_tokens().await?, "refresh_token").to_owned(),
+                "raw" => {
+                    // `odd:s%c&r=t+/~!`, which is not encoded before it goes into Basic.
+                    let request = world.token_request(&world.setup.parameters());
+                    let request = request.header("authorization", "Basic b2RkOnMlYyZyPXQrL34h");
+                    token_of(&request.send(world.setup.address).await?)?
+                }
+                _ => token(world).await?,
+            };
+            if let Some(status) = row[3].as_u64() {
+                let expected = (u16::try_from(status)?, text(row, 4));
+                return world.rejected(&world.guard, text(row, 1), Some(&token), expected).await;
             }
             let request = Request::get(ORDER).bearer(&token);
-            world.arrives(&world.guard, listener, &request).await.map(drop)
+            world.arrives(&world.guard, text(row, 1), &request).await.map(drop)
         };
-        report.step(title, step).await;
+        report.step(text(row, 0), step).await;
     }
 }
 
@@ -100,7 +59,7 @@ fn challenge(answer: &Response, expected: &str) -> Outcome {
 }
 
 async fn token(world: &World) -> Outcome<String> {
-    world.token(world.setup.server.parameters).await
+    world.token(&world.setup.parameters()).await
 }
 
 async fn no_token(world: &World) -> Outcome {

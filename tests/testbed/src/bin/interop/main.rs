@@ -13,41 +13,17 @@ use std::{pin::Pin, process::ExitCode};
 use oauth2_filter_testbed::process::interrupted;
 use tokio::select;
 
-use self::{
-    inbound::Guard,
-    world::{Documents, Outcome, Setup, World},
-};
+use self::world::{Outcome, World};
 
-/// The servers.
-const SERVERS: [Server; 3] =
-    [oidc_provider::SERVER, glewlwyd::SERVER, django_oauth_toolkit::SERVER];
+/// The folders of `tests/interop`, and the steps that are not in their tables.
+const SERVERS: [(&str, Steps); 3] = [
+    ("oidc-provider", oidc_provider::steps),
+    ("glewlwyd", glewlwyd::steps),
+    ("django-oauth-toolkit", django_oauth_toolkit::steps),
+];
 
-/// An authorization server that is not ours; `tests/interop/FOLDER/server.sh` installs and starts it.
-struct Server {
-    /// Its name and version.
-    name: &'static str,
-    folder: &'static str,
-    /// The paths of its endpoints.
-    token: &'static str,
-    introspection: &'static str,
-    revocation: &'static str,
-    /// What a request for a token has besides.
-    parameters: &'static [(&'static str, &'static str)],
-    /// The client with which a user gets tokens.
-    user: (&'static str, &'static str),
-    /// A client that is configured with a user's refresh token.
-    refresher: Option<(&'static str, &'static str)>,
-    /// Whether `/stats` and `/grants` tell what it was asked.
-    tells: bool,
-    /// Documents of the proxy that guards a service.
-    guards: fn(&Setup) -> Documents,
-    /// Documents of the proxy that gets tokens.
-    clients: fn(&Setup) -> Documents,
-    /// Its inbound steps, beside those of all servers.
-    inbound: &'static [Guard],
-    /// All other steps.
-    steps: for<'a> fn(&'a World, &'a mut Report) -> Boxed<'a>,
-}
+/// Plays steps.
+type Steps = for<'a> fn(&'a World, &'a mut Report) -> Boxed<'a>;
 
 type Boxed<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
@@ -75,10 +51,11 @@ impl Report {
 async fn main() -> ExitCode {
     let all = async {
         let mut summary = Vec::new();
-        for server in &SERVERS {
-            println!("{}", server.name);
-            let outcome = visit(server).await.unwrap_or_else(|error| format!("FAILED: {error}"));
-            summary.push(format!("{}: {outcome}", server.name));
+        for (folder, steps) in SERVERS {
+            println!("{folder}");
+            let outcome = visit(folder, steps).await;
+            let outcome = outcome.unwrap_or_else(|error| format!("{folder}: FAILED: {error}"));
+            summary.push(outcome);
             println!();
         }
         summary
@@ -94,21 +71,21 @@ async fn main() -> ExitCode {
 }
 
 /// How it went with a server.
-async fn visit(server: &'static Server) -> Outcome<String> {
-    let installed = world::script(server, "install", &world::folder(server)?).status()?;
-    if !installed.success() {
-        return Ok("NOT RUN: it cannot be installed".to_owned());
+async fn visit(folder: &str, steps: Steps) -> Outcome<String> {
+    if !world::script(folder, "install")?.status()?.success() {
+        return Ok(format!("{folder}: NOT RUN: it cannot be installed"));
     }
-    let world = World::start(server).await?;
+    let world = World::start(folder).await?;
     let mut report = Report::default();
     inbound::play(&world, &mut report).await;
-    (server.steps)(&world, &mut report).await;
+    steps(&world, &mut report).await;
     let Report { steps, failures } = report;
+    let name = world.setup.text("name");
     if failures == 0 {
-        return Ok(format!("all {steps} steps as expected"));
+        return Ok(format!("{name}: all {steps} steps as expected"));
     }
     println!("{}", world.logs());
-    Ok(format!("FAILED: {failures} of {steps} steps"))
+    Ok(format!("{name}: FAILED: {failures} of {steps} steps"))
 }
 
 /// What shells make of SIGINT.

@@ -3,123 +3,14 @@
 use std::time::Duration;
 
 use oauth2_filter_testbed::client::Request;
-use serde_json::json;
 
 use super::{
-    Boxed, Report, Server,
-    inbound::{SLACK, Token, forwarded, rejected, until_rejected},
-    outbound::REFUSED_CLIENT,
-    world::{
-        AUDIENCE, Documents, GUARDED, ORDER, Outcome, READ, SERVER_NAME, STORY, Setup, World, one,
-        same, text, token_on, with,
-    },
+    Boxed, Report,
+    inbound::{SLACK, until_rejected},
+    world::{ORDER, Outcome, READ, World, same, text, token_on},
 };
 
-pub(crate) const SERVER: Server = Server {
-    name: "oidc-provider 9.13.3",
-    folder: "oidc-provider",
-    token: "/token",
-    introspection: "/token/introspection",
-    revocation: "/token/revocation",
-    parameters: &[],
-    user: ("svc", "svc-secret"),
-    refresher: Some(("shop-refresh", "shop-refresh-secret")),
-    tells: true,
-    guards,
-    clients,
-    inbound: &[
-        forwarded("client_secret_basic encodes odd characters in id and secret", "odd", OWN),
-        rejected("client_secret_basic_raw does not", "odd-raw", OWN, 502, REFUSED_CLIENT.1),
-        forwarded("The filter authenticates with client_secret_post", "post", OWN),
-        forwarded("The filter authenticates with private_key_jwt", "key", OWN),
-        rejected("A wrong secret is an error of ours", "wrong-secret", OWN, 502, REFUSED_CLIENT.1),
-        // It answers 400, which says nothing of the token.
-        rejected(
-            "A JWT is not introspected by this server",
-            STORY,
-            Token::Own(&[("resource", "https://jwt.example.com")]),
-            502,
-            REFUSED_CLIENT.1,
-        ),
-        // It calls one active, whatever the hint; but it has no audience.
-        rejected(
-            "A refresh token is not an access token",
-            STORY,
-            Token::Refresh,
-            401,
-            "oauth2_wrong_audience",
-        ),
-    ],
-    steps,
-};
-
-fn guards(setup: &Setup) -> Documents {
-    let rs = json!({"client_id": "rs", "client_secret": "rs-secret"});
-    let odd = json!({"client_id": "odd:client id", "client_secret": "s%c&r=t+/~!"});
-    let post = json!({
-        "client_id": "rs-post", "client_secret": "rs-post-secret",
-        "auth_method": "client_secret_post",
-    });
-    let mut short = setup.guard(rs.clone());
-    short["inbound"]["audience"] = SHORT.into();
-    // 60 s then, by default.
-    short["inbound"]["cache"] = json!({});
-    vec![
-        (STORY, setup.guard(rs.clone())),
-        ("odd", setup.guard(odd.clone())),
-        ("odd-raw", setup.guard(with(odd, json!({"auth_method": "client_secret_basic_raw"})))),
-        ("post", setup.guard(post)),
-        ("key", setup.guard(with(setup.signing("rsa"), json!({"client_id": "rs-key"})))),
-        ("wrong-secret", setup.guard(json!({"client_id": "rs", "client_secret": "wrong"}))),
-        ("short", short),
-        (GUARDED, setup.uncached(rs, &AUDIENCE.into())),
-    ]
-}
-
-fn clients(setup: &Setup) -> Documents {
-    let own = |id, more| setup.client(id, "client_credentials", more);
-    let shop = |more| own("shop", with(json!({"client_secret": "shop-secret"}), more));
-    let post = json!({"client_secret": "shop-post-secret", "auth_method": "client_secret_post"});
-    let certificate = json!({
-        "endpoint": format!("https://{SERVER_NAME}/token"), "cluster": "as-tls",
-        "auth_method": "tls_client_auth",
-    });
-    // This server counts in whole seconds: a token of 3 s may live for 2 s only.
-    let user = json!({
-        "client_secret": "shop-user-secret", "username": "alice", "password": "alice-pw",
-        "clock_skew": "1s",
-    });
-    let given = json!({
-        "client_secret": "shop-refresh-secret", "refresh_token": setup.refresh_token,
-        "clock_skew": "1s",
-    });
-    let exchange = json!({"client_secret": "shop-exchange-secret", "actor": "shop"});
-    let token_exchange = "urn:ietf:params:oauth:grant-type:token-exchange";
-    let mut exchange = one(&setup.client("shop-exchange", token_exchange, exchange));
-    exchange["outbound"]["clients"]["shop"] = shop(json!({}));
-    let mut inbound =
-        setup.guard(json!({"client_id": "rs", "client_secret": "rs-secret"}))["inbound"].take();
-    inbound = json!({
-        "introspection": inbound["introspection"], "audience": AUDIENCE, "scope": READ,
-        "cache": {"max_ttl": "0s"},
-    });
-    exchange["inbound"] = inbound;
-    vec![
-        ("basic", one(&shop(json!({})))),
-        ("post", one(&own("shop-post", post))),
-        ("odd", one(&own("odd:client id", json!({"client_secret": "s%c&r=t+/~!"})))),
-        ("rsa", one(&own("shop-key", setup.signing("rsa")))),
-        ("ec", one(&own("shop-key", setup.signing("ec")))),
-        ("certificate", one(&own("shop-certificate", certificate))),
-        ("resource", one(&shop(json!({"resource": SHORT})))),
-        ("wrong-secret", one(&shop(json!({"client_secret": "wrong"})))),
-        ("password", one(&setup.client("shop-user", "password", user))),
-        ("refresh-token", one(&setup.client("shop-refresh", "refresh_token", given))),
-        ("exchange", exchange),
-    ]
-}
-
-fn steps<'a>(world: &'a World, report: &'a mut Report) -> Boxed<'a> {
+pub(crate) fn steps<'a>(world: &'a World, report: &'a mut Report) -> Boxed<'a> {
     Box::pin(async move {
         report.step("A token expires before the cached response does", expiry(world)).await;
         let title = "client_credentials: a token replaces what requests carry";
@@ -236,5 +127,4 @@ async fn token_exchange(world: &World) -> Outcome {
     same("the number of exchanges", world.grants("shop-exchange").await?.len(), 1)
 }
 
-const OWN: Token = Token::Own(&[]);
 const SHORT: &str = "https://short.example.com";

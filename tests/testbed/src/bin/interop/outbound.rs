@@ -42,7 +42,7 @@ impl World {
         for _ in 0..2 {
             self.rejected(&self.client, "wrong-secret", None, REFUSED_CLIENT).await?;
         }
-        if !self.setup.server.tells {
+        if self.setup.table["tells"] == false {
             return Ok(());
         }
         let refused = self.grants("shop").await?;
@@ -80,7 +80,7 @@ impl World {
     /// of the grant, so the client runs it again.
     pub(crate) async fn lost_grant(&self, listener: &str, id: &str, spent: &str) -> Outcome<Value> {
         let form = [("grant_type", "refresh_token"), ("refresh_token", spent)];
-        let request = Request::form(self.setup.server.token, &form);
+        let request = Request::form(self.setup.text("token"), &form);
         let answer = request.basic(id, &format!("{id}-secret")).send(self.setup.address).await?;
         same("the status", answer.status, 400)?;
         let grants = self.grants(id).await?;

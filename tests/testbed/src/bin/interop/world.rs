@@ -29,21 +29,15 @@ use oauth2_filter_testbed::{
     wait, workspace,
 };
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::{net::TcpStream, task::JoinSet};
-
-use super::Server;
 
 /// A value, or what did not come out right.
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
-/// Configurations of the filter by the name of their listener.
-pub(crate) type Documents = Vec<(&'static str, Value)>;
-
 /// A server that runs, before there is an Envoy.
 pub(crate) struct Setup {
-    /// Which it is.
-    pub(crate) server: &'static Server,
+    /// Its `table.json`.
+    pub(crate) table: Value,
     /// Where it listens.
     pub(crate) address: SocketAddr,
     /// Where it speaks TLS, if it does.
@@ -52,8 +46,6 @@ pub(crate) struct Setup {
     authority: Authority,
     /// The certificate of the client that authenticates with it.
     identity: Identity,
-    /// Private keys.
-    keys: TempDir,
     log: PathBuf,
     _process: Process,
     /// A user's refresh token, if the server has a client for it.
@@ -61,14 +53,13 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    async fn start(server: &'static Server) -> Outcome<Self> {
-        let folder = folder(server)?;
+    async fn start(folder: &str) -> Outcome<Self> {
         let (address, tls) = (free_address()?, free_address()?);
         let authority = Authority::new();
         let keys = certificate_files(&authority.issue(SERVER_NAME), &authority);
-        let log = folder.join("server.log");
+        let log = directory(folder)?.join("server.log");
         let output = File::create(&log)?;
-        let mut command = script(server, "start", &folder);
+        let mut command = script(folder, "start")?;
         command.env("PORT", address.port().to_string()).env("TLS_PORT", tls.port().to_string());
         command.env("KEYS", keys.path()).stdout(output.try_clone()?).stderr(output);
         let process = Process::start(command)?;
@@ -77,31 +68,62 @@ impl Setup {
             (connected || process.exit_status().is_some()).then_some(connected)
         });
         if !listens.await.unwrap_or(false) {
-            return Err(end_of_log(server.name, &fs::read_to_string(log)?).into());
+            return Err(end_of_log(folder, &fs::read_to_string(log)?).into());
         }
+        // The keys with which a client signs, if the server has left them.
+        let key = |name: &str| {
+            let pem = fs::read_to_string(keys.path().join(name)).unwrap_or_default();
+            pem.replace('\n', "\\n")
+        };
+        let table = fs::read_to_string(scripts(folder).join("table.json"))?
+            .replace("{server}", &format!("http://{address}"))
+            .replace("{rsa}", &key("rsa.pem"))
+            .replace("{ec}", &key("ec.pem"));
         let mut setup = Self {
+            table: serde_json::from_str(&table)?,
             identity: authority.issue("shop.test"),
             refresh_token: String::new(),
             _process: process,
-            server,
             address,
             tls,
             authority,
-            keys,
             log,
         };
-        setup.register().await?;
-        if let Some(client) = server.refresher {
-            let tokens = user_tokens(address, server, client).await?;
+        setup.register(folder).await?;
+        if !setup.table["refresher"].is_null() {
+            let tokens = setup.user_tokens("refresher").await?;
             text(&tokens, "refresh_token").clone_into(&mut setup.refresh_token);
         }
         Ok(setup)
     }
 
+    /// A member of the table that is a string.
+    pub(crate) fn text(&self, member: &str) -> &str {
+        text(&self.table, member)
+    }
+
+    /// What a request for a token has besides.
+    pub(crate) fn parameters(&self) -> Vec<(&str, &str)> {
+        let all = self.table["parameters"].as_array().into_iter().flatten();
+        all.map(|pair| (text(pair, 0), text(pair, 1))).collect()
+    }
+
+    /// A user's tokens, for the client that this member of the table names with its secret.
+    async fn user_tokens(&self, client: &str) -> Outcome<Value> {
+        let mut form = vec![("grant_type", "password"), ("username", "alice")];
+        form.extend([("password", "alice-pw"), ("scope", READ)]);
+        form.extend(self.parameters());
+        let client = &self.table[client];
+        let request = Request::form(self.text("token"), &form);
+        let answer = request.basic(text(client, 0), text(client, 1)).send(self.address).await?;
+        same("the token endpoint's status", answer.status, 200)?;
+        Ok(answer.json())
+    }
+
     /// Registers scopes, clients and a user through the server's administration, where `setup.json`
     /// says how: pairs of a path and a body.
-    async fn register(&self) -> Outcome {
-        let file = scripts(self.server).join("setup.json");
+    async fn register(&self, folder: &str) -> Outcome {
+        let file = scripts(folder).join("setup.json");
         let Ok(steps) = fs::read_to_string(file) else { return Ok(()) };
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(|error| error.to_string())?;
@@ -124,58 +146,77 @@ impl Setup {
         Ok(())
     }
 
-    /// The document of `envoy/inbound.yaml` with such an `introspection`, in which `x-user` gets the
-    /// client's id: not every server names a subject for a client's own token.
-    pub(crate) fn guard(&self, introspection: Value) -> Value {
-        let mut document = InboundYaml::read().document();
-        let inbound = &mut document["inbound"];
-        inbound["introspection"] = self.introspection(introspection);
-        inbound["forward"]["claims"]["x-user"] = "client_id".into();
-        document
-    }
-
-    /// The document of a service that introspects the token of each request, caches no response, and
+    /// The documents of the proxy that guards: those of `envoy/inbound.yaml` with what the table says,
+    /// in which `x-user` gets the client's id, since not every server names a subject for a client's own
+    /// token. That of [`GUARDED`] introspects the token of each request, caches no response, and
     /// forwards what it has learned.
-    pub(crate) fn uncached(&self, introspection: Value, audience: &Value) -> Value {
-        json!({"inbound": {
-            "introspection": self.introspection(introspection),
-            "audience": audience,
-            "scope": READ,
-            "cache": {"max_ttl": "0s", "negative_ttl": "0s"},
-            "forward": {
-                "token": true,
-                "claims": {
+    fn guards(&self) -> impl Iterator<Item = (&str, Value)> {
+        let guards = self.table["guards"].as_object().into_iter().flatten();
+        guards.map(|(name, more)| {
+            let mut document = InboundYaml::read().document();
+            let inbound = &mut document["inbound"];
+            inbound["forward"]["claims"]["x-user"] = "client_id".into();
+            if name == GUARDED {
+                let claims = json!({
                     "x-client": "client_id", "x-user": "sub", "x-scope": "scope",
                     "x-actor": "act.sub",
-                },
-            },
-        }})
+                });
+                *inbound = json!({
+                    "scope": READ,
+                    "cache": {"max_ttl": "0s", "negative_ttl": "0s"},
+                    "forward": {"token": true, "claims": claims},
+                });
+            }
+            let endpoint = format!("http://{}{}", self.address, self.text("introspection"));
+            inbound["introspection"] = json!({"endpoint": endpoint, "cluster": "as"});
+            let mut more = more.clone();
+            let introspector = more.as_object_mut().and_then(|more| more.remove("introspector"));
+            merge(inbound, more);
+            if let Some(introspector) = introspector {
+                let introspector = self.client(&introspector);
+                document["outbound"] = json!({"clients": {"introspector": introspector}});
+            }
+            (name.as_str(), document)
+        })
     }
 
-    fn introspection(&self, more: Value) -> Value {
-        let endpoint = format!("http://{}{}", self.address, self.server.introspection);
-        with(json!({"endpoint": endpoint, "cluster": "as"}), more)
+    /// The documents of the proxy that gets tokens: one client each, for every request.
+    fn clients(&self) -> impl Iterator<Item = (&str, Value)> {
+        let clients = self.table["clients"].as_object().into_iter().flatten();
+        clients.map(|(name, client)| {
+            let client = self.client(client);
+            (name.as_str(), json!({"outbound": {"clients": {"orders": client}}}))
+        })
     }
 
-    /// A client of this id, grant and credentials.
-    pub(crate) fn client(&self, id: &str, grant_type: &str, more: Value) -> Value {
-        let endpoint = format!("http://{}{}", self.address, self.server.token);
-        let client = json!({
-            "grant_type": grant_type, "endpoint": endpoint, "cluster": "as", "client_id": id,
+    fn client(&self, more: &Value) -> Value {
+        let endpoint = format!("http://{}{}", self.address, self.text("token"));
+        let mut client = json!({
+            "grant_type": "client_credentials", "endpoint": endpoint, "cluster": "as",
             "scope": READ,
         });
-        with(client, more)
+        merge(&mut client, more.clone());
+        if client["refresh_token"] == "{refresh_token}" {
+            client["refresh_token"] = self.refresh_token.as_str().into();
+        }
+        client
     }
 
-    /// What authenticates with `private_key_jwt`, by the key of this name, which the server has left.
-    pub(crate) fn signing(&self, key: &str) -> Value {
-        let private_key = fs::read_to_string(self.keys.path().join(format!("{key}.pem")));
+    /// The document of token exchange, by the clients `shop-exchange` and `shop`: the introspection is
+    /// that of the story.
+    fn exchange(&self) -> Value {
+        let exchange = self.client(&json!({
+            "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+            "client_id": "shop-exchange", "client_secret": "shop-exchange-secret", "actor": "shop",
+        }));
+        let shop = self.client(&self.table["clients"]["basic"]);
+        let story = self.guards().find(|(name, _)| *name == STORY);
         json!({
-            "auth_method": "private_key_jwt",
-            "private_key": private_key.expect("a key"),
-            "kid": key,
-            // The server's issuer identifier.
-            "aud": format!("http://{}", self.address),
+            "outbound": {"clients": {"orders": exchange, "shop": shop}},
+            "inbound": {
+                "introspection": story.map(|(_, story)| story["inbound"]["introspection"].clone()),
+                "audience": AUDIENCE, "scope": READ, "cache": {"max_ttl": "0s"},
+            },
         })
     }
 
@@ -215,11 +256,12 @@ pub(crate) struct World {
 
 impl World {
     /// Starts the server, and an Envoy for each direction.
-    pub(crate) async fn start(server: &'static Server) -> Outcome<Self> {
-        let setup = Setup::start(server).await?;
+    pub(crate) async fn start(folder: &str) -> Outcome<Self> {
+        let setup = Setup::start(folder).await?;
         let service = Upstream::start().await;
-        let guard = envoy(&setup, service.address(), (server.guards)(&setup)).await?;
-        let client = envoy(&setup, guard.address(GUARDED), (server.clients)(&setup)).await?;
+        let guard = envoy(&setup, service.address(), setup.guards()).await?;
+        let clients = setup.clients().chain([("exchange", setup.exchange())]);
+        let client = envoy(&setup, guard.address(GUARDED), clients).await?;
         Ok(Self { setup, guard, client, _service: service, fresh: Cell::new(1001) })
     }
 
@@ -228,7 +270,7 @@ impl World {
         let logs = [
             ("Envoy", self.guard.log()),
             ("Envoy as a client", self.client.log()),
-            (self.setup.server.name, self.server_log()),
+            (self.setup.text("name"), self.server_log()),
         ];
         logs.map(|(name, log)| end_of_log(name, &log)).join("\n")
     }
@@ -238,22 +280,26 @@ impl World {
         fs::read_to_string(&self.setup.log).unwrap_or_default()
     }
 
+    /// The request for a token with these parameters, without who asks.
+    pub(crate) fn token_request(&self, parameters: &[(&str, &str)]) -> Request {
+        let grant = [("grant_type", "client_credentials"), ("scope", READ)];
+        Request::form(self.setup.text("token"), &[&grant, parameters].concat())
+    }
+
     /// A token of the client `svc`, with these parameters besides.
     pub(crate) async fn token(&self, parameters: &[(&str, &str)]) -> Outcome<String> {
-        let grant = [("grant_type", "client_credentials"), ("scope", READ)];
-        let request = Request::form(self.setup.server.token, &[&grant, parameters].concat());
-        token_of(&request.basic("svc", "svc-secret").send(self.setup.address).await?)
+        let request = self.token_request(parameters).basic("svc", "svc-secret");
+        token_of(&request.send(self.setup.address).await?)
     }
 
     /// A user's tokens.
     pub(crate) async fn user_tokens(&self) -> Outcome<Value> {
-        let Setup { address, server, .. } = self.setup;
-        user_tokens(address, server, server.user).await
+        self.setup.user_tokens("user").await
     }
 
     /// Revokes a token of this client at the server.
     pub(crate) async fn revoke(&self, (id, secret): (&str, &str), token: &str) -> Outcome {
-        let request = Request::form(self.setup.server.revocation, &[("token", token)]);
+        let request = Request::form(self.setup.text("revocation"), &[("token", token)]);
         let answer = request.basic(id, secret).send(self.setup.address).await?;
         same("the revocation endpoint's status", answer.status, 200)
     }
@@ -265,10 +311,12 @@ impl World {
 
     /// How many tokens were introspected, as the server tells; Envoy's count where it does not.
     pub(crate) async fn introspections(&self) -> Outcome<u64> {
-        if !self.setup.server.tells {
+        if self.setup.table["tells"] == false {
             return Ok(self.guard.stat("cluster.as.upstream_rq_total").await.unwrap_or_default());
         }
-        Ok(self.told("/stats").await?[self.setup.server.introspection].as_u64().unwrap_or_default())
+        Ok(self.told("/stats").await?[self.setup.text("introspection")]
+            .as_u64()
+            .unwrap_or_default())
     }
 
     /// What the server tells of a client's token requests.
@@ -393,10 +441,14 @@ async fn requests(
 }
 
 /// Starts Envoy with these configurations of the filter before a service.
-async fn envoy(setup: &Setup, service: SocketAddr, documents: Documents) -> Outcome<Envoy> {
+async fn envoy<'a>(
+    setup: &Setup,
+    service: SocketAddr,
+    documents: impl Iterator<Item = (&'a str, Value)>,
+) -> Outcome<Envoy> {
     let bootstrap = Bootstrap::new().cluster("service", service).cluster("as", setup.address);
     let bootstrap = bootstrap.custom_cluster(setup.tls_cluster());
-    let bootstrap = documents.into_iter().fold(bootstrap, |bootstrap, (name, document)| {
+    let bootstrap = documents.fold(bootstrap, |bootstrap, (name, document)| {
         let filter = WasmPlugin::new(&document).filter("oauth2");
         bootstrap.listener(Listener::to(name, "service").filter(filter))
     });
@@ -404,39 +456,23 @@ async fn envoy(setup: &Setup, service: SocketAddr, documents: Documents) -> Outc
     Ok(Envoy::start_with(bootstrap, &options).await?)
 }
 
-async fn user_tokens(
-    address: SocketAddr,
-    server: &Server,
-    (id, secret): (&str, &str),
-) -> Outcome<Value> {
-    let grant = [
-        ("grant_type", "password"),
-        ("username", "alice"),
-        ("password", "alice-pw"),
-        ("scope", READ),
-    ];
-    let request = Request::form(server.token, &[&grant, server.parameters].concat());
-    let answer = request.basic(id, secret).send(address).await?;
-    same("the token endpoint's status", answer.status, 200)?;
-    Ok(answer.json())
-}
-
 /// The command that installs or starts a server.
-pub(crate) fn script(server: &Server, what: &str, folder: &PathBuf) -> Command {
+pub(crate) fn script(folder: &str, what: &str) -> std::io::Result<Command> {
     let mut command = Command::new("sh");
-    command.current_dir(workspace()).arg(scripts(server).join("server.sh")).arg(what).arg(folder);
-    command
+    command.current_dir(workspace()).arg(scripts(folder).join("server.sh")).arg(what);
+    command.arg(directory(folder)?);
+    Ok(command)
 }
 
-fn scripts(server: &Server) -> PathBuf {
-    workspace().join("tests/interop").join(server.folder)
+fn scripts(folder: &str) -> PathBuf {
+    workspace().join("tests/interop").join(folder)
 }
 
-/// The folder of a server, made if it is not there; it goes with `target`.
-pub(crate) fn folder(server: &Server) -> std::io::Result<PathBuf> {
-    let folder = workspace().join("target/interop").join(server.folder);
-    fs::create_dir_all(&folder)?;
-    folder.canonicalize()
+/// The folder of a server below `target`, made if it is not there.
+fn directory(folder: &str) -> std::io::Result<PathBuf> {
+    let directory = workspace().join("target/interop").join(folder);
+    fs::create_dir_all(&directory)?;
+    directory.canonicalize()
 }
 
 fn free_address() -> std::io::Result<SocketAddr> {
@@ -480,17 +516,6 @@ pub(crate) fn same<T: PartialEq + Debug>(what: &str, found: T, expected: T) -> O
 /// A member that is a string; `""` if there is none.
 pub(crate) fn text(value: &Value, member: impl serde_json::value::Index) -> &str {
     value.get(member).and_then(Value::as_str).unwrap_or_default()
-}
-
-/// An object with more members.
-pub(crate) fn with(mut object: Value, more: Value) -> Value {
-    merge(&mut object, more);
-    object
-}
-
-/// A document with one client, for every request.
-pub(crate) fn one(client: &Value) -> Value {
-    json!({"outbound": {"clients": {"orders": client}}})
 }
 
 /// The scope that reading orders needs.
