@@ -16,21 +16,21 @@ use tar::{Builder, EntryType, Header};
 use crate::{packages::Package, renew, sha256, source::Source, write};
 
 /// The file that hosts look for.
-pub const PLUGIN: &str = "plugin.wasm";
+const PLUGIN: &str = "plugin.wasm";
 
 /// The only kind of layer that all of them take.
-pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
 /// The file by which a folder is known as an image layout.
 const LAYOUT: &str = "oci-layout";
 
 /// An image of the module, complete.
 #[derive(Clone, Debug)]
-pub struct Image {
+pub(crate) struct Image {
     /// What an image layout holds, by path.
     files: BTreeMap<String, Vec<u8>>,
     /// The digest by which the image is pulled, and which a `WasmPlugin` may name as `sha256`.
-    pub digest: String,
+    pub(crate) digest: String,
 }
 
 impl Image {

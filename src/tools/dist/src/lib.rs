@@ -12,18 +12,10 @@ use std::{fmt::Write, fs, io, path::Path, process::Command};
 
 use sha2::{Digest, Sha256};
 
-pub use self::{
-    image::{Image, LAYER, PLUGIN},
-    release::{gather, image},
-};
-
-/// The version of the filter.
-pub fn version() -> Result<String, String> {
-    Ok(packages::Linked::here()?.filter.version)
-}
+pub use self::release::{gather, image};
 
 /// The SHA-256 of these bytes in hexadecimal digits.
-pub fn sha256(bytes: &[u8]) -> String {
+fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().fold(String::new(), |mut digits, byte| {
         let _ = write!(digits, "{byte:02x}");
         digits

@@ -3,8 +3,8 @@
 use std::{fmt::Write, path::Path};
 
 use crate::{
-    Image,
     bill_of_materials::bill_of_materials,
+    image::Image,
     licences::licences,
     output,
     packages::Linked,
