@@ -180,12 +180,20 @@ impl Setup {
         })
     }
 
-    /// The documents of the proxy that gets tokens: one client each, for every request.
+    /// The documents of the proxy that gets tokens: one client each, for every request; another that
+    /// is its actor, and an `inbound` block, where the table has them.
     fn clients(&self) -> impl Iterator<Item = (&str, Value)> {
         let clients = self.table["clients"].as_object().into_iter().flatten();
         clients.map(|(name, client)| {
-            let client = self.client(client);
-            (name.as_str(), json!({"outbound": {"clients": {"orders": client}}}))
+            let mut client = client.clone();
+            let mut take = |member| client.as_object_mut().and_then(|all| all.remove(member));
+            let (inbound, actor) = (take("inbound"), take("actor_client"));
+            let mut document = json!({"outbound": {"clients": {"orders": self.client(&client)}}});
+            if let Some((inbound, actor)) = inbound.zip(actor) {
+                document["inbound"] = inbound;
+                document["outbound"]["clients"]["actor"] = self.client(&actor);
+            }
+            (name.as_str(), document)
         })
     }
 
@@ -200,24 +208,6 @@ impl Setup {
             client["refresh_token"] = self.refresh_token.as_str().into();
         }
         client
-    }
-
-    /// The document of token exchange, by the clients `shop-exchange` and `shop`: the introspection is
-    /// that of the story.
-    fn exchange(&self) -> Value {
-        let exchange = self.client(&json!({
-            "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
-            "client_id": "shop-exchange", "client_secret": "shop-exchange-secret", "actor": "shop",
-        }));
-        let shop = self.client(&self.table["clients"]["basic"]);
-        let story = self.guards().find(|(name, _)| *name == STORY);
-        json!({
-            "outbound": {"clients": {"orders": exchange, "shop": shop}},
-            "inbound": {
-                "introspection": story.map(|(_, story)| story["inbound"]["introspection"].clone()),
-                "audience": AUDIENCE, "scope": READ, "cache": {"max_ttl": "0s"},
-            },
-        })
     }
 
     /// The server with TLS, to which Envoy shows the client's certificate.
@@ -260,8 +250,7 @@ impl World {
         let setup = Setup::start(folder).await?;
         let service = Upstream::start().await;
         let guard = envoy(&setup, service.address(), setup.guards()).await?;
-        let clients = setup.clients().chain([("exchange", setup.exchange())]);
-        let client = envoy(&setup, guard.address(GUARDED), clients).await?;
+        let client = envoy(&setup, guard.address(GUARDED), setup.clients()).await?;
         Ok(Self { setup, guard, client, _service: service, fresh: Cell::new(1001) })
     }
 
@@ -524,8 +513,6 @@ pub(crate) const READ: &str = "orders:read";
 pub(crate) const STORY: &str = "story";
 /// The listener that requests of the client go to.
 pub(crate) const GUARDED: &str = "guarded";
-/// Whom tokens are for.
-pub(crate) const AUDIENCE: &str = "https://orders.example.com";
 /// What is asked for where it does not matter.
 pub(crate) const ORDER: &str = "/orders/1";
 /// The server's name in its certificate.
