@@ -32,12 +32,14 @@ help: ## this list
 .PHONY: demo
 demo: build envoy tools ## set everything up, and walk through what the filter does in a real Envoy
 	@echo "== building the demo (first time: about a minute)"
-	@cargo run --quiet --package oauth2-filter-testbed --bin demo
+	@cargo build --quiet --package oauth2-filter-testbed --bin servers
+	@sh tests/testbed/demo.sh
 
 .PHONY: run
 run: build envoy tools ## the same set-up, left running for you to try
 	@echo "== building the demo (first time: about a minute)"
-	@cargo run --quiet --package oauth2-filter-testbed --bin demo -- --stay
+	@cargo build --quiet --package oauth2-filter-testbed --bin servers
+	@sh tests/testbed/demo.sh --stay
 
 .PHONY: servers
 servers: ## two authorization servers and a service, to try the pages of docs/ with

@@ -54,15 +54,6 @@ impl InboundYaml {
         Duration::from_secs(seconds.expect("a cache.max_ttl in seconds, such as \"5s\""))
     }
 
-    /// Replaces the ports of the proxy, its admin interface, the service and the server.
-    #[must_use]
-    pub fn with_ports(self, ports: [u16; 4]) -> Self {
-        [10000, 9901, 9001, 9000]
-            .into_iter()
-            .zip(ports)
-            .fold(self, |file, (named, port)| file.with_port(named, port))
-    }
-
     /// Replaces a port, as an address and in URLs; panics if the file does not name it.
     #[must_use]
     pub fn with_port(self, port: u16, other: u16) -> Self {
