@@ -19,6 +19,9 @@ ifneq ($(filter image dist distcheck,$(MAKECMDGOALS)),)
 export OPTIMIZE = required
 endif
 
+# Tools from crates.io: unoptimized, they are built in a third of the time, and quick enough.
+INSTALL = cargo install --locked --debug --config profile.dev.debug=false
+
 # Each brings work for every core, and two at a time get in each other's way: at the locks of Cargo
 # and apt-get.
 .NOTPARALLEL:
@@ -104,7 +107,7 @@ observability: panics build envoy prometheus ## dashboard and alerts: a real Pro
 .PHONY: micro
 micro: ## what the core costs by itself, natively, in instructions
 	@sh tests/setup/tools.sh valgrind
-	@sh tests/setup/gungraun.sh $(shell sed -n 's/^gungraun = "=\(.*\)"/\1/p' tests/micro/Cargo.toml)
+	@gungraun-runner --version 2>/dev/null | grep --quiet 0.20.0 || $(INSTALL) gungraun-runner@0.20.0
 	@echo "== building the benchmark (first time: about a minute)"
 	@cargo bench --quiet --package micro -- --callgrind-metrics=ir
 
@@ -142,7 +145,7 @@ check: toolchain ## format, lints for both targets, documentation
 
 .PHONY: deny
 deny: toolchain ## dependencies: licences and sources, by deny.toml
-	@sh src/tools/deny.sh
+	@command -v cargo-deny >/dev/null || $(INSTALL) cargo-deny@0.20.2
 	cargo deny check bans licenses sources
 
 .PHONY: interop

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::load::{Connection, Latencies, OpenLoop, Wrk, histogram, request};
 use crate::proxy::{Memory, Proxy, Surroundings};
 use crate::servers::{AuthorizationServer, Sidecar};
-use crate::variants::{self, Answers, Filter, Variant, variant};
+use crate::variants::{self, Answers, Variant, variant};
 use crate::{Options, Outcome};
 
 /// What a proxy has done.
@@ -188,7 +188,7 @@ const HOP: Variant = variant(
     "hop",
     "the server, asked through a proxy without a filter",
     1,
-    Filter::None,
+    |_, _| None,
     Answers::Server,
 );
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::filters;
+use crate::filters::{self, floor, lua, ours};
 
 /// A proxy.
 #[derive(Clone, Copy, Debug)]
@@ -19,24 +19,8 @@ pub struct Variant {
     pub answers: Answers,
 }
 
-/// The filter of a proxy.
-#[derive(Clone, Copy, Debug)]
-pub enum Filter {
-    /// None.
-    None,
-    /// A module of `tests/bench/floor`.
-    Floor(&'static str),
-    /// Lua code.
-    Lua(&'static str),
-    /// `jwt_authn`, with its cache or without.
-    JwtAuthn { cache: bool },
-    /// `ext_authz`, whose service is the quickest that there can be, or a sidecar.
-    ExtAuthz { sidecar: bool },
-    /// `credential_injector`.
-    CredentialInjector,
-    /// Ours, with the document for a proxy of this name.
-    Ours(fn(&str) -> Value),
-}
+/// The filter of a proxy of this name, as Envoy is told of it; the key set is that of all tokens.
+pub type Filter = fn(proxy: &str, key_set: &Value) -> Option<Value>;
 
 /// Who answers a request that passes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -49,64 +33,72 @@ pub enum Answers {
     Server,
 }
 
-impl Filter {
-    /// As Envoy is told of it.
-    pub fn value(self, proxy: &str, key_set: &Value) -> Option<Value> {
-        Some(match self {
-            Self::None => return None,
-            Self::Floor(module) => filters::floor(module),
-            Self::Lua(code) => filters::lua(code, proxy),
-            Self::JwtAuthn { cache } => filters::jwt_authn(key_set, cache),
-            Self::ExtAuthz { .. } => filters::ext_authz(proxy),
-            Self::CredentialInjector => filters::credential_injector(proxy),
-            Self::Ours(document) => filters::ours(&document(proxy)),
-        })
-    }
-}
-
-/// The Lua filter that is as short as can be.
-pub const SHORT: Filter = Filter::Lua(include_str!("../lua/short.lua"));
-/// The Lua filter that does what ours does.
-pub const FULL: Filter = Filter::Lua(include_str!("../lua/full.lua"));
-
 /// All of them.
 pub const ALL: [Variant; 31] = {
     use Answers::{Proxy, Service};
-    use Filter::{CredentialInjector, ExtAuthz, Floor, JwtAuthn, Ours};
-    const NONE: Filter = Filter::None;
-    const MINIMAL: Filter = Ours(filters::minimal);
+    const NONE: Filter = |_, _| None;
+    const SHORT: Filter = |proxy, _| Some(lua(include_str!("../lua/short.lua"), proxy));
+    const FULL: Filter = |proxy, _| Some(lua(include_str!("../lua/full.lua"), proxy));
+    const EXT_AUTHZ: Filter = |proxy, _| Some(filters::ext_authz(proxy));
+    const INJECTOR: Filter = |proxy, _| Some(filters::credential_injector(proxy));
+    const JWT: Filter = |_, keys| Some(filters::jwt_authn(keys, false));
+    const JWT_CACHE: Filter = |_, keys| Some(filters::jwt_authn(keys, true));
+    const MINIMAL: Filter = |proxy, _| Some(ours(&filters::minimal(proxy)));
+    const CLAIMS: Filter = |proxy, _| Some(ours(&filters::claims(proxy)));
+    const RULE: Filter = |proxy, _| Some(ours(&filters::rules(proxy, 1)));
+    const RULES: Filter = |proxy, _| Some(ours(&filters::rules(proxy, 50)));
+    const OURS_FULL: Filter = |proxy, _| Some(ours(&filters::full(proxy)));
+    const OUTBOUND: Filter = |proxy, _| Some(ours(&filters::outbound(proxy)));
     [
         variant("plain", "no filter", 1, NONE, Proxy),
-        variant("wasm-empty", "WebAssembly that does nothing", 1, Floor("empty"), Proxy),
-        variant("wasm-header", "… that reads `Authorization`", 1, Floor("header"), Proxy),
-        variant("wasm-trimmed", "… without needless exports", 1, Floor("header-trimmed"), Proxy),
-        variant("wasm-bare", BARE, 1, Floor("bare"), Proxy),
+        variant(
+            "wasm-empty",
+            "WebAssembly that does nothing",
+            1,
+            |_, _| Some(floor("empty")),
+            Proxy,
+        ),
+        variant(
+            "wasm-header",
+            "… that reads `Authorization`",
+            1,
+            |_, _| Some(floor("header")),
+            Proxy,
+        ),
+        variant(
+            "wasm-trimmed",
+            "… without needless exports",
+            1,
+            |_, _| Some(floor("header-trimmed")),
+            Proxy,
+        ),
+        variant("wasm-bare", BARE, 1, |_, _| Some(floor("bare")), Proxy),
         variant("lua-short", "short Lua", 1, SHORT, Proxy),
         variant("lua-short-500", "short Lua, 500 tokens", 500, SHORT, Proxy),
         variant("lua-short-10000", "short Lua, 10,000 tokens", 10_000, SHORT, Proxy),
         variant("lua-full", "full Lua", 1, FULL, Proxy),
         variant("lua-full-500", "full Lua, 500 tokens", 500, FULL, Proxy),
         variant("lua-told", TOLD, 1, FULL, Proxy),
-        variant("jwt-authn", "`jwt_authn`, RS256", 1, JwtAuthn { cache: false }, Proxy),
-        variant("jwt-authn-cache", "… with `jwt_cache`", 1, JwtAuthn { cache: true }, Proxy),
-        variant("ext-authz", "`ext_authz` over HTTP", 1, ExtAuthz { sidecar: false }, Proxy),
-        variant("ext-authz-sidecar", SIDECAR, 1, ExtAuthz { sidecar: true }, Proxy),
+        variant("jwt-authn", "`jwt_authn`, RS256", 1, JWT, Proxy),
+        variant("jwt-authn-cache", "… with `jwt_cache`", 1, JWT_CACHE, Proxy),
+        variant("ext-authz", "`ext_authz` over HTTP", 1, EXT_AUTHZ, Proxy),
+        variant("ext-authz-sidecar", SIDECAR, 1, EXT_AUTHZ, Proxy),
         variant("ours", "**ours**, introspection alone", 1, MINIMAL, Proxy),
         variant("ours-500", "**ours**, 500 tokens", 500, MINIMAL, Proxy),
         variant("ours-10000", "**ours**, 10,000 tokens", 10_000, MINIMAL, Proxy),
-        variant("ours-claims", "**ours**, `forward.claims`", 1, Ours(filters::claims), Proxy),
-        variant("ours-rule", "**ours**, one rule", 1, Ours(|p| filters::rules(p, 1)), Proxy),
-        variant("ours-50-rules", "**ours**, 50 rules", 1, Ours(|p| filters::rules(p, 50)), Proxy),
-        variant("ours-full", "**ours**, full", 1, Ours(filters::full), Proxy),
-        variant("ours-full-500", "**ours**, full, 500 tokens", 500, Ours(filters::full), Proxy),
-        variant("credential-injector", "`credential_injector`", 1, CredentialInjector, Proxy),
-        variant("ours-outbound", "**ours**, outbound", 1, Ours(filters::outbound), Proxy),
+        variant("ours-claims", "**ours**, `forward.claims`", 1, CLAIMS, Proxy),
+        variant("ours-rule", "**ours**, one rule", 1, RULE, Proxy),
+        variant("ours-50-rules", "**ours**, 50 rules", 1, RULES, Proxy),
+        variant("ours-full", "**ours**, full", 1, OURS_FULL, Proxy),
+        variant("ours-full-500", "**ours**, full, 500 tokens", 500, OURS_FULL, Proxy),
+        variant("credential-injector", "`credential_injector`", 1, INJECTOR, Proxy),
+        variant("ours-outbound", "**ours**, outbound", 1, OUTBOUND, Proxy),
         variant("service-plain", "no filter", 1, NONE, Service),
         variant("service-lua-short", "short Lua", 1, SHORT, Service),
         variant("service-lua-full", "full Lua", 1, FULL, Service),
         variant("service-ours", "**ours**, introspection alone", 1, MINIMAL, Service),
-        variant("service-ours-full", "**ours**, full", 1, Ours(filters::full), Service),
-        variant("service-ours-outbound", "**ours**, outbound", 1, Ours(filters::outbound), Service),
+        variant("service-ours-full", "**ours**, full", 1, OURS_FULL, Service),
+        variant("service-ours-outbound", "**ours**, outbound", 1, OUTBOUND, Service),
     ]
 };
 
@@ -127,8 +119,8 @@ pub const fn variant(
 
 impl Variant {
     /// Whether whom it asks is a sidecar.
-    pub const fn has_sidecar(&self) -> bool {
-        matches!(self.filter, Filter::ExtAuthz { sidecar: true })
+    pub fn has_sidecar(&self) -> bool {
+        self.name == "ext-authz-sidecar"
     }
 
     /// What it is compared with.

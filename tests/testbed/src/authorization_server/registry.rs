@@ -37,32 +37,33 @@ pub struct Client {
 }
 
 impl Client {
-    /// [`SHOP`]: may get `orders:read orders:write` for [`ORDERS_AUDIENCE`].
-    pub fn shop() -> Self {
+    /// A client of this id, whose secret is that and `-secret`; it may do nothing yet.
+    fn named(id: &str) -> Self {
         Self {
-            id: SHOP.to_owned(),
-            secret: SHOP_SECRET.to_owned(),
-            grant_types: vec![GrantType::ClientCredentials],
-            scope: vec!["orders:read".to_owned(), "orders:write".to_owned()],
-            subject: SHOP.to_owned(),
-            audience: ORDERS_AUDIENCE.to_owned(),
+            id: id.to_owned(),
+            secret: format!("{id}-secret"),
+            grant_types: Vec::new(),
+            scope: Vec::new(),
+            subject: id.to_owned(),
+            audience: String::new(),
             resources: Vec::new(),
             introspects: false,
         }
     }
 
+    /// [`SHOP`]: may get `orders:read orders:write` for [`ORDERS_AUDIENCE`].
+    pub fn shop() -> Self {
+        Self {
+            grant_types: vec![GrantType::ClientCredentials],
+            scope: words("orders:read orders:write"),
+            audience: ORDERS_AUDIENCE.to_owned(),
+            ..Self::named(SHOP)
+        }
+    }
+
     /// [`ORDERS_API`]: may introspect and gets no tokens.
     pub fn orders_api() -> Self {
-        Self {
-            id: ORDERS_API.to_owned(),
-            secret: ORDERS_API_SECRET.to_owned(),
-            grant_types: Vec::new(),
-            scope: Vec::new(),
-            subject: ORDERS_API.to_owned(),
-            audience: String::new(),
-            resources: Vec::new(),
-            introspects: true,
-        }
+        Self { introspects: true, ..Self::named(ORDERS_API) }
     }
 
     /// The audience that its token gets when it asks for this resource.
@@ -109,21 +110,20 @@ impl Options {
                 ..Client::shop()
             },
             Client::orders_api(),
-            resource_server("mcp-server"),
+            Client { introspects: true, ..Client::named("mcp-server") },
             Client {
                 grant_types: vec![GrantType::TokenExchange],
                 scope: words("invoices:read"),
                 resources: vec![BILLING.to_owned()],
-                ..resource_server("gateway")
+                introspects: true,
+                ..Client::named("gateway")
             },
-            resource_server("billing-api"),
+            Client { introspects: true, ..Client::named("billing-api") },
             Client {
-                id: "orders".to_owned(),
-                secret: "orders-secret".to_owned(),
+                grant_types: vec![GrantType::ClientCredentials],
                 scope: words("invoices:read"),
-                subject: "orders".to_owned(),
                 audience: BILLING.to_owned(),
-                ..Client::shop()
+                ..Client::named("orders")
             },
         ];
         Self { clients, ..Self::default() }
@@ -131,21 +131,12 @@ impl Options {
 
     /// A second server, that of a partner: it knows the service, and a client of its own.
     pub fn of_partner() -> Self {
-        let partner = Client {
-            id: "partner".to_owned(),
-            secret: "partner-secret".to_owned(),
-            subject: "partner".to_owned(),
-            ..Client::shop()
-        };
+        let partner = Client::named("partner");
+        let Client { id, secret, subject, .. } = partner;
+        let partner = Client { id, secret, subject, ..Client::shop() };
         let clients = vec![partner, Client::orders_api()];
         Self { clients, token_prefix: "partner_".to_owned(), ..Self::default() }
     }
-}
-
-/// A client that introspects; its secret is its name and `-secret`.
-fn resource_server(id: &str) -> Client {
-    let id = id.to_owned();
-    Client { secret: format!("{id}-secret"), subject: id.clone(), id, ..Client::orders_api() }
 }
 
 fn words(scope: &str) -> Vec<String> {

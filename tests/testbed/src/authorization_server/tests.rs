@@ -80,26 +80,20 @@ async fn a_token_is_exchanged_for_one_of_another_audience_that_lives_no_longer()
     let server = AuthorizationServer::start(Options::of_examples()).await.unwrap();
     let subject = token(&server, &[("scope", "invoices:read")]).await;
     server.advance_clock(Duration::from_mins(30));
-    let exchange = |kind, audience| {
-        let parameters = [
-            ("grant_type", GrantType::TokenExchange.name()),
-            ("subject_token", &*subject),
-            ("subject_token_type", kind),
-            ("audience", audience),
-        ];
-        Request::form("/token", &parameters).basic("gateway", "gateway-secret")
-    };
     let billing = "https://billing.example.com";
-    let body = send(&server, exchange(ACCESS_TOKEN, billing)).await.json();
+    let parameters = [
+        ("grant_type", GrantType::TokenExchange.name()),
+        ("subject_token", &*subject),
+        ("subject_token_type", ACCESS_TOKEN),
+        ("audience", billing),
+    ];
+    let exchange = Request::form("/token", &parameters).basic("gateway", "gateway-secret");
+    let body = send(&server, exchange).await.json();
     assert_eq!(body["issued_token_type"], ACCESS_TOKEN);
     assert_eq!(body["expires_in"], 1800);
     let claims = introspect(&server, body["access_token"].as_str().unwrap()).await;
     let text = ["aud", "sub", "client_id", "scope"].map(|claim| claims[claim].as_str().unwrap());
     assert_eq!(text, [billing, SHOP, "gateway", "invoices:read"]);
-    let wrong = send(&server, exchange(ACCESS_TOKEN, "https://other.example.com")).await;
-    assert_eq!(wrong.json()["error"], "invalid_target");
-    let wrong = send(&server, exchange("urn:ietf:params:oauth:token-type:jwt", billing)).await;
-    assert_eq!(wrong.json()["error"], "invalid_request");
 }
 
 #[tokio::test]
