@@ -68,13 +68,7 @@ pub async fn proxies(options: &Options, surroundings: &Surroundings) -> Outcome<
         proxy.wait_for_turn()?;
         proxies.push((proxy, requests, wrk.tokens(own)?));
         let (samples, latencies) = (Vec::new(), histogram());
-        measured.push(Measured {
-            variant,
-            samples,
-            latencies,
-            calls: 0,
-            memory: Memory::default(),
-        });
+        measured.push(Measured { variant, samples, latencies, calls: 0, memory: [0.0; 2] });
     }
     for round in 0..=options.rounds {
         eprintln!("== round {round} of {}, the first to warm up", options.rounds);
@@ -119,18 +113,10 @@ async fn at_fixed_rate(proxy: &Proxy, requests: &[String], number: usize) -> Out
 }
 
 /// The places from zero in an order that differs from round to round, and is the same in every run.
-fn order(number: usize, round: u32) -> Vec<usize> {
-    let mut places: Vec<usize> = (0..number).collect();
-    // xorshift64*, and Fisher and Yates.
-    let mut state = 0x9e37_79b9_7f4a_7c15 ^ (u64::from(round) + 1);
-    for end in (1..number).rev() {
-        state ^= state >> 12;
-        state ^= state << 25;
-        state ^= state >> 27;
-        let random = state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
-        places.swap(end, random as usize % (end + 1));
-    }
-    places
+fn order(number: usize, round: u32) -> impl Iterator<Item = usize> {
+    // Another beginning each time, and backwards every other time.
+    let place = move |place: usize| (place + 7 * round as usize) % number;
+    (0..number).map(move |n| place(if round.is_multiple_of(2) { n } else { number - 1 - n }))
 }
 
 /// Which proxy, and its memory with one cached response and with all.

@@ -91,13 +91,6 @@ impl Surroundings {
     }
 }
 
-impl Memory {
-    /// Both figures in MB.
-    pub fn megabytes(self) -> [f64; 2] {
-        [self.allocated, self.resident].map(|bytes| bytes as f64 / 1e6)
-    }
-}
-
 /// A running proxy.
 #[derive(Debug)]
 pub struct Proxy {
@@ -120,14 +113,9 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// The memory of a proxy, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Memory {
-    /// What it has allocated; not that of WebAssembly.
-    pub allocated: u64,
-    /// What is resident of its process.
-    pub resident: u64,
-}
+/// The memory of a proxy in MB: what it has allocated, but for that of WebAssembly, and what is
+/// resident of its process.
+pub type Memory = [f64; 2];
 
 impl Proxy {
     /// Starts it. `server` is whom its filter asks.
@@ -211,12 +199,12 @@ impl Proxy {
     /// Its memory.
     pub async fn memory(&self) -> Outcome<Memory> {
         let document: Value = serde_json::from_str(&self.envoy.admin_get("/memory").await)?;
-        let allocated = document["allocated"].as_str().and_then(|bytes| bytes.parse().ok());
+        let allocated = document["allocated"].as_str().ok_or("Envoy does not tell its memory")?;
         let status = fs::read_to_string(format!("/proc/{}/status", self.envoy.pid()))?;
-        Ok(Memory {
-            allocated: allocated.ok_or("Envoy does not tell its memory")?,
-            resident: resident(&status).ok_or("the kernel does not tell Envoy's memory")?,
-        })
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let resident = resident.ok_or("the kernel does not tell Envoy's memory")?.trim();
+        let kibibytes: f64 = resident.trim_end_matches(" kB").parse()?;
+        Ok([allocated.parse::<f64>()? / 1e6, kibibytes * 1024.0 / 1e6])
     }
 
     /// Checks that every answer so far was a good one.
@@ -278,11 +266,6 @@ pub fn options(workers: u32) -> Options {
 /// Without an access log, which would cost about as much as a filter.
 pub fn quiet(listener: Listener) -> Listener {
     listener.connection_manager(json!({"access_log": []}))
-}
-
-fn resident(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
 }
 
 const LISTENER: &str = "bench";

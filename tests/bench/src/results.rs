@@ -8,7 +8,6 @@ use oauth2_filter_testbed::{envoy, workspace};
 
 use crate::load::Latencies;
 use crate::measure::{Growth, MISSES, Measured, Misses, RATE, Sample};
-use crate::proxy::Memory;
 use crate::variants::{Answers, Variant};
 use crate::{Options, Outcome};
 
@@ -126,7 +125,7 @@ impl Results {
         self.loads(&mut page, "A service behind the proxy answers:", of(Answers::Service));
         let title = "| 10,000 cached responses, two workers | allocated, MB | resident, MB |";
         let rows = self.memory.iter().map(|(what, memory)| {
-            let [before, after] = memory.map(Memory::megabytes);
+            let [before, after] = memory;
             let [allocated, resident] =
                 [0, 1].map(|figure| format!("{:.1} → {:.1}", before[figure], after[figure]));
             format!("{what} | {allocated} | {resident}")
@@ -135,7 +134,7 @@ impl Results {
         self.loads(&mut page, "## More variants", is_detail);
         self.table_of_misses(&mut page);
         let rows = self.proxies.iter().map(|Measured { variant, calls, memory, .. }| {
-            let [allocated, resident] = memory.megabytes();
+            let [allocated, resident] = memory;
             let calls = thousands(*calls as f64);
             format!("`{}` | {calls} | {allocated:.1} | {resident:.0}", variant.name)
         });
@@ -229,7 +228,7 @@ impl Results {
         });
         let memory = self.memory.iter().filter(|(what, _)| what.contains("ours"));
         let memory = memory.map(|(what, memory)| {
-            let [before, after] = memory.map(Memory::megabytes);
+            let [before, after] = memory;
             let grown = (after[0] - before[0]).max(after[1] - before[1]);
             let what = format!("memory of 10,000 cached responses, two workers, {what}");
             goal(what, ('≤', 15.0, " MB"), grown)
@@ -330,7 +329,7 @@ mod tests {
             samples: rates.map(sample).into(),
             latencies: latencies(&[100, 120]),
             calls: 1,
-            memory: Memory { allocated: 12_300_000, resident: 61_000_000 },
+            memory: [12.3, 61.0],
         }
     }
 

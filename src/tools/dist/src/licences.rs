@@ -83,15 +83,3 @@ fn section(text: &mut String, title: &str, licence: &str) {
 
 /// How the files begin that hold licences and what belongs to them.
 const NAMES: [&str; 6] = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE", "UNLICENSE"];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_that_differ_in_white_space_alone_are_one() {
-        let dos = "\u{feff}\r\nMIT License  \r\n\r\nPermission\r\n";
-        assert_eq!(in_one_form(dos), "MIT License\n\nPermission");
-        assert_eq!(in_one_form("MIT License\n\nPermission"), in_one_form(dos));
-    }
-}
