@@ -19,6 +19,9 @@ ifneq ($(filter image dist distcheck,$(MAKECMDGOALS)),)
 export OPTIMIZE = required
 endif
 
+# Tools from crates.io: unoptimized, they are built in a third of the time, and quick enough.
+INSTALL = cargo install --locked --debug --config profile.dev.debug=false
+
 # Each brings work for every core, and two at a time get in each other's way: at the locks of Cargo
 # and apt-get.
 .NOTPARALLEL:
@@ -30,14 +33,16 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
 .PHONY: demo
-demo: build envoy ## set everything up, and walk through what the filter does in a real Envoy
+demo: build envoy tools ## set everything up, and walk through what the filter does in a real Envoy
 	@echo "== building the demo (first time: about a minute)"
-	@cargo run --quiet --package oauth2-filter-testbed --bin demo
+	@cargo build --quiet --package oauth2-filter-testbed --bin servers
+	@sh tests/testbed/demo.sh
 
 .PHONY: run
-run: build envoy ## the same set-up, left running for you to try
+run: build envoy tools ## the same set-up, left running for you to try
 	@echo "== building the demo (first time: about a minute)"
-	@cargo run --quiet --package oauth2-filter-testbed --bin demo -- --stay
+	@cargo build --quiet --package oauth2-filter-testbed --bin servers
+	@sh tests/testbed/demo.sh --stay
 
 .PHONY: servers
 servers: ## two authorization servers and a service, to try the pages of docs/ with
@@ -75,10 +80,8 @@ dist: build ## what a release has, in target/dist: module, image, bill of materi
 	@cargo run --quiet --package dist -- gather $(WASM) target/dist
 
 .PHONY: distcheck
-distcheck: image dist envoy ## both, as others take them: through a registry into Envoy
+distcheck: image dist ## both, as others take them: through a registry, as Istio does
 	@sh src/tools/distcheck.sh target
-	@# With the features of `make test`, whose build serves here too.
-	@cargo test --quiet --workspace --test distcheck -- --ignored
 
 .PHONY: reproducible
 reproducible: toolchain ## two builds in two places: the same bytes
@@ -102,9 +105,11 @@ observability: panics build envoy prometheus ## dashboard and alerts: a real Pro
 	@cargo test --test observability -- --include-ignored
 
 .PHONY: micro
-micro: ## what the core costs by itself, natively: instructions (with valgrind) and time
+micro: ## what the core costs by itself, natively, in instructions
+	@sh tests/setup/tools.sh valgrind
+	@gungraun-runner --version 2>/dev/null | grep --quiet 0.20.0 || $(INSTALL) gungraun-runner@0.20.0
 	@echo "== building the benchmark (first time: about a minute)"
-	@cargo bench --quiet --package micro
+	@cargo bench --quiet --package micro -- --callgrind-metrics=ir
 
 # The modules that the filter is compared with; the one by the SDK with and without the exports
 # that it does not need.
@@ -114,14 +119,12 @@ SDK   := $(SDK),proxy_on_memory_allocate,proxy_on_request_headers
 
 .PHONY: bench
 bench: build envoy ## how fast it is, beside what people use instead: a quarter of an hour
-	@sh tests/setup/wrk.sh
+	@sh tests/setup/tools.sh wrk
 	@echo "== building the bench (first time: about a minute)"
-	@cargo build --quiet --release --target $(TARGET) \
-		--package floor-empty --package floor-header --package floor-bare
+	@cargo build --quiet --release --target $(TARGET) --package floor --examples
 	@mkdir -p $(FLOOR)
-	@cp target/$(TARGET)/release/floor_empty.wasm $(FLOOR)/empty.wasm
-	@cp target/$(TARGET)/release/floor_header.wasm $(FLOOR)/header.wasm
-	@cp target/$(TARGET)/release/floor_bare.wasm $(FLOOR)/bare.wasm
+	@cp target/$(TARGET)/release/examples/empty.wasm target/$(TARGET)/release/examples/header.wasm \
+		target/$(TARGET)/release/examples/bare.wasm $(FLOOR)
 	@cargo run --quiet --package trim -- $(FLOOR)/header.wasm $(FLOOR)/header-trimmed.wasm $(SDK)
 	@cargo run --quiet --package oauth2-filter-bench -- \
 		$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) \
@@ -135,10 +138,15 @@ check: toolchain ## format, lints for both targets, documentation
 	@# Cargo refuses the filter without the linker of the module, whatever it is to do with it.
 	@RUSTFLAGS='$(FLAGS)' cargo clippy --lib --target $(TARGET) -- --deny warnings
 	@RUSTFLAGS='$(FLAGS)' cargo clippy --lib --target $(TARGET) --all-features -- --deny warnings
-	cargo clippy --package 'floor-*' --target $(TARGET) -- --deny warnings
+	cargo clippy --package floor --examples --target $(TARGET) -- --deny warnings
 	RUSTDOCFLAGS=--deny=warnings cargo doc --workspace --no-deps --document-private-items
 	@RUSTFLAGS='$(FLAGS)' RUSTDOCFLAGS=--deny=warnings \
 		cargo doc --lib --target $(TARGET) --no-deps --document-private-items
+
+.PHONY: deny
+deny: toolchain ## dependencies: licences and sources, by deny.toml
+	@command -v cargo-deny >/dev/null || $(INSTALL) cargo-deny@0.20.2
+	cargo deny check bans licenses sources
 
 .PHONY: interop
 interop: build envoy ## both directions against authorization servers of others, which it installs

@@ -16,6 +16,10 @@ if ! command -v cc >/dev/null; then
         exit 1
     fi
 fi
+# rustup installs what rust-toolchain.toml names by itself, unless it is told not to.
+if ! rustc --version >/dev/null 2>&1; then
+    rustup toolchain install
+fi
 if [ -d "$(rustc --print sysroot)/lib/rustlib/$target" ]; then
     exit 0
 fi

@@ -10,8 +10,14 @@ use crate::{files_below, root};
 /// Every page that people follow links in.
 fn pages() -> Vec<PathBuf> {
     let mut pages = files_below(&root().join("docs"), "md");
-    let others =
-        ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "tests/STANDARDS.md", "tests/THREATS.md"];
+    let others = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "SECURITY.md",
+        "tests/STANDARDS.md",
+        "tests/THREATS.md",
+    ];
     pages.extend(others.map(|page| root().join(page)));
     pages
 }

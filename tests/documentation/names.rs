@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use oauth2_filter_core::{ClientEvent, Reason, TOKEN_CALL_TIME};
-use oauth2_filter_testbed::story::InboundYaml;
+use oauth2_filter_testbed::examples::InboundYaml;
 
 use crate::pages::{OURS, REFERENCE};
 use crate::series::{every_series, series};

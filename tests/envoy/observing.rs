@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use oauth2_filter_core::Counter;
 use oauth2_filter_testbed::client::{Connection, Http2, Request};
 use oauth2_filter_testbed::envoy::{Bootstrap, Envoy, Listener, Options};
+use oauth2_filter_testbed::examples::InboundYaml;
 use oauth2_filter_testbed::scripted::{Answer, Gate, ScriptedServer};
-use oauth2_filter_testbed::story::InboundYaml;
 use oauth2_filter_testbed::{upstream::Upstream, wait};
 use serde_json::{Value, json};
 

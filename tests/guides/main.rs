@@ -39,7 +39,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use oauth2_filter_core::{Environment, Filter};
-use oauth2_filter_testbed::story::InboundYaml;
+use oauth2_filter_testbed::examples::InboundYaml;
 use oauth2_filter_testbed::workspace;
 use serde_json::Value;
 

@@ -9,8 +9,8 @@ use oauth2_filter_testbed::client::{Http2, Request};
 use oauth2_filter_testbed::envoy::{
     Bootstrap, Cluster, Envoy, Listener, Options, WasmPlugin, example, merge,
 };
+use oauth2_filter_testbed::examples::InboundYaml;
 use oauth2_filter_testbed::scripted::{Answer, Gate, ScriptedServer};
-use oauth2_filter_testbed::story::InboundYaml;
 use oauth2_filter_testbed::upstream::Upstream;
 use oauth2_filter_testbed::{Received, open_files, wait, workspace};
 use serde_json::{Value, json};

@@ -10,27 +10,16 @@ fi
 if [ -x "$folder/prometheus" ] && [ -x "$folder/promtool" ]; then
     exit 0
 fi
-failed() {
-    echo "error: prometheus and promtool are not there, and $1." >&2
-    echo "Install both (Debian: apt-get install prometheus), then run this again." >&2
-    exit 1
-}
-if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
-    failed "this is no Debian to take them from"
-fi
-
 echo "== unpacking Debian's prometheus into $folder"
 rm -rf "$folder"
 mkdir -p "$folder"
 cd "$folder"
 # It says that root downloads here without the sandbox that apt has elsewhere: no matter.
 download() { apt-get download -qq prometheus 2>/dev/null; }
-if ! download; then
-    if [ "$(id -u)" != 0 ]; then
-        failed "apt-get knows of none (it may need \`apt-get update\` by root)"
-    fi
-    apt-get update -qq
-    download || failed "apt-get cannot download them"
+if ! download && ! { apt-get update -qq && download; }; then
+    echo "error: prometheus and promtool are not there, and apt-get does not download them." >&2
+    echo "Install both (Debian: apt-get install prometheus), then run this again." >&2
+    exit 1
 fi
 dpkg-deb --fsys-tarfile prometheus_*.deb |
     tar --extract --strip-components 3 ./usr/bin/prometheus ./usr/bin/promtool

@@ -11,6 +11,70 @@
 //!   all that wait ◀── Output::decided ◀── Filter::handle ◀────── Answer or CallFailure
 //! ```
 //!
+//! A request without a token, which is answered at once:
+//!
+//! ```
+//! use std::borrow::Cow;
+//!
+//! use oauth2_filter_core::{
+//!     Action, Context, Environment, Fields, Filter, Head, Input, Output, SharedData, SignError, Step,
+//!     StreamId, Timestamp,
+//! };
+//!
+//! /// `GET /`, without any other header.
+//! struct Get(Fields);
+//!
+//! impl Head for Get {
+//!     fn value(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+//!         let value: &[u8] = match name {
+//!             ":method" => b"GET",
+//!             ":path" => b"/",
+//!             _ => return None,
+//!         };
+//!         Some(value.into())
+//!     }
+//!     fn fields(&self) -> &Fields {
+//!         &self.0
+//!     }
+//!     fn peer_certificate(&self) -> Option<[u8; 32]> {
+//!         None
+//!     }
+//! }
+//!
+//! /// Remembers nothing.
+//! struct Forgetful;
+//!
+//! impl SharedData for Forgetful {
+//!     fn get(&self, _: &str) -> Option<(Vec<u8>, u32)> {
+//!         None
+//!     }
+//!     fn set(&self, _: &str, _: &[u8], _: Option<u32>) -> bool {
+//!         false
+//!     }
+//! }
+//!
+//! let document = br#"{"inbound": {"introspection": {
+//!     "endpoint": "https://as.example.com/introspect", "cluster": "as",
+//!     "client_id": "orders-api", "client_secret": {"env": "ORDERS_API_SECRET"}
+//! }}}"#;
+//! let environment = Environment {
+//!     variable: &|name| (name == "ORDERS_API_SECRET").then(|| "secret".to_owned()),
+//!     seed: [0; 16], // a real host: random bytes
+//!     sign: |_, _| Err(SignError::Absent),
+//! };
+//! let (mut filter, _warnings) = Filter::load(document, &environment)?;
+//!
+//! let context = Context { now: Timestamp::from_millis(0), data: &Forgetful };
+//! let mut output = Output::default();
+//! let request = Input::Request(StreamId(1), &Get(Fields::default()));
+//! let Step::Decided(verdict) = filter.handle(request, context, &mut output) else {
+//!     panic!("only a token is introspected");
+//! };
+//! let Action::Respond(reply) = verdict.action else { panic!("a token is required") };
+//! assert_eq!(reply.status, 401);
+//! # Ok::<_, oauth2_filter_core::ConfigErrors>(())
+//! ```
+//!
 //! Out of scope here: sockets, TLS, timeouts and retries (Envoy's), clocks and randomness
 //! (arguments).
 

@@ -1,4 +1,4 @@
-//! A proxy that is measured: an Envoy with a core of its own.
+//! A proxy that is measured: an Envoy with a core of its own. All else shares the other cores.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -9,14 +9,67 @@ use std::time::Duration;
 use oauth2_filter_testbed::envoy::{Bootstrap, Cluster, Envoy, Listener, Options, merge};
 use oauth2_filter_testbed::process::end_of_log;
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::{Value, json};
 
 use crate::Outcome;
-use crate::cores::Cores;
 use crate::filters::client_secret;
-use crate::sidecar::Sidecar;
+use crate::servers::Sidecar;
 use crate::tokens::Tokens;
 use crate::variants::{Answers, Variant};
+
+/// How the cores are shared out.
+#[derive(Clone, Debug)]
+pub struct Cores {
+    proxy: usize,
+    others: Vec<usize>,
+}
+
+impl Cores {
+    /// The first of the cores that this process may use for the proxies, the others for all else.
+    pub fn of_this_process() -> Outcome<Self> {
+        let allowed = sched_getaffinity(None)?;
+        let mut others: Vec<_> =
+            (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect();
+        if others.len() < 2 {
+            return Err("two cores are needed: on one, the load takes from the proxy what it \
+                        measures"
+                .into());
+        }
+        Ok(Self { proxy: others.remove(0), others })
+    }
+
+    /// Has this thread, and what it starts from now on, run on the core of the proxies.
+    fn to_proxy(&self) -> Outcome<()> {
+        pin(&[self.proxy])
+    }
+
+    /// Has this thread, and what it starts from now on, run on the other cores.
+    pub fn to_others(&self) -> Outcome<()> {
+        pin(&self.others)
+    }
+
+    /// Checks that every thread of a process runs on the core of the proxies only.
+    fn check(&self, pid: u32) -> Outcome<()> {
+        for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+            let status = fs::read_to_string(thread?.path().join("status"))?;
+            if !status.contains(&format!("\nCpus_allowed_list:\t{}\n", self.proxy)) {
+                return Err(
+                    format!("a thread of process {pid} is not on core {}", self.proxy).into()
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+fn pin(cores: &[usize]) -> Outcome<()> {
+    let mut set = CpuSet::new();
+    for core in cores {
+        set.set(*core);
+    }
+    Ok(sched_setaffinity(None, &set)?)
+}
 
 /// What all proxies stand between.
 #[derive(Debug)]
@@ -60,31 +113,9 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// The memory of a proxy, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Memory {
-    /// What it has allocated; not that of WebAssembly.
-    pub allocated: u64,
-    /// What is resident of its process.
-    pub resident: u64,
-}
-
-/// What threads have had of a core.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct CoreTime {
-    /// How long they have run.
-    pub ran: Duration,
-    /// How long they would have, had the core been free.
-    pub waited: Duration,
-}
-
-impl CoreTime {
-    /// What they have had since then, in seconds: run, and waited.
-    pub fn since(self, before: Self) -> (f64, f64) {
-        let ran = self.ran.saturating_sub(before.ran);
-        (ran.as_secs_f64(), self.waited.saturating_sub(before.waited).as_secs_f64())
-    }
-}
+/// The memory of a proxy in MB: what it has allocated, but for that of WebAssembly, and what is
+/// resident of its process.
+pub type Memory = [f64; 2];
 
 impl Proxy {
     /// Starts it. `server` is whom its filter asks.
@@ -106,7 +137,7 @@ impl Proxy {
             None
         };
         let asked = sidecar.as_ref().map_or(server, |sidecar| sidecar.address);
-        let filter = variant.filter.value(variant.name, &tokens.key_set);
+        let filter = (variant.filter)(variant.name, &tokens.key_set);
         let listener = filter.into_iter().fold(quiet(listener), Listener::filter);
         let room = json!({
             "max_connections": 1_000, "max_pending_requests": 10_000, "max_requests": 10_000,
@@ -122,7 +153,7 @@ impl Proxy {
         let envoy = envoy.map_err(|error| format!("{}: {error}", variant.name))?;
         let address = envoy.address(LISTENER);
         let proxy = Self { variant, address, envoy, sidecar };
-        proxy.pids().try_for_each(|pid| Cores::check(pid, cores.proxy))?;
+        proxy.pids().try_for_each(|pid| cores.check(pid))?;
         Ok(proxy)
     }
 
@@ -144,15 +175,16 @@ impl Proxy {
         Ok(kill_process(pid.ok_or("no process")?, signal)?)
     }
 
-    /// What its threads, and those of its sidecar, have had of their core.
-    pub fn core_time(&self) -> Outcome<CoreTime> {
-        let mut sum = CoreTime::default();
+    /// How many seconds its threads, and those of its sidecar, have had their core, and how many they
+    /// have waited for it.
+    pub fn core_time(&self) -> Outcome<[f64; 2]> {
+        let mut sum = [0.0; 2];
         for pid in self.pids() {
             for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
                 let text = fs::read_to_string(thread?.path().join("schedstat"))?;
-                let CoreTime { ran, waited } =
-                    core_time(&text).ok_or("this kernel has no schedstat")?;
-                sum = CoreTime { ran: sum.ran + ran, waited: sum.waited + waited };
+                for (sum, nanoseconds) in sum.iter_mut().zip(text.split(' ')) {
+                    *sum += nanoseconds.parse::<f64>()? / 1e9;
+                }
             }
         }
         Ok(sum)
@@ -167,12 +199,12 @@ impl Proxy {
     /// Its memory.
     pub async fn memory(&self) -> Outcome<Memory> {
         let document: Value = serde_json::from_str(&self.envoy.admin_get("/memory").await)?;
-        let allocated = document["allocated"].as_str().and_then(|bytes| bytes.parse().ok());
+        let allocated = document["allocated"].as_str().ok_or("Envoy does not tell its memory")?;
         let status = fs::read_to_string(format!("/proc/{}/status", self.envoy.pid()))?;
-        Ok(Memory {
-            allocated: allocated.ok_or("Envoy does not tell its memory")?,
-            resident: resident(&status).ok_or("the kernel does not tell Envoy's memory")?,
-        })
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let resident = resident.ok_or("the kernel does not tell Envoy's memory")?.trim();
+        let kibibytes: f64 = resident.trim_end_matches(" kB").parse()?;
+        Ok([allocated.parse::<f64>()? / 1e6, kibibytes * 1024.0 / 1e6])
     }
 
     /// Checks that every answer so far was a good one.
@@ -236,36 +268,7 @@ pub fn quiet(listener: Listener) -> Listener {
     listener.connection_manager(json!({"access_log": []}))
 }
 
-/// The first two numbers of a `schedstat`, in nanoseconds.
-fn core_time(schedstat: &str) -> Option<CoreTime> {
-    let mut numbers = schedstat.split(' ').map(|number| number.parse().ok());
-    let mut time = || Some(Duration::from_nanos(numbers.next()??));
-    Some(CoreTime { ran: time()?, waited: time()? })
-}
-
-fn resident(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
-}
-
 const LISTENER: &str = "bench";
 
 /// How long a proxy runs before its turn counts.
 const CATCH_UP: Duration = Duration::from_millis(50);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_kernel_tells_time_and_memory() {
-        let [ran, waited] = [1_187_752, 6_920_476].map(Duration::from_nanos);
-        assert_eq!(core_time("1187752 6920476 3\n"), Some(CoreTime { ran, waited }));
-        assert_eq!(core_time("1187752"), None);
-        let twice = CoreTime { ran: ran * 2, waited: waited * 3 };
-        let since = twice.since(CoreTime { ran, waited });
-        assert_eq!(since, (ran.as_secs_f64(), (waited * 2).as_secs_f64()));
-        assert_eq!(resident("VmPeak:\t 9 kB\nVmRSS:\t   2048 kB\n"), Some(2_097_152));
-        assert_eq!(resident("VmPeak:\t 9 kB\n"), None);
-    }
-}

@@ -1,230 +1,68 @@
-//! The results as a page.
+//! The results as a page, and what must hold, as ratios in one run.
 
 use std::fmt::Write;
+use std::fs;
+use std::process::Command;
 
-use crate::fixed_rate::{self, Latencies};
-use crate::goals::{Goal, ratio};
-use crate::kept::Kept;
-use crate::machine::Machine;
-use crate::misses::{self, Misses};
-use crate::proxy::Memory;
-use crate::rounds::{Sample, Samples};
-use crate::stalls::Stalls;
-use crate::statistics::{Spread, median, percentile};
+use oauth2_filter_testbed::{envoy, workspace};
+
+use crate::load::Latencies;
+use crate::measure::{Growth, MISSES, Measured, Misses, RATE, Sample};
 use crate::variants::{Answers, Variant};
+use crate::{Options, Outcome};
 
 /// All that was measured.
 #[derive(Debug)]
 pub struct Results {
-    /// Where.
-    pub machine: Machine,
-    /// How many rounds there were, and of how many seconds.
-    pub rounds: (u32, u32),
+    /// Where, and how long.
+    run: String,
     /// The proxies.
     pub proxies: Vec<Measured>,
-    /// The rounds.
-    pub samples: Samples,
-    /// The latencies at a fixed rate.
-    pub latencies: Latencies,
-    /// What kept answers take.
-    pub kept: Vec<Kept>,
-    /// What a miss adds.
+    /// What cached responses take.
+    pub memory: Vec<Growth>,
+    /// What a miss takes.
     pub misses: Vec<Misses>,
-    /// How often the machine took the cores away.
-    pub stalls: Stalls,
-    /// What must hold.
-    pub goals: Vec<Goal>,
+    /// The size of the module, in bytes.
+    module: u64,
 }
 
-/// What was read off a proxy at the end of all rounds.
-#[derive(Clone, Copy, Debug)]
-pub struct Measured {
-    /// Which.
-    pub variant: Variant,
-    /// How often it has asked.
-    pub calls: u64,
-    /// Its memory.
-    pub memory: Memory,
-}
+/// What is compared of two proxies.
+type Figure = (&'static str, fn(&Sample) -> f64);
+const RATE_RATIO: Figure = ("requests/s", |sample| sample.rate);
+const CPU_RATIO: Figure = ("CPU per request", |sample| sample.cpu);
 
-impl Results {
-    /// The page.
-    pub fn page(&self) -> String {
-        let Machine { date, processor, cores, memory, kernel, envoy } = &self.machine;
-        let (rounds, seconds) = self.rounds;
-        let mut page = format!(
-            "# What `make bench` has measured\n\n\
-             {date}, {processor}, {cores} cores, {memory} GiB, Linux {kernel}, Envoy {envoy}; \
-             {rounds} rounds of {seconds} s each.\n\n",
-        );
-        self.quiet(&mut page);
-        let is_detail = |variant: &Variant| DETAILS.contains(&variant.name);
-        let by =
-            |answers| move |variant: &Variant| variant.answers == answers && !is_detail(variant);
-        self.table(&mut page, "The proxy answers by itself:", by(Answers::Proxy));
-        self.table(&mut page, "A service behind the proxy answers:", by(Answers::Service));
-        self.kept(&mut page);
-        self.table(&mut page, "## More variants", is_detail);
-        self.misses(&mut page);
-        self.calls_and_memory(&mut page);
-        self.limits(&mut page);
-        if !self.goals.is_empty() {
-            page.push_str(
-                "## Goals\n\n| goal | wanted | measured | met |\n| --- | --- | --- | --- |\n",
-            );
-            self.goals.iter().for_each(|goal| _ = writeln!(page, "{goal}"));
-            page.push('\n');
-        }
-        page
-    }
+/// A bound, its sign and its unit.
+type Bound = (char, f64, &'static str);
+const LEVEL: Bound = ('≥', 1.0, "");
+const NEAR: Bound = ('≤', 1.1, "");
 
-    /// Whether other programs had their part of the core.
-    fn quiet(&self, page: &mut String) {
-        let waited = median(self.samples.values().flatten().map(|sample| sample.waited)) * 100.0;
-        if waited > QUIET {
-            let _ = write!(
-                page,
-                "**Not on a quiet machine**: the proxies waited for their core {waited:.0} % of \
-                 the time, because other programs used it. Latencies and requests/s are not \
-                 reliable; compare CPU.\n\n",
-            );
-        }
-    }
+/// A proxy, another, what is compared of them, and what their ratio must be.
+const RATIOS: [(&str, &str, Figure, Bound); 22] = [
+    ("ours", "lua-short", RATE_RATIO, LEVEL),
+    ("ours-500", "lua-short-500", RATE_RATIO, LEVEL),
+    ("ours-full", "lua-full", RATE_RATIO, LEVEL),
+    ("ours-full-500", "lua-full-500", RATE_RATIO, LEVEL),
+    ("ours-full", "lua-told", RATE_RATIO, LEVEL),
+    ("service-ours", "service-lua-short", RATE_RATIO, LEVEL),
+    ("service-ours-full", "service-lua-full", RATE_RATIO, LEVEL),
+    ("ours", "wasm-header", CPU_RATIO, NEAR),
+    ("ours", "wasm-trimmed", CPU_RATIO, NEAR),
+    ("ours", "wasm-bare", CPU_RATIO, NEAR),
+    ("ours-500", "wasm-header", CPU_RATIO, NEAR),
+    ("ours-500", "wasm-trimmed", CPU_RATIO, NEAR),
+    ("ours-500", "wasm-bare", CPU_RATIO, NEAR),
+    ("ours", "ext-authz", RATE_RATIO, ('≥', 3.0, "")),
+    ("ours-full", "ext-authz", RATE_RATIO, ('≥', 3.0, "")),
+    ("ours", "ext-authz-sidecar", RATE_RATIO, ('≥', 3.0, "")),
+    ("ours-full", "ext-authz-sidecar", RATE_RATIO, ('≥', 3.0, "")),
+    ("ours", "jwt-authn", RATE_RATIO, ('≥', 1.5, "")),
+    ("ours-full", "jwt-authn", RATE_RATIO, ('≥', 1.5, "")),
+    ("ours-outbound", "credential-injector", RATE_RATIO, ('≥', 0.95, "")),
+    ("ours-50-rules", "ours-rule", CPU_RATIO, NEAR),
+    ("ours-10000", "ours", CPU_RATIO, ('≤', 1.15, "")),
+];
 
-    fn table(&self, page: &mut String, title: &str, is_in: impl Fn(&Variant) -> bool) {
-        let proxies = self.proxies.iter().filter(|proxy| is_in(&proxy.variant));
-        let mut rows = proxies.filter_map(|proxy| self.row(proxy)).peekable();
-        if rows.peek().is_none() {
-            return;
-        }
-        let rate = thousands(f64::from(fixed_rate::RATE));
-        let _ = write!(
-            page,
-            "{title}\n\n\
-             | | | requests/s (quartiles) | of plain | CPU, µs | p50, µs at {rate}/s | p99, µs |\n\
-             | --- | --- | --- | --- | --- | --- | --- |\n",
-        );
-        rows.for_each(|row| page.push_str(&row));
-        page.push('\n');
-    }
-
-    fn row(&self, measured: &Measured) -> Option<String> {
-        let Measured { variant, .. } = measured;
-        let samples = self.samples.get(variant.name)?;
-        let Spread { low, median: middle, high } = Spread::of(samples.iter().map(|s| s.rate))?;
-        let of_plain =
-            ratio(&self.samples, variant.name, variant.baseline(), |sample| sample.rate)?;
-        let mut latencies = self.latencies.get(variant.name)?.clone();
-        Some(format!(
-            "| `{}` | {} | {} ({}–{}) | {of_plain:.2} | {:.1} | {:.0} | {:.0} |\n",
-            variant.name,
-            variant.what,
-            thousands(middle),
-            thousands(low),
-            thousands(high),
-            median(samples.iter().map(|sample| sample.cpu)),
-            percentile(&mut latencies, 0.5),
-            percentile(&mut latencies, 0.99),
-        ))
-    }
-
-    /// What each proxy has asked, and its memory at the end.
-    fn calls_and_memory(&self, page: &mut String) {
-        if self.proxies.is_empty() {
-            return;
-        }
-        page.push_str(
-            "## Calls and memory\n\n\
-             | | calls | allocated, MB | resident, MB |\n| --- | --- | --- | --- |\n",
-        );
-        for Measured { variant, calls, memory } in &self.proxies {
-            let _ = writeln!(
-                page,
-                "| `{}` | {} | {:.1} | {:.0} |",
-                variant.name,
-                thousands(*calls as f64),
-                megabytes(memory.allocated),
-                megabytes(memory.resident),
-            );
-        }
-        page.push('\n');
-    }
-
-    /// Whose requests/s are not those of the proxy alone.
-    fn limits(&self, page: &mut String) {
-        let mut lines = Vec::new();
-        for Measured { variant, .. } in &self.proxies {
-            let Some(samples) = self.samples.get(variant.name) else { continue };
-            let percent = |part: fn(&Sample) -> f64| median(samples.iter().map(part)) * 100.0;
-            let share = percent(|sample| sample.share);
-            if share < SATURATED {
-                let (wrk, others) = (percent(|sample| sample.wrk), percent(|sample| sample.others));
-                lines.push(format!("`{}` ({share:.0} %; {wrk:.0} %; {others:.0} %)", variant.name));
-            }
-        }
-        if !lines.is_empty() {
-            let _ = write!(
-                page,
-                "## Limits\n\nThese proxies ran for less than {SATURATED:.0} % of the time, so that something \
-                 else limited their requests/s: compare their CPU only. In brackets: how long the \
-                 proxy ran, how long wrk ran, and how busy the other cores were. {}.\n\n",
-                lines.join(", ")
-            );
-        }
-    }
-
-    fn kept(&self, page: &mut String) {
-        if self.kept.is_empty() {
-            return;
-        }
-        page.push_str(
-            "| 10,000 cached responses, two workers | allocated, MB | resident, MB |\n\
-             | --- | --- | --- |\n",
-        );
-        for Kept { what, before, after } in &self.kept {
-            let _ = writeln!(
-                page,
-                "| {what} | {:.1} → {:.1} | {:.1} → {:.1} |",
-                megabytes(before.allocated),
-                megabytes(after.allocated),
-                megabytes(before.resident),
-                megabytes(after.resident),
-            );
-        }
-        page.push('\n');
-    }
-
-    fn misses(&self, page: &mut String) {
-        if self.misses.is_empty() {
-            return;
-        }
-        let _ = write!(
-            page,
-            "## New tokens\n\n| {} new tokens/s | the server takes | p50, µs | p99, µs | added at p99, µs | … to a \
-             proxy without a filter |\n| --- | --- | --- | --- | --- | --- |\n",
-            thousands(f64::from(misses::RATE)),
-        );
-        for Misses { what, delay, median, p99, added, added_to_hop } in &self.misses {
-            let figure =
-                |figure: &f64| if figure.is_nan() { String::new() } else { format!("{figure:.0}") };
-            let (added, to_hop) = (figure(added), figure(added_to_hop));
-            let _ = writeln!(
-                page,
-                "| {what} | {delay:?} | {median:.0} | {p99:.0} | {added} | {to_hop} |"
-            );
-        }
-        let Stalls { a_second, longest, part } = self.stalls;
-        let _ = write!(
-            page,
-            "\nBefore that, the idle machine stalled {a_second:.1} times a second for a millisecond or \
-             more, up to {longest:.0} ms: {:.1} % of the time. A p99 near the length of such a \
-             stall is the machine's.\n\n",
-            part * 100.0,
-        );
-    }
-}
-
-/// The variants that are not in the first table, and so not in `docs/performance.md`.
+/// The variants that are not in the first tables, and so not in `docs/performance.md`.
 const DETAILS: [&str; 11] = [
     "wasm-empty",
     "wasm-header",
@@ -239,27 +77,233 @@ const DETAILS: [&str; 11] = [
     "ours-full-500",
 ];
 
+impl Results {
+    /// Of nothing yet, on this machine.
+    pub fn new(options: &Options) -> Outcome<Self> {
+        let told = |program: &str, arguments: &[&str]| {
+            let output = Command::new(program).args(arguments).output();
+            output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        };
+        let after = |text: &str, name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            line.map_or("unknown", |line| line.trim_matches([' ', '\t', ':'])).to_owned()
+        };
+        let memory = after(&fs::read_to_string("/proc/meminfo")?, "MemTotal");
+        let memory = memory.trim_end_matches(" kB").parse::<f64>()? / 1024.0 / 1024.0;
+        let version = told(&envoy::binary().to_string_lossy(), &["--version"])?;
+        let run = format!(
+            "{}, {}, {} cores, {memory:.0} GiB, Linux {}, Envoy {}; {} rounds of {} s each.",
+            told("date", &["-u", "+%Y-%m-%d"])?,
+            after(&fs::read_to_string("/proc/cpuinfo")?, "model name"),
+            told("nproc", &["--all"])?,
+            told("uname", &["-r"])?,
+            version.split('/').rev().nth(3).unwrap_or("unknown"),
+            options.rounds,
+            options.seconds,
+        );
+        let module = workspace().join("target/oauth2_filter.wasm").metadata()?.len();
+        Ok(Self { run, proxies: Vec::new(), memory: Vec::new(), misses: Vec::new(), module })
+    }
+
+    /// The page.
+    pub fn page(&self) -> String {
+        let mut page = format!("# What `make bench` has measured\n\n{}\n\n", self.run);
+        let samples = self.proxies.iter().flat_map(|proxy| &proxy.samples);
+        let waited = quartiles(samples.map(|sample| sample.waited))[1] * 100.0;
+        if waited > QUIET {
+            let _ = write!(
+                page,
+                "**Not on a quiet machine**: the proxies waited for their core {waited:.0} % of \
+                 the time, because other programs used it. Latencies and requests/s are not \
+                 reliable; compare CPU.\n\n",
+            );
+        }
+        let is_detail = |variant: &Variant| DETAILS.contains(&variant.name);
+        let of =
+            |answers| move |variant: &Variant| variant.answers == answers && !is_detail(variant);
+        self.loads(&mut page, "The proxy answers by itself:", of(Answers::Proxy));
+        self.loads(&mut page, "A service behind the proxy answers:", of(Answers::Service));
+        let title = "| 10,000 cached responses, two workers | allocated, MB | resident, MB |";
+        let rows = self.memory.iter().map(|(what, memory)| {
+            let [before, after] = memory;
+            let [allocated, resident] =
+                [0, 1].map(|figure| format!("{:.1} → {:.1}", before[figure], after[figure]));
+            format!("{what} | {allocated} | {resident}")
+        });
+        table(&mut page, "", title, rows);
+        self.loads(&mut page, "## More variants", is_detail);
+        self.table_of_misses(&mut page);
+        let rows = self.proxies.iter().map(|Measured { variant, calls, memory, .. }| {
+            let [allocated, resident] = memory;
+            let calls = thousands(*calls as f64);
+            format!("`{}` | {calls} | {allocated:.1} | {resident:.0}", variant.name)
+        });
+        let title = "| | calls | allocated, MB | resident, MB |";
+        table(&mut page, "## Calls and memory\n\n", title, rows);
+        self.limits(&mut page);
+        table(
+            &mut page,
+            "## Goals\n\n",
+            "| goal | wanted | measured | met |",
+            self.goals().into_iter(),
+        );
+        page
+    }
+
+    fn loads(&self, page: &mut String, title: &str, is_in: impl Fn(&Variant) -> bool) {
+        let proxies = self.proxies.iter().filter(|proxy| is_in(&proxy.variant));
+        let rows = proxies.map(|Measured { variant, samples, latencies, .. }| {
+            let [low, middle, high] = quartiles(samples.iter().map(|s| s.rate)).map(thousands);
+            let of_plain = self.ratio(variant.name, variant.baseline(), RATE_RATIO.1);
+            let of_plain = of_plain.unwrap_or(f64::NAN);
+            let [_, cpu, _] = quartiles(samples.iter().map(|sample| sample.cpu));
+            let [p50, p99] = [0.5, 0.99].map(|part| microseconds(latencies, part));
+            let (name, what) = (variant.name, variant.what);
+            format!(
+                "`{name}` | {what} | {middle} ({low}–{high}) | {of_plain:.2} | {cpu:.1} | \
+                 {p50:.0} | {p99:.0}"
+            )
+        });
+        let rate = thousands(f64::from(RATE));
+        let head = format!(
+            "| | | requests/s (quartiles) | of plain | CPU, µs | p50, µs at {rate}/s | p99, µs |"
+        );
+        table(page, &format!("{title}\n\n"), &head, rows);
+    }
+
+    /// The 99th percentiles that are added to those of the server itself, and of a hop.
+    fn added(&self, misses: &Misses) -> [f64; 2] {
+        let alike = self.misses.iter().filter(|other| other.delay == misses.delay);
+        let p99s: Vec<_> =
+            alike.map(|other| (other.what, microseconds(&other.latencies, 0.99))).collect();
+        let own = p99s.iter().position(|(what, _)| *what == misses.what).unwrap_or_default();
+        [0, 1].map(|base| if own > base { p99s[own].1 - p99s[base].1 } else { f64::NAN })
+    }
+
+    fn table_of_misses(&self, page: &mut String) {
+        let rows = self.misses.iter().map(|misses| {
+            let Misses { what, delay, latencies } = misses;
+            let [p50, p99] = [0.5, 0.99].map(|part| microseconds(latencies, part));
+            let [added, to_hop] = self
+                .added(misses)
+                .map(|figure| if figure.is_nan() { String::new() } else { format!("{figure:.0}") });
+            format!("{what} | {delay:?} | {p50:.0} | {p99:.0} | {added} | {to_hop}")
+        });
+        let head = format!(
+            "| {} new tokens/s | the server takes | p50, µs | p99, µs | added at p99, µs | … to a \
+             proxy without a filter |",
+            thousands(f64::from(MISSES))
+        );
+        table(page, "## New tokens\n\n", &head, rows);
+    }
+
+    /// Whose requests/s are not those of the proxy alone.
+    fn limits(&self, page: &mut String) {
+        let shares = self.proxies.iter().map(|Measured { variant, samples, .. }| {
+            (variant.name, quartiles(samples.iter().map(|sample| sample.share))[1] * 100.0)
+        });
+        let limited = shares.filter(|(_, share)| *share < SATURATED);
+        let limited: Vec<_> =
+            limited.map(|(name, share)| format!("`{name}` ({share:.0} %)")).collect();
+        if !limited.is_empty() {
+            let _ = write!(
+                page,
+                "## Limits\n\nThese proxies ran for less than {SATURATED:.0} % of the time, so that \
+                 something else limited their requests/s: compare their CPU only. {}.\n\n",
+                limited.join(", ")
+            );
+        }
+    }
+
+    /// What must hold of what was measured.
+    fn goals(&self) -> Vec<String> {
+        let goal = |what: String, (sign, bound, unit): Bound, measured: f64| {
+            let is_met = if sign == '≥' { measured >= bound } else { measured <= bound };
+            let is_met = if is_met { "yes" } else { "**no**" };
+            format!("{what} | {sign} {bound:.2}{unit} | {measured:.2}{unit} | {is_met}")
+        };
+        let ratios = RATIOS.iter().filter_map(|(one, other, (what, value), bound)| {
+            let measured = self.ratio(one, other, *value)?;
+            Some(goal(format!("{what}, `{one}` to `{other}`"), *bound, measured))
+        });
+        let memory = self.memory.iter().filter(|(what, _)| what.contains("ours"));
+        let memory = memory.map(|(what, memory)| {
+            let [before, after] = memory;
+            let grown = (after[0] - before[0]).max(after[1] - before[1]);
+            let what = format!("memory of 10,000 cached responses, two workers, {what}");
+            goal(what, ('≤', 15.0, " MB"), grown)
+        });
+        let misses = self.misses.iter().filter(|misses| misses.what.contains("ours"));
+        let misses = misses.flat_map(|misses| {
+            let server = format!("a server's {:?}", misses.delay);
+            let to = [server.clone(), format!("{server} behind a proxy without a filter")];
+            let added = to.into_iter().zip(self.added(misses));
+            added.map(|(to, added)| {
+                goal(format!("added to {to} by a miss, p99"), ('≤', 1.0, " ms"), added / 1e3)
+            })
+        });
+        let module = goal("the module".to_owned(), ('≤', 400.0, " kB"), self.module as f64 / 1e3);
+        ratios.chain(memory).chain(misses).chain([module]).collect()
+    }
+
+    /// The median of a figure's ratios, each of one round.
+    fn ratio(&self, one: &str, other: &str, value: fn(&Sample) -> f64) -> Option<f64> {
+        let of = |name: &str| self.proxies.iter().find(|proxy| proxy.variant.name == name);
+        let rounds = of(one)?.samples.iter().zip(&of(other)?.samples);
+        Some(quartiles(rounds.map(|(one, other)| value(one) / value(other)))[1])
+    }
+}
+
+/// A table, unless it is empty.
+fn table(page: &mut String, title: &str, head: &str, rows: impl Iterator<Item = String>) {
+    let rows: Vec<_> = rows.map(|row| format!("| {row} |\n")).collect();
+    if !rows.is_empty() {
+        let line = " --- |".repeat(head.matches('|').count() - 1);
+        let _ = write!(page, "{title}{head}\n|{line}\n{}\n", rows.concat());
+    }
+}
+
+/// `docs/performance.md` with these results in place of others: those between their title and their
+/// first section. All else is left to `RESULTS.md`.
+pub fn splice(page: &str, results: &str) -> Outcome<String> {
+    let missing = || "docs/performance.md has no place for the results";
+    let (before, rest) = page.split_once(BEGIN).ok_or_else(missing)?;
+    let (_, after) = rest.split_once(END).ok_or_else(missing)?;
+    let (_, results) = results.split_once('\n').ok_or("the results have no title")?;
+    let shown = results.split_once("\n## ").map_or(results, |(shown, _)| shown);
+    Ok(format!("{before}{BEGIN}{shown}\n{END}{after}"))
+}
+
+/// Where the results begin in the page, and where they end.
+const BEGIN: &str = "<!-- what `make bench` writes -->\n";
+const END: &str = "<!-- the end of that -->\n";
+
 /// Percent: what the threads of a proxy wait for one another.
 const QUIET: f64 = 3.0;
 
 /// Percent: below this, the core of a proxy is not its limit.
 const SATURATED: f64 = 95.0;
 
-fn megabytes(bytes: u64) -> f64 {
-    bytes as f64 / 1e6
+/// The lower quartile, the median and the upper quartile, interpolated; not numbers of nothing.
+fn quartiles(values: impl Iterator<Item = f64>) -> [f64; 3] {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    [0.25, 0.5, 0.75].map(|part| {
+        let place = part * (values.len() as f64 - 1.0);
+        let at = |place: f64| values.get(place as usize).copied().unwrap_or(f64::NAN);
+        at(place.floor()) + (at(place.ceil()) - at(place.floor())) * place.fract()
+    })
+}
+
+fn microseconds(latencies: &Latencies, part: f64) -> f64 {
+    latencies.value_at_quantile(part) as f64 / 1e3
 }
 
 /// A whole number with commas.
 fn thousands(number: f64) -> String {
     let digits = format!("{number:.0}");
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
+    groups.join(",")
 }
 
 #[cfg(test)]
@@ -267,95 +311,77 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::variants::chosen;
+    use crate::load::histogram;
+    use crate::variants::{ALL, named};
 
-    fn results() -> Results {
-        let sample =
-            |rate, share| Sample { rate, cpu: 40.0, share, waited: 0.2, wrk: 0.7, others: 1.0 };
-        let proxies = chosen(&["ours".to_owned()]).into_iter().map(|variant| Measured {
-            variant,
+    fn latencies(microseconds: &[u64]) -> Latencies {
+        let mut latencies = histogram();
+        for latency in microseconds {
+            latencies.record(latency * 1_000).expect("a latency");
+        }
+        latencies
+    }
+
+    fn measured(name: &str, rates: [f64; 2]) -> Measured {
+        let sample = |rate| Sample { rate, cpu: 1e6 / rate, share: 0.5, waited: 0.2 };
+        Measured {
+            variant: named(name).expect("a variant"),
+            samples: rates.map(sample).into(),
+            latencies: latencies(&[100, 120]),
             calls: 1,
-            memory: Memory { allocated: 12_300_000, resident: 61_000_000 },
-        });
-        Results {
-            machine: Machine {
-                date: "2026-01-02".to_owned(),
-                processor: "CPU".to_owned(),
-                cores: 2,
-                memory: 24,
-                kernel: "6.1".to_owned(),
-                envoy: "1.40.0".to_owned(),
-            },
-            rounds: (2, 3),
-            proxies: proxies.collect(),
-            samples: Samples::from([
-                ("plain", vec![sample(20_000.0, 1.0), sample(30_000.0, 1.0)]),
-                ("ours", vec![sample(16_000.0, 0.5), sample(21_000.0, 0.5)]),
-            ]),
-            latencies: Latencies::from([("plain", vec![90.0]), ("ours", vec![100.0, 120.0])]),
-            kept: Vec::new(),
-            misses: Vec::new(),
-            stalls: Stalls::default(),
-            goals: Vec::new(),
+            memory: [12.3, 61.0],
         }
     }
 
     #[test]
-    fn a_row_has_all_figures_of_a_proxy() {
-        let page = results().page();
-        let row = "| `ours` | **ours**, introspection alone | 18,500 (17,250–19,750) | 0.75 | 40.0 \
-                   | 100 | 120 |\n";
-        assert!(page.contains(row), "{page}");
-        assert!(page.contains("| `ours` | 1 | 12.3 | 61 |\n"), "{page}");
-        assert!(
-            page.contains("2026-01-02, CPU, 2 cores, 24 GiB, Linux 6.1, Envoy 1.40.0"),
-            "{page}"
-        );
-    }
-
-    #[test]
-    fn a_machine_that_is_not_quiet_is_told_of() {
-        let mut results = results();
-        assert!(results.page().contains("waited for their core 20 % of the time"));
-        results.samples.values_mut().flatten().for_each(|sample| sample.waited = 0.01);
-        assert!(!results.page().contains("quiet"));
-    }
-
-    #[test]
-    fn who_was_held_up_by_the_load_is_named() {
-        let page = results().page();
-        assert!(page.contains("were. `ours` (50 %; 70 %; 100 %).\n"), "{page}");
-    }
-
-    #[test]
-    fn what_a_miss_adds_stands_beside_what_the_machine_does() {
-        let mut results = results();
-        results.stalls = Stalls { a_second: 2.5, longest: 8.4, part: 0.0087 };
-        results.misses.push(Misses {
-            what: "ours",
+    fn the_page_has_what_was_run_and_nothing_else() {
+        let misses = |what, latency| Misses {
+            what,
             delay: Duration::from_millis(2),
-            median: 2_531.4,
-            p99: 4_920.0,
-            added: 2_395.0,
-            added_to_hop: f64::NAN,
-        });
+            latencies: latencies(&[latency]),
+        };
+        let results = Results {
+            run: "a run.".to_owned(),
+            proxies: vec![measured("plain", [20e3, 30e3]), measured("ours", [16e3, 21e3])],
+            memory: Vec::new(),
+            misses: vec![misses("server", 100), misses("hop", 120), misses("**ours**", 150)],
+            module: 380_400,
+        };
         let page = results.page();
-        assert!(page.contains("| ours | 2ms | 2531 | 4920 | 2395 |  |\n"), "{page}");
-        assert!(page.contains("2.5 times a second"), "{page}");
-        assert!(page.contains("up to 8 ms: 0.9 % of the time"), "{page}");
-    }
-
-    #[test]
-    fn what_was_not_run_has_no_table() {
-        let page = results().page();
-        for absent in ["A service behind", "cached responses", "new tokens/s", "## Goals"] {
+        for line in [
+            "| | | requests/s (quartiles) | of plain | CPU, µs | p50, µs at 3,000/s | p99, µs |\n\
+             | --- | --- | --- | --- | --- | --- | --- |\n",
+            "**Not on a quiet machine**: the proxies waited for their core 20 % of the time",
+            "| `ours` | **ours**, introspection alone | 18,500 (17,250–19,750) | 0.75 | 55.1 | \
+             100 | 120 |\n",
+            "| hop | 2ms | 120 | 120 | 20 |  |\n| **ours** | 2ms | 150 | 150 | 50 | 30 |\n",
+            "| `ours` | 1 | 12.3 | 61 |\n",
+            "compare their CPU only. `plain` (50 %), `ours` (50 %).\n",
+            "| added to a server's 2ms by a miss, p99 | ≤ 1.00 ms | 0.05 ms | yes |\n",
+            "| the module | ≤ 400.00 kB | 380.40 kB | yes |\n",
+        ] {
+            assert!(page.contains(line), "{line}\n{page}");
+        }
+        for absent in ["A service behind", "cached responses", "`lua-short`"] {
             assert!(!page.contains(absent), "{absent}: {page}");
         }
+        let shown = splice(&format!("# a\n{BEGIN}\nold\n\n{END}# b\n"), &page).expect("a place");
+        assert!(shown.contains("18,500") && shown.contains("\n\n<!-- the end"), "{shown}");
+        assert!(!shown.contains("old") && !shown.contains("## ") && shown.ends_with("# b\n"));
     }
 
     #[test]
-    fn large_numbers_have_commas() {
-        let numbers = [0.0, 999.4, 1_000.0, 26_512.0, 1_234_567.0].map(thousands);
-        assert_eq!(numbers, ["0", "999", "1,000", "26,512", "1,234,567"]);
+    fn every_ratio_is_one_of_proxies_that_there_are() {
+        let is_there = |name: &str| ALL.iter().any(|variant| variant.name == name);
+        assert!(RATIOS.iter().all(|(one, other, ..)| is_there(one) && is_there(other)));
+        assert!(DETAILS.iter().all(|name| is_there(name)));
+    }
+
+    #[test]
+    fn figures_are_rounded_as_people_write_them() {
+        assert_eq!([0.0, 999.4, 26_512.0].map(thousands), ["0", "999", "26,512"]);
+        let found = quartiles([5.0, 1.0, 2.0, 4.0, 3.0, 6.0].into_iter());
+        assert_eq!(found.map(|figure| figure.to_string()), ["2.25", "3.5", "4.75"]);
+        assert!(quartiles([].into_iter())[1].is_nan());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD as BASE64_URL, Engine};
 use ring::rand::SystemRandom;
 use ring::rsa::PublicKeyComponents;
 use ring::signature::{KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
@@ -16,13 +16,12 @@ pub const ISSUER: &str = "https://as.example.com";
 pub const AUDIENCE: &str = "https://orders.example.com";
 /// What they allow.
 pub const SCOPE: &str = "openid profile email orders:read orders:write";
-/// Seconds since 1970 at which they end: in 2100.
-const EXPIRES_AT: u64 = 4_102_444_800;
 
 /// Signed tokens.
 #[derive(Debug)]
 pub struct Tokens {
-    all: Vec<String>,
+    /// All of them.
+    pub all: Vec<String>,
     numbers: HashMap<String, usize>,
     /// The key that they are signed with, as a JSON Web Key Set.
     pub key_set: Value,
@@ -31,17 +30,18 @@ pub struct Tokens {
 impl Tokens {
     /// Signs this many.
     pub fn sign(number: usize) -> Outcome<Self> {
-        let key = key()?;
-        let all: Outcome<Vec<String>> = (0..number).map(|number| jwt(&key, number)).collect();
-        let all = all?;
-        let numbers =
-            all.iter().enumerate().map(|(number, token)| (token.clone(), number)).collect();
-        Ok(Self { all, numbers, key_set: key_set(&key) })
-    }
-
-    /// All of them.
-    pub fn all(&self) -> &[String] {
-        &self.all
+        let pem = include_str!("../../envoy/keys/rsa-pkcs8.pem");
+        let text: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+        let key = RsaKeyPair::from_pkcs8(&BASE64_STANDARD.decode(text)?);
+        let key = key.map_err(|error| error.to_string())?;
+        let all = (0..number).map(|number| jwt(&key, number)).collect::<Outcome<Vec<String>>>()?;
+        let numbers = all.iter().cloned().zip(0..).collect();
+        let PublicKeyComponents { n, e } = PublicKeyComponents::<Vec<u8>>::from(key.public_key());
+        let key_set = json!({"keys": [{
+            "kty": "RSA", "use": "sig", "alg": "RS256", "kid": KEY_ID,
+            "n": BASE64_URL.encode(n), "e": BASE64_URL.encode(e),
+        }]});
+        Ok(Self { all, numbers, key_set })
     }
 
     /// What introspection says of a token.
@@ -61,22 +61,6 @@ impl Tokens {
     }
 }
 
-fn key() -> Outcome<RsaKeyPair> {
-    let pem = include_str!("../../envoy/keys/rsa-pkcs8.pem");
-    let text: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
-    RsaKeyPair::from_pkcs8(&BASE64_STANDARD.decode(text)?).map_err(|error| error.to_string().into())
-}
-
-fn key_set(key: &RsaKeyPair) -> Value {
-    let PublicKeyComponents { n, e } = PublicKeyComponents::<Vec<u8>>::from(key.public_key());
-    let number = |bytes| BASE64_URL_SAFE_NO_PAD.encode(bytes);
-    json!({"keys": [{
-        "kty": "RSA", "use": "sig", "alg": "RS256", "kid": KEY_ID,
-        "n": number(n),
-        "e": number(e),
-    }]})
-}
-
 fn claims(number: usize) -> Value {
     json!({
         "iss": ISSUER,
@@ -86,7 +70,7 @@ fn claims(number: usize) -> Value {
         "client_id": "shop",
         "scope": SCOPE,
         "iat": 1_700_000_000,
-        "exp": EXPIRES_AT,
+        "exp": 4_102_444_800_u64, // in 2100
         "jti": format!("8f14e45f-ceea-467f-9575-{number:012}"),
         "sid": format!("c4ca4238-a0b9-4382-8dcc-{number:012}"),
         "department": "sales",
@@ -95,41 +79,12 @@ fn claims(number: usize) -> Value {
 
 fn jwt(key: &RsaKeyPair, number: usize) -> Outcome<String> {
     let header = json!({"alg": "RS256", "typ": "at+jwt", "kid": KEY_ID});
-    let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
+    let part = |value: &Value| BASE64_URL.encode(value.to_string());
     let signed = format!("{}.{}", part(&header), part(&claims(number)));
     let mut signature = vec![0; key.public().modulus_len()];
     key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature)
         .map_err(|_| "the key does not sign")?;
-    Ok(format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature)))
+    Ok(format!("{signed}.{}", BASE64_URL.encode(signature)))
 }
 
 const KEY_ID: &str = "bench";
-
-#[cfg(test)]
-mod tests {
-    use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
-
-    use super::*;
-
-    #[test]
-    fn a_token_has_some_900_bytes_and_a_signature_by_the_key_that_is_told() {
-        let tokens = Tokens::sign(2).expect("tokens");
-        let [token, other] = tokens.all() else { panic!("two tokens") };
-        assert_ne!(token, other);
-        assert!((850..950).contains(&token.len()), "{} bytes", token.len());
-        let (signed, signature) = token.rsplit_once('.').expect("a JWT");
-        let key = key().expect("the key");
-        let public = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key.public_key());
-        let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).expect("base64url");
-        assert_eq!(public.verify(signed.as_bytes(), &signature), Ok(()));
-    }
-
-    #[test]
-    fn introspection_says_who_has_a_token_and_that_others_are_none() {
-        let tokens = Tokens::sign(2).expect("tokens");
-        let said: Value =
-            serde_json::from_str(&tokens.introspection(&tokens.all()[1])).expect("JSON");
-        assert_eq!((&said["active"], &said["sub"]), (&json!(true), &json!("user-00001")));
-        assert_eq!(tokens.introspection("another"), r#"{"active":false}"#);
-    }
-}

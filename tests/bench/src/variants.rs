@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::filters;
+use crate::filters::{self, floor, lua, ours};
 
 /// A proxy.
 #[derive(Clone, Copy, Debug)]
@@ -19,24 +19,8 @@ pub struct Variant {
     pub answers: Answers,
 }
 
-/// The filter of a proxy.
-#[derive(Clone, Copy, Debug)]
-pub enum Filter {
-    /// None.
-    None,
-    /// A module of `tests/bench/floor`.
-    Floor(&'static str),
-    /// Lua code.
-    Lua(&'static str),
-    /// `jwt_authn`, with its cache or without.
-    JwtAuthn { cache: bool },
-    /// `ext_authz`, whose service is the quickest that there can be, or a sidecar.
-    ExtAuthz { sidecar: bool },
-    /// `credential_injector`.
-    CredentialInjector,
-    /// Ours, with the document for a proxy of this name.
-    Ours(fn(&str) -> Value),
-}
+/// The filter of a proxy of this name, as Envoy is told of it; the key set is that of all tokens.
+pub type Filter = fn(proxy: &str, key_set: &Value) -> Option<Value>;
 
 /// Who answers a request that passes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -49,90 +33,94 @@ pub enum Answers {
     Server,
 }
 
-impl Filter {
-    /// As Envoy is told of it.
-    pub fn value(self, proxy: &str, key_set: &Value) -> Option<Value> {
-        Some(match self {
-            Self::None => return None,
-            Self::Floor(module) => filters::floor(module),
-            Self::Lua(code) => filters::lua(code, proxy),
-            Self::JwtAuthn { cache } => filters::jwt_authn(key_set, cache),
-            Self::ExtAuthz { .. } => filters::ext_authz(proxy),
-            Self::CredentialInjector => filters::credential_injector(proxy),
-            Self::Ours(document) => filters::ours(&document(proxy)),
-        })
-    }
-}
-
-/// The Lua filter that is as short as can be.
-pub const SHORT: Filter = Filter::Lua(include_str!("../lua/short.lua"));
-/// The Lua filter that does what ours does.
-pub const FULL: Filter = Filter::Lua(include_str!("../lua/full.lua"));
-
 /// All of them.
-pub const ALL: [Variant; 31] = [
-    proxy("plain", "no filter", 1, Filter::None),
-    proxy("wasm-empty", "WebAssembly that does nothing", 1, Filter::Floor("empty")),
-    proxy("wasm-header", "… that reads `Authorization`", 1, Filter::Floor("header")),
-    proxy("wasm-trimmed", "… without needless exports", 1, Filter::Floor("header-trimmed")),
-    proxy(
-        "wasm-bare",
-        "WebAssembly that reads `Authorization`, without the SDK",
-        1,
-        Filter::Floor("bare"),
-    ),
-    proxy("lua-short", "short Lua", 1, SHORT),
-    proxy("lua-short-500", "short Lua, 500 tokens", 500, SHORT),
-    proxy("lua-short-10000", "short Lua, 10,000 tokens", 10_000, SHORT),
-    proxy("lua-full", "full Lua", 1, FULL),
-    proxy("lua-full-500", "full Lua, 500 tokens", 500, FULL),
-    proxy("lua-told", "full Lua that reports as much to access logs and policies", 1, FULL),
-    proxy("jwt-authn", "`jwt_authn`, RS256", 1, Filter::JwtAuthn { cache: false }),
-    proxy("jwt-authn-cache", "… with `jwt_cache`", 1, Filter::JwtAuthn { cache: true }),
-    proxy("ext-authz", "`ext_authz` over HTTP", 1, Filter::ExtAuthz { sidecar: false }),
-    proxy(
-        "ext-authz-sidecar",
-        "… whose service is a sidecar in Node.js, on the proxy's core",
-        1,
-        Filter::ExtAuthz { sidecar: true },
-    ),
-    proxy("ours", "**ours**, introspection alone", 1, Filter::Ours(filters::minimal)),
-    proxy("ours-500", "**ours**, 500 tokens", 500, Filter::Ours(filters::minimal)),
-    proxy("ours-10000", "**ours**, 10,000 tokens", 10_000, Filter::Ours(filters::minimal)),
-    proxy("ours-claims", "**ours**, `forward.claims`", 1, Filter::Ours(filters::claims)),
-    proxy("ours-rule", "**ours**, one rule", 1, Filter::Ours(|proxy| filters::rules(proxy, 1))),
-    proxy(
-        "ours-50-rules",
-        "**ours**, 50 rules",
-        1,
-        Filter::Ours(|proxy| filters::rules(proxy, 50)),
-    ),
-    proxy("ours-full", "**ours**, full", 1, Filter::Ours(filters::full)),
-    proxy("ours-full-500", "**ours**, full, 500 tokens", 500, Filter::Ours(filters::full)),
-    proxy("credential-injector", "`credential_injector`", 1, Filter::CredentialInjector),
-    proxy("ours-outbound", "**ours**, outbound", 1, Filter::Ours(filters::outbound)),
-    service("service-plain", "no filter", Filter::None),
-    service("service-lua-short", "short Lua", SHORT),
-    service("service-lua-full", "full Lua", FULL),
-    service("service-ours", "**ours**, introspection alone", Filter::Ours(filters::minimal)),
-    service("service-ours-full", "**ours**, full", Filter::Ours(filters::full)),
-    service("service-ours-outbound", "**ours**, outbound", Filter::Ours(filters::outbound)),
-];
+pub const ALL: [Variant; 31] = {
+    use Answers::{Proxy, Service};
+    const NONE: Filter = |_, _| None;
+    const SHORT: Filter = |proxy, _| Some(lua(include_str!("../lua/short.lua"), proxy));
+    const FULL: Filter = |proxy, _| Some(lua(include_str!("../lua/full.lua"), proxy));
+    const EXT_AUTHZ: Filter = |proxy, _| Some(filters::ext_authz(proxy));
+    const INJECTOR: Filter = |proxy, _| Some(filters::credential_injector(proxy));
+    const JWT: Filter = |_, keys| Some(filters::jwt_authn(keys, false));
+    const JWT_CACHE: Filter = |_, keys| Some(filters::jwt_authn(keys, true));
+    const MINIMAL: Filter = |proxy, _| Some(ours(&filters::minimal(proxy)));
+    const CLAIMS: Filter = |proxy, _| Some(ours(&filters::claims(proxy)));
+    const RULE: Filter = |proxy, _| Some(ours(&filters::rules(proxy, 1)));
+    const RULES: Filter = |proxy, _| Some(ours(&filters::rules(proxy, 50)));
+    const OURS_FULL: Filter = |proxy, _| Some(ours(&filters::full(proxy)));
+    const OUTBOUND: Filter = |proxy, _| Some(ours(&filters::outbound(proxy)));
+    [
+        variant("plain", "no filter", 1, NONE, Proxy),
+        variant(
+            "wasm-empty",
+            "WebAssembly that does nothing",
+            1,
+            |_, _| Some(floor("empty")),
+            Proxy,
+        ),
+        variant(
+            "wasm-header",
+            "… that reads `Authorization`",
+            1,
+            |_, _| Some(floor("header")),
+            Proxy,
+        ),
+        variant(
+            "wasm-trimmed",
+            "… without needless exports",
+            1,
+            |_, _| Some(floor("header-trimmed")),
+            Proxy,
+        ),
+        variant("wasm-bare", BARE, 1, |_, _| Some(floor("bare")), Proxy),
+        variant("lua-short", "short Lua", 1, SHORT, Proxy),
+        variant("lua-short-500", "short Lua, 500 tokens", 500, SHORT, Proxy),
+        variant("lua-short-10000", "short Lua, 10,000 tokens", 10_000, SHORT, Proxy),
+        variant("lua-full", "full Lua", 1, FULL, Proxy),
+        variant("lua-full-500", "full Lua, 500 tokens", 500, FULL, Proxy),
+        variant("lua-told", TOLD, 1, FULL, Proxy),
+        variant("jwt-authn", "`jwt_authn`, RS256", 1, JWT, Proxy),
+        variant("jwt-authn-cache", "… with `jwt_cache`", 1, JWT_CACHE, Proxy),
+        variant("ext-authz", "`ext_authz` over HTTP", 1, EXT_AUTHZ, Proxy),
+        variant("ext-authz-sidecar", SIDECAR, 1, EXT_AUTHZ, Proxy),
+        variant("ours", "**ours**, introspection alone", 1, MINIMAL, Proxy),
+        variant("ours-500", "**ours**, 500 tokens", 500, MINIMAL, Proxy),
+        variant("ours-10000", "**ours**, 10,000 tokens", 10_000, MINIMAL, Proxy),
+        variant("ours-claims", "**ours**, `forward.claims`", 1, CLAIMS, Proxy),
+        variant("ours-rule", "**ours**, one rule", 1, RULE, Proxy),
+        variant("ours-50-rules", "**ours**, 50 rules", 1, RULES, Proxy),
+        variant("ours-full", "**ours**, full", 1, OURS_FULL, Proxy),
+        variant("ours-full-500", "**ours**, full, 500 tokens", 500, OURS_FULL, Proxy),
+        variant("credential-injector", "`credential_injector`", 1, INJECTOR, Proxy),
+        variant("ours-outbound", "**ours**, outbound", 1, OUTBOUND, Proxy),
+        variant("service-plain", "no filter", 1, NONE, Service),
+        variant("service-lua-short", "short Lua", 1, SHORT, Service),
+        variant("service-lua-full", "full Lua", 1, FULL, Service),
+        variant("service-ours", "**ours**, introspection alone", 1, MINIMAL, Service),
+        variant("service-ours-full", "**ours**, full", 1, OURS_FULL, Service),
+        variant("service-ours-outbound", "**ours**, outbound", 1, OUTBOUND, Service),
+    ]
+};
 
-/// One that answers by itself.
-const fn proxy(name: &'static str, what: &'static str, tokens: usize, filter: Filter) -> Variant {
-    Variant { name, what, filter, tokens, answers: Answers::Proxy }
-}
+const BARE: &str = "WebAssembly that reads `Authorization`, without the SDK";
+const TOLD: &str = "full Lua that reports as much to access logs and policies";
+const SIDECAR: &str = "… whose service is a sidecar in Node.js, on the proxy's core";
 
-/// One with a service behind.
-const fn service(name: &'static str, what: &'static str, filter: Filter) -> Variant {
-    Variant { name, what, filter, tokens: 1, answers: Answers::Service }
+/// A variant; how many tokens take turns, and who answers.
+pub const fn variant(
+    name: &'static str,
+    what: &'static str,
+    tokens: usize,
+    filter: Filter,
+    answers: Answers,
+) -> Variant {
+    Variant { name, what, filter, tokens, answers }
 }
 
 impl Variant {
     /// Whether whom it asks is a sidecar.
-    pub const fn has_sidecar(&self) -> bool {
-        matches!(self.filter, Filter::ExtAuthz { sidecar: true })
+    pub fn has_sidecar(&self) -> bool {
+        self.name == "ext-authz-sidecar"
     }
 
     /// What it is compared with.
@@ -158,31 +146,4 @@ pub fn chosen(names: &[String]) -> Vec<Variant> {
         ALL.iter().filter(|variant| is_named(variant)).map(Variant::baseline).collect();
     let is_chosen = |variant: &Variant| is_named(variant) || baselines.contains(&variant.name);
     ALL.into_iter().filter(is_chosen).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names(only: &[&str]) -> Vec<&'static str> {
-        let only: Vec<String> = only.iter().map(|name| (*name).to_owned()).collect();
-        chosen(&only).iter().map(|variant| variant.name).collect()
-    }
-
-    #[test]
-    fn what_is_chosen_comes_with_what_it_is_compared_with() {
-        assert_eq!(names(&["ours-500"]), ["plain", "ours-500"]);
-        assert_eq!(names(&["service-ours"]), ["service-plain", "service-ours"]);
-        assert_eq!(names(&["plain"]), ["plain"]);
-        assert_eq!(names(&["memory"]), [""; 0]);
-        assert_eq!(names(&[]).len(), ALL.len());
-    }
-
-    #[test]
-    fn no_two_have_one_name() {
-        let mut all = names(&[]);
-        all.sort_unstable();
-        all.dedup();
-        assert_eq!(all.len(), ALL.len());
-    }
 }

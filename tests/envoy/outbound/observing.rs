@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use oauth2_filter_core::ClientEvent;
 use oauth2_filter_testbed::client::Request;
 use oauth2_filter_testbed::envoy::WasmPlugin;
+use oauth2_filter_testbed::examples::InboundYaml;
 use oauth2_filter_testbed::scripted::{Answer, Gate};
-use oauth2_filter_testbed::story::InboundYaml;
 use oauth2_filter_testbed::wait;
 use serde_json::json;
 

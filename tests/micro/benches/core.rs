@@ -1,13 +1,12 @@
 //! What the core of the filter costs by itself, without a proxy and natively: `make micro`.
 
 use std::hint::black_box;
-use std::process::ExitCode;
 
-use micro::{Piece, Work};
+use gungraun::{library_benchmark, library_benchmark_group, main};
 use oauth2_filter_core::bench::{ClockCache, Keyed, Rules, is_active, is_path, is_token};
 use oauth2_filter_core::{
-    Action, Answer, Context, Environment, Fields, Filter, Head, Input, NotWritten, Output,
-    SharedData, SharedStore, Step, StreamId, Timestamp,
+    Action, Answer, Context, Environment, Fields, Filter, Input, NotWritten, Output, SharedData,
+    SharedStore, Step, StreamId, Timestamp,
 };
 use serde_json::{Value, json};
 
@@ -24,72 +23,93 @@ const TOKEN: &str = r#"{"access_token": "of-ours", "token_type": "Bearer", "expi
 /// The time of every request.
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
-fn main() -> ExitCode {
-    micro::main(&[
-        Piece::new("read a token of 900 bytes", || {
-            let token = token(0).into_bytes();
-            Box::new(move || assert!(is_token(black_box(&token))))
-        }),
-        Piece::new("its key", || {
-            let (keyed, token) = (Keyed::new([7; 16]), token(0));
-            Box::new(move || _ = black_box(keyed.key(black_box(&token))))
-        }),
-        Piece::new("look up one of 1 kept answer", || look_up(1)),
-        Piece::new("look up one of 500", || look_up(500)),
-        Piece::new("look up one of 10,000", || look_up(10_000)),
-        Piece::new("read a path that is normal", || path("/api/v1/orders/4711/items")),
-        Piece::new("read a path that is not", || path("/api/v1/orders/%34711/items")),
-        Piece::new("find the rule, the last of 1", || last_rule(1)),
-        Piece::new("find the rule, the last of 50", || last_rule(50)),
-        Piece::new("find the rule, the last of 500", || last_rule(500)),
-        Piece::new("find the rule, the last of 2,000", || last_rule(2_000)),
-        Piece::new("read an introspection answer", || {
-            Box::new(|| assert!(is_active(black_box(ANSWER.as_bytes()))))
-        }),
-        Piece::new("read the head three times (the part of the benchmark)", || {
-            let head = request(&token(0));
-            Box::new(move || {
-                for name in [":path", ":method", "authorization"] {
-                    black_box(head.value(black_box(name)));
-                }
-            })
-        }),
-        Piece::new("a request, answer kept: no rules", || inbound(1, &json!({}))),
-        Piece::new("the same, one of 500 tokens", || inbound(500, &json!({}))),
-        Piece::new("the same, one of 10,000 tokens", || inbound(10_000, &json!({}))),
-        Piece::new("the same, one token, one rule", || inbound(1, &rules(1))),
-        Piece::new("the same, 50 rules", || inbound(1, &rules(50))),
-        Piece::new("the same, forward.claims", || {
-            let claims = json!({"x-user": "sub", "x-client": "client_id", "x-scope": "scope"});
-            inbound(1, &json!({"forward": {"claims": claims}}))
-        }),
-        Piece::new("the same, all of it: 500 tokens, 50 rules, forward.claims", || {
-            let claims = json!({"x-user": "sub", "x-client": "client_id", "x-scope": "scope"});
-            let mut all = rules(50);
-            all["forward"] = json!({"claims": claims});
-            inbound(500, &all)
-        }),
-        Piece::new("a request and its introspection: nothing kept", || {
-            let mut worker = Worker::new(&guard(&json!({"cache": {"max_ttl": "0s"}})));
-            let head = request(&token(0));
-            Box::new(move || worker.pass(black_box(&head)))
-        }),
-        Piece::new("a request on its way out, token held", || {
-            let mut worker = Worker::new(&json!({"outbound": {
-                "clients": {"billing": {
-                    "grant_type": "client_credentials", "cluster": "as",
-                    "endpoint": "https://as.example.com/oauth2/token",
-                    "client_id": "orders", "client_secret": "secret",
-                }},
-                "rules": [{"hosts": ["api.example.com"], "client": "billing"}],
-            }}));
-            let whole = request(&token(0));
-            let others = whole.iter().filter(|(name, _)| *name != b"authorization");
-            let head: Fields = others.collect();
-            worker.pass(&head);
-            Box::new(move || worker.pass(black_box(&head)))
-        }),
-    ])
+/// A piece of work, set up: each call does it once.
+type Work = Box<dyn FnMut()>;
+
+// The instructions of each piece, which was set up and run before. It is handed back, so that what
+// its end takes is not counted.
+#[library_benchmark(setup = warm)]
+#[bench::read_a_token_of_900_bytes(read_token())]
+#[bench::its_key(key())]
+#[bench::look_up_one_of_1_cached_response(look_up(1))]
+#[bench::look_up_one_of_500(look_up(500))]
+#[bench::look_up_one_of_10000(look_up(10_000))]
+#[bench::read_a_path_in_normal_form(path("/api/v1/orders/4711/items"))]
+#[bench::read_a_path_in_another(path("/api/v1/orders/%34711/items"))]
+#[bench::find_the_rule_the_last_of_1(last_rule(1))]
+#[bench::find_the_rule_the_last_of_50(last_rule(50))]
+#[bench::find_the_rule_the_last_of_500(last_rule(500))]
+#[bench::find_the_rule_the_last_of_2000(last_rule(2_000))]
+#[bench::read_an_introspection_response(introspection_response())]
+#[bench::a_request_with_a_cached_response(inbound(1, &json!({})))]
+#[bench::one_of_500_tokens(inbound(500, &json!({})))]
+#[bench::one_of_10000_tokens(inbound(10_000, &json!({})))]
+#[bench::one_rule(inbound(1, &rules(1)))]
+#[bench::fifty_rules(inbound(1, &rules(50)))]
+#[bench::forward_claims(inbound(1, &claims(json!({}))))]
+#[bench::all_of_it_500_tokens_50_rules_forward_claims(inbound(500, &claims(rules(50))))]
+#[bench::a_request_and_its_introspection(introspected())]
+#[bench::an_outbound_request_with_a_cached_token(outbound())]
+fn piece(mut work: Work) -> Work {
+    work();
+    work
+}
+
+library_benchmark_group!(name = core; benchmarks = piece);
+main!(library_benchmark_groups = core);
+
+/// The first time may differ.
+fn warm(mut work: Work) -> Work {
+    for _ in 0..10 {
+        work();
+    }
+    work
+}
+
+/// Reads the syntax of a token.
+fn read_token() -> Work {
+    let token = token(0).into_bytes();
+    Box::new(move || assert!(is_token(black_box(&token))))
+}
+
+/// Makes the key of a token.
+fn key() -> Work {
+    let (keyed, token) = (Keyed::new([7; 16]), token(0));
+    Box::new(move || _ = black_box(keyed.key(black_box(&token))))
+}
+
+/// Reads an introspection response.
+fn introspection_response() -> Work {
+    Box::new(|| assert!(is_active(black_box(ANSWER.as_bytes()))))
+}
+
+/// These keys, and claims that are forwarded.
+fn claims(mut more: Value) -> Value {
+    more["forward"] =
+        json!({"claims": {"x-user": "sub", "x-client": "client_id", "x-scope": "scope"}});
+    more
+}
+
+/// A request, each time with its introspection.
+fn introspected() -> Work {
+    let mut worker = Worker::new(&guard(&json!({"cache": {"max_ttl": "0s"}})));
+    let head = request(&token(0));
+    Box::new(move || worker.pass(black_box(&head)))
+}
+
+/// A request on its way out.
+fn outbound() -> Work {
+    let mut worker = Worker::new(&json!({"outbound": {
+        "clients": {"billing": {
+            "grant_type": "client_credentials", "cluster": "as",
+            "endpoint": "https://as.example.com/oauth2/token",
+            "client_id": "orders", "client_secret": "secret",
+        }},
+        "rules": [{"hosts": ["api.example.com"], "client": "billing"}],
+    }}));
+    let whole = request(&token(0));
+    let head: Fields = whole.iter().filter(|(name, _)| *name != b"authorization").collect();
+    Box::new(move || worker.pass(black_box(&head)))
 }
 
 /// A token of 900 bytes.

@@ -1,6 +1,5 @@
 //! An HTTP client that sends exactly what it is told, over HTTP/1.1 or HTTP/2 without TLS.
 
-mod curl;
 mod http1_connection;
 mod http2_connection;
 

@@ -1,6 +1,10 @@
 //! What the files of `envoy/` are tried with: two authorization servers and a service.
 
+mod inbound_yaml;
+
 use std::{fmt, io, net::SocketAddr};
+
+pub use self::inbound_yaml::InboundYaml;
 
 use crate::{
     authorization_server::{AuthorizationServer, Options},

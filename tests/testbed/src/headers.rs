@@ -76,19 +76,3 @@ pub fn text(value: &[u8]) -> String {
         Err(_) => value.iter().copied().map(char::from).collect(),
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_is_found_in_any_case_and_all_its_values_in_order() {
-        let mut headers = Headers::new();
-        headers.push("X-A", "1");
-        headers.push("b", "2");
-        headers.push("x-a", b"\xff3".as_slice());
-        assert_eq!(headers.get("x-A").as_deref(), Some("1"));
-        assert_eq!(headers.all("x-a"), ["1", "\u{ff}3"]);
-        assert_eq!(headers.get("c"), None);
-    }
-}

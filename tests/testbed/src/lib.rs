@@ -10,7 +10,6 @@
 //! | [`client`] | an HTTP client that sends exactly what it is told |
 //! | [`open_files`] | room for crowds of clients |
 //! | `tls` | certificates, and TLS around the others (feature `tls`) |
-//! | [`story`] | a walk through what the filter does, for people |
 //!
 //! All of it listens on free loopback ports and needs a tokio runtime. A value stops what it
 //! started when it is dropped. Tests wait for conditions ([`wait`]), never for time.
@@ -27,7 +26,6 @@ pub mod process;
 mod received;
 pub mod scripted;
 mod service;
-pub mod story;
 #[cfg(feature = "tls")]
 pub mod tls;
 pub mod upstream;

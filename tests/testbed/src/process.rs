@@ -138,17 +138,4 @@ mod tests {
         drop(process);
         assert!(!runs(id));
     }
-
-    #[test]
-    fn the_exit_status_is_told() {
-        let mut process = shell("exit 3");
-        process.thread.take().unwrap().join().unwrap();
-        assert_eq!(process.exit_status().unwrap().code(), Some(3));
-    }
-
-    #[test]
-    fn a_program_that_is_not_there_is_an_error() {
-        let error = Process::start(Command::new("/no/such/program")).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::NotFound);
-    }
 }

@@ -18,6 +18,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
+use self::answer::Next;
 pub use self::{answer::Answer, gate::Gate};
 use crate::{
     Received,
@@ -57,8 +58,8 @@ impl ScriptedServer {
     }
 
     /// Answers each request for `path` with what `answer` makes of it.
-    pub fn on_each(&self, path: &str, answer: impl Fn(&Received) -> Answer + Send + 'static) {
-        self.on(path, Script(Source::Each(Box::new(answer))));
+    pub fn on_each(&self, path: &str, answer: impl FnMut(&Received) -> Answer + Send + 'static) {
+        self.on(path, Script(Box::new(answer)));
     }
 
     /// The requests for `path` so far.
@@ -112,50 +113,34 @@ impl ScriptedServer {
 }
 
 /// What answers the requests for one path; made of an [`Answer`] or a list of them.
-#[derive(Debug)]
-pub struct Script(Source);
+pub struct Script(Box<dyn FnMut(&Received) -> Answer + Send>);
 
-impl Script {
-    fn next(&mut self, request: &Received) -> Answer {
-        match &mut self.0 {
-            // The queue is kept in reverse; its last answer stays.
-            Source::Queue(answers) if answers.len() > 1 => answers.pop().expect("two at least"),
-            Source::Queue(answers) => answers.first().cloned().unwrap_or_else(Answer::hang),
-            Source::Each(answer) => answer(request),
-        }
+impl fmt::Debug for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Script")
     }
 }
 
 impl From<Answer> for Script {
     fn from(answer: Answer) -> Self {
-        Self::from(vec![answer])
+        Self::from([answer])
     }
 }
 
 impl From<Vec<Answer>> for Script {
-    fn from(mut answers: Vec<Answer>) -> Self {
-        answers.reverse();
-        Self(Source::Queue(answers))
+    fn from(answers: Vec<Answer>) -> Self {
+        let mut rest = answers.into_iter();
+        let mut last = Answer::hang();
+        Self(Box::new(move |_| {
+            last = rest.next().unwrap_or_else(|| last.clone());
+            last.clone()
+        }))
     }
 }
 
 impl<const N: usize> From<[Answer; N]> for Script {
     fn from(answers: [Answer; N]) -> Self {
         Self::from(Vec::from(answers))
-    }
-}
-
-enum Source {
-    Queue(Vec<Answer>),
-    Each(Box<dyn Fn(&Received) -> Answer + Send>),
-}
-
-impl fmt::Debug for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Queue(answers) => f.debug_tuple("Queue").field(answers).finish(),
-            Self::Each(_) => f.write_str("Each(..)"),
-        }
     }
 }
 
@@ -231,13 +216,17 @@ async fn serve(stream: TcpStream, connection: u64, shared: Arc<Shared>) -> io::R
         };
         let answer = lock(&shared.scripts)
             .get_mut(request.path())
-            .map_or_else(|| Answer::status(404), |script| script.next(&request));
-        let exchange = play::Exchange::of(&request);
+            .map_or_else(|| Answer::status(404), |script| (script.0)(&request));
+        let exchange = play::of(&request);
         shared.log.add(request);
-        match play::play(answer, exchange, &mut reader, &mut writer).await? {
-            play::Next::KeepAlive => {}
-            play::Next::Close => return Ok(()),
-            play::Next::Reset => {
+        match play::play(&answer, exchange, &mut reader, &mut writer).await? {
+            Next::KeepAlive => {}
+            Next::Close => return Ok(()),
+            Next::Hang => {
+                reader.closed().await;
+                return Ok(());
+            }
+            Next::Reset => {
                 let stream = reader.into_half().reunite(writer).expect("the same connection");
                 return stream.set_zero_linger();
             }

@@ -156,7 +156,7 @@ const KEPT_BODY: usize = 64 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::{Http2, Request};
+    use crate::client::Request;
 
     #[tokio::test]
     async fn it_shows_and_keeps_what_it_received() {
@@ -165,39 +165,12 @@ mod tests {
             .header("x-test", "1")
             .header("x-name", b"caf\xe9")
             .header("x-test", "2");
-        let answer = request.send(upstream.address()).await.unwrap();
-        assert_eq!(answer.status, 200);
-        let shown = answer.json();
-        assert_eq!(shown["method"], "POST");
+        let shown = request.send(upstream.address()).await.unwrap().json();
         assert_eq!(shown["path"], "//a/%2e%2e/b?c=d");
-        assert_eq!(shown["body_bytes"], 4);
         let headers = shown["headers"].as_array().unwrap();
         assert!(headers.contains(&json!(["x-name", "café"])), "{headers:?}");
-
         let kept = &upstream.requests_with("x-test", "2")[0];
         assert_eq!(kept.headers.all("x-test"), ["1", "2"]);
-        assert_eq!(kept.headers.all_bytes("x-name").next(), Some(b"caf\xe9".as_slice()));
-        assert_eq!(kept.body, b"body");
-        assert_eq!(upstream.count("//a/%2e%2e/b"), 1);
-    }
-
-    #[tokio::test]
-    async fn a_path_can_ask_for_a_status() {
-        let upstream = Upstream::start().await;
-        for (path, status) in [("/status/401", 401), ("/status/503?x", 503), ("/status/x", 200)] {
-            let answer = Request::get(path).send(upstream.address()).await.unwrap();
-            assert_eq!(answer.status, status, "{path}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_big_body_over_http2_is_counted() {
-        let upstream = Upstream::start().await;
-        let connection = Http2::open(upstream.address()).await.unwrap();
-        let request = Request::post("/big", vec![b'x'; 5_000_000]).authority("orders.example.com");
-        let answer = connection.send(&request).await.unwrap();
-        assert_eq!(answer.json()["body_bytes"], 5_000_000);
-        assert_eq!(answer.json()["version"], "HTTP/2.0");
-        assert_eq!(upstream.requests()[0].authority.as_deref(), Some("orders.example.com"));
+        assert_eq!((&*kept.body, upstream.count("//a/%2e%2e/b")), (&b"body"[..], 1));
     }
 }

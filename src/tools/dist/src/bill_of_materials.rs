@@ -1,20 +1,23 @@
-//! The bill of materials of the module, in `CycloneDX` 1.6 (ECMA-424) as JSON.
+//! What is linked into the module, as `CycloneDX` 1.6 (ECMA-424) has it in JSON.
 
 use serde_json::{Value, json};
 
-use crate::{Package, Source, linked::Linked, toolchain::Toolchain};
+use crate::{
+    packages::{Linked, Package},
+    source::Source,
+};
 
 /// The bill of materials of the module with this SHA-256.
 ///
-/// It has no serial number, which would differ each time.
+/// Without a serial number, which would have to be another one each time.
 pub(crate) fn bill_of_materials(
-    filter: &Package,
     linked: &Linked,
-    toolchain: &Toolchain,
+    (version, commit): &(String, String),
     source: &Source,
     module: &str,
 ) -> Result<String, String> {
-    let [rust, c] = standard_libraries(toolchain);
+    let filter = &linked.filter;
+    let [rust, c] = standard_libraries(version, commit);
     let (rust_url, c_url) = (rust["bom-ref"].clone(), c["bom-ref"].clone());
     let needs = |package: &Package| {
         let needs = linked.needs(package).map(|needed| Value::from(needed.url()));
@@ -33,13 +36,13 @@ pub(crate) fn bill_of_materials(
         "tools": {"components": [{
             "type": "application",
             "name": "rustc",
-            "version": toolchain.version,
-            "properties": [{"name": "commit", "value": toolchain.commit}],
+            "version": version,
+            "properties": [{"name": "commit", "value": commit}],
         }]},
         "component": component(filter, "application", Some(module))?,
     });
-    if let Some(time) = source.time() {
-        metadata["timestamp"] = time.into();
+    if let Some(time) = &source.time {
+        metadata["timestamp"] = time.as_str().into();
     }
     if let Some(revision) = &source.revision {
         metadata["component"]["properties"] = json!([{"name": "commit", "value": revision}]);
@@ -80,19 +83,19 @@ fn component(package: &Package, kind: &str, sha256: Option<&str>) -> Result<Valu
     Ok(component)
 }
 
-/// A component that comes with the compiler: not a Cargo package, and without a file.
-fn standard_libraries(toolchain: &Toolchain) -> [Value; 2] {
-    let url = format!("pkg:generic/rust-std@{}", toolchain.version);
+/// What comes compiled with the compiler: no package of Cargo's, and no file of its own.
+fn standard_libraries(version: &str, commit: &str) -> [Value; 2] {
+    let url = format!("pkg:generic/rust-std@{version}");
     let rust = json!({
         "type": "library",
         "bom-ref": url,
         "name": RUST,
-        "version": toolchain.version,
+        "version": version,
         "description": "The standard library of Rust, as it comes compiled for wasm32-wasip1",
         "licenses": [{"expression": "MIT OR Apache-2.0"}],
         "purl": url,
         "externalReferences": [{"type": "vcs", "url": "https://github.com/rust-lang/rust"}],
-        "properties": [{"name": "commit", "value": toolchain.commit}],
+        "properties": [{"name": "commit", "value": commit}],
     });
     let c = json!({
         "type": "library",

@@ -1,60 +1,38 @@
-//! Packages the built module for publication. The result is reproducible: it contains no time other
-//! than the commit's, no path, no user, and nothing in a variable order.
+//! Makes of the built module what is published, the same bytes on every machine: no time but that
+//! of the commit, no path, no user, nothing in an order that could change.
 
-mod archive;
 mod bill_of_materials;
 mod image;
 mod licences;
-mod linked;
-mod package;
+mod packages;
 mod release;
 mod source;
-mod toolchain;
 
 use std::{fmt::Write, fs, io, path::Path, process::Command};
 
 use sha2::{Digest, Sha256};
 
-pub use self::{
-    image::{Image, LAYER, PLUGIN},
-    package::{Package, Workspace},
-    release::gather,
-    source::Source,
-    toolchain::Toolchain,
-};
-
-/// The module built by `make build`.
-pub fn module(path: &Path) -> Result<Vec<u8>, String> {
-    let module = read(path).map_err(|error| format!("{error}: run `make build` first"))?;
-    if !module.starts_with(b"\0asm") {
-        return Err(format!("{} is no WebAssembly module: run `make build`", path.display()));
-    }
-    Ok(module)
-}
+pub use self::release::{gather, image};
 
 /// The SHA-256 of these bytes in hexadecimal digits.
-pub fn sha256(bytes: &[u8]) -> String {
+fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().fold(String::new(), |mut digits, byte| {
         let _ = write!(digits, "{byte:02x}");
         digits
     })
 }
 
-/// Recreates the folder, unless it contains other files than those created here.
+/// Makes the folder anew. One that has other things in it than those we make stays.
 fn renew(folder: &Path, ours: &str) -> Result<(), String> {
     let failed = |error: io::Error| format!("{}: {error}", folder.display());
-    match fs::read_dir(folder) {
-        Ok(mut entries) => {
-            if entries.next().is_some() && !folder.join(ours).is_file() {
-                return Err(format!(
-                    "{} has other things in it: remove them, or name another folder",
-                    folder.display()
-                ));
-            }
-            fs::remove_dir_all(folder).map_err(failed)?;
+    if folder.exists() {
+        if fs::read_dir(folder).map_err(failed)?.next().is_some() && !folder.join(ours).is_file() {
+            let folder = folder.display();
+            return Err(format!(
+                "{folder} has other things in it: remove them, or name another folder"
+            ));
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed(error)),
+        fs::remove_dir_all(folder).map_err(failed)?;
     }
     fs::create_dir_all(folder).map_err(failed)
 }
@@ -67,17 +45,13 @@ fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), String> {
     fs::write(path, bytes).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// The output of a program, trimmed.
+/// What a program prints, without the white space around it.
 fn output(program: &str, arguments: &[&str]) -> Result<String, String> {
-    let what = || format!("{program} {}", arguments.join(" "));
-    let output = Command::new(program)
-        .args(arguments)
-        .output()
-        .map_err(|error| format!("{}: {error}", what()))?;
+    let what = format!("{program} {}", arguments.join(" "));
+    let output = Command::new(program).args(arguments).output();
+    let output = output.map_err(|error| format!("{what}: {error}"))?;
     if !output.status.success() {
-        let told = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("{}: {}", what(), told.trim()));
+        return Err(format!("{what}: {}", String::from_utf8_lossy(&output.stderr).trim()));
     }
-    let text = String::from_utf8(output.stdout).map_err(|_| format!("{}: no text", what()))?;
-    Ok(text.trim().to_owned())
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -1,4 +1,4 @@
-//! The full licences of what is linked into the module, as most of them require.
+//! The licences of what is linked into the module, whole, as most of them ask for.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,13 +7,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{Package, linked::Linked};
+use crate::packages::{Linked, Package};
 
-/// The C library of WASI is a part of Rust's standard library, which does not mention it.
+/// The C library of WASI is a part of Rust's standard library, which names it nowhere.
 const WASI_LIBC: &str = include_str!("wasi-libc.txt");
 
-/// One text: each component with its licence, and each licence text with its components.
-pub(crate) fn licences(filter: &Package, linked: &Linked) -> Result<String, String> {
+/// One text: who is in it under which licence, and each licence with those who come with it.
+pub(crate) fn licences(linked: &Linked) -> Result<String, String> {
+    let filter = &linked.filter;
     let packages: Vec<&Package> = [filter].into_iter().chain(linked.others()).collect();
     let mut text = format!(
         "{} {} is one WebAssembly module, into which the following packages are linked.\n\
@@ -29,7 +30,7 @@ pub(crate) fn licences(filter: &Package, linked: &Linked) -> Result<String, Stri
         }
     }
     text += "wasi-libc: MIT and others\n";
-    // Sorted by component.
+    // In the order of those who come with them, since their texts say nothing to a reader.
     let mut licences: Vec<(BTreeSet<String>, String)> =
         holders.into_iter().map(|(licence, holders)| (holders, licence)).collect();
     licences.sort();
@@ -40,7 +41,7 @@ pub(crate) fn licences(filter: &Package, linked: &Linked) -> Result<String, Stri
     Ok(text)
 }
 
-/// The licence texts of this package. Without one it must not be distributed.
+/// The texts that come with this package. Without one it may not be given on.
 fn of(package: &Package) -> Result<Vec<String>, String> {
     let folder = package.manifest_path.parent().unwrap_or_else(|| Path::new("."));
     let failed = |error| format!("{}: {error}", folder.display());
@@ -68,8 +69,8 @@ fn of(package: &Package) -> Result<Vec<String>, String> {
     files.iter().map(read).collect()
 }
 
-/// Removes trailing white space and surrounding empty lines, so that otherwise equal texts appear
-/// once.
+/// Lines without white space at their ends, and no empty ones around them: texts that differ in
+/// nothing else stand there once.
 fn in_one_form(text: &str) -> String {
     let lines: Vec<&str> = text.trim_start_matches('\u{feff}').lines().map(str::trim_end).collect();
     lines.join("\n").trim_matches('\n').to_owned()
@@ -80,17 +81,5 @@ fn section(text: &mut String, title: &str, licence: &str) {
     let _ = write!(text, "\n{rule}\n{title}\n{rule}\n\n{}\n", licence.trim_end());
 }
 
-/// The prefixes of the names of licence files.
+/// How the files begin that hold licences and what belongs to them.
 const NAMES: [&str; 6] = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE", "UNLICENSE"];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_that_differ_in_white_space_alone_are_one() {
-        let dos = "\u{feff}\r\nMIT License  \r\n\r\nPermission\r\n";
-        assert_eq!(in_one_form(dos), "MIT License\n\nPermission");
-        assert_eq!(in_one_form("MIT License\n\nPermission"), in_one_form(dos));
-    }
-}

@@ -3,18 +3,13 @@
 
 use std::{env, path::Path, process::ExitCode};
 
-use dist::{Image, Package, Source, Toolchain, Workspace};
-
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments.as_slice() {
-        ["image", module, folder] => image(Path::new(module), Path::new(folder)),
+        ["image", module, folder] => dist::image(Path::new(module), Path::new(folder)),
         ["gather", module, folder] => dist::gather(Path::new(module), Path::new(folder)),
-        _ => {
-            eprintln!("usage: dist image MODULE FOLDER\n       dist gather MODULE FOLDER");
-            return ExitCode::from(2);
-        }
+        _ => Err("usage: dist image|gather MODULE FOLDER".to_owned()),
     };
     match done {
         Ok(told) => {
@@ -26,22 +21,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn image(module: &Path, folder: &Path) -> Result<String, String> {
-    let module = dist::module(module)?;
-    let workspace = Workspace::here()?;
-    let filter = workspace.filter()?;
-    if let Some(note) = Toolchain::in_use()?.note(filter) {
-        eprintln!("note: {note}");
-    }
-    let image = Image::new(&module, filter, &Source::of(&workspace.root)?)
-        .map_err(|error| format!("the image: {error}"))?;
-    image.write_layout(folder)?;
-    let (folder, Package { name, version, .. }) = (folder.display(), filter);
-    Ok(format!(
-        "{folder}: {name} {version}, {}\n\
-         push it: skopeo copy oci:{folder}:{version} docker://REGISTRY/{name}:{version}\n",
-        image.digest()
-    ))
 }

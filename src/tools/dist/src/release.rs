@@ -1,64 +1,84 @@
-//! The folder with all files of a release.
+//! The folder with all that a release has.
 
-use std::{fmt::Write, io, path::Path};
+use std::{fmt::Write, path::Path};
 
 use crate::{
-    Image, Source, Toolchain, Workspace, bill_of_materials::bill_of_materials, licences::licences,
-    linked::Linked, module, read, renew, sha256, toolchain::copyright, write,
+    bill_of_materials::bill_of_materials,
+    image::Image,
+    licences::licences,
+    output,
+    packages::Linked,
+    read, renew, sha256,
+    source::{Source, compiler},
+    write,
 };
-
-/// The JSON Schema of the configuration, from the repository.
-const SCHEMA: &str = "envoy/schema.json";
 
 /// The checksums, which `sha256sum --check` reads.
 const CHECKSUMS: &str = "SHA256SUMS";
 
-/// Writes module, image, bill of materials, licences, schema and checksums to the folder. What is
-/// missing is reported on standard error.
-pub fn gather(path: &Path, folder: &Path) -> Result<String, String> {
-    let module = module(path)?;
-    let workspace = Workspace::here()?;
-    let filter = workspace.filter()?;
-    let source = Source::of(&workspace.root)?;
-    let toolchain = Toolchain::in_use()?;
-    let linked = Linked::packages(&workspace)?;
-    let packed = |error: io::Error| format!("the image: {error}");
-    let image = Image::new(&module, filter, &source).map_err(packed)?;
-    let materials = bill_of_materials(filter, &linked, &toolchain, &source, &sha256(&module))?;
+/// Writes the image of a module as an image layout.
+pub fn image(module: &Path, folder: &Path) -> Result<String, String> {
+    let (module, linked) = (self::module(module)?, Linked::here()?);
+    compiler()?;
+    let image = packed(&module, &linked, &Source::here()?)?;
+    image.write_layout(folder)?;
+    let (folder, name, version) = (folder.display(), &linked.filter.name, &linked.filter.version);
+    Ok(format!(
+        "{folder}: {name} {version}, {}\n\
+         push it: skopeo copy oci:{folder}:{version} docker://REGISTRY/{name}:{version}\n",
+        image.digest
+    ))
+}
 
-    let mut notes: Vec<String> = toolchain.note(filter).into_iter().collect();
+/// Gathers module, image, bill of materials, licences, schema and checksums in the folder. What
+/// is missing is told on standard error.
+pub fn gather(module: &Path, folder: &Path) -> Result<String, String> {
+    let (module, linked) = (self::module(module)?, Linked::here()?);
+    let source = Source::here()?;
+    let image = packed(&module, &linked, &source)?;
+    let archive = image.archive().map_err(|error| format!("the image: {error}"))?;
+    let materials = bill_of_materials(&linked, &compiler()?, &source, &sha256(&module))?;
     let mut files = vec![
         ("wasm", module),
-        ("oci.tar", image.archive().map_err(packed)?),
+        ("oci.tar", archive),
         ("cdx.json", materials.into_bytes()),
-        ("licences.txt", licences(filter, &linked)?.into_bytes()),
+        ("licences.txt", licences(&linked)?.into_bytes()),
     ];
-    match copyright() {
-        Some(page) => files.push(("licences-of-rust.html", page)),
-        None => notes.push(
-            "this Rust comes without the notices of its standard library \
-             (share/doc/rust/COPYRIGHT-library.html): rustup's has them"
-                .to_owned(),
-        ),
+    // The notices of the standard library, which rustup's Rust has.
+    let sysroot = output("rustc", &["--print", "sysroot"])?;
+    let notices = Path::new(&sysroot).join("share/doc/rust/COPYRIGHT-library.html");
+    for (extension, path) in
+        [("licences-of-rust.html", notices), ("schema.json", linked.root.join("envoy/schema.json"))]
+    {
+        match read(&path) {
+            Ok(bytes) => files.push((extension, bytes)),
+            Err(error) => eprintln!("note: {error}: the release has no {extension}"),
+        }
     }
-    match read(&workspace.root.join(SCHEMA)) {
-        Ok(schema) => files.push(("schema.json", schema)),
-        Err(_) => notes.push(format!("no {SCHEMA}: the release has no schema")),
-    }
-
     renew(folder, CHECKSUMS)?;
     files.sort_by_key(|(extension, _)| *extension);
     let mut checksums = String::new();
     for (extension, bytes) in files {
-        let name = format!("oauth2_filter-{}.{extension}", filter.version);
+        let name = format!("oauth2_filter-{}.{extension}", linked.filter.version);
         let _ = writeln!(checksums, "{}  {name}", sha256(&bytes));
         write(&folder.join(name), bytes)?;
     }
     write(&folder.join(CHECKSUMS), &checksums)?;
-    for note in notes {
-        eprintln!("note: {note}");
+    Ok(format!("{}:\n{checksums}image: {}\n", folder.display(), image.digest))
+}
+
+fn packed(module: &[u8], linked: &Linked, source: &Source) -> Result<Image, String> {
+    let image = Image::new(module, &linked.filter, source);
+    image.map_err(|error| format!("the image: {error}"))
+}
+
+/// The module as `make build` leaves it.
+fn module(path: &Path) -> Result<Vec<u8>, String> {
+    let module = read(path).map_err(|error| format!("{error}: run `make build` first"))?;
+    if !module.starts_with(b"\0asm") {
+        return Err(format!("{} is no WebAssembly module: run `make build`", path.display()));
     }
-    Ok(format!("{}:\n{checksums}image: {}\n", folder.display(), image.digest()))
+    Ok(module)
 }
 
 #[cfg(test)]
@@ -104,7 +124,7 @@ mod tests {
         let files = release(folder.path());
         assert_eq!(release(folder.path()), files);
         let home = format!("{}/.", env::var("HOME").unwrap());
-        let workspace = Workspace::here().unwrap().root;
+        let workspace = Linked::here().unwrap().root;
         for folder in [home.as_str(), workspace.to_str().unwrap()] {
             for (name, bytes) in &files {
                 let found = bytes.windows(folder.len()).any(|part| part == folder.as_bytes());
@@ -178,16 +198,6 @@ mod tests {
             };
             assert!(titles.contains(title.as_str()), "{title}: {titles:?}");
         }
-    }
-
-    #[test]
-    fn a_folder_with_other_things_in_it_stays() {
-        let folder = tempfile::tempdir().unwrap();
-        let module = folder.path().join("module.wasm");
-        write(&module, MODULE).unwrap();
-        let told = gather(&module, folder.path()).unwrap_err();
-        assert!(told.contains("has other things in it"), "{told}");
-        assert!(module.is_file());
     }
 
     #[test]

@@ -1,75 +1,64 @@
-//! The commit from which the module is built.
+//! Which commit the module is built from, and by which compiler.
 
-use std::{env, path::Path};
+use std::env;
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::output;
 
-/// The commit, as far as known.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Source {
-    /// Its name. `None` outside a clone, or with uncommitted changes.
-    pub revision: Option<String>,
-    /// Its time, or `SOURCE_DATE_EPOCH`, in seconds since 1970.
-    pub seconds: Option<i64>,
+/// The commit, as far as it is known.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Source {
+    /// Its name. `None` outside of a clone, and where files have been changed since.
+    pub(crate) revision: Option<String>,
+    /// Its time, or `SOURCE_DATE_EPOCH`, as RFC 3339 has it.
+    pub(crate) time: Option<String>,
 }
 
 impl Source {
-    /// The commit of this folder according to git. Missing information is reported on standard
-    /// error.
-    pub fn of(folder: &Path) -> Result<Self, String> {
-        let source = Self::committed(folder).unwrap_or_else(|why| {
+    /// What git says of this folder. What it cannot say is told on standard error.
+    pub(crate) fn here() -> Result<Self, String> {
+        let committed = committed().inspect_err(|why| {
             eprintln!("note: {why}: what is made names no commit");
-            Self::default()
         });
-        source.at(env::var("SOURCE_DATE_EPOCH").ok().as_deref())
-    }
-
-    /// With the time of `SOURCE_DATE_EPOCH`, if set.
-    fn at(self, given: Option<&str>) -> Result<Self, String> {
-        let Some(given) = given else { return Ok(self) };
-        let seconds = given.parse().map_err(|_| {
-            format!("SOURCE_DATE_EPOCH is {given:?}; it is a number of seconds since 1970")
-        })?;
-        Ok(Self { seconds: Some(seconds), ..self })
-    }
-
-    fn committed(folder: &Path) -> Result<Self, String> {
-        let folder = folder.to_string_lossy();
-        let git = |arguments: &[&str]| output("git", &[&["-C", &folder], arguments].concat());
-        let above =
-            git(&["rev-parse", "--show-cdup"]).map_err(|_| "this folder is no clone".to_owned())?;
-        // A source package unpacked inside another project's clone.
-        if !above.is_empty() {
-            return Err("this folder is a part of another clone".to_owned());
-        }
-        if !git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty() {
-            return Err("files have been changed since the last commit".to_owned());
-        }
-        let revision = git(&["rev-parse", "HEAD"])?;
-        let seconds = git(&["log", "-1", "--format=%ct"])?.parse().ok();
-        Ok(Self { revision: Some(revision), seconds })
-    }
-
-    /// The time in the format of RFC 3339.
-    pub(crate) fn time(&self) -> Option<String> {
-        OffsetDateTime::from_unix_timestamp(self.seconds?).ok()?.format(&Rfc3339).ok()
+        let (revision, seconds) = committed.ok().unzip();
+        let seconds = env::var("SOURCE_DATE_EPOCH").ok().or(seconds);
+        let time = seconds.map(|seconds| {
+            let time = seconds.parse().ok().map(OffsetDateTime::from_unix_timestamp);
+            let time = time.and_then(|time| time.ok()?.format(&Rfc3339).ok());
+            time.ok_or_else(|| format!("{seconds:?} is not a number of seconds since 1970"))
+        });
+        Ok(Self { revision, time: time.transpose()? })
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_that_is_given_takes_the_place_of_the_one_of_the_commit() {
-        let commit = Source { revision: Some("1f0e".to_owned()), seconds: Some(1) };
-        assert_eq!(commit.clone().at(None).unwrap().time().unwrap(), "1970-01-01T00:00:01Z");
-        let given = commit.clone().at(Some("1762300800")).unwrap();
-        assert_eq!(given.time().unwrap(), "2025-11-05T00:00:00Z");
-        assert_eq!(given.revision, commit.revision);
-        let told = commit.at(Some("yesterday")).unwrap_err();
-        assert!(told.contains("seconds since 1970"), "{told}");
+/// The name of the commit, and its time in seconds since 1970.
+fn committed() -> Result<(String, String), String> {
+    let above = output("git", &["rev-parse", "--show-cdup"]);
+    // It may be a source package that was unpacked inside of another project's clone.
+    if above.as_deref() != Ok("") {
+        return Err("this folder is no clone".to_owned());
     }
+    if !output("git", &["status", "--porcelain", "--untracked-files=no"])?.is_empty() {
+        return Err("files have been changed since the last commit".to_owned());
+    }
+    Ok((output("git", &["rev-parse", "HEAD"])?, output("git", &["log", "-1", "--format=%ct"])?))
+}
+
+/// Version and commit of the compiler. Two of one version and one commit make the same of one
+/// source; releases are built with the one that `rust-toolchain.toml` names.
+pub(crate) fn compiler() -> Result<(String, String), String> {
+    let told = output("rustc", &["--verbose", "--version"])?;
+    let value = |key: &str| {
+        let value = told.lines().find_map(|line| line.strip_prefix(key));
+        Ok::<_, String>(value.ok_or_else(|| format!("rustc tells no {key}"))?.to_owned())
+    };
+    let (version, commit) = (value("release: ")?, value("commit-hash: ")?);
+    if !include_str!("../../../../rust-toolchain.toml").contains(&format!("\"{version}\"")) {
+        eprintln!(
+            "note: built by Rust {version}: the bytes are not those of a release, which the one of \
+             rust-toolchain.toml builds"
+        );
+    }
+    Ok((version, commit))
 }

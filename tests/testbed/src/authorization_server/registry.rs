@@ -1,6 +1,7 @@
-//! The clients that the server knows.
+//! The clients that the server knows, and those that the files of `envoy/` name, for people and
+//! guides to try them with.
 
-use super::oauth_error::OAuthError;
+use super::{OAuthError, Options, refused};
 
 /// Id of the embedded client that gets tokens.
 pub const SHOP: &str = "shop";
@@ -36,50 +37,48 @@ pub struct Client {
 }
 
 impl Client {
-    /// [`SHOP`]: may get `orders:read orders:write` for [`ORDERS_AUDIENCE`].
-    pub fn shop() -> Self {
+    /// A client of this id, whose secret is that and `-secret`; it may do nothing yet.
+    fn named(id: &str) -> Self {
         Self {
-            id: SHOP.to_owned(),
-            secret: SHOP_SECRET.to_owned(),
-            grant_types: vec![GrantType::ClientCredentials],
-            scope: vec!["orders:read".to_owned(), "orders:write".to_owned()],
-            subject: SHOP.to_owned(),
-            audience: ORDERS_AUDIENCE.to_owned(),
+            id: id.to_owned(),
+            secret: format!("{id}-secret"),
+            grant_types: Vec::new(),
+            scope: Vec::new(),
+            subject: id.to_owned(),
+            audience: String::new(),
             resources: Vec::new(),
             introspects: false,
         }
     }
 
+    /// [`SHOP`]: may get `orders:read orders:write` for [`ORDERS_AUDIENCE`].
+    pub fn shop() -> Self {
+        Self {
+            grant_types: vec![GrantType::ClientCredentials],
+            scope: words("orders:read orders:write"),
+            audience: ORDERS_AUDIENCE.to_owned(),
+            ..Self::named(SHOP)
+        }
+    }
+
     /// [`ORDERS_API`]: may introspect and gets no tokens.
     pub fn orders_api() -> Self {
-        Self {
-            id: ORDERS_API.to_owned(),
-            secret: ORDERS_API_SECRET.to_owned(),
-            grant_types: Vec::new(),
-            scope: Vec::new(),
-            subject: ORDERS_API.to_owned(),
-            audience: String::new(),
-            resources: Vec::new(),
-            introspects: true,
-        }
+        Self { introspects: true, ..Self::named(ORDERS_API) }
     }
 
     /// The audience that its token gets when it asks for this resource.
     pub(super) fn grantable_audience(&self, requested: Option<&str>) -> Result<&str, OAuthError> {
         let Some(requested) = requested else { return Ok(&self.audience) };
         let resource = self.resources.iter().find(|resource| *resource == requested);
-        resource.map(String::as_str).ok_or(OAuthError::InvalidTarget)
+        resource.map(String::as_str).ok_or(refused("invalid_target"))
     }
 
     /// The scope it gets when it asks for this.
     pub(super) fn grantable_scope(&self, requested: Option<&str>) -> Result<String, OAuthError> {
         let Some(requested) = requested else { return Ok(self.scope.join(" ")) };
         let allowed = |word| self.scope.iter().any(|scope| scope == word);
-        if requested.split(' ').all(allowed) {
-            Ok(requested.to_owned())
-        } else {
-            Err(OAuthError::InvalidScope)
-        }
+        let is_allowed = requested.split(' ').all(allowed);
+        is_allowed.then(|| requested.to_owned()).ok_or(refused("invalid_scope"))
     }
 }
 
@@ -93,39 +92,57 @@ pub enum GrantType {
 }
 
 impl GrantType {
-    pub(super) const ALL: [Self; 2] = [Self::ClientCredentials, Self::TokenExchange];
-
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::ClientCredentials => "client_credentials",
             Self::TokenExchange => "urn:ietf:params:oauth:grant-type:token-exchange",
         }
     }
+}
 
-    pub(super) fn of_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|grant_type| grant_type.name() == name)
+impl Options {
+    /// A server for all files of `envoy/`.
+    pub fn of_examples() -> Self {
+        let clients = vec![
+            Client {
+                scope: words("orders:read orders:write invoices:read mcp:tools mcp:admin"),
+                resources: [GATEWAY, MCP_SERVER].map(str::to_owned).to_vec(),
+                ..Client::shop()
+            },
+            Client::orders_api(),
+            Client { introspects: true, ..Client::named("mcp-server") },
+            Client {
+                grant_types: vec![GrantType::TokenExchange],
+                scope: words("invoices:read"),
+                resources: vec![BILLING.to_owned()],
+                introspects: true,
+                ..Client::named("gateway")
+            },
+            Client { introspects: true, ..Client::named("billing-api") },
+            Client {
+                grant_types: vec![GrantType::ClientCredentials],
+                scope: words("invoices:read"),
+                audience: BILLING.to_owned(),
+                ..Client::named("orders")
+            },
+        ];
+        Self { clients, ..Self::default() }
+    }
+
+    /// A second server, that of a partner: it knows the service, and a client of its own.
+    pub fn of_partner() -> Self {
+        let partner = Client::named("partner");
+        let Client { id, secret, subject, .. } = partner;
+        let partner = Client { id, secret, subject, ..Client::shop() };
+        let clients = vec![partner, Client::orders_api()];
+        Self { clients, token_prefix: "partner_".to_owned(), ..Self::default() }
     }
 }
 
-/// All registered clients.
-#[derive(Debug)]
-pub(super) struct Registry(Vec<Client>);
-
-impl Registry {
-    pub(super) const fn new(clients: Vec<Client>) -> Self {
-        Self(clients)
-    }
-
-    pub(super) fn client(&self, id: &str) -> Option<&Client> {
-        self.0.iter().find(|client| client.id == id)
-    }
-
-    /// Every scope that some client may have.
-    pub(super) fn scopes(&self) -> Vec<&str> {
-        let mut scopes: Vec<_> =
-            self.0.iter().flat_map(|client| &client.scope).map(String::as_str).collect();
-        scopes.sort_unstable();
-        scopes.dedup();
-        scopes
-    }
+fn words(scope: &str) -> Vec<String> {
+    scope.split(' ').map(str::to_owned).collect()
 }
+
+const BILLING: &str = "https://billing.example.com";
+const GATEWAY: &str = "https://gateway.example.com";
+const MCP_SERVER: &str = "https://mcp.example.com/mcp";

@@ -4,11 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use h2::{Reason, SendStream, client};
-use hyper::{
-    HeaderMap, Method, StatusCode, Uri, Version,
-    header::{HeaderName, HeaderValue},
-    http,
-};
+use hyper::{HeaderMap, Method, StatusCode, Uri, Version, http};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -99,18 +95,14 @@ impl Http2 {
                 .path_and_query(target)
                 .build()?
         };
-        let mut head = http::Request::new(());
-        *head.version_mut() = Version::HTTP_2;
-        *head.method_mut() = method;
-        *head.uri_mut() = uri;
-        if let Some(protocol) = &request.protocol {
-            head.extensions_mut().insert(protocol.clone());
-        }
+        let mut head = http::Request::builder().version(Version::HTTP_2).method(method).uri(uri);
         for (name, value) in request.headers.iter() {
-            let name = HeaderName::from_bytes(name.as_bytes())?;
-            head.headers_mut().append(name, HeaderValue::from_bytes(value)?);
+            head = head.header(name, value);
         }
-        Ok(head)
+        if let Some(protocol) = &request.protocol {
+            head = head.extension(protocol.clone());
+        }
+        head.body(())
     }
 }
 

@@ -100,22 +100,13 @@ impl Cluster {
     /// HTTP/2 with prior knowledge instead.
     #[must_use]
     pub fn http2(self) -> Self {
-        self.protocol_options(json!({
-            "explicit_http_config": {"http2_protocol_options": {}},
-        }))
-    }
-
-    /// Upstream HTTP filters; the codec that must end them is added.
-    #[must_use]
-    pub fn upstream_filters(self, mut filters: Vec<Value>) -> Self {
-        filters.push(json!({
-            "name": "envoy.filters.http.upstream_codec",
-            "typed_config": {
+        self.with(json!({"typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": "type.googleapis.com/\
-                    envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec",
+                    envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {"http2_protocol_options": {}},
             },
-        }));
-        self.protocol_options(json!({"http_filters": filters}))
+        }}))
     }
 
     /// Circuit breakers: `{"max_requests": 1}` and the like.
@@ -128,24 +119,6 @@ impl Cluster {
     #[must_use]
     pub fn with(mut self, fields: Value) -> Self {
         merge(&mut self.0, fields);
-        self
-    }
-
-    fn protocol_options(mut self, options: Value) -> Self {
-        let all = &mut self.0["typed_extension_protocol_options"];
-        let ours = &mut all["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"];
-        if ours.is_null() {
-            *ours = json!({
-                "@type": "type.googleapis.com/\
-                    envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                "explicit_http_config": {"http_protocol_options": {}},
-            });
-        }
-        if options.get("explicit_http_config").is_some() {
-            // Only one protocol may stand there.
-            ours["explicit_http_config"] = Value::Null;
-        }
-        merge(ours, options);
         self
     }
 }

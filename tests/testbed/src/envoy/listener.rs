@@ -22,11 +22,8 @@ pub struct Listener {
     tls: Option<Value>,
 }
 
-#[derive(Clone, Debug)]
-enum Filter {
-    Static(Value),
-    Discovered { name: String, typed_config: Value },
-}
+/// What stands in the list of filters, and the configuration of a discovered one.
+type Filter = (Value, Option<(String, Value)>);
 
 impl Listener {
     /// Every request goes to this cluster.
@@ -67,7 +64,7 @@ impl Listener {
     /// Adds an HTTP filter; the router comes after all of them.
     #[must_use]
     pub fn filter(mut self, filter: Value) -> Self {
-        self.filters.push(Filter::Static(filter));
+        self.filters.push((filter, None));
         self
     }
 
@@ -75,8 +72,7 @@ impl Listener {
     /// [`Envoy::update_filter`](super::Envoy::update_filter) can replace it at run time.
     #[must_use]
     pub fn discovered_filter(mut self, name: &str, typed_config: &Value) -> Self {
-        let typed_config = typed_config.clone();
-        self.filters.push(Filter::Discovered { name: name.to_owned(), typed_config });
+        self.filters.push((Value::Null, Some((name.to_owned(), typed_config.clone()))));
         self
     }
 
@@ -111,7 +107,7 @@ impl Listener {
     pub(super) fn build(self, directory: &Path) -> Value {
         let Self { name, routes, filters, connection_manager: fields, access_log, tls } = self;
         let mut filters: Vec<_> =
-            filters.into_iter().map(|filter| filter.build(directory)).collect();
+            filters.into_iter().map(|filter| built(filter, directory)).collect();
         filters.push(json!({
             "name": "envoy.filters.http.router",
             "typed_config": {
@@ -160,26 +156,21 @@ impl Listener {
     }
 }
 
-impl Filter {
-    fn build(self, directory: &Path) -> Value {
-        let (name, typed_config) = match self {
-            Self::Static(filter) => return filter,
-            Self::Discovered { name, typed_config } => (name, typed_config),
-        };
-        write_filter(directory, &name, &typed_config).expect("a temporary directory to write to");
-        let path = filter_path(directory, &name);
-        let watched = path.parent().expect("the file's directory");
-        json!({
-            "name": name,
-            "config_discovery": {
-                "config_source": {
-                    "resource_api_version": "V3",
-                    "path_config_source": {"path": path, "watched_directory": {"path": watched}},
-                },
-                "type_urls": [typed_config["@type"]],
+fn built((filter, discovered): Filter, directory: &Path) -> Value {
+    let Some((name, typed_config)) = discovered else { return filter };
+    write_filter(directory, &name, &typed_config).expect("a temporary directory to write to");
+    let path = filter_path(directory, &name);
+    let watched = path.parent().expect("the file's directory");
+    json!({
+        "name": name,
+        "config_discovery": {
+            "config_source": {
+                "resource_api_version": "V3",
+                "path_config_source": {"path": path, "watched_directory": {"path": watched}},
             },
-        })
-    }
+            "type_urls": [typed_config["@type"]],
+        },
+    })
 }
 
 /// Writes the file that tells Envoy the configuration of a discovered filter. Envoy watches for

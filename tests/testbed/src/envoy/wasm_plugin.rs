@@ -1,21 +1,14 @@
 //! The filter of this project, or another proxy-wasm one, as an HTTP filter of Envoy.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::Path};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::workspace;
 
 /// A proxy-wasm HTTP filter with its configuration: by default ours, with `FAIL_RELOAD`.
 #[derive(Clone, Debug)]
-pub struct WasmPlugin {
-    configuration: Value,
-    root_id: String,
-    vm_id: String,
-    file: Option<PathBuf>,
-    failure_policy: FailurePolicy,
-    environment: Map<String, Value>,
-}
+pub struct WasmPlugin(Value);
 
 impl WasmPlugin {
     /// With this text, or JSON value, in a `google.protobuf.StringValue`.
@@ -41,48 +34,56 @@ impl WasmPlugin {
 
     /// With this `google.protobuf.Any`.
     pub fn configured(configuration: Value) -> Self {
-        Self {
-            configuration,
-            root_id: "oauth2".to_owned(),
-            vm_id: "oauth2".to_owned(),
-            file: None,
-            failure_policy: FailurePolicy::FailReload,
-            environment: Map::new(),
+        let mut config = json!({
+            "name": "oauth2",
+            "root_id": "oauth2",
+            "failure_policy": FailurePolicy::FailReload.name(),
+            "vm_config": {
+                "vm_id": "oauth2",
+                "runtime": "envoy.wasm.runtime.v8",
+                "environment_variables": {"key_values": {}},
+            },
+        });
+        if !configuration.is_null() {
+            config["configuration"] = configuration;
         }
+        Self(config)
+    }
+
+    fn with(mut self, pointer: &str, value: impl Into<Value>) -> Self {
+        *self.0.pointer_mut(pointer).expect("a member") = value.into();
+        self
     }
 
     /// Sets the root id.
     #[must_use]
-    pub fn root_id(mut self, root_id: &str) -> Self {
-        root_id.clone_into(&mut self.root_id);
-        self
+    pub fn root_id(self, root_id: &str) -> Self {
+        self.with("/root_id", root_id).with("/name", root_id)
     }
 
     /// Sets the VM id: plugins of one VM id share VM and data.
     #[must_use]
-    pub fn vm_id(mut self, vm_id: &str) -> Self {
-        vm_id.clone_into(&mut self.vm_id);
-        self
+    pub fn vm_id(self, vm_id: &str) -> Self {
+        self.with("/vm_config/vm_id", vm_id)
     }
 
     /// Runs this file instead of our filter.
     #[must_use]
-    pub fn file(mut self, file: impl Into<PathBuf>) -> Self {
-        self.file = Some(file.into());
+    pub fn file(mut self, file: impl AsRef<Path>) -> Self {
+        self.0["vm_config"]["code"] = json!({"local": {"filename": file.as_ref()}});
         self
     }
 
     /// Sets what happens when the plugin panics.
     #[must_use]
-    pub const fn failure_policy(mut self, policy: FailurePolicy) -> Self {
-        self.failure_policy = policy;
-        self
+    pub fn failure_policy(self, policy: FailurePolicy) -> Self {
+        self.with("/failure_policy", policy.name())
     }
 
     /// Adds an environment variable of the VM.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
-        self.environment.insert(name.to_owned(), value.into());
+        self.0["vm_config"]["environment_variables"]["key_values"][name] = value.into();
         self
     }
 
@@ -94,28 +95,15 @@ impl WasmPlugin {
     /// The configuration of the filter, as a discovered filter has it. Panics if our filter has
     /// not been built.
     pub fn typed_config(&self) -> Value {
-        let file = self.file.clone().unwrap_or_else(|| {
+        let mut plugin = self.clone();
+        if plugin.0["vm_config"]["code"].is_null() {
             let file = workspace().join("target/oauth2_filter.wasm");
             assert!(file.is_file(), "no {}: run `make build`", file.display());
-            file
-        });
-        let mut config = json!({
-            "name": self.root_id,
-            "root_id": self.root_id,
-            "failure_policy": self.failure_policy.name(),
-            "vm_config": {
-                "vm_id": self.vm_id,
-                "runtime": "envoy.wasm.runtime.v8",
-                "code": {"local": {"filename": file}},
-                "environment_variables": {"key_values": self.environment},
-            },
-        });
-        if !self.configuration.is_null() {
-            config["configuration"] = self.configuration.clone();
+            plugin = plugin.file(file);
         }
         json!({
             "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
-            "config": config,
+            "config": plugin.0,
         })
     }
 }

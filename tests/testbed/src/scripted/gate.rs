@@ -28,13 +28,11 @@ impl Gate {
 
     /// Waits until this many requests have come to the gate since the start.
     pub async fn arrived(&self, requests: usize) {
-        let what = format!("{requests} requests at the gate");
-        self.wait_for(&what, |state| state.arrived >= requests).await;
-    }
-
-    /// Waits until no request is at the gate: all have passed, or their clients have left.
-    pub async fn deserted(&self) {
-        self.wait_for("nobody at the gate", |state| state.waiting == 0).await;
+        let mut state = self.0.subscribe();
+        let arrival = state.wait_for(|state| state.arrived >= requests);
+        wait::within(&format!("{requests} requests at the gate"), arrival)
+            .await
+            .expect("the gate lives with its owner");
     }
 
     /// The number of requests at the gate now.
@@ -47,11 +45,6 @@ impl Gate {
         let _visit = Visit::start(self);
         let mut state = self.0.subscribe();
         state.wait_for(|state| state.open).await.expect("the gate lives as long as its visitors");
-    }
-
-    async fn wait_for(&self, what: &str, condition: impl FnMut(&State) -> bool) {
-        let mut state = self.0.subscribe();
-        wait::within(what, state.wait_for(condition)).await.expect("the gate lives with its owner");
     }
 }
 

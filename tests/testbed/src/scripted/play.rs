@@ -9,94 +9,62 @@ use tokio::{
     time::{Duration, sleep},
 };
 
-use super::answer::{Act, Answer, Ending, Framing, Response};
+use super::answer::{Answer, Ending, Framing, Next};
 use crate::{Received, http1::Reader};
 
-/// What happens to the connection after an answer.
-pub(super) enum Next {
-    KeepAlive,
-    Close,
-    Reset,
-}
-
-/// What of the request decides how an answer is sent.
-#[derive(Clone, Copy)]
-pub(super) struct Exchange {
-    head_only: bool,
-    last: bool,
-}
-
-impl Exchange {
-    pub(super) fn of(request: &Received) -> Self {
-        Self { head_only: request.method == "HEAD", last: closes(request.header("connection")) }
-    }
-}
-
+/// Sends the answer to a request of which this is the `HEAD`-ness, and whether it is the last.
 pub(super) async fn play(
-    answer: Answer,
-    exchange: Exchange,
+    answer: &Answer,
+    (head_only, last): (bool, bool),
     reader: &mut Reader,
     writer: &mut OwnedWriteHalf,
 ) -> io::Result<Next> {
-    if let Some(gate) = answer.gate {
+    if let Some(gate) = &answer.gate {
         select! {
             () = gate.pass() => {}
             () = reader.closed() => return Ok(Next::Close),
         }
     }
-    if let Some(delay) = answer.delay {
-        sleep(delay).await;
+    if !answer.delay.is_zero() {
+        sleep(answer.delay).await;
     }
-    match answer.act {
-        Act::Respond(response) => respond(&response, exchange, reader, writer).await,
-        Act::Raw(bytes) => {
-            writer.write_all(&bytes).await?;
-            Ok(Next::Close)
-        }
-        Act::Reset => Ok(Next::Reset),
-        Act::Close => Ok(Next::Close),
-        Act::Hang => {
-            reader.closed().await;
-            Ok(Next::Close)
-        }
+    if let Some(bytes) = &answer.raw {
+        writer.write_all(bytes).await?;
+        return Ok(Next::Close);
     }
-}
-
-async fn respond(
-    response: &Response,
-    exchange: Exchange,
-    reader: &mut Reader,
-    writer: &mut OwnedWriteHalf,
-) -> io::Result<Next> {
-    if response.early_hints {
+    if let Ending::BeforeHead(next) = answer.ending {
+        return Ok(next);
+    }
+    if answer.early_hints {
         writer.write_all(EARLY_HINTS).await?;
     }
-    writer.write_all(&head(response)).await?;
-    let end = match response.ending {
-        Ending::ResetAfterHead => return Ok(Next::Reset),
-        Ending::HangAfterHead => {
-            reader.closed().await;
-            return Ok(Next::Close);
-        }
-        Ending::CloseAfter(bytes) => bytes.min(response.body_bytes()),
-        Ending::Whole => response.body_bytes(),
+    writer.write_all(&head(answer)).await?;
+    let end = match answer.ending {
+        Ending::AfterHead(next) => return Ok(next),
+        Ending::After(bytes) => bytes.min(answer.body_bytes()),
+        _ => answer.body_bytes(),
     };
-    let bodiless = exchange.head_only || matches!(response.status, 204 | 304);
+    let bodiless = head_only || matches!(answer.status, 204 | 304);
     if !bodiless {
-        write_body(response, end, writer).await?;
+        write_body(answer, end, writer).await?;
     }
-    let whole = matches!(response.ending, Ending::Whole);
-    if whole && !bodiless && response.framing == Framing::Chunked {
+    let whole = answer.ending == Ending::Whole;
+    if whole && !bodiless && answer.framing == Framing::Chunked {
         writer.write_all(b"0\r\n\r\n").await?;
     }
     let close = !whole
-        || exchange.last
-        || response.framing == Framing::UntilClose
-        || closes(response.headers.get("connection"));
+        || last
+        || answer.framing == Framing::UntilClose
+        || closes(answer.headers.get("connection"));
     Ok(if close { Next::Close } else { Next::KeepAlive })
 }
 
-fn head(response: &Response) -> Vec<u8> {
+/// What of the request decides how an answer is sent.
+pub(super) fn of(request: &Received) -> (bool, bool) {
+    (request.method == "HEAD", closes(request.header("connection")))
+}
+
+fn head(response: &Answer) -> Vec<u8> {
     let mut head = format!("HTTP/1.1 {} Scripted\r\n", response.status).into_bytes();
     for (name, value) in response.headers.iter() {
         head.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
@@ -116,7 +84,7 @@ fn head(response: &Response) -> Vec<u8> {
 }
 
 /// Sends the body up to `end`.
-async fn write_body(response: &Response, end: u64, writer: &mut OwnedWriteHalf) -> io::Result<()> {
+async fn write_body(response: &Answer, end: u64, writer: &mut OwnedWriteHalf) -> io::Result<()> {
     let (size, pause) = response.drip.unwrap_or((PIECE, Duration::ZERO));
     let mut sent = 0;
     while sent < end {
@@ -137,7 +105,7 @@ async fn write_body(response: &Response, end: u64, writer: &mut OwnedWriteHalf) 
 }
 
 /// `length` bytes of the body from `start`: what it was set to, then spaces.
-fn piece(response: &Response, start: u64, length: u64) -> Cow<'_, [u8]> {
+fn piece(response: &Answer, start: u64, length: u64) -> Cow<'_, [u8]> {
     let set = response.body.len();
     let start = usize::try_from(start).map_or(set, |start| start.min(set));
     let length = usize::try_from(length).expect("a piece that fits in memory");

@@ -1,235 +1,111 @@
-//! The real Envoy before callers that know nothing of OAuth: the filter gets tokens, and puts them
-//! on requests to the service, which the other Envoy guards.
+//! The filter gets tokens from a server that tells its token requests (`/grants`), and puts them on
+//! requests.
 
-use std::{
-    cell::Cell,
-    collections::BTreeSet,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    time::Duration,
+use std::collections::BTreeSet;
+
+use oauth2_filter_testbed::{client::Request, wait};
+use serde_json::Value;
+
+use super::{
+    inbound::until_rejected,
+    world::{GUARDED, ORDER, Outcome, World, same, text, token_on},
 };
 
-use oauth2_filter_testbed::{
-    client::{Connection, Request},
-    envoy::{Bootstrap, Cluster, Envoy, Listener, Options, WasmPlugin},
-    story::{self, Arrival, NotAsExpected, Page, READ, expect},
-    wait,
-};
-use serde_json::{Value, json};
-use tokio::task::JoinSet;
+impl World {
+    /// A client that has no token gets one with one token request, which is authenticated with this
+    /// method; the request, as the server tells it.
+    pub(crate) async fn obtains(&self, listener: &str, id: &str, method: &str) -> Outcome<Value> {
+        let before = self.grants(id).await?.len();
+        let token = self.serves(listener, id).await?;
+        let grants = self.grants(id).await?;
+        same("the number of token requests", grants.len() - before, 1)?;
+        let grant = grants.last().cloned().unwrap_or_default();
+        same("the method", text(&grant, "method"), method)?;
+        same("grant_type", text(&grant, "grant_type"), "client_credentials")?;
+        same("the token that was issued", text(&grant, "access_token"), &token)?;
+        Ok(grant)
+    }
 
-use super::stage::{self, GUARDED, ORDER, Stage};
+    /// What a client's request carries is replaced by the token of one token request.
+    pub(crate) async fn obtains_once(&self) -> Outcome {
+        let request = Request::get(ORDER).bearer("of-the-caller");
+        let token = token_on(&self.arrives(&self.client, "basic", &request).await?)?;
+        same("the next request's token", &self.serves("basic", "shop").await?, &token)?;
+        let grants = self.grants("shop").await?;
+        same("the number of token requests", grants.len(), 1)?;
+        same("the method", text(&grants[0], "method"), "client_secret_basic")?;
+        same("the token that was issued", text(&grants[0], "access_token"), &token)
+    }
 
-/// What outbound steps are played on.
-pub(crate) struct Outbound {
-    /// The proxy.
-    pub(crate) envoy: Envoy,
-}
+    /// Two requests of a client with a wrong secret are rejected, after one token request.
+    pub(crate) async fn wrong_secret(&self) -> Outcome {
+        for _ in 0..2 {
+            self.rejected(&self.client, "wrong-secret", None, REFUSED_CLIENT).await?;
+        }
+        if self.setup.table["tells"] == false {
+            return Ok(());
+        }
+        let refused = self.grants("shop").await?;
+        let refused = refused.iter().filter(|grant| grant["error"] == "invalid_client").count();
+        same("the number of refused token requests", refused, 1)
+    }
 
-impl Outbound {
-    /// Starts Envoy with these configurations of the filter, each on the listener of its name.
-    pub(crate) async fn start(
-        page: &mut Page,
-        stage: &Stage,
-        clusters: impl IntoIterator<Item = Cluster>,
-        documents: &[(&'static str, Value)],
-    ) -> Result<Self, String> {
-        page.begin("Starting another Envoy, in which the filter is the client");
-        let bootstrap = Bootstrap::new()
-            .cluster("service", stage.envoy.address(GUARDED))
-            .cluster("as", stage.scene.server.address);
-        let bootstrap = clusters.into_iter().fold(bootstrap, Bootstrap::custom_cluster);
-        let bootstrap = documents.iter().fold(bootstrap, |bootstrap, (name, document)| {
-            let filter = WasmPlugin::new(document).filter("oauth2");
-            bootstrap.listener(Listener::to(name, "service").filter(filter))
+    /// Requests flow while a client's token is renewed several times, with each refresh token once:
+    /// the client's token requests, without the first.
+    pub(crate) async fn renews(&self, listener: &str, id: &str) -> Outcome<Vec<Value>> {
+        let before = self.grants(id).await?.len();
+        let enough = async || Ok(self.grants(id).await?.len() > before + RENEWALS);
+        let tokens = self.load(listener, enough).await?;
+        let mut grants = self.grants(id).await?;
+        let issued: BTreeSet<_> = grants.iter().map(|grant| text(grant, "access_token")).collect();
+        let foreign = tokens.iter().find(|token| !issued.contains(token.as_str()));
+        same("a token that was not issued for this client", foreign, None)?;
+        grants.remove(0);
+        for grant in &grants {
+            same("grant_type", text(grant, "grant_type"), "refresh_token")?;
+            same("the error", text(grant, "error"), "")?;
+        }
+        let sent: BTreeSet<_> = grants.iter().map(|grant| text(grant, "refresh_token")).collect();
+        same("the number of different refresh tokens", sent.len(), grants.len())?;
+        Ok(grants)
+    }
+
+    /// Waits, without a request of the client, until the service rejects this token.
+    pub(crate) async fn expires(&self, token: &str) -> Outcome {
+        let request = Request::get(ORDER).bearer(token);
+        until_rejected(self, GUARDED, &request, wait::LIMIT).await.map(drop)
+    }
+
+    /// Somebody else sends a refresh token that was sent before. The server then revokes all that came
+    /// of the grant, so the client runs it again.
+    pub(crate) async fn lost_grant(&self, listener: &str, id: &str, spent: &str) -> Outcome<Value> {
+        let form = [("grant_type", "refresh_token"), ("refresh_token", spent)];
+        let request = Request::form(self.setup.text("token"), &form);
+        let answer = request.basic(id, &format!("{id}-secret")).send(self.setup.address).await?;
+        same("the status", answer.status, 400)?;
+        let grants = self.grants(id).await?;
+        let held = grants.iter().rfind(|grant| grant["error"].is_null());
+        let token = self.replaces(listener, held.map_or("", |grant| text(grant, "access_token")));
+        let token = token.await?;
+        let last = self.grants(id).await?.pop().unwrap_or_default();
+        same("the token that was issued", text(&last, "access_token"), &token)?;
+        Ok(last)
+    }
+
+    /// These were a client's last token requests.
+    pub(crate) async fn last_grants(&self, id: &str, expected: &[&str]) -> Outcome {
+        let grants = self.grants(id).await?;
+        let asked = grants.iter().map(|grant| match text(grant, "error") {
+            "" => text(grant, "grant_type").to_owned(),
+            error => format!("{} ({error})", text(grant, "grant_type")),
         });
-        let options = Options { concurrency: WORKERS, ..Options::default() };
-        let envoy = Envoy::start_with(bootstrap, &options).await;
-        let envoy = envoy.map_err(|error| error.to_string())?;
-        page.line(&format!("{WORKERS} worker threads"));
-        page.blank();
-        Ok(Self { envoy })
-    }
-
-    /// Sends a request to a listener: the service, and nobody else, must answer.
-    pub(crate) async fn arrives(
-        &self,
-        page: &mut Page,
-        listener: &str,
-        request: &Request,
-    ) -> Result<Arrival, NotAsExpected> {
-        story::arrival(&page.exchange(self.envoy.address(listener), request).await?)
-    }
-
-    /// Sends two requests without a token to a listener: both must reach the service with one
-    /// token of this client, which is told.
-    pub(crate) async fn serves(
-        &self,
-        page: &mut Page,
-        listener: &str,
-        client_id: &str,
-    ) -> Result<String, NotAsExpected> {
-        let arrival = self.arrives(page, listener, &Request::get(ORDER)).await?;
-        expect("x-client", arrival.headers.all("x-client").join(", ").as_str(), client_id)?;
-        expect("x-scope", arrival.headers.all("x-scope").join(", ").as_str(), READ)?;
-        let token = token_on(&arrival)?;
-        let answer = Request::get(ORDER).send(self.envoy.address(listener)).await?;
-        expect("the next request's token", &*token_on(&story::arrival(&answer)?)?, &*token)?;
-        Ok(token)
-    }
-
-    /// Sends a request without a token to a listener: it must be refused with this status, and
-    /// Envoy's access log must name this reason.
-    pub(crate) async fn refuses(
-        &self,
-        page: &mut Page,
-        listener: &str,
-        status: u16,
-        reason: &str,
-    ) -> Result<(), NotAsExpected> {
-        stage::refuses(&self.envoy, page, listener, Request::get, status, reason).await
-    }
-
-    /// Sends requests while the service does not take this token any more, until one arrives with
-    /// another, which is told. Each worker may learn it by itself, and may have had an older one.
-    pub(crate) async fn replaces(
-        &self,
-        page: &mut Page,
-        listener: &str,
-        token: &str,
-    ) -> Result<String, NotAsExpected> {
-        page.begin("   Sending requests until one reaches the service");
-        let refused = Cell::new(0);
-        let arrived =
-            wait::poll("a request to reach the service", wait::LIMIT, async || match Request::get(
-                ORDER,
-            )
-            .send(self.envoy.address(listener))
-            .await
-            {
-                Ok(answer) if answer.status == 401 => {
-                    refused.set(refused.get() + 1);
-                    None
-                }
-                answer => Some(answer),
-            });
-        let arrived = arrived.await.map_err(|error| NotAsExpected::new(error.to_string()))??;
-        page.line(&format!("{} got 401 before, of {WORKERS} workers.", refused.get()));
-        page.blank();
-        page.answer(&arrived);
-        let next = token_on(&story::arrival(&arrived)?)?;
-        if next == token {
-            return Err(NotAsExpected::new("it is the old token"));
-        }
-        if refused.get() > 2 * WORKERS {
-            return Err(NotAsExpected::new("a worker has sent a refused token again"));
-        }
-        Ok(next)
-    }
-
-    /// Sends requests on many connections, one after the other on each, until `done`: every one
-    /// must reach the service.
-    pub(crate) async fn load(
-        &self,
-        page: &mut Page,
-        listener: &str,
-        done: impl AsyncFn() -> Result<bool, NotAsExpected>,
-    ) -> Result<Load, NotAsExpected> {
-        page.begin(&format!("   Sending requests on {CONNECTIONS} connections"));
-        let before = self.connections().await;
-        let address = self.envoy.address(listener);
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut loads = JoinSet::new();
-        for _ in 0..CONNECTIONS {
-            let connection = Connection::open(address).await?;
-            loads.spawn(requests(connection, Arc::clone(&stop)));
-        }
-        let done = wait::poll("what the load is for", LOAD_LIMIT, async || match done().await {
-            Ok(false) => None,
-            Ok(true) => Some(Ok(())),
-            Err(error) => Some(Err(error)),
-        })
-        .await;
-        stop.store(true, Relaxed);
-        let mut all = Load::default();
-        for load in loads.join_all().await {
-            let Load { requests, tokens } = load?;
-            all.requests += requests;
-            all.tokens.extend(tokens);
-        }
-        page.line(&format!("{} of them, all answered with 200.", all.requests));
-        page.blank();
-        done.map_err(|timed_out| NotAsExpected::new(timed_out.to_string()))??;
-        let connected = self.connections().await;
-        if before.iter().zip(&connected).any(|(before, after)| before == after) {
-            return Err(NotAsExpected::new("a worker had nothing to do"));
-        }
-        Ok(all)
-    }
-
-    /// How many connections each worker has taken so far.
-    async fn connections(&self) -> Vec<u64> {
-        let stats = self.envoy.stats("worker_.*downstream_cx_total").await;
-        let of = |worker: u32| {
-            let part = format!(".worker_{worker}.");
-            stats.iter().filter(|(name, _)| name.contains(&part)).map(|(_, count)| count).sum()
-        };
-        (0..WORKERS).map(of).collect()
+        let skipped = grants.len().saturating_sub(expected.len());
+        let last: Vec<_> = asked.skip(skipped).collect();
+        same("the last token requests", last.join(", "), expected.join(", "))
     }
 }
 
-/// What came of many requests.
-#[derive(Default)]
-pub(crate) struct Load {
-    /// How many there were.
-    pub(crate) requests: usize,
-    /// With which tokens they reached the service.
-    pub(crate) tokens: BTreeSet<String>,
-}
-
-async fn requests(
-    mut connection: Connection,
-    stop: Arc<AtomicBool>,
-) -> Result<Load, NotAsExpected> {
-    let mut load = Load::default();
-    while !stop.load(Relaxed) {
-        let answer = connection.send(&Request::get(ORDER)).await?;
-        if answer.status != 200 {
-            let text = format!("request {} got {} {}", load.requests, answer.status, answer.text());
-            return Err(NotAsExpected::new(text));
-        }
-        load.tokens.insert(token_on(&story::arrival(&answer)?)?);
-        load.requests += 1;
-    }
-    Ok(load)
-}
-
-/// The token with which a request has reached the service.
-pub(crate) fn token_on(arrival: &Arrival) -> Result<String, NotAsExpected> {
-    match &*arrival.headers.all("authorization") {
-        [value] => value
-            .strip_prefix("Bearer ")
-            .map(ToOwned::to_owned)
-            .ok_or_else(|| NotAsExpected::new("the service got no bearer token")),
-        all => Err(NotAsExpected::new(format!("the service got {} tokens", all.len()))),
-    }
-}
-
-/// A client of the server at this token endpoint, without what it authenticates with.
-pub(crate) fn client(endpoint: &str, client_id: &str, grant_type: &str) -> Value {
-    json!({
-        "grant_type": grant_type, "endpoint": endpoint, "cluster": "as", "client_id": client_id,
-        "scope": READ,
-    })
-}
-
-/// A document with one client, for every request.
-pub(crate) fn one(client: &Value) -> Value {
-    json!({"outbound": {"clients": {"orders": client}}})
-}
-
-const WORKERS: u32 = 2;
-const CONNECTIONS: usize = 32;
-const LOAD_LIMIT: Duration = Duration::from_mins(1);
+/// A server that does not accept the filter's credentials.
+pub(crate) const REFUSED_CLIENT: (u16, &str) = (502, "oauth2_server_refused_client");
+/// How often a token is renewed under load.
+const RENEWALS: usize = 4;
