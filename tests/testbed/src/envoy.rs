@@ -22,7 +22,7 @@ pub use self::{
     bootstrap::{Bootstrap, Cluster, Configuration, merge, with_members},
     example::example,
     listener::Listener,
-    wasm_plugin::{FailurePolicy, WasmPlugin},
+    wasm_plugin::WasmPlugin,
 };
 use crate::{
     client::{self, Request},
@@ -121,11 +121,6 @@ impl Envoy {
     pub async fn stat_reaches(&self, name: &str, value: u64) {
         let what = format!("{name} to reach {value}");
         wait::until(&what, async || self.stat(name).await >= Some(value)).await;
-    }
-
-    /// The file of [`log`](Self::log); it goes with this value.
-    pub fn log_path(&self) -> PathBuf {
-        self.directory.path().join(LOG)
     }
 
     /// What Envoy, and the filters in it, have logged.

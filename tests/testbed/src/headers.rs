@@ -43,16 +43,6 @@ impl Headers {
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
     }
-
-    /// The number of fields.
-    pub const fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there is no field.
-    pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 /// Fields of one name stand together here: hyper keeps them so.

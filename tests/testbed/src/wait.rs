@@ -1,6 +1,6 @@
 //! Waiting for a condition: the only place with a clock to wait on.
 
-use std::{error, fmt, future::Future, time::Duration};
+use std::{future::Future, io, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout};
 
@@ -20,11 +20,7 @@ where
 }
 
 /// Asks again and again until `ask` has an answer, `limit` at most.
-pub async fn poll<T, F>(
-    what: &str,
-    limit: Duration,
-    mut ask: impl FnMut() -> F,
-) -> Result<T, TimedOut>
+pub async fn poll<T, F>(what: &str, limit: Duration, mut ask: impl FnMut() -> F) -> io::Result<T>
 where
     F: Future<Output = Option<T>>,
 {
@@ -34,7 +30,7 @@ where
             return Ok(answer);
         }
         if Instant::now() >= end {
-            return Err(TimedOut { what: what.to_owned(), limit });
+            return Err(timed_out(what, limit));
         }
         sleep(Duration::from_millis(10)).await;
     }
@@ -42,23 +38,9 @@ where
 
 /// Waits for `future`; panics with `what` after [`LIMIT`].
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let Ok(value) = timeout(LIMIT, future).await else {
-        panic!("{}", TimedOut { what: what.to_owned(), limit: LIMIT });
-    };
-    value
+    timeout(LIMIT, future).await.unwrap_or_else(|_| panic!("{}", timed_out(what, LIMIT)))
 }
 
-/// What was waited for did not come.
-#[derive(Debug)]
-pub struct TimedOut {
-    what: String,
-    limit: Duration,
+fn timed_out(what: &str, limit: Duration) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("waited {limit:?} in vain for: {what}"))
 }
-
-impl fmt::Display for TimedOut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "waited {:?} in vain for: {}", self.limit, self.what)
-    }
-}
-
-impl error::Error for TimedOut {}

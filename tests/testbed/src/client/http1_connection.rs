@@ -120,14 +120,10 @@ fn framed_body(request: &Request) -> Vec<u8> {
     if !request.chunked {
         return request.body.clone();
     }
-    let mut framed = Vec::new();
-    for chunk in request.body.chunks(CHUNK) {
-        framed.extend(format!("{:x}\r\n", chunk.len()).into_bytes());
-        framed.extend(chunk);
-        framed.extend(b"\r\n");
-    }
-    framed.extend(b"0\r\n\r\n");
-    framed
+    let chunks = request.body.chunks(CHUNK).chain([&b""[..]]);
+    let framed =
+        |chunk: &[u8]| [format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat();
+    chunks.flat_map(framed).collect()
 }
 
 async fn read<R: AsyncRead + Unpin>(reader: &mut Reader<R>, method: &str) -> io::Result<Response> {

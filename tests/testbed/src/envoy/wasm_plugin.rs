@@ -37,7 +37,7 @@ impl WasmPlugin {
         let mut config = json!({
             "name": "oauth2",
             "root_id": "oauth2",
-            "failure_policy": FailurePolicy::FailReload.name(),
+            "failure_policy": "FAIL_RELOAD",
             "vm_config": {
                 "vm_id": "oauth2",
                 "runtime": "envoy.wasm.runtime.v8",
@@ -74,12 +74,6 @@ impl WasmPlugin {
         self
     }
 
-    /// Sets what happens when the plugin panics.
-    #[must_use]
-    pub fn failure_policy(self, policy: FailurePolicy) -> Self {
-        self.with("/failure_policy", policy.name())
-    }
-
     /// Adds an environment variable of the VM.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
@@ -105,26 +99,5 @@ impl WasmPlugin {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
             "config": plugin.0,
         })
-    }
-}
-
-/// What Envoy does with requests when the plugin has panicked.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum FailurePolicy {
-    /// Answers 503 until the plugin is replaced.
-    FailClosed,
-    /// Passes them by the plugin.
-    FailOpen,
-    /// Starts the plugin again.
-    FailReload,
-}
-
-impl FailurePolicy {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::FailClosed => "FAIL_CLOSED",
-            Self::FailOpen => "FAIL_OPEN",
-            Self::FailReload => "FAIL_RELOAD",
-        }
     }
 }
