@@ -11,45 +11,23 @@
 //!   all that wait ◀── Output::decided ◀── Filter::handle ◀────── Answer or CallFailure
 //! ```
 //!
-//! A request without a token, which is answered at once:
+//! A request without a token is answered at once:
 //!
 //! ```
-//! use std::borrow::Cow;
-//!
 //! use oauth2_filter_core::{
-//!     Action, Context, Environment, Fields, Filter, Head, Input, Output, SharedData, SignError, Step,
-//!     StreamId, Timestamp,
+//!     Action, Context, Environment, Fields, Filter, Input, NotWritten, Output, SharedData, SharedStore,
+//!     SignError, Step, StreamId, Timestamp,
 //! };
 //!
-//! /// `GET /`, without any other header.
-//! struct Get(Fields);
+//! /// Shared data of a host that has none.
+//! struct Absent;
 //!
-//! impl Head for Get {
-//!     fn value(&self, name: &str) -> Option<Cow<'_, [u8]>> {
-//!         let value: &[u8] = match name {
-//!             ":method" => b"GET",
-//!             ":path" => b"/",
-//!             _ => return None,
-//!         };
-//!         Some(value.into())
-//!     }
-//!     fn fields(&self) -> &Fields {
-//!         &self.0
-//!     }
-//!     fn peer_certificate(&self) -> Option<[u8; 32]> {
-//!         None
-//!     }
-//! }
-//!
-//! /// Remembers nothing.
-//! struct Forgetful;
-//!
-//! impl SharedData for Forgetful {
+//! impl SharedData for Absent {
 //!     fn get(&self, _: &str) -> Option<(Vec<u8>, u32)> {
 //!         None
 //!     }
-//!     fn set(&self, _: &str, _: &[u8], _: Option<u32>) -> bool {
-//!         false
+//!     fn set(&self, _: &str, _: &[u8], _: Option<u32>) -> Result<(), NotWritten> {
+//!         Err(NotWritten::Refused)
 //!     }
 //! }
 //!
@@ -59,19 +37,19 @@
 //! }}}"#;
 //! let environment = Environment {
 //!     variable: &|name| (name == "ORDERS_API_SECRET").then(|| "secret".to_owned()),
-//!     seed: [0; 16], // a real host: random bytes
+//!     seed: [0; 16], // random bytes in a real host
 //!     sign: |_, _| Err(SignError::Absent),
 //! };
 //! let (mut filter, _warnings) = Filter::load(document, &environment)?;
 //!
-//! let context = Context { now: Timestamp::from_millis(0), data: &Forgetful };
+//! let store = SharedStore::new(&Absent);
+//! let context = Context { now: Timestamp::from_millis(0), store: &store };
+//! let head = Fields::from_iter([(":method", "GET"), (":path", "/")]);
 //! let mut output = Output::default();
-//! let request = Input::Request(StreamId(1), &Get(Fields::default()));
-//! let Step::Decided(verdict) = filter.handle(request, context, &mut output) else {
-//!     panic!("only a token is introspected");
-//! };
+//! let step = filter.handle(Input::Request(StreamId(1), &head), context, &mut output);
+//! let Step::Decided(verdict) = step else { panic!("without a token there is nothing to wait for") };
 //! let Action::Respond(reply) = verdict.action else { panic!("a token is required") };
-//! assert_eq!(reply.status, 401);
+//! assert_eq!((reply.status, reply.details), (401, "oauth2_no_token"));
 //! # Ok::<_, oauth2_filter_core::ConfigErrors>(())
 //! ```
 //!
