@@ -1,4 +1,4 @@
-//! Parts of the filter by themselves, for `make micro`: only with the feature of this name.
+//! Parts of the filter for `make micro`, with the `bench` feature only.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,35 +14,35 @@ use crate::rules::matcher::Matcher;
 use crate::rules::target::Target;
 use crate::timestamp::Timestamp;
 
-/// Whether these bytes are a token.
+/// Whether these bytes are a valid token.
 pub fn is_token(token: &[u8]) -> bool {
     BearerToken::parse(token).is_ok()
 }
 
-/// Whether this is a path that rules can be compared with.
+/// Whether this path can be matched by rules.
 pub fn is_path(path: &[u8]) -> bool {
     RequestPath::parse(path).is_ok()
 }
 
-/// Whether this is an answer about an active token.
+/// Whether this is an introspection response on an active token.
 pub fn is_active(body: &[u8]) -> bool {
     matches!(Response::parse(body), Ok(Response::Active(_)))
 }
 
-/// The key of a kept answer.
+/// The key of a cached response.
 #[derive(Clone, Copy, Debug)]
 pub struct Key(local::CacheKey);
 
-/// Makes keys.
+/// Makes the keys of cached responses.
 pub struct Keyed(local::Keyed);
 
 impl Keyed {
-    /// Keys that depend on `seed`.
+    /// Makes keys that depend on `seed`.
     pub fn new(seed: [u8; 16]) -> Self {
         Self(local::Keyed::new(seed))
     }
 
-    /// The key of the answer on a token.
+    /// The key of the response on a token.
     pub fn key(&self, token: &str) -> Key {
         Key(self.0.key(KeySpace::Server(ServerId(0)), token))
     }
@@ -54,11 +54,11 @@ impl fmt::Debug for Keyed {
     }
 }
 
-/// Kept answers.
+/// A cache of introspection responses.
 pub struct ClockCache(local::ClockCache<Arc<()>>);
 
 impl ClockCache {
-    /// An answer for each key, for ever.
+    /// Caches a response for each key, without expiry.
     pub fn new(keys: &[Key]) -> Self {
         let mut kept = local::ClockCache::new(local::Room { entries: keys.len(), bytes: 0 });
         for Key(key) in keys {
@@ -67,7 +67,7 @@ impl ClockCache {
         Self(kept)
     }
 
-    /// Whether there is one.
+    /// Whether a response is cached under this key.
     pub fn has(&mut self, Key(key): Key) -> bool {
         self.0.get(key, Timestamp::from_millis(0)).is_some()
     }
@@ -75,19 +75,19 @@ impl ClockCache {
 
 impl fmt::Debug for ClockCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kept").finish_non_exhaustive()
+        f.debug_struct("ClockCache").finish_non_exhaustive()
     }
 }
 
-/// Rules over methods and paths.
+/// Rules on methods and paths.
 #[derive(Debug)]
 pub struct Rules(RuleIndex<usize>);
 
 impl Rules {
-    /// Rules, each with its method and the pattern of its paths.
+    /// Creates rules, each from its method and the pattern of its paths.
     ///
     /// # Errors
-    /// What is wrong with a pattern.
+    /// The error in a pattern.
     pub fn new(rules: &[(String, String)]) -> Result<Self, &'static str> {
         let matcher = |(method, path): &(String, String)| {
             let methods = Some(vec![method.as_str().into()]);
@@ -98,7 +98,8 @@ impl Rules {
         Ok(Self(RuleIndex::new(matchers.into_iter().zip(0..))))
     }
 
-    /// The number of the first that fits, with the path read first, as the inbound direction does.
+    /// The position of the first rule that matches. The path is parsed first, as in the inbound
+    /// direction.
     pub fn find(&self, head: &dyn Head) -> Option<usize> {
         let target = Target::new(head);
         target.path().ok()?;

@@ -1,4 +1,5 @@
-//! The half of a filter that decides on requests: by rules, and by what is cached in this worker.
+//! The half of the filter that decides on requests, from rules and from what is cached in this
+//! worker.
 
 use std::sync::Arc;
 
@@ -18,30 +19,29 @@ use crate::outbound::{self, Injection, Outbound};
 use crate::run::Run;
 use crate::verdict::Verdict;
 
-/// The most that requests hold which wait for the same half, in bytes. Each holds a few hundred, but some what
-/// a client has sent: a path or a cookie of many kilobytes.
+/// The maximum memory of the requests that wait in one direction, in bytes. Most hold a few hundred
+/// bytes, but some hold data from a client: a path or a cookie of many kilobytes.
 const MAX_HELD: usize = 32 << 20;
 
-/// Decides on requests.
 pub(crate) struct Decider {
-    /// The proxy guards a resource.
+    /// Present if the proxy protects a resource.
     pub(crate) inbound: Option<Inbound>,
-    /// The proxy is a client.
+    /// Present if the proxy is an OAuth client.
     pub(crate) outbound: Option<Outbound>,
-    /// The requests that wait.
     waiting: FnvHashMap<StreamId, Waiting>,
-    /// What those hold that wait for a response on their token, in bytes.
+    /// The memory of the requests that wait for the introspection of their token, in bytes.
     held_inbound: usize,
-    /// What those hold that wait for a token of ours, in bytes.
+    /// The memory of the requests that wait for one of the proxy's tokens, in bytes.
     held_outbound: usize,
 }
 
-/// A request that waits, with all that it needs to go on.
+/// A request that waits, with everything that is needed to continue it.
 enum Waiting {
-    /// For what a server says about its token. Then it goes on as the outbound direction has planned: even
-    /// one that gets no token has a plan, which names the headers that must not be forwarded with it.
+    /// The request's token is being introspected. The request then continues with its outbound
+    /// plan: even one that gets no token has a plan, which names the headers that must not be
+    /// forwarded.
     Introspection(Box<inbound::Waiter>, Option<Injection>),
-    /// For a token of ours.
+    /// The request waits for one of the proxy's tokens.
     Token(Box<outbound::Waiter>),
 }
 
@@ -57,13 +57,12 @@ impl Footprint for Waiting {
 }
 
 impl Decider {
-    /// Nothing is cached yet, and no request waits.
     pub(crate) fn new(inbound: Option<Inbound>, outbound: Option<Outbound>) -> Self {
         let waiting = FnvHashMap::default();
         Self { inbound, outbound, waiting, held_inbound: 0, held_outbound: 0 }
     }
 
-    /// What is decided on a request now, or nothing while it waits.
+    /// Decides on a request; `None` if it waits.
     pub(crate) fn request(
         &mut self,
         stream: StreamId,
@@ -98,7 +97,7 @@ impl Decider {
         }
     }
 
-    /// What becomes of a request on its way out, or nothing while it waits.
+    /// Applies the outbound plan to a request; `None` if it waits.
     fn forward(
         &mut self,
         stream: StreamId,
@@ -115,12 +114,12 @@ impl Decider {
                     self.wait(stream, Waiting::Token(waiter), lookup, run)
                 }
             },
-            // It is not known what must not go on with it.
+            // Without the plan, the headers that must not be forwarded are unknown.
             (Some(_), None) | (None, Some(_)) => Some(lose(run)),
         }
     }
 
-    /// Lets a request wait, unless there is no room: then it is refused.
+    /// Makes a request wait, or denies it if there is no room.
     fn wait(
         &mut self,
         stream: StreamId,
@@ -145,7 +144,7 @@ impl Decider {
         })
     }
 
-    /// What is held by requests that wait like this one.
+    /// The memory of the requests that wait like this one.
     fn held(&mut self, waiting: &Waiting) -> &mut usize {
         match waiting {
             Waiting::Introspection(..) => &mut self.held_inbound,
@@ -153,7 +152,7 @@ impl Decider {
         }
     }
 
-    /// A request that has waited.
+    /// Takes out a request that waits.
     fn take(&mut self, stream: StreamId) -> Option<Waiting> {
         let waiting = self.waiting.remove(&stream)?;
         let held = self.held(&waiting);
@@ -161,12 +160,12 @@ impl Decider {
         Some(waiting)
     }
 
-    /// How many requests wait.
+    /// The number of requests that wait.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Takes in what was looked up: what is decided on the requests that have waited for it.
+    /// Handles the result of a lookup, and decides on the requests that waited for it.
     pub(crate) fn resolved(&mut self, resolved: Resolved, run: &mut Run<'_>) {
         let Resolved { streams, found } = resolved;
         match found {
@@ -201,7 +200,7 @@ impl Decider {
         }
     }
 
-    /// What is decided on requests that have waited for a token of ours.
+    /// Decides on the requests that waited for one of the proxy's tokens.
     fn conclude(
         &mut self,
         streams: Vec<StreamId>,
@@ -220,7 +219,7 @@ impl Decider {
         }
     }
 
-    /// Refuses requests for which nothing can be decided.
+    /// Denies requests on which no decision is possible.
     fn lose_all(&mut self, streams: Vec<StreamId>, run: &mut Run<'_>) {
         for stream in streams {
             if self.take(stream).is_some() {
@@ -230,20 +229,20 @@ impl Decider {
         }
     }
 
-    /// The upstream service has answered a request that was sent with a token of ours.
+    /// Handles the upstream response to a request with one of the proxy's tokens.
     pub(crate) fn response(&mut self, sent: TokenUse, status: u16, run: &mut Run<'_>) {
         if let Some(outbound) = &mut self.outbound {
             outbound.response(sent, status, run);
         }
     }
 
-    /// A request has ended: whether it waited.
+    /// Removes a request that has ended. Returns whether it waited.
     pub(crate) fn stream_ended(&mut self, stream: StreamId) -> bool {
         self.take(stream).is_some()
     }
 }
 
-/// Refuses a request of which it is not known what must not go on with it.
+/// Denies a request for which the headers that must not be forwarded are unknown.
 fn lose(run: &mut Run<'_>) -> Verdict {
     defect::refuse("no injection state for a request", run)
 }

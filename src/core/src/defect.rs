@@ -1,6 +1,6 @@
-//! States that cannot be reached: the request is refused, whatever it was.
+//! Unreachable states: the request is denied in any case.
 //!
-//! A filter that decides who may pass must not go on from what it does not understand.
+//! A filter that controls access must not continue from a state that it does not expect.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,11 +11,11 @@ use crate::oauth::reason::Reason;
 use crate::run::Run;
 use crate::verdict::Verdict;
 
-/// How many there were in this VM.
+/// The number of defects in this VM.
 static SEEN: AtomicU64 = AtomicU64::new(0);
 
-/// Refuses a request, which is counted. It is logged the first time, the second, the fourth and so on: a
-/// flood of requests is no flood of lines.
+/// Denies a request and counts it. The first, second, fourth, eighth and so on is logged, so that
+/// many requests do not flood the log.
 pub(crate) fn refuse(what: &str, run: &mut Run<'_>) -> Verdict {
     let seen = SEEN.fetch_add(1, Ordering::Relaxed).saturating_add(1);
     if seen.is_power_of_two() {

@@ -1,16 +1,16 @@
-//! What a host gives to a configuration that is loaded.
+//! The services of a host for loading a configuration.
 
 use std::fmt;
 
 use crate::oauth::client_assertion::Sign;
 
-/// What a host gives to a configuration that is loaded.
+/// The services of a host for loading a configuration.
 pub struct Environment<'a> {
-    /// The VM's environment variables, for secrets.
+    /// Reads an environment variable of the VM, for secrets.
     pub variable: &'a dyn Fn(&str) -> Option<String>,
-    /// Random bytes that nobody else knows.
+    /// Secret random bytes, from which cache keys and random numbers are derived.
     pub seed: [u8; 16],
-    /// Signs client assertions.
+    /// Signs client assertions (RFC 7523, section 2.2).
     pub sign: Sign,
 }
 

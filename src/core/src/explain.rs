@@ -1,4 +1,4 @@
-//! What would happen to a request, for people who ask beforehand: no part of the module.
+//! Explains in advance what the filter would do with a request. This is not part of the module.
 
 use std::time::Duration;
 
@@ -13,41 +13,41 @@ use crate::oauth::token_source::{TokenSource, present};
 use crate::outbound::client::Client;
 use crate::rules::target::Target;
 
-/// Which rules a request meets, and what they need.
+/// The rules that a request matches, and what they require.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Explanation {
-    /// What decides on the request: a rule's name or place, or `unmatched`. `None` if nothing is
-    /// guarded, or the path is one that no rule can be compared with.
+    /// The rule that applies: its name or position, or `unmatched`. `None` if there are no inbound
+    /// rules, or if the path is ambiguous.
     pub rule: Option<String>,
-    /// What `access` says there; empty if nothing decides.
+    /// The `access` of the rule; empty if no rule applies.
     pub access: &'static str,
-    /// What a token must be like.
+    /// The requirements on a token.
     pub needs: TokenNeeds,
-    /// Whether the filter looks for a caller's token here.
+    /// Whether the filter looks for a caller's token in this request.
     pub looks_for_token: bool,
     /// The outbound client whose token the request gets.
     pub client: Option<String>,
 }
 
-/// What a token must be like.
+/// The requirements on a token.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct TokenNeeds {
-    /// Scopes, of which one entry will do, each with all of its words.
+    /// Scopes, of which one entry is enough, with all of its words.
     pub scope: Vec<String>,
-    /// Audiences, of which one will do.
+    /// Audiences, of which one is enough.
     pub audience: Vec<String>,
-    /// Issuers, of which one will do.
+    /// Issuers, of which one is enough.
     pub issuer: Vec<String>,
-    /// Authentication context class references, of which one will do.
+    /// Authentication context class references, of which one is enough.
     pub acr_values: Vec<String>,
-    /// How long ago its user may have been authenticated.
+    /// The maximum time since the user was authenticated.
     pub max_age: Option<Duration>,
-    /// Other claims, and what each must be.
+    /// Other claims, and the test of each in words.
     pub claims: Vec<(String, String)>,
 }
 
 impl Filter {
-    /// Which rules a request meets.
+    /// Explains which rules a request matches.
     pub fn explain(&self, head: &dyn Head) -> Explanation {
         let mut explanation = Explanation::default();
         if let Some(inbound) = &self.decider.inbound {
@@ -74,8 +74,8 @@ impl Filter {
         explanation
     }
 
-    /// The header, or `:path`, with a caller's token where the filter looks for it first; `None` if
-    /// the request has one already.
+    /// The header, or `:path`, with `token` in the place where the filter looks first; `None` if
+    /// the request has a token already.
     pub fn carrier(&self, head: &dyn Head, token: &str) -> Option<(String, String)> {
         let sources = match &self.decider.inbound {
             Some(inbound) => inbound.guard().token_sources.clone(),
@@ -99,7 +99,7 @@ impl Filter {
 }
 
 impl TokenNeeds {
-    /// What a rule needs, in text. `claims` names the claims that are kept.
+    /// Describes the requirements of a rule. `claims` returns the name of a claim.
     fn of(needs: &Needs, claims: impl Fn(ClaimId) -> Option<String>) -> Self {
         let texts = |list: &[Box<str>]| list.iter().map(ToString::to_string).collect();
         let test = |(at, test): &(ClaimId, ClaimTest)| Some((claims(*at)?, test_text(test)));

@@ -1,4 +1,4 @@
-//! The filter of one configuration in one worker: the whole of what a host drives.
+//! The filter of one configuration in one worker, as a host drives it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,22 +18,20 @@ use crate::outbound::Outbound;
 use crate::run::{Context, Input, Output, Run, Step};
 use crate::verdict::Verdict;
 
-/// A configured filter: a decider and its fetcher, side by side in one worker.
+/// A configured filter: a decider and its fetcher in one worker.
 ///
-/// The host calls [`Filter::handle`] for whatever happens, and then does what the [`Output`] says.
+/// The host calls [`Filter::handle`] for every event, and then carries out the [`Output`].
 pub struct Filter {
-    /// Decides on requests.
     pub(crate) decider: Decider,
-    /// Obtains what that does not have.
     fetcher: Fetcher,
 }
 
 impl Filter {
-    /// Makes a filter from the document that the host hands over. Beside it come warnings: what is
-    /// accepted but should be known.
+    /// Creates a filter from a configuration document. Returns warnings too, about settings that
+    /// are valid but deserve attention.
     ///
     /// # Errors
-    /// Every mistake in the document, with its place.
+    /// All errors in the document, with their paths.
     pub fn load(
         document: &[u8],
         environment: &Environment<'_>,
@@ -49,12 +47,13 @@ impl Filter {
         Ok((Self { decider, fetcher }, warnings))
     }
 
-    /// The names of the outbound clients, by their numbers.
+    /// The names of the outbound clients, in the order of
+    /// [`ClientId::index`](crate::ClientId::index).
     pub fn clients(&self) -> impl Iterator<Item = &str> {
         self.decider.outbound.iter().flat_map(Outbound::names)
     }
 
-    /// Takes in what has happened: what follows for its stream is returned, and all else is added to
+    /// Handles an event. The result for its stream is returned; everything else is added to
     /// `output`.
     pub fn handle(&mut self, input: Input<'_>, context: Context<'_>, output: &mut Output) -> Step {
         let run = &mut Run { now: context.now, store: context.store, output };
@@ -78,7 +77,8 @@ impl Filter {
         Step::Nothing
     }
 
-    /// Has the halves settle what they have for each other. `waited` requests waited before.
+    /// Completes what the halves have for each other. `waited` is the number of requests that
+    /// waited before.
     fn settle(&mut self, waited: usize, run: &mut Run<'_>) {
         if !run.output.lookups.is_empty() || !run.output.resolved.is_empty() {
             self.join(run);
@@ -91,7 +91,7 @@ impl Filter {
         run.output.timer = self.fetcher.tick_period();
     }
 
-    /// Hands over what the halves have for each other, until neither has anything.
+    /// Passes lookups and results between the halves until none is left.
     #[cold]
     fn join(&mut self, run: &mut Run<'_>) {
         while !(run.output.lookups.is_empty() && run.output.resolved.is_empty()) {
@@ -104,7 +104,7 @@ impl Filter {
         }
     }
 
-    /// A request has ended. If it waited, nothing comes for it any more.
+    /// Handles the end of a request. If it waited, no verdict follows.
     pub fn stream_ended(&mut self, stream: StreamId, output: &mut Output) {
         if self.decider.stream_ended(stream) {
             self.fetcher.stream_ended(stream);
@@ -113,39 +113,39 @@ impl Filter {
         }
     }
 
-    /// Whether a service that answers with this status has rejected the token: only then is the
-    /// response an [`Input::Response`].
+    /// Whether an upstream response with this status rejects the token. Only such a response is an
+    /// [`Input::Response`].
     pub fn is_refusal(&self, sent: TokenUse, status: u16) -> bool {
         let outbound = self.decider.outbound.as_ref();
         outbound.is_some_and(|outbound| outbound.is_refusal(sent, status))
     }
 
-    /// Whether trailers are to be checked for names that [`Filter::is_reserved`] knows: wherever there
-    /// are headers that the filter sets, or that tokens come in.
+    /// Whether trailers must be checked with [`Filter::is_reserved`], which is the case wherever
+    /// the filter sets headers or reads tokens from them.
     pub fn guards_trailers(&self) -> bool {
         self.decider.inbound.is_some() || self.decider.outbound.is_some()
     }
 
-    /// Whether a trailer of this name must not reach the service: it is a header that the filter sets,
-    /// or one that tokens come in, in some spelling.
+    /// Whether a trailer with this name must not be forwarded: it is a spelling of a header that
+    /// the filter sets or in which tokens are accepted.
     pub fn is_reserved(&self, name: &[u8]) -> bool {
         let Decider { inbound, outbound, .. } = &self.decider;
         inbound.as_ref().is_some_and(|inbound| inbound.is_reserved(name))
             || outbound.as_ref().is_some_and(|outbound| outbound.is_reserved(name))
     }
 
-    /// The answer to a request that reaches a filter without a configuration.
+    /// The response to a request that reaches a filter without a configuration.
     pub fn unconfigured() -> Reply {
         Denial::new(Reason::Unconfigured).reply(&Resource::default(), false)
     }
 
-    /// The answer to a request that the host does not change as a verdict says.
+    /// The response to a request to which the host could not apply a verdict.
     pub fn host_error() -> Reply {
         Denial::host_error()
     }
 }
 
-/// The verdict on a request that was to wait, if what it was to wait for is there at once.
+/// The verdict on a request whose lookup was resolved at once.
 fn decided_at_once(stream: StreamId, run: &mut Run<'_>) -> Option<Verdict> {
     let at = run.output.decided.iter().position(|(decided, _)| *decided == stream)?;
     Some(run.output.decided.swap_remove(at).1)
@@ -195,7 +195,7 @@ mod tests {
         (filter, output.calls[0].id)
     }
 
-    /// The introspection endpoint says that the token is active.
+    /// The introspection endpoint reports that the token is active.
     fn answer(filter: &mut Filter, id: CallId) -> Output {
         let body = json!({"active": true}).to_string().into_bytes();
         let active = Answer { status: 200, retry_after: None, body };
@@ -208,7 +208,7 @@ mod tests {
         output
     }
 
-    /// Checks that the request is refused, and that this was counted.
+    /// Checks that the request is denied and that this was counted.
     fn check_refused(output: &Output) {
         let [(StreamId(7), Verdict { action: Action::Respond(reply), attributes, .. })] =
             &output.decided[..]

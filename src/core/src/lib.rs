@@ -1,14 +1,15 @@
-//! The core of oauth2-filter: decides on requests by OAuth 2.0.
+//! The core of oauth2-filter: decides on HTTP requests with OAuth 2.0.
 //!
-//! It has no host: whatever happens is an [`Input`], and what is to be done is in the [`Step`] that
-//! [`Filter::handle`] returns and in an [`Output`] that the host keeps. A driver runs it in a proxy.
+//! The core does no I/O: every event is an [`Input`], and the resulting actions are in the [`Step`]
+//! that [`Filter::handle`] returns and in the [`Output`] that the host passes in. A driver runs it
+//! in a proxy.
 //!
 //! ```text
 //!   a request's head ──▶ Filter::handle ──▶ Step::Decided(Verdict) ─▶ forwarded, or answered
 //!                              │
 //!                              └──────────▶ Step::Waiting, and Output::calls ─▶ authorization server
 //!                                                                                    │
-//!   all that wait ◀── Output::decided ◀── Filter::handle ◀────── Answer or CallFailure
+//!   waiting requests ◀── Output::decided ◀── Filter::handle ◀─── Answer or CallFailure
 //! ```
 //!
 //! A request without a token is answered at once:
@@ -53,11 +54,12 @@
 //! # Ok::<_, oauth2_filter_core::ConfigErrors>(())
 //! ```
 //!
-//! Out of scope here: sockets, TLS, timeouts and retries (Envoy's), clocks and randomness
-//! (arguments).
+//! Out of scope: sockets, TLS, timeouts and retries, which are Envoy's, and clocks and randomness,
+//! which are arguments.
 
 #![forbid(unsafe_code)]
-// Tests may unwrap; the filter may not: a panic takes the whole VM down, with every request in it.
+// Tests may unwrap; the filter may not, because a panic takes down the whole VM with every request
+// in it.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)]
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::string_slice)]
 #![warn(missing_docs, missing_debug_implementations)]

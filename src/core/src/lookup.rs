@@ -1,8 +1,8 @@
-//! What the two halves of a filter say to each other.
+//! The messages between the two halves of a filter.
 //!
-//! A [`Decider`](crate::decider::Decider) asks for what it does not have; a
-//! [`Fetcher`](crate::fetcher::Fetcher) obtains it, and resolves it for all that wait. Both may live in
-//! threads of their own: whatever passes between them can be sent.
+//! A [`Decider`](crate::decider::Decider) looks up what it has not cached; a
+//! [`Fetcher`](crate::fetcher::Fetcher) obtains it and reports it to all requests that wait. The
+//! halves may run in different threads, so every message can be sent.
 
 use std::sync::Arc;
 
@@ -19,62 +19,60 @@ use crate::oauth::token_state::TokenState;
 use crate::timestamp::Timestamp;
 use crate::verdict::Verdict;
 
-/// From a decider to the fetcher.
+/// A message from a decider to the fetcher.
 #[derive(Debug)]
 pub(crate) enum Lookup {
-    /// A request needs to know what a server says about its token.
+    /// A request needs the introspection response on its token.
     Introspect(StreamId, Introspect),
     /// A request needs a client's token.
     ClientToken(StreamId, ClientId),
-    /// A request needs a token in exchange for its own.
+    /// A request needs a token in exchange for its caller's.
     ExchangedToken(StreamId, ClientId, Subject),
-    /// An exchanged token is to be renewed while it still serves.
+    /// An exchanged token is due for renewal while it is still usable.
     RenewExchanged(ClientId, Subject),
     /// A client's token was put on a request, so it is worth renewing.
     Used(ClientId),
     /// The upstream service has rejected this token of a client.
     Rejected(ClientId, u64),
-    /// The upstream service has rejected a token that was exchanged: what is known of that now.
+    /// The upstream service has rejected an exchanged token, whose record is now this one.
     RejectedExchanged(ClientId, Fingerprint, CachedToken),
 }
 
-/// A token that is to be introspected.
+/// A token to introspect.
 #[derive(Debug)]
 pub(crate) struct Introspect {
-    /// The server.
     pub(crate) server: ServerId,
-    /// The token.
     pub(crate) token: Secret,
-    /// What the response is cached under, unless caching is off: then no request shares the call of another.
+    /// The key of the response in the cache; `None` if caching is off, so that requests do not
+    /// share a call.
     pub(crate) key: Option<CacheKey>,
 }
 
-/// A caller's token that is to be exchanged.
+/// A caller's token to exchange.
 #[derive(Clone, Debug)]
 pub(crate) struct Subject {
-    /// The token.
     pub(crate) token: Secret,
-    /// What the exchanged token is cached under.
+    /// The key of the exchanged token in the cache.
     pub(crate) key: CacheKey,
-    /// When it expires, if that is known.
+    /// When the caller's token expires, if known.
     pub(crate) expires: Option<Timestamp>,
-    /// How many tokens in a row that it was exchanged for were rejected, the last one included.
+    /// How many tokens in a row that were exchanged for this one were rejected, including the last
+    /// one.
     pub(crate) drops: u32,
 }
 
-/// From the fetcher to the deciders.
+/// A message from the fetcher to the deciders.
 #[derive(Debug)]
 pub(crate) struct Resolved {
-    /// The requests that have waited for it, in their order.
+    /// The requests that waited, in their order.
     pub(crate) streams: Vec<StreamId>,
-    /// What was looked up.
     pub(crate) found: Found,
 }
 
-/// What was looked up.
+/// The result of a lookup.
 #[derive(Debug)]
 pub(crate) enum Found {
-    /// What a server says about a token.
+    /// The introspection response on a token.
     Response(Option<CacheKey>, Result<Introspected, Unavailable>),
     /// A client's token.
     ClientToken(ClientId, Result<Arc<AccessToken>, Failure>),
@@ -82,39 +80,37 @@ pub(crate) enum Found {
     ExchangedToken(ClientId, CacheKey, Result<Exchanged, Failure>),
 }
 
-/// What a server has said about a token.
+/// An evaluated introspection response.
 #[derive(Debug)]
 pub(crate) struct Introspected {
-    /// What follows from it.
     pub(crate) state: TokenState,
-    /// When the server said it.
+    /// When the authorization server returned the response.
     pub(crate) at: Timestamp,
 }
 
-/// Why nothing is known of a token.
+/// A failure to introspect a token.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unavailable {
-    /// Why the call has failed.
     pub(crate) failure: Failure,
-    /// Whether the server is down for everybody, so that the request may be forwarded unchecked where that
-    /// is configured.
+    /// Whether the server is down for all tokens, so that the request may be forwarded unchecked
+    /// where that is configured.
     pub(crate) excused: bool,
-    /// Whether what is cached of the token may be served stale: no worker has heard otherwise.
+    /// Whether a cached response may be served stale, because no worker has seen a later rejection.
     pub(crate) may_serve_stale: bool,
 }
 
 /// A token in exchange for a caller's.
 #[derive(Debug)]
 pub(crate) struct Exchanged {
-    /// The token, with all that workers share about it.
+    /// The record that workers share.
     pub(crate) record: CachedToken,
-    /// What workers share it under.
+    /// Identifies the record in the store.
     pub(crate) fingerprint: Fingerprint,
-    /// When the caller's token expires, if that is known.
+    /// When the caller's token expires, if known.
     pub(crate) subject_expires: Option<Timestamp>,
 }
 
-/// Whatever passes between threads can be sent, and shared.
+/// Messages pass between threads.
 const _: () = {
     const fn is_shared<T: Send + Sync>() {}
     is_shared::<Lookup>();

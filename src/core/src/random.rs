@@ -1,22 +1,20 @@
-//! Numbers that nobody outside can guess, from a seed that the host gives once.
+//! Unpredictable numbers, from a seed that the host provides once.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use oauth2_filter_keyed_hash::KeyedHash;
 
-/// Draws numbers: a keyed hash (SipHash-2-4, 128 bits) of how many were drawn before.
+/// Generates numbers: a keyed hash (SipHash-2-4, 128 bits) of a counter.
 pub(crate) struct Random {
-    /// The hash, with its key.
     hash: KeyedHash,
-    /// How many were drawn.
     drawn: AtomicU64,
 }
 
 impl Random {
-    /// Numbers that depend on `seed`, and for one seed on `purpose`.
+    /// Creates a generator. Different purposes get different numbers from one seed.
     pub(crate) fn new(seed: [u8; 16], purpose: &str) -> Self {
-        // No key of an answer on a token, from the same seed, is hashed with this number.
+        // No cache key from this seed is hashed with this number.
         let key = KeyedHash::new(seed).of(u64::MAX, purpose.as_bytes());
         Self { hash: KeyedHash::new(key.to_le_bytes()), drawn: AtomicU64::new(0) }
     }
@@ -32,7 +30,7 @@ impl Random {
         bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
     }
 
-    /// A duration from zero up to `most`, to the millisecond.
+    /// A duration from zero to `most`, inclusive, in whole milliseconds.
     pub(crate) fn up_to(&self, most: Duration) -> Duration {
         let most = u64::try_from(most.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
         Duration::from_millis(self.number().checked_rem(most).unwrap_or_default())

@@ -1,4 +1,4 @@
-//! One run of the filter: what comes in, what it may look at, and where its effects go.
+//! One run of the filter: its input, its context and its output.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,30 +16,31 @@ use crate::store::Store;
 use crate::timestamp::Timestamp;
 use crate::verdict::{Action, Attributes, Verdict};
 
-/// What has happened.
+/// An event for the filter.
 #[derive(Clone, Copy)]
 pub enum Input<'a> {
-    /// The head of a request has come. The stream must not be in use.
+    /// The head of a request has arrived. The stream ID must not be in use.
     Request(StreamId, &'a dyn Head),
-    /// The upstream service has answered a request that was sent with a token of ours, with this
-    /// status. What the proxy answers in its place says nothing about the token, and is no input.
+    /// The upstream service has responded to a request with one of the proxy's tokens, with this
+    /// status. A response that the proxy generates says nothing about the token, and must not be
+    /// passed in.
     Response(TokenUse, u16),
     /// A call of [`Output::calls`] has ended.
     CallEnded(CallId, Result<&'a Answer, CallFailure>),
-    /// The time of [`Output::timer`] has passed.
+    /// The period of [`Output::timer`] has passed.
     Tick,
 }
 
-/// What a run may look at.
+/// The clock and the storage of a run.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
-    /// The clock.
+    /// The current time.
     pub now: Timestamp,
     /// What all workers share.
     pub store: &'a dyn Store,
 }
 
-/// A head carries tokens, so it is not shown.
+/// Omits the head, because it may contain tokens.
 impl fmt::Debug for Input<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -57,52 +58,49 @@ impl fmt::Debug for Context<'_> {
     }
 }
 
-/// What is to be done after a run. A host keeps one, and takes out what it has done.
+/// The actions that a run leaves to the host. A host reuses one value, and removes what it has
+/// done.
 #[derive(Debug, Default)]
 pub struct Output {
-    /// What is decided on requests that waited, in the order in which they came.
+    /// Verdicts on requests that waited, in the order in which the requests arrived.
     pub decided: Vec<(StreamId, Verdict)>,
-    /// Calls to be made. The end of each is an [`Input::CallEnded`].
+    /// Calls to make. Each ends with an [`Input::CallEnded`].
     pub calls: Vec<Call>,
-    /// What is to be counted.
+    /// Events to count.
     pub events: Vec<Event>,
-    /// How often the filter wants an [`Input::Tick`] from now on; `None` if not at all.
+    /// The period of the [`Input::Tick`] that the filter needs from now on; `None` for no ticks.
     pub timer: Option<Duration>,
-    /// What the decider asks of the fetcher.
+    /// Messages of the decider for the fetcher.
     pub(crate) lookups: Vec<Lookup>,
-    /// What the fetcher has for the decider.
+    /// Messages of the fetcher for the decider.
     pub(crate) resolved: Vec<Resolved>,
 }
 
-/// What follows for the stream of an input.
+/// The result of an input for its stream.
 #[derive(Debug)]
 #[must_use]
 pub enum Step {
-    /// This is decided on the request.
+    /// The verdict on the request.
     Decided(Verdict),
-    /// The request waits: its verdict comes in [`Output::decided`].
+    /// The request waits. Its verdict follows in [`Output::decided`].
     Waiting,
-    /// The input was no request.
+    /// The input was not a request.
     Nothing,
 }
 
-/// A run, as its parts see it.
+/// The context and the output of a run.
 pub(crate) struct Run<'r> {
-    /// The clock.
     pub(crate) now: Timestamp,
-    /// What all workers share.
     pub(crate) store: &'r dyn Store,
-    /// Where effects go.
     pub(crate) output: &'r mut Output,
 }
 
 impl Run<'_> {
-    /// Counts something.
     pub(crate) fn count(&mut self, event: Event) {
         self.output.events.push(event);
     }
 
-    /// Refuses a request for this reason, which is counted and told to access logs.
+    /// Denies a request. The reason is counted and available to access logs.
     pub(crate) fn refuse(&mut self, reason: Reason, reply: Reply) -> Verdict {
         let decision = Decision::Denied(reason);
         self.count(Event::Count(Counter::Request(decision)));
@@ -110,7 +108,7 @@ impl Run<'_> {
         Verdict { attributes, ..Verdict::of(Action::Respond(reply)) }
     }
 
-    /// Counts something of an outbound client.
+    /// Counts an event of an outbound client.
     pub(crate) fn count_client(&mut self, client: ClientId, event: ClientEvent) {
         self.output.events.push(Event::Client(client, event));
     }

@@ -1,11 +1,11 @@
-//! Enums with something to say about each variant, written as one table: the list of the variants, their
-//! positions and their texts cannot disagree.
+//! Enums with data for each variant, declared as one table, so that the list of variants, their
+//! positions and their data cannot disagree.
 
-/// Declares an enum of which each variant is a row, a function that returns the row's value, and `ALL`,
-/// the list of the variants in the order of the table.
+/// Declares an enum with a row for each variant, a function that returns the value of the row, and
+/// `ALL`, the list of variants in the order of the table.
 ///
-/// A last variant that carries a value goes in a block of its own, after `or`. It is not in the list, which
-/// is named `OTHERS` then, and `position()` numbers its values after the other variants.
+/// A last variant that carries a value is in a block of its own, after `or`. It is not in the list,
+/// which is then named `OTHERS`, and `position()` numbers its values after the other variants.
 macro_rules! table {
     (
         $(#[$about:meta])*
@@ -56,9 +56,8 @@ macro_rules! table {
             /// Every variant that carries no value, in the order of the table.
             const OTHERS: &'static [Self] = &[$(Self::$variant),+];
 
-            /// A small number that no other value of this type has.
+            /// A small number that is unique among the values of this type.
             fn position(self) -> usize {
-                /// Numbers the variants.
                 enum Row {
                     $($variant,)+
                     $last,

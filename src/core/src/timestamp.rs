@@ -1,16 +1,16 @@
-//! Points in time, as numbers that the host hands in: nothing here reads a clock.
+//! Points in time, which the host provides: this module reads no clock.
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-/// Milliseconds since 1970-01-01T00:00:00Z. Arithmetic saturates: a time too far away to be told
-/// is treated as the furthest one that can.
+/// Milliseconds since 1970-01-01T00:00:00Z. Arithmetic saturates at the first and last times that
+/// can be represented.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// After every time that can occur.
+    /// Later than every time that can occur.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
     /// The time `millis` milliseconds after the epoch.
@@ -18,35 +18,34 @@ impl Timestamp {
         Self(millis)
     }
 
-    /// Milliseconds after the epoch.
     pub(crate) const fn as_millis(self) -> u64 {
         self.0
     }
 
-    /// Whole seconds after the epoch.
     pub(crate) const fn as_seconds(self) -> u64 {
         self.0 / 1000
     }
 
-    /// The milliseconds from `earlier` to this time; none if it is not earlier.
+    /// The milliseconds from `earlier` to this time; zero if `earlier` is later.
     pub(crate) const fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// This time, moved later.
+    /// This time, moved later by `duration`.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }
 
-    /// This time, moved earlier.
+    /// This time, moved earlier by `duration`.
     #[must_use]
     pub fn minus(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }
 
-    /// A `NumericDate` (RFC 7519, section 2): seconds since the epoch, whole or not. A string of
-    /// decimal digits is read too, since servers send it; anything else is `None`.
+    /// Reads a `NumericDate` (RFC 7519, section 2): seconds since the epoch, possibly fractional. A
+    /// string of decimal digits is accepted too, because some servers send it; anything else is
+    /// `None`.
     pub(crate) fn from_numeric_date(value: &Value) -> Option<Self> {
         match value {
             // A float cast saturates: negative dates become the epoch, 1e300 the end of time.
@@ -55,7 +54,7 @@ impl Timestamp {
             Value::String(digits)
                 if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) =>
             {
-                // Digits alone fail only for being too many.
+                // Digits fail to parse only if there are too many.
                 let seconds: u64 = digits.parse().unwrap_or(u64::MAX);
                 Some(Self(seconds.saturating_mul(1000)))
             }

@@ -1,4 +1,4 @@
-//! What is decided on a request: forwarded with changes, or answered.
+//! The decision on a request: it is forwarded with changes, or gets a response from the filter.
 
 use std::sync::Arc;
 
@@ -12,34 +12,34 @@ use crate::oauth::token_source::Removal;
 use crate::oauth::token_state::TokenAttribute;
 use crate::timestamp::Timestamp;
 
-/// What is done with a request.
+/// The decision on a request.
 #[derive(Debug, Eq, PartialEq)]
 #[must_use]
 pub struct Verdict {
-    /// Whether it goes on.
+    /// Whether the request is forwarded.
     pub action: Action,
     /// Filter state for access logs, policies and routes.
     pub attributes: Attributes,
-    /// The token of ours that it goes on with, to be named when its response comes.
+    /// The proxy's token that the request carries, to be passed in with the upstream response.
     pub sent: Option<TokenUse>,
-    /// What is known of the caller's token, if it was checked and is good.
+    /// The caller's token, if it was checked and is active.
     pub(crate) checked: Option<VerifiedSubject>,
 }
 
 /// A caller's token that was checked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct VerifiedSubject {
-    /// When it ends, if that is known.
+    /// When it expires, if known.
     pub(crate) expires: Option<Timestamp>,
 }
 
 impl Verdict {
-    /// A request that goes on as it came.
+    /// A verdict that forwards the request unchanged.
     pub(crate) fn unchanged() -> Self {
         Self::of(Action::Forward(Forward::default()))
     }
 
-    /// Nothing but what is done with it.
+    /// A verdict with this action and nothing else.
     pub(crate) fn of(action: Action) -> Self {
         Self { action, attributes: Attributes::default(), sent: None, checked: None }
     }
@@ -48,16 +48,16 @@ impl Verdict {
 /// The filter state that a request gets.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub struct Attributes {
-    /// What was decided, if it was for the inbound direction to decide.
+    /// The decision of the inbound direction, if that is configured.
     pub(crate) decision: Option<Decision>,
-    /// The name of the rule that decided, if there are rules.
+    /// The name of the rule that applied, if there are rules.
     pub(crate) rule: Option<Arc<str>>,
-    /// What its token gives.
+    /// Attributes of the caller's token.
     pub(crate) token: Option<Arc<[TokenAttribute]>>,
 }
 
 impl Attributes {
-    /// Names and values. That a token has let a request pass is no reason worth naming.
+    /// The names and values. A request that was allowed because of its token has no reason.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let decision =
             self.decision.map(|decision| ("oauth2_decision", decision.labels().decision));
@@ -70,59 +70,58 @@ impl Attributes {
     }
 }
 
-/// Whether a request goes on.
+/// Whether a request is forwarded.
 #[derive(Debug, Eq, PartialEq)]
 pub enum Action {
-    /// It goes on to the service, changed like this.
+    /// The request is forwarded with these changes.
     Forward(Forward),
-    /// It ends here, with this answer.
+    /// The request ends here, with this response.
     Respond(Reply),
 }
 
-/// How a request goes on: what goes from its head, then what is set there.
+/// The changes to a request that is forwarded: headers are removed first and set then.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Forward {
-    /// The first header to take out: in most requests the only one, which needs no allocation here.
+    /// The first header to remove, which needs no allocation: most requests have no other one.
     pub(crate) first: Option<Arc<str>>,
-    /// Other headers to take out.
+    /// Further headers to remove.
     pub(crate) remove: Vec<Arc<str>>,
-    /// Headers, or `:path`, to set; no other value of theirs stays.
+    /// Headers, or `:path`, to set in place of all their values.
     pub set: Vec<(Arc<str>, Arc<str>)>,
-    /// Whether the service's answer is for this caller only (RFC 6750, section 2.3).
+    /// Whether the upstream response is for this caller only (RFC 6750, section 2.3).
     pub private: bool,
 }
 
 impl Forward {
-    /// Headers to take out, every value of each.
+    /// The headers to remove, each with all its values.
     pub fn removed(&self) -> impl Iterator<Item = &Arc<str>> {
         self.first.iter().chain(&self.remove)
     }
 
-    /// Whether a header is taken out.
     pub(crate) fn removes(&self, name: &Arc<str>) -> bool {
         self.removed().any(|removed| removed == name)
     }
 
-    /// Sets a header, in place of what was to become of it.
+    /// Sets a header, in place of all other changes to it.
     pub(crate) fn replace(&mut self, name: &Arc<str>, value: &Arc<str>) {
         self.first.take_if(|first| first == name);
         self.remove.retain(|removed| removed != name);
         self.put(Arc::clone(name), Arc::clone(value));
     }
 
-    /// Sets a header, in place of what was to be set there.
+    /// Sets a header, in place of another value to set.
     fn put(&mut self, name: Arc<str>, value: Arc<str>) {
         self.set.retain(|(set, _)| *set != name);
         self.set.push((name, value));
     }
 
-    /// Takes a header out, in place of what was to become of it.
+    /// Removes a header, in place of all other changes to it.
     pub(crate) fn drop_header(&mut self, name: &Arc<str>) {
         self.set.retain(|(set, _)| set != name);
         self.take_out(&Removal::Remove(Arc::clone(name)));
     }
 
-    /// Keeps these headers from being taken out by the next hop on the caller's word.
+    /// Prevents a caller from making the next hop remove these headers (`Connection`).
     pub(crate) fn keep_from_next_hop(&mut self, fields: &Fields, names: &[Spelling]) {
         match connection_without(fields, names) {
             None => {}
@@ -131,14 +130,14 @@ impl Forward {
         }
     }
 
-    /// Sets further headers, in place of what was to be set there.
+    /// Sets further headers, in place of other values to set.
     pub(crate) fn add(&mut self, headers: Vec<(Arc<str>, Arc<str>)>) {
         for (name, value) in headers {
             self.put(name, value);
         }
     }
 
-    /// Takes a token out.
+    /// Applies the removal of a token.
     pub(crate) fn take_out(&mut self, removal: &Removal) {
         match removal {
             Removal::Remove(name) if self.removes(name) => {}

@@ -1,15 +1,15 @@
-//! What kept answers take of memory, so that all of them together can be bounded.
+//! The memory use of cached values, so that their total can be bounded.
 
 use std::sync::Arc;
 
 use serde_json::Value;
 
-/// What an allocator adds to each allocation, and by what it rounds up.
+/// The overhead of an allocation in bytes, including rounding.
 const ALLOCATION: usize = 16;
 
-/// Something that owns memory.
+/// A value that owns memory.
 pub(crate) trait Footprint {
-    /// About how many bytes it owns, besides those that it is made of itself.
+    /// The approximate number of bytes that it owns on the heap, without its own size.
     fn owned_bytes(&self) -> usize;
 }
 
@@ -49,13 +49,13 @@ impl<T: Footprint> Footprint for Arc<[T]> {
     }
 }
 
-/// The bytes of a list with room for so many.
+/// The bytes of a list with capacity for `room` elements.
 fn list<T: Footprint>(list: &[T], room: usize) -> usize {
     let own = room.saturating_mul(size_of::<T>()).saturating_add(ALLOCATION);
     list.iter().map(T::owned_bytes).fold(own, usize::saturating_add)
 }
 
-/// A header or an attribute: its name belongs to the configuration.
+/// A header or an attribute. Its name belongs to the configuration, so it is not counted.
 impl<N> Footprint for (N, Arc<str>) {
     fn owned_bytes(&self) -> usize {
         self.1.owned_bytes()
@@ -68,7 +68,7 @@ impl Footprint for Value {
             Self::Null | Self::Bool(_) | Self::Number(_) => 0,
             Self::String(text) => text.owned_bytes(),
             Self::Array(elements) => elements.owned_bytes(),
-            // Half of a tree's places may be empty.
+            // Up to half of the entries in the nodes of a B-tree may be unused.
             Self::Object(members) => members
                 .iter()
                 .map(|(name, value)| name.owned_bytes().saturating_add(value.owned_bytes()))

@@ -1,26 +1,28 @@
-//! Whose answers and tokens are whose: what tells those of one server or client from those of others.
+//! Identities of authorization servers and clients, which separate their responses and tokens from
+//! those of others.
 
 use std::fmt;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use sha2::{Digest, Sha256};
 
-/// Names a token to all workers: SHA-256 of the [`Identity`] of its server or client, and the token.
+/// Identifies a token across workers: SHA-256 of the [`Identity`] of its server or client, and the
+/// token.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Fingerprint(pub(crate) [u8; 32]);
 
-/// All that an answer of an authorization server depends on, but for the token: the endpoint, the
-/// client, its secret, its parameters. Configurations that mean the same have the same.
+/// Everything that a response of an authorization server depends on, except the token: the
+/// endpoint, the client, its secret and its parameters. Equivalent configurations have equal
+/// identities.
 pub struct Identity {
-    /// Digest of the parts.
     digest: [u8; 32],
-    /// A key that nobody can make without the configuration's secrets.
+    /// A key that cannot be derived without the secrets of the configuration.
     pub(crate) sealing_key: [u8; 32],
 }
 
 impl Identity {
-    /// The identity of these lists, each with its number of parts and each part with its length,
-    /// so that no two of them look the same.
+    /// The identity of these lists. The length of each list and of each part is hashed too, so that
+    /// different lists never look alike.
     pub(crate) fn new(lists: &[Vec<&str>]) -> Self {
         let mut hash = Sha256::new_with_prefix(b"oauth2-filter identity");
         let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX).to_le_bytes();
@@ -36,20 +38,19 @@ impl Identity {
         Self { digest, sealing_key: sealing.finalize().into() }
     }
 
-    /// The identity of what depends on two.
+    /// The identity of a value that depends on both.
     pub(crate) fn joined(first: &Self, second: &Self) -> Self {
         let name = |identity: &Self| Base64UrlUnpadded::encode_string(&identity.digest);
         Self::new(&[vec![&name(first), &name(second)]])
     }
 
-    /// A name for keys and for other identities, which reveals nothing about what it is made of.
+    /// A name for keys and for other identities, which reveals nothing about the parts.
     pub fn name(&self) -> String {
         let hash = Sha256::new_with_prefix(b"oauth2-filter name").chain_update(self.digest);
         let hash = hash.finalize();
         Base64UrlUnpadded::encode_string(hash.first_chunk::<16>().unwrap_or(&[0; 16]))
     }
 
-    /// The fingerprint of a token.
     pub(crate) fn fingerprint(&self, token: &str) -> Fingerprint {
         let hash = Sha256::new_with_prefix(self.digest).chain_update(token);
         Fingerprint(hash.finalize().into())

@@ -1,4 +1,4 @@
-//! Kept answers: a map that never holds more than it was given room for, in number and in bytes.
+//! A map that is bounded in number of values and in bytes.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
@@ -8,12 +8,14 @@ use oauth2_filter_keyed_hash::KeyedHash;
 use crate::ids::{ClientId, ServerId};
 use crate::timestamp::Timestamp;
 
-/// Names an answer in this worker: a keyed hash (SipHash-2-4, 128 bits) of all that identifies it.
+/// The key of a cached value in this worker: a keyed hash (SipHash-2-4, 128 bits) of everything
+/// that identifies the value.
 ///
-/// The token itself is kept nowhere. The hash key is random and known to this worker only, so
-/// nobody outside can look for two tokens with one key.
+/// The token itself is not stored. The hash key is random and secret to this worker, so an attacker
+/// cannot search for two tokens with one key.
 ///
-/// In parts of 32 bits: a number of 128 would be aligned, and each place with one a third larger.
+/// Stored in parts of 32 bits, because the alignment of a `u128` would make every place with a key
+/// a third larger.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct CacheKey([u32; 4]);
 
@@ -24,24 +26,24 @@ impl Hash for CacheKey {
     }
 }
 
-/// Makes keys.
+/// Makes keys with a secret hash key.
 pub(crate) struct Keyed(KeyedHash);
 
-/// Whose key it is: one token may be known to several.
+/// Separates the keys that one token has for different purposes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum KeySpace {
-    /// What this server says about the token.
+    /// Responses of this server.
     Server(ServerId),
-    /// What this client has obtained for the token.
+    /// Tokens that this client obtained in exchange for the token.
     Client(ClientId),
-    /// Tokens that clients have obtained.
+    /// Tokens that clients obtained.
     Issued,
 }
 
 impl KeySpace {
-    /// A number that no other has.
+    /// A number that no other key space has.
     fn number(self) -> u64 {
-        // No list is so long that it has the largest number.
+        // No list is long enough to contain the largest number.
         let number = |place: usize| u64::try_from(place).unwrap_or(u64::MAX).wrapping_mul(2);
         match self {
             Self::Server(ServerId(place)) => number(place),
@@ -52,12 +54,12 @@ impl KeySpace {
 }
 
 impl Keyed {
-    /// Keys that depend on `seed`.
+    /// Makes keys that depend on `seed`.
     pub(crate) fn new(seed: [u8; 16]) -> Self {
         Self(KeyedHash::new(seed))
     }
 
-    /// The key of what is known of a token to a server or a client.
+    /// The key of a token in a key space.
     pub(crate) fn key(&self, space: KeySpace, token: impl AsRef<[u8]>) -> CacheKey {
         let hash = self.0.of(space.number(), token.as_ref()).to_le_bytes();
         let (parts, _) = hash.as_chunks();
@@ -69,11 +71,10 @@ impl Keyed {
     }
 }
 
-/// Hands a part of the key on as the hash: it is one already.
+/// Uses a part of the key as its hash, because the key is a hash already.
 #[derive(Default)]
 pub(crate) struct KeyHasher(u64);
 
-/// A map from keys.
 pub(crate) type KeyMap<V> = HashMap<CacheKey, V, BuildHasherDefault<KeyHasher>>;
 
 impl Hasher for KeyHasher {
@@ -92,60 +93,53 @@ impl Hasher for KeyHasher {
     }
 }
 
-/// A bounded map from keys to values that end.
+/// A bounded map from keys to values that expire.
 ///
-/// Room is made by the clock algorithm: a hand goes round the slots and takes the first that has
-/// ended or was not read since it last came by. It looks at each slot at most twice for each that
-/// it takes.
+/// Eviction uses the clock algorithm: a hand moves round the slots and evicts the first one that
+/// has expired or was not read since the hand last passed. It visits each slot at most twice for
+/// each one that it evicts.
 pub(crate) struct ClockCache<V> {
-    /// Where each key's slot is.
+    /// The position of each key in `slots`.
     index: KeyMap<usize>,
-    /// The slots; never more than the room has.
     slots: Vec<Slot<V>>,
-    /// How much there may be.
     room: Room,
-    /// The bytes of all values together.
+    /// The size of all values together.
     bytes: usize,
-    /// The slot that the hand points at.
+    /// The slot that the hand visits next.
     hand: usize,
 }
 
-/// How much may be kept.
+/// The capacity of a cache.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Room {
-    /// The most values.
+    /// The maximum number of values.
     pub(crate) entries: usize,
-    /// The most bytes of all values together.
+    /// The maximum size of all values together, in bytes.
     pub(crate) bytes: usize,
 }
 
-/// A value with its end.
 struct Slot<V> {
-    /// Whose value it is.
     key: CacheKey,
-    /// From then on it is not used.
+    /// When the value expires.
     until: Timestamp,
-    /// Whether it was read since the hand last came by.
+    /// Whether the value was read since the hand last passed.
     read: bool,
-    /// What it takes of the room.
     bytes: usize,
-    /// The value.
     value: V,
 }
 
 impl<V> ClockCache<V> {
-    /// Nothing is kept yet.
     pub(crate) fn new(room: Room) -> Self {
         Self { index: KeyMap::default(), slots: Vec::new(), room, bytes: 0, hand: 0 }
     }
 
-    /// Whether something is kept under a key, which does not count as a use of it.
+    /// Whether a value is cached, without counting as a read of it.
     pub(crate) fn has(&self, key: CacheKey, now: Timestamp) -> bool {
         let slot = self.index.get(&key).and_then(|at| self.slots.get(*at));
         slot.is_some_and(|slot| now < slot.until)
     }
 
-    /// The value that is kept under `key` and has not ended.
+    /// The value of a key, unless it has expired.
     pub(crate) fn get(&mut self, key: CacheKey, now: Timestamp) -> Option<&mut V> {
         let slot = self.slots.get_mut(*self.index.get(&key)?)?;
         if now >= slot.until {
@@ -155,8 +149,8 @@ impl<V> ClockCache<V> {
         Some(&mut slot.value)
     }
 
-    /// Keeps a value of so many bytes until `until`, in place of what `key` had. One that there is
-    /// no room for at all is not kept.
+    /// Caches a value of this size until `until`, in place of the previous value of `key`. A value
+    /// that has expired already, or exceeds the capacity by itself, only removes the previous one.
     pub(crate) fn insert(
         &mut self,
         key: CacheKey,
@@ -178,21 +172,20 @@ impl<V> ClockCache<V> {
         let end = self.slots.len();
         self.slots.push(Slot { key, until, read: false, bytes, value });
         self.bytes = self.bytes.saturating_add(bytes);
-        // The hand has just gone by there, so it comes to all others first.
+        // The hand has just passed this slot, so it visits all others first.
         let at = at.min(end);
         self.slots.swap(at, end);
         self.note_place(at);
         self.note_place(end);
     }
 
-    /// Keeps nothing under `key` any more.
     pub(crate) fn remove(&mut self, key: CacheKey) {
         if let Some(at) = self.index.get(&key) {
             self.take(*at);
         }
     }
 
-    /// The slot whose value is to go. There must be one.
+    /// The slot to evict. There must be at least one slot.
     fn least_useful(&mut self, now: Timestamp) -> usize {
         loop {
             let at = self.hand;
@@ -205,7 +198,7 @@ impl<V> ClockCache<V> {
         }
     }
 
-    /// Takes a slot out; the last one moves to its place.
+    /// Removes a slot; the last one moves to its place.
     fn take(&mut self, at: usize) {
         if at < self.slots.len() {
             let slot = self.slots.swap_remove(at);
@@ -215,7 +208,7 @@ impl<V> ClockCache<V> {
         }
     }
 
-    /// Takes note of whose slot stands here now.
+    /// Updates the index for the slot that is now at this position.
     fn note_place(&mut self, at: usize) {
         if let Some(slot) = self.slots.get(at) {
             self.index.insert(slot.key, at);
@@ -229,7 +222,6 @@ mod tests {
 
     use super::*;
 
-    /// A key by its number.
     fn key(number: u32) -> CacheKey {
         CacheKey([number, 0, 0, 0])
     }
@@ -238,7 +230,7 @@ mod tests {
         Timestamp::from_millis(millis)
     }
 
-    /// Room for so many values of one byte.
+    /// Room for this many values of one byte.
     const fn room(entries: usize) -> Room {
         Room { entries, bytes: entries }
     }
@@ -273,7 +265,7 @@ mod tests {
         kept.insert(key(1), 'a', 1, at(5), at(5));
         assert_eq!(kept.get(key(1), at(0)), None);
         assert_eq!(kept.slots.len(), 0);
-        // Nor is what it would have replaced: the newer word counts.
+        // The value that it would have replaced is removed too.
         kept.insert(key(2), 'a', 1, at(10), at(0));
         kept.insert(key(2), 'b', 1, at(5), at(5));
         assert_eq!(kept.get(key(2), at(5)), None);

@@ -1,7 +1,7 @@
 //! Caching and request coalescing in one worker, and the keys of what workers share.
 //!
-//! In come keys and values of other modules; out come the values, or the requests that wait for them. Nothing
-//! here knows what a value means.
+//! The input is keys and values; the output is the cached values, or the requests that wait for
+//! them. This module does not depend on what a value means.
 
 pub(crate) mod footprint;
 pub(crate) mod identity;

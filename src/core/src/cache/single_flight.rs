@@ -1,58 +1,55 @@
-//! One call for all requests that need the same answer: request coalescing.
+//! Request coalescing: one call serves all requests that need its result.
 
 use fnv::FnvHashMap;
 
 use crate::cache::local::{CacheKey, KeyMap};
 
-/// Names a request of one [`Filter`](crate::Filter) while it lives. Later ones have larger numbers.
+/// Identifies a request of one [`Filter`](crate::Filter) until it ends. Later requests have larger
+/// numbers.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct StreamId(pub u32);
 
-/// Names a call of one [`Filter`](crate::Filter) from its start to its outcome.
+/// Identifies a call of one [`Filter`](crate::Filter) from its start to its outcome.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct CallId(pub(crate) u64);
 
-/// What is being looked up, and the requests that wait for each.
+/// The lookups in flight, and the requests that wait for each.
 ///
-/// A flight is [taken](Self::take) out to advance. It then [goes on](Self::resume) in another state, or
-/// [ends](Self::end).
+/// A flight is [taken](Self::take) out to advance, and then either [resumed](Self::resume) in
+/// another state or [ended](Self::end).
 pub(crate) struct SingleFlight<T> {
-    /// The flights that are under way.
     flights: FnvHashMap<CallId, Box<(T, Flight)>>,
-    /// The flight that others may join, by what it looks up.
+    /// The flights that further requests may join.
     joinable: KeyMap<CallId>,
     /// The flight that each request waits for.
     streams: FnvHashMap<StreamId, CallId>,
-    /// The number of the next flight.
     next: u64,
 }
 
 /// A lookup, and the requests that wait for it.
 #[must_use]
 pub(crate) struct Flight {
-    /// Its name.
     pub(crate) id: CallId,
-    /// What it looks up, if others may join it.
+    /// The key under which other requests may join.
     key: Option<CacheKey>,
-    /// The requests that have joined it, in their order. Some may have ended.
+    /// The requests that have joined, in the order of their IDs. Some may have ended.
     joined: Vec<StreamId>,
-    /// How many of them have not ended.
+    /// The number of requests that have joined and not ended.
     waiting: usize,
 }
 
 impl<T> SingleFlight<T> {
-    /// Nothing is under way.
     pub(crate) fn new() -> Self {
         let (flights, joinable, streams) = Default::default();
         Self { flights, joinable, streams, next: 0 }
     }
 
-    /// The flight for this key, if there is one.
+    /// The flight that requests with this key may join.
     pub(crate) fn find(&self, key: CacheKey) -> Option<CallId> {
         self.joinable.get(&key).copied()
     }
 
-    /// Begins a flight. With a key, others may join it once it is under way.
+    /// Starts a flight. With a key, others may join it once it is [resumed](Self::resume).
     pub(crate) fn lead(&mut self, key: Option<CacheKey>) -> Flight {
         let id = CallId(self.next);
         self.next = self.next.wrapping_add(1);
@@ -62,7 +59,7 @@ impl<T> SingleFlight<T> {
         Flight { id, key, joined: Vec::new(), waiting: 0 }
     }
 
-    /// Lets a request wait for a flight that is under way.
+    /// Adds a request to a flight that is under way.
     pub(crate) fn join(&mut self, id: CallId, stream: StreamId) {
         if let Some((_, flight)) = self.flights.get_mut(&id).map(|flight| &mut **flight) {
             flight.add(stream);
@@ -70,13 +67,14 @@ impl<T> SingleFlight<T> {
         }
     }
 
-    /// Lets a request wait for a flight that is about to get under way.
+    /// Adds a request to a flight that is not under way yet.
     pub(crate) fn add(&mut self, flight: &mut Flight, stream: StreamId) {
         flight.add(stream);
         self.streams.insert(stream, flight.id);
     }
 
-    /// Forgets a request that has ended: the flight that it waited for, if no other does.
+    /// Removes a request that has ended. Returns the flight that it waited for, if no other request
+    /// waits for it.
     pub(crate) fn leave(&mut self, stream: StreamId) -> Option<CallId> {
         let id = self.streams.remove(&stream)?;
         let (_, flight) = &mut **self.flights.get_mut(&id)?;
@@ -84,24 +82,24 @@ impl<T> SingleFlight<T> {
         (flight.waiting == 0).then_some(id)
     }
 
-    /// The state of a flight.
     pub(crate) fn state(&mut self, id: CallId) -> Option<&mut T> {
         self.flights.get_mut(&id).map(|flight| &mut flight.0)
     }
 
-    /// Takes a flight out, with its state.
+    /// Takes out a flight with its state.
     pub(crate) fn take(&mut self, id: CallId) -> Option<(T, Flight)> {
         self.flights.remove(&id).map(|flight| *flight)
     }
 
-    /// Goes on with a flight in this state.
+    /// Puts a flight back, in this state.
     pub(crate) fn resume(&mut self, flight: Flight, state: T) -> CallId {
         let id = flight.id;
         self.flights.insert(id, Box::new((state, flight)));
         id
     }
 
-    /// Ends a flight: the requests that still wait for it, in their order, so that none is overtaken.
+    /// Ends a flight. Returns the requests that still wait for it, in order, so that none overtakes
+    /// another.
     pub(crate) fn end(&mut self, flight: Flight) -> Vec<StreamId> {
         let Flight { id, key, mut joined, .. } = flight;
         if let Some(key) = key
@@ -115,7 +113,7 @@ impl<T> SingleFlight<T> {
 }
 
 impl Flight {
-    /// Takes a request in, at its place in their order.
+    /// Adds a request at its place in the order.
     fn add(&mut self, stream: StreamId) {
         let at = self.joined.partition_point(|earlier| *earlier < stream);
         self.joined.insert(at, stream);
@@ -133,13 +131,12 @@ mod tests {
         Keyed::new([0; 16]).key(KeySpace::Server(ServerId(0)), token)
     }
 
-    /// A flight that is under way.
     fn begin(flights: &mut SingleFlight<char>, token: &str) -> CallId {
         let flight = flights.lead(Some(key(token)));
         flights.resume(flight, 's')
     }
 
-    /// Ends a flight: who waited.
+    /// Ends a flight and returns the requests that waited.
     fn end(flights: &mut SingleFlight<char>, id: CallId) -> Option<Vec<u32>> {
         let (_, flight) = flights.take(id)?;
         Some(flights.end(flight).into_iter().map(|stream| stream.0).collect())

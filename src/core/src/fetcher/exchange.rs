@@ -1,4 +1,5 @@
-//! Tokens in exchange for callers' (RFC 8693): found in the store, waited for, or asked for.
+//! Token exchange (RFC 8693): tokens are found in the store, obtained by another worker, or
+//! requested.
 
 use std::sync::Arc;
 
@@ -20,11 +21,11 @@ use crate::run::Run;
 use crate::store::{LeaseKey, LeaseOwner, TokenKey};
 use crate::timestamp::Timestamp;
 
-/// What a back-off takes of the room for all callers'.
+/// The memory that a back-off counts for, in bytes.
 const BACK_OFF_BYTES: usize = 256;
 
 impl Fetcher {
-    /// A request needs a token in exchange for its caller's.
+    /// Looks up a token in exchange for the caller's.
     pub(super) fn exchange(
         &mut self,
         stream: StreamId,
@@ -44,7 +45,7 @@ impl Fetcher {
         self.turn_exchange(flight, client, subject, fingerprint, None, run);
     }
 
-    /// A token is to be renewed while it still serves; unless that is under way, here or elsewhere.
+    /// Renews a token that is still usable, unless a worker is renewing it already.
     pub(super) fn renew_exchanged(
         &mut self,
         client: ClientId,
@@ -71,8 +72,8 @@ impl Fetcher {
         }
     }
 
-    /// Looks whether there is a token, or whose turn it is to call. `after` is the lease of the call that was
-    /// waited for.
+    /// Finds the token in the store, follows the call of another worker, or makes a call. `after`
+    /// is the lease of the call that was followed.
     fn turn_exchange(
         &mut self,
         flight: Flight,
@@ -101,7 +102,7 @@ impl Fetcher {
         self.call_exchange(id, run);
     }
 
-    /// Looks whether another worker has exchanged a token by now.
+    /// Checks whether another worker has exchanged the token.
     pub(super) fn follow_exchange(
         &mut self,
         flight: Flight,
@@ -116,7 +117,7 @@ impl Fetcher {
         }
     }
 
-    /// Makes the call of a lookup that this worker leads, as soon as the actor's token is there.
+    /// Makes the call of a lookup that this worker leads, once the actor's token is available.
     fn call_exchange(&mut self, id: CallId, run: &mut Run<'_>) {
         let Some(Progress::Exchange(Exchange { client, stage: ExchangeStage::Leading(_), .. })) =
             self.flights.state(id)
@@ -134,7 +135,7 @@ impl Fetcher {
         self.dispatch_exchange(id, actor, run);
     }
 
-    /// The actor's token has been looked up.
+    /// Continues with the result of looking up the actor's token.
     pub(super) fn lead_exchange(
         &mut self,
         id: CallId,
@@ -145,7 +146,7 @@ impl Fetcher {
         self.dispatch_exchange(id, actor.map_err(|failure| *failure), run);
     }
 
-    /// Makes a call, with this actor's token.
+    /// Makes a call with this actor's token.
     fn dispatch_exchange(
         &mut self,
         id: CallId,
@@ -176,7 +177,7 @@ impl Fetcher {
         }
     }
 
-    /// The outcome of a call.
+    /// Handles the outcome of a call.
     pub(super) fn exchange_ended(
         &mut self,
         flight: Flight,
@@ -206,11 +207,11 @@ impl Fetcher {
         let token = config.lifetime.begin(&issued, None, subject.expires, &self.random, since);
         let token = GrantedToken { refresh_token: String::new(), ..token };
         let key = TokenKey { identity: &config.key.identity, token: fingerprint };
-        // How many were rejected in a row, by what this worker knows and by what all of them do.
+        // The number of rejections in a row, as known to this worker or to all.
         let shared = store.exchanged_token(key, now).filter(|shared| shared.dropped);
         let drops = shared.map_or(0, |shared| shared.drops).max(subject.drops);
         let before = CachedToken { dropped: drops > 0, drops, ..CachedToken::default() };
-        // Tokens of other workers have other numbers.
+        // The number is random, so tokens of other workers have other numbers.
         let record = CachedToken { number, ..before.accepted(token) };
         store.publish_exchanged_token(key, &record, now);
         self.back_offs.remove(subject.key);
@@ -222,8 +223,8 @@ impl Fetcher {
         self.end_exchange(flight, id, &subject, found, run);
     }
 
-    /// A call has failed: no worker calls for a while, if that is the server's failure; otherwise only not
-    /// for this caller. What those who have waited are told.
+    /// Backs off after a failed call: in all workers if the failure concerns all callers, otherwise
+    /// in this worker and for this caller. Returns the failure to report to the requests that wait.
     fn exchange_failed(
         &mut self,
         client: ClientId,
@@ -233,7 +234,7 @@ impl Fetcher {
     ) -> Failure {
         let now = run.now;
         if failure.is_everybodys() {
-            // Of many exchanges that fail together, one counts.
+            // Of many exchanges that fail together, only one counts.
             let is_noted = |record: &CachedToken| record.backs_off(now).is_some();
             return self.fail_for_all(client, failure, false, &is_noted, run);
         }
@@ -242,13 +243,13 @@ impl Fetcher {
         let before = before.map(|before| &*before);
         let back_off = BackOff::after(before, reason, retry_after, &self.random, now);
         let failure = back_off.failure(now).unwrap_or(failure);
-        // After the pause it counts how many there were in a row.
+        // Stored beyond the pause, because it counts the failures in a row.
         let until = back_off.ends().plus(LONGEST_PAUSE);
         self.back_offs.insert(subject.key, back_off, BACK_OFF_BYTES, until, now);
         failure
     }
 
-    /// Gives the lease on a call back.
+    /// Releases the lease on a call.
     fn release_exchange(
         &mut self,
         client: ClientId,
@@ -263,7 +264,6 @@ impl Fetcher {
         }
     }
 
-    /// Ends a lookup.
     fn end_exchange(
         &mut self,
         flight: Flight,
@@ -276,14 +276,14 @@ impl Fetcher {
         resolve(streams, Found::ExchangedToken(client, subject.key, found), run);
     }
 
-    /// What workers share about a caller's token.
+    /// Identifies the record of a caller's token in the store.
     fn fingerprint(&mut self, client: ClientId, subject: &Subject) -> Option<Fingerprint> {
         let (config, _) = self.client(client)?;
         Some(config.key.identity.fingerprint(subject.token.reveal()))
     }
 
-    /// Looks for a token in the store, or else acquires the lease on exchanging one. With `renew`, one
-    /// that is to be renewed counts as none.
+    /// Finds the token in the store, or acquires the lease on exchanging it. With `renew`, a token
+    /// that is due for renewal does not count.
     fn exchange_turn(
         &mut self,
         id: ClientId,
@@ -306,7 +306,7 @@ impl Fetcher {
                 && subject.expires.is_none_or(|end| granted.expires() < end);
             (!(renew && is_due)).then_some(record)
         };
-        // The server's failures are everybody's.
+        // Failures of the server concern all callers.
         token.sync(client, store, now);
         if let Some(failure) = own.or_else(|| token.record.backs_off(now)) {
             return known().map_or(Turn::Failed(failure), Turn::Known);
@@ -315,7 +315,6 @@ impl Fetcher {
     }
 }
 
-/// What was found for a caller.
 fn exchanged(record: CachedToken, fingerprint: Fingerprint, subject: &Subject) -> Exchanged {
     Exchanged { record, fingerprint, subject_expires: subject.expires }
 }

@@ -1,4 +1,5 @@
-//! Responses on tokens (RFC 7662): found in the store, or asked for.
+//! Token introspection (RFC 7662): responses are found in the store, obtained by another worker, or
+//! requested.
 
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ use crate::store::{CachedResponse, LeaseKey, LeaseOwner, ResponseKey, Store, Tok
 use crate::timestamp::Timestamp;
 
 impl Fetcher {
-    /// A request needs a response.
+    /// Looks up the introspection response for a request.
     pub(super) fn introspect(
         &mut self,
         stream: StreamId,
@@ -45,8 +46,8 @@ impl Fetcher {
         self.turn_introspection(flight, introspect, fingerprint, None, run);
     }
 
-    /// Looks whether there is a response, or whose turn it is to call. `after` is the lease of the call that
-    /// was waited for.
+    /// Finds the response in the store, follows the call of another worker, or makes a call.
+    /// `after` is the lease of the call that was followed.
     pub(super) fn turn_introspection(
         &mut self,
         flight: Flight,
@@ -91,7 +92,7 @@ impl Fetcher {
         self.call_introspection(id, run);
     }
 
-    /// Looks whether another worker has a response by now.
+    /// Checks whether another worker has obtained the response.
     pub(super) fn follow_introspection(
         &mut self,
         flight: Flight,
@@ -110,7 +111,8 @@ impl Fetcher {
         }
     }
 
-    /// Makes the call of a lookup that this worker leads, as soon as the token is there that it needs.
+    /// Makes the call of a lookup that this worker leads, once the token that authorizes it is
+    /// available.
     fn call_introspection(&mut self, id: CallId, run: &mut Run<'_>) {
         let Some(Progress::Introspection(Introspection {
             introspect: Introspect { server, .. },
@@ -132,7 +134,7 @@ impl Fetcher {
         self.dispatch_introspection(id, token, run);
     }
 
-    /// The token has been looked up that a call needs.
+    /// Continues with the result of looking up the token that authorizes the call.
     pub(super) fn lead_introspection(
         &mut self,
         id: CallId,
@@ -144,7 +146,7 @@ impl Fetcher {
         self.dispatch_introspection(id, token.map_err(|failure| *failure), run);
     }
 
-    /// Makes a call, with this token.
+    /// Makes a call with this token.
     fn dispatch_introspection(
         &mut self,
         id: CallId,
@@ -172,7 +174,7 @@ impl Fetcher {
         }
     }
 
-    /// The outcome of a call.
+    /// Handles the outcome of a call.
     pub(super) fn introspection_ended(
         &mut self,
         flight: Flight,
@@ -185,8 +187,8 @@ impl Fetcher {
             let streams = self.flights.end(flight);
             return resolve(streams, unresolved(introspect.key, Failure::Defect), run);
         };
-        // The token had been taken back (RFC 6750 section 3.1: 401, but some answer 403): the call goes
-        // again, with another.
+        // The token was revoked (401 according to RFC 6750, section 3.1, but some servers return
+        // 403), so the call is made once more with another token.
         if let Some(sent) = sent
             && outcome.is_ok_and(|answer| matches!(answer.status, 401 | 403))
             && self.is_replaced(sent, run)
@@ -200,8 +202,8 @@ impl Fetcher {
         self.introspected(flight, &introspect, fingerprint, call, outcome, run);
     }
 
-    /// Whether a token that was rejected is replaced. Many calls may have carried it, of which the first
-    /// that ends drops it.
+    /// Whether a rejected token is replaced. Many calls may have carried it, and the first one that
+    /// ends drops it.
     fn is_replaced(&mut self, sent: TokenUse, run: &mut Run<'_>) -> bool {
         self.reject(sent.client, sent.number, run)
             || self.client(sent.client).is_some_and(|(_, token)| {
@@ -209,7 +211,7 @@ impl Fetcher {
             })
     }
 
-    /// What comes of a call: for all workers, and for those who have waited.
+    /// Publishes the result of a call to all workers, and reports it to the requests that wait.
     fn introspected(
         &mut self,
         flight: Flight,
@@ -264,7 +266,7 @@ impl Fetcher {
         resolve(streams, Found::Response(key, result), run);
     }
 
-    /// A call has failed: what follows for those who have waited for it.
+    /// Records a failed call, and determines how to proceed without its response.
     fn unavailable(
         &mut self,
         introspect: &Introspect,
@@ -278,7 +280,7 @@ impl Fetcher {
             let key = response_key(guard, server, fingerprint);
             Some(run.store.response(key, run.now)?.is_active)
         };
-        // Nothing is served where the failure may have to do with the token.
+        // No response is served stale if the token may have caused the failure.
         let may_serve_stale = !matches!(failure.cause(), Cause::Request)
             && self.guard.as_deref().is_some_and(|guard| {
                 !guard.cache.stale_if_error.is_zero() && is_shared(guard).unwrap_or(false)
@@ -286,7 +288,7 @@ impl Fetcher {
         Unavailable { failure, excused: outage.excuses(failure), may_serve_stale }
     }
 
-    /// Takes note of how a call has ended: what is known of its server now.
+    /// Records the outcome of a call, and returns the state of its server.
     fn note_outage(
         &mut self,
         ServerId(server): ServerId,
@@ -298,7 +300,7 @@ impl Fetcher {
         health.outage
     }
 
-    /// Looks for a response in the store, or else acquires the lease on the call.
+    /// Finds the response in the store, or acquires the lease on the call.
     fn introspection_turn(
         &self,
         id: ServerId,
@@ -316,13 +318,13 @@ impl Fetcher {
     }
 }
 
-/// Nothing is known, and nobody knows better.
+/// The result of a lookup that has failed, and for which nothing may be served instead.
 fn unresolved(key: Option<CacheKey>, failure: Failure) -> Found {
     let unavailable = Unavailable { failure, excused: false, may_serve_stale: false };
     Found::Response(key, Err(unavailable))
 }
 
-/// The name of a response in the store.
+/// The key of a response in the store.
 fn response_key<'s>(
     guard: &Guard,
     server: &'s Server,
@@ -335,7 +337,7 @@ fn response_key<'s>(
     }
 }
 
-/// What all workers know of a token, while it is fresh.
+/// The response in the store, while it is fresh.
 fn recall(
     guard: &Guard,
     server: &Server,
@@ -349,7 +351,7 @@ fn recall(
     (now < guard.freshness(&introspected).fresh_until).then_some(introspected)
 }
 
-/// What a call's outcome is counted as.
+/// The outcome of a call as it is counted.
 fn call_outcome(response: &Result<Response, Failure>) -> CallOutcome {
     match response {
         Ok(Response::Active(_)) => CallOutcome::Active,

@@ -1,8 +1,9 @@
-//! The half of a filter that obtains what its deciders do not have: responses on tokens, and access tokens.
+//! The half of the filter that obtains introspection responses and access tokens that a decider has
+//! not cached.
 //!
-//! In come lookups, and the outcomes of calls; out come calls, and what was looked up. One call serves all
-//! requests that need it, in this worker and, by leases in the store, in all others. Nothing here decides on a
-//! request, or sees one.
+//! The input is lookups and the outcomes of calls; the output is calls and the results of lookups.
+//! One call serves all requests that need it, in this worker and, through leases in the store, in
+//! all others. This module depends neither on requests nor on decisions.
 
 mod exchange;
 mod introspection;
@@ -40,69 +41,61 @@ use crate::run::Run;
 use crate::store::{Acquire, Lease, LeaseKey, LeaseOwner, TokenKey};
 use crate::timestamp::Timestamp;
 
-/// How much longer than a call its lease lasts: until the response has been published.
+/// How much longer than its call a lease lasts, so that the response can be published.
 const LEASE_GRACE: Duration = Duration::from_secs(1);
 
-/// Obtains what is looked up.
 pub(crate) struct Fetcher {
-    /// What the operator wants of the inbound direction.
     guard: Option<Arc<Guard>>,
-    /// What the operator wants of the outbound direction.
     config: Option<Arc<ClientConfig>>,
-    /// What is under way.
     flights: SingleFlight<Progress>,
-    /// Those lookups for which another worker makes the call; some may have ended.
+    /// The lookups for which another worker makes the call. Some may have ended.
     followed: Vec<CallId>,
-    /// What is known of each server.
     servers: Vec<ServerHealth>,
-    /// The clients' tokens, in their order.
+    /// In the order of the clients.
     tokens: Vec<ClientToken>,
-    /// Whether each token endpoint answers.
+    /// The failures of each client's token endpoint.
     failures: Vec<FailureLog>,
-    /// Whose exchanges fail, and when each is tried again.
+    /// The back-offs of callers whose exchanges fail.
     back_offs: ClockCache<BackOff>,
-    /// Names what is under way.
+    /// Makes the keys of `flights`.
     keyed: Keyed,
-    /// Jitter, numbers of tokens and leases.
+    /// For jitter, and for the numbers of tokens and leases.
     random: Random,
-    /// When tokens are reported next, if they have ever been.
+    /// When the gauges are reported next; `None` before the first report.
     report_at: Option<Timestamp>,
-    /// Whether there is more to report than zeros, or the last report was more.
+    /// Whether a gauge may differ from zero, so that another report is needed.
     reporting: bool,
 }
 
-/// What is known of a server.
+/// The health of an authorization server.
 struct ServerHealth {
-    /// Whether it answers.
     failures: FailureLog,
-    /// Whether it is down for everybody.
     outage: Outage,
 }
 
-/// What there is in answer to the wish for a client's token.
+/// The result of looking for a client's token.
 enum Obtained {
-    /// This one.
     Token(Arc<AccessToken>),
-    /// It is being obtained.
+    /// This lookup is obtaining it.
     Wait(CallId),
-    /// None.
     Failed(Failure),
 }
 
-/// What comes of the attempt to be the one who calls about a caller's token.
+/// The result of an attempt to lead the call about a caller's token.
 enum Turn<K> {
-    /// There is no need to: this is known.
+    /// The result is in the store, so no call is needed.
     Known(K),
-    /// This worker calls.
+    /// This worker makes the call.
     Ours(Permit),
-    /// Another worker calls.
+    /// Another worker makes the call.
     Busy(LeaseOwner),
-    /// The call that was waited for has failed, or it is too early for one.
+    /// The call that was waited for has failed, or it is too early for another one.
     Failed(Failure),
 }
 
 impl<K> Turn<K> {
-    /// Looks for what is `known` to all workers, or else acquires the lease on a call about a token.
+    /// Returns the result that is `known` to all workers, or acquires the lease on a call about a
+    /// token.
     fn take(
         key: LeaseKey<'_>,
         lease: Lease,
@@ -127,7 +120,7 @@ impl<K> Turn<K> {
 }
 
 impl Fetcher {
-    /// Nothing is under way. `seed` is random.
+    /// Creates the state of one worker. `seed` is random.
     pub(crate) fn new(
         guard: Option<Arc<Guard>>,
         config: Option<Arc<ClientConfig>>,
@@ -157,13 +150,13 @@ impl Fetcher {
         }
     }
 
-    /// Forgets the servers, as nothing but a test does.
+    /// Removes the servers, which only happens in tests.
     #[cfg(test)]
     pub(crate) fn lose_servers(&mut self) {
         self.guard = None;
     }
 
-    /// Takes in what a decider asks.
+    /// Handles a lookup of a decider.
     pub(crate) fn look_up(&mut self, lookup: Lookup, run: &mut Run<'_>) {
         match lookup {
             Lookup::Introspect(stream, introspect) => self.introspect(stream, introspect, run),
@@ -193,7 +186,7 @@ impl Fetcher {
         }
     }
 
-    /// The outcome of a call.
+    /// Handles the outcome of a call.
     pub(crate) fn call_ended(
         &mut self,
         id: CallId,
@@ -212,8 +205,8 @@ impl Fetcher {
         }
     }
 
-    /// A request has ended that waited. A call of this worker goes on, since its outcome is worth
-    /// caching; another worker's is no longer followed.
+    /// Removes a request that has ended while it waited. A call of this worker continues, because
+    /// its outcome is worth caching; a call of another worker is no longer followed.
     pub(crate) fn stream_ended(&mut self, stream: StreamId) {
         let Some(id) = self.flights.leave(stream) else { return };
         let is_abandoned = match self.flights.state(id) {
@@ -234,12 +227,12 @@ impl Fetcher {
         }
     }
 
-    /// A client, and its token.
     fn client(&mut self, id: ClientId) -> Option<(&Client, &mut ClientToken)> {
         of_client(self.config.as_deref()?, &mut self.tokens, id)
     }
 
-    /// A token of a client was rejected: whether the next request gets another.
+    /// Handles the rejection of a client's token. Returns whether it was dropped, so that the next
+    /// request gets another one.
     fn reject(&mut self, id: ClientId, number: u64, run: &mut Run<'_>) -> bool {
         let (store, now) = (run.store, run.now);
         let Some((client, token)) = self.client(id) else { return false };
@@ -251,7 +244,7 @@ impl Fetcher {
         is_dropped
     }
 
-    /// A token that was exchanged for a caller's was rejected: all workers are to know.
+    /// Publishes the rejection of an exchanged token to all workers.
     fn reject_exchanged(
         &mut self,
         id: ClientId,
@@ -266,7 +259,7 @@ impl Fetcher {
         self.dropped(id, run);
     }
 
-    /// A token is not used any more.
+    /// Logs and counts a token that is no longer used.
     fn dropped(&mut self, id: ClientId, run: &mut Run<'_>) {
         if let Some((client, _)) = self.client(id) {
             info!("client {}: token rejected, dropping it", client.name);
@@ -275,12 +268,12 @@ impl Fetcher {
     }
 }
 
-/// A new lease for a call that takes so long at most.
+/// A new lease for a call with this timeout.
 fn lease(random: &Random, timeout: Duration, now: Timestamp) -> Lease {
     Lease { owner: LeaseOwner(random.number()), ends: now.plus(timeout).plus(LEASE_GRACE) }
 }
 
-/// What was looked up goes to those who have waited for it.
+/// Reports a result to the requests that waited for it.
 fn resolve(streams: Vec<StreamId>, found: Found, run: &mut Run<'_>) {
     run.output.resolved.push(Resolved { streams, found });
 }

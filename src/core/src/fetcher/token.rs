@@ -1,4 +1,4 @@
-//! Clients' tokens (RFC 6749): found in the store, waited for, or asked for.
+//! Clients' tokens (RFC 6749): found in the store, obtained by another worker, or requested.
 
 use std::sync::Arc;
 
@@ -25,21 +25,21 @@ use crate::run::Run;
 use crate::store::{Acquire, LeaseKey};
 use crate::timestamp::Timestamp;
 
-/// What comes of the attempt to be the one who calls. No call is made without a lease: a refresh token that is
-/// sent twice may be revoked.
+/// The result of an attempt to lead the call for a client's token. No call is made without a lease,
+/// because a refresh token that is sent twice may be revoked.
 pub(super) enum TokenTurn {
-    /// There is a token now.
+    /// A usable token is available.
     Known(Arc<AccessToken>),
-    /// This worker calls, like this.
+    /// This worker makes this call.
     Ours(TokenCall),
-    /// Another worker calls.
+    /// Another worker makes the call.
     Busy,
-    /// It is too early for a call, or there is nothing to call with.
+    /// It is too early for a call, or there is neither a grant nor a refresh token.
     Failed(Failure),
 }
 
 impl Fetcher {
-    /// The token of a client that is no exchange.
+    /// Obtains the token of a client that does not exchange tokens.
     pub(super) fn obtain(&mut self, id: ClientId, run: &mut Run<'_>) -> Obtained {
         let (store, now) = (run.store, run.now);
         let Some((client, token)) = self.client(id) else {
@@ -73,13 +73,13 @@ impl Fetcher {
         }
     }
 
-    /// The key of a client's token among what is under way.
+    /// The key of the lookup of a client's token.
     pub(super) fn client_key(&self, id: ClientId) -> CacheKey {
         self.keyed.key(KeySpace::Client(id), "")
     }
 
-    /// Looks for a client's token, and acquires the lease on obtaining one if there is none, or, with
-    /// `renew`, if it is time for another.
+    /// Finds a client's token, or acquires the lease on obtaining one. With `renew`, a token that
+    /// is due for renewal does not count.
     pub(super) fn token_turn(&mut self, id: ClientId, renew: bool, run: &mut Run<'_>) -> TokenTurn {
         let (store, now) = (run.store, run.now);
         let random = &self.random;
@@ -89,7 +89,7 @@ impl Fetcher {
         if let Grant::DirectToken { access_token, expires_in, .. } = &client.grant
             && token.record.number == 0
         {
-            // The first worker that needs it publishes it, and all use that.
+            // The first worker that needs the token publishes it, and all workers use that record.
             token.update(client, store, now, &mut |record| {
                 let given = || client.lifetime.given(access_token, *expires_in, random, now);
                 (record.number == 0).then(|| record.clone().accepted(given()))
@@ -98,7 +98,7 @@ impl Fetcher {
                 return TokenTurn::Failed(Failure::Defect);
             }
         }
-        // Whether there is anything to be obtained is looked at once more under the lease.
+        // `acquire` checks this once more.
         if let Some(known) = known(token, renew, now) {
             return known;
         }
@@ -118,10 +118,10 @@ impl Fetcher {
             (Acquire::Refused, _) => return TokenTurn::Failed(Failure::Defect),
             _ => return TokenTurn::Busy,
         }
-        // What another worker has obtained meanwhile may have brought another refresh token.
+        // Another worker may have obtained another refresh token meanwhile.
         let request = match client.ask(&token.record) {
             Some(request @ TokenRequest::Refresh(_)) => {
-                // It may be spent from now on, whatever becomes of this worker.
+                // The refresh token may be spent from now on, even if this worker fails.
                 token.update(client, store, now, &mut |record| Some(record.refreshing()));
                 request
             }
@@ -134,7 +134,7 @@ impl Fetcher {
         TokenTurn::Ours(TokenCall { lease, request, since: now })
     }
 
-    /// Makes a call, or gives its lease back.
+    /// Makes a call, or releases its lease.
     pub(super) fn call_token_endpoint(
         &mut self,
         id: CallId,
@@ -151,7 +151,7 @@ impl Fetcher {
         Ok(())
     }
 
-    /// Looks whether another worker has obtained a client's token by now.
+    /// Checks whether another worker has obtained the client's token.
     pub(super) fn follow_token(&mut self, flight: Flight, obtaining: Obtaining, run: &mut Run<'_>) {
         let client = obtaining.client;
         let found = match self.token_turn(client, false, run) {
@@ -175,19 +175,19 @@ impl Fetcher {
         self.obtained(flight, client, obtaining.dependents, found, run);
     }
 
-    /// Renews a client's token while it still serves.
+    /// Renews a client's token before it expires.
     pub(super) fn renew(&mut self, id: ClientId, run: &mut Run<'_>) {
         let key = self.client_key(id);
         if self.flights.find(key).is_none()
             && let TokenTurn::Ours(call) = self.token_turn(id, true, run)
         {
             let flight = self.flights.lead(Some(key));
-            // One that cannot be made is tried again when the token is looked after next.
+            // A call that cannot be made is tried again at a later tick.
             let _ = self.begin(flight, id, call, run);
         }
     }
 
-    /// Begins a call that nobody waits for yet.
+    /// Starts a call for which no request waits yet.
     fn begin(
         &mut self,
         flight: Flight,
@@ -204,7 +204,7 @@ impl Fetcher {
         Ok(self.flights.resume(flight, Progress::ClientToken(obtaining)))
     }
 
-    /// The outcome of a call.
+    /// Handles the outcome of a call.
     pub(super) fn token_call_ended(
         &mut self,
         flight: Flight,
@@ -250,7 +250,7 @@ impl Fetcher {
         }
     }
 
-    /// Reads the response of a token endpoint, which is counted and logged.
+    /// Reads the response of a token endpoint, counts it and logs it.
     pub(super) fn token_response(
         &mut self,
         id: ClientId,
@@ -270,7 +270,7 @@ impl Fetcher {
         response
     }
 
-    /// A token has come: all workers are to have it. It may live from when it was asked for.
+    /// Publishes a new token to all workers. Its lifetime counts from the time of the request.
     fn accept(
         &mut self,
         id: ClientId,
@@ -283,8 +283,8 @@ impl Fetcher {
         let (client, token) = of_client(self.config.as_deref()?, &mut self.tokens, id)?;
         let had_token = token.current(now).is_some();
         let mut granted = GrantedToken::default();
-        // Also if we were given up and another worker called: what came last is what the server
-        // knows.
+        // Accepted even if the lease has expired and another worker has made a call, because the
+        // last response reflects the state of the server.
         token.update(client, store, now, &mut |record| {
             let renewed = record.token.as_ref().filter(|_| client.refresh.is_some());
             granted = client.lifetime.begin(issued, renewed, None, random, call.since);
@@ -298,15 +298,15 @@ impl Fetcher {
         let event = if had_token { TokenEvent::Renewed } else { TokenEvent::Obtained };
         run.count_client(id, ClientEvent::Token(event));
         let current = token.current(now).cloned();
-        // One that has expired already is used once, by those who wait for it.
+        // A token that has expired already is used once, by the requests that wait for it.
         Some(current.unwrap_or_else(|| {
             let value = client.placement.value(&granted.access_token);
             Arc::new(AccessToken::new(&granted, token.record.number, value))
         }))
     }
 
-    /// No token has come: no worker calls for a while. What callers are told, as in all of the back-off
-    /// that follows.
+    /// Makes all workers back off after a failed call. Returns the failure to report to the
+    /// requests that wait, as during the rest of the back-off.
     fn back_off(
         &mut self,
         id: ClientId,
@@ -316,9 +316,9 @@ impl Fetcher {
     ) -> Failure {
         let (store, now) = (run.store, run.now);
         let refreshed = matches!(call.request, TokenRequest::Refresh(_));
-        // A refresh token that is refused is not better next time either.
+        // A refresh token that is rejected will be rejected again.
         let unsure = refreshed && (failure.is_unsure() || failure.refuses_grant());
-        // A worker that was given up knows less than the one that has taken its place.
+        // A worker whose lease has expired knows less than the one that has replaced it.
         let is_noted = |_: &CachedToken| now >= call.lease.ends;
         let failure = self.fail_for_all(id, failure, unsure, &is_noted, run);
         if let Some((client, _)) = self.client(id) {
@@ -327,7 +327,8 @@ impl Fetcher {
         failure
     }
 
-    /// Takes note of a failure of a client's token endpoint for all workers, unless it is noted already.
+    /// Records a failure of a client's token endpoint for all workers, unless `is_noted` finds that
+    /// it is recorded already.
     pub(super) fn fail_for_all(
         &mut self,
         id: ClientId,
@@ -358,7 +359,7 @@ impl Fetcher {
         })
     }
 
-    /// Ends the lookup of a client's token: what is done with all that need it.
+    /// Ends the lookup of a client's token, and continues everything that needs it.
     fn obtained(
         &mut self,
         flight: Flight,
@@ -380,7 +381,7 @@ impl Fetcher {
         resolve(streams, Found::ClientToken(client, found), run);
     }
 
-    /// Lets a lookup wait for a client's token.
+    /// Makes a lookup wait for a client's token.
     pub(super) fn depend(&mut self, id: CallId, on: CallId) {
         if let Some(Progress::ClientToken(obtaining)) = self.flights.state(on) {
             obtaining.dependents.push(id);
@@ -388,7 +389,8 @@ impl Fetcher {
     }
 }
 
-/// What is known of a token without a call: the token, unless it is to be renewed; or why there is none.
+/// The result that needs no call: the token, unless it is to be renewed, or the failure of a
+/// back-off.
 fn known(token: &mut ClientToken, renew: bool, now: Timestamp) -> Option<TokenTurn> {
     if let Some(current) = token.current(now).cloned()
         && !(renew && now >= current.renew_at)

@@ -1,4 +1,4 @@
-//! What time brings: what other workers have obtained, renewals, and reports.
+//! Periodic work: following other workers, renewing tokens, and reporting gauges.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use crate::outbound::client_token::ClientToken;
 use crate::run::Run;
 use crate::timestamp::Timestamp;
 
-/// The pause between two looks at what other workers obtain.
+/// The pause between two checks of what other workers obtain.
 const LOOK_PERIOD: Duration = Duration::from_millis(4);
 
-/// The pause between two looks at clients' tokens: how exactly renewals are timed.
+/// The pause between two checks of clients' tokens, which is the precision of renewals.
 const CARE_PERIOD: Duration = Duration::from_millis(100);
 
-/// The pause between two reports of how old tokens are.
+/// The pause between two reports of the gauges.
 const REPORT_PERIOD: Duration = Duration::from_secs(1);
 
 impl Fetcher {
-    /// Time has gone by.
+    /// Does the periodic work.
     pub(crate) fn tick(&mut self, run: &mut Run<'_>) {
         let now = run.now;
         self.follow(run);
@@ -35,7 +35,7 @@ impl Fetcher {
         }
     }
 
-    /// Looks whether other workers have obtained what is waited for.
+    /// Checks whether other workers have obtained what lookups wait for.
     fn follow(&mut self, run: &mut Run<'_>) {
         for id in std::mem::take(&mut self.followed) {
             let Some((progress, flight)) = self.flights.take(id) else { continue };
@@ -49,26 +49,26 @@ impl Fetcher {
         }
     }
 
-    /// Looks after a client's token: another worker may have dropped or renewed it, or it may be time to
-    /// renew it.
+    /// Checks a client's token: another worker may have dropped or renewed it, or it may be due for
+    /// renewal.
     fn care(&mut self, id: ClientId, run: &mut Run<'_>) {
         let (store, now) = (run.store, run.now);
         let Some((client, token)) = self.client(id) else { return };
-        // One that backs off learns here that another worker has obtained a token.
+        // A worker that backs off learns here that another one has obtained a token.
         if !token.has_token() && token.record.backs_off(now).is_none() {
             return;
         }
         token.let_go(now);
         token.sync(client, store, now);
-        // A token that nobody uses is left to expire.
+        // A token that is not used is left to expire.
         let is_due = token.current(now).is_some_and(|current| now >= current.renew_at);
         if is_due && token.used {
             self.renew(id, run);
         }
     }
 
-    /// Reports how old tokens are. Numbers are the whole proxy's, and the last worker to tell one
-    /// is believed: so each tells of all tokens, those too that it does not use.
+    /// Reports the gauges of all clients. A gauge is shared by the whole proxy and the last worker
+    /// to set it wins, so each worker reports all tokens, including those that it does not use.
     fn report(&mut self, run: &mut Run<'_>) {
         let (store, now) = (run.store, run.now);
         for client in 0..self.tokens.len() {
@@ -77,7 +77,7 @@ impl Fetcher {
             }
         }
         let reports = self.tokens.iter().enumerate().flat_map(|(client, token)| {
-            // Of a token that was obtained elsewhere nobody may know the end.
+            // The expiry of a token that was obtained elsewhere may be unknown.
             let current = token.current(now).filter(|c| c.expires != Timestamp::NEVER);
             let seconds = |millis: Option<u64>| millis.map_or(0, |millis| millis / 1000);
             let backs_off = token.record.backs_off(now).and_then(Failure::retry_after);
@@ -89,13 +89,13 @@ impl Fetcher {
             .map(|(gauge, value)| Event::Client(ClientId(client), ClientEvent::Gauge(gauge, value)))
         });
         let reports: Vec<Event> = reports.collect();
-        // Gauges stay as they were last: at the end they are zero.
+        // A gauge retains its last value, so the last report must be zero.
         let is_zero = |event: &Event| matches!(event, Event::Client(_, ClientEvent::Gauge(_, 0)));
         self.reporting = !reports.iter().all(is_zero);
         run.output.events.extend(reports);
     }
 
-    /// How often time has to be taken note of, if at all.
+    /// How often [`tick`](Self::tick) must be called, if at all.
     pub(crate) fn tick_period(&self) -> Option<Duration> {
         if !self.followed.is_empty() {
             return Some(LOOK_PERIOD);

@@ -1,4 +1,5 @@
-//! What a request that passes takes along, and what it must not bring (RFC 9700, section 4.13).
+//! Headers of forwarded requests: those that are set from the token, and those that are removed so
+//! that a caller cannot forge them (RFC 9700, section 4.13).
 
 use std::sync::Arc;
 
@@ -12,33 +13,34 @@ use crate::oauth::reason::Reason;
 use crate::oauth::token_source::{Removal, TokenSource};
 use crate::verdict::Forward;
 
-/// The longest claim that is put in a header, or in filter state.
+/// The maximum length of a claim in a header or in filter state, in bytes.
 pub(crate) const MAX_CLAIM: usize = 8 * 1024;
 
-/// The longest payload header, encoded. Hosts refuse much larger heads altogether.
+/// The maximum length of the encoded payload header, in bytes. Hosts reject much larger heads
+/// altogether.
 const MAX_PAYLOAD: usize = 32 * 1024;
 
-/// What the configuration says of forwarding.
+/// The configuration of forwarding.
 #[derive(Debug, Default)]
 pub(crate) struct Forwarding {
-    /// Whether the token stays in the request.
+    /// Whether the token is forwarded.
     token: bool,
-    /// Headers, and the claims they get.
+    /// Header names, and the claims that they carry.
     claims: Vec<(Arc<str>, ClaimPath)>,
-    /// The header that gets the whole answer.
+    /// The header that carries the whole introspection response.
     payload: Option<Arc<str>>,
-    /// Every header named here.
+    /// All headers that the filter sets.
     own: Vec<Spelling>,
-    /// The headers that callers' tokens come in.
+    /// The headers in which tokens are accepted.
     sources: Vec<Spelling>,
-    /// Those of them that have other spellings, with the right one.
+    /// Those of `sources` that have other spellings, each with its configured name.
     variants: Vec<(Spelling, Arc<str>)>,
-    /// The lengths of all names that are looked for.
+    /// The lengths of all names to look for.
     lengths: Lengths,
 }
 
 impl Forwarding {
-    /// Puts the configured parts together. Header names are in lower case.
+    /// Creates the configuration. Header names are in lower case.
     pub(crate) fn new(
         token: bool,
         claims: Vec<(String, ClaimPath)>,
@@ -53,7 +55,7 @@ impl Forwarding {
         forwarding
     }
 
-    /// Tells which headers callers' tokens come in.
+    /// Sets the sources of tokens, whose headers are protected too.
     pub(crate) fn set_token_sources(&mut self, sources: &[TokenSource]) {
         let headers = || sources.iter().filter_map(TokenSource::header);
         self.sources = headers().map(Spelling::of).collect();
@@ -63,12 +65,13 @@ impl Forwarding {
         self.lengths = spellings.map(Spelling::len).chain([CONNECTION.len()]).collect();
     }
 
-    /// What is taken out of every request, on every path: the headers that are set here, in all
-    /// spellings, and all spellings but the right one of those that tokens come in. Services take
-    /// `x_user` for `x-user`, as if the filter had written it.
+    /// The changes that every request gets, on every path: the headers that the filter sets are
+    /// removed in all spellings, and those in which tokens are accepted in all spellings but the
+    /// configured one. Services treat `x_user` as `x-user`, so a caller could forge it.
     ///
     /// # Errors
-    /// A name that cannot be taken out, since it is not UTF-8. Envoy lets none in.
+    /// The name of such a header is not UTF-8, so that it cannot be removed. Envoy accepts no such
+    /// names.
     pub(crate) fn clean(&self, head: &dyn Head) -> Result<Forward, Reason> {
         let mut forward = Forward::default();
         if !self.needs_whole_head() {
@@ -90,17 +93,18 @@ impl Forwarding {
         Ok(forward)
     }
 
-    /// Whether the whole head has to be looked at.
+    /// Whether [`clean`](Self::clean) has to read the whole head.
     pub(crate) fn needs_whole_head(&self) -> bool {
         !self.own.is_empty() || !self.variants.is_empty()
     }
 
-    /// Whether a trailer of this name must not reach the service: some join trailers to the head.
+    /// Whether a trailer with this name must not be forwarded: some services merge trailers into
+    /// the head.
     pub(crate) fn is_reserved(&self, name: &[u8]) -> bool {
         self.own.iter().chain(&self.sources).any(|spelling| spelling.matches(name))
     }
 
-    /// The headers that an active token's request gets: `body` is the answer that `claims` are of.
+    /// The headers that are set for an active token. `claims` was parsed from the response `body`.
     pub(crate) fn headers(
         &self,
         claims: &Claims,
@@ -124,7 +128,8 @@ impl Forwarding {
         headers
     }
 
-    /// How a request goes on with its token, and what the token brings.
+    /// Adds to `clean` the headers that are set for the token, and the token's removal if it is not
+    /// forwarded.
     pub(crate) fn with_token(
         &self,
         clean: Forward,
@@ -138,7 +143,7 @@ impl Forwarding {
         } else {
             forward.set.extend_from_slice(headers);
         }
-        // A query is written to logs on every way on, so a token never stays in one.
+        // URLs are logged on every hop, so a token in the query is never forwarded.
         if in_query || !self.token {
             forward.take_out(removal);
         }
@@ -146,10 +151,10 @@ impl Forwarding {
     }
 }
 
-/// A claim as a header value, if it can stand in one: printable ASCII without spaces at the ends.
+/// The value of a header for a claim, if it is printable ASCII without spaces at the ends.
 ///
-/// A list is joined by `separator`, unless one of its elements holds that: `"a,admin"` must not
-/// look like two.
+/// A list is joined with `separator`, unless an element contains it: `"a,admin"` must not read as
+/// two elements.
 pub(crate) fn header_value(claim: &Value, separator: char) -> Option<String> {
     if !is_exact(claim) {
         return None;
@@ -296,7 +301,7 @@ mod tests {
         let forwarding = Forwarding::new(false, Vec::new(), Some("x-payload".to_owned()));
         let headers = forwarding.headers(&claims, &scope, body);
         assert_eq!(&*headers[0].1, "eyJhY3RpdmUiOiB0cnVlLCAic3ViIjoiYSJ9");
-        // 32 KiB of base64 hold 24 KiB.
+        // 32 KiB of base64 encode 24 KiB.
         assert_eq!(forwarding.headers(&claims, &scope, &vec![b' '; 24 * 1024]).len(), 1);
         assert!(forwarding.headers(&claims, &scope, &vec![b' '; 24 * 1024 + 1]).is_empty());
     }

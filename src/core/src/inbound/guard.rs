@@ -1,5 +1,5 @@
-//! What one configuration makes of a request and of what is known of its token: nothing here
-//! remembers anything.
+//! The decisions of the inbound direction that depend only on one configuration, a request and the
+//! state of its token. This module has no state of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,60 +29,53 @@ use crate::rules::target::{Target, host_of};
 use crate::timestamp::Timestamp;
 use crate::verdict::{Action, Forward};
 
-/// What the configuration says of the inbound direction, ready to be applied.
+/// The inbound configuration, ready to be applied.
 #[derive(Debug)]
 pub(crate) struct Guard {
-    /// Who is asked about tokens: the first whose `when` fits.
+    /// The first server whose `when` matches introspects a token.
     pub(crate) servers: Vec<Server>,
-    /// How long and how many answers are kept.
     pub(crate) cache: CacheConfig,
-    /// Where tokens are looked for.
     pub(crate) token_sources: Vec<TokenSource>,
-    /// What every challenge says.
+    /// Parameters of every `WWW-Authenticate` challenge.
     pub(crate) resource: Resource,
-    /// The document that says it in full.
+    /// The metadata document of the resource (RFC 9728), if it is served.
     pub(crate) metadata: Option<ResourceMetadata>,
-    /// In order; the first that fits decides.
+    /// The first rule that matches applies.
     pub(crate) rules: RuleIndex<Rule>,
-    /// Decides on requests that no other rule fits.
+    /// Applies to requests that no other rule matches.
     pub(crate) unmatched: Rule,
-    /// How answers are read.
+    /// How introspection responses are interpreted.
     pub(crate) reading: Reading,
     /// Leeway for `exp`, `nbf` and `max_age`.
     pub(crate) clock_skew: Duration,
-    /// What is asked of tokens in respect of the caller's certificate.
+    /// The requirements on certificate-bound tokens (RFC 8705).
     pub(crate) mutual_tls: MutualTls,
-    /// Whether browsers may ask first without a token.
+    /// Whether CORS preflight requests are allowed without a token.
     pub(crate) allow_cors_preflight: bool,
-    /// Whether requests pass unchecked while the server fails.
+    /// Whether requests are forwarded unchecked while the authorization server is unavailable.
     pub(crate) failure_mode_allow: bool,
-    /// What passing requests take along.
     pub(crate) forward: Forwarding,
 }
 
-/// A verdict before it is counted.
+/// A decision that has not been counted yet.
 pub(crate) struct Outcome {
-    /// Whether the request goes on.
     pub(crate) action: Action,
-    /// In a word.
     pub(crate) decision: Decision,
-    /// The name of the rule that decided.
+    /// The name of the rule that applied.
     pub(crate) rule: Arc<str>,
-    /// Its token, if that is known.
+    /// The token of the request, if it was found active.
     pub(crate) known: Option<Arc<ActiveToken>>,
 }
 
-/// What a request brings that matters once its token is known.
+/// The parts of a request that are needed once the state of its token is known.
 pub(crate) struct Bearer {
-    /// What it needs.
     pub(crate) needs: Arc<Needs>,
-    /// What is taken out of it in any case.
+    /// Changes to the head that do not depend on the token.
     pub(crate) clean: Forward,
-    /// What takes its token out.
+    /// Removes the token from the request.
     pub(crate) removal: Removal,
-    /// Whether its token came in the query.
     pub(crate) in_query: bool,
-    /// The certificate of its connection.
+    /// The SHA-256 digest of the client's TLS certificate.
     pub(crate) certificate: Option<[u8; 32]>,
 }
 
@@ -93,19 +86,19 @@ impl Footprint for Bearer {
     }
 }
 
-/// What a request's head alone says of it.
+/// The result of looking at the head alone.
 pub(crate) enum Admission<'h> {
-    /// No token matters: this is decided.
+    /// The decision does not depend on a token.
     Decided(Outcome),
-    /// The token has to be judged that it presents.
+    /// The decision depends on the state of the token that the request presents.
     NeedsToken(Bearer, Presented<'h>),
 }
 
 impl Guard {
-    /// What a request's head says: whether its token matters.
+    /// Decides whether the request needs a token. `is_ours` recognizes the proxy's own tokens.
     ///
     /// # Errors
-    /// The request is refused.
+    /// The request is denied.
     pub(crate) fn admit<'h>(
         &'h self,
         head: &'h dyn Head,
@@ -115,7 +108,7 @@ impl Guard {
             || self.rules.looks_at_several()
             || self.token_sources.iter().any(TokenSource::needs_whole_head)
         {
-            // First, since the host then has every header at hand.
+            // Read first, because single values are then taken from it.
             head.fields();
         }
         let undecided = |reason: Reason| {
@@ -124,7 +117,7 @@ impl Guard {
         };
         let clean = self.forward.clean(head).map_err(undecided)?;
         let target = Target::new(head);
-        // Where paths matter a bad one is refused, whichever rule would fit but for that.
+        // Where paths matter, an ambiguous path is rejected whichever rule would match otherwise.
         if self.metadata.is_some() || self.rules.looks_at_paths() {
             target.path().map_err(|bad| undecided(bad.into()))?;
         }
@@ -159,8 +152,8 @@ impl Guard {
             Access::Optional(needs) => (needs, true),
         };
         let deny = |reason| self.deny(reason, needs, is_grpc(head));
-        // Envoy may send a request through here again that we have put a token of ours on: whoever
-        // caused that has not shown it.
+        // Envoy may run a request through the filter again after one of the proxy's own tokens was
+        // put on it: the caller did not present that token.
         let presented = present(&self.token_sources, head).map_err(deny)?;
         let presented = match presented.filter(|presented| !is_ours(presented)) {
             Some(presented) => presented,
@@ -180,7 +173,7 @@ impl Guard {
         Ok(Admission::NeedsToken(bearer, presented))
     }
 
-    /// Whether this is a browser that asks what it may send (Fetch standard), and may do so.
+    /// Whether this is a CORS preflight request (Fetch standard), and those are allowed.
     fn is_preflight(&self, target: &Target<'_>, head: &dyn Head) -> bool {
         self.allow_cors_preflight
             && target.method() == "OPTIONS"
@@ -188,10 +181,10 @@ impl Guard {
             && head.value("access-control-request-method").is_some()
     }
 
-    /// The server that answers for this token.
+    /// The server that introspects this token.
     ///
     /// # Errors
-    /// There is none, or the host cannot be compared.
+    /// No server matches, or the host is ambiguous.
     pub(crate) fn server_for(
         &self,
         token: BearerToken<'_>,
@@ -200,17 +193,15 @@ impl Guard {
         servers::place(&self.servers, token, || host_of(head))?.ok_or(Reason::NoServer)
     }
 
-    /// A server.
     pub(crate) fn server(&self, ServerId(place): ServerId) -> Option<&Server> {
         self.servers.get(place)
     }
 
-    /// How long a response serves.
     pub(crate) fn freshness(&self, response: &Introspected) -> Freshness {
         self.cache.freshness(response, self.clock_skew)
     }
 
-    /// What follows from what a server has said at this time.
+    /// Evaluates a response that the server returned at this time.
     pub(crate) fn introspected(
         &self,
         server: &Server,
@@ -221,7 +212,7 @@ impl Guard {
         Introspected { state: self.state(server, response, body, at), at }
     }
 
-    /// What is known of a token by what a server said.
+    /// The state of a token according to a response.
     fn state(
         &self,
         server: &Server,
@@ -244,7 +235,7 @@ impl Guard {
             Ok(token) => {
                 let attributes = attributes(claims, &self.reading.scope_claim);
                 let mut headers = self.forward.headers(claims, &self.reading.scope_claim, body);
-                // Both are kept for long, and often say the same.
+                // Both are cached for long and often have equal values, which are shared.
                 for (_, value) in &mut headers {
                     if let Some((_, same)) = attributes.iter().find(|(_, text)| text == value) {
                         *value = Arc::clone(same);
@@ -260,7 +251,7 @@ impl Guard {
         }
     }
 
-    /// What is done with a request of whose token this is known.
+    /// Decides on a request from the state of its token.
     pub(crate) fn judge(
         &self,
         finding: TokenState,
@@ -298,7 +289,7 @@ impl Guard {
         }
     }
 
-    /// What is done with a request of whose token nothing can be learnt.
+    /// Decides on a request whose token could not be introspected.
     pub(crate) fn fail(&self, unavailable: Unavailable, bearer: Bearer, grpc: bool) -> Outcome {
         let Bearer { needs, clean, removal, in_query, .. } = bearer;
         let Unavailable { failure, excused, .. } = unavailable;
@@ -313,12 +304,12 @@ impl Guard {
         }
     }
 
-    /// Refuses a request with a token.
+    /// Denies a request that needs a token.
     pub(crate) fn deny(&self, reason: Reason, needs: &Needs, grpc: bool) -> Outcome {
         self.refuse(&needs.deny(reason), &needs.rule, grpc)
     }
 
-    /// Refuses a request on the word of `rule`.
+    /// Denies a request in the name of `rule`.
     fn refuse(&self, denial: &Denial, rule: &Arc<str>, grpc: bool) -> Outcome {
         Outcome {
             action: Action::Respond(denial.reply(&self.resource, grpc)),
@@ -329,7 +320,7 @@ impl Guard {
     }
 }
 
-/// The filter state that a token gives its requests.
+/// The filter state of requests with a token.
 fn attributes(claims: &Claims, scope_claim: &ClaimPath) -> Arc<[TokenAttribute]> {
     let text = |claim: Option<&Value>| {
         let text = claim.and_then(Value::as_str).filter(|text| text.len() <= MAX_CLAIM);

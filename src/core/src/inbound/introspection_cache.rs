@@ -1,4 +1,4 @@
-//! What one worker caches of tokens: responses on active ones, and rejections.
+//! The introspection responses that one worker caches: active tokens and negative cache entries.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,32 +11,35 @@ use crate::oauth::token_state::{ActiveToken, TokenState};
 use crate::store::MAX_CLOCK_SKEW;
 use crate::timestamp::Timestamp;
 
-/// How long and how many responses are cached.
+/// The lifetimes and the capacity of the cache.
 #[derive(Clone, Debug)]
 pub(crate) struct CacheConfig {
-    /// For an active token, and never past its `exp`; zero to introspect for every request.
+    /// The lifetime of a response on an active token, limited by the token's `exp`; zero turns
+    /// caching off.
     pub(crate) max_ttl: Duration,
-    /// For a rejected token; zero to cache none.
+    /// The lifetime of a negative cache entry; zero turns negative caching off.
     pub(crate) negative_ttl: Duration,
-    /// Room for active tokens.
+    /// The maximum number of active tokens.
     pub(crate) max_entries: usize,
-    /// Room for rejected tokens, apart, so that they never push out an active one.
+    /// The maximum number of negative cache entries, which have room of their own so that they
+    /// never evict an active token.
     pub(crate) negative_max_entries: usize,
-    /// How long past `max_ttl`, never past `exp`, a response serves while the server fails.
+    /// How long after `max_ttl`, but never after `exp`, a response may be served stale while the
+    /// authorization server is unavailable.
     pub(crate) stale_if_error: Duration,
 }
 
-/// How long a response serves.
+/// How long a response may be served.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Freshness {
-    /// From then on the server is asked again, unless it fails.
+    /// When the token is introspected again. Until then no call is made.
     pub(crate) fresh_until: Timestamp,
-    /// From then on it does not serve even then.
+    /// When the response may no longer be served stale either.
     pub(crate) stale_until: Timestamp,
 }
 
 impl CacheConfig {
-    /// How long a response serves. `skew` is the leeway for `exp`.
+    /// Computes how long a response may be served. `skew` is the leeway for `exp`.
     pub(crate) fn freshness(&self, response: &Introspected, skew: Duration) -> Freshness {
         match &response.state {
             TokenState::Active(active) => {
@@ -55,60 +58,53 @@ impl CacheConfig {
     }
 }
 
-/// An active token in this worker.
 struct Active {
-    /// What is known.
     token: Arc<ActiveToken>,
-    /// When the server said it.
+    /// When the authorization server returned the response.
     at: Timestamp,
-    /// From then on the server is asked again, unless it fails.
+    /// When the token is introspected again.
     fresh_until: Timestamp,
 }
 
-/// A rejected token in this worker.
 #[derive(Clone, Copy)]
 struct Rejected {
-    /// Why.
     reason: Reason,
-    /// When the server said it.
+    /// When the authorization server returned the response.
     at: Timestamp,
 }
 
-/// The responses that one worker caches.
 pub(crate) struct IntrospectionCache {
-    /// Active tokens.
     active: ClockCache<Active>,
-    /// Rejected tokens.
     rejected: ClockCache<Rejected>,
 }
 
-/// Whether a response has been given already. One from the future is from before the clock was set
-/// back, and might serve for as long as the clock was ahead.
+/// Whether a response is from the past. One from the future was cached before the clock was set
+/// back, and could be served for as long as the clock was ahead.
 fn is_past(at: Timestamp, now: Timestamp) -> bool {
     at <= now.plus(MAX_CLOCK_SKEW)
 }
 
-/// What a response on an active token may take of memory on average. Few take a quarter of it.
+/// The average memory for a response on an active token, in bytes. Few responses take a quarter of
+/// it.
 const BYTES_PER_ENTRY: usize = 4 * 1024;
 
-/// The least memory for active tokens: few entries may well be large ones.
+/// The minimum memory for active tokens, in bytes: a small number of entries may all be large.
 const LEAST_BYTES: usize = 1 << 20;
 
-/// The most memory for active tokens: half of what a worker's VM can have.
+/// The maximum memory for active tokens, in bytes: half of the memory that a worker's VM can have.
 const MOST_BYTES: usize = 512 << 20;
 
 impl IntrospectionCache {
-    /// Nothing is cached yet.
     pub(crate) fn new(config: &CacheConfig) -> Self {
         let bytes = config.max_entries.saturating_mul(BYTES_PER_ENTRY);
         let room =
             Room { entries: config.max_entries, bytes: bytes.clamp(LEAST_BYTES, MOST_BYTES) };
-        // Each takes the same, so their number bounds them.
+        // All negative entries have one size, so their number bounds their memory.
         let negative_room = Room { entries: config.negative_max_entries, bytes: 0 };
         Self { active: ClockCache::new(room), rejected: ClockCache::new(negative_room) }
     }
 
-    /// What is cached, and fresh.
+    /// The state of a token, if it is cached and fresh.
     pub(crate) fn find(&mut self, key: CacheKey, now: Timestamp) -> Option<TokenState> {
         let is_fresh = |entry: &&mut Active| now < entry.fresh_until && is_past(entry.at, now);
         if let Some(entry) = self.active.get(key, now).filter(is_fresh) {
@@ -118,7 +114,7 @@ impl IntrospectionCache {
         rejected.map(|rejected| TokenState::Rejected(rejected.reason))
     }
 
-    /// Caches a response.
+    /// Caches a response. A rejection evicts an earlier response on an active token.
     pub(crate) fn insert(
         &mut self,
         key: CacheKey,
@@ -140,7 +136,8 @@ impl IntrospectionCache {
         }
     }
 
-    /// What may be served stale while the server fails. It serves without another call for `pause`.
+    /// Returns a response to serve stale while the server is unavailable, and serves it without
+    /// another call for `pause`.
     pub(crate) fn stale(
         &mut self,
         key: CacheKey,

@@ -1,7 +1,8 @@
-//! The inbound direction: the proxy guards a resource (RFC 6750, RFC 7662).
+//! The inbound direction: the proxy protects a resource (RFC 6750, RFC 7662).
 //!
-//! In come requests' heads, and what is known of their tokens; out come verdicts, and lookups of what is not
-//! known. Nothing here knows the outbound direction: whether a token is the proxy's own is asked of the caller.
+//! The input is the heads of requests and the states of their tokens; the output is verdicts, and
+//! lookups of states that are not cached. This module does not depend on the outbound direction:
+//! the caller recognizes the proxy's own tokens.
 
 pub(crate) mod forwarding;
 pub(crate) mod guard;
@@ -32,22 +33,19 @@ use crate::oauth::token_state::TokenState;
 use crate::run::Run;
 use crate::verdict::{Attributes, Verdict, VerifiedSubject};
 
-/// How long a stale response serves before the failing server is asked again.
+/// How long a stale response is served before the unavailable server is called again.
 const STALE_PAUSE: Duration = Duration::from_secs(1);
 
-/// How far a request has come.
+/// A decision, or the lookup that it depends on.
 pub(crate) enum Progress<D> {
-    /// This is decided on it.
     Decided(D),
-    /// Its token has to be introspected.
+    /// The request's token has to be introspected.
     Waiting(Box<Waiter>, Introspect),
 }
 
-/// A request whose token is introspected.
+/// A request whose token is being introspected.
 pub(crate) struct Waiter {
-    /// What it brings.
     bearer: Bearer,
-    /// Whether it is a gRPC request.
     grpc: bool,
 }
 
@@ -59,20 +57,17 @@ impl Footprint for Waiter {
 
 /// The inbound direction of one configuration in one worker.
 pub(crate) struct Inbound {
-    /// What the operator wants.
     guard: Arc<Guard>,
-    /// Makes the keys of responses.
     keyed: Keyed,
-    /// What is cached.
     cache: IntrospectionCache,
-    /// Whether it depends on a request's host which server introspects its token.
+    /// Whether the choice of the server depends on the host of a request.
     by_host: bool,
-    /// Whether there are rules whose names are worth telling.
+    /// Whether there are rules, so that their names are worth reporting.
     has_rules: bool,
 }
 
 impl Inbound {
-    /// Nothing is cached yet. `seed` is random.
+    /// Creates the state of one worker. `seed` is random.
     pub(crate) fn new(guard: Arc<Guard>, seed: [u8; 16]) -> Self {
         Self {
             keyed: Keyed::new(seed),
@@ -83,18 +78,17 @@ impl Inbound {
         }
     }
 
-    /// Whether a trailer of this name must not reach the service.
+    /// Whether a trailer with this name must not be forwarded.
     pub(crate) fn is_reserved(&self, name: &[u8]) -> bool {
         self.guard.forward.is_reserved(name)
     }
 
-    /// What the operator wants.
     #[cfg(feature = "review")]
     pub(crate) fn guard(&self) -> &Guard {
         &self.guard
     }
 
-    /// A new request. `is_ours` tells the proxy's own tokens from callers'.
+    /// Handles the head of a request. `is_ours` recognizes the proxy's own tokens.
     pub(crate) fn request(
         &mut self,
         head: &dyn Head,
@@ -109,7 +103,7 @@ impl Inbound {
         }
     }
 
-    /// A request's way to its verdict, or to a lookup that it waits for.
+    /// Decides on a request, or returns the lookup that the decision depends on.
     fn meet(
         &mut self,
         head: &dyn Head,
@@ -121,8 +115,9 @@ impl Inbound {
             Admission::NeedsToken(bearer, presented) => (bearer, presented),
         };
         let deny = |reason| self.guard.deny(reason, &bearer.needs, is_grpc(head));
-        // The token alone says which server is asked, so that its response is found before that is worked
-        // out; and what is cached was cached under a token, so that its syntax needs no second look.
+        // Without conditions on hosts, the token alone determines the server, so responses are
+        // found before the server is determined. Only valid tokens are cached, so a hit needs no
+        // check of the syntax.
         let mut key = self.keyed.key(KeySpace::Server(ServerId(0)), presented.unchecked());
         let mut server = None;
         if self.by_host {
@@ -156,13 +151,13 @@ impl Inbound {
         Ok(Progress::Waiting(Box::new(waiter), Introspect { server, token, key }))
     }
 
-    /// There is no room for a request that would have to wait.
+    /// Denies a request for which there is no room to wait.
     pub(crate) fn overloaded(&self, waiter: &Waiter, run: &mut Run<'_>) -> Verdict {
         let needs = &waiter.bearer.needs;
         self.pronounce(self.guard.deny(Reason::Overloaded, needs, waiter.grpc), run)
     }
 
-    /// Caches what was looked up: what is known of the token now.
+    /// Caches the result of a lookup. Returns the state of the token, which may be served stale.
     pub(crate) fn resolve(
         &mut self,
         key: Option<CacheKey>,
@@ -185,7 +180,7 @@ impl Inbound {
         }
     }
 
-    /// What is done with a request that has waited for this.
+    /// Decides on a request with the result of its lookup.
     pub(crate) fn conclude(
         &self,
         waiter: Waiter,
@@ -203,7 +198,7 @@ impl Inbound {
         self.pronounce(decided, run)
     }
 
-    /// The verdict, counted and logged.
+    /// Counts and logs a decision, and turns it into a verdict.
     fn pronounce(&self, outcome: Outcome, run: &mut Run<'_>) -> Verdict {
         let Outcome { action, decision, rule, known } = outcome;
         if let Decision::Denied(reason) = decision {

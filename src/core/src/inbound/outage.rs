@@ -1,15 +1,15 @@
-//! Whether an authorization server is down for everybody, or only fails what one caller sends.
+//! Distinguishes an authorization server that is down from one that fails for particular tokens.
 
 use crate::cache::identity::Fingerprint;
 use crate::oauth::failure::{Cause, Failure};
 
-/// What a worker has seen of a server since it last answered.
+/// The failures of a server since its last response, as one worker sees them.
 ///
-/// One token can make a server, or what is before it, fail: so a server is believed to be down only
-/// when calls about two different tokens have failed in a row, and it has answered none since.
+/// One token can make a server, or a proxy in front of it, fail. So a server counts as down only
+/// after calls about two different tokens have failed without a response in between.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) enum Outage {
-    /// It has answered.
+    /// The last call got a response, or there was no call.
     #[default]
     None,
     /// Calls about this token have failed.
@@ -19,7 +19,7 @@ pub(crate) enum Outage {
 }
 
 impl Outage {
-    /// Takes note of how a call about a token has ended: `None` with a response.
+    /// Records the outcome of a call about a token: `None` for a response.
     pub(crate) fn note(&mut self, token: Fingerprint, failure: Option<Failure>) {
         *self = match (*self, failure) {
             (_, None) => Self::None,
@@ -36,7 +36,7 @@ impl Outage {
         };
     }
 
-    /// Whether a request whose call has failed so may pass for the server's sake.
+    /// Whether a request whose call failed like this may be forwarded unchecked.
     pub(crate) fn excuses(self, failure: Failure) -> bool {
         self == Self::Confirmed && failure.cause() == Cause::Outage
     }
@@ -51,7 +51,7 @@ mod tests {
     };
     use crate::oauth::reason::Reason;
 
-    /// Whether the last of these calls, each about the token of a letter, is excused.
+    /// Whether the failure of the last of these calls is excused. Each letter is a token.
     fn is_excused(calls: &[(char, Option<Failure>)]) -> bool {
         let identity = Identity::new(&[]);
         let mut outage = Outage::default();
@@ -115,7 +115,7 @@ mod tests {
             let then = [&then[..], &[('c', Some(BUSY))]].concat();
             assert!(is_excused(&then), "{unmade:?} says nothing of the server");
         }
-        // What another worker has seen counts.
+        // Failures that other workers report count too.
         assert!(is_excused(&[('a', Some(backs_off(Cause::Outage))), ('b', Some(BUSY))]));
     }
 }

@@ -1,4 +1,4 @@
-//! What requests need, and whether a token meets it.
+//! The requirements of access rules, and the check of a token against them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,58 +11,56 @@ use crate::oauth::reason::Reason;
 use crate::oauth::scope::ScopeNeed;
 use crate::timestamp::Timestamp;
 
-/// What the requests that it is for need.
+/// An inbound rule, without the conditions on the requests that it matches.
 #[derive(Debug)]
 pub(crate) struct Rule {
-    /// What logs and filter state call it.
+    /// The name in logs and filter state.
     pub(crate) name: Arc<str>,
-    /// What they need.
     pub(crate) access: Access,
 }
 
-/// What a request needs.
+/// The access that a rule gives.
 #[derive(Debug)]
 pub(crate) enum Access {
-    /// Nothing.
+    /// No token is needed.
     Public,
-    /// Nothing that it could have.
+    /// Every request is denied for this reason.
     Deny(Reason),
-    /// A token that meets the needs.
+    /// A token is required and must meet these needs.
     Token(Arc<Needs>),
-    /// The same if it has a token at all.
+    /// A token is optional, but must meet these needs if there is one.
     Optional(Arc<Needs>),
 }
 
-/// What a token must be like.
+/// The requirements on a token.
 #[derive(Debug)]
 pub(crate) struct Needs {
-    /// The name of the rule that needs it.
+    /// The name of the rule.
     pub(crate) rule: Arc<str>,
-    /// One of these must be its issuer; none given, any will do.
+    /// The accepted issuers; any if empty.
     pub(crate) issuer: Vec<Box<str>>,
-    /// One of these must be in its audience; none given, any will do.
+    /// The accepted audiences, of which the token must have one; any if empty.
     pub(crate) audience: Vec<Box<str>>,
-    /// One of these must be how its user was authenticated; none given, any will do.
+    /// The accepted authentication context class references (`acr`); any if empty.
     pub(crate) acr_values: Vec<Box<str>>,
-    /// How long ago its user may have been authenticated.
+    /// The maximum time since the user was authenticated.
     pub(crate) max_age: Option<Duration>,
-    /// What it must hold.
     pub(crate) scope: Option<ScopeNeed>,
-    /// What else must be said of it: the place of a claim among those that are kept, and its test.
+    /// Tests of further claims, each with the ID of its claim.
     pub(crate) claims: Vec<(ClaimId, ClaimTest)>,
 }
 
 impl Needs {
-    /// A denial for a token of which no scopes are known.
+    /// A denial of a token whose scopes are unknown.
     pub(crate) fn deny(&self, reason: Reason) -> Denial {
         Denial::new(reason).with_scope(self.scope.as_ref().map(ScopeNeed::shortest))
     }
 
-    /// Judges a token. Kept answers are judged like new ones, on every request.
+    /// Checks an active token. Cached responses are checked like new ones, on every request.
     ///
     /// # Errors
-    /// The first need that is not met: first whether the token is good at all, then whether its
-    /// user is authenticated as needed, then what it allows.
+    /// The first requirement that is not met: first those on the validity of the token, then those
+    /// on the authentication of its user, then those on scopes and claims.
     pub(crate) fn check(
         &self,
         token: &IntrospectedToken,
@@ -99,7 +97,7 @@ impl Needs {
         if self.claims.iter().all(is_met) { Ok(()) } else { Err(self.deny(Reason::ClaimNotMet)) }
     }
 
-    /// Whether the user was authenticated by one of the means, and not too long ago (RFC 9470).
+    /// Whether the user was authenticated with an accepted method and recently enough (RFC 9470).
     fn is_authenticated(&self, token: &IntrospectedToken, skew: Duration, now: Timestamp) -> bool {
         let acr = token.acr.as_ref();
         let by_means = self.acr_values.is_empty() || self.acr_values.iter().any(|a| acr == Some(a));

@@ -1,4 +1,4 @@
-//! The resource's own metadata, for clients that look for its authorization server (RFC 9728).
+//! Protected resource metadata, in which clients find the authorization server (RFC 9728).
 
 use serde_json::{Map, Value};
 
@@ -7,22 +7,21 @@ use crate::http::path::RequestPath;
 use crate::http::url::HttpUrl;
 use crate::oauth::denial::Reply;
 
-/// The document, and where it is served.
+/// The metadata document, and where it is served.
 #[derive(Debug)]
 pub(crate) struct ResourceMetadata {
-    /// Where clients find it: stands in every challenge.
+    /// The URL of the document, which is in every challenge.
     pub(crate) url: String,
-    /// Its path in the form in which paths are compared.
+    /// The path of `url`, in the form in which paths are compared.
     path: RequestPath<'static>,
-    /// Its query: that of the resource.
+    /// The query of `url`, which is that of the resource.
     query: Option<String>,
-    /// The document's text.
     document: String,
 }
 
 impl ResourceMetadata {
-    /// The metadata of `resource`, whose members are checked. A member without elements is left
-    /// out (section 3.2). `None` if the resource's path has no form in which it can be compared.
+    /// The metadata of `resource`. `members` are valid; those without elements are omitted (section
+    /// 3.2). `None` if the path of the resource is ambiguous.
     pub(crate) fn new(resource: &HttpUrl, members: Vec<(String, Value)>) -> Option<Self> {
         let mut document = Map::new();
         document.extend(members.into_iter().filter(|(_, value)| {
@@ -43,7 +42,7 @@ impl ResourceMetadata {
         })
     }
 
-    /// The answer, if the request asks for the document.
+    /// The response, if the request is for the document.
     pub(crate) fn answer(&self, path: Option<&RequestPath<'_>>, head: &dyn Head) -> Option<Reply> {
         if path != Some(&self.path) || self.query != query(head) {
             return None;
@@ -53,8 +52,9 @@ impl ResourceMetadata {
             b"OPTIONS" => String::new(),
             _ => return None,
         };
-        // Browsers may read it from anywhere: it is public. Only by its name is `authorization`
-        // allowed (Fetch standard, CORS non-wildcard request-header name).
+        // The document is public, so browsers may read it from any origin. `authorization` must be
+        // listed, because the wildcard does not cover it (Fetch standard, CORS non-wildcard
+        // request-header name).
         let headers = vec![
             ("cache-control", "no-store".into()),
             ("content-type", "application/json".into()),
@@ -68,7 +68,6 @@ impl ResourceMetadata {
     }
 }
 
-/// The query of a request, if it has one.
 fn query(head: &dyn Head) -> Option<String> {
     let path = head.value(":path")?;
     let mark = path.iter().position(|b| *b == b'?')?;

@@ -1,4 +1,4 @@
-//! The authorization servers, and which of them answers for a token.
+//! The authorization servers, and which of them introspects a token.
 
 use std::borrow::Cow;
 use std::cell::LazyCell;
@@ -10,24 +10,23 @@ use crate::oauth::bearer::BearerToken;
 use crate::oauth::claims::unverified_claims;
 use crate::oauth::introspection::Introspection;
 
-/// A server that can be asked.
+/// An authorization server that introspects tokens.
 #[derive(Debug)]
 pub(crate) struct Server {
-    /// How it is asked.
     pub(crate) introspection: Introspection,
-    /// Whom it answers for.
+    /// The tokens and requests that this server is for.
     pub(crate) when: When,
-    /// The issuer of its tokens, if that is known.
+    /// The issuer of its tokens, if known.
     pub(crate) issuer: Option<String>,
-    /// What tells its answers from others' in shared data.
+    /// Separates its responses in shared data from those of other servers.
     pub(crate) identity: Identity,
 }
 
-/// Whom a server answers for: all that is given must fit.
+/// Conditions of a server, all of which must match.
 #[derive(Debug, Default)]
 pub(crate) struct When {
-    /// The token looks like a JWT whose `iss` is one of these. Nobody has verified it yet: it
-    /// says whom to ask, and no more.
+    /// The token looks like a JWT whose `iss` is one of these. The claim is not verified, so it
+    /// only selects the server.
     pub(crate) issuer: Option<Vec<Box<str>>>,
     /// The token begins with one of these.
     pub(crate) token_prefix: Option<Vec<Box<str>>>,
@@ -36,16 +35,15 @@ pub(crate) struct When {
 }
 
 impl When {
-    /// Whether it fits every token.
+    /// Whether every token matches.
     pub(crate) fn is_always(&self) -> bool {
         self.issuer.is_none() && self.token_prefix.is_none() && self.hosts.is_none()
     }
 
-    /// Whether the server answers for this token, of this unverified issuer, in a request for this
-    /// host.
+    /// Whether a token with this unverified issuer matches, in a request for this host.
     ///
     /// # Errors
-    /// All but the host fits, and services read that in different ways.
+    /// Everything but the host matches, and the host is ambiguous.
     fn fits<'a>(
         &self,
         token: BearerToken<'_>,
@@ -70,12 +68,13 @@ impl When {
     }
 }
 
-/// The first server that answers for this token in a request for this host.
+/// The first server that matches this token, in a request for this host.
 ///
-/// Anybody can send a token that takes long to read, so it is read once, however many servers ask.
+/// Any client can send a token that is expensive to decode, so it is decoded at most once, however
+/// many servers have a condition on it.
 ///
 /// # Errors
-/// Services read the host in different ways, and a server that fits otherwise goes by it.
+/// The host is ambiguous, and a server that matches otherwise depends on it.
 pub(crate) fn place<'h>(
     servers: &[Server],
     token: BearerToken<'_>,
@@ -84,7 +83,7 @@ pub(crate) fn place<'h>(
     place_of(servers.iter().map(|server| &server.when), token, || unverified_issuer(token), host)
 }
 
-/// The first that fits. What `issuer` and `host` say is asked for once at most.
+/// The first match. `issuer` and `host` are called at most once.
 fn place_of<'w, 'h>(
     whens: impl Iterator<Item = &'w When>,
     token: BearerToken<'_>,
@@ -100,7 +99,7 @@ fn place_of<'w, 'h>(
     Ok(None)
 }
 
-/// The `iss` of a token that looks like a signed JWT (RFC 7519).
+/// The unverified `iss` of a token that looks like a signed JWT (RFC 7519).
 fn unverified_issuer(token: BearerToken<'_>) -> Option<String> {
     unverified_claims(token.reveal())?.get("iss")?.as_str().map(str::to_owned)
 }
@@ -140,7 +139,7 @@ mod tests {
         };
         assert_eq!(place_of(whens.iter(), token, issuer, || Ok("".into())), Ok(Some(ServerId(2))));
         assert_eq!(read.get(), 1);
-        // Nor is it read where no server goes by it.
+        // The token is not decoded if no condition depends on its issuer.
         let always = [When::default()];
         let never = || unreachable!("nobody asked");
         assert_eq!(

@@ -19,125 +19,110 @@ use crate::timestamp::Timestamp;
 /// The token type of an access token (RFC 8693, section 3).
 pub(crate) const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
-/// The values of `grant_type`: of the configuration, and of what is sent.
+/// The values of `grant_type` in the configuration and in token requests.
 pub(crate) mod grant_type {
-    /// The client itself.
     pub(crate) const CLIENT_CREDENTIALS: &str = "client_credentials";
-    /// A user's password.
     pub(crate) const PASSWORD: &str = "password";
-    /// A refresh token.
     pub(crate) const REFRESH_TOKEN: &str = "refresh_token";
     /// An access token that was obtained elsewhere; it is never sent.
     pub(crate) const DIRECT_TOKEN: &str = "direct_token";
-    /// An assertion.
     pub(crate) const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
-    /// The caller's token.
     pub(crate) const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 }
 
-/// A client, as configured.
+/// The configuration of an outbound client.
 pub(crate) struct Client {
-    /// What rules, logs and statistics call it.
+    /// The name in rules, logs and statistics.
     pub(crate) name: Arc<str>,
-    /// What its tokens are asked for with.
     pub(crate) grant: Grant,
-    /// The token endpoint; a token that was obtained elsewhere needs none.
+    /// The token endpoint, unless the token was obtained elsewhere.
     pub(crate) endpoint: Option<Arc<Endpoint>>,
     /// How a refresh token is used, if at all.
     pub(crate) refresh: Option<Refresh>,
-    /// What is asked for.
+    /// Parameters of all token requests.
     pub(crate) asked: RequestedScope,
-    /// How long tokens serve.
     pub(crate) lifetime: Lifetime,
-    /// Where they go.
     pub(crate) placement: Placement,
-    /// The statuses by which an upstream says that it does not take a token.
+    /// The statuses with which an upstream service rejects a token.
     pub(crate) renew_on_status: Vec<u16>,
-    /// Whether requests go on without a token if there is none to be had.
+    /// Whether requests are forwarded without a token if none can be obtained.
     pub(crate) failure_mode_allow: bool,
-    /// What tells its tokens from others', for all workers.
+    /// Identifies the client's records in the store.
     pub(crate) key: ClientKey,
 }
 
-/// What a token is asked for with.
+/// The grant with which a token is obtained.
 #[derive(Debug)]
 pub(crate) enum Grant {
-    /// The client itself (RFC 6749, section 4.4).
+    /// The client's own credentials (RFC 6749, section 4.4).
     ClientCredentials,
-    /// A user's password (RFC 6749, section 4.3): legacy.
+    /// A user's password (RFC 6749, section 4.3), which is a legacy grant.
     Password {
-        /// The user.
+        /// The username of the resource owner.
         username: Secret,
-        /// The password.
+        /// The password of the resource owner.
         password: Secret,
     },
     /// A refresh token that was obtained elsewhere (RFC 6749, section 6).
     RefreshToken(Secret),
     /// An access token that was obtained elsewhere.
     DirectToken {
-        /// The token.
         access_token: Secret,
-        /// How long it lives from when it was first used here.
+        /// The lifetime, counted from the first use by the filter.
         expires_in: Option<Duration>,
-        /// What renews it.
         refresh_token: Option<Secret>,
     },
     /// An assertion (RFC 7523, section 2.1).
     JwtBearer {
-        /// One JWT.
+        /// A JWT, sent as configured.
         assertion: Secret,
     },
-    /// The caller's token (RFC 8693).
+    /// An exchange of the caller's token (RFC 8693).
     TokenExchange {
-        /// What the caller's token is.
         subject_token_type: String,
-        /// What is wanted.
         requested_token_type: Option<String>,
-        /// The client whose token says who acts for the caller.
+        /// The client whose token identifies the acting party.
         actor: Option<ClientId>,
     },
 }
 
-/// Parameters that every request of a client has.
+/// Parameters of all token requests of a client.
 #[derive(Debug, Default)]
 pub(crate) struct RequestedScope {
-    /// `scope`.
     pub(crate) scope: Option<String>,
-    /// `audience`.
     pub(crate) audience: Option<String>,
-    /// `resource`, each by itself (RFC 8707, section 2).
+    /// Sent as one parameter for each resource (RFC 8707, section 2).
     pub(crate) resource: Vec<String>,
 }
 
 /// How a refresh token is used.
 #[derive(Debug)]
 pub(crate) struct Refresh {
-    /// Where.
     pub(crate) endpoint: Arc<Endpoint>,
-    /// Not more than what was granted (RFC 6749, section 6).
+    /// At most the scope that was granted (RFC 6749, section 6).
     pub(crate) scope: Option<String>,
 }
 
-/// Where a token goes.
+/// How a token is put on a request.
 #[derive(Clone, Debug)]
 pub(crate) struct Placement {
-    /// The header, in lower case.
+    /// The name of the header, in lower case.
     pub(crate) header: Arc<str>,
-    /// What stands before the token; empty for nothing.
+    /// The text before the token, without the space between them; may be empty.
     pub(crate) scheme: String,
-    /// Whether what the caller has there is replaced.
+    /// Whether a value that the caller has set is replaced.
     pub(crate) overwrite: bool,
     /// All spellings of the header.
     pub(crate) spelling: Spelling,
 }
 
 impl Placement {
-    /// A token goes into `header`, a name in lower case, after `scheme`.
+    /// Puts a token into `header`, a name in lower case, after `scheme`.
     pub(crate) fn new(header: &str, scheme: String, overwrite: bool) -> Self {
         Self { spelling: Spelling::of(header), header: header.into(), scheme, overwrite }
     }
 
-    /// The header's value with this token.
+    /// The value of the header for this token.
     pub(crate) fn value(&self, token: &str) -> Arc<str> {
         if self.scheme.is_empty() {
             token.into()
@@ -147,26 +132,24 @@ impl Placement {
     }
 }
 
-/// What the next call sends.
+/// The kind of a token request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum TokenRequest {
-    /// The grant.
     Grant,
-    /// This refresh token.
     Refresh(Secret),
 }
 
 /// The tokens that a token exchange sends.
 #[derive(Clone, Debug)]
 pub(crate) struct SentTokens {
-    /// The caller's.
+    /// The caller's token.
     pub(crate) subject: Secret,
-    /// Ours, if we act for the caller.
+    /// The proxy's own token, if it acts for the caller.
     pub(crate) actor: Option<Secret>,
 }
 
 impl Grant {
-    /// The client whose token says who acts for the caller.
+    /// The client whose token identifies the acting party.
     pub(crate) fn actor(&self) -> Option<ClientId> {
         let Self::TokenExchange { actor, .. } = self else { return None };
         *actor
@@ -174,7 +157,7 @@ impl Grant {
 }
 
 impl Client {
-    /// What the next call sends; `None` if nothing is left.
+    /// The next token request; `None` if there is neither a grant nor a refresh token.
     pub(crate) fn ask(&self, holding: &CachedToken) -> Option<TokenRequest> {
         let kept = || {
             let token = holding.token.as_ref()?.refresh_token()?;
@@ -187,7 +170,7 @@ impl Client {
         };
         match &self.grant {
             Grant::ClientCredentials | Grant::TokenExchange { .. } => Some(TokenRequest::Grant),
-            // A refresh token that may be spent is not sent again where there is another way.
+            // A refresh token that may be spent is not sent again if the grant can be used instead.
             Grant::Password { .. } | Grant::JwtBearer { .. } => {
                 Some(kept().filter(|_| !holding.refresh_unsure).unwrap_or(TokenRequest::Grant))
             }
@@ -198,15 +181,15 @@ impl Client {
         }
     }
 
-    /// What may be sent after `ask` has failed with `failure`: the server does not take a refresh
-    /// token any more that it had given us.
+    /// The request that may follow after `ask` has failed, because the server rejects a refresh
+    /// token that it issued earlier.
     pub(crate) fn fallback(&self, ask: &TokenRequest, failure: Failure) -> Option<TokenRequest> {
         let TokenRequest::Refresh(_) = ask else { return None };
         let other = self.ask(&CachedToken::default()).filter(|other| other != ask)?;
         match failure {
             Failure::Refused { error: Some(OAuthError::InvalidGrant), .. } => Some(other),
-            // Not every server has that word for it. On a guess, no refresh token is sent that may
-            // be spent.
+            // Some servers use another error code. Where the cause is uncertain, only the grant is
+            // tried, because sending another refresh token could spend it.
             Failure::Refused {
                 status: 200 | 201 | 400,
                 error:
@@ -217,12 +200,12 @@ impl Client {
         }
     }
 
-    /// Whether another token could be obtained.
+    /// Whether another token can be obtained.
     pub(crate) fn can_renew(&self) -> bool {
         self.ask(&CachedToken::default()).is_some()
     }
 
-    /// What the answer has to be.
+    /// The kind of response that a token request must get.
     pub(crate) fn expected(&self) -> TokenResponseKind<'_> {
         match &self.grant {
             Grant::TokenExchange { requested_token_type, .. } => {
@@ -237,7 +220,6 @@ impl Client {
         matches!(self.grant, Grant::TokenExchange { .. })
     }
 
-    /// The endpoint that a call goes to.
     fn endpoint_for(&self, ask: &TokenRequest) -> Option<&Endpoint> {
         match ask {
             TokenRequest::Grant => self.endpoint.as_deref(),
@@ -245,12 +227,11 @@ impl Client {
         }
     }
 
-    /// How long a call may take.
     pub(crate) fn timeout(&self, ask: &TokenRequest) -> Duration {
         self.endpoint_for(ask).map(|endpoint| endpoint.timeout).unwrap_or_default()
     }
 
-    /// How long a call may take together with the one that may [follow](Self::fallback).
+    /// The timeout of a request, together with that of the one that may [follow](Self::fallback).
     pub(crate) fn longest(&self, ask: &TokenRequest) -> Duration {
         let then = match ask {
             TokenRequest::Grant => None,
@@ -260,7 +241,7 @@ impl Client {
         self.timeout(ask).saturating_add(then)
     }
 
-    /// The call that asks for a token.
+    /// The call for a token request. A token exchange needs the tokens in `exchanged`.
     pub(crate) fn call(
         &self,
         id: CallId,
@@ -329,7 +310,7 @@ impl Client {
     }
 }
 
-/// Shows nothing of what it holds.
+/// Omits everything but the name, because the configuration contains secrets.
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("name", &self.name).finish_non_exhaustive()

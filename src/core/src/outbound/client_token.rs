@@ -1,4 +1,4 @@
-//! A client's token in this worker, as it is shared with all of them.
+//! A client's token in one worker, synchronized with the record that all workers share.
 
 use std::sync::Arc;
 
@@ -10,33 +10,33 @@ use crate::outbound::client::Client;
 use crate::store::{NotWritten, Store, Stored, Version};
 use crate::timestamp::Timestamp;
 
-/// How often a write is tried against those of other workers.
+/// The maximum number of attempts to write a record that other workers write too.
 const TRIES: usize = 8;
 
-/// What is known of one client's token.
+/// A client's token, as one worker knows it.
 #[derive(Default)]
 pub(crate) struct ClientToken {
-    /// The record as it was last read or written here.
+    /// The record, as this worker last read or wrote it.
     pub(crate) record: CachedToken,
-    /// Its version.
+    /// The version of `record`, if known.
     version: Option<Version>,
-    /// The last change that was seen here.
+    /// The last change of the client's records that this worker has seen.
     changes: Option<Version>,
-    /// Its token, if it was good then.
+    /// The token of `record`, if it was usable when the record was read.
     current: Option<Arc<AccessToken>>,
-    /// The token before: requests that were sent with it may still be under way.
+    /// The previous token, which requests under way may carry.
     before: Option<Arc<AccessToken>>,
-    /// Whether the current token was put on a request here.
+    /// Whether the current token was put on a request.
     pub(crate) used: bool,
 }
 
 impl ClientToken {
-    /// The token, if it is good for all that this worker knows.
+    /// The token, if it is usable as far as this worker knows.
     pub(crate) fn current(&self, now: Timestamp) -> Option<&Arc<AccessToken>> {
         self.current.as_ref().filter(|current| now < current.expires)
     }
 
-    /// The token to be put on a request, if it is good for all that any worker knows.
+    /// The token to put on a request, if it is usable as far as any worker knows.
     pub(crate) fn take(
         &mut self,
         client: &Client,
@@ -51,31 +51,31 @@ impl ClientToken {
         self.current(now)
     }
 
-    /// Whether a header's value is what this worker puts on requests, or has until lately. How long
-    /// it takes to compare tells nothing of the token but its length.
+    /// Whether a header value is the one that this worker puts on requests, or the previous one.
+    /// The duration of the comparison reveals only the length of the token.
     pub(crate) fn is_ours(&self, value: &[u8]) -> bool {
         self.known().any(|known| known.value.as_bytes().ct_eq(value).into())
     }
 
-    /// The same for the token alone.
+    /// Like [`is_ours`](Self::is_ours), for the token alone.
     pub(crate) fn is_our_token(&self, token: &[u8]) -> bool {
         self.known().any(|known| known.token.reveal().as_bytes().ct_eq(token).into())
     }
 
-    /// The tokens that may be on requests which are under way.
+    /// The tokens that requests under way may carry.
     fn known(&self) -> impl Iterator<Item = &Arc<AccessToken>> {
         self.current.iter().chain(&self.before)
     }
 
-    /// Whether there is a token to be looked after.
+    /// Whether there is a token, which may have expired.
     pub(crate) fn has_token(&self) -> bool {
         self.current.is_some()
     }
 
-    /// Reads the record if another worker has written it.
+    /// Reads the record, if its version has changed.
     pub(crate) fn sync(&mut self, client: &Client, store: &dyn Store, now: Timestamp) {
         match store.client_token(&client.key, self.version) {
-            // A store that has lost the record takes no token with it.
+            // A store that has lost the record does not invalidate the token.
             Stored::Absent => self.version = None,
             Stored::Unchanged => {}
             Stored::Changed(record, version) => {
@@ -85,8 +85,8 @@ impl ClientToken {
         }
     }
 
-    /// Writes what `next` makes of the record, again where another worker has written meanwhile,
-    /// until it makes nothing of it. Whether it was written.
+    /// Writes the record that `next` derives from the current one, until `next` returns `None`.
+    /// Tries again if another worker writes at the same time. Returns whether a record was written.
     pub(crate) fn update(
         &mut self,
         client: &Client,
@@ -106,10 +106,10 @@ impl ClientToken {
         false
     }
 
-    /// Writes a record in place of the one that was read.
+    /// Replaces the record that was last read.
     ///
     /// # Errors
-    /// It is no longer that one, or the host refuses.
+    /// Another worker has written the record, or the host refuses.
     fn write(
         &mut self,
         client: &Client,
@@ -118,13 +118,13 @@ impl ClientToken {
         now: Timestamp,
     ) -> Result<(), NotWritten> {
         store.publish_client_token(&client.key, &next, self.version)?;
-        // The host does not tell the version of a write, so the next look reads it again.
+        // The host does not return the version of a write, so the next read gets the record again.
         self.version = None;
         self.take_in(client, next, now);
         Ok(())
     }
 
-    /// Takes a record in, and makes its token ready.
+    /// Adopts a record, and prepares its token for requests.
     fn take_in(&mut self, client: &Client, record: CachedToken, now: Timestamp) {
         self.record = record;
         let number = self.record.number;
@@ -140,7 +140,7 @@ impl ClientToken {
         }
     }
 
-    /// Goes on with a token that was obtained for this worker.
+    /// Adopts a token that was obtained for this worker.
     pub(crate) fn adopt(&mut self, token: &Arc<AccessToken>) {
         if self.current.as_ref().is_none_or(|current| current.number != token.number) {
             self.replace(Some(Arc::clone(token)));
@@ -148,13 +148,13 @@ impl ClientToken {
         }
     }
 
-    /// Goes on with another token, or none, and remembers the one before.
+    /// Replaces the current token, and remembers the previous one.
     fn replace(&mut self, next: Option<Arc<AccessToken>>) {
         let before = std::mem::replace(&mut self.current, next);
         self.before = before.or_else(|| self.before.take());
     }
 
-    /// Lets go of a token that has expired.
+    /// Drops the token if it has expired.
     pub(crate) fn let_go(&mut self, now: Timestamp) {
         if self.current.as_ref().is_some_and(|current| now >= current.expires) {
             self.replace(None);

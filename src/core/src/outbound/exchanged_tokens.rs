@@ -1,5 +1,5 @@
-//! Tokens that were exchanged for callers' tokens (RFC 8693): one for each caller, cached in bounded
-//! room in this worker.
+//! Tokens that were exchanged for callers' tokens (RFC 8693), cached for each caller in bounded
+//! memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,48 +13,46 @@ use crate::outbound::client::Client;
 use crate::store::{Store, TokenKey, Version};
 use crate::timestamp::Timestamp;
 
-/// Room for callers' tokens.
+/// The capacity for the state of callers, such as their exchanged tokens.
 pub(crate) const ROOM: Room = Room { entries: 4096, bytes: 16 << 20 };
 
-/// The pause between two attempts to renew a token that still serves.
+/// The pause between two attempts to renew a token that is still usable.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(1);
 
-/// A caller's exchanged token in this worker.
+/// The exchanged token of one caller.
 struct Entry {
-    /// The token, with all that workers share about it.
+    /// The record that workers share.
     record: CachedToken,
-    /// The token, ready for requests.
+    /// The token, prepared for requests.
     current: Arc<AccessToken>,
-    /// What workers share it under.
+    /// Identifies the record in the store.
     fingerprint: Fingerprint,
-    /// When the caller's token expires, if that is known.
+    /// When the caller's token expires, if known.
     subject_expires: Option<Timestamp>,
-    /// The last change of its client's tokens that was seen here.
+    /// The last change of the client's records that this worker has seen.
     changes: Option<Version>,
-    /// From then on the next request has it renewed.
+    /// When the next request triggers a renewal.
     renew_at: Timestamp,
 }
 
-/// A token for a request.
+/// An exchanged token that can be put on a request.
 pub(crate) struct Usable {
-    /// The token.
     pub(crate) token: Arc<AccessToken>,
-    /// Whether it is time to renew it.
+    /// Whether the token is due for renewal.
     pub(crate) is_due: bool,
 }
 
 /// The exchanged tokens of all callers.
 pub(crate) struct ExchangedTokens {
-    /// By callers' tokens.
+    /// The entries, by the key of the caller's token.
     entries: ClockCache<Entry>,
-    /// The exchanged tokens themselves.
+    /// The keys of the exchanged tokens themselves.
     issued: ClockCache<()>,
-    /// Names them.
     keyed: Keyed,
 }
 
 impl ExchangedTokens {
-    /// Nothing is cached yet. `seed` is random.
+    /// Creates an empty cache. `seed` is random.
     pub(crate) fn new(seed: [u8; 16]) -> Self {
         Self {
             entries: ClockCache::new(ROOM),
@@ -63,8 +61,8 @@ impl ExchangedTokens {
         }
     }
 
-    /// The token for a caller's. After a change of its client's tokens it is looked up whether that was
-    /// this one.
+    /// The token that was exchanged for a caller's. After a change of the client's records, the
+    /// store is read to see whether this token has changed.
     pub(crate) fn find(
         &mut self,
         client: &Client,
@@ -87,13 +85,14 @@ impl ExchangedTokens {
         Some(Usable { token: Arc::clone(&entry.current), is_due })
     }
 
-    /// How many tokens in a row were rejected that this caller's was exchanged for, if the last one was.
+    /// How many tokens in a row that were exchanged for this caller were rejected; zero if the last
+    /// one was not.
     pub(crate) fn drops(&mut self, key: CacheKey, now: Timestamp) -> u32 {
         let entry = self.entries.get(key, now).filter(|entry| entry.record.dropped);
         entry.map_or(0, |entry| entry.record.drops)
     }
 
-    /// Takes in what workers share about a caller's token, if it is newer.
+    /// Adopts the record of the store, if it is newer.
     fn sync(&mut self, client: &Client, key: CacheKey, store: &dyn Store, now: Timestamp) {
         let Some(entry) = self.entries.get(key, now) else { return };
         let token = TokenKey { identity: &client.key.identity, token: entry.fingerprint };
@@ -105,7 +104,7 @@ impl ExchangedTokens {
         }
     }
 
-    /// Caches a token, and makes it ready for requests.
+    /// Caches a token, and returns it prepared for requests.
     pub(crate) fn insert(
         &mut self,
         client: &Client,
@@ -133,13 +132,13 @@ impl ExchangedTokens {
         Some(current)
     }
 
-    /// Whether a token is one that was exchanged for a caller's.
+    /// Whether a token was exchanged for a caller's.
     pub(crate) fn has_issued(&self, token: &[u8], now: Timestamp) -> bool {
         self.issued.has(self.keyed.key(KeySpace::Issued, token), now)
     }
 
-    /// The upstream service has rejected a token: what workers are to know of it, if it was the one that
-    /// all of them use.
+    /// Handles the rejection of a token by the upstream service. Returns the record to publish, if
+    /// the token is the current one of all workers.
     pub(crate) fn reject(
         &mut self,
         client: &Client,
@@ -148,7 +147,7 @@ impl ExchangedTokens {
         store: &dyn Store,
         now: Timestamp,
     ) -> Option<(Fingerprint, CachedToken)> {
-        // Another worker may have dropped it already, and have another one.
+        // Another worker may have dropped the token already, and have obtained another.
         self.sync(client, key, store, now);
         let entry = self.entries.get(key, now)?;
         let next = entry.record.dropped(number, now)?;

@@ -1,4 +1,4 @@
-//! What becomes of a request that gets a token: it goes on with it, waits for it, or is refused.
+//! Puts tokens on requests: a request is forwarded with its token, waits for it, or is denied.
 
 use std::sync::Arc;
 
@@ -23,17 +23,16 @@ use crate::run::Run;
 use crate::timestamp::Timestamp;
 use crate::verdict::{Action, Verdict};
 
-/// How far a request has come.
+/// A verdict, or the lookup that it depends on.
 pub(crate) enum Progress {
-    /// This is decided on it.
     Decided(Verdict),
-    /// It waits for this.
+    /// The request waits for the result of this lookup.
     Waiting(Box<Waiter>, Lookup),
 }
 
 impl Outbound {
-    /// A request that may go on, as `verdict` says. Without its head, it must have been planned for that
-    /// ([`Injection::without_head`]).
+    /// Handles a request that may be forwarded according to `verdict`. Without `head`, `plan` must
+    /// come from [`Injection::without_head`].
     pub(crate) fn send(
         &mut self,
         stream: StreamId,
@@ -61,7 +60,7 @@ impl Outbound {
             forward.remove.extend(clean.removed().cloned());
             forward.add(clean.set);
         }
-        // What was exchanged for a token, or was to be, is not for the service.
+        // A token that was exchanged, or was to be exchanged, is not forwarded.
         if let Some(removal) = &pending.removal {
             forward.take_out(removal);
         }
@@ -90,7 +89,7 @@ impl Outbound {
         Progress::Waiting(waiter, Lookup::ClientToken(stream, id))
     }
 
-    /// A request that gets a token in exchange for its caller's.
+    /// Handles a request that gets a token in exchange for its caller's.
     fn exchange(
         &mut self,
         stream: StreamId,
@@ -98,7 +97,8 @@ impl Outbound {
         mut verdict: Verdict,
         run: &mut Run<'_>,
     ) -> Progress {
-        // Where callers' tokens are checked, one that was not, on a public path, counts as none.
+        // Where the inbound direction checks tokens, a token on a public path was not checked and
+        // does not count.
         let guarded = self.config.guarded;
         let checked = verdict.checked.is_some();
         let subject = match (&pending.subject, pending.token().filter(|_| !guarded || checked)) {
@@ -107,7 +107,7 @@ impl Outbound {
                 return Progress::Decided(self.refuse(&pending, &denial, verdict, run));
             }
             (_, Some(subject)) => subject,
-            // It was let in without a token, and goes on without one.
+            // The request was allowed without a token, so it is forwarded without one.
             (_, None) if guarded && !checked => {
                 if let (Action::Forward(forward), Some(client)) =
                     (&mut verdict.action, self.config.client(pending.client))
@@ -139,13 +139,13 @@ impl Outbound {
         Progress::Waiting(Box::new(Waiter { verdict, pending }), lookup)
     }
 
-    /// There is no room for a request that would have to wait.
+    /// Denies a request for which there is no room to wait.
     pub(crate) fn overloaded(&self, waiter: Waiter, run: &mut Run<'_>) -> Verdict {
         let Waiter { verdict, pending } = waiter;
         self.refuse(&pending, &Denial::new(Reason::Overloaded), verdict, run)
     }
 
-    /// What is done with a request that has waited for this.
+    /// Decides on a request with the result of its lookup.
     pub(crate) fn conclude(
         &self,
         waiter: Waiter,
@@ -159,14 +159,14 @@ impl Outbound {
         }
     }
 
-    /// Caches a client's token.
+    /// Adopts a token of a client that the fetcher obtained.
     pub(crate) fn adopt(&mut self, id: ClientId, token: &Arc<AccessToken>) {
         if let Some(ours) = self.tokens.get_mut(id.index()) {
             ours.adopt(token);
         }
     }
 
-    /// Caches a token that was exchanged: the token, ready for requests.
+    /// Caches an exchanged token, and returns it prepared for requests.
     pub(crate) fn resolve(
         &mut self,
         id: ClientId,
@@ -200,7 +200,7 @@ impl Outbound {
         verdict
     }
 
-    /// What is done with a request for which there is no token.
+    /// Decides on a request for which no token can be obtained.
     fn go_without(
         &self,
         pending: &PendingInjection,
@@ -212,7 +212,8 @@ impl Outbound {
         match (&mut verdict.action, client) {
             _ if failure == Failure::Defect => defect::refuse("no access token for a request", run),
             (Action::Forward(forward), Some(client)) if client.failure_mode_allow => {
-                // Nobody takes what the caller has put there for ours.
+                // The upstream service must not mistake a value of the caller for the proxy's
+                // token.
                 forward.drop_header(&client.placement.header);
                 run.count_client(
                     pending.client,
@@ -224,7 +225,6 @@ impl Outbound {
         }
     }
 
-    /// Refuses a request.
     fn refuse(
         &self,
         pending: &PendingInjection,
@@ -238,17 +238,17 @@ impl Outbound {
         );
         let action = Action::Respond(denial.reply(&self.config.resource, pending.grpc));
         let Verdict { mut attributes, .. } = verdict;
-        // What the inbound direction has decided is not what becomes of the request.
+        // The decision of the inbound direction is not the outcome of the request.
         attributes.decision = attributes.decision.map(|_| Decision::Denied(denial.reason));
         Verdict { attributes, ..Verdict::of(action) }
     }
 
-    /// Refuses a request of which nobody can tell whose token is for it, or what to exchange.
+    /// Denies a request for which the client, or the token to exchange, cannot be determined.
     pub(crate) fn turn_away(&self, reason: Reason, head: &dyn Head, run: &mut Run<'_>) -> Verdict {
         run.refuse(reason, Denial::new(reason).reply(&self.config.resource, is_grpc(head)))
     }
 
-    /// Puts a token on a request, as if it had one.
+    /// Puts a token on a request as if one were cached.
     #[cfg(test)]
     pub(crate) fn inject_any(&mut self, plan: Injection, run: &mut Run<'_>) -> Option<Verdict> {
         use crate::oauth::cached_token::GrantedToken;
@@ -260,7 +260,7 @@ impl Outbound {
     }
 }
 
-/// A caller's token, which expires at `expires`, or when it says so itself.
+/// A caller's token that expires at `expires`, or else at its own unverified `exp`.
 fn caller(token: &Secret, key: CacheKey, expires: Option<Timestamp>, drops: u32) -> Subject {
     let own = || Timestamp::from_numeric_date(unverified_claims(token.reveal())?.get("exp")?);
     Subject { token: token.clone(), key, expires: expires.or_else(own), drops }

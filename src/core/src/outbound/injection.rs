@@ -1,4 +1,4 @@
-//! What a request needs on its way out, as its head says.
+//! The plan for the outbound token of a request, derived from its head.
 
 use std::sync::Arc;
 
@@ -10,48 +10,46 @@ use crate::oauth::secret::Secret;
 use crate::oauth::token_source::Removal;
 use crate::verdict::Forward;
 
-/// What a request's head says about its way out.
+/// Whether a request gets a client's token, and how.
 #[derive(Debug)]
 pub(crate) enum Injection {
-    /// No client's token is for it. These headers of ours must not go where it goes.
+    /// The request gets no token. These headers contain the proxy's tokens for another destination
+    /// and must be removed.
     Leave(Vec<Arc<str>>),
-    /// It gets a client's token.
     Inject(PendingInjection),
 }
 
 /// A request that gets a client's token.
 #[derive(Debug)]
 pub(crate) struct PendingInjection {
-    /// The client.
     pub(super) client: ClientId,
     /// The caller's token, if it is to be exchanged.
     pub(super) subject: Presentation,
-    /// What takes that token out of the request.
+    /// Removes the caller's token from the request.
     pub(super) removal: Option<Removal>,
-    /// Whether the caller has set the header.
+    /// Whether the caller has set the header of the token, and its value is not to be replaced.
     pub(super) own_header: bool,
-    /// Headers of ours, of another client, that must not go where it goes.
+    /// Headers with the proxy's tokens for another destination, which must be removed.
     pub(super) leaked_headers: Vec<Arc<str>>,
-    /// What else is taken out of it: other spellings of the header, and what would have the next hop
-    /// take the header out.
+    /// Further changes: other spellings of the header are removed, and the next hop is not asked to
+    /// remove the header (`Connection`).
     pub(super) clean: Option<Box<Forward>>,
-    /// Whether it is a gRPC request; looked at if it may have to be told why it is refused.
+    /// Whether it is a gRPC request; determined only for requests that may be denied later.
     pub(super) grpc: bool,
 }
 
 /// The caller's token, for a client that exchanges it.
 #[derive(Debug)]
 pub(super) enum Presentation {
-    /// There is none that could be exchanged.
+    /// There is no token to exchange.
     Absent,
-    /// This one.
     Token(Secret),
-    /// There is more than one, or it cannot be taken out.
+    /// There is more than one token, or it cannot be removed.
     Ambiguous(Reason),
 }
 
 impl Injection {
-    /// Takes what is needed later, when the head is gone.
+    /// Reads from the head what is needed when it is no longer available.
     pub(crate) fn without_head(self, head: &dyn Head) -> Self {
         match self {
             Self::Inject(pending) => Self::Inject(pending.without_head(head)),
@@ -72,12 +70,12 @@ impl Footprint for Injection {
 }
 
 impl PendingInjection {
-    /// The same.
+    /// Like [`Injection::without_head`].
     pub(super) fn without_head(self, head: &dyn Head) -> Self {
         Self { grpc: is_grpc(head), ..self }
     }
 
-    /// The caller's token that is to be exchanged.
+    /// The caller's token to exchange.
     pub(super) fn token(&self) -> Option<&Secret> {
         match &self.subject {
             Presentation::Token(token) => Some(token),

@@ -1,11 +1,11 @@
 //! The outbound direction: the proxy is a client of authorization servers (RFC 6749).
 //!
-//! A request that a rule gives to a client gets that client's token. While there is a good token, no
-//! request waits.
+//! A request that matches a client's rule gets that client's token. As long as a usable token is
+//! cached, no request waits.
 //!
-//! In come heads and verdicts of requests that may be forwarded, and tokens; out come verdicts, and lookups
-//! of tokens that are not there. Nothing here knows rules for callers, nor how their tokens are checked, nor
-//! how tokens are obtained.
+//! The input is the heads and verdicts of requests that may be forwarded, and tokens; the output is
+//! verdicts, and lookups of tokens that are not cached. This module depends neither on inbound
+//! rules, nor on how callers' tokens are checked, nor on how tokens are obtained.
 
 pub(crate) mod client;
 pub(crate) mod client_token;

@@ -1,4 +1,4 @@
-//! What a request's head says about its way out: whose token it gets.
+//! Determines from the head of a request which client's token it gets.
 
 use std::sync::Arc;
 
@@ -19,10 +19,10 @@ use crate::timestamp::Timestamp;
 use crate::verdict::Forward;
 
 impl Outbound {
-    /// What a request's head says about its way out.
+    /// Plans the token of a request.
     ///
     /// # Errors
-    /// It cannot be told whose token is for it, or what is to be exchanged.
+    /// The client, or the token to exchange, cannot be determined.
     pub(crate) fn plan(&self, head: &dyn Head) -> Result<Injection, Reason> {
         let number = self.client_for(head)?;
         let leaked_headers = self.leaked_headers(head);
@@ -33,12 +33,12 @@ impl Outbound {
         let (mut subject, removal) =
             if client.is_exchange() { self.subject(head)? } else { (Presentation::Absent, None) };
         if !leaked_headers.is_empty() && matches!(subject, Presentation::Token(_)) {
-            // After a redirect it is a token of ours that is there, and the caller's is lost.
+            // After a redirect, the token is one of the proxy's own, and the caller's is lost.
             subject = Presentation::Absent;
         }
         let placement = &client.placement;
-        // Where Envoy sends a request again, among a cluster's filters or after a redirect, it does
-        // so with the head that we had made: that is not the caller's own.
+        // Envoy may run a request through the filter again, among a cluster's filters or after a
+        // redirect, with the head that the filter has changed: this value is not the caller's own.
         let is_ours = |value: &[u8]| {
             leaked_headers.contains(&placement.header)
                 || self.tokens.get(number.index()).is_some_and(|token| token.is_ours(value))
@@ -58,18 +58,18 @@ impl Outbound {
         }))
     }
 
-    /// Whether a trailer of this name must not reach the service.
+    /// Whether a trailer with this name must not be forwarded.
     pub(crate) fn is_reserved(&self, name: &[u8]) -> bool {
         self.config.clients.iter().any(|client| client.placement.spelling.matches(name))
     }
 
-    /// The caller's token that is to be exchanged, and what takes it out.
+    /// The caller's token to exchange, and its removal.
     fn subject(&self, head: &dyn Head) -> Result<(Presentation, Option<Removal>), Reason> {
         let presented = match present(&self.config.token_sources, head) {
             Ok(Some(presented)) => presented,
             Ok(None) => return Ok((Presentation::Absent, None)),
-            // Where callers' tokens are checked, that is where bad ones are refused, but not on paths
-            // that need none.
+            // Where callers' tokens are checked, the inbound direction rejects invalid ones, except on
+            // paths that need none.
             Err(reason) if self.config.guarded => {
                 return Ok((Presentation::Ambiguous(reason), None));
             }
@@ -83,9 +83,10 @@ impl Outbound {
         Ok((subject, Some(presented.removal)))
     }
 
-    /// Whether a token is one that we have put on the request before: Envoy has followed a redirect,
-    /// or sends the request again among a cluster's filters. One that was exchanged for a caller's
-    /// is still the caller's, but not after a redirect: it was for where that came from.
+    /// Whether the proxy has put this token on the request before: Envoy has followed a redirect,
+    /// or runs the request through the filter again among a cluster's filters. An exchanged token
+    /// still represents the caller, except after a redirect, because it was for the previous
+    /// destination.
     pub(crate) fn is_ours(
         &self,
         plan: &Injection,
@@ -101,20 +102,19 @@ impl Outbound {
             || !leaked_headers.is_empty() && self.exchanged.has_issued(token, now)
     }
 
-    /// The client whose token the request gets.
     fn client_for(&self, head: &dyn Head) -> Result<Option<ClientId>, Reason> {
-        // Where it cannot be told which rule fits, nobody's token is for it.
+        // If the rule that matches cannot be determined, the request gets no client's token.
         Ok(self.config.rules.find(&Target::new(head))?.copied().flatten())
     }
 
-    /// The same for people who ask beforehand.
+    /// Like [`client_for`](Self::client_for), for explanations.
     #[cfg(feature = "review")]
     pub(crate) fn chosen(&self, head: &dyn Head) -> Option<&Client> {
         self.config.client(self.client_for(head).ok()??)
     }
 
-    /// The headers in which a request carries a token that was meant for where it came from: Envoy
-    /// has followed a redirect with the head that we had made (`internal_redirect_policy`).
+    /// The headers with tokens that were for the previous destination: Envoy has followed a
+    /// redirect with the head that the filter has changed (`internal_redirect_policy`).
     fn leaked_headers(&self, head: &dyn Head) -> Vec<Arc<str>> {
         let Some(original) = head.value("x-envoy-original-url") else { return Vec::new() };
         let mut headers: Vec<Arc<str>> = Vec::new();
@@ -128,7 +128,7 @@ impl Outbound {
         headers
     }
 
-    /// The clients whose tokens a request to this URL may have got: its method is not known.
+    /// The clients whose tokens a request to this URL may have got. Its method is unknown.
     fn clients_of_url(&self, url: &str) -> Vec<&Client> {
         let rest = split_scheme(url).map_or(url, |(_, rest)| rest);
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
@@ -141,14 +141,14 @@ impl Outbound {
     }
 }
 
-/// Whether a request asks for a tunnel (RFC 9110, section 9.3.6): what is in its head is for the next
-/// proxy, not for the host that it names. Extended CONNECT (RFC 8441) is for that host.
+/// Whether a request asks for a tunnel (RFC 9110, section 9.3.6): its head is for the next proxy,
+/// not for the host that it names. Extended CONNECT (RFC 8441) is for that host.
 fn is_tunnel(head: &dyn Head) -> bool {
     head.value(":method").is_some_and(|method| *method == *b"CONNECT")
         && head.value(":protocol").is_none()
 }
 
-/// What is taken out of a request beside the header that its token goes into.
+/// The changes to a head besides the header of the token.
 fn clean(placement: &Placement, head: &dyn Head) -> Result<Option<Box<Forward>>, Reason> {
     let mut forward = Forward::default();
     let Placement { header, spelling, .. } = placement;

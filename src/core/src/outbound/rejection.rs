@@ -6,13 +6,13 @@ use crate::oauth::call::TokenUse;
 use crate::run::Run;
 
 impl Outbound {
-    /// Whether a response with this status says that the token was rejected.
+    /// Whether a response with this status rejects the token.
     pub(crate) fn is_refusal(&self, sent: TokenUse, status: u16) -> bool {
         let client = self.config.client(sent.client);
         client.is_some_and(|client| client.renew_on_status.contains(&status))
     }
 
-    /// The upstream service has answered a request that was sent with one of our tokens.
+    /// Handles the upstream response to a request with one of the proxy's tokens.
     pub(crate) fn response(&mut self, sent: TokenUse, status: u16, run: &mut Run<'_>) {
         if !self.is_refusal(sent, status) {
             return;

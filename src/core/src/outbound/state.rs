@@ -1,4 +1,4 @@
-//! What the outbound direction remembers in one worker.
+//! The state of the outbound direction in one worker.
 
 use std::sync::Arc;
 
@@ -14,23 +14,22 @@ use crate::outbound::injection::PendingInjection;
 use crate::rules::index::RuleIndex;
 use crate::verdict::{Action, Verdict};
 
-/// What the configuration says of the outbound direction.
+/// The configuration of the outbound direction.
 #[derive(Debug)]
 pub(crate) struct ClientConfig {
     /// The clients, in the order of their names.
     pub(crate) clients: Vec<Client>,
-    /// Whose token requests get; `None` to leave them alone. The first that fits decides.
+    /// The client whose token a request gets, if any. The first rule that matches applies.
     pub(crate) rules: RuleIndex<Option<ClientId>>,
-    /// Where callers' tokens are looked for, to be exchanged.
+    /// Where callers' tokens to exchange are found.
     pub(crate) token_sources: Vec<TokenSource>,
-    /// Whether callers' tokens are checked before.
+    /// Whether the inbound direction checks callers' tokens first.
     pub(crate) guarded: bool,
-    /// What challenges say.
+    /// Parameters of every `WWW-Authenticate` challenge.
     pub(crate) resource: Resource,
 }
 
 impl ClientConfig {
-    /// A client.
     pub(crate) fn client(&self, ClientId(place): ClientId) -> Option<&Client> {
         self.clients.get(place)
     }
@@ -38,9 +37,8 @@ impl ClientConfig {
 
 /// A request that waits for a token.
 pub(crate) struct Waiter {
-    /// What is done with it, but for the token.
+    /// The verdict without the token.
     pub(super) verdict: Verdict,
-    /// What it needs.
     pub(super) pending: PendingInjection,
 }
 
@@ -58,17 +56,15 @@ impl Footprint for Waiter {
 
 /// The outbound direction of one configuration in one worker.
 pub(crate) struct Outbound {
-    /// What the operator wants.
     pub(super) config: Arc<ClientConfig>,
-    /// The clients' tokens, in their order.
+    /// The clients' tokens, in the order of the clients.
     pub(super) tokens: Vec<ClientToken>,
-    /// The tokens of callers.
+    /// Tokens that were exchanged for callers'.
     pub(super) exchanged: ExchangedTokens,
-    /// Names callers' tokens.
+    /// Makes the keys of callers' tokens.
     pub(super) keyed: Keyed,
 }
 
-/// A client, and its token.
 pub(crate) fn of_client<'o>(
     config: &'o ClientConfig,
     tokens: &'o mut [ClientToken],
@@ -78,7 +74,7 @@ pub(crate) fn of_client<'o>(
 }
 
 impl Outbound {
-    /// Nothing is cached yet. `seed` is random.
+    /// Creates the state of one worker. `seed` is random.
     pub(crate) fn new(config: Arc<ClientConfig>, seed: [u8; 16]) -> Self {
         Self {
             tokens: config.clients.iter().map(|_| ClientToken::default()).collect(),
@@ -88,12 +84,12 @@ impl Outbound {
         }
     }
 
-    /// The names of the clients.
+    /// The names of the clients, in their order.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.config.clients.iter().map(|client| &*client.name)
     }
 
-    /// Forgets the clients, as nothing but a test does.
+    /// Removes the clients, which only happens in tests.
     #[cfg(test)]
     pub(crate) fn lose_clients(&mut self) {
         let ClientConfig { token_sources, guarded, resource, .. } = &*self.config;

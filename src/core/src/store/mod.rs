@@ -1,8 +1,10 @@
-//! What all workers of a proxy share: introspection responses, access tokens, and leases on obtaining them.
+//! Storage that all workers of a proxy share: introspection responses, access tokens, and leases on
+//! obtaining them.
 //!
-//! In come records under the keys of servers, clients and tokens; out come those that any worker has
-//! published. How a host keeps them is behind [`Store`]; [`SharedStore`](shared::SharedStore) keeps them in the shared data of
-//! proxy-wasm. Nothing here knows who asks, or decides on a request.
+//! The input is records under the keys of servers, clients and tokens; the output is those that any
+//! worker has published. How a host stores them is behind [`Store`];
+//! [`SharedStore`](shared::SharedStore) uses the shared data of proxy-wasm. This module depends
+//! neither on requests nor on decisions.
 
 pub(crate) mod record;
 pub(crate) mod sealed;
@@ -16,35 +18,36 @@ use crate::oauth::cached_token::CachedToken;
 use crate::oauth::failure::Failure;
 use crate::timestamp::Timestamp;
 
-/// How far another worker's clock may be ahead: workers read the clock when they begin. What is from
-/// later than that was written before the clock was set back, and is not believed.
+/// How far another worker's clock may be ahead, because each worker reads the clock once at the
+/// start of a run. A record from later than that was written before the clock was set back, and is
+/// ignored.
 pub(crate) const MAX_CLOCK_SKEW: Duration = Duration::from_secs(1);
 
-/// What all workers share. Every method may be called by several workers at once.
+/// Storage that all workers share. Every method may be called by several workers at once.
 ///
-/// A store may lose records at any time, and may refuse to take any: what it has is a cache, and a lease
-/// saves calls, but nothing depends on either for being right.
+/// A store may lose records at any time and may refuse to write any. Records are a cache and leases
+/// save calls; correctness depends on neither.
 pub trait Store {
     /// The newest response on a token, unless it has expired.
     fn response(&self, key: ResponseKey<'_>, now: Timestamp) -> Option<CachedResponse>;
 
-    /// Shares a response. A rejection takes an earlier one on an active token away.
+    /// Publishes a response. A rejection removes an earlier response on an active token.
     fn publish_response(&self, key: ResponseKey<'_>, response: &CachedResponse);
 
     /// The token that was exchanged for a caller's, unless it has expired.
     fn exchanged_token(&self, key: TokenKey<'_>, now: Timestamp) -> Option<CachedToken>;
 
-    /// Shares a token that was exchanged for a caller's.
+    /// Publishes a token that was exchanged for a caller's.
     fn publish_exchanged_token(&self, key: TokenKey<'_>, token: &CachedToken, now: Timestamp);
 
-    /// What is known of a client's token, unless that is the version which was `seen`.
+    /// The record of a client's token, unless its version is `seen`.
     fn client_token(&self, client: &ClientKey, seen: Option<Version>) -> Stored;
 
-    /// Shares what is known of a client's token, in place of the version `over`, and counts a
+    /// Publishes the record of a client's token in place of the version `over`, and counts a
     /// [change](Self::changes).
     ///
     /// # Errors
-    /// Another version is there by now, or the host refuses.
+    /// Another version has been written meanwhile, or the host refuses.
     fn publish_client_token(
         &self,
         client: &ClientKey,
@@ -52,19 +55,20 @@ pub trait Store {
         over: Option<Version>,
     ) -> Result<(), NotWritten>;
 
-    /// A number that is another one after each change of what workers share for a client. It is read for
-    /// every request, so it must cost next to nothing.
+    /// A number that changes with each change of a client's records. It is read for every request,
+    /// so it must be cheap.
     fn changes(&self, client: &ClientKey) -> Option<Version>;
 
     /// Counts a change.
     fn count_change(&self, client: &ClientKey);
 
-    /// Acquires a lease, unless `is_known` finds that there is nothing to be obtained, or another worker
-    /// has one. A worker that has waited for the lease of `after` waits for no other, and learns whether
-    /// the call of that one has failed.
+    /// Acquires a lease, unless `is_known` finds that the call is unnecessary, or another worker
+    /// has a lease. A worker that has waited for the lease of `after` waits for no other one, and
+    /// learns whether that call has failed.
     ///
-    /// `is_known` is called between a look at leases and the write, which succeeds only if none has
-    /// changed in between: what is published before its lease is released is not overlooked.
+    /// `is_known` is called between reading the leases and writing one, and the write succeeds only
+    /// if no lease has changed in between. So a result that is published before its lease is
+    /// released is never missed.
     fn acquire(
         &self,
         key: LeaseKey<'_>,
@@ -74,8 +78,8 @@ pub trait Store {
         is_known: &mut dyn FnMut() -> bool,
     ) -> Acquire;
 
-    /// Gives a lease back after a call, with why that has failed, for those who wait. Whether it was still
-    /// there.
+    /// Releases a lease after a call, with the failure of the call for the workers that wait.
+    /// Returns whether the lease was still stored.
     fn release(
         &self,
         key: LeaseKey<'_>,
@@ -85,32 +89,32 @@ pub trait Store {
     ) -> bool;
 }
 
-/// Names a token to a server or a client, for all workers.
+/// Identifies a token of a server or a client across workers.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenKey<'a> {
-    /// The server or the client.
+    /// The identity of the server or the client.
     pub identity: &'a Identity,
-    /// The token.
+    /// The fingerprint of the token.
     pub token: Fingerprint,
 }
 
-/// Names a response, and says how many there may be.
+/// Identifies a response, and states the capacity for responses.
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseKey<'a> {
     /// The server and the token.
     pub token: TokenKey<'a>,
-    /// The most responses on active tokens.
+    /// The maximum number of responses on active tokens.
     pub max_entries: usize,
-    /// The most rejections.
+    /// The maximum number of negative cache entries.
     pub negative_max_entries: usize,
 }
 
-/// Names an outbound client, for all workers.
+/// Identifies an outbound client across workers.
 #[derive(Debug)]
 pub struct ClientKey {
-    /// What its tokens depend on.
+    /// Everything that its tokens depend on.
     pub identity: Identity,
-    /// The name of its token's record.
+    /// The name of the record of its token.
     pub record: String,
     /// The name of its count of changes.
     pub changes: String,
@@ -119,7 +123,6 @@ pub struct ClientKey {
 }
 
 impl ClientKey {
-    /// The key of a client.
     pub(crate) fn new(identity: Identity) -> Self {
         let name = |kind| format!("oauth2_filter.{}.{kind}.{}", record::VERSION, identity.name());
         let (record, changes, lease) = (name('t'), name('s'), name('l'));
@@ -127,78 +130,78 @@ impl ClientKey {
     }
 }
 
-/// What a lease is on.
+/// The subject of a lease.
 #[derive(Clone, Copy, Debug)]
 pub enum LeaseKey<'a> {
     /// A call about a token.
     Token(TokenKey<'a>),
-    /// Obtaining a client's token. No other lease takes its place.
+    /// Obtaining a client's token. This lease is never evicted by another one.
     Client(&'a ClientKey),
 }
 
 /// A response that workers share.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CachedResponse {
-    /// Whether the token is one that may pass.
+    /// Whether the token counts as active.
     pub is_active: bool,
     /// The body of the response.
     pub body: Vec<u8>,
-    /// When the server returned it.
+    /// When the authorization server returned it.
     pub at: Timestamp,
-    /// When it expires for every purpose.
+    /// When it expires, also for serving it stale.
     pub expires: Timestamp,
 }
 
-/// What is known of a client's token.
+/// The record of a client's token.
 #[derive(Debug)]
 pub enum Stored {
-    /// Nothing.
+    /// There is no record.
     Absent,
-    /// What was seen before.
+    /// The record still has the version that was seen.
     Unchanged,
-    /// This, in this version.
+    /// The record, and its version.
     Changed(CachedToken, Version),
 }
 
-/// A number that is another one after each write.
+/// A number that changes with each write.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Version(pub u32);
 
 /// The right to make a call, which one worker has at a time.
 #[derive(Clone, Copy, Debug)]
 pub struct Lease {
-    /// Who has it.
+    /// Identifies the lease.
     pub owner: LeaseOwner,
-    /// From then on its owner is taken to be dead.
+    /// When its owner is presumed dead.
     pub ends: Timestamp,
 }
 
-/// Names a lease: a random number that no other has.
+/// Identifies a lease: a random number that no other lease has.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LeaseOwner(pub u64);
 
-/// What comes of the attempt to acquire a lease.
+/// The result of an attempt to acquire a lease.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Acquire {
-    /// There is nothing to be obtained any more.
+    /// The call is unnecessary, because its result is known.
     Known,
-    /// The lease is ours.
+    /// This worker has the lease.
     Ours,
     /// Another worker has one.
     Busy(LeaseOwner),
-    /// The call of the lease that was waited for has failed.
+    /// The call under the lease that was waited for has failed.
     Failed(Failure),
-    /// Other workers were faster each time.
+    /// Another worker won every attempt.
     Contended,
-    /// The host takes no records.
+    /// The host refuses to write records.
     Refused,
 }
 
 /// Why a record was not written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum NotWritten {
-    /// Another worker was faster.
+    /// Another worker has written first.
     Lost,
-    /// The host refuses.
+    /// The host refuses the write.
     Refused,
 }

@@ -1,4 +1,4 @@
-//! Records in shared data: their form in bytes, and who may read them.
+//! The encoding of records in shared data, and their encryption.
 
 use super::{CachedResponse, LeaseOwner};
 use crate::cache::identity::{Fingerprint, Identity};
@@ -7,28 +7,27 @@ use crate::store::TokenKey;
 use crate::store::sealed::{OVERHEAD, SealingKey};
 use crate::timestamp::Timestamp;
 
-/// The longest body that is shared, in bytes. With it, a slot takes up to 4.2 kB of memory.
+/// The maximum length of a shared body, in bytes. With it, a slot takes up to 4.2 kB of memory.
 pub(crate) const MAX_SHARED: usize = 4 * 1024;
 
-/// The form of groups and records; others are not read.
+/// The version of the encoding of groups and records. Other versions are not read.
 pub(super) const VERSION: u8 = 4;
 
-/// The longest record.
+/// The maximum length of a record, in bytes.
 pub(super) const MAX_RECORD: usize = Header::LENGTH + MAX_SHARED + OVERHEAD;
 
-/// What a slot holds.
+/// The content of a slot.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Record {
-    /// When it was written: for a response, when the server returned it.
+    /// When it was written; for a response, when the authorization server returned it.
     pub(super) written: Timestamp,
-    /// From then on nobody needs it.
+    /// When it expires.
     pub(super) ends: Timestamp,
     /// A response's body, a token, or a [`LeaseRecord`].
     pub(super) body: Vec<u8>,
 }
 
 impl Record {
-    /// The response in a record.
     pub(super) fn into_response(self, is_active: bool) -> CachedResponse {
         let Self { written, ends, body } = self;
         CachedResponse { is_active, body, at: written, expires: ends }
@@ -38,16 +37,14 @@ impl Record {
 /// The body of a lease's record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct LeaseRecord {
-    /// Who has the lease, or had it.
+    /// The current or the last owner of the lease.
     pub(super) owner: LeaseOwner,
-    /// Whether the call is under way.
     pub(super) is_under_way: bool,
-    /// The last call that has failed, for those who wait for that: this one, or the one before.
+    /// The last call that failed, for the workers that wait for it: this call or the previous one.
     pub(super) failed: Option<(LeaseOwner, Failure)>,
 }
 
 impl LeaseRecord {
-    /// Reads it.
     pub(super) fn read(body: &[u8]) -> Option<Self> {
         let number = |bytes: &[u8; 8]| LeaseOwner(u64::from_le_bytes(*bytes));
         let (owner, rest) = body.split_first_chunk()?;
@@ -57,7 +54,6 @@ impl LeaseRecord {
         Some(Self { owner: number(owner), is_under_way: *is_under_way == 1, failed })
     }
 
-    /// The same in bytes.
     pub(super) fn write(&self) -> Vec<u8> {
         let mut bytes = self.owner.0.to_le_bytes().to_vec();
         bytes.push(u8::from(self.is_under_way));
@@ -69,22 +65,19 @@ impl LeaseRecord {
     }
 }
 
-/// The beginning of a record: version, fingerprint, two times.
+/// The unencrypted beginning of a record: version, fingerprint and two times.
 pub(super) struct Header {
-    /// Whose record it is.
     pub(super) fingerprint: Fingerprint,
-    /// As in [`Record`].
     pub(super) written: Timestamp,
-    /// As in [`Record`].
     pub(super) ends: Timestamp,
 }
 
 impl Header {
-    /// Its length in bytes.
+    /// The length in bytes.
     pub(super) const LENGTH: usize = 1 + 32 + 8 + 8;
 
-    /// Reads it, whoever wrote it. What is longer than any record of ours is none: nobody is to
-    /// have us compute the code of megabytes.
+    /// Reads a header, which another plugin may have written. Input that is longer than any record
+    /// is rejected, so that no plugin can make the filter authenticate megabytes.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         if bytes.len() > MAX_RECORD {
             return None;
@@ -103,7 +96,7 @@ impl Header {
 }
 
 impl TokenKey<'_> {
-    /// The bytes of a record: header, and the body, sealed for it.
+    /// Encodes a record: the header, and the body sealed for it.
     pub(super) fn seal(self, record: &Record) -> Vec<u8> {
         let mut bytes = vec![VERSION];
         bytes.extend(self.token.0);
@@ -114,7 +107,7 @@ impl TokenKey<'_> {
         bytes
     }
 
-    /// The record in these bytes, which begin with this header, if this identity has sealed it.
+    /// Opens a record that begins with this header, if it was sealed with this identity.
     pub(super) fn open(self, header: &Header, bytes: &[u8]) -> Option<Record> {
         let (place, sealed) = bytes.split_at_checked(Header::LENGTH)?;
         let body = self.identity.sealing().open(place, sealed)?;
@@ -123,7 +116,7 @@ impl TokenKey<'_> {
 }
 
 impl Identity {
-    /// Seals and opens records.
+    /// The key for sealing and opening records.
     pub(super) fn sealing(&self) -> SealingKey {
         SealingKey::new(self.sealing_key)
     }

@@ -1,34 +1,31 @@
-//! What stands in shared data, where every plugin with the same `vm_id` can read and write, is
-//! encrypted with a key that only this configuration can make (ChaCha20-Poly1305, RFC 8439).
+//! The encryption of shared data (ChaCha20-Poly1305, RFC 8439). Every plugin with the same `vm_id`
+//! can read and write that data, but the key can only be derived from this configuration.
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{ChaCha20Poly1305, Nonce};
 use sha2::{Digest, Sha256};
 
-/// Bytes of a nonce.
+/// The length of a nonce, in bytes.
 const NONCE: usize = 12;
 
-/// How much longer a text is when it is sealed, in bytes.
+/// The number of bytes that sealing adds to a text.
 pub(crate) const OVERHEAD: usize = NONCE + 16;
 
-/// Seals and opens.
 pub(crate) struct SealingKey {
-    /// The cipher with its key.
     cipher: ChaCha20Poly1305,
-    /// The key, of which nonces are made too.
+    /// The key, from which nonces are derived too.
     key: [u8; 32],
 }
 
 impl SealingKey {
-    /// The key of these bytes.
     pub(crate) fn new(key: [u8; 32]) -> Self {
         Self { cipher: ChaCha20Poly1305::new(&key.into()), key }
     }
 
-    /// The sealed form of `plain`, to be opened only where it was sealed for.
+    /// Seals `plain`, so that it can only be opened for the same `place`.
     ///
-    /// The nonce is a keyed hash of both, so it is never the same for two texts: without random
-    /// numbers, all that shows is whether a text was written twice.
+    /// The nonce is a keyed hash of both, so that different texts get different nonces. This needs
+    /// no random numbers, and only reveals whether a text was written twice.
     pub(crate) fn seal(&self, place: &[u8], plain: &[u8]) -> Vec<u8> {
         let length = u64::try_from(place.len()).unwrap_or(u64::MAX).to_le_bytes();
         let hash = Sha256::new_with_prefix(b"oauth2-filter nonce").chain_update(self.key);
@@ -37,7 +34,7 @@ impl SealingKey {
         for (to, from) in nonce.iter_mut().zip(hash) {
             *to = from;
         }
-        // It fails only for texts of 256 GiB.
+        // Encryption only fails for texts of 256 GiB.
         let sealed = self.cipher.encrypt(&nonce, Payload { msg: plain, aad: place });
         [nonce.as_slice(), &sealed.unwrap_or_default()].concat()
     }

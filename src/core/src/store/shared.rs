@@ -1,8 +1,8 @@
-//! The store over shared data.
+//! The store in the shared data of proxy-wasm.
 //!
 //! The host never frees a key, and every plugin with the same `vm_id` may read and write every
-//! value. So there is a fixed number of slots, written in place; and what is in them is encrypted
-//! with a key that nobody has without this configuration's secrets.
+//! value. So there is a fixed number of slots that are overwritten in place, and they are encrypted
+//! with a key that requires the secrets of this configuration.
 
 use std::fmt;
 use std::ops::Range;
@@ -21,32 +21,33 @@ use crate::oauth::cached_token::CachedToken;
 use crate::oauth::failure::Failure;
 use crate::timestamp::Timestamp;
 
-/// How many records a group has room for: a record may be in any slot of its group.
+/// The number of slots in a group: a record may be in any slot of its group.
 const WAYS: usize = 4;
 
-/// Room for leases on calls about tokens; there is one for each call under way.
+/// The capacity for leases on calls about tokens; each call under way has one.
 const LEASES: usize = 1024;
 
-/// Room for exchanged tokens.
+/// The capacity for exchanged tokens.
 const EXCHANGED: usize = 4096;
 
-/// How long it stays known that a call has failed: workers that wait look every few milliseconds.
+/// How long a failure is stored for the workers that wait for the call, which look every few
+/// milliseconds.
 const FAILED: Duration = Duration::from_secs(1);
 
-/// How often a write is tried against those of other workers.
+/// The maximum number of attempts to write a group that other workers write too.
 const TRIES: usize = 4;
 
-/// A store in the shared data of a host.
+/// A [`Store`] in the shared data of a host.
 pub struct SharedStore<'a>(&'a dyn SharedData);
 
-/// A fixed number of slots, in groups: each fingerprint has one group that its record may be in. A group
-/// is one value, so that one look shows all of it, and a write that follows a look tells whether
-/// anything there has changed in between.
+/// A fixed number of slots in groups. The fingerprint of a record determines its group. A group is
+/// one value, so that one read returns all of it, and a later write detects whether anything in it
+/// has changed.
 #[derive(Clone, Copy, Debug)]
 struct Slots {
-    /// The letter in the names of these slots' keys.
+    /// The letter of these slots in the names of groups.
     kind: char,
-    /// How many records there is room for, rounded up to whole groups.
+    /// The capacity in records, rounded up to whole groups.
     records: usize,
 }
 
@@ -56,18 +57,19 @@ impl Slots {
         Self { kind: 'a', records: key.max_entries }
     }
 
-    /// Responses on rejected tokens, apart, so that they never push out active ones.
+    /// Negative cache entries, which have slots of their own so that they never evict responses on
+    /// active tokens.
     const fn rejected(key: ResponseKey<'_>) -> Self {
         Self { kind: 'r', records: key.negative_max_entries }
     }
 
-    /// Tokens that were exchanged for callers'.
+    /// Tokens that were exchanged for callers' tokens.
     const EXCHANGED: Self = Self { kind: 'x', records: EXCHANGED };
 
     /// Leases on calls about tokens.
     const LEASES: Self = Self { kind: 'm', records: LEASES };
 
-    /// The name of the group of a fingerprint, if there are slots at all.
+    /// The name of the group of a fingerprint, unless there are no slots.
     fn group(self, fingerprint: Fingerprint) -> Option<String> {
         let groups = u32::try_from(self.records.div_ceil(WAYS)).unwrap_or(u32::MAX);
         let [a, b, c, d, ..] = fingerprint.0;
@@ -77,7 +79,7 @@ impl Slots {
 }
 
 impl LeaseKey<'_> {
-    /// The name of the group that a lease is in, and its key there.
+    /// The name of the group of a lease, and the key of the lease in it.
     fn place(&self) -> Option<(String, TokenKey<'_>)> {
         match self {
             Self::Token(key) => Some((Slots::LEASES.group(key.token)?, *key)),
@@ -91,18 +93,19 @@ impl LeaseKey<'_> {
 }
 
 impl<'a> SharedStore<'a> {
-    /// A store in this data.
+    /// Creates a store in this data.
     pub fn new(data: &'a dyn SharedData) -> Self {
         Self(data)
     }
 
-    /// The newest record of a key that has not ended, and is not from before the clock was set back.
+    /// The newest record of a key, unless it has expired or was written before the clock was set
+    /// back.
     fn find(&self, slots: Slots, key: TokenKey<'_>, now: Timestamp) -> Option<Record> {
         Group::load(self.0, slots.group(key.token)?).find(key, now)
     }
 
-    /// Writes a record in place of the group's least useful one. One that loses against others
-    /// again and again is not written: what is cached here can be obtained again.
+    /// Writes a record in place of the least useful one of its group. A record that loses every
+    /// attempt is not written, because everything that is cached here can be obtained again.
     fn put(&self, slots: Slots, key: TokenKey<'_>, record: &Record) {
         let Some(name) = slots.group(key.token) else { return };
         let sealed = key.seal(record);
@@ -165,7 +168,7 @@ impl Store for SharedStore<'_> {
         if seen == Some(version) {
             return Stored::Unchanged;
         }
-        // What cannot be opened was not written by us.
+        // A record that cannot be opened was not written with this configuration.
         let opened = client.identity.sealing().open(client.record.as_bytes(), &sealed);
         let token = opened.and_then(|bytes| CachedToken::decode(&*bytes).ok());
         Stored::Changed(token.unwrap_or_default(), version)
@@ -190,7 +193,7 @@ impl Store for SharedStore<'_> {
     }
 
     fn count_change(&self, client: &ClientKey) {
-        // Where the host refuses, others find out when they read the record.
+        // If the host refuses, other workers learn of the change when they read the record.
         let _ = self.0.set(&client.changes, b"", None);
     }
 
@@ -203,7 +206,8 @@ impl Store for SharedStore<'_> {
         is_known: &mut dyn FnMut() -> bool,
     ) -> Acquire {
         let place = key.place();
-        // Each round lost is a round that another worker won, in one of many groups.
+        // Another worker wins each attempt that is lost, and there are many groups, so a few
+        // attempts suffice.
         for _ in 0..TRIES {
             let group = place.as_ref().map(|(name, key)| (Group::load(self.0, name.clone()), key));
             if is_known() {
@@ -248,7 +252,7 @@ impl Store for SharedStore<'_> {
         });
         for _ in 0..TRIES {
             let mut group = Group::load(self.0, name.clone());
-            // One that has ended is still ours, unless another worker has taken its place.
+            // An expired lease is still this worker's, unless another one has replaced it.
             let lease = group.newest(key, &|_| true);
             let lease = lease.and_then(|record| LeaseRecord::read(&record.body));
             if lease.is_none_or(|lease| lease.owner != owner) {
@@ -271,18 +275,16 @@ impl fmt::Debug for SharedStore<'_> {
 
 /// The value of a group: its records, each after its length in 16 bits, little-endian.
 struct Group {
-    /// Its key.
     key: String,
-    /// All of it.
     bytes: Vec<u8>,
-    /// The number of its last write.
+    /// The number of the last write.
     last_write: u32,
-    /// Its records: their headers, and where they are.
+    /// The headers of the records, and their positions in `bytes`.
     records: Vec<(Header, Range<usize>)>,
 }
 
 impl Group {
-    /// The group of this name, as it is now.
+    /// Reads the group of this name.
     fn load(data: &dyn SharedData, key: String) -> Self {
         let (bytes, last_write) = data.get(&key).unwrap_or((Vec::new(), NEVER_WRITTEN));
         let mut group = Self { key, bytes, last_write, records: Vec::with_capacity(WAYS) };
@@ -290,7 +292,7 @@ impl Group {
         group
     }
 
-    /// Finds its records. What is none, and what stands behind it, is not looked at.
+    /// Parses the records, up to the first one that is invalid.
     fn read(&mut self) {
         let mut rest = self.bytes.as_slice();
         while self.records.len() < WAYS
@@ -305,18 +307,17 @@ impl Group {
         }
     }
 
-    /// The bytes of a record.
     fn part(&self, at: &Range<usize>) -> &[u8] {
         self.bytes.get(at.clone()).unwrap_or_default()
     }
 
-    /// The newest record of a key that has not ended.
+    /// The newest record of a key that is valid now.
     fn find(&self, key: TokenKey<'_>, now: Timestamp) -> Option<Record> {
         let latest = now.plus(MAX_CLOCK_SKEW);
         self.newest(key, &|header| now < header.ends && header.written <= latest)
     }
 
-    /// The newest record of a key, of those that `is_meant` says.
+    /// The newest record of a key whose header satisfies `is_meant`.
     fn newest(&self, key: TokenKey<'_>, is_meant: &dyn Fn(&Header) -> bool) -> Option<Record> {
         let mut newest: Option<Record> = None;
         for (header, at) in &self.records {
@@ -331,16 +332,16 @@ impl Group {
         newest
     }
 
-    /// Removes the records of a fingerprint. Whether there were any.
+    /// Removes the records of a fingerprint. Returns whether there were any.
     fn remove(&mut self, fingerprint: Fingerprint) -> bool {
         let before = self.records.len();
         self.records.retain(|(header, _)| header.fingerprint != fingerprint);
         self.records.len() != before
     }
 
-    /// Writes a fingerprint's record, in place of the one that it has; where there is no room, in
-    /// place of the one that ends first. What another configuration wrote cannot be verified, but it
-    /// is left in peace like any other.
+    /// Writes the record of a fingerprint in place of its previous one or, in a full group, of the
+    /// one that expires first. Records of other configurations cannot be verified, but are treated
+    /// like all others.
     fn put(
         mut self,
         data: &dyn SharedData,
@@ -358,11 +359,11 @@ impl Group {
         self.write(data, Some(record))
     }
 
-    /// Writes the records that are left, and one more.
+    /// Writes the remaining records, and one more.
     fn write(&self, data: &dyn SharedData, more: Option<&[u8]>) -> Result<(), NotWritten> {
         let mut bytes = Vec::with_capacity(self.bytes.len().saturating_add(MAX_RECORD));
         for record in self.records.iter().map(|(_, at)| self.part(at)).chain(more) {
-            // Longer than 16 bits can tell is none that was read or sealed.
+            // No record that was read or sealed is longer than 16 bits can express.
             let Ok(length) = u16::try_from(record.len()) else { continue };
             bytes.extend_from_slice(&length.to_le_bytes());
             bytes.extend_from_slice(record);

@@ -23,7 +23,6 @@ fn identity() -> &'static Identity {
     &IDENTITY
 }
 
-/// A token's key by its fingerprint.
 fn key(token: Fingerprint) -> TokenKey<'static> {
     TokenKey { identity: identity(), token }
 }
@@ -65,7 +64,7 @@ fn d1_03_d1_04_d1_09_d1_10_d1_11_another_token_or_server_or_client_finds_nothing
             SharedStore::new(&data).find(slots, TokenKey { identity: other, token: own }, at(0)),
             None
         );
-        // Not even under the right fingerprint: the code is another's.
+        // Not even under the right fingerprint, because the record is sealed with another key.
         let stolen = identity().fingerprint("t");
         assert_eq!(
             SharedStore::new(&data).find(slots, TokenKey { identity: other, token: stolen }, at(0)),
@@ -97,7 +96,7 @@ fn a_reader_trusts_nothing_that_was_changed() {
     assert!(SharedStore::new(&data).find(slots, key(fingerprint), at(0)).is_some());
 }
 
-/// What another plugin may write under our keys.
+/// Values that another plugin may write under our keys.
 fn rubbish(fingerprint: Fingerprint) -> Vec<Vec<u8>> {
     let of_ours = |ends| key(fingerprint).seal(&record(0, ends, "body"));
     let never_ends = Timestamp::NEVER.as_millis();
@@ -107,7 +106,7 @@ fn rubbish(fingerprint: Fingerprint) -> Vec<Vec<u8>> {
     another_end[41..49].copy_from_slice(&never_ends.to_le_bytes());
     let mut another_version = of_ours(never_ends);
     another_version[0] = VERSION + 1;
-    // The head is right, and all the rest of it too large for anybody.
+    // The header is valid, but the record is longer than any may be.
     let mut oversized = of_ours(never_ends);
     oversized.resize(50 << 20, 0);
     let too_long = record(0, never_ends, &"x".repeat(MAX_SHARED + 1));
@@ -126,7 +125,7 @@ fn rubbish(fingerprint: Fingerprint) -> Vec<Vec<u8>> {
     ]
 }
 
-/// Values made of it: as it is, as a record, as every record, and before one of ours.
+/// Values made of rubbish: as it is, as a record, as every record, and before one of ours.
 fn values(rubbish: &[u8], fingerprint: Fingerprint) -> Vec<Vec<u8>> {
     let framed = |record: &[u8]| {
         let length = u16::try_from(record.len()).unwrap_or(u16::MAX);
@@ -197,7 +196,7 @@ fn d3_01_a_million_tokens_fill_a_fixed_number_of_slots() {
     assert_eq!(SharedStore::new(&data).find(none, token, at(0)), None);
 }
 
-/// Shared data in which others write at the same moment, so many times.
+/// Shared data to which others write concurrently, this many times.
 struct Busy(Memory, std::cell::Cell<u32>);
 
 impl SharedData for Busy {
@@ -296,7 +295,7 @@ fn lease_key(token: &str) -> LeaseKey<'static> {
     LeaseKey::Token(key(identity().fingerprint(token)))
 }
 
-/// Acquires a lease of ten milliseconds where nothing is known.
+/// Acquires a lease of ten milliseconds while no result is known.
 fn acquire(
     data: &dyn SharedData,
     token: &str,
@@ -309,7 +308,6 @@ fn acquire(
     SharedStore::new(data).acquire(lease_key(token), lease, after, at(now), &mut || false)
 }
 
-/// Gives a lease back.
 fn release(data: &dyn SharedData, token: &str, owner: u64, failure: Option<Failure>) -> bool {
     SharedStore::new(data).release(lease_key(token), LeaseOwner(owner), failure, at(5))
 }
@@ -322,7 +320,7 @@ fn a_response_that_comes_while_one_looks_for_it_is_found_and_no_lease_is_acquire
     let acquired = SharedStore::new(&data).acquire(lease_key("t"), lease, None, at(1), &mut || {
         looks += 1;
         if looks == 1 {
-            // Another worker asks, and is done, while this one looks for its response.
+            // Another worker makes the call and finishes it while this one looks for the response.
             assert_eq!(acquire(&data, "t", 2, None, 1), Acquire::Ours);
             assert!(release(&data, "t", 2, None));
         }
@@ -336,7 +334,7 @@ fn a_response_that_comes_while_one_looks_for_it_is_found_and_no_lease_is_acquire
 fn only_an_own_lease_is_given_back() {
     let data = Memory::default();
     assert_eq!(acquire(&data, "t", 1, None, 0), Acquire::Ours);
-    // It has ended: another worker has acquired its own, beside a third's.
+    // It has expired: another worker has acquired a lease, besides that of a third one.
     assert_eq!(acquire(&data, "t", 2, None, 10), Acquire::Ours);
     assert_eq!(acquire(&data, "u", 3, None, 10), Acquire::Ours);
     assert!(!release(&data, "t", 1, None));
@@ -358,7 +356,7 @@ fn a_lease_that_has_ended_is_given_back_as_long_as_it_is_there() {
 #[test]
 fn what_changes_a_group_between_look_and_write_is_looked_at_anew() {
     let data = Memory::default();
-    // In the moment between, a second worker acquires the lease on our token.
+    // In between, a second worker acquires the lease on our token.
     let mut looks = 0;
     let lease = Lease { owner: LeaseOwner(1), ends: at(9) };
     let acquired = SharedStore::new(&data).acquire(lease_key("t"), lease, None, at(1), &mut || {
