@@ -25,8 +25,9 @@ pub(crate) const MAX_CLOCK_SKEW: Duration = Duration::from_secs(1);
 
 /// Storage that all workers share. Every method may be called by several workers at once.
 ///
-/// A store may lose records at any time and may refuse to write any. Records are a cache and leases
-/// save calls; correctness depends on neither.
+/// A store may lose records at any time and may refuse to write any. Records are a cache, and most leases
+/// save calls only. A client's lease also protects its refresh token: if that lease is lost, two workers may
+/// send the same one.
 pub trait Store {
     /// The newest response on a token, unless it has expired.
     fn response(&self, key: ResponseKey<'_>, now: Timestamp) -> Option<CachedResponse>;
