@@ -15,7 +15,7 @@ function request()
 end
 
 function done(summary)
-  local errors = summary.errors
-  io.write(string.format("\nbench requests=%d microseconds=%d connect=%d read=%d write=%d status=%d timeout=%d\n",
-    summary.requests, summary.duration, errors.connect, errors.read, errors.write, errors.status, errors.timeout))
+  local e = summary.errors
+  io.write(string.format('\nbench {"requests": %d, "microseconds": %d, "errors": [%d, %d, %d, %d, %d]}\n',
+    summary.requests, summary.duration, e.connect, e.read, e.write, e.status, e.timeout))
 end

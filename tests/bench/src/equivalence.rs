@@ -33,7 +33,7 @@ impl Guarded {
             None
         };
         let asked = sidecar.as_ref().map_or(server.address, |sidecar| sidecar.address);
-        let filter = (variant.filter)(name, &tokens.key_set).expect("a filter");
+        let filter = (variant.filter)(name, &tokens.key_set);
         let bootstrap = Bootstrap::new()
             .cluster("as", asked)
             .cluster("service", service.address())

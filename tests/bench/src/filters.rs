@@ -39,7 +39,7 @@ pub fn jwt_authn(key_set: &Value, cache: bool) -> Value {
 }
 
 /// Asks a service about each request.
-pub fn ext_authz(proxy: &str) -> Value {
+pub fn ext_authz(proxy: &str, _: &Value) -> Value {
     let service = json!({
         "server_uri": {"uri": "http://as.test", "cluster": "as", "timeout": "5s"},
         "path_prefix": format!("/authorize/{proxy}"),
@@ -49,7 +49,7 @@ pub fn ext_authz(proxy: &str) -> Value {
 }
 
 /// Envoy's own client of an authorization server. Its secret is [`client_secret`].
-pub fn credential_injector(proxy: &str) -> Value {
+pub fn credential_injector(proxy: &str, _: &Value) -> Value {
     let credential = json!({
         "@type": "type.googleapis.com/envoy.extensions.http.injected_credentials.oauth2.v3.OAuth2",
         "token_endpoint": {
@@ -75,18 +75,13 @@ pub fn client_secret() -> Value {
     json!({"name": "client-secret", "generic_secret": secret})
 }
 
-/// Ours, with this document.
-pub fn ours(document: &Value) -> Value {
-    WasmPlugin::new(document).filter("oauth2")
-}
-
 /// Ours, and no more asked of it than of the short Lua filter.
-pub fn minimal(proxy: &str) -> Value {
+pub fn minimal(proxy: &str, _: &Value) -> Value {
     inbound(proxy, json!({}))
 }
 
 /// Ours, with what a service usually wants.
-pub fn full(proxy: &str) -> Value {
+pub fn full(proxy: &str, _: &Value) -> Value {
     let rules = json!([
         {"paths": ["/healthz"], "access": "public"},
         {"methods": ["GET"], "paths": ["/orders/**"], "scope": "orders:read"},
@@ -105,19 +100,19 @@ pub fn rules(proxy: &str, number: usize) -> Value {
 }
 
 /// Ours, with claims for the service and no rules.
-pub fn claims(proxy: &str) -> Value {
+pub fn claims(proxy: &str, _: &Value) -> Value {
     let claims = json!({"x-user": "sub", "x-scope": "scope"});
     inbound(proxy, json!({"forward": {"claims": claims}}))
 }
 
 /// Ours as a client.
-pub fn outbound(proxy: &str) -> Value {
+pub fn outbound(proxy: &str, _: &Value) -> Value {
     let client = json!({
         "grant_type": "client_credentials",
         "endpoint": format!("http://as.test/token/{proxy}"), "cluster": "as",
         "client_id": "bench", "client_secret": "bench-secret", "scope": "orders:read",
     });
-    json!({"outbound": {"clients": {"bench": client}}})
+    ours(&json!({"outbound": {"clients": {"bench": client}}}))
 }
 
 fn inbound(proxy: &str, more: Value) -> Value {
@@ -130,7 +125,11 @@ fn inbound(proxy: &str, more: Value) -> Value {
         "cache": {"max_ttl": "1h"},
     });
     merge(&mut inbound, more);
-    json!({"inbound": inbound})
+    ours(&json!({"inbound": inbound}))
+}
+
+fn ours(document: &Value) -> Value {
+    WasmPlugin::new(document).filter("oauth2")
 }
 
 fn typed(name: &str, kind: &str, mut config: Value) -> Value {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use oauth2_filter_testbed::workspace;
 use rustix::thread::set_current_timer_slack;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::Outcome;
@@ -55,23 +56,21 @@ impl Wrk {
     }
 }
 
-/// Reads the line of the script: requests, microseconds, and the number of errors of each kind.
+/// Reads the line of the script: requests, microseconds, and the errors in connecting, reading and
+/// writing, of statuses, and of answers that came too late.
 fn parse(output: &str, seconds: u32) -> Result<Run, String> {
     let line = output.lines().find_map(|line| line.strip_prefix("bench "));
-    let line = line.ok_or("it ended without its figures")?;
-    let figures = line.split(' ').map(|field| field.split_once('=').unwrap_or_default());
-    let figures: Vec<(&str, f64)> =
-        figures.map(|(name, value)| (name, value.parse().unwrap_or(f64::NAN))).collect();
-    let [(_, requests), (_, microseconds), errors @ ..] = &*figures else {
-        return Err("figures are missing".to_owned());
-    };
-    match errors.iter().find(|(_, number)| *number != 0.0) {
-        Some((kind, number)) => Err(format!("{number} errors of the kind {kind}")),
-        None if *requests == 0.0 || microseconds / 1e6 < 0.95 * f64::from(seconds) => {
-            Err("a short run".to_owned())
-        }
-        None => Ok((*requests, microseconds / 1e6)),
+    let figures: Value = serde_json::from_str(line.unwrap_or_default())
+        .map_err(|error| format!("no figures ({error})"))?;
+    let [requests, microseconds] = ["requests", "microseconds"].map(|name| figures[name].as_f64());
+    let (requests, took) = requests.zip(microseconds).ok_or("figures are missing")?;
+    if figures["errors"] != json!([0, 0, 0, 0, 0]) || requests == 0.0 {
+        return Err(format!("errors, or no answers: {figures}"));
     }
+    if took / 1e6 < 0.95 * f64::from(seconds) {
+        return Err(format!("a short run: {figures}"));
+    }
+    Ok((requests, took / 1e6))
 }
 
 /// Latencies in nanoseconds.
@@ -226,11 +225,11 @@ mod tests {
 
     #[test]
     fn an_error_fails_a_run_and_so_does_a_short_one() {
-        let good = "bench requests=50021 microseconds=2000133 connect=0 read=0 status=0\n";
+        let good =
+            r#"bench {"requests": 50021, "microseconds": 2000133, "errors": [0, 0, 0, 0, 0]}"#;
         assert_eq!(parse(good, 2), Ok((50_021.0, 2.000_133)));
-        let bad = parse(&good.replace("status=0", "status=3"), 2);
-        assert_eq!(bad, Err("3 errors of the kind status".to_owned()));
-        assert!(parse("", 2).is_err() && parse("bench requests=1", 2).is_err());
-        assert!(parse(good, 3).is_err());
+        parse(&good.replace("0]", "3]"), 2).unwrap_err();
+        parse("", 2).unwrap_err();
+        parse(good, 3).unwrap_err();
     }
 }

@@ -13,6 +13,9 @@
 //! Every proxy is up all the time, on one core, and stopped while it is another's turn; load,
 //! servers and service are on the other cores.
 
+// Figures are rounded anyway.
+#![allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
+
 #[cfg(test)]
 mod equivalence;
 mod filters;

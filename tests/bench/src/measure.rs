@@ -5,6 +5,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::load::{Connection, Latencies, OpenLoop, Wrk, histogram, request};
 use crate::proxy::{Memory, Proxy, Surroundings};
 use crate::servers::{AuthorizationServer, Sidecar};
@@ -174,7 +176,7 @@ const HOP: Variant = variant(
     "hop",
     "the server, asked through a proxy without a filter",
     1,
-    |_, _| None,
+    |_, _| Value::Null,
     Answers::Server,
 );
 

@@ -138,7 +138,8 @@ impl Proxy {
         };
         let asked = sidecar.as_ref().map_or(server, |sidecar| sidecar.address);
         let filter = (variant.filter)(variant.name, &tokens.key_set);
-        let listener = filter.into_iter().fold(quiet(listener), Listener::filter);
+        let filters = [filter].into_iter().filter(|filter| !filter.is_null());
+        let listener = filters.fold(quiet(listener), Listener::filter);
         let room = json!({
             "max_connections": 1_000, "max_pending_requests": 10_000, "max_requests": 10_000,
         });

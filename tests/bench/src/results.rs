@@ -1,7 +1,6 @@
 //! The results as a page, and what must hold, as ratios in one run.
 
 use std::fmt::Write;
-use std::fs;
 use std::process::Command;
 
 use oauth2_filter_testbed::{envoy, workspace};
@@ -69,27 +68,15 @@ const DETAILS: &str = "wasm-empty wasm-header wasm-trimmed lua-short-500 lua-sho
 impl Results {
     /// Of nothing yet, on this machine.
     pub fn new(options: &Options) -> Outcome<Self> {
-        let told = |program: &str, arguments: &[&str]| {
-            let output = Command::new(program).args(arguments).output();
+        let output = |command: &mut Command| {
+            let output = command.output();
             output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
         };
-        let after = |text: &str, name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name));
-            line.map_or("unknown", |line| line.trim_matches([' ', '\t', ':'])).to_owned()
-        };
-        let memory = after(&fs::read_to_string("/proc/meminfo")?, "MemTotal");
-        let memory = memory.trim_end_matches(" kB").parse::<f64>()? / 1024.0 / 1024.0;
-        let version = told(&envoy::binary().to_string_lossy(), &["--version"])?;
-        let run = format!(
-            "{}, {}, {} cores, {memory:.0} GiB, Linux {}, Envoy {}; {} rounds of {} s each.",
-            told("date", &["-u", "+%Y-%m-%d"])?,
-            after(&fs::read_to_string("/proc/cpuinfo")?, "model name"),
-            told("nproc", &["--all"])?,
-            told("uname", &["-r"])?,
-            version.split('/').rev().nth(3).unwrap_or("unknown"),
-            options.rounds,
-            options.seconds,
-        );
+        let machine = output(Command::new("sh").args(["-c", MACHINE]))?;
+        let envoy = output(Command::new(envoy::binary()).arg("--version"))?;
+        let envoy = envoy.split('/').rev().nth(3).unwrap_or("unknown");
+        let Options { rounds, seconds, .. } = options;
+        let run = format!("{machine}, Envoy {envoy}; {rounds} rounds of {seconds} s each.");
         let module = workspace().join("target/oauth2_filter.wasm").metadata()?.len();
         Ok(Self { run, proxies: Vec::new(), memory: Vec::new(), misses: Vec::new(), module })
     }
@@ -252,6 +239,11 @@ fn table(page: &mut String, title: &str, head: &str, rows: impl Iterator<Item = 
     }
 }
 
+/// Prints the day, the processor, its cores, the memory and the kernel.
+const MACHINE: &str = r#"printf '%s, %s, %s cores, %.0f GiB, Linux %s' "$(date -u +%F)" \
+    "$(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)" "$(nproc --all)" \
+    "$(awk '/^MemTotal/ {print $2 / 1048576}' /proc/meminfo)" "$(uname -r)""#;
+
 /// `docs/performance.md` with these results in place of others: those between their title and their
 /// first section. All else is left to `RESULTS.md`.
 pub fn splice(page: &str, results: &str) -> Outcome<String> {
@@ -364,13 +356,5 @@ mod tests {
         let is_there = |name: &str| ALL.iter().any(|variant| variant.name == name);
         assert!(RATIOS.iter().all(|(one, other, ..)| is_there(one) && is_there(other)));
         assert!(DETAILS.split(' ').all(is_there));
-    }
-
-    #[test]
-    fn figures_are_rounded_as_people_write_them() {
-        assert_eq!([0.0, 999.4, 26_512.0].map(thousands), ["0", "999", "26,512"]);
-        let found = quartiles([5.0, 1.0, 2.0, 4.0, 3.0, 6.0].into_iter());
-        assert_eq!(found.map(|figure| figure.to_string()), ["2.25", "3.5", "4.75"]);
-        assert!(quartiles([].into_iter())[1].is_nan());
     }
 }

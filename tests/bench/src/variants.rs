@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::filters::{self, floor, lua, ours};
+use crate::filters::{self, credential_injector, floor, lua, rules};
 
 /// A proxy.
 #[derive(Clone, Copy, Debug)]
@@ -19,8 +19,8 @@ pub struct Variant {
     pub answers: Answers,
 }
 
-/// The filter of a proxy of this name, as Envoy is told of it; the key set is that of all tokens.
-pub type Filter = fn(proxy: &str, key_set: &Value) -> Option<Value>;
+/// The filter of a proxy of this name, as Envoy is told of it, or null; the key set is that of all tokens.
+pub type Filter = fn(proxy: &str, key_set: &Value) -> Value;
 
 /// Who answers a request that passes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,43 +36,23 @@ pub enum Answers {
 /// All of them.
 pub const ALL: [Variant; 31] = {
     use Answers::{Proxy, Service};
-    const NONE: Filter = |_, _| None;
-    const SHORT: Filter = |proxy, _| Some(lua(include_str!("../lua/short.lua"), proxy));
-    const FULL: Filter = |proxy, _| Some(lua(include_str!("../lua/full.lua"), proxy));
-    const EXT_AUTHZ: Filter = |proxy, _| Some(filters::ext_authz(proxy));
-    const INJECTOR: Filter = |proxy, _| Some(filters::credential_injector(proxy));
-    const JWT: Filter = |_, keys| Some(filters::jwt_authn(keys, false));
-    const JWT_CACHE: Filter = |_, keys| Some(filters::jwt_authn(keys, true));
-    const MINIMAL: Filter = |proxy, _| Some(ours(&filters::minimal(proxy)));
-    const CLAIMS: Filter = |proxy, _| Some(ours(&filters::claims(proxy)));
-    const RULE: Filter = |proxy, _| Some(ours(&filters::rules(proxy, 1)));
-    const RULES: Filter = |proxy, _| Some(ours(&filters::rules(proxy, 50)));
-    const OURS_FULL: Filter = |proxy, _| Some(ours(&filters::full(proxy)));
-    const OUTBOUND: Filter = |proxy, _| Some(ours(&filters::outbound(proxy)));
+    const NONE: Filter = |_, _| Value::Null;
+    const SHORT: Filter = |proxy, _| lua(include_str!("../lua/short.lua"), proxy);
+    const FULL: Filter = |proxy, _| lua(include_str!("../lua/full.lua"), proxy);
+    const JWT: Filter = |_, keys| filters::jwt_authn(keys, false);
+    const JWT_CACHE: Filter = |_, keys| filters::jwt_authn(keys, true);
     [
         variant("plain", "no filter", 1, NONE, Proxy),
-        variant(
-            "wasm-empty",
-            "WebAssembly that does nothing",
-            1,
-            |_, _| Some(floor("empty")),
-            Proxy,
-        ),
-        variant(
-            "wasm-header",
-            "… that reads `Authorization`",
-            1,
-            |_, _| Some(floor("header")),
-            Proxy,
-        ),
+        variant("wasm-empty", "WebAssembly that does nothing", 1, |_, _| floor("empty"), Proxy),
+        variant("wasm-header", "… that reads `Authorization`", 1, |_, _| floor("header"), Proxy),
         variant(
             "wasm-trimmed",
             "… without needless exports",
             1,
-            |_, _| Some(floor("header-trimmed")),
+            |_, _| floor("header-trimmed"),
             Proxy,
         ),
-        variant("wasm-bare", BARE, 1, |_, _| Some(floor("bare")), Proxy),
+        variant("wasm-bare", BARE, 1, |_, _| floor("bare"), Proxy),
         variant("lua-short", "short Lua", 1, SHORT, Proxy),
         variant("lua-short-500", "short Lua, 500 tokens", 500, SHORT, Proxy),
         variant("lua-short-10000", "short Lua, 10,000 tokens", 10_000, SHORT, Proxy),
@@ -81,24 +61,24 @@ pub const ALL: [Variant; 31] = {
         variant("lua-told", TOLD, 1, FULL, Proxy),
         variant("jwt-authn", "`jwt_authn`, RS256", 1, JWT, Proxy),
         variant("jwt-authn-cache", "… with `jwt_cache`", 1, JWT_CACHE, Proxy),
-        variant("ext-authz", "`ext_authz` over HTTP", 1, EXT_AUTHZ, Proxy),
-        variant("ext-authz-sidecar", SIDECAR, 1, EXT_AUTHZ, Proxy),
-        variant("ours", "**ours**, introspection alone", 1, MINIMAL, Proxy),
-        variant("ours-500", "**ours**, 500 tokens", 500, MINIMAL, Proxy),
-        variant("ours-10000", "**ours**, 10,000 tokens", 10_000, MINIMAL, Proxy),
-        variant("ours-claims", "**ours**, `forward.claims`", 1, CLAIMS, Proxy),
-        variant("ours-rule", "**ours**, one rule", 1, RULE, Proxy),
-        variant("ours-50-rules", "**ours**, 50 rules", 1, RULES, Proxy),
-        variant("ours-full", "**ours**, full", 1, OURS_FULL, Proxy),
-        variant("ours-full-500", "**ours**, full, 500 tokens", 500, OURS_FULL, Proxy),
-        variant("credential-injector", "`credential_injector`", 1, INJECTOR, Proxy),
-        variant("ours-outbound", "**ours**, outbound", 1, OUTBOUND, Proxy),
+        variant("ext-authz", "`ext_authz` over HTTP", 1, filters::ext_authz, Proxy),
+        variant("ext-authz-sidecar", SIDECAR, 1, filters::ext_authz, Proxy),
+        variant("ours", "**ours**, introspection alone", 1, filters::minimal, Proxy),
+        variant("ours-500", "**ours**, 500 tokens", 500, filters::minimal, Proxy),
+        variant("ours-10000", "**ours**, 10,000 tokens", 10_000, filters::minimal, Proxy),
+        variant("ours-claims", "**ours**, `forward.claims`", 1, filters::claims, Proxy),
+        variant("ours-rule", "**ours**, one rule", 1, |p, _| rules(p, 1), Proxy),
+        variant("ours-50-rules", "**ours**, 50 rules", 1, |p, _| rules(p, 50), Proxy),
+        variant("ours-full", "**ours**, full", 1, filters::full, Proxy),
+        variant("ours-full-500", "**ours**, full, 500 tokens", 500, filters::full, Proxy),
+        variant("credential-injector", "`credential_injector`", 1, credential_injector, Proxy),
+        variant("ours-outbound", "**ours**, outbound", 1, filters::outbound, Proxy),
         variant("service-plain", "no filter", 1, NONE, Service),
         variant("service-lua-short", "short Lua", 1, SHORT, Service),
         variant("service-lua-full", "full Lua", 1, FULL, Service),
-        variant("service-ours", "**ours**, introspection alone", 1, MINIMAL, Service),
-        variant("service-ours-full", "**ours**, full", 1, OURS_FULL, Service),
-        variant("service-ours-outbound", "**ours**, outbound", 1, OUTBOUND, Service),
+        variant("service-ours", "**ours**, introspection alone", 1, filters::minimal, Service),
+        variant("service-ours-full", "**ours**, full", 1, filters::full, Service),
+        variant("service-ours-outbound", "**ours**, outbound", 1, filters::outbound, Service),
     ]
 };
 

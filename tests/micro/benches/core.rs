@@ -1,5 +1,7 @@
 //! What the core of the filter costs by itself, without a proxy and natively: `make micro`.
 
+#![allow(unused_qualifications)] // in what the macros make
+
 use std::hint::black_box;
 
 use gungraun::{library_benchmark, library_benchmark_group, main};

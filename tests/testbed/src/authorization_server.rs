@@ -249,13 +249,13 @@ impl State {
             (Some(value), None) => value.to_str().ok().and_then(basic),
             (None, in_form) => in_form,
         };
-        let (id, secret) = credentials.ok_or(refused("invalid_client"))?;
+        let (id, secret) = credentials.ok_or_else(|| refused("invalid_client"))?;
         if form.get("client_id").is_some_and(|form_id| form_id != id) {
             return Err(invalid_request("two client ids"));
         }
         let mut clients = self.options.clients.iter();
         let client = clients.find(|client| client.id == id && client.secret == secret);
-        client.ok_or(refused("invalid_client"))
+        client.ok_or_else(|| refused("invalid_client"))
     }
 
     /// Seconds since 1970 (RFC 7519 `NumericDate`).
@@ -280,7 +280,7 @@ impl State {
         let mut grants = [GrantType::ClientCredentials, GrantType::TokenExchange].into_iter();
         let wanted = form.required("grant_type")?;
         let grant = grants.find(|grant| grant.name() == wanted);
-        let grant = grant.ok_or(refused("unsupported_grant_type"))?;
+        let grant = grant.ok_or_else(|| refused("unsupported_grant_type"))?;
         if !client.grant_types.contains(&grant) {
             return Err(refused("unauthorized_client"));
         }
@@ -297,7 +297,8 @@ impl State {
                     return Err(invalid_request("the subject token is of another type"));
                 }
                 let subject = self.active(form.required("subject_token")?);
-                let subject = subject.ok_or(invalid_request("the subject token is not active"))?;
+                let subject =
+                    subject.ok_or_else(|| invalid_request("the subject token is not active"))?;
                 expires = expires.min(subject["exp"].as_u64().unwrap_or_default());
                 let text = |name: &str| subject[name].as_str().unwrap_or_default().to_owned();
                 (text("sub"), text("scope"), form.get("audience"))
@@ -387,7 +388,8 @@ fn thumbprint(headers: &HeaderMap) -> Result<Option<String>, OAuthError> {
     let Some(value) = headers.get("client-cert") else { return Ok(None) };
     let value = value.to_str().ok().and_then(|value| value.strip_prefix(':')?.strip_suffix(':'));
     let certificate = value.and_then(|value| BASE64_STANDARD.decode(value).ok());
-    let certificate = certificate.ok_or(invalid_request("client-cert is not `:BASE64:`"))?;
+    let certificate =
+        certificate.ok_or_else(|| invalid_request("client-cert is not `:BASE64:`"))?;
     Ok(Some(BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(certificate))))
 }
 

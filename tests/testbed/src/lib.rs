@@ -14,6 +14,8 @@
 //! All of it listens on free loopback ports and needs a tokio runtime. A value stops what it
 //! started when it is dropped. Tests wait for conditions ([`wait`]), never for time.
 
+#![allow(clippy::missing_panics_doc)] // A panic here ends a test.
+
 pub mod authorization_server;
 pub mod client;
 pub mod definitions;

@@ -114,28 +114,3 @@ const LOG_LINES_SHOWN: usize = 100;
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// How long a child may take to end by itself.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shell(script: &str) -> Process {
-        let mut command = Command::new("sh");
-        command.args(["-c", script]);
-        Process::start(command).unwrap()
-    }
-
-    fn runs(id: u32) -> bool {
-        let pid = Pid::from_raw(i32::try_from(id).unwrap()).unwrap();
-        rustix::process::test_kill_process(pid).is_ok()
-    }
-
-    #[test]
-    fn a_child_ends_with_its_handle() {
-        let process = shell("sleep 60");
-        let id = process.id();
-        assert!(runs(id));
-        drop(process);
-        assert!(!runs(id));
-    }
-}

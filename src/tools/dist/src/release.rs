@@ -199,13 +199,4 @@ mod tests {
             assert!(titles.contains(title.as_str()), "{title}: {titles:?}");
         }
     }
-
-    #[test]
-    fn what_is_no_module_is_an_error_that_says_what_to_do() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("module.wasm");
-        assert!(module(&path).unwrap_err().contains("run `make build`"));
-        write(&path, "MZ").unwrap();
-        assert!(module(&path).unwrap_err().contains("run `make build`"));
-    }
 }

@@ -47,7 +47,7 @@ fn trim(from: &str, to: &str, names: Option<Vec<&str>>) -> Result<(), String> {
     if names.is_none() && !exports.iter().any(|(_, name)| name.starts_with(OURS)) {
         return Err(format!("it exports no callback that begins with {OURS}"));
     }
-    let kept = names.unwrap_or(KEPT.to_vec());
+    let kept = names.unwrap_or_else(|| KEPT.to_vec());
     for name in &kept {
         if !exports.iter().any(|(_, exported)| exported == name) {
             return Err(format!("it does not export {name}"));

@@ -70,7 +70,7 @@ impl Client {
     pub(super) fn grantable_audience(&self, requested: Option<&str>) -> Result<&str, OAuthError> {
         let Some(requested) = requested else { return Ok(&self.audience) };
         let resource = self.resources.iter().find(|resource| *resource == requested);
-        resource.map(String::as_str).ok_or(refused("invalid_target"))
+        resource.map(String::as_str).ok_or_else(|| refused("invalid_target"))
     }
 
     /// The scope it gets when it asks for this.
@@ -78,7 +78,7 @@ impl Client {
         let Some(requested) = requested else { return Ok(self.scope.join(" ")) };
         let allowed = |word| self.scope.iter().any(|scope| scope == word);
         let is_allowed = requested.split(' ').all(allowed);
-        is_allowed.then(|| requested.to_owned()).ok_or(refused("invalid_scope"))
+        is_allowed.then(|| requested.to_owned()).ok_or_else(|| refused("invalid_scope"))
     }
 }
 

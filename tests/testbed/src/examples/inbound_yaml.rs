@@ -1,10 +1,8 @@
-//! `envoy/inbound.yaml`, the configuration that stories are played with, and its relatives.
-
-use std::{fs, time::Duration};
+//! `envoy/inbound.yaml`, and its relatives, for tests to run.
 
 use serde_json::Value;
 
-use crate::workspace;
+use crate::envoy::example;
 
 /// The text of `envoy/inbound.yaml`, or of another file there.
 #[derive(Clone, Debug)]
@@ -18,9 +16,7 @@ impl InboundYaml {
 
     /// Reads the file of this name in `envoy/`; panics if it is not there.
     pub fn named(name: &str) -> Self {
-        let path = workspace().join("envoy").join(name);
-        let text = fs::read_to_string(&path);
-        Self(text.unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+        Self(example(name, &[]))
     }
 
     /// The whole text.
@@ -39,19 +35,10 @@ impl InboundYaml {
 
     /// The text of a field at the top, with its name; panics if there is none.
     pub fn field(&self, name: &str) -> String {
-        let is_head = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest == ":");
-        let mut lines = self.0.lines().skip_while(|line| !is_head(line));
-        let head = lines.next().unwrap_or_else(|| panic!("no {name} in the file"));
-        let below = lines.take_while(|line| line.starts_with(' '));
-        let lines: Vec<&str> = [head].into_iter().chain(below).chain([""]).collect();
-        lines.join("\n")
-    }
-
-    /// The document's `cache.max_ttl`, in seconds.
-    pub fn max_ttl(&self) -> Duration {
-        let max_ttl = &self.document()["inbound"]["cache"]["max_ttl"];
-        let seconds = max_ttl.as_str().and_then(|text| text.strip_suffix('s')?.parse().ok());
-        Duration::from_secs(seconds.expect("a cache.max_ttl in seconds, such as \"5s\""))
+        let text = self.0.split_once(&format!("\n{name}:\n"));
+        let (_, text) = text.unwrap_or_else(|| panic!("no {name} in the file"));
+        let below = text.lines().take_while(|line| line.starts_with(' '));
+        [format!("{name}:\n")].into_iter().chain(below.map(|line| format!("{line}\n"))).collect()
     }
 
     /// Replaces a port, as an address and in URLs; panics if the file does not name it.

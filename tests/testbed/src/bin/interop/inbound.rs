@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use oauth2_filter_testbed::{
     client::{Request, Response},
-    examples::InboundYaml,
     wait,
 };
 
@@ -73,17 +72,16 @@ async fn wrong_scope(world: &World) -> Outcome {
 }
 
 async fn revoked(world: &World) -> Outcome {
-    let max_ttl = InboundYaml::read().max_ttl();
     let token = token(world).await?;
     let request = Request::get(ORDER).bearer(&token);
     let introspected = Instant::now();
     arrival(&send(world, request.clone()).await?)?;
     world.revoke(("svc", "svc-secret"), &token).await?;
     let answer = send(world, request.clone()).await?;
-    if introspected.elapsed() < max_ttl {
+    if introspected.elapsed() < MAX_TTL {
         arrival(&answer)?;
     }
-    let answer = until_rejected(world, STORY, &request, max_ttl + SLACK).await?;
+    let answer = until_rejected(world, STORY, &request, MAX_TTL + SLACK).await?;
     same("the status", answer.status, 401)?;
     challenge(&answer, "error=\"invalid_token\", scope=\"orders:read\"")
 }
@@ -104,5 +102,7 @@ pub(crate) async fn until_rejected(
     Ok(rejected.await??)
 }
 
+/// `cache.max_ttl` of `envoy/inbound.yaml`.
+const MAX_TTL: Duration = Duration::from_secs(5);
 /// How much later than promised it may be seen that a token is rejected, on a slow machine.
 pub(crate) const SLACK: Duration = Duration::from_secs(5);

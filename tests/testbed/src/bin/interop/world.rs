@@ -140,8 +140,9 @@ impl Setup {
             if answer.status != 200 {
                 return Err(format!("{path}: {} {}", answer.status, answer.text()).into());
             }
-            let cookie = answer.header("set-cookie");
-            session = session.or(cookie.and_then(|c| c.split(';').next().map(ToOwned::to_owned)));
+            if let Some(cookie) = answer.header("set-cookie") {
+                session = cookie.split(';').next().map(ToOwned::to_owned);
+            }
         }
         Ok(())
     }
