@@ -14,7 +14,7 @@ pub(crate) struct File {
     pub(crate) is_of_folder: bool,
 }
 
-/// The files of these names, with those in folders at any depth.
+/// The files of these names, and those in folders of these names.
 pub(crate) fn files(names: Vec<String>) -> Result<Vec<File>, Failure> {
     let mut files = Vec::new();
     for name in names {
@@ -27,22 +27,18 @@ pub(crate) fn files(names: Vec<String>) -> Result<Vec<File>, Failure> {
     Ok(files)
 }
 
-/// Adds the YAML and JSON files of a folder in the order of their names, without hidden ones.
+/// Adds the files of a folder in the order of their names: those that `kubectl apply -f` reads, which
+/// are not in folders below.
 fn add_folder(folder: &Path, files: &mut Vec<File>) -> Result<(), Failure> {
     let failure = |error| Failure(format!("{}: {error}", folder.display()));
     let entries = fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let mut entries = entries.map_err(failure)?;
-    entries.retain(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));
     entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries {
-        let path = entry.path();
+    for path in entries.iter().map(fs::DirEntry::path) {
         let extension = path.extension().and_then(OsStr::to_str);
-        // A link to a folder could lead back here.
-        if entry.file_type().map_err(failure)?.is_dir() {
-            add_folder(&path, files)?;
-        } else if matches!(extension, Some("yaml" | "yml" | "json")) && path.is_file() {
+        if matches!(extension, Some("yaml" | "yml" | "json")) && path.is_file() {
             let name = path.to_str().ok_or_else(|| {
-                Failure(format!("{}: the name of a file is not UTF-8", path.display()))
+                Failure(format!("{}: the name of the file is not UTF-8", path.display()))
             })?;
             files.push(File { name: name.to_owned(), is_of_folder: true });
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::check::document;
-use crate::{Ran, file, run};
+use crate::{Ran, file, root, run};
 
 /// A new folder with these files.
 fn folder(name: &str, files: &[(&str, &str)]) -> PathBuf {
@@ -24,7 +24,7 @@ fn check(folder: &Path, option: &str) -> Ran {
 }
 
 #[test]
-fn the_files_of_a_folder_are_checked_in_order_at_any_depth() {
+fn the_files_of_a_folder_are_checked_in_order_as_kubectl_applies_them() {
     let bad = document(", \"realm\": 1");
     let plugin = "apiVersion: extensions.istio.io/v1alpha1
 kind: WasmPlugin
@@ -33,11 +33,10 @@ spec: { pluginName: oauth2-filter, match: [{ mode: SERVER }] }
     let folder = folder(
         "folder",
         &[
-            ("b/deep/c.yml", plugin),
+            ("b.yml", plugin),
+            ("below/c.yaml", plugin),
             ("a.json", &bad),
             ("z.yaml", "inbound: { realm: 1 }\n"),
-            (".hidden/d.json", &bad),
-            (".hidden.json", &bad),
             ("notes.txt", &bad),
         ],
     );
@@ -45,7 +44,7 @@ spec: { pluginName: oauth2-filter, match: [{ mode: SERVER }] }
     let report: Value = serde_json::from_str(&ran.out).expect("JSON");
     let files = report["files"].as_array().expect("files").iter();
     let files: Vec<&str> = files.map(|file| file["file"].as_str().expect("text")).collect();
-    let expected = ["a.json", "b/deep/c.yml", "z.yaml"].map(|name| folder.join(name));
+    let expected = ["a.json", "b.yml", "z.yaml"].map(|name| folder.join(name));
     assert_eq!(files, expected.each_ref().map(|path| path.to_str().expect("text")));
     assert_eq!(ran.status, 1);
 }
@@ -78,5 +77,16 @@ fn what_may_be_of_the_filter_but_cannot_be_read_is_no_success() {
         let line = format!("{}:1:", folder.join(name).display());
         assert!(ran.out.starts_with(&line) && ran.out.contains(": error: "), "{}", ran.out);
         assert_eq!(ran.status, 1, "{name}");
+    }
+}
+
+#[test]
+fn the_manifests_to_copy_have_no_findings() {
+    let folders = ["envoy/istio", "envoy/istio/wasm-plugin", "envoy/gateway"].map(Path::new);
+    for folder in folders.into_iter().filter(|folder| root().join(folder).exists()) {
+        let ran = check(folder, "--strict");
+        assert_eq!((ran.err.as_str(), ran.status), ("", 0), "{}", ran.out);
+        let is_fine = |line: &str| line.ends_with(": no errors, no warnings");
+        assert!(ran.out.lines().all(is_fine), "{}", ran.out);
     }
 }
