@@ -38,7 +38,7 @@ fn use_of(wasm: &Node, object: &Rc<Object>) -> Option<Use> {
     }
     found.within = object.title();
     if let Some(name) = wasm.get("name").and_then(Node::text) {
-        found.within = format!("{}, wasm {name}", found.within);
+        found.within = format!("{}, wasm {}", found.within, name.escape_debug());
     }
     found.platform = Platform::EnvoyGateway;
     found.object = Some(Rc::clone(object));
@@ -65,7 +65,7 @@ fn use_of(wasm: &Node, object: &Rc<Object>) -> Option<Use> {
                 "a policy of {} with `inbound` fails open: until Envoy has accepted and loaded the \
                  filter, and for good if it rejects it, requests are forwarded without a check; \
                  target the Gateway",
-                target.kind
+                target.kind.escape_debug()
             );
             found.remark(target.at, false, text);
         }
@@ -129,7 +129,7 @@ impl Target {
     /// Its name in messages.
     pub(crate) fn title(&self) -> String {
         match &self.by {
-            By::Name(name) => format!("{} {name}", self.kind),
+            By::Name(name) => format!("{} {}", self.kind, name.escape_debug()),
             By::Labels(_) => format!("the selected {}", self.kind),
         }
     }

@@ -74,7 +74,8 @@ impl Object {
     /// Its name in messages.
     pub(crate) fn title(&self) -> String {
         let Self { kind, namespace, name, .. } = self;
-        if namespace.is_empty() {
+        let (namespace, name) = (namespace.escape_debug(), name.escape_debug());
+        if self.namespace.is_empty() {
             format!("{kind} {name}")
         } else {
             format!("{kind} {namespace}/{name}")

@@ -17,12 +17,14 @@ pub(crate) fn remark_on_proxies(files: &mut [Contents]) {
     let uses = files.iter_mut().flat_map(|file| &mut file.uses);
     for found in uses.filter(|found| found.platform == Platform::EnvoyGateway) {
         let Some(policy) = found.object.clone() else { continue };
-        let gateways = objects.iter().filter(|object| is_target(object, &policy, &objects));
-        // Several Gateways may share it.
-        let mut proxies: Vec<&Rc<Object>> =
-            gateways.filter_map(|gateway| proxy(gateway, &objects)).collect();
-        proxies.dedup_by(|one, other| Rc::ptr_eq(one, other));
-        for proxy in proxies {
+        let gateways: Vec<&Rc<Object>> =
+            objects.iter().filter(|object| is_target(object, &policy, &objects)).collect();
+        // Several Gateways may have the same one.
+        let is_theirs = |object: &&Rc<Object>| {
+            let mut proxies = gateways.iter().filter_map(|gateway| proxy(gateway, &objects));
+            proxies.any(|proxy| Rc::ptr_eq(proxy, object))
+        };
+        for proxy in objects.iter().filter(is_theirs) {
             remark_on_variables(found, &policy, proxy);
             if !objects.iter().any(|object| object.kind == "EnvoyPatchPolicy") {
                 remark_on_clusters(found, proxy);
@@ -86,7 +88,7 @@ fn remark_on_variables(found: &mut Use, policy: &Object, proxy: &Object) {
         if !set.contains(name) {
             let text = format!(
                 "env.hostKeys: {} does not set `{}`: the filter rejects its document; add it to \
-                 `provider.kubernetes.envoyDeployment.container.env`",
+                 the `env` of its container",
                 proxy.title(),
                 name.escape_debug()
             );

@@ -374,6 +374,10 @@ fn a_policy_of_a_route_that_replaces_the_guard_is_warned_of() {
         "another",
         &(with(&all(), "parentRefs: [{ name: front", "parentRefs: [{ name: back") + &lua),
     );
+    is_silent(
+        "namespace",
+        &(with(&all(), "name: front, namespace: shop }]", "name: front }]") + &lua),
+    );
     is_silent("unknown", &(with(&all(), "name: orders", "name: others") + &lua));
 }
 
