@@ -7,7 +7,7 @@ use std::rc::Rc;
 use serde_json::Value;
 
 use crate::gateway::{Target, targets};
-use crate::manifests::Object;
+use crate::objects::Object;
 use crate::tree::{Node, Position};
 use crate::uses::{Contents, Platform, Remark, Use};
 

@@ -1,17 +1,15 @@
 //! `check`: reports errors and warnings of configurations.
 
-use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use lexopt::{Arg, Parser, ValueExt};
-use oauth2_filter_core::{ConfigError, Environment, Review, review};
+use oauth2_filter_core::{ConfigError, Review};
 
 use crate::folder::{self, File};
 use crate::report::{Finding, Format, Level, Report};
 use crate::tree::Position;
-use crate::uses::{self, Contents, Platform, Use};
-use crate::{Failure, backstop, contents, istio, keys, paths, proxy, read_file, say};
+use crate::uses::{Contents, Platform, Use};
+use crate::{Failure, backstop, contents, istio, paths, proxy, read_file, review, say};
 
 /// Runs the command.
 pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
@@ -32,8 +30,13 @@ pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
     }
     let files = folder::files(files)?;
     let contents = |file: &File| {
-        let read = if file.is_of_folder { contents::read_in_folder } else { contents::read };
-        Ok(read(&file.name, &read_file(&file.name)?))
+        let text = read_file(&file.name)?;
+        let name = &file.name;
+        Ok(if file.is_of_folder {
+            contents::read_in_folder(name, &text)
+        } else {
+            contents::read(name, &text)
+        })
     };
     let mut all = files.iter().map(contents).collect::<Result<Vec<Contents>, Failure>>()?;
     paths::remark_on_meshes(&mut all);
@@ -77,7 +80,7 @@ pub(crate) fn findings(contents: &Contents, real: bool) -> Vec<Finding> {
         });
     }
     for found in &contents.uses {
-        let Review { mistakes, warnings, notes, clusters, .. } = reviewed(found, real);
+        let Review { mistakes, warnings, notes, clusters, .. } = review::reviewed(found, real);
         findings.extend(mistakes.iter().map(|said| finding(found, Level::Error, said)));
         findings.extend(warnings.iter().map(|said| finding(found, Level::Warning, said)));
         findings.extend(notes.iter().map(|said| finding(found, Level::Note, said)));
@@ -104,36 +107,6 @@ pub(crate) fn findings(contents: &Contents, real: bool) -> Vec<Finding> {
     }
     findings.sort_by_key(|finding| finding.at);
     findings
-}
-
-/// The review of the document of a use.
-pub(crate) fn reviewed(found: &Use, real: bool) -> Review {
-    with_environment(found, real, |environment| review(&found.bytes, environment))
-}
-
-/// Calls `load` with the environment in which the filter would load the document.
-pub(crate) fn with_environment<T>(
-    found: &Use,
-    real: bool,
-    load: impl FnOnce(&Environment<'_>) -> T,
-) -> T {
-    let es256: BTreeSet<String> = found.document().iter().flat_map(uses::es256_variables).collect();
-    let variable = |name: &str| found.variables.value(name, real, &es256);
-    load(&Environment { variable: &variable, seed: [0; 16], sign: keys::sign })
-}
-
-/// The variables that the document of a use names and its VM lacks.
-pub(crate) fn lacking_variables(found: &Use) -> BTreeSet<String> {
-    let lacking = RefCell::new(BTreeSet::new());
-    let variable = |name: &str| {
-        let value = found.variables.value(name, false, &BTreeSet::new());
-        if value.is_none() {
-            lacking.borrow_mut().insert(name.to_owned());
-        }
-        value
-    };
-    review(&found.bytes, &Environment { variable: &variable, seed: [0; 16], sign: keys::sign });
-    lacking.into_inner()
 }
 
 /// A message of the filter, with its position in the file.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use base64ct::{Base64Unpadded, Encoding};
 use serde_json::Value;
 
-use crate::manifests::Object;
+use crate::objects::Object;
 use crate::paths;
 use crate::tree::{Dialect, Node, Position};
 use crate::uses::{Platform, Use, Variables};

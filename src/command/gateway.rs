@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use crate::check;
 use crate::finder::{Finder, is_our_name};
-use crate::manifests::{Object, labels_of};
+use crate::objects::{Object, labels_of};
+use crate::review;
 use crate::tree::{Dialect, Node, Position};
 use crate::uses::{Platform, Use, Variables};
 
@@ -51,7 +51,7 @@ fn use_of(wasm: &Node, object: &Rc<Object>) -> Option<Use> {
         found.remark(open.at, false, FAIL_OPEN);
     }
     let env = wasm.member("env").map_or(wasm.at, |env| env.at);
-    for name in check::lacking_variables(&found) {
+    for name in review::lacking_variables(&found) {
         let text = format!(
             "env.hostKeys: lacks `{}`: the filter rejects its document; proxies keep the previous \
              one, and new proxies respond with 503; add the name",

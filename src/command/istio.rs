@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::finder::{FAIL_OPEN, Finder, is_our_name};
-use crate::manifests::{Object, includes, labels_of};
+use crate::objects::{Object, includes, labels_of};
 use crate::tree::{Dialect, Node};
 use crate::uses::{Contents, Platform, Use, Variables};
 

@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use crate::check;
 use crate::gateway::targets;
-use crate::manifests::Object;
+use crate::objects::Object;
+use crate::review;
 use crate::tree::Node;
 use crate::uses::{Contents, Platform, Use, Variables};
 use crate::yaml;
@@ -100,7 +100,7 @@ fn remark_on_variables(found: &mut Use, policy: &Object, proxy: &Object) {
 /// Adds remarks on clusters that the bootstrap configuration lacks.
 fn remark_on_clusters(found: &mut Use, proxy: &Object) {
     let Some(defined) = clusters(proxy) else { return };
-    for (place, cluster) in check::reviewed(found, false).clusters {
+    for (place, cluster) in review::reviewed(found, false).clusters {
         // Those of routes have names such as httproute/shop/as/rule/0; those of Istio have a
         // remark.
         if cluster.contains(['/', '|']) || defined.contains(&cluster) {

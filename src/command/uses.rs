@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::json_text;
 use crate::keys::{self, ASSUMED, ASSUMED_ES256};
-use crate::manifests::Object;
+use crate::objects::Object;
 use crate::tree::{Dialect, Kind, Node, Position, Written};
 
 /// A use of the filter.
