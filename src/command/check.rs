@@ -1,16 +1,15 @@
 //! `check`: reports errors and warnings of configurations.
 
-use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use lexopt::{Arg, Parser, ValueExt};
-use oauth2_filter_core::{ConfigError, Environment, Review, review};
-use serde_json::Value;
+use oauth2_filter_core::{ConfigError, Review};
 
+use crate::folder::{self, File};
 use crate::report::{Finding, Format, Level, Report};
 use crate::tree::Position;
-use crate::uses::{self, Contents, Use};
-use crate::{Failure, contents, keys, paths, read_file, say};
+use crate::uses::{Contents, Platform, Use};
+use crate::{Failure, backstop, contents, istio, paths, proxy, read_file, review, say};
 
 /// Runs the command.
 pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
@@ -29,12 +28,27 @@ pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
     if files.is_empty() {
         return Err(Failure::usage("missing FILE"));
     }
-    let contents = |file: &String| Ok(contents::read(file, &read_file(file)?));
+    let files = folder::files(files)?;
+    let contents = |file: &File| {
+        let text = read_file(&file.name)?;
+        let name = &file.name;
+        Ok(if file.is_of_folder {
+            contents::read_in_folder(name, &text)
+        } else {
+            contents::read(name, &text)
+        })
+    };
     let mut all = files.iter().map(contents).collect::<Result<Vec<Contents>, Failure>>()?;
     paths::remark_on_meshes(&mut all);
+    istio::remark_on_repetition(&mut all);
+    backstop::remark_on_guards(&mut all);
+    proxy::remark_on_proxies(&mut all);
     let mut report = Report::default();
     for (file, contents) in files.iter().zip(&all) {
-        report.add(file, contents, findings(contents, real));
+        let findings = findings(contents, real);
+        if !file.is_of_folder || !contents.uses.is_empty() || !findings.is_empty() {
+            report.add(&file.name, contents, findings);
+        }
     }
     say(&format.write(&report))?;
     if report.is_empty() {
@@ -66,12 +80,20 @@ pub(crate) fn findings(contents: &Contents, real: bool) -> Vec<Finding> {
         });
     }
     for found in &contents.uses {
-        let Review { mistakes, warnings, notes, clusters, .. } = reviewed(found, real);
+        let Review { mistakes, warnings, notes, clusters, .. } = review::reviewed(found, real);
         findings.extend(mistakes.iter().map(|said| finding(found, Level::Error, said)));
         findings.extend(warnings.iter().map(|said| finding(found, Level::Warning, said)));
         findings.extend(notes.iter().map(|said| finding(found, Level::Note, said)));
         for (place, cluster) in clusters {
-            if found.clusters.as_ref().is_some_and(|known| !known.contains(&cluster)) {
+            if found.platform == Platform::EnvoyGateway && cluster.starts_with("outbound|") {
+                let text = format!(
+                    "no cluster `{}`: only Istio has clusters of this name, so every call fails \
+                     and requests get 503; add a cluster to `spec.bootstrap` of the EnvoyProxy, \
+                     and name it in `cluster`",
+                    cluster.escape_debug()
+                );
+                findings.push(finding(found, Level::Warning, &ConfigError { place, text }));
+            } else if found.clusters.as_ref().is_some_and(|known| !known.contains(&cluster)) {
                 let text =
                     format!("cluster `{}` is not defined in this file", cluster.escape_debug());
                 findings.push(finding(found, Level::Warning, &ConfigError { place, text }));
@@ -85,23 +107,6 @@ pub(crate) fn findings(contents: &Contents, real: bool) -> Vec<Finding> {
     }
     findings.sort_by_key(|finding| finding.at);
     findings
-}
-
-/// The review of the document of a use.
-pub(crate) fn reviewed(found: &Use, real: bool) -> Review {
-    with_environment(found, real, |environment| review(&found.bytes, environment))
-}
-
-/// Calls `load` with the environment in which the filter would load the document.
-pub(crate) fn with_environment<T>(
-    found: &Use,
-    real: bool,
-    load: impl FnOnce(&Environment<'_>) -> T,
-) -> T {
-    let document: Option<Value> = serde_json::from_slice(&found.bytes).ok();
-    let es256: BTreeSet<String> = document.iter().flat_map(uses::es256_variables).collect();
-    let variable = |name: &str| found.variables.value(name, real, &es256);
-    load(&Environment { variable: &variable, seed: [0; 16], sign: keys::sign })
 }
 
 /// A message of the filter, with its position in the file.

@@ -6,7 +6,17 @@ use std::path::Path;
 use crate::finder::Finder;
 use crate::tree::{Dialect, Kind, Node, Position};
 use crate::uses::{Contents, Remark, Use};
-use crate::{json_text, paths, yaml};
+use crate::{json_text, manifests, paths, yaml};
+
+/// Reads a file of a folder, in which files that are not of a known form belong to others.
+pub(crate) fn read_in_folder(name: &str, text: &str) -> Contents {
+    let mut contents = read(name, text);
+    contents.uses.retain(|found| !found.is_alone() || found.is_ours_by_document());
+    if contents.uses.is_empty() && contents.objects.is_empty() {
+        contents.remarks.retain(|remark| remark.is_mistake);
+    }
+    contents
+}
 
 /// Reads a file: JSON if it begins with a brace or has that extension, otherwise YAML. The filter
 /// itself reports invalid JSON.
@@ -119,10 +129,10 @@ fn contents(documents: Vec<(FileKind, Node)>, is_yaml: bool) -> Contents {
             FileKind::Manifest => {
                 let manifest = root.merged();
                 of_mesh.extend(paths::lacking_in_mesh(&manifest));
-                finder.find_in_manifest(&manifest);
+                manifests::find(&mut finder, &manifest);
             }
             FileKind::Mesh => of_mesh.extend(paths::lacking_in_mesh(&root.merged())),
         }
     }
-    Contents { uses: finder.uses, remarks, of_mesh }
+    Contents { uses: finder.uses, objects: finder.objects, remarks, of_mesh }
 }

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::report::{Format, Report};
 use crate::uses::{Contents, Use};
-use crate::{Failure, check, contents, read_file, say, text_value};
+use crate::{Failure, check, contents, read_file, review, say, text_value};
 
 /// The placeholder for the caller's token.
 const TOKEN: &str = "TOKEN";
@@ -212,10 +212,11 @@ fn chosen<'c>(
 /// The filter with the document of a use, without its secrets, so that none can be printed. `None`
 /// if there are errors.
 fn load(found: &Use) -> Option<Filter> {
-    let review = check::reviewed(found, false);
+    let review = review::reviewed(found, false);
     let bare = found.without_secrets(&review.secrets)?;
-    let filter =
-        check::with_environment(&bare, false, |environment| Filter::load(&bare.bytes, environment));
+    let filter = review::with_environment(&bare, false, |environment| {
+        Filter::load(&bare.bytes, environment)
+    });
     let is_refused = found.remarks.iter().any(|remark| remark.is_mistake);
     if review.mistakes.is_empty() && !is_refused { Some(filter.ok()?.0) } else { None }
 }

@@ -1,15 +1,16 @@
 //! Finds where Envoy or Istio is configured to run the filter.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use base64ct::{Base64Unpadded, Encoding};
 use serde_json::Value;
 
+use crate::objects::Object;
 use crate::paths;
 use crate::tree::{Dialect, Node, Position};
-use crate::uses::{Use, Variables};
+use crate::uses::{Platform, Use, Variables};
 
 /// The type of the filter's configuration in Envoy.
 const WASM: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
@@ -29,12 +30,16 @@ struct Way<'n> {
     of_route: Option<Position>,
     /// The HTTP connection manager that contains it.
     manager: Option<&'n Node>,
+    /// Whether the filter is disabled but for routes that enable it.
+    disabled: Option<Position>,
 }
 
 /// Finds uses of the filter.
 #[derive(Debug, Default)]
 pub(crate) struct Finder {
     pub(crate) uses: Vec<Use>,
+    /// The objects of manifests.
+    pub(crate) objects: Vec<Rc<Object>>,
     /// The clusters of the proxy, if known.
     clusters: Option<Rc<BTreeSet<String>>>,
     /// Whether the file is a Kubernetes manifest, which parses numbers differently.
@@ -51,27 +56,11 @@ impl Finder {
         self.clusters = None;
     }
 
-    /// Searches a manifest, or a list of them.
-    pub(crate) fn find_in_manifest(&mut self, manifest: &Node) {
-        if let Some(items) = manifest.get("items") {
-            items.elements().iter().for_each(|item| self.find_in_manifest(item));
-        }
-        let kind = manifest.get("kind").and_then(Node::text).unwrap_or_default();
-        let metadata = |name| manifest.path(&["metadata", name]).and_then(Node::text);
-        let name = match (metadata("namespace"), metadata("name").unwrap_or_default()) {
-            (Some(namespace), name) => format!("{kind} {namespace}/{name}"),
-            (None, name) => format!("{kind} {name}"),
-        };
-        let Some(spec) = manifest.get("spec") else { return };
-        match kind {
-            "WasmPlugin" => self.add_plugin(spec, name),
-            "EnvoyFilter" => {
-                self.in_manifest = true;
-                self.find(spec, &Way { within: vec![name], ..Way::default() });
-                self.in_manifest = false;
-            }
-            _ => {}
-        }
+    /// Searches the patches of an `EnvoyFilter`.
+    pub(crate) fn find_in_patches(&mut self, object: &Rc<Object>) {
+        self.in_manifest = true;
+        self.find(&object.spec, &Way { within: vec![object.title()], ..Way::default() });
+        self.in_manifest = false;
     }
 
     /// Searches a part of an Envoy configuration.
@@ -87,6 +76,10 @@ impl Finder {
                 Some(MANAGER) if !self.in_manifest => way.to_mut().manager = Some(value),
                 _ => {}
             }
+        }
+        if node.get("typed_config").is_some() {
+            let disabled = node.member("disabled").filter(|disabled| disabled.value.is_true());
+            way.to_mut().disabled = disabled.map(|disabled| disabled.at);
         }
         let way = &*way;
         for element in node.elements() {
@@ -174,47 +167,17 @@ impl Finder {
         if let Some(config) = config {
             remark_on_plugin(&mut found, config);
         }
-        found.is_of_istio = self.in_manifest;
+        if self.in_manifest {
+            found.platform = Platform::Istio;
+        }
+        if let Some(at) = way.disabled.filter(|_| found.has("inbound")) {
+            found.remark(at, false, DISABLED);
+        }
         if let Some(manager) = way.manager
             && paths::reads_paths(&found)
             && self.managers.insert(manager.at)
         {
             paths::remark_on_manager(&mut found, manager);
-        }
-        self.uses.push(found);
-    }
-
-    /// Adds a `WasmPlugin`, if it is for this filter.
-    fn add_plugin(&mut self, spec: &Node, within: String) {
-        let document = spec.member("pluginConfig");
-        let mut found = match document {
-            Some(document) => Use::of_tree(&document.value, Dialect::Kubernetes),
-            None => Use::new(spec.at, Vec::new()),
-        };
-        let names = ["url", "pluginName"].map(|name| spec.get(name).and_then(Node::text));
-        if !names.into_iter().flatten().any(is_our_name) && !found.is_ours_by_document() {
-            return;
-        }
-        found.within = within;
-        found.is_of_istio = true;
-        let (mut values, mut of_host) = (BTreeMap::new(), BTreeSet::new());
-        let variables = spec.path(&["vmConfig", "env"]).map(Node::elements).unwrap_or_default();
-        for variable in variables {
-            let text =
-                |name| variable.get(name).and_then(Node::text).unwrap_or_default().to_owned();
-            if text("valueFrom") == "HOST" {
-                of_host.insert(text("name"));
-            } else {
-                values.insert(text("name"), text("value"));
-            }
-        }
-        found.variables = Variables::Some { values, of_host };
-        if let Some(without) = unmatched(spec) {
-            found.remark(without, false, BOTH_WAYS);
-        }
-        let policy = spec.member("failStrategy");
-        if let Some(policy) = policy.filter(|policy| policy.value.text() == Some("FAIL_OPEN")) {
-            found.remark(policy.at, false, FAIL_OPEN);
         }
         self.uses.push(found);
     }
@@ -235,25 +198,11 @@ fn clusters(root: &Node) -> Option<BTreeSet<String>> {
     )
 }
 
-/// The position at which a `WasmPlugin` lacks a mode.
-fn unmatched(spec: &Node) -> Option<Position> {
-    match spec.member("match").map(|member| (member.at, member.value.elements())) {
-        None | Some((_, [])) => Some(spec.at),
-        Some((_, list)) => {
-            let is_one_way = |node: &&Node| {
-                let mode = node.get("mode").and_then(Node::text).unwrap_or_default();
-                matches!(mode, "SERVER" | "CLIENT")
-            };
-            list.iter().find(|node| !is_one_way(node)).map(|node| node.at)
-        }
-    }
-}
+pub(crate) const FAIL_OPEN: &str =
+    "FAIL_OPEN: after a crash, requests bypass the filter; use FAIL_RELOAD";
 
-const BOTH_WAYS: &str = "no mode: the sidecar runs the filter on both incoming and outgoing \
-     requests; set `match: [{mode: SERVER}]` for incoming requests, or `[{mode: CLIENT}]` for \
-     outgoing requests and for gateways";
-
-const FAIL_OPEN: &str = "FAIL_OPEN: after a crash, requests bypass the filter; use FAIL_RELOAD";
+const DISABLED: &str = "disabled: true: requests bypass the filter except on routes that enable \
+     it; remove it, and disable the filter on the routes that do not need it";
 
 /// Adds remarks on how Envoy runs the filter.
 fn remark_on_plugin(found: &mut Use, config: &Node) {
@@ -295,7 +244,7 @@ fn remark_on_plugin(found: &mut Use, config: &Node) {
 }
 
 /// Whether something is named after this filter.
-fn is_our_name(name: &str) -> bool {
+pub(crate) fn is_our_name(name: &str) -> bool {
     name.contains("oauth2_filter") || name.contains("oauth2-filter")
 }
 

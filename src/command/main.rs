@@ -7,15 +7,23 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
+mod backstop;
 mod check;
 mod contents;
 mod explain;
 mod finder;
+mod folder;
+mod gateway;
+mod istio;
 mod json_text;
 mod keys;
+mod manifests;
 mod new;
+mod objects;
 mod paths;
+mod proxy;
 mod report;
+mod review;
 mod schema;
 mod tree;
 mod uses;
@@ -37,8 +45,10 @@ usage:
   oauth2-filter new inbound|outbound|both [--istio]
 
 check    reports what is wrong with a configuration: a document of the filter (JSON or YAML), an
-         Envoy configuration, or Istio manifests (WasmPlugin, EnvoyFilter) together with the mesh
-         settings. FILE may be -.
+         Envoy configuration, or manifests of Istio (WasmPlugin, TrafficExtension, EnvoyFilter, mesh
+         settings) and Envoy Gateway (EnvoyExtensionPolicy and the policies beside it). FILE may be
+         -, or a folder, whose files are checked as `kubectl apply -f` reads them. Files are checked
+         together.
            --strict  treat warnings, but not notes, as errors
            --env     require variables that the proxy takes from its environment to be set here;
                      without this option, they are assumed to be set

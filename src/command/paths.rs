@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::tree::{Dialect, Kind, Node, Written};
-use crate::uses::{Contents, Remark, Use, in_file};
+use crate::uses::{Contents, Platform, Remark, Use, in_file};
 use crate::yaml;
 
 /// Adds remarks on missing settings of the `HttpConnectionManager`.
@@ -47,19 +47,18 @@ fn leaves_no_escaped_slash(action: &Node) -> bool {
 
 /// Whether the filter checks paths with its document.
 pub(crate) fn reads_paths(found: &Use) -> bool {
-    let document: Option<Value> = serde_json::from_slice(&found.bytes).ok();
     let has = |document: &Value| {
         let rules = ["/inbound/rules", "/outbound/rules"].map(|rules| document.pointer(rules));
         let mut rules = rules.into_iter().flatten().filter_map(Value::as_array).flatten();
         rules.any(|rule| rule.get("paths").is_some())
             || document.pointer("/inbound/resource_metadata").is_some()
     };
-    document.as_ref().is_some_and(has)
+    found.document().as_ref().is_some_and(has)
 }
 
 /// Adds remarks on missing mesh settings, if the filter checks paths according to any of the files.
 pub(crate) fn remark_on_meshes(files: &mut [Contents]) {
-    let is_concerned = |found: &Use| found.is_of_istio && reads_paths(found);
+    let is_concerned = |found: &Use| found.platform == Platform::Istio && reads_paths(found);
     if files.iter().flat_map(|file| &file.uses).any(is_concerned) {
         for file in files {
             file.remarks.append(&mut file.of_mesh);

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::json_text;
 use crate::keys::{self, ASSUMED, ASSUMED_ES256};
+use crate::objects::Object;
 use crate::tree::{Dialect, Kind, Node, Position, Written};
 
 /// A use of the filter.
@@ -31,12 +32,23 @@ pub(crate) struct Use {
     pub(crate) clusters: Option<Rc<BTreeSet<String>>>,
     /// The cluster whose filter chain contains it.
     pub(crate) own_cluster: Option<String>,
-    /// Whether it is configured in Istio.
-    pub(crate) is_of_istio: bool,
+    /// What configures the proxy.
+    pub(crate) platform: Platform,
+    /// The object of a manifest that contains it, if not a patch.
+    pub(crate) object: Option<Rc<Object>>,
+}
+
+/// What configures a proxy.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Platform {
+    /// Files, or an unknown control plane.
+    Envoy,
+    Istio,
+    EnvoyGateway,
 }
 
 /// A remark on a use.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Remark {
     pub(crate) at: Position,
     /// Whether the host rejects it.
@@ -53,6 +65,8 @@ pub(crate) struct Contents {
     pub(crate) remarks: Vec<Remark>,
     /// Missing settings of an Istio mesh, in case the filter checks paths.
     pub(crate) of_mesh: Vec<Remark>,
+    /// The objects of manifests.
+    pub(crate) objects: Vec<Rc<Object>>,
 }
 
 /// The environment variables of a VM.
@@ -81,7 +95,8 @@ impl Use {
             remarks: Vec::new(),
             clusters: None,
             own_cluster: None,
-            is_of_istio: false,
+            platform: Platform::Envoy,
+            object: None,
         }
     }
 
@@ -127,7 +142,7 @@ impl Use {
     /// The use with placeholders instead of the secrets at these paths.
     pub(crate) fn without_secrets(&self, places: &[String]) -> Option<Self> {
         // On one line, no two values begin at the same position.
-        let document: Value = serde_json::from_slice(&self.bytes).ok()?;
+        let document = self.document()?;
         let mut tree = json_text::read(&document.to_string(), Position::START)?;
         for place in places {
             tree.replace(place, keys::assumed);
@@ -142,9 +157,24 @@ impl Use {
         Some(this)
     }
 
+    /// Whether it is a document without the configuration of a proxy around it.
+    pub(crate) fn is_alone(&self) -> bool {
+        matches!(self.variables, Variables::All)
+    }
+
+    /// The document, if it is valid JSON.
+    pub(crate) fn document(&self) -> Option<Value> {
+        serde_json::from_slice(&self.bytes).ok()
+    }
+
+    /// Whether the document has this direction: `inbound` or `outbound`.
+    pub(crate) fn has(&self, direction: &str) -> bool {
+        self.document().is_some_and(|document| document.get(direction).is_some())
+    }
+
     /// Whether the document looks like one of this filter.
     pub(crate) fn is_ours_by_document(&self) -> bool {
-        let document: Option<Value> = serde_json::from_slice(&self.bytes).ok();
+        let document = self.document();
         ["inbound", "outbound"].into_iter().any(|key| match &document {
             Some(document) => document.get(key).is_some(),
             // The document may be invalid JSON.

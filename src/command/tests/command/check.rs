@@ -398,37 +398,6 @@ value:
 }
 
 #[test]
-fn a_plugin_that_envoy_lets_requests_by_is_warned_of() {
-    let text = "\"@type\": type.googleapis.com/google.protobuf.StringValue\nvalue: '{}'\n";
-    let text = bootstrap(text, "");
-    let open = "warning: FAIL_OPEN: after a crash, requests bypass";
-    let restricted = "warning: capability_restriction_config: Envoy disables callbacks";
-    for (line, said) in [
-        ("failure_policy: FAIL_OPEN", open),
-        ("failure_policy: 3", open),
-        ("failurePolicy: 3", open),
-        ("fail_open: true", open),
-        ("failure_policy: 1", ""),
-        ("failure_policy: FAIL_CLOSED", ""),
-        ("fail_open: false", ""),
-        ("capability_restriction_config: { allowed_capabilities: { proxy_log: {} } }", restricted),
-        ("capability_restriction_config: { allowed_capabilities: {} }", ""),
-        ("capability_restriction_config: {}", ""),
-    ] {
-        let text =
-            text.replace("vm_config:", &format!("{line}\n                        vm_config:"));
-        let (lines, _) = check(&file("open.yaml", &text));
-        let warnings: Vec<_> = lines.iter().filter(|line| line.contains("warning: ")).collect();
-        match said {
-            "" => assert!(warnings.is_empty(), "{line}: {warnings:?}"),
-            _ => {
-                assert!(warnings.iter().any(|it| it.contains(said)), "{line}: {lines:?}");
-            }
-        }
-    }
-}
-
-#[test]
 fn what_is_accepted_but_risky_is_warned_of() {
     let clients = r#"{
   "inbound": {

@@ -13,7 +13,11 @@ mod documents;
 #[expect(dead_code, unused_imports, reason = "only their configurations are looked at")]
 mod exchanges;
 mod explain;
+mod fail_open;
+mod folder;
+mod gateway;
 mod help;
+mod istio;
 mod letter_case;
 mod manifests;
 mod new;

@@ -76,7 +76,8 @@ spec:
              filter oauth2]",
             "57:3: warning: no mode: the sidecar runs the filter on both incoming and outgoing \
              requests; set `match: [{mode: SERVER}]` for incoming requests, or `[{mode: CLIENT}]` \
-             for outgoing requests and for gateways [WasmPlugin empty]",
+             for outgoing requests; for a Gateway or waypoint, name it in `targetRefs` instead \
+             [WasmPlugin empty]",
             "57:3: error: configuration: missing; expected a JSON document with `inbound`, \
              `outbound` or both (Envoy: `configuration` as google.protobuf.StringValue or Struct; \
              Istio: pluginConfig) [WasmPlugin empty]",

@@ -167,7 +167,7 @@ fn whatever_is_in_a_file_is_read_or_refused_in_words() {
     // Nor is what cannot be read.
     let binary = file("odd/binary.yaml", "");
     std::fs::write(&binary, b"inbound: \xff\n").expect("a folder to write to");
-    for path in [&*binary, Path::new("src"), Path::new("/dev/zero")] {
+    for path in [&*binary, Path::new("missing.yaml"), Path::new("/dev/zero")] {
         let ran = run([OsStr::new("check"), path.as_os_str()]);
         let name = path.to_str().expect("text");
         assert!(ran.err.starts_with(&format!("oauth2-filter: {name}: ")), "{}", ran.err);

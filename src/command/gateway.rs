@@ -1,0 +1,153 @@
+//! The filter in an `EnvoyExtensionPolicy` of Envoy Gateway, and what policies target.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use crate::finder::{Finder, is_our_name};
+use crate::objects::{Object, labels_of};
+use crate::review;
+use crate::tree::{Dialect, Node, Position};
+use crate::uses::{Platform, Use, Variables};
+
+/// The group of the objects of Envoy Gateway.
+pub(crate) const GROUP: &str = "gateway.envoyproxy.io";
+
+/// The group of the objects of the Gateway API.
+pub(crate) const API_GROUP: &str = "gateway.networking.k8s.io";
+
+const FAIL_OPEN: &str = "failOpen: true: if the image, the document or the VM fails, requests \
+     bypass the filter; remove it";
+
+/// Adds the uses of the filter in an `EnvoyExtensionPolicy`.
+pub(crate) fn add_policy(finder: &mut Finder, object: &Rc<Object>) {
+    let extensions = object.spec.get("wasm").map(Node::elements).unwrap_or_default();
+    finder.uses.extend(extensions.iter().filter_map(|wasm| use_of(wasm, object)));
+}
+
+/// The use of an extension, if it is this filter.
+fn use_of(wasm: &Node, object: &Rc<Object>) -> Option<Use> {
+    let mut found = match wasm.get("config") {
+        Some(document) => Use::of_tree(document, Dialect::Kubernetes),
+        None => Use::new(wasm.at, Vec::new()),
+    };
+    let names: [&[&str]; 4] =
+        [&["name"], &["rootID"], &["code", "image", "url"], &["code", "http", "url"]];
+    let mut names = names.into_iter().filter_map(|names| wasm.path(names)?.text());
+    if !names.any(is_our_name) && !found.is_ours_by_document() {
+        return None;
+    }
+    found.within = object.title();
+    if let Some(name) = wasm.get("name").and_then(Node::text) {
+        found.within = format!("{}, wasm {}", found.within, name.escape_debug());
+    }
+    found.platform = Platform::EnvoyGateway;
+    found.object = Some(Rc::clone(object));
+    let of_host = wasm.path(&["env", "hostKeys"]).map(Node::elements).unwrap_or_default();
+    let of_host: BTreeSet<String> =
+        of_host.iter().filter_map(|name| Some(name.text()?.to_owned())).collect();
+    found.variables = Variables::Some { values: BTreeMap::new(), of_host };
+    let open = wasm.member("failOpen").filter(|open| open.value.is_true());
+    if let Some(open) = open {
+        found.remark(open.at, false, FAIL_OPEN);
+    }
+    let env = wasm.member("env").map_or(wasm.at, |env| env.at);
+    for name in review::lacking_variables(&found) {
+        let text = format!(
+            "env.hostKeys: lacks `{}`: the filter rejects its document; proxies keep the previous \
+             one, and new proxies respond with 503; add the name",
+            name.escape_debug()
+        );
+        found.remark(env, false, text);
+    }
+    if found.has("inbound") {
+        for target in targets(&object.spec).iter().filter(|target| target.is_route()) {
+            let text = format!(
+                "a policy of {} with `inbound` fails open: until Envoy has accepted and loaded the \
+                 filter, and for good if it rejects it, requests are forwarded without a check; \
+                 target the Gateway",
+                target.kind.escape_debug()
+            );
+            found.remark(target.at, false, text);
+        }
+    }
+    Some(found)
+}
+
+/// A target of a policy.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) at: Position,
+    pub(crate) kind: String,
+    by: By,
+    /// The listener of a Gateway, or the rule of a route, if it is only for that one.
+    section: Option<String>,
+}
+
+/// How a policy identifies its target.
+#[derive(Debug, Eq, PartialEq)]
+enum By {
+    Name(String),
+    Labels(BTreeMap<String, String>),
+}
+
+impl Target {
+    /// Whether it is a route or several.
+    pub(crate) fn is_route(&self) -> bool {
+        self.kind.ends_with("Route")
+    }
+
+    /// Whether a policy in this namespace targets an object, or a part of it.
+    pub(crate) fn is(&self, namespace: &str, object: &Object) -> bool {
+        let is_selected = match &self.by {
+            By::Name(name) => object.name == *name,
+            By::Labels(labels) => object.has_labels(labels),
+        };
+        is_selected && self.kind == object.kind && namespace == object.namespace
+    }
+
+    /// The names of the targets, as far as known from these objects.
+    pub(crate) fn names(&self, namespace: &str, objects: &[Rc<Object>]) -> BTreeSet<String> {
+        match &self.by {
+            By::Name(name) => BTreeSet::from([name.clone()]),
+            By::Labels(_) => {
+                let selected = objects.iter().filter(|object| self.is(namespace, object));
+                selected.map(|object| object.name.clone()).collect()
+            }
+        }
+    }
+
+    /// Whether it is not for another part of the target, and not for only a part of it.
+    pub(crate) fn has_section_of(&self, other: &Self) -> bool {
+        self.section.is_none() || self.section == other.section
+    }
+
+    /// Whether it is written as another one.
+    pub(crate) fn is_written_as(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.by == other.by
+    }
+
+    /// Its name in messages.
+    pub(crate) fn title(&self) -> String {
+        match &self.by {
+            By::Name(name) => format!("{} {}", self.kind, name.escape_debug()),
+            By::Labels(_) => format!("the selected {}", self.kind),
+        }
+    }
+}
+
+/// The targets of a policy.
+pub(crate) fn targets(spec: &Node) -> Vec<Target> {
+    let elements = |name| spec.get(name).map(Node::each).unwrap_or_default();
+    let refs = elements("targetRef").iter().chain(elements("targetRefs"));
+    let text = |node: &Node, name| node.get(name).and_then(Node::text).map(str::to_owned);
+    let target = |node: &Node, by| {
+        let kind = text(node, "kind").unwrap_or_default();
+        Target { at: node.at, kind, by, section: text(node, "sectionName") }
+    };
+    let named = refs.map(|node| target(node, By::Name(text(node, "name").unwrap_or_default())));
+    let selected = elements("targetSelectors").iter().map(|node| {
+        let labels = node.get("matchLabels").map(labels_of).unwrap_or_default();
+        target(node, By::Labels(labels))
+    });
+    named.chain(selected).collect()
+}
