@@ -197,8 +197,14 @@ fn is_whole(text: &str) -> Result<(), String> {
         } else if !is_object {
             return Err("neither an object of Kubernetes nor said where it is from".to_owned());
         }
-        if object["kind"] == "WasmPlugin" {
-            load(&object["spec"]["pluginConfig"])?;
+        match object["kind"].as_str() {
+            Some("WasmPlugin") => load(&object["spec"]["pluginConfig"])?,
+            Some("TrafficExtension") => load(&object["spec"]["wasm"]["pluginConfig"])?,
+            Some("EnvoyExtensionPolicy") => {
+                let plugins = object["spec"]["wasm"].as_array().ok_or("no plugins")?;
+                plugins.iter().try_for_each(|plugin| load(&plugin["config"]))?;
+            }
+            _ => {}
         }
     }
     Ok(())
