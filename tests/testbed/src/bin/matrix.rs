@@ -90,11 +90,11 @@ async fn inbound(program: &Path) -> Checks {
     let mut checks = Checks::default();
 
     let refused = send(Request::get(ORDER)).await;
-    checks.same("without a token", refused.status, 401);
+    checks.same("without a token", &refused.status, &401);
     let challenge = refused.header("www-authenticate");
     let expected = r#"Bearer realm="oauth2", scope="orders:read""#;
-    checks.same("the challenge", challenge.as_deref(), Some(expected));
-    checks.same("a public path", send(Request::get("/healthz")).await.status, 200);
+    checks.same("the challenge", &challenge.as_deref(), &Some(expected));
+    checks.same("a public path", &send(Request::get("/healthz")).await.status, &200);
 
     let token = server.issue(SHOP, "orders:read");
     service.clear();
@@ -103,18 +103,19 @@ async fn inbound(program: &Path) -> Checks {
         let request = Request::get(ORDER).bearer(&token).header("x-user", "root");
         statuses.push(send(request).await.status);
     }
-    checks.same("with a token", statuses, vec![200; REQUESTS]);
-    checks.same("introspections", server.stats().introspect, 1);
+    checks.same("with a token", &statuses, &vec![200; REQUESTS]);
+    checks.same("introspections", &server.stats().introspect, &1);
     let requests = service.requests();
     let headers = |name| requests.iter().flat_map(|request| request.headers.all(name)).collect();
-    checks.same::<Vec<String>>("x-user", headers("x-user"), vec![SHOP.to_owned(); REQUESTS]);
-    checks.same::<Vec<String>>("authorization", headers("authorization"), Vec::new());
+    checks.same::<Vec<String>>("x-user", &headers("x-user"), &vec![SHOP.to_owned(); REQUESTS]);
+    checks.same::<Vec<String>>("authorization", &headers("authorization"), &Vec::new());
 
     let change = Request::new("DELETE", ORDER).bearer(&token);
-    checks.same("a scope that is missing", send(change).await.status, 403);
+    checks.same("a scope that is missing", &send(change).await.status, &403);
     let unknown = Request::get(ORDER).bearer("unknown");
-    checks.same("a token that is unknown", send(unknown).await.status, 401);
-    checks.same("an ambiguous path", send(Request::get("/orders/%2e%2E%2f1")).await.status, 400);
+    checks.same("a token that is unknown", &send(unknown).await.status, &401);
+    let ambiguous = Request::get("/orders/%2e%2E%2f1");
+    checks.same("an ambiguous path", &send(ambiguous).await.status, &400);
     let allowed = "wasmcustom.oauth2_filter.requests.decision.allowed.reason.token";
     checks.reaches(&envoy, allowed, REQUESTS as u64).await;
     checks.end(&envoy)
@@ -135,22 +136,22 @@ async fn outbound(program: &Path) -> Checks {
     for _ in 0..REQUESTS {
         statuses.push(send(to("billing.example.com")).await.status);
     }
-    checks.same("requests for the service", statuses, vec![200; REQUESTS]);
-    checks.same("token requests", server.stats().token, 1);
+    checks.same("requests for the service", &statuses, &vec![200; REQUESTS]);
+    checks.same("token requests", &server.stats().token, &1);
     let token = |request: &Received| request.header("authorization");
     let tokens: Vec<_> = service.requests().iter().map(token).collect();
     let is_bearer =
         |token: &Option<String>| token.as_ref().is_some_and(|token| token.starts_with("Bearer "));
     checks.same(
         "requests with a token",
-        tokens.iter().filter(|token| is_bearer(token)).count(),
-        REQUESTS,
+        &tokens.iter().filter(|token| is_bearer(token)).count(),
+        &REQUESTS,
     );
 
     service.clear();
-    checks.same("another host", send(to("elsewhere.example.com")).await.status, 200);
+    checks.same("another host", &send(to("elsewhere.example.com")).await.status, &200);
     let tokens: Vec<_> = service.requests().iter().map(token).collect();
-    checks.same("tokens for another host", tokens, vec![None]);
+    checks.same("tokens for another host", &tokens, &vec![None]);
     let issued = "wasmcustom.oauth2_filter.token_calls.client.billing.outcome.issued";
     checks.reaches(&envoy, issued, 1).await;
     checks.end(&envoy)
@@ -199,7 +200,7 @@ impl Checks {
         Self { failures: vec![format!("FAILED: {why}")], ..Self::default() }
     }
 
-    fn same<T: PartialEq + Debug>(&mut self, what: &str, found: T, expected: T) {
+    fn same<T: PartialEq + Debug>(&mut self, what: &str, found: &T, expected: &T) {
         if found == expected {
             self.passed += 1;
         } else {
@@ -216,13 +217,13 @@ impl Checks {
             Ok(value) => Some(value),
             Err(_) => envoy.stat(name).await,
         };
-        self.same(name, found, Some(value));
+        self.same(name, &found, &Some(value));
     }
 
     /// The last check: no VM has died.
     fn end(mut self, envoy: &Envoy) -> Self {
         let log = envoy.log();
-        self.same("lines on a dead VM", log.matches("Function: proxy_").count(), 0);
+        self.same("lines on a dead VM", &log.matches("Function: proxy_").count(), &0);
         if !self.failures.is_empty() {
             self.log = Some(end_of_log("Envoy", &log));
         }
