@@ -112,7 +112,7 @@ fn a_policy_of_envoy_gateway_is_closed_by_default_and_has_what_it_names() {
             assert!(document.contains(&format!(r#""cluster":{cluster}"#)), "{document}");
             let handed_over = plugin["env"]["hostKeys"].as_array().expect("variables");
             assert_eq!(handed_over.iter().collect::<Vec<_>>(), variables);
-            for variable in variables.iter().copied() {
+            for variable in &variables {
                 assert!(document.contains(&json!({"env": variable}).to_string()), "{document}");
             }
         }
@@ -144,6 +144,21 @@ fn the_second_lock_asks_for_a_header_that_only_the_filter_can_set() {
     assert_eq!(document["forward"]["claims"][name], "active");
     // What needs no token has no such header.
     assert!(!document.to_string().contains(r#""access""#), "{document}");
+}
+
+#[test]
+fn the_second_lock_is_there_before_any_route_and_before_the_filter() {
+    // Envoy accepts a listener as a whole: an invalid document keeps out what comes with it.
+    let file = |name: &str| {
+        let text = fs::read_to_string(root().join("envoy/gateway").join(name)).expect("a file");
+        let objects = yaml::documents(&text).expect("YAML").into_iter();
+        objects
+            .map(|object| object["kind"].as_str().expect("a kind").to_owned())
+            .collect::<Vec<_>>()
+    };
+    let closed = ["EnvoyProxy", "Gateway", "ClientTrafficPolicy", "SecurityPolicy", "HTTPRoute"];
+    assert_eq!(file("gateway.yaml"), closed);
+    assert_eq!(file("inbound.yaml"), ["EnvoyExtensionPolicy"]);
 }
 
 #[test]

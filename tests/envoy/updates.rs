@@ -122,7 +122,7 @@ async fn d6_11_an_update_with_a_mistake_is_refused_and_the_old_configuration_sta
         (json!({"introspection": {"timeout": 5}}), "inbound.introspection.timeout: "),
         (
             json!({"introspection": {"client_secret": {"env": "UNSET"}}}),
-            "inbound.introspection.client_secret.env: the environment variable `UNSET` is unset",
+            "inbound.introspection.client_secret.env: environment variable `UNSET` is unset",
         ),
     ] {
         let config = plugin(mistake).typed_config();
@@ -274,7 +274,7 @@ async fn d6_11_envoy_does_not_start_with_a_mistake_and_says_where_it_is() {
         (
             plugin(json!({"introspection": {"client_secret": {"env": "SECRET"}}}))
                 .env("OTHER", "s"),
-            "inbound.introspection.client_secret.env: the environment variable `SECRET` is unset",
+            "inbound.introspection.client_secret.env: environment variable `SECRET` is unset",
         ),
         (plugin(json!({"cache": {"max_ttl": 60}})), "inbound.cache.max_ttl: "),
         (WasmPlugin::unconfigured(), "configuration: "),
