@@ -47,8 +47,8 @@ usage:
 check    reports what is wrong with a configuration: a document of the filter (JSON or YAML), an
          Envoy configuration, or manifests of Istio (WasmPlugin, TrafficExtension, EnvoyFilter, mesh
          settings) and Envoy Gateway (EnvoyExtensionPolicy and the policies beside it). FILE may be
-         -, or a folder, whose files are checked as `kubectl apply -f` reads them. Files are checked
-         together.
+         - or a folder, of which it checks the files that `kubectl apply -f` reads. All files are
+         checked together.
            --strict  treat warnings, but not notes, as errors
            --env     require variables that the proxy takes from its environment to be set here;
                      without this option, they are assumed to be set
