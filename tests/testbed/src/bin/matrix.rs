@@ -14,9 +14,8 @@ use oauth2_filter_testbed::{
     authorization_server::{AuthorizationServer, ORDERS_API_SECRET, Options, SHOP},
     client::{Request, Response},
     envoy::{self, Envoy},
-    examples::Servers,
+    examples::{InboundYaml, Servers},
     process::{end_of_log, interrupted},
-    story::InboundYaml,
     upstream::Upstream,
     wait, workspace,
 };
