@@ -19,7 +19,7 @@ ifneq ($(filter image dist distcheck,$(MAKECMDGOALS)),)
 export OPTIMIZE = required
 endif
 
-# Tools from crates.io: unoptimized, they are built in a third of the time, and quick enough.
+# Tools that Cargo installs: unoptimized, they are built in a third of the time, and quick enough.
 INSTALL = cargo install --locked --debug --config profile.dev.debug=false
 
 # Each brings work for every core, and two at a time get in each other's way: at the locks of Cargo
