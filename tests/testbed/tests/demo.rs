@@ -56,8 +56,9 @@ fn who_ends_it_in_the_middle_finds_no_envoy_left() {
 }
 
 fn demo() -> Command {
-    let mut demo = Command::new("sh");
-    demo.arg(workspace().join("tests/testbed/demo.sh"));
+    // A shell cannot trap a signal that it was started to ignore, as a job in the background is.
+    let mut demo = Command::new("env");
+    demo.args(["--default-signal", "sh"]).arg(workspace().join("tests/testbed/demo.sh"));
     demo.env("SERVERS", env!("CARGO_BIN_EXE_servers"));
     demo
 }
