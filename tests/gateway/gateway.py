@@ -1,0 +1,541 @@
+"""`make gateway`: the manifests of envoy/gateway under the real Envoy Gateway. In a sandbox (tests/platforms/sandbox.sh).
+
+Envoy Gateway runs in standalone mode: it reads the objects from a file, validates them by its CRDs, translates them,
+serves Envoy over mTLS, and starts Envoy on this host. The manifests are taken as they are, except that `on_this_host`
+replaces what only a cluster has."""
+
+import base64
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import yaml
+
+from rig import Checks, Load, Process, changed, find, objects, print_log, request, until
+from servers import AuthorizationServer, Registry, Upstream, certificates, image_digest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+MANIFESTS = Path(os.environ.get("MANIFESTS", REPOSITORY / "envoy/gateway"))
+TARGET = REPOSITORY / "target"
+RUN = TARGET / "platforms/gateway"
+ENVOY_GATEWAY = TARGET / "platforms/bin/envoy-gateway"
+ENVOY = os.environ["ENVOY"]
+CONTROLLER = "gateway.envoyproxy.io/gatewayclass-controller"
+
+ADMIN = ("127.0.0.1", 19901)
+GATEWAY = ("127.0.0.1", 80)
+ORDERS, BILLING = "orders.example.com", "billing.example.com"
+SECRETS = {"ORDERS_API_SECRET": "orders-api-secret", "BILLING_SECRET": "billing-secret"}
+CLIENTS = {"orders-api": "orders-api-secret", "orders": "billing-secret"}
+HOSTS = {
+    "as.example.com": "127.0.9.1",
+    "registry.example.com": "127.0.9.2",
+    "billing.example.com": "127.0.9.3",
+    # Envoy fetches modules from Envoy Gateway by this name.
+    "envoy-gateway.envoy-gateway-system.svc.cluster.local": "127.0.0.1",
+}
+
+check = Checks()
+
+
+# ------------------------------------------------------------------ what a cluster would give
+
+
+class World:
+    """The servers, and everything that Envoy Gateway expects in a pod of its own."""
+
+    def __init__(self):
+        shutil.rmtree(RUN, ignore_errors=True)
+        RUN.mkdir(parents=True)
+        with open("/etc/hosts", "w") as hosts:
+            hosts.write("127.0.0.1 localhost\n" + "".join(f"{address} {name}\n" for name, address in HOSTS.items()))
+        issued = certificates(RUN / "certificates", ["as.example.com", "registry.example.com", "billing.example.com"])
+        self.authorization_server = AuthorizationServer(("127.0.9.1", 443), CLIENTS, issued["as.example.com"])
+        self.registry = Registry(("127.0.9.2", 443), issued["registry.example.com"], [TARGET / "image"])
+        self.billing = Upstream(("127.0.9.3", 443), issued["billing.example.com"])
+        self.services = {}
+
+        subprocess.run([ENVOY_GATEWAY, "certgen", "--local", "--config-home", RUN / "config"], check=True, capture_output=True)
+        own = RUN / "config/certs/envoy"
+        Path("/certs").mkdir()
+        shutil.copy(own / "ca.crt", "/certs")
+        data = {name: base64.b64encode((own / name).read_bytes()).decode() for name in ("tls.crt", "tls.key", "ca.crt")}
+        metadata = {"name": "envoy", "namespace": "envoy-gateway-system"}
+        self.secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "kubernetes.io/tls", "data": data}
+
+        # Where Envoy Gateway looks for the Envoy that it would download.
+        version = subprocess.run([ENVOY, "--version"], check=True, capture_output=True, text=True).stdout
+        self.envoy_version = re.search(r"/(\d+\.\d+\.\d+)", version)[1]
+        binary = RUN / "data/envoy-versions" / self.envoy_version / "bin/envoy"
+        binary.parent.mkdir(parents=True)
+        binary.symlink_to(ENVOY)
+
+    def service(self, name, port):
+        """A Service object with an address, and a server there."""
+        if (name, port) not in self.services:
+            address = f"127.0.1.{len(self.services) + 1}"
+            self.services[name, port] = address, Upstream((address, port))
+        spec = {"clusterIP": self.services[name, port][0], "ports": [{"port": port}]}
+        return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "shop"}, "spec": spec}
+
+    @property
+    def orders(self):
+        return next(server for (name, _), (_, server) in self.services.items() if name == "orders")
+
+
+def handed_over(manifests):
+    """The variables that the EnvoyProxy gives to the container of Envoy."""
+    deployment = find(manifests, "EnvoyProxy")["spec"]["provider"]["kubernetes"]["envoyDeployment"]
+    return [variable["name"] for variable in deployment["container"]["env"]]
+
+
+def on_this_host(world, manifests):
+    """The manifests, as they can run without a cluster."""
+    manifests = changed(manifests)
+    proxy = find(manifests, "EnvoyProxy")["spec"]
+    # Envoy is a process and not a Deployment, with one port for its admin interface and two workers.
+    proxy["provider"] = {"type": "Host", "host": {"envoyVersion": world.envoy_version}}
+    assert proxy["bootstrap"]["type"] == "Merge"
+    bootstrap = yaml.safe_load(proxy["bootstrap"]["value"])
+    bootstrap["admin"] = {"address": {"socket_address": {"address": ADMIN[0], "port_value": ADMIN[1]}}}
+    proxy["bootstrap"]["value"] = yaml.safe_dump(bootstrap)
+    proxy["concurrency"] = 2
+    # This mode knows no EndpointSlices.
+    proxy["routingType"] = "Service"
+    kinds = {o["kind"] for o in manifests}
+    if "GatewayClass" not in kinds:
+        name = find(manifests, "Gateway")["spec"]["gatewayClassName"]
+        manifests.append(
+            {
+                "apiVersion": "gateway.networking.k8s.io/v1",
+                "kind": "GatewayClass",
+                "metadata": {"name": name},
+                "spec": {"controllerName": CONTROLLER},
+            }
+        )
+    manifests = [o for o in manifests if o["kind"] != "Service"]
+    services = set()
+    for route in manifests:
+        for rule in route["spec"].get("rules", []) if route["kind"] == "HTTPRoute" else []:
+            for backend in rule.get("backendRefs", []):
+                if backend.get("kind", "Service") == "Service":
+                    services.add((backend["name"], backend["port"]))
+    return [*manifests, *(world.service(*service) for service in sorted(services)), world.secret]
+
+
+class Gateway:
+    """Envoy Gateway, and the Envoy that it starts."""
+
+    def __init__(self, world):
+        self.world, self.process, self.resources = world, None, RUN / "resources"
+        self.resources.mkdir()
+        folders = {"configHome": "config", "dataHome": "data", "stateHome": "state", "runtimeDir": "run"}
+        configuration = {
+            "apiVersion": "gateway.envoyproxy.io/v1alpha1",
+            "kind": "EnvoyGateway",
+            "gateway": {"controllerName": CONTROLLER},
+            "provider": {
+                "type": "Custom",
+                "custom": {
+                    "resource": {"type": "File", "file": {"paths": [str(self.resources)]}},
+                    "infrastructure": {"type": "Host", "host": {k: str(RUN / v) for k, v in folders.items()}},
+                },
+            },
+            "logging": {"level": {"default": "info"}},
+            "extensionApis": {"enableBackend": True, "enableLua": True},
+        }
+        self.configuration = RUN / "envoy-gateway.yaml"
+        self.configuration.write_text(yaml.safe_dump(configuration))
+
+    def apply(self, manifests):
+        """All objects, at once."""
+        new = self.resources / ".new"
+        new.write_text(yaml.safe_dump_all(on_this_host(self.world, manifests)))
+        new.rename(self.resources / "all.yaml")
+
+    def start(self, manifests, variables=None):
+        """A new Envoy with these manifests, which has fetched no module yet."""
+        self.stop()
+        shutil.rmtree("/var/lib/eg", ignore_errors=True)
+        self.apply(manifests)
+        self.launch({name: SECRETS[name] for name in handed_over(manifests)} if variables is None else variables)
+        until(lambda: request(ADMIN, path="/ready").status == 200, "Envoy's admin interface")
+
+    def launch(self, variables):
+        environment = {"PATH": os.environ["PATH"], "HOME": str(RUN / "home"), **variables}
+        arguments = [ENVOY_GATEWAY, "server", "--config-path", self.configuration]
+        self.process = Process(arguments, RUN / "envoy-gateway.log", environment)
+
+    def stop(self):
+        if self.process:
+            self.process.stop()
+            until(lambda: request(ADMIN, path="/").status == 0, "Envoy to end")
+
+    def statistic(self, name):
+        found = re.search(rf"^{re.escape(name)}: (\d+)$", request(ADMIN, path="/stats").body, re.MULTILINE)
+        return int(found[1]) if found else 0
+
+
+def ask(path="/orders/1", token=None, host=ORDERS, method="GET", headers=()):
+    return request(GATEWAY, host, path, method, token, headers)
+
+
+world = gateway = None
+manifests = []
+
+
+def policy(manifests, direction="inbound"):
+    """The extension policy whose filter has this direction."""
+    found = [o for o in manifests if o["kind"] == "EnvoyExtensionPolicy" and direction in o["spec"]["wasm"][0]["config"]]
+    assert len(found) == 1, f"{len(found)} policies with {direction}"
+    return found[0]
+
+
+def document(manifests, direction="inbound"):
+    return policy(manifests, direction)["spec"]["wasm"][0]["config"][direction]
+
+
+def realm(name):
+    """A change that shows in the challenge when it is in force."""
+    return lambda manifests: document(manifests).update(realm=name)
+
+
+def challenge(response):
+    return response.headers.get("www-authenticate", "")
+
+
+def in_force(name, seconds=60):
+    until(lambda: f'realm="{name}"' in challenge(ask()), f"the realm {name}", seconds)
+
+
+turn = 0
+
+
+def stand(*changes):
+    """The manifests in a running gateway, and nothing of what was before."""
+    global turn
+    turn += 1
+    if not (gateway.process and gateway.process.running()):
+        gateway.start(manifests)
+    gateway.apply(changed(manifests, realm(f"turn-{turn}"), *changes))
+    in_force(f"turn-{turn}")
+
+
+def good_token(scope="orders:read", **claims):
+    return world.authorization_server.token(
+        scope, **{"client_id": "shop", "sub": "alice", "aud": "https://orders.example.com", **claims}
+    )
+
+
+class Closed:
+    """Requests without a token, to some hosts, while it is open: `holds` if none reached the upstream service."""
+
+    def __init__(self, *hosts):
+        self.load = Load(*(lambda host=host: ask(host=host).status for host in hosts or (ORDERS,)))
+
+    def __enter__(self):
+        self.before = world.orders.requests
+        self.load.__enter__()
+        return self
+
+    def __exit__(self, *_):
+        self.load.__exit__()
+        self.seen = dict(self.load.seen)
+        self.holds = world.orders.requests == self.before and 200 not in self.seen
+
+
+def typo(manifests):
+    document(manifests)["rules"][0]["scopes"] = document(manifests)["rules"][0].pop("scope")
+
+
+TYPO = "unknown key"
+
+
+def image(**reference):
+    return lambda manifests: policy(manifests)["spec"]["wasm"][0]["code"]["image"].update(reference)
+
+
+def another_route(manifests):
+    route = changed([find(manifests, "HTTPRoute", "orders")])[0]
+    route["metadata"]["name"], route["spec"]["hostnames"] = "another", ["another.example.com"]
+    manifests.append(route)
+
+
+def logs(text, seconds=60):
+    until(lambda: text in gateway.process.log(mark), f"{text!r} in the log", seconds)
+
+
+mark = 0
+
+
+def marked():
+    global mark
+    mark = gateway.process.mark()
+
+
+# ------------------------------------------------------------------ what the guide says
+
+
+def new_gateway():
+    """A new Gateway"""
+    with Closed() as closed:
+        gateway.start(manifests)
+        until(lambda: ask().status == 401, "the filter")
+        time.sleep(3)
+    check("nothing gets through without a token, from the first request on", closed.holds, closed.seen)
+    check("what a caller without a token gets in the end is 401", closed.seen.get(401), closed.seen)
+
+
+def callers():
+    """What callers get"""
+    stand()
+    server = world.authorization_server
+    response = ask()
+    check("no token: 401, and the challenge names the scope", response.status == 401 and 'scope="orders:read"' in challenge(response), response)
+    response = ask(token=good_token(), headers={"x-user": "mallory", "x-oauth2-active": "true"})
+    received = response.received()
+    check("a good token: 200", response.status == 200, response)
+    check("the service gets the claims, and not what the caller wrote", (received.get("x-user"), received.get("x-scope")) == ("alice", "orders:read"), received)
+    check("the service does not get the token", "authorization" not in received, received)
+    response = ask(token=good_token(scope="other"))
+    check("a token without the scope: 403 insufficient_scope", response.status == 403 and "insufficient_scope" in challenge(response), response)
+    response = ask(token=good_token(), method="POST")
+    check("a token to read does not write: 403", response.status == 403, response)
+    response = ask(token=good_token(aud="https://other.example.com"))
+    check("a token for another service: 401", response.status == 401, response)
+    response = ask(token="unknown")
+    check("an unknown token: 401 invalid_token", response.status == 401 and "invalid_token" in challenge(response), response)
+    response = ask(headers={"x-oauth2-active": "true"})
+    check("the header that the backstop asks for, from a caller: 401", response.status == 401, response)
+    token, before = good_token(), server.introspections()
+    statuses = {ask(token=token).status for _ in range(20)}
+    check("20 requests with one token: one introspection for each worker at most", statuses == {200} and server.introspections() - before <= 2, (statuses, server.introspections() - before))
+    check("the authorization server is called by its name, over TLS", server.hosts == {"as.example.com"}, server.hosts)
+    statistics = request(ADMIN, path="/stats/prometheus").body
+    found = re.findall(r"^\w*oauth2_filter\w*\{[^}]*decision=\"\w+\"[^}]*\} \d+$", statistics, re.MULTILINE)
+    check("the statistics have the label `decision`", found, [line for line in statistics.splitlines() if "oauth2_filter" in line][:5])
+
+
+def added_route():
+    """A route that is added later"""
+    stand()
+    with Closed("another.example.com") as closed:
+        gateway.apply(changed(manifests, another_route))
+        until(lambda: ask(host="another.example.com").status not in (0, 404), "the route")
+        time.sleep(2)
+    check("nothing gets through without a token, from its first request on", closed.holds, closed.seen)
+
+
+def invalid_document():
+    """A typo in the document"""
+    stand()
+    marked()
+    rejected = gateway.statistic("listener_manager.lds.update_rejected")
+    with Closed(ORDERS, "another.example.com") as closed:
+        gateway.apply(changed(manifests, typo, another_route))
+        logs(TYPO)
+        until(lambda: ask(host="another.example.com").status != 404, "the route")
+        time.sleep(2)
+    check("a running proxy goes on with the old document", ask().status == 401 and ask(token=good_token()).status == 200, ask())
+    check("a route that is added with it is not open", closed.holds, closed.seen)
+    check("the log names the key", "scopes" in gateway.process.log(mark), gateway.process.log(mark)[-1500:])
+    check("`listener_manager.lds.update_rejected` counts it", gateway.statistic("listener_manager.lds.update_rejected") > rejected)
+    stand()
+    check("the corrected document is in force", ask(token=good_token()).status == 200)
+
+    with Closed() as closed:
+        gateway.start(changed(manifests, typo))
+        mark_of_new = gateway.process.begin
+        until(lambda: TYPO in gateway.process.log(mark_of_new), "the filter's log")
+        time.sleep(5)
+    check("a new proxy with it lets nothing through", closed.holds, closed.seen)
+    check("with a good token neither", ask(token=good_token()).status != 200)
+    print(f"          (what callers get: {closed.seen})")
+    gateway.apply(changed(manifests, realm("corrected")))
+    in_force("corrected")
+    check("the corrected document is in force there, too", ask(token=good_token()).status == 200)
+
+
+def missing_variable():
+    """A variable that the proxy does not have"""
+    with Closed() as closed:
+        gateway.start(manifests, variables={})
+        until(lambda: "ORDERS_API_SECRET" in gateway.process.log(), "the variable's name in the log")
+        time.sleep(5)
+    check("nothing gets through", closed.holds, closed.seen)
+    check("with a good token neither", ask(token=good_token()).status != 200)
+    print(f"          (what callers get: {closed.seen})")
+    gateway.stop()
+
+
+def images():
+    """An image that cannot be pulled"""
+    for what, reference in {
+        "an unknown tag": {"url": "registry.example.com/oauth2-filter:9.9.9"},
+        "a wrong digest": {"sha256": "0" * 64},
+    }.items():
+        with Closed() as closed:
+            gateway.start(changed(manifests, image(**reference)))
+            until(lambda: ask().status != 0, "the listener")
+            time.sleep(5)
+        check(f"{what}: a new proxy lets nothing through", closed.holds, closed.seen)
+        print(f"          (what callers get: {closed.seen})")
+        check(f"{what}: with a good token neither", ask(token=good_token()).status != 200)
+        gateway.apply(changed(manifests, realm("corrected")))
+        in_force("corrected")
+        with Closed() as closed:
+            gateway.apply(changed(manifests, image(**reference), realm("wrong image")))
+            time.sleep(10)
+        check(f"{what}: a running proxy lets nothing through either", closed.holds, closed.seen)
+        print(f"          (what callers get: {closed.seen}, with a good token {ask(token=good_token()).status})")
+    stand(image(sha256=image_digest(TARGET / "image")))
+    check("the right digest: 200", ask(token=good_token()).status == 200)
+
+
+def unavailable_authorization_server():
+    """An authorization server that is unavailable"""
+    stand()
+    known, server = good_token(), world.authorization_server
+    for _ in range(10):
+        ask(token=known)
+    server.set_available(False)
+    with Closed() as closed:
+        response = ask(token=good_token())
+        check("a token that is not cached: 503", response.status == 503, response)
+        check("a cached token: 200", ask(token=known).status == 200)
+        time.sleep(1)
+    check("nothing gets through without a token", closed.holds, closed.seen)
+    server.set_available(True)
+    token = good_token()
+    until(lambda: ask(token=token).status == 200, "the server's return")
+    check("when it is back: 200", True)
+
+
+def updates():
+    """Updates under load"""
+    stand()
+    token = good_token()
+    ask(token=token)
+    with Load(lambda: ("with", ask(token=token).status)) as load, Closed() as closed:
+        for number in range(5):
+            gateway.apply(changed(manifests, realm(f"update-{number}")))
+            in_force(f"update-{number}")
+            time.sleep(1)
+    check("five new documents: with a token 200 and nothing else", set(load.seen) == {("with", 200)}, load.seen)
+    check("without one 401 and nothing else", set(closed.seen) == {401}, closed.seen)
+    os.kill(gateway.process.process.pid, 19)
+    with Load(lambda: ("with", ask(token=token).status)) as load, Closed() as closed:
+        time.sleep(5)
+        check("an unavailable control plane: a new token is introspected", ask(token=good_token()).status == 200)
+    os.kill(gateway.process.process.pid, 18)
+    check("and nothing else changes", set(load.seen) == {("with", 200)} and set(closed.seen) == {401}, (load.seen, closed.seen))
+
+
+def route_policies():
+    """A policy on a route"""
+
+    def lua(**merge):
+        def change(manifests):
+            spec = {
+                "targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "orders"}],
+                "lua": [{"type": "Inline", "inline": "function envoy_on_response(handle) handle:headers():add('x-lua', 'yes') end"}],
+                **merge,
+            }
+            api = policy(manifests)["apiVersion"]
+            manifests.append({"apiVersion": api, "kind": "EnvoyExtensionPolicy", "metadata": {"name": "lua", "namespace": "shop"}, "spec": spec})
+
+        return change
+
+    stand()
+    with Closed() as closed:
+        gateway.apply(changed(manifests, lua()))
+        until(lambda: ask().status == 403, "the route's own policy")
+        time.sleep(1)
+    check("it replaces the filter, and the backstop answers 403 instead", closed.holds, closed.seen)
+    response = ask(token=good_token(), headers={"x-oauth2-active": "true"})
+    check("also to a good token, and to the header that the backstop asks for", response.status == 403, response)
+    gateway.apply(changed(manifests, lua(mergeType="StrategicMerge")))
+    until(lambda: "x-lua" in ask(token=good_token()).headers, "both policies")
+    check("with `mergeType: StrategicMerge` both work", ask().status == 401 and ask(token=good_token()).status == 200)
+    gateway.apply(manifests)
+    until(lambda: "x-lua" not in ask().headers, "the Gateway's policy alone")
+
+    def typo_on_route(manifests):
+        own = changed([policy(manifests)], typo)[0]
+        own["metadata"]["name"] = "own"
+        own["spec"]["targetRefs"][0].update(kind="HTTPRoute", name="another")
+        another_route(manifests)
+        manifests.append(own)
+
+    marked()
+    with Closed("another.example.com") as closed:
+        gateway.apply(changed(manifests, typo_on_route))
+        logs(TYPO)
+        until(lambda: ask(host="another.example.com").status not in (0, 404), "the route")
+        time.sleep(3)
+    check("the filter on a new route, with a typo: the backstop answers 403", closed.holds and closed.seen.get(403), closed.seen)
+
+
+def outbound():
+    """A token for a protected service"""
+    egress = objects(*(MANIFESTS / name for name in ("outbound.yaml",)))
+    server = world.authorization_server
+    gateway.start(egress)
+    until(lambda: ask("/invoices", host=BILLING).status not in (0, 404), "the listener")
+    response = until(lambda: (r := ask("/invoices", host=BILLING)).status == 200 and r, "the filter")
+    check("the service gets a token, over TLS", response.received().get("authorization", "").startswith("Bearer "), response)
+    check("for the scope of the document", server.tokens[response.received()["authorization"][7:]]["scope"] == "invoices:read")
+    check("not the one that the program sent", ask("/invoices", host=BILLING, token="own").received().get("authorization") == response.received()["authorization"])
+    before = server.grants()
+    for _ in range(20):
+        ask("/invoices", host=BILLING)
+    check("a token serves many requests", server.grants() - before <= 1, server.grants() - before)
+    server.set_available(False)
+    check("while the authorization server is unavailable: 200 with the token that is there", ask("/invoices", host=BILLING).status == 200)
+    gateway.stop()
+    gateway.start(egress)
+    response = until(lambda: (r := ask("/invoices", host=BILLING)).status not in (0, 404) and r, "the listener")
+    check("and in a new proxy 503", response.status == 503, response)
+    server.set_available(True)
+    until(lambda: ask("/invoices", host=BILLING).status == 200, "a token")
+    check("until it is back", True)
+    gateway.stop()
+
+
+def main():
+    global world, gateway, manifests
+    manifests = objects(MANIFESTS / "gateway.yaml", MANIFESTS / "inbound.yaml")
+    world = World()
+    gateway = Gateway(world)
+    on_this_host(world, manifests)
+    parts = (
+        new_gateway,
+        callers,
+        added_route,
+        invalid_document,
+        missing_variable,
+        images,
+        unavailable_authorization_server,
+        updates,
+        route_policies,
+        outbound,
+    )
+    try:
+        check.run(parts, recover)
+    finally:
+        gateway.stop()
+    return check.finish()
+
+
+def recover():
+    print_log(gateway.process)
+    world.authorization_server.set_available(True)
+    gateway.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
