@@ -178,5 +178,6 @@ def changed(manifests, *changes):
 
 
 def print_log(process):
-    """The end of its log, where something went wrong."""
-    sys.stderr.write("".join(process.log().splitlines(keepends=True)[-40:]))
+    """The end of its log, without Envoy's access log, where something went wrong."""
+    lines = [line for line in process.log().splitlines() if not line.startswith("{")]
+    print("\n".join("          | " + line[:300] for line in lines[-30:]), file=sys.stderr)

@@ -125,28 +125,23 @@ class AuthorizationServer(Server):
 
 
 class Upstream(Server):
-    """Responds with what it received."""
+    """Responds with what it received. `probes` counts the requests with the header `x-probe`."""
 
     def __init__(self, address, certificate=None):
-        self.requests = 0
+        self.probes = 0
         super().__init__(address, self.handle, certificate)
 
     def handle(self, handler, _):
-        self.requests += 1
+        self.probes += "x-probe" in handler.headers
         headers = {name.lower(): value for name, value in handler.headers.items()}
         handler.answer(200, {"method": handler.command, "path": handler.path, "headers": headers})
 
 
 class Registry(Server):
-    """The images of OCI image layouts, by tag and by digest, of any repository; no other tag is known."""
+    """The images of OCI image layouts, by tag and by digest, in any repository."""
 
     def __init__(self, address, certificate, layouts):
-        self.layouts = [Path(layout) for layout in layouts]
-        self.digests = {}
-        for layout in self.layouts:
-            for manifest in json.loads((layout / "index.json").read_text())["manifests"]:
-                tag = manifest["annotations"]["org.opencontainers.image.ref.name"]
-                self.digests[tag] = manifest["digest"]
+        self.layouts = layouts
         super().__init__(address, self.handle, certificate)
 
     def handle(self, handler, _):
@@ -154,8 +149,8 @@ class Registry(Server):
         if path == "v2":
             return handler.answer(200, {})
         _, kind, reference = path.rsplit("/", 2)
-        digest = self.digests.get(reference, reference)
-        for layout in self.layouts:
+        digest = f"sha256:{image_digest(self.layouts[reference])}" if reference in self.layouts else reference
+        for layout in self.layouts.values():
             blob = layout / "blobs" / digest.replace(":", "/", 1)
             if blob.is_file():
                 content = blob.read_bytes()
