@@ -116,6 +116,24 @@ class Load:
             thread.join(20)
 
 
+class Closed(Load):
+    """Requests that must not get through, while it is open: `holds` if none reached the upstream service."""
+
+    HEADERS = {"x-probe": "closed"}
+
+    def __init__(self, upstream, *asks):
+        super().__init__(*asks)
+        self.upstream = upstream
+
+    def __enter__(self):
+        self.before = self.upstream.probes
+        return super().__enter__()
+
+    @property
+    def holds(self):
+        return self.seen and 200 not in self.seen and self.upstream.probes == self.before
+
+
 class Process:
     """A program whose output goes to a file."""
 
