@@ -38,7 +38,9 @@ spec:
 def run(*arguments, stdin=None, check=True):
     done = subprocess.run([str(a) for a in arguments], input=stdin, capture_output=True, text=True)
     if check and done.returncode:
-        raise AssertionError(f"{' '.join(map(str, arguments))[:200]}: {done.stdout[-1000:]}{done.stderr[-2000:]}")
+        raise AssertionError(
+            f"{' '.join(map(str, arguments))[:200]}: {done.stdout[-1000:]}{done.stderr[-2000:]}"
+        )
     return done
 
 
@@ -94,8 +96,14 @@ class Kubernetes:
             f"--token-auth-file={RUN}/tokens.csv",
             "--authorization-mode=RBAC",
         ]
-        self.api_server = Process([BIN / "kube-apiserver", *arguments], RUN / "kube-apiserver.log", environment)
-        until(lambda: kubectl("get", "--raw", "/readyz", check=False).stdout.strip() == "ok", "kube-apiserver", 180)
+        self.api_server = Process(
+            [BIN / "kube-apiserver", *arguments], RUN / "kube-apiserver.log", environment
+        )
+        until(
+            lambda: kubectl("get", "--raw", "/readyz", check=False).stdout.strip() == "ok",
+            "kube-apiserver",
+            180,
+        )
         for name in ("istio-system", "shop"):
             labels = {"istio-injection": "enabled"} if name == "shop" else {}
             apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
@@ -119,7 +127,12 @@ class Istiod:
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe", "namespace": "shop"}}
         pod["spec"] = {"containers": [{"name": "probe", "image": "probe"}]}
         probe = json.dumps(pod)
-        until(lambda: kubectl("create", "--dry-run=server", "-f", "-", stdin=probe, check=False).returncode == 0, "the webhooks")
+        until(
+            lambda: (
+                kubectl("create", "--dry-run=server", "-f", "-", stdin=probe, check=False).returncode == 0
+            ),
+            "the webhooks",
+        )
 
     def install(self):
         values = RUN / "values.yaml"
@@ -131,8 +144,14 @@ class Istiod:
         kubectl("apply", "--server-side", "-f", PLATFORMS / "gateway-api/config/crd/standard")
         kubectl("wait", "--for=condition=established", "crd", "--all", "--timeout=60s")
         # Services have no endpoints here, so the webhooks are called by URL.
-        service = re.compile(r'service:\n\s+name: istiod\n\s+namespace: [\w-]+\n\s+path: "?(/\S+?)"?\n(\s+port: 443\n)?')
-        rest = [service.sub(rf'url: "https://{ISTIOD_NAME}:15017\1"\n', d) for d in documents if d not in definitions]
+        service = re.compile(
+            r'service:\n\s+name: istiod\n\s+namespace: [\w-]+\n\s+path: "?(/\S+?)"?\n(\s+port: 443\n)?'
+        )
+        rest = [
+            service.sub(rf'url: "https://{ISTIOD_NAME}:15017\1"\n', d)
+            for d in documents
+            if d not in definitions
+        ]
         kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin="\n---\n".join(rest))
 
     def start(self):
@@ -161,7 +180,9 @@ class Istiod:
             "PILOT_ENABLE_METADATA_EXCHANGE": "false",
             "PILOT_ENABLE_ALPN_FILTER": "false",
         }
-        self.process = Process([BIN / "pilot-discovery", "discovery", *arguments], RUN / "istiod.log", environment)
+        self.process = Process(
+            [BIN / "pilot-discovery", "discovery", *arguments], RUN / "istiod.log", environment
+        )
         until(lambda: request((ISTIOD, 8080), path="/ready").status == 200, "istiod", 180)
 
     def stop(self):

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 
-from control_plane import BIN, ISTIO, RUN, apply, get, kubectl
+from control_plane import ISTIO, RUN, apply, get, kubectl
 from rig import Process, Response, request, until
 
 PROXY_USER, PROGRAM_USER = 1337, 2000
@@ -33,21 +33,49 @@ class Pod:
         self.folder = RUN / "pod"
         redirect = ["-j", "REDIRECT", "--to-ports"]
         owner = ["-m", "owner", "--uid-owner"]
-        inbound = ["-d", address[0], "-p", "tcp", "--dport", address[1], "-m", "owner", "!", "--uid-owner", PROXY_USER]
+        inbound = [
+            "-d",
+            address[0],
+            "-p",
+            "tcp",
+            "--dport",
+            address[1],
+            "-m",
+            "owner",
+            "!",
+            "--uid-owner",
+            PROXY_USER,
+        ]
         for rule in ([*inbound, *redirect, "15006"], ["-p", "tcp", *owner, PROGRAM_USER, *redirect, "15001"]):
             subprocess.run(["iptables", "-t", "nat", "-A", "OUTPUT", *map(str, rule)], check=True)
 
     def create(self):
         """A new object, which the webhook changes."""
-        kubectl("delete", "pod", self.name, "-n", self.namespace, "--force", "--grace-period=0", "--ignore-not-found")
+        kubectl(
+            "delete",
+            "pod",
+            self.name,
+            "-n",
+            self.namespace,
+            "--force",
+            "--grace-period=0",
+            "--ignore-not-found",
+        )
         apply(self.manifest)
         self.object = get("pod", self.name, self.namespace)
-        status = {"phase": "Running", "podIP": self.address[0], "podIPs": [{"ip": self.address[0]}], "hostIP": "127.0.0.1"}
+        status = {
+            "phase": "Running",
+            "podIP": self.address[0],
+            "podIPs": [{"ip": self.address[0]}],
+            "hostIP": "127.0.0.1",
+        }
         status["conditions"] = [{"type": "Ready", "status": "True"}]
         patch = ["--subresource=status", "--type=merge", "-p", json.dumps({"status": status})]
         kubectl("patch", "pod", self.name, "-n", self.namespace, *patch)
         spec = self.object["spec"]
-        (self.container,) = [c for c in spec.get("initContainers", []) + spec["containers"] if c["name"] == "istio-proxy"]
+        (self.container,) = [
+            c for c in spec.get("initContainers", []) + spec["containers"] if c["name"] == "istio-proxy"
+        ]
 
     def environment(self):
         spec = self.object["spec"]
@@ -66,7 +94,9 @@ class Pod:
                 found[variable["name"]] = fields[source["fieldRef"]["fieldPath"]]
             elif "secretKeyRef" in source:
                 secret = get("secret", source["secretKeyRef"]["name"], self.namespace)
-                found[variable["name"]] = base64.b64decode(secret["data"][source["secretKeyRef"]["key"]]).decode()
+                found[variable["name"]] = base64.b64decode(
+                    secret["data"][source["secretKeyRef"]["key"]]
+                ).decode()
             elif "value" in variable:
                 found[variable["name"]] = variable["value"]
         return found
@@ -96,23 +126,52 @@ class Pod:
         bound = ["--bound-object-kind", "Pod", "--bound-object-name", self.name, "--audience", "istio-ca"]
         token = kubectl("create", "token", account, "-n", self.namespace, *bound).stdout.strip()
         (self.folder / "var/run/secrets/tokens/istio-token").write_text(token)
-        authority = ["cm", "istio-ca-root-cert", "-n", self.namespace, "--ignore-not-found", "-o", "jsonpath={.data.root-cert\\.pem}"]
+        authority = [
+            "cm",
+            "istio-ca-root-cert",
+            "-n",
+            self.namespace,
+            "--ignore-not-found",
+            "-o",
+            "jsonpath={.data.root-cert\\.pem}",
+        ]
         root = until(lambda: kubectl("get", *authority).stdout, "istio-ca-root-cert")
         (self.folder / "var/run/secrets/istio/root-cert.pem").write_text(root)
         template = (ISTIO / "tools/packaging/common/envoy_bootstrap.json").read_text()
         # An extension of Istio's own Envoy.
-        template = re.sub(r"\{\{- if \.metadata_discovery \}\}.*?\{\{- end \}\}", "", template, count=1, flags=re.DOTALL)
+        template = re.sub(
+            r"\{\{- if \.metadata_discovery \}\}.*?\{\{- end \}\}", "", template, count=1, flags=re.DOTALL
+        )
         (self.folder / "var/lib/istio/envoy/envoy_bootstrap_tmpl.json").write_text(template)
         subprocess.run(["chown", "-R", f"{PROXY_USER}:{PROXY_USER}", self.folder], check=True)
         log = RUN / "pod.log"
         log.touch()
         os.chown(log, PROXY_USER, PROXY_USER)
         environment = self.environment()
-        arguments = [re.sub(r"\$\((\w+)\)", lambda m: environment.get(m[1], m[0]), a) for a in self.container["args"]]
+        arguments = [
+            re.sub(r"\$\((\w+)\)", lambda m: environment.get(m[1], m[0]), a) for a in self.container["args"]
+        ]
         # /var/lib/istio/data is the pod's own.
         mount = f'mount --bind "{self.folder}/var/lib/istio/data" /var/lib/istio/data && exec "$@"'
-        user = ["setpriv", f"--reuid={PROXY_USER}", f"--regid={PROXY_USER}", "--clear-groups", "/usr/local/bin/pilot-agent"]
-        command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", mount, "sh", *user, *arguments]
+        user = [
+            "setpriv",
+            f"--reuid={PROXY_USER}",
+            f"--regid={PROXY_USER}",
+            "--clear-groups",
+            "/usr/local/bin/pilot-agent",
+        ]
+        command = [
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            mount,
+            "sh",
+            *user,
+            *arguments,
+        ]
         self.process = Process(command, log, environment, cwd=self.folder)
 
     def stop(self):
@@ -128,5 +187,14 @@ class Pod:
         headers = {"host": host} | ({"authorization": f"Bearer {token}"} if token else {})
         user = ["setpriv", f"--reuid={PROGRAM_USER}", f"--regid={PROGRAM_USER}", "--clear-groups"]
         arguments = json.dumps([address, path, method, headers])
-        done = subprocess.run([*user, "/usr/bin/python3", "-c", CALL, arguments], capture_output=True, text=True, cwd="/")
-        return Response(*json.loads(done.stdout)) if done.returncode == 0 else Response(0, {}, done.stderr[-300:])
+        done = subprocess.run(
+            [*user, os.path.realpath(sys.executable), "-c", CALL, arguments],
+            capture_output=True,
+            text=True,
+            cwd="/",
+        )
+        return (
+            Response(*json.loads(done.stdout))
+            if done.returncode == 0
+            else Response(0, {}, done.stderr[-300:])
+        )

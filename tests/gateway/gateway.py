@@ -56,20 +56,37 @@ class World:
         shutil.rmtree(RUN, ignore_errors=True)
         RUN.mkdir(parents=True)
         with open("/etc/hosts", "w") as hosts:
-            hosts.write("127.0.0.1 localhost\n" + "".join(f"{address} {name}\n" for name, address in HOSTS.items()))
-        issued = certificates(RUN / "certificates", ["as.example.com", "registry.example.com", "billing.example.com"])
+            hosts.write(
+                "127.0.0.1 localhost\n" + "".join(f"{address} {name}\n" for name, address in HOSTS.items())
+            )
+        issued = certificates(
+            RUN / "certificates", ["as.example.com", "registry.example.com", "billing.example.com"]
+        )
         self.authorization_server = AuthorizationServer(("127.0.9.1", 443), CLIENTS, issued["as.example.com"])
         self.registry = Registry(("127.0.9.2", 443), issued["registry.example.com"], IMAGES)
         self.billing = Upstream(("127.0.9.3", 443), issued["billing.example.com"])
         self.services = {}
 
-        subprocess.run([ENVOY_GATEWAY, "certgen", "--local", "--config-home", RUN / "config"], check=True, capture_output=True)
+        subprocess.run(
+            [ENVOY_GATEWAY, "certgen", "--local", "--config-home", RUN / "config"],
+            check=True,
+            capture_output=True,
+        )
         own = RUN / "config/certs/envoy"
         Path("/certs").mkdir()
         shutil.copy(own / "ca.crt", "/certs")
-        data = {name: base64.b64encode((own / name).read_bytes()).decode() for name in ("tls.crt", "tls.key", "ca.crt")}
+        data = {
+            name: base64.b64encode((own / name).read_bytes()).decode()
+            for name in ("tls.crt", "tls.key", "ca.crt")
+        }
         metadata = {"name": "envoy", "namespace": "envoy-gateway-system"}
-        self.secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "kubernetes.io/tls", "data": data}
+        self.secret = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": metadata,
+            "type": "kubernetes.io/tls",
+            "data": data,
+        }
 
         # Where Envoy Gateway looks for the Envoy that it would download.
         version = subprocess.run([ENVOY, "--version"], check=True, capture_output=True, text=True).stdout
@@ -85,7 +102,12 @@ class World:
             self.services[name, port] = address, Upstream((address, port))
         endpoint = {"ip": {"address": self.services[name, port][0], "port": port}}
         metadata = {"name": f"service-{name}-{port}", "namespace": "shop"}
-        return {"apiVersion": f"{ENVOY_GATEWAY_API}/v1alpha1", "kind": "Backend", "metadata": metadata, "spec": {"endpoints": [endpoint]}}
+        return {
+            "apiVersion": f"{ENVOY_GATEWAY_API}/v1alpha1",
+            "kind": "Backend",
+            "metadata": metadata,
+            "spec": {"endpoints": [endpoint]},
+        }
 
     @property
     def orders(self):
@@ -159,7 +181,9 @@ class Gateway:
         self.stop()
         shutil.rmtree("/var/lib/eg", ignore_errors=True)
         self.apply(manifests)
-        self.launch({name: SECRETS[name] for name in handed_over(manifests)} if variables is None else variables)
+        self.launch(
+            {name: SECRETS[name] for name in handed_over(manifests)} if variables is None else variables
+        )
         until(lambda: request(ADMIN, path="/ready").status == 200, "Envoy's admin interface")
 
     def launch(self, variables):
@@ -187,7 +211,11 @@ manifests = []
 
 def policy(manifests, direction="inbound"):
     """The extension policy whose filter has this direction."""
-    found = [o for o in manifests if o["kind"] == "EnvoyExtensionPolicy" and direction in o["spec"]["wasm"][0]["config"]]
+    found = [
+        o
+        for o in manifests
+        if o["kind"] == "EnvoyExtensionPolicy" and direction in o["spec"]["wasm"][0]["config"]
+    ]
     assert len(found) == 1, f"{len(found)} policies with {direction}"
     return found[0]
 
@@ -199,7 +227,6 @@ def document(manifests, direction="inbound"):
 def realm(name):
     """A change that shows in the challenge when it is in force."""
     return lambda manifests: document(manifests).update(realm=name)
-
 
 
 def in_force(name, seconds=60):
@@ -226,7 +253,9 @@ def good_token(**claims):
 def closed_to_all(*hosts):
     """Requests without a token, to some hosts."""
     hosts = hosts or (ORDERS,)
-    return Closed(world.orders, *(lambda host=host: ask(host=host, headers=Closed.HEADERS).status for host in hosts))
+    return Closed(
+        world.orders, *(lambda host=host: ask(host=host, headers=Closed.HEADERS).status for host in hosts)
+    )
 
 
 def typo(manifests):
@@ -277,12 +306,20 @@ def callers():
     stand()
     what_callers_get(check, ask, world.authorization_server)
     response = ask(token=good_token(), headers={"x-oauth2-active": "false"})
-    check("what the second lock asks for comes from the filter", response.received().get("x-oauth2-active") == "true", response)
+    check(
+        "what the second lock asks for comes from the filter",
+        response.received().get("x-oauth2-active") == "true",
+        response,
+    )
     response = ask(headers={"x-oauth2-active": "true"})
     check("a caller cannot send it: 401", response.status == 401, response)
     statistics = request(ADMIN, path="/stats/prometheus").body
     found = re.findall(r"^\w*oauth2_filter\w*\{[^}]*decision=\"\w+\"[^}]*\} \d+$", statistics, re.MULTILINE)
-    check("the statistics have the label `decision`", found, [line for line in statistics.splitlines() if "oauth2_filter" in line][:5])
+    check(
+        "the statistics have the label `decision`",
+        found,
+        [line for line in statistics.splitlines() if "oauth2_filter" in line][:5],
+    )
 
 
 def added_route():
@@ -305,10 +342,17 @@ def invalid_document():
         logs(TYPO)
         until(lambda: ask(host="another.example.com").status != 404, "the route")
         time.sleep(2)
-    check("a running proxy goes on with the old document", ask().status == 401 and ask(token=good_token()).status == 200, ask())
+    check(
+        "a running proxy goes on with the old document",
+        ask().status == 401 and ask(token=good_token()).status == 200,
+        ask(),
+    )
     check("a route that is added with it is not open", closed.holds, closed.seen)
     check("the log names the key", "scopes" in gateway.process.log(mark), gateway.process.log(mark)[-1500:])
-    check("`listener_manager.lds.update_rejected` counts it", gateway.statistic("listener_manager.lds.update_rejected") > rejected)
+    check(
+        "`listener_manager.lds.update_rejected` counts it",
+        gateway.statistic("listener_manager.lds.update_rejected") > rejected,
+    )
     stand()
     check("the corrected document is in force", ask(token=good_token()).status == 200)
 
@@ -319,7 +363,11 @@ def invalid_document():
         until(lambda: TYPO in gateway.process.log(mark_of_new), "the filter's log")
         time.sleep(5)
     check("a new proxy with it lets nothing through", closed.holds, closed.seen)
-    check("callers get 503, with a good token, too", (ask().status, ask(token=good_token()).status) == (503, 503), closed.seen)
+    check(
+        "callers get 503, with a good token, too",
+        (ask().status, ask(token=good_token()).status) == (503, 503),
+        closed.seen,
+    )
     gateway.apply(changed(manifests, realm("corrected")))
     in_force("corrected")
     check("the corrected document is in force there, too", ask(token=good_token()).status == 200)
@@ -367,14 +415,22 @@ def images():
             time.sleep(5)
         check(f"{what}: a new proxy lets nothing through", closed.holds, closed.seen)
         response = ask(token=good_token())
-        check("the second lock answers 403, to a good token, too", "RBAC" in response.body and response.status == 403, response)
+        check(
+            "the second lock answers 403, to a good token, too",
+            "RBAC" in response.body and response.status == 403,
+            response,
+        )
         gateway.apply(changed(manifests, realm("corrected")))
         in_force("corrected")
         with closed_to_all() as closed:
             gateway.apply(changed(manifests, image(**reference), realm("wrong image")))
             until(lambda: ask().status == 403, "the change")
             time.sleep(3)
-        check(f"{what}: a running proxy does the same", closed.holds and set(closed.seen) == {401, 403}, closed.seen)
+        check(
+            f"{what}: a running proxy does the same",
+            closed.holds and set(closed.seen) == {401, 403},
+            closed.seen,
+        )
 
     def fail_open(manifests):
         policy(manifests)["spec"]["wasm"][0]["failOpen"] = True
@@ -401,11 +457,17 @@ def updated_module():
         stand(new)
         time.sleep(3)
         stand(new, renamed)
-    check("another digest, then another name: nothing gets through meanwhile", closed.holds and set(closed.seen) == {401}, closed.seen)
+    check(
+        "another digest, then another name: nothing gets through meanwhile",
+        closed.holds and set(closed.seen) == {401},
+        closed.seen,
+    )
     response = ask(headers=crash)
     check("the new module runs: it crashes", response.status in (0, 500, 503), response)
     # Each worker has a VM of its own.
-    until(lambda: ask(headers=crash) and {ask().status for _ in range(20)} == {503}, "the crash of all VMs", 20)
+    until(
+        lambda: ask(headers=crash) and {ask().status for _ in range(20)} == {503}, "the crash of all VMs", 20
+    )
     time.sleep(5)
     check("after a crash it stays 503", {ask(token=good_token()).status for _ in range(20)} == {503})
     gateway.start(manifests)
@@ -442,14 +504,22 @@ def updates():
             gateway.apply(changed(manifests, realm(f"update-{number}")))
             in_force(f"update-{number}")
             time.sleep(1)
-    check("five new documents: with a token 200 and nothing else", set(load.seen) == {("with", 200)}, load.seen)
+    check(
+        "five new documents: with a token 200 and nothing else", set(load.seen) == {("with", 200)}, load.seen
+    )
     check("without one 401 and nothing else", set(closed.seen) == {401}, closed.seen)
     os.kill(gateway.process.process.pid, 19)
     with Load(lambda: ("with", ask(token=token).status)) as load, closed_to_all() as closed:
         time.sleep(5)
-        check("an unavailable control plane: a new token is introspected", ask(token=good_token()).status == 200)
+        check(
+            "an unavailable control plane: a new token is introspected", ask(token=good_token()).status == 200
+        )
     os.kill(gateway.process.process.pid, 18)
-    check("and nothing else changes", set(load.seen) == {("with", 200)} and set(closed.seen) == {401}, (load.seen, closed.seen))
+    check(
+        "and nothing else changes",
+        set(load.seen) == {("with", 200)} and set(closed.seen) == {401},
+        (load.seen, closed.seen),
+    )
 
 
 def route_policies():
@@ -459,11 +529,23 @@ def route_policies():
         def change(manifests):
             spec = {
                 "targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "orders"}],
-                "lua": [{"type": "Inline", "inline": "function envoy_on_response(handle) handle:headers():add('x-lua', 'yes') end"}],
+                "lua": [
+                    {
+                        "type": "Inline",
+                        "inline": "function envoy_on_response(handle) handle:headers():add('x-lua', 'yes') end",
+                    }
+                ],
                 **merge,
             }
             api = policy(manifests)["apiVersion"]
-            manifests.append({"apiVersion": api, "kind": "EnvoyExtensionPolicy", "metadata": {"name": "lua", "namespace": "shop"}, "spec": spec})
+            manifests.append(
+                {
+                    "apiVersion": api,
+                    "kind": "EnvoyExtensionPolicy",
+                    "metadata": {"name": "lua", "namespace": "shop"},
+                    "spec": spec,
+                }
+            )
 
         return change
 
@@ -472,12 +554,22 @@ def route_policies():
         gateway.apply(changed(manifests, lua()))
         until(lambda: "x-lua" in ask().headers, "the route's own policy")
         time.sleep(1)
-    check("it replaces the filter, and the backstop answers 403 instead", closed.holds and ask().status == 403, closed.seen)
+    check(
+        "it replaces the filter, and the backstop answers 403 instead",
+        closed.holds and ask().status == 403,
+        closed.seen,
+    )
     response = ask(token=good_token(), headers={"x-oauth2-active": "true"})
-    check("also to a good token, and to the header that the backstop asks for", response.status == 403, response)
+    check(
+        "also to a good token, and to the header that the backstop asks for", response.status == 403, response
+    )
     gateway.apply(changed(manifests, lua(mergeType="StrategicMerge")))
     response = until(lambda: (r := ask(token=good_token())).status == 200 and r, "both policies")
-    check("with `mergeType: StrategicMerge` both work", "x-lua" in response.headers and ask().status == 401, response)
+    check(
+        "with `mergeType: StrategicMerge` both work",
+        "x-lua" in response.headers and ask().status == 401,
+        response,
+    )
     gateway.apply(manifests)
     until(lambda: "x-lua" not in ask().headers, "the Gateway's policy alone")
 
@@ -494,7 +586,11 @@ def route_policies():
         logs(TYPO)
         until(lambda: ask(host="another.example.com").status not in (0, 404), "the route")
         time.sleep(3)
-    check("the filter on a new route, with a typo: the backstop answers 403", closed.holds and closed.seen.get(403), closed.seen)
+    check(
+        "the filter on a new route, with a typo: the backstop answers 403",
+        closed.holds and closed.seen.get(403),
+        closed.seen,
+    )
 
 
 def outbound():
@@ -504,18 +600,34 @@ def outbound():
     gateway.start(egress)
     until(lambda: ask("/invoices", host=BILLING).status not in (0, 404), "the listener")
     response = until(lambda: (r := ask("/invoices", host=BILLING)).status == 200 and r, "the filter")
-    check("the service gets a token, over TLS", response.received().get("authorization", "").startswith("Bearer "), response)
-    check("for the scope of the document", server.tokens[response.received()["authorization"][7:]]["scope"] == "invoices:read")
-    check("not the one that the program sent", ask("/invoices", host=BILLING, token="own").received().get("authorization") == response.received()["authorization"])
+    check(
+        "the service gets a token, over TLS",
+        response.received().get("authorization", "").startswith("Bearer "),
+        response,
+    )
+    check(
+        "for the scope of the document",
+        server.tokens[response.received()["authorization"][7:]]["scope"] == "invoices:read",
+    )
+    check(
+        "not the one that the program sent",
+        ask("/invoices", host=BILLING, token="own").received().get("authorization")
+        == response.received()["authorization"],
+    )
     before = server.grants()
     for _ in range(20):
         ask("/invoices", host=BILLING)
     check("a token serves many requests", server.grants() - before <= 1, server.grants() - before)
     server.set_available(False)
-    check("while the authorization server is unavailable: 200 with the token that is there", ask("/invoices", host=BILLING).status == 200)
+    check(
+        "while the authorization server is unavailable: 200 with the token that is there",
+        ask("/invoices", host=BILLING).status == 200,
+    )
     gateway.stop()
     gateway.start(egress)
-    response = until(lambda: (r := ask("/invoices", host=BILLING)).status not in (0, 404) and r, "the listener")
+    response = until(
+        lambda: (r := ask("/invoices", host=BILLING)).status not in (0, 404) and r, "the listener"
+    )
     check("and in a new proxy 503", response.status == 503, response)
     server.set_available(True)
     until(lambda: ask("/invoices", host=BILLING).status == 200, "a token")

@@ -20,7 +20,11 @@ def what_callers_get(check, ask, server):
     check("a good token: 200", response.status == 200, response)
     received = response.received()
     forwarded = received.get("x-user"), received.get("x-scope")
-    check("the service gets the claims, and not what the caller wrote", forwarded == ("alice", "orders:read"), received)
+    check(
+        "the service gets the claims, and not what the caller wrote",
+        forwarded == ("alice", "orders:read"),
+        received,
+    )
     check("the service does not get the token", "authorization" not in received, received)
     response = ask(token=a_token(server, scope="other"))
     insufficient = response.status == 403 and "insufficient_scope" in challenge(response)
@@ -36,5 +40,9 @@ def what_callers_get(check, ask, server):
     statuses = {ask(token=token).status for _ in range(20)}
     calls = server.introspections() - before
     # Every worker has its own VM; they share what one of them has learned.
-    check("20 requests with one token: one introspection, or two", statuses == {200} and calls in (1, 2), (statuses, calls))
+    check(
+        "20 requests with one token: one introspection, or two",
+        statuses == {200} and calls in (1, 2),
+        (statuses, calls),
+    )
     check("the authorization server is called by its name", server.hosts == {"as.example.com"}, server.hosts)

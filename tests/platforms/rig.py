@@ -49,7 +49,9 @@ class Checks:
         for claim in self.failed:
             print(f"failed: {claim}")
         failed = f", {len(self.failed)} failed" if self.failed else ""
-        print(f"{self.passed} checks passed{failed} ({seconds / 60:.0f} min {seconds % 60:.0f} s)", flush=True)
+        print(
+            f"{self.passed} checks passed{failed} ({seconds / 60:.0f} min {seconds % 60:.0f} s)", flush=True
+        )
         return 1 if self.failed or not self.passed else 0
 
 
@@ -98,7 +100,11 @@ class Load:
 
     def __init__(self, *asks, threads=2):
         self.seen, self.ended = Counter(), threading.Event()
-        self.threads = [threading.Thread(target=self.run, args=(ask,), daemon=True) for ask in asks for _ in range(threads)]
+        self.threads = [
+            threading.Thread(target=self.run, args=(ask,), daemon=True)
+            for ask in asks
+            for _ in range(threads)
+        ]
 
     def run(self, ask):
         while not self.ended.is_set():

@@ -2,7 +2,6 @@
 registry of container images. Each has an address of its own in 127.0.0.0/8, and a name in /etc/hosts."""
 
 import base64
-import hashlib
 import http.server
 import json
 import os
@@ -118,23 +117,32 @@ class AuthorizationServer(Server):
         return 400, {"error": "invalid_request"}
 
     def introspections(self):
-        return sum(count for (path, status), count in self.calls.items() if path.endswith("/introspect") and status == 200)
+        return sum(
+            count
+            for (path, status), count in self.calls.items()
+            if path.endswith("/introspect") and status == 200
+        )
 
     def grants(self):
-        return sum(count for (path, status), count in self.calls.items() if path.endswith("/token") and status == 200)
+        return sum(
+            count for (path, status), count in self.calls.items() if path.endswith("/token") and status == 200
+        )
 
 
 class Upstream(Server):
-    """Responds with what it received. `probes` counts the requests with the header `x-probe`."""
+    """Responds with what it received, or with 401 if it has `rejected` the authorization. `probes` counts the requests
+    with the header `x-probe`."""
 
     def __init__(self, address, certificate=None):
-        self.probes = 0
+        self.probes, self.rejected = 0, set()
         super().__init__(address, self.handle, certificate)
 
     def handle(self, handler, _):
         self.probes += "x-probe" in handler.headers
         headers = {name.lower(): value for name, value in handler.headers.items()}
-        handler.answer(200, {"method": handler.command, "path": handler.path, "headers": headers})
+        if headers.get("authorization") in self.rejected:
+            return handler.answer(401, {}, www_authenticate='Bearer error="invalid_token"')
+        return handler.answer(200, {"method": handler.command, "path": handler.path, "headers": headers})
 
 
 class Registry(Server):
@@ -154,7 +162,9 @@ class Registry(Server):
             blob = layout / "blobs" / digest.replace(":", "/", 1)
             if blob.is_file():
                 content = blob.read_bytes()
-                media = json.loads(content)["mediaType"] if kind == "manifests" else "application/octet-stream"
+                media = (
+                    json.loads(content)["mediaType"] if kind == "manifests" else "application/octet-stream"
+                )
                 return handler.answer(200, content, media, docker_content_digest=digest)
         return handler.answer(404, {"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}]})
 
@@ -165,7 +175,9 @@ def certificates(folder, names):
 
     def openssl(*arguments):
         key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"]
-        subprocess.run(["openssl", "req", "-x509", *key, *arguments], check=True, capture_output=True, cwd=folder)
+        subprocess.run(
+            ["openssl", "req", "-x509", *key, *arguments], check=True, capture_output=True, cwd=folder
+        )
 
     openssl("-subj", "/CN=an authority for tests", "-keyout", "ca.key", "-out", "ca.crt")
     made = {}
@@ -181,4 +193,6 @@ def certificates(folder, names):
 
 def image_digest(layout):
     """The digest of the image's manifest, without `sha256:`."""
-    return json.loads((Path(layout) / "index.json").read_text())["manifests"][0]["digest"].removeprefix("sha256:")
+    return json.loads((Path(layout) / "index.json").read_text())["manifests"][0]["digest"].removeprefix(
+        "sha256:"
+    )
