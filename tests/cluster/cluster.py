@@ -1,7 +1,8 @@
-"""`make cluster`: the manifests of envoy/istio under the real istiod. In a sandbox (tests/platforms/run.sh).
+"""`make cluster`: the manifests of envoy/istio under the real istiod, in tests/platforms/run.sh.
 
-The control plane is real: etcd, kube-apiserver, istiod with its webhooks. There are no nodes: a small kubelet (pod.py)
-runs the sidecar of one pod as the webhook has injected it, with the agent of Istio and a stock Envoy."""
+The control plane is real: etcd, kube-apiserver, istiod with its webhooks. There are no nodes: a small
+kubelet (pod.py) runs the sidecar of one pod as the webhook has injected it, with Istio's agent and a
+stock Envoy."""
 
 import os
 import re
@@ -380,16 +381,18 @@ def unavailable_authorization_server():
     server.set_available(True)
     until(lambda: ask(token=good_token()).status == 200, "the server's return")
     check("when it is back: 200", True)
-    for name in ("DestinationRule", "ServiceEntry"):
-        kubectl("delete", name, find(server_of_tokens, name)["metadata"]["name"], "-n", "shop")
-        expected = {"DestinationRule": "connection failed or closed", "ServiceEntry": "unknown cluster"}[name]
+    for kind, reason in (
+        ("DestinationRule", "connection failed or closed"),
+        ("ServiceEntry", "unknown cluster"),
+    ):
+        kubectl("delete", kind, find(server_of_tokens, kind)["metadata"]["name"], "-n", "shop")
         mark = world.pod.process.mark()
-        until(lambda: ask(token=good_token()).status == 503, f"503 without the {name}")
-        until(
-            lambda: ask(token=good_token()).status == 503 and expected in world.pod.process.log(mark),
-            expected,
-        )
-        check(f"without the {name}: 503, and the log says `{expected}`", True)
+
+        def refused(reason=reason, mark=mark):
+            return ask(token=good_token()).status == 503 and reason in world.pod.process.log(mark)
+
+        until(refused, f"503, and {reason!r} in the log")
+        check(f"without the {kind}: 503, and the log says `{reason}`", True)
 
 
 def updates():

@@ -1,4 +1,4 @@
-"""A cluster without nodes: etcd, kube-apiserver and istiod, each a process, and what the controllers of a cluster make."""
+"""A cluster without nodes: etcd, kube-apiserver and istiod as processes, and what controllers would make."""
 
 import json
 import os

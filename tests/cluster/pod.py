@@ -13,19 +13,20 @@ from rig import Process, Response, request, until
 
 PROXY_USER, PROGRAM_USER = 1337, 2000
 ADMIN, STATUS = ("127.0.0.1", 15000), ("127.0.0.1", 15021)
-# Runs in the sandbox of a pod's program, whose connections go to the sidecar.
+# Runs as the user of the pod's program, whose connections go to the sidecar.
 CALL = """
 import http.client, json, sys
 address, path, method, headers = json.loads(sys.argv[1])
 connection = http.client.HTTPConnection(*address, timeout=25)
 connection.request(method, path, headers=headers)
 response = connection.getresponse()
-print(json.dumps([response.status, {k.lower(): v for k, v in response.getheaders()}, response.read().decode()]))
+received = {name.lower(): value for name, value in response.getheaders()}
+print(json.dumps([response.status, received, response.read().decode()]))
 """
 
 
 class Pod:
-    """One pod, whose program listens at `address`. The namespace of the network is everybody's, so there is one at a time."""
+    """A pod whose program listens at `address`. All share one network, so there is one pod at a time."""
 
     def __init__(self, manifest, address):
         self.manifest, self.address, self.process = manifest, address, None

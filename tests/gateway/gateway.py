@@ -1,8 +1,8 @@
-"""`make gateway`: the manifests of envoy/gateway under the real Envoy Gateway. In a sandbox (tests/platforms/sandbox.sh).
+"""`make gateway`: the manifests of envoy/gateway under the real Envoy Gateway, in tests/platforms/run.sh.
 
-Envoy Gateway runs in standalone mode: it reads the objects from a file, validates them by its CRDs, translates them,
-serves Envoy over mTLS, and starts Envoy on this host. The manifests are taken as they are, except that `on_this_host`
-replaces what only a cluster has."""
+Envoy Gateway runs in standalone mode: it reads the objects from a file, validates them by its CRDs,
+translates them, serves them and the modules to Envoy over mTLS, and starts Envoy. The manifests are taken
+as they are, except that `on_this_host` replaces what only a cluster has."""
 
 import base64
 import os
@@ -525,16 +525,13 @@ def updates():
 def route_policies():
     """A policy on a route"""
 
+    script = "function envoy_on_response(handle) handle:headers():add('x-lua', 'yes') end"
+
     def lua(**merge):
         def change(manifests):
             spec = {
                 "targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "orders"}],
-                "lua": [
-                    {
-                        "type": "Inline",
-                        "inline": "function envoy_on_response(handle) handle:headers():add('x-lua', 'yes') end",
-                    }
-                ],
+                "lua": [{"type": "Inline", "inline": script}],
                 **merge,
             }
             api = policy(manifests)["apiVersion"]

@@ -17,7 +17,7 @@ import yaml
 
 
 class Checks:
-    """Prints each check as it is made, and their number at the end. `ONLY=word` makes those parts whose name has it."""
+    """Prints each check, and their number at the end. `ONLY=word` selects parts by their names."""
 
     def __init__(self):
         self.passed, self.failed, self.began = 0, [], time.monotonic()

@@ -1,4 +1,4 @@
-"""The servers that a control plane's proxies talk to, in this process: an authorization server, upstream services, a
+"""The servers that the proxies talk to, in this process: an authorization server, upstream services, a
 registry of container images. Each has an address of its own in 127.0.0.0/8, and a name in /etc/hosts."""
 
 import base64
@@ -41,7 +41,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Calls `respond(handler, body)` for each request. While it is not `available`, it accepts no connection."""
+    """Calls `respond(handler, body)` for each request. Unless it is `available`, it closes connections."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -83,7 +83,7 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 class AuthorizationServer(Server):
-    """Introspection (RFC 7662) and the client credentials grant. `calls` counts its responses by path and status."""
+    """Introspection and the client credentials grant. `calls` counts its responses by path and status."""
 
     def __init__(self, address, clients, certificate=None):
         self.clients, self.tokens, self.calls, self.hosts = clients, {}, Counter(), set()
@@ -130,8 +130,8 @@ class AuthorizationServer(Server):
 
 
 class Upstream(Server):
-    """Responds with what it received, or with 401 if it has `rejected` the authorization. `probes` counts the requests
-    with the header `x-probe`."""
+    """Responds with what it received, or with 401 if it has `rejected` the authorization. `probes` counts
+    the requests with the header `x-probe`."""
 
     def __init__(self, address, certificate=None):
         self.probes, self.rejected = 0, set()
@@ -170,7 +170,7 @@ class Registry(Server):
 
 
 def certificates(folder, names):
-    """A certificate for each name, of an authority that this machine trusts from now on: for use in a sandbox only."""
+    """A certificate for each name. Only for sandboxes: this machine trusts their authority from now on."""
     folder.mkdir(parents=True, exist_ok=True)
 
     def openssl(*arguments):

@@ -16,12 +16,12 @@ export GOTOOLCHAIN=go1.27.3
 
 case $platform in
 gateway)
-    what="Envoy Gateway $envoy_gateway" programs="envoy-gateway" gigabytes=5
+    what="Envoy Gateway $envoy_gateway" programs=envoy-gateway sources= gigabytes=5
     cost="about 15 minutes on two cores, 4 GB"
     ;;
 cluster)
     what="Istio's control plane, kube-apiserver $kubernetes and etcd"
-    programs="pilot-discovery pilot-agent istioctl etcd kube-apiserver kubectl" gigabytes=10
+    programs="pilot-discovery pilot-agent istioctl etcd kube-apiserver kubectl" sources="istio gateway-api" gigabytes=10
     cost="about 30 minutes on two cores, 10 GB"
     ;;
 *)
@@ -34,9 +34,12 @@ to_build=
 for program in $programs; do
     [ -x "$folder/bin/$program" ] || to_build="$to_build $program"
 done
+for source in $sources; do
+    [ -d "$folder/$source/" ] || to_build="$to_build $source"
+done
 echo "== make $platform runs the real control plane: $what"
 echo "   It needs root, Linux, and Go 1.21 or newer, which fetches Go 1.27."
-[ -z "$to_build" ] || echo "   It first builds:$to_build ($cost in $folder)"
+[ -z "$to_build" ] || echo "   It first fetches and builds:$to_build ($cost in $folder)"
 
 error() {
     echo "error: $*" >&2
