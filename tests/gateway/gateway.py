@@ -293,12 +293,36 @@ def marked():
 def new_gateway():
     """A new Gateway"""
     gateway.stop()
+    lock = objects(MANIFESTS / "gateway.yaml")
+    with closed_to_all() as closed:
+        gateway.start([o for o in lock if o["kind"] in ("EnvoyProxy", "Gateway")])
+        time.sleep(3)
+        gateway.apply(lock)
+        until(lambda: ask().status == 403, "the lock")
+        time.sleep(2)
+    check("gateway.yaml: nothing gets through, from the first request on", closed.holds, closed.seen)
+    response = ask(token=good_token(), headers={"x-oauth2-active": "true"})
+    check("403 for everybody", response.status == 403 and "RBAC" in response.body, response)
+    marked()
+    with closed_to_all() as closed:
+        gateway.apply(changed(manifests, typo))
+        logs(TYPO)
+        time.sleep(3)
+    check("inbound.yaml with a typo: 403, then 503", closed.holds and set(closed.seen) <= {403, 503}, closed.seen)
+    response = ask(token=good_token())
+    check("to a good token, too", response.status == 503, response)
+    with closed_to_all() as closed:
+        gateway.apply(manifests)
+        until(lambda: ask(token=good_token()).status == 200, "the filter")
+        time.sleep(2)
+    check("inbound.yaml: nothing gets through without a token", closed.holds, closed.seen)
+    check("401 instead of 403", ask().status == 401)
+    gateway.stop()
     with closed_to_all() as closed:
         gateway.start(manifests)
         until(lambda: ask().status == 401, "the filter")
-        time.sleep(3)
-    check("nothing gets through without a token, from the first request on", closed.holds, closed.seen)
-    check("what a caller without a token gets in the end is 401", closed.seen.get(401), closed.seen)
+        time.sleep(2)
+    check("a new proxy with both: nothing gets through, from the first request on", closed.holds, closed.seen)
 
 
 def callers():
@@ -307,7 +331,7 @@ def callers():
     what_callers_get(check, ask, world.authorization_server)
     response = ask(token=good_token(), headers={"x-oauth2-active": "false"})
     check(
-        "what the second lock asks for comes from the filter",
+        "what the lock asks for comes from the filter",
         response.received().get("x-oauth2-active") == "true",
         response,
     )
@@ -416,7 +440,7 @@ def images():
         check(f"{what}: a new proxy lets nothing through", closed.holds, closed.seen)
         response = ask(token=good_token())
         check(
-            "the second lock answers 403, to a good token, too",
+            "the lock answers 403, to a good token, too",
             "RBAC" in response.body and response.status == 403,
             response,
         )
@@ -438,7 +462,7 @@ def images():
 
     gateway.apply(changed(manifests, fail_open, image(url="registry.example.com/oauth2-filter:9.9.9")))
     until(lambda: ask().status == 200, "failOpen")
-    check("with `failOpen: true` and without the second lock, everybody gets through", True)
+    check("with `failOpen: true` and without the lock, everybody gets through", True)
     stand(image(sha256=image_digest(IMAGES["0.1.0"])))
     check("the right digest: 200", ask(token=good_token()).status == 200)
 
@@ -552,13 +576,13 @@ def route_policies():
         until(lambda: "x-lua" in ask().headers, "the route's own policy")
         time.sleep(1)
     check(
-        "it replaces the filter, and the backstop answers 403 instead",
+        "it replaces the filter, and the lock answers 403 instead",
         closed.holds and ask().status == 403,
         closed.seen,
     )
     response = ask(token=good_token(), headers={"x-oauth2-active": "true"})
     check(
-        "also to a good token, and to the header that the backstop asks for", response.status == 403, response
+        "also to a good token, and to the header that the lock asks for", response.status == 403, response
     )
     gateway.apply(changed(manifests, lua(mergeType="StrategicMerge")))
     response = until(lambda: (r := ask(token=good_token())).status == 200 and r, "both policies")
@@ -584,7 +608,7 @@ def route_policies():
         until(lambda: ask(host="another.example.com").status not in (0, 404), "the route")
         time.sleep(3)
     check(
-        "the filter on a new route, with a typo: the backstop answers 403",
+        "the filter on a new route, with a typo: the lock answers 403",
         closed.holds and closed.seen.get(403),
         closed.seen,
     )
