@@ -86,6 +86,10 @@ class World:
         self.istiod = Istiod()
         literals = [f"--from-literal={name}={value}" for name, value in SECRETS.items()]
         kubectl("create", "secret", "generic", "oauth2-filter", "-n", "shop", *literals)
+        ports = [{"name": "http", "port": ORDERS[1]}]
+        service = {"metadata": {"name": "orders", "namespace": "shop"}}
+        service["spec"] = {"selector": {"app": "orders"}, "ports": ports}
+        apply({"apiVersion": "v1", "kind": "Service", **service})
         self.pod = Pod(pod_of_the_guide(), ORDERS)
 
     def stop(self):

@@ -26,6 +26,7 @@ spec:
   meshConfig:
     accessLogFile: /dev/stdout
     pathNormalization: { normalization: DECODE_AND_MERGE_SLASHES }
+    defaultConfig: { terminationDrainDuration: 1s }
   components:
     ingressGateways: [{ name: istio-ingressgateway, enabled: false }]
   values:
