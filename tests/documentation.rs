@@ -17,6 +17,8 @@ mod keys;
 mod links;
 #[path = "documentation/log_lines.rs"]
 mod log_lines;
+#[path = "documentation/manifests.rs"]
+mod manifests;
 #[path = "documentation/messages.rs"]
 mod messages;
 #[path = "documentation/migration.rs"]
@@ -115,8 +117,10 @@ fn every_make_target_that_the_pages_name_is_there() {
 #[test]
 fn every_file_of_envoy_loads_in_envoy() {
     let mut files = files_below(&root().join("envoy"), "yaml");
-    // What Istio and Prometheus take is none of Envoy's (tests/istio, tests/observability).
-    let others = ["envoy/istio", "envoy/observability"].map(|folder| root().join(folder));
+    // Others are for Istio, Envoy Gateway and Prometheus (tests/istio, tests/documentation/manifests.rs,
+    // tests/observability).
+    let others = ["envoy/istio", "envoy/gateway", "envoy/observability"];
+    let others = others.map(|folder| root().join(folder));
     files.retain(|file| !others.iter().any(|folder| file.starts_with(folder)));
     assert!(!files.is_empty());
     // Envoy reads the certificates that a file names.

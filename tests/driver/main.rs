@@ -9,6 +9,7 @@ mod call;
 mod calls;
 #[path = "../exchanges/mod.rs"]
 mod exchanges;
+mod log_level;
 mod missing;
 mod proxy;
 mod refused;

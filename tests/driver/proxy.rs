@@ -35,6 +35,7 @@ struct State {
     functions: RefCell<HashMap<String, Vec<u8>>>,
     tick_periods: RefCell<HashMap<u32, Duration>>,
     timers_set: Cell<usize>,
+    levels_read: Cell<usize>,
     released: RefCell<Vec<u32>>,
     metrics: RefCell<Vec<(String, i64)>>,
     data: Rc<RefCell<SharedData>>,
@@ -150,6 +151,11 @@ impl Proxy {
         self.0.tick_periods.borrow().get(&root).copied().unwrap_or_default()
     }
 
+    /// How often the log level was read.
+    pub fn levels_read(&self) -> usize {
+        self.0.levels_read.get()
+    }
+
     /// How often a timer was set.
     pub fn timers_set(&self) -> usize {
         self.0.timers_set.get()
@@ -211,6 +217,7 @@ impl Host for Proxy {
     const SIGN: Sign = |_, text| Ok([&[1; 256], text].concat());
 
     fn adopt_log_level(&self) -> Result<(), HostError> {
+        self.0.levels_read.set(self.0.levels_read.get() + 1);
         self.check(HostCall::LogLevel, "")
     }
 

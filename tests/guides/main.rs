@@ -68,6 +68,7 @@ macro_rules! pages {
 pages! {
     getting_started_on_envoy_runs: "getting-started-envoy.md",
     getting_started_on_istio_is_as_its_files: "getting-started-istio.md",
+    getting_started_on_envoy_gateway_is_as_its_files: "getting-started-envoy-gateway.md",
     settings_for_authorization_servers_load: "authorization-servers.md",
     the_index_of_recipes_runs: "recipes/README.md",
     guarding_an_api_runs: "recipes/guard-an-api.md",
@@ -197,8 +198,14 @@ fn is_whole(text: &str) -> Result<(), String> {
         } else if !is_object {
             return Err("neither an object of Kubernetes nor said where it is from".to_owned());
         }
-        if object["kind"] == "WasmPlugin" {
-            load(&object["spec"]["pluginConfig"])?;
+        match object["kind"].as_str() {
+            Some("WasmPlugin") => load(&object["spec"]["pluginConfig"])?,
+            Some("TrafficExtension") => load(&object["spec"]["wasm"]["pluginConfig"])?,
+            Some("EnvoyExtensionPolicy") => {
+                let plugins = object["spec"]["wasm"].as_array().ok_or("no plugins")?;
+                plugins.iter().try_for_each(|plugin| load(&plugin["config"]))?;
+            }
+            _ => {}
         }
     }
     Ok(())

@@ -10,7 +10,8 @@ use oauth2_filter_testbed::{Received, open_files};
 use serde_json::{Value, json};
 
 use crate::manifests::{
-    AUTHORIZATION_SERVER, INBOUND, OUTBOUND, OUTBOUND_RETRY, PROTECTED_SERVICE, object,
+    AUTHORIZATION_SERVER, INBOUND, INBOUND_PLUGIN, OUTBOUND, OUTBOUND_PLUGIN, OUTBOUND_RETRY,
+    PROTECTED_SERVICE, object,
 };
 use crate::sidecar::{Host, Sidecar, module};
 
@@ -168,7 +169,14 @@ async fn a_service_that_refuses_the_second_token_too_is_heard() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plugin_for_each_direction_stands_in_one_sidecar() {
-    let scene = Scene::start(&[INBOUND, OUTBOUND]).await;
+    for files in [[INBOUND, OUTBOUND], [INBOUND_PLUGIN, OUTBOUND_PLUGIN]] {
+        runs_both(&files).await;
+    }
+}
+
+/// Runs a plugin for each direction.
+async fn runs_both(files: &[&str]) {
+    let scene = Scene::start(files).await;
     scene.server.on_each(INTROSPECT, |call| {
         let audience = "https://orders.example.com";
         let active = call.parameter("token").as_deref() == Some("good");
@@ -187,7 +195,8 @@ async fn a_plugin_for_each_direction_stands_in_one_sidecar() {
 
 #[test]
 fn both_ways_out_have_the_same_document() {
-    let plugin = object(OUTBOUND, "WasmPlugin")["spec"]["pluginConfig"].clone();
+    let extension = object(OUTBOUND, "TrafficExtension");
+    let plugin = extension["spec"]["wasm"]["pluginConfig"].clone();
     let filter = object(OUTBOUND_RETRY, "EnvoyFilter");
     let options = &filter["spec"]["configPatches"][0]["patch"]["value"]["typed_extension_protocol_options"]
         ["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"];

@@ -1,8 +1,8 @@
 //! What Istio's control plane makes of the objects, for the sidecar of one workload.
 //!
-//! After the sources of Istio 1.29: `pilot/pkg/model/extensions.go` (plugins),
-//! `pilot/pkg/networking/core` (listeners, clusters, TLS, retries, patches of `EnvoyFilter`) and
-//! `pilot/pkg/security/authz` (policies). It knows what the manifests use, and panics at anything
+//! After the sources of Istio: `pilot/pkg/model/extensions.go` (plugins; of 1.30, which makes a
+//! `TrafficExtension` of a `WasmPlugin`), `pilot/pkg/networking/core` (listeners, clusters, TLS,
+//! retries, patches of `EnvoyFilter`) and `pilot/pkg/security/authz` (policies). It knows what the manifests use, and panics at anything
 //! else, so that no field of theirs goes untested. Left out are the filters that only Istio's build
 //! of Envoy has (exchange of metadata, statistics, ALPN); none of them touches what is tested here.
 
@@ -33,7 +33,8 @@ pub struct Istiod {
 impl Istiod {
     /// Applies these files.
     pub fn with(files: &[&str]) -> Self {
-        Self { objects: files.iter().flat_map(|file| manifests::objects(file)).collect() }
+        let objects = files.iter().flat_map(|file| manifests::objects(file));
+        Self { objects: objects.map(translated).collect() }
     }
 
     /// The HTTP filters of a listener, without the router that comes after all of them.
@@ -66,7 +67,7 @@ impl Istiod {
 
     /// The plugins by the names under which the listeners ask for them (ECDS).
     pub fn extension_configs(&self) -> Vec<(String, Value)> {
-        let plugins = self.selected("WasmPlugin", "selector");
+        let plugins = self.selected(EXTENSION, "selector");
         plugins.map(|plugin| (resource_name(plugin), wasm(plugin))).collect()
     }
 
@@ -115,7 +116,7 @@ impl Istiod {
             };
             selectors.is_empty() || selectors.iter().any(selects)
         };
-        let mut plugins: Vec<_> = self.selected("WasmPlugin", "selector").filter(matches).collect();
+        let mut plugins: Vec<_> = self.selected(EXTENSION, "selector").filter(matches).collect();
         plugins.sort_by_key(|plugin| {
             let priority = plugin["spec"]["priority"].as_i64().unwrap_or(0);
             (std::cmp::Reverse(priority), text(&plugin["metadata"]["name"]))
@@ -307,7 +308,7 @@ fn discovered(plugin: &Value) -> Value {
 
 /// The name of a plugin's configuration.
 fn resource_name(plugin: &Value) -> String {
-    format!("extensions.istio.io/wasmplugin/{}", name(plugin))
+    format!("extensions.istio.io/trafficextension/{}", name(plugin))
 }
 
 /// The name of a plugin in Envoy.
@@ -315,18 +316,32 @@ fn name(plugin: &Value) -> String {
     format!("{NAMESPACE}.{}", text(&plugin["metadata"]["name"]))
 }
 
+/// A `WasmPlugin` as the `TrafficExtension` that istiod makes of it; any other object as it is.
+fn translated(mut object: Value) -> Value {
+    if object["kind"] == "WasmPlugin" {
+        let spec = object["spec"].as_object_mut().expect("a spec");
+        let is_of_extension = |name: &str| EXTENSION_FIELDS.contains(&name);
+        let (common, wasm): (Map<_, _>, Map<_, _>) =
+            std::mem::take(spec).into_iter().partition(|(name, _)| is_of_extension(name));
+        *spec = common;
+        spec.insert("wasm".to_owned(), wasm.into());
+        object["kind"] = EXTENSION.into();
+        let name = format!("{}~istio-translated-wasmplugin", text(&object["metadata"]["name"]));
+        object["metadata"]["name"] = name.into();
+    }
+    object
+}
+
 /// A plugin's configuration, as the control plane sends it.
 fn wasm(plugin: &Value) -> Value {
-    let spec = &plugin["spec"];
+    knows(&plugin["spec"], &[&EXTENSION_FIELDS[..], &["wasm"]].concat());
+    let spec = &plugin["spec"]["wasm"];
     knows(
         spec,
         &[
-            "selector",
             "url",
             "sha256",
             "imagePullPolicy",
-            "phase",
-            "match",
             "failStrategy",
             "pluginName",
             "pluginConfig",
@@ -397,8 +412,10 @@ pub fn not_pulled(config: &Value) -> Value {
 
 /// TLS to a host outside the mesh.
 fn tls(settings: &Value) -> Value {
-    knows(settings, &["mode", "sni", "subjectAltNames"]);
+    knows(settings, &["mode", "caCertificates", "sni", "subjectAltNames"]);
     assert_eq!(settings["mode"], "SIMPLE");
+    // It is the default, which `istioctl analyze` wants to see.
+    assert_eq!(settings["caCertificates"], "system");
     let names: Vec<_> =
         list(&settings["subjectAltNames"]).iter().map(|name| json!({"exact": name})).collect();
     json!({
@@ -512,6 +529,10 @@ pub const PASSTHROUGH: &str = "PassthroughCluster";
 
 /// The name of the certificates that the sidecar's operating system trusts.
 pub const SYSTEM_AUTHORITIES: &str = "file-root:system";
+
+/// The kind of a plugin, and what it has beside `wasm`.
+const EXTENSION: &str = "TrafficExtension";
+const EXTENSION_FIELDS: [&str; 4] = ["selector", "phase", "match", "priority"];
 
 const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
 const RBAC: &str = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC";

@@ -1,6 +1,7 @@
 //! The objects in `envoy/istio`, as a Kubernetes client reads them.
 
 use std::fs;
+use std::path::Path;
 
 use oauth2_filter_testbed::workspace;
 use serde_json::Value;
@@ -14,15 +15,20 @@ pub const INBOUND: &str = "inbound.yaml";
 pub const OUTBOUND: &str = "outbound.yaml";
 pub const OUTBOUND_RETRY: &str = "outbound-retry.yaml";
 pub const PROTECTED_SERVICE: &str = "protected-service.yaml";
+/// For Istio before 1.30.
+pub const INBOUND_PLUGIN: &str = "wasm-plugin/inbound.yaml";
+pub const OUTBOUND_PLUGIN: &str = "wasm-plugin/outbound.yaml";
 
 /// All of them: a file that is added to the folder has to be added here.
-pub const ALL: [&str; 6] = [
+pub const ALL: [&str; 8] = [
     AUTHORIZATION_POLICY,
     AUTHORIZATION_SERVER,
     INBOUND,
     OUTBOUND_RETRY,
     OUTBOUND,
     PROTECTED_SERVICE,
+    INBOUND_PLUGIN,
+    OUTBOUND_PLUGIN,
 ];
 
 /// The objects of a file.
@@ -44,16 +50,42 @@ pub fn object(file: &str, kind: &str) -> Value {
     object
 }
 
+/// The fields of a `TrafficExtension`, as a `WasmPlugin` has them: those of `wasm` beside the others.
+pub fn flattened(extension: &Value) -> Value {
+    let mut plugin = extension.clone();
+    let wasm = plugin["spec"].as_object_mut().and_then(|spec| spec.remove("wasm"));
+    let Some(Value::Object(wasm)) = wasm else { panic!("no `wasm`: {extension}") };
+    plugin["spec"].as_object_mut().expect("a spec").extend(wasm);
+    plugin["kind"] = "WasmPlugin".into();
+    plugin
+}
+
 #[test]
 fn every_file_of_the_folder_is_tested() {
-    let files = workspace().join("envoy/istio").read_dir().expect("the folder");
-    let mut files: Vec<_> = files
-        .map(|file| file.expect("a file").file_name().into_string().expect("a name"))
-        .collect();
+    let folder = workspace().join("envoy/istio");
+    let mut files = files_below(&folder, &folder);
     files.sort();
     assert_eq!(files, {
         let mut all = ALL;
         all.sort_unstable();
         all
     });
+}
+
+#[test]
+fn what_older_versions_of_istio_take_says_the_same() {
+    for (file, older) in [(INBOUND, INBOUND_PLUGIN), (OUTBOUND, OUTBOUND_PLUGIN)] {
+        let extension = object(file, "TrafficExtension");
+        assert_eq!(flattened(&extension), object(older, "WasmPlugin"), "{file}");
+    }
+}
+
+/// The files below a folder, as paths from `root`.
+fn files_below(folder: &Path, root: &Path) -> Vec<String> {
+    let entries = folder.read_dir().expect("a folder").map(|entry| entry.expect("an entry").path());
+    let files = entries.flat_map(|path| match path.strip_prefix(root) {
+        Ok(file) if path.is_file() => vec![file.to_str().expect("a name").to_owned()],
+        _ => files_below(&path, root),
+    });
+    files.collect()
 }

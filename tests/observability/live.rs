@@ -1,6 +1,8 @@
 //! Envoy under a load in which everything happens, and a Prometheus that looks at it.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -14,6 +16,7 @@ use oauth2_filter_testbed::story::InboundYaml;
 use oauth2_filter_testbed::upstream::Upstream;
 use oauth2_filter_testbed::{Received, open_files, wait, workspace};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::prometheus::{Labels, Prometheus};
@@ -107,6 +110,8 @@ struct Stage {
     renewals: Gate,
     /// Whether the server answers for `stale` tokens.
     fails: Arc<AtomicBool>,
+    /// The folder with the listeners that a control plane would send to the first.
+    listeners: TempDir,
 }
 
 impl Stage {
@@ -140,8 +145,12 @@ impl Stage {
         };
         let mortal = workspace().join("target/oauth2_filter_panics.wasm");
         assert!(mortal.is_file(), "no {}: run `make panics`", mortal.display());
+        let listeners = TempDir::with_prefix("listeners-").expect("a temporary directory");
+        let file = write_listeners(listeners.path(), &json!([]));
+        let source = json!({"lds_config": {"path_config_source": {"path": file}}});
         let inbound = ends(&server)
             .yaml(&labels)
+            .yaml(&format!("dynamic_resources: {source}\n"))
             .listener(listener("in", guarding(json!({}))))
             .listener(listener("open", guarding(json!({"failure_mode_allow": true}))))
             .listener(listener(
@@ -161,6 +170,7 @@ impl Stage {
             late,
             renewals,
             fails,
+            listeners,
         }
     }
 
@@ -312,6 +322,8 @@ impl Stage {
         for _ in 0..400 {
             assert_eq!(self.exchange(None).await, 401);
         }
+        let invalid = guarding(json!({"audiance": "https://orders.test"})).filter("oauth2");
+        write_listeners(self.listeners.path(), &json!([listener_with(&invalid)]));
         for (host, status) in [("stuck", 200), ("lost", 503), ("refused", 502)] {
             for _ in 0..10 {
                 assert_eq!(self.call(host, "/").await, status, "{host}");
@@ -376,6 +388,37 @@ impl Prometheus {
     async fn has_seen_firing(&self, alert: &str) {
         self.finds(&format!("max_over_time(ALERTS{{alertname=\"{alert}\"}}[5m])")).await;
     }
+}
+
+/// Moves a file with these listeners to the place that Envoy watches.
+fn write_listeners(folder: &Path, listeners: &Value) -> PathBuf {
+    let (file, written) = (folder.join("listeners.json"), folder.join("written.json"));
+    fs::write(&written, json!({"resources": listeners}).to_string()).expect("a file");
+    fs::rename(written, &file).expect("its place");
+    file
+}
+
+/// A listener with a filter, as a control plane sends it.
+fn listener_with(filter: &Value) -> Value {
+    let router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
+    json!({
+        "@type": "type.googleapis.com/envoy.config.listener.v3.Listener",
+        "name": "sent",
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
+        "filter_chains": [{"filters": [{
+            "name": "envoy.filters.network.http_connection_manager",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.network.\
+                    http_connection_manager.v3.HttpConnectionManager",
+                "stat_prefix": "sent",
+                "route_config": {},
+                "http_filters": [
+                    filter,
+                    {"name": "envoy.filters.http.router", "typed_config": {"@type": router}},
+                ],
+            },
+        }]}],
+    })
 }
 
 /// What the server says of a token.

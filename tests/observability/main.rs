@@ -188,6 +188,8 @@ impl Exported {
             let labels = BTreeMap::from([(label.to_owned(), BTreeSet::new())]);
             known.0.insert(metric.to_owned(), labels);
         }
+        let rejected = BTreeMap::from([("type".to_owned(), BTreeSet::from(["ecds".to_owned()]))]);
+        known.0.insert(OF_ISTIOD.to_owned(), rejected);
         known
     }
 
@@ -226,7 +228,8 @@ impl Exported {
 const TARGETS: [&str; 3] = ["job", "namespace", "instance"];
 
 /// Envoy's own metrics, and the label that tells theirs apart. The live test sees that they exist.
-const ENVOYS: [(&str, &str); 9] = [
+const ENVOYS: [(&str, &str); 10] = [
+    ("envoy_listener_manager_lds_update_rejected", "job"),
     ("envoy_wasm_vm_reload_success", "plugin"),
     ("envoy_wasm_vm_reload_backoff", "plugin"),
     ("envoy_wasm_vm_reload_failure", "plugin"),
@@ -237,6 +240,9 @@ const ENVOYS: [(&str, &str); 9] = [
     ("envoy_cluster_upstream_rq_retry_overflow", "envoy_cluster_name"),
     ("envoy_cluster_upstream_rq_retry", "envoy_cluster_name"),
 ];
+
+/// A metric of Istio's control plane, which does not run here.
+const OF_ISTIOD: &str = "pilot_total_xds_rejects";
 
 /// The text of a dashboard's variable that stands for everything.
 fn all_value(dashboard: &Value, variable: &str) -> String {

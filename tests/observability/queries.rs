@@ -96,12 +96,13 @@ fn matchers(labels: &str) -> Vec<(String, String, String)> {
 
 const GROUPINGS: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
 /// Operators that are words; those that take a list of labels before what they work on, too.
-const OPERATORS: [&str; 8] = ["and", "or", "unless", "bool", "sum", "min", "max", "count"];
+const OPERATORS: [&str; 9] =
+    ["and", "or", "unless", "bool", "offset", "sum", "min", "max", "count"];
 
 #[test]
 fn metrics_and_matchers_are_found_in_a_query() {
     let query = "sum by (le, a) (rate(m_bucket{a=~\"x|y\", b!=\"\"}[$__r])) / on (a) group_left 2 * n:o \
-                 unless on (a) sum by (a) (p) > 0.5";
+                 unless on (a) sum by (a) (p offset 15m) > 0.5";
     let pair = |label: &str, operator: &str, value: &str| {
         (label.to_owned(), operator.to_owned(), value.to_owned())
     };

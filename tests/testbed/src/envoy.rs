@@ -59,7 +59,9 @@ impl Envoy {
         let path = directory.path();
         fs::write(path.join(CONFIGURATION), text).expect("a temporary directory to write to");
         let process = Process::start(command(path, options).expect("a temporary directory"))
-            .unwrap_or_else(|error| panic!("{} does not start: {error}", binary().display()));
+            .unwrap_or_else(|error| {
+                panic!("{} does not start: {error}", options.program().display())
+            });
         let failed = |reason: String| StartError { reason, log: log(path) };
         let ready = wait::poll("Envoy to be ready", START_LIMIT, async || {
             if let Some(status) = process.exit_status() {
@@ -195,6 +197,8 @@ impl Drop for Envoy {
 /// How Envoy is run.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// The program: [`binary`] by default.
+    pub program: Option<PathBuf>,
     /// The folder in which it runs, from which its configuration names files: ours by default.
     pub folder: PathBuf,
     /// Where the admin interface listens: a free loopback port by default.
@@ -214,6 +218,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            program: None,
             folder: workspace(),
             admin: FREE_PORT,
             concurrency: 2,
@@ -222,6 +227,12 @@ impl Default for Options {
             environment: Vec::new(),
             arguments: Vec::new(),
         }
+    }
+}
+
+impl Options {
+    fn program(&self) -> PathBuf {
+        self.program.clone().unwrap_or_else(binary)
     }
 }
 
@@ -271,22 +282,24 @@ pub fn binary() -> PathBuf {
         assert!(path.is_file(), "ENVOY={} is not a file", path.display());
         return path::absolute(&path).expect("the current folder");
     }
-    let versions = fs::read_dir(workspace().join("target/envoy/lib"));
+    let installed = installed(&workspace().join("target/envoy"));
+    installed.expect("no Envoy: run `make setup`, or set ENVOY=/path/to/envoy")
+}
+
+/// The Envoy that `tests/setup/envoy.sh` has installed into a folder.
+pub fn installed(folder: &Path) -> Option<PathBuf> {
+    let versions = fs::read_dir(folder.join("lib")).into_iter().flatten().flatten();
+    // The program itself: the script that Python installs would run it as its child.
     versions
-        .into_iter()
-        .flatten()
-        .flatten()
-        // The program itself: the script that Python installs would run it as its child.
         .map(|version| version.path().join("site-packages/envoy/_bin/envoy"))
         .find(|path| path.is_file())
-        .expect("no Envoy: run `make setup`, or set ENVOY=/path/to/envoy")
 }
 
 fn command(directory: &Path, options: &Options) -> io::Result<Command> {
     let output = fs::File::create(directory.join(LOG))?;
     let Options { admin, .. } = options;
     let admin = json!({"admin": {"address": socket_address(admin.ip(), admin.port())}});
-    let mut command = Command::new(binary());
+    let mut command = Command::new(options.program());
     command
         .current_dir(&options.folder)
         .arg("--config-path")

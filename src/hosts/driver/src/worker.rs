@@ -25,6 +25,10 @@ const BATCH: usize = 64;
 /// The pause between two batches.
 const BATCH_PERIOD: Duration = Duration::from_millis(1);
 
+/// How long the level of the log is not read again. The host does not report its changes, and a
+/// call for each request would cost more than the lines are worth.
+const LOG_LEVEL_PERIOD: Duration = Duration::from_secs(5);
+
 /// One configuration in one worker thread. A VM may have several: other plugins, and the previous
 /// configuration while requests still wait in it.
 pub(super) struct Worker<H> {
@@ -41,6 +45,8 @@ pub(super) struct Worker<H> {
     pub(super) decided: RefCell<VecDeque<(StreamId, Result<Verdict, HostError>)>>,
     /// The time between two ticks, as set in the host; zero if there are none.
     tick_period: Cell<Duration>,
+    /// When a request or tick last adopted the host's log level.
+    log_level_read: Cell<Timestamp>,
     /// Whether the host only delivers the ends of calls.
     is_ending: Cell<bool>,
     pub(super) reports: Reports,
@@ -67,6 +73,7 @@ impl<H: Host> Worker<H> {
             streams: RefCell::default(),
             decided: RefCell::default(),
             tick_period: Cell::new(Duration::ZERO),
+            log_level_read: Cell::new(Timestamp::from_millis(0)),
             is_ending: Cell::new(false),
             reports: Reports::default(),
         }
@@ -116,6 +123,7 @@ impl<H: Host> Worker<H> {
                 return false;
             }
         };
+        self.follow_log_level(now);
         let head = RequestHead::new(&self.host);
         let moment = Moment { now, clock: Ok(()) };
         let step = self.handle(Input::Request(stream, &head), moment);
@@ -312,11 +320,23 @@ impl<H: Host> Worker<H> {
         }
         // Without a clock nothing is decided; earlier decisions are carried out.
         if let Some(now) = self.clock() {
+            self.follow_log_level(now);
             let moment = Moment { now, clock: Ok(()) };
             let _ = self.handle(Input::Tick, moment);
             self.make_calls(moment);
         }
         self.carry_out_batch();
+    }
+
+    /// Adopts the host's log level, which may have changed, if it is time.
+    fn follow_log_level(&self, now: Timestamp) {
+        let read = self.log_level_read.get();
+        // A clock that was set back must not keep the level for long.
+        if now < read || now >= read.plus(LOG_LEVEL_PERIOD) {
+            self.log_level_read.set(now);
+            // A host that fails here has failed, with a line, when the configuration was loaded.
+            let _ = self.host.adopt_log_level();
+        }
     }
 
     pub(super) fn data(&self) -> HostData<'_, H> {
