@@ -30,8 +30,8 @@ from pod import Pod
 from rig import Checks, Closed, Load, changed, find, objects, print_log, request, until
 from servers import AuthorizationServer, Registry, Upstream, certificates, image_digest
 
-MANIFESTS = Path(os.environ.get("MANIFESTS", REPOSITORY / "envoy/istio"))
-GUIDE = Path(os.environ.get("GUIDE", REPOSITORY / "docs/getting-started-istio.md"))
+MANIFESTS = REPOSITORY / "envoy/istio"
+GUIDE = REPOSITORY / "docs/getting-started-istio.md"
 TARGET = REPOSITORY / "target"
 # The second one crashes on command.
 IMAGES = {"0.1.0": TARGET / "image", "0.2.0": PLATFORMS / "panics"}

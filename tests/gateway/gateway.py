@@ -20,7 +20,7 @@ from rig import Checks, Closed, Load, Process, changed, find, objects, print_log
 from servers import AuthorizationServer, Registry, Upstream, certificates, image_digest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-MANIFESTS = Path(os.environ.get("MANIFESTS", REPOSITORY / "envoy/gateway"))
+MANIFESTS = REPOSITORY / "envoy/gateway"
 TARGET = REPOSITORY / "target"
 RUN = TARGET / "platforms/gateway"
 ENVOY_GATEWAY = TARGET / "platforms/bin/envoy-gateway"
@@ -196,6 +196,13 @@ class Gateway:
             self.process.stop()
             until(lambda: request(ADMIN, path="/").status == 0, "Envoy to end")
 
+    def accepts_the_policy(self):
+        """The last status of an EnvoyExtensionPolicy that it has logged."""
+        status = (
+            self.process.log().rpartition("Got new status for EnvoyExtensionPolicy")[2].partition('"key"')[0]
+        )
+        return "type: Accepted" in status and 'status: "False"' not in status
+
     def statistic(self, name):
         found = re.search(rf"^{re.escape(name)}: (\d+)$", request(ADMIN, path="/stats").body, re.MULTILINE)
         return int(found[1]) if found else 0
@@ -308,7 +315,11 @@ def new_gateway():
         gateway.apply(changed(manifests, typo))
         logs(TYPO)
         time.sleep(3)
-    check("inbound.yaml with a typo: 403, then 503", closed.holds and set(closed.seen) <= {403, 503}, closed.seen)
+    check(
+        "inbound.yaml with a typo: 403, then 503",
+        closed.holds and set(closed.seen) <= {403, 503},
+        closed.seen,
+    )
     response = ask(token=good_token())
     check("to a good token, too", response.status == 503, response)
     with closed_to_all() as closed:
@@ -372,6 +383,7 @@ def invalid_document():
         ask(),
     )
     check("a route that is added with it is not open", closed.holds, closed.seen)
+    check("the policy remains `Accepted`", gateway.accepts_the_policy())
     check("the log names the key", "scopes" in gateway.process.log(mark), gateway.process.log(mark)[-1500:])
     check(
         "`listener_manager.lds.update_rejected` counts it",
@@ -444,6 +456,7 @@ def images():
             "RBAC" in response.body and response.status == 403,
             response,
         )
+        check("the policy is not `Accepted`", not gateway.accepts_the_policy())
         gateway.apply(changed(manifests, realm("corrected")))
         in_force("corrected")
         with closed_to_all() as closed:
@@ -497,6 +510,32 @@ def updated_module():
     gateway.start(manifests)
     until(lambda: ask(token=good_token()).status == 200, "the filter")
     check("until the proxy restarts", True)
+
+
+def public_paths():
+    """A public path"""
+    route = find(manifests, "HTTPRoute", "orders")
+
+    def public(manifests):
+        document(manifests)["rules"].insert(0, {"paths": ["/public"], "access": "public"})
+
+    def own_route(manifests):
+        own = changed([route])[0]
+        own["metadata"]["name"] = "public"
+        own["spec"]["rules"][0]["matches"] = [{"path": {"type": "Exact", "value": "/public"}}]
+        lock = changed([find(manifests, "SecurityPolicy")])[0]
+        lock["metadata"]["name"] = "public"
+        lock["spec"]["targetRefs"][0].update(kind="HTTPRoute", name="public")
+        lock["spec"]["authorization"] = {"defaultAction": "Allow"}
+        manifests += [own, lock]
+
+    stand(public)
+    response = ask("/public")
+    check("the lock does not know it: 403", response.status == 403 and "RBAC" in response.body, response)
+    gateway.apply(changed(manifests, public, own_route))
+    until(lambda: ask("/public").status == 200, "the route")
+    check("a route with its own SecurityPolicy: 200", True)
+    check("elsewhere nothing changes", ask().status == 401)
 
 
 def unavailable_authorization_server():
@@ -581,9 +620,7 @@ def route_policies():
         closed.seen,
     )
     response = ask(token=good_token(), headers={"x-oauth2-active": "true"})
-    check(
-        "also to a good token, and to the header that the lock asks for", response.status == 403, response
-    )
+    check("also to a good token, and to the header that the lock asks for", response.status == 403, response)
     gateway.apply(changed(manifests, lua(mergeType="StrategicMerge")))
     response = until(lambda: (r := ask(token=good_token())).status == 200 and r, "both policies")
     check(
@@ -671,6 +708,7 @@ def main():
         unknown_cluster,
         images,
         updated_module,
+        public_paths,
         unavailable_authorization_server,
         updates,
         route_policies,
