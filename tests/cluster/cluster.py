@@ -189,11 +189,10 @@ def manifests():
     for file in sorted(MANIFESTS.rglob("*.yaml")):
         name = file.relative_to(MANIFESTS)
         done = kubectl("apply", "--dry-run=server", "-f", file, check=False)
-        check(
-            f"{name}: the API server and istiod's webhook",
-            done.returncode == 0 and "arning" not in done.stderr,
-            done.stderr,
-        )
+        # Istio says this of every EnvoyFilter.
+        warned = "arning" in done.stderr.replace("Warning: EnvoyFilter exposes internal", "")
+        accepted = done.returncode == 0 and not warned
+        check(f"{name}: the API server and istiod's webhook", accepted, done.stderr)
         done = istioctl("validate", "-f", file, check=False)
         check(
             f"{name}: istioctl validate",
