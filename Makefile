@@ -166,6 +166,28 @@ istio: panics build envoy ## envoy/istio: what Istio makes of it, and whether it
 	@sh tests/setup/istio_schemas.sh target/istio-schemas
 	@cargo test --test istio -- --include-ignored
 
+# The control planes of others, built once. What they need, they say before they begin.
+.PHONY: gateway
+gateway: gatewayneeds image crashing envoy ## envoy/gateway under the real Envoy Gateway (root, Go; at first 15 minutes, 4 GB)
+	@sh tests/platforms/run.sh gateway
+
+# An image of the module that dies on command.
+.PHONY: crashing
+crashing: panics
+	@cargo run --quiet --package dist -- image $(PANICS) target/platforms/panics
+
+.PHONY: gatewayneeds
+gatewayneeds:
+	@sh tests/setup/platforms.sh target/platforms gateway
+
+.PHONY: cluster
+cluster: clusterneeds image crashing envoy ## envoy/istio under the real istiod (root, Go; at first 30 minutes, 10 GB)
+	@sh tests/platforms/run.sh cluster
+
+.PHONY: clusterneeds
+clusterneeds:
+	@sh tests/setup/platforms.sh target/platforms cluster
+
 .PHONY: setup
 setup: toolchain envoy prometheus tools services ## what the other targets need: the wasm target, Envoy, Prometheus, curl, openssl, services
 

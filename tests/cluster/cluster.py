@@ -1,0 +1,520 @@
+"""`make cluster`: the manifests of envoy/istio under the real istiod, in tests/platforms/run.sh.
+
+The control plane is real: etcd, kube-apiserver, istiod with its webhooks. There are no nodes: a small
+kubelet (pod.py) runs the sidecar of one pod as the webhook has injected it, with Istio's agent and a
+stock Envoy."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import yaml
+
+from claims import a_token, challenge, what_callers_get
+from control_plane import (
+    ISTIOD_NAME,
+    PLATFORMS,
+    REPOSITORY,
+    RUN,
+    Istiod,
+    Kubernetes,
+    apply,
+    istioctl,
+    kubectl,
+)
+from pod import Pod
+from rig import Checks, Closed, Load, changed, find, objects, print_log, request, until
+from servers import AuthorizationServer, Registry, Upstream, certificates, image_digest
+
+MANIFESTS = REPOSITORY / "envoy/istio"
+GUIDE = REPOSITORY / "docs/getting-started-istio.md"
+TARGET = REPOSITORY / "target"
+# The second one crashes on command.
+IMAGES = {"0.1.0": TARGET / "image", "0.2.0": PLATFORMS / "panics"}
+SECRETS = {"ORDERS_API_SECRET": "orders-api-secret", "BILLING_SECRET": "billing-secret"}
+CLIENTS = {"orders-api": "orders-api-secret", "orders": "billing-secret"}
+ORDERS = ("127.0.1.1", 8080)
+BILLING = ("127.0.9.3", 80)
+HOSTS = {
+    "as.example.com": "127.0.9.1",
+    "registry.example.com": "127.0.9.2",
+    "billing.example.com": BILLING[0],
+    ISTIOD_NAME: "127.0.8.1",
+}
+
+check = Checks()
+
+
+class World:
+    """The servers, the control plane and the pod."""
+
+    def __init__(self):
+        # What is written there stays, and every user may enter it by this path.
+        folder = PLATFORMS / "cluster"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        subprocess.run(["mount", "--bind", folder, RUN], check=True)
+        for program, place in (
+            (os.environ["ENVOY"], "envoy"),
+            (PLATFORMS / "bin/pilot-agent", "pilot-agent"),
+        ):
+            place = Path("/usr/local/bin") / place
+            place.touch()
+            subprocess.run(["mount", "--bind", program, place], check=True)
+        Path("/var/lib/istio/data").mkdir(parents=True)
+        with open("/etc/hosts", "w") as hosts:
+            hosts.write(
+                "127.0.0.1 localhost\n" + "".join(f"{address} {name}\n" for name, address in HOSTS.items())
+            )
+        Path("/etc/resolv.conf").unlink(missing_ok=True)
+        Path("/etc/resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
+
+        issued = certificates(
+            RUN / "certificates", ["as.example.com", "registry.example.com", "billing.example.com"]
+        )
+        self.authorization_server = AuthorizationServer(("127.0.9.1", 443), CLIENTS, issued["as.example.com"])
+        self.registry = Registry(("127.0.9.2", 443), issued["registry.example.com"], dict(IMAGES))
+        self.billing = Upstream((BILLING[0], 443), issued["billing.example.com"])
+        self.orders = Upstream(ORDERS)
+        print("etcd and kube-apiserver begin", flush=True)
+        self.kubernetes = Kubernetes()
+        print("istiod begins", flush=True)
+        self.istiod = Istiod()
+        literals = [f"--from-literal={name}={value}" for name, value in SECRETS.items()]
+        kubectl("create", "secret", "generic", "oauth2-filter", "-n", "shop", *literals)
+        ports = [{"name": "http", "port": ORDERS[1]}]
+        service = {"metadata": {"name": "orders", "namespace": "shop"}}
+        service["spec"] = {"selector": {"app": "orders"}, "ports": ports}
+        apply({"apiVersion": "v1", "kind": "Service", **service})
+        self.pod = Pod(pod_of_the_guide(), ORDERS)
+
+    def stop(self):
+        self.pod.stop()
+        self.istiod.stop()
+        self.kubernetes.stop()
+
+
+def pod_of_the_guide():
+    """The pod that a Deployment would make, with what the guide adds to its template."""
+    (deployment,) = re.findall(
+        r"^```yaml\n(apiVersion: apps/v1\nkind: Deployment\n.*?)^```", GUIDE.read_text(), re.M | re.S
+    )
+    deployment = yaml.safe_load(deployment)
+    template = deployment["spec"]["template"]
+    template["metadata"] |= {
+        "name": "orders-1",
+        "namespace": deployment["metadata"]["namespace"],
+        "labels": {"app": "orders"},
+    }
+    template["spec"]["containers"].append({"name": "orders", "image": "registry.example.com/orders:1"})
+    template["spec"]["serviceAccountName"] = "orders"
+    return {"apiVersion": "v1", "kind": "Pod", **template}
+
+
+world = None
+inbound, outbound, server_of_tokens = [], [], []
+
+
+def ask(path="/orders/1", token=None, method="GET", headers=()):
+    return request(ORDERS, "orders.shop:8080", path, method, token, headers)
+
+
+def closed_to_all():
+    return Closed(world.orders, lambda: ask(headers=Closed.HEADERS).status)
+
+
+def extension(manifests):
+    """The spec of the filter, in both kinds of objects."""
+    spec = manifests[0]["spec"]
+    return spec.get("wasm", spec)
+
+
+def document(manifests):
+    return extension(manifests)["pluginConfig"]["inbound"]
+
+
+def realm(name):
+    return lambda manifests: document(manifests).update(realm=name)
+
+
+def image(**reference):
+    return lambda manifests: extension(manifests).update(reference)
+
+
+def typo(manifests):
+    document(manifests)["rules"][1]["scopes"] = document(manifests)["rules"][1].pop("scope")
+
+
+def in_force(name, seconds=60):
+    until(lambda: f'realm="{name}"' in challenge(ask()), f"the realm {name}", seconds)
+
+
+turn = 0
+
+
+def stand(*changes):
+    """The filter in the running pod, and nothing of what was before."""
+    global turn
+    turn += 1
+    for kind in ("wasmplugin", "trafficextension", "authorizationpolicy", "envoyfilter", "virtualservice"):
+        keep = inbound[0]["metadata"]["name"] if kind == inbound[0]["kind"].lower() else ""
+        for name in kubectl("get", kind, "-n", "shop", "-o", "name").stdout.split():
+            if name.rpartition("/")[2] != keep:
+                kubectl("delete", name, "-n", "shop")
+    apply(*server_of_tokens)
+    apply(*changed(inbound, realm(f"turn-{turn}"), *changes))
+    if not (world.pod.process and world.pod.process.running()):
+        new_pod()
+    in_force(f"turn-{turn}")
+
+
+def new_pod():
+    world.pod.start()
+    until(world.pod.ready, "the pod to be ready", 90)
+
+
+def good_token(**claims):
+    return a_token(world.authorization_server, **claims)
+
+
+# ------------------------------------------------------------------ what the guide says
+
+
+def manifests():
+    """Istio accepts the manifests"""
+    for file in sorted(MANIFESTS.rglob("*.yaml")):
+        name = file.relative_to(MANIFESTS)
+        done = kubectl("apply", "--dry-run=server", "-f", file, check=False)
+        # Istio says this of every EnvoyFilter.
+        warned = "arning" in done.stderr.replace("Warning: EnvoyFilter exposes internal", "")
+        accepted = done.returncode == 0 and not warned
+        check(f"{name}: the API server and istiod's webhook", accepted, done.stderr)
+        done = istioctl("validate", "-f", file, check=False)
+        check(
+            f"{name}: istioctl validate",
+            done.returncode == 0 and "arning" not in done.stdout,
+            done.stdout + done.stderr,
+        )
+    apply(*server_of_tokens, *inbound, *outbound, *objects(MANIFESTS / "protected-service.yaml"))
+    done = istioctl("analyze", "-n", "shop", check=False)
+    check(
+        "istioctl analyze finds nothing",
+        "No validation issues found" in done.stdout + done.stderr,
+        done.stdout + done.stderr,
+    )
+    kubectl("delete", outbound[0]["kind"], outbound[0]["metadata"]["name"], "-n", "shop")
+
+
+def new_workload():
+    """A new pod"""
+    apply(*server_of_tokens, *inbound)
+    with closed_to_all() as closed:
+        new_pod()
+        until(lambda: ask().status == 401, "the filter")
+        time.sleep(2)
+    # What comes before iptables' redirection has a listener reaches nobody in a pod.
+    check("nothing gets through without a token, from the first request on", closed.holds, closed.seen)
+    check(
+        "the log has lines as the guide searches for", re.search("wasm log .*oauth2", world.pod.process.log())
+    )
+
+
+def callers():
+    """What callers get"""
+    stand()
+    what_callers_get(check, ask, world.authorization_server)
+    check("/healthz is public", ask("/healthz").status == 200)
+    check("a path with `//` is normalized", ask("//orders//1", token=good_token()).status == 200)
+    statistics = subprocess.run(
+        ["/usr/local/bin/pilot-agent", "request", "GET", "stats"], capture_output=True, text=True
+    ).stdout
+    check(
+        "`pilot-agent request GET stats` has the filter's statistics",
+        "oauth2_filter" in statistics,
+        statistics[:300],
+    )
+    check(
+        "and those of the authorization server's cluster",
+        "cluster.outbound|443||as.example.com" in statistics,
+    )
+
+
+def authorization_policy():
+    """Istio's own policy"""
+    stand()
+    apply(*objects(MANIFESTS / "authorization-policy.yaml"))
+    writer = good_token(scope="orders:write", client_id="back-office")
+    until(lambda: ask(token=good_token(scope="orders:write"), method="POST").status == 403, "the policy")
+    response = ask(token=good_token(scope="orders:write"), method="POST", headers={"x-client": "back-office"})
+    check(
+        "who may not, by the header that the filter sets: 403",
+        "RBAC" in response.body and response.status == 403,
+        response,
+    )
+    check(
+        "who may: 200",
+        ask(token=writer, method="POST").status == 200 and ask(token=good_token()).status == 200,
+    )
+    check("no token: 401 of the filter, which comes first", ask().status == 401)
+    check("/healthz is public", ask("/healthz").status == 200)
+
+
+def invalid_document():
+    """A typo in the document"""
+    stand()
+    rejects = world.istiod.metric("pilot_total_xds_rejects", type="ecds")
+    mark = world.pod.process.mark()
+    apply(*changed(inbound, typo))
+    until(lambda: "scopes" in world.pod.process.log(mark), "the key in the sidecar's log")
+    time.sleep(2)
+    check(
+        "a running sidecar goes on with the old document",
+        ask().status == 401 and ask(token=good_token()).status == 200,
+    )
+    after = until(
+        lambda: (r := world.istiod.metric("pilot_total_xds_rejects", type="ecds")) > rejects and r,
+        "istiod's count",
+    )
+    check("`pilot_total_xds_rejects` counts it, with the type `ecds`", after > rejects, (rejects, after))
+    with closed_to_all() as closed:
+        new_pod()
+        until(lambda: ask().status == 500, "the listener")
+        time.sleep(3)
+    check("a new pod with it gets ready", world.pod.ready())
+    response = ask(token=good_token())
+    check(
+        "and answers 500 without a body, to a good token, too",
+        (response.status, response.body) == (500, ""),
+        response,
+    )
+    check("it lets nothing through", closed.holds, closed.seen)
+    stand()
+    check("the corrected document is in force in a running pod", ask(token=good_token()).status == 200)
+
+
+def missing_variable():
+    """A variable that the sidecar lacks"""
+    containers = world.pod.manifest["spec"]["containers"]
+    environment = containers[0].pop("env")
+    stand()
+    with closed_to_all() as closed:
+        new_pod()
+        until(lambda: ask().status == 500, "the listener")
+        time.sleep(3)
+    check("a new pod gets ready", world.pod.ready())
+    check(
+        "it answers 500, and lets nothing through",
+        closed.holds and ask(token=good_token()).status == 500,
+        closed.seen,
+    )
+    check("the log names the variable", re.search(r"ORDERS_API_SECRET\S* is unset", world.pod.process.log()))
+    containers[0]["env"] = environment
+    new_pod()
+    until(lambda: ask(token=good_token()).status == 200, "the filter")
+    check("with the variable, a new pod works", True)
+
+
+def images():
+    """An image that cannot be pulled"""
+    unknown = image(url="oci://registry.example.com/oauth2-filter:9.9.9")
+    stand()
+    with closed_to_all() as closed:
+        apply(*changed(inbound, unknown))
+        until(lambda: ask().status == 403, "the change")
+        time.sleep(2)
+    check(
+        "an unknown tag: a running sidecar answers 403",
+        closed.holds and set(closed.seen) == {401, 403},
+        closed.seen,
+    )
+    with closed_to_all() as closed:
+        new_pod()
+        until(lambda: ask().status == 403, "the listener")
+        time.sleep(2)
+    check("a new pod, too, and it gets ready", closed.holds and world.pod.ready(), closed.seen)
+    response = ask(token=good_token())
+    check("to a good token, too", response.status == 403 and "RBAC: access denied" in response.body, response)
+    world.registry.layouts["9.9.9"] = IMAGES["0.1.0"]
+    time.sleep(10)
+    check("when the registry has it, nothing changes by itself", ask().status == 403)
+    name = inbound[0]["metadata"]["name"]
+    kubectl("annotate", "-n", "shop", inbound[0]["kind"].lower(), name, "again=now", "--overwrite")
+    until(lambda: ask(token=good_token()).status == 200, "the filter")
+    check("an annotation makes the agent try again", True)
+    del world.registry.layouts["9.9.9"]
+    with closed_to_all() as closed:
+        apply(*changed(inbound, image(sha256="0" * 64)))
+        until(lambda: ask().status == 403, "the change")
+        time.sleep(2)
+    check("a wrong digest: 403", closed.holds, closed.seen)
+    stand(image(sha256=image_digest(IMAGES["0.1.0"])))
+    check("the right digest: 200", ask(token=good_token()).status == 200)
+
+
+def crash():
+    """A crash"""
+    stand(image(url="oci://registry.example.com/oauth2-filter:0.2.0"))
+    with closed_to_all() as closed:
+        response = ask(headers={"x-panic-on-command": "now"})
+        began = time.monotonic()
+        until(lambda: all(ask(token=good_token()).status == 200 for _ in range(20)), "the filter", 20)
+        seconds = time.monotonic() - began
+    check("`FAIL_RELOAD`: nothing gets through", closed.holds and response.status != 200, closed.seen)
+    check("and it works again after seconds", seconds < 10, seconds)
+
+
+def unavailable_authorization_server():
+    """An authorization server that is unavailable"""
+    stand()
+    known, server = good_token(), world.authorization_server
+    for _ in range(10):
+        ask(token=known)
+    server.set_available(False)
+    mark = world.pod.process.mark()
+    with closed_to_all() as closed:
+        response = ask(token=good_token())
+        check("a token that is not cached: 503", response.status == 503, response)
+        check("a cached token: 200", ask(token=known).status == 200)
+        until(lambda: "connection failed or closed" in world.pod.process.log(mark), "the reason in the log")
+    check("nothing gets through without a token", closed.holds, closed.seen)
+    server.set_available(True)
+    until(lambda: ask(token=good_token()).status == 200, "the server's return")
+    check("when it is back: 200", True)
+    for kind, reason in (
+        ("DestinationRule", "connection failed or closed"),
+        ("ServiceEntry", "unknown cluster"),
+    ):
+        kubectl("delete", kind, find(server_of_tokens, kind)["metadata"]["name"], "-n", "shop")
+        mark = world.pod.process.mark()
+
+        def refused(reason=reason, mark=mark):
+            return ask(token=good_token()).status == 503 and reason in world.pod.process.log(mark)
+
+        until(refused, f"503, and {reason!r} in the log")
+        check(f"without the {kind}: 503, and the log says `{reason}`", True)
+
+
+def updates():
+    """Updates under load"""
+    stand()
+    token = good_token()
+    ask(token=token)
+    with Load(lambda: ask(token=token).status) as load, closed_to_all() as closed:
+        for number in range(5):
+            apply(*changed(inbound, realm(f"update-{number}")))
+            in_force(f"update-{number}")
+        world.istiod.stop()
+        check("without istiod: a new token is introspected", ask(token=good_token()).status == 200)
+        world.istiod.start()
+        # The proxy may try it again as late as this.
+        apply(*changed(inbound, realm("after istiod")))
+        in_force("after istiod", 120)
+    check(
+        "five new documents, and a new istiod: with a token 200 and nothing else",
+        set(load.seen) == {200},
+        load.seen,
+    )
+    check("without one 401 and nothing else", set(closed.seen) == {401}, closed.seen)
+
+
+def outbound_requests():
+    """A token for a protected service"""
+    server = world.authorization_server
+
+    def call(token=None):
+        return world.pod.call(BILLING, "billing.example.com", "/invoices", token=token)
+
+    stand()
+    apply(*objects(MANIFESTS / "protected-service.yaml"), *outbound)
+    response = until(
+        lambda: (r := call()).status == 200 and "authorization" in r.received() and r, "the filter"
+    )
+    token = response.received()["authorization"].removeprefix("Bearer ")
+    check("the service gets a token, over TLS", server.tokens[token]["scope"] == "invoices:read", response)
+    check(
+        "not the one that the program sent",
+        call(token="own").received().get("authorization") == f"Bearer {token}",
+    )
+    before = server.grants()
+    check(
+        "a token serves many requests",
+        {call().status for _ in range(5)} == {200} and server.grants() == before,
+    )
+    check("what comes in still needs a token", ask().status == 401 and ask(token=good_token()).status == 200)
+    world.billing.rejected.add(f"Bearer {token}")
+    statuses = [call().status for _ in range(2)]
+    check(
+        "a token that the service rejects: 401, and the next request has another",
+        statuses == [401, 200],
+        statuses,
+    )
+
+    kubectl("delete", outbound[0]["kind"], outbound[0]["metadata"]["name"], "-n", "shop")
+    # What the guide's ConfigMap brings into the sidecar.
+    Path("/etc/oauth2-filter").mkdir()
+    shutil.copy(TARGET / "oauth2_filter.wasm", "/etc/oauth2-filter")
+    apply(*objects(MANIFESTS / "outbound-retry.yaml"))
+    response = until(
+        lambda: (r := call()).status == 200 and "authorization" in r.received() and r,
+        "the filter behind the router",
+    )
+    world.billing.rejected.add(response.received()["authorization"])
+    statuses = [call().status for _ in range(3)]
+    check("outbound-retry.yaml: the program sees no 401", statuses == [200, 200, 200], statuses)
+    check(
+        "and the rejected token is not sent again",
+        call().received()["authorization"] not in world.billing.rejected,
+    )
+
+
+def wasm_plugin():
+    """WasmPlugin, for older versions of Istio"""
+    stand()
+    plugin = objects(MANIFESTS / "wasm-plugin/inbound.yaml")
+    apply(*plugin)
+    response = until(lambda: (r := ask(token=good_token())).status == 401 and r, "both")
+    check("both objects at once: 401 for a good token", "token is required" in response.body, response)
+    kubectl("delete", inbound[0]["kind"], inbound[0]["metadata"]["name"], "-n", "shop")
+    until(lambda: ask(token=good_token()).status == 200, "the WasmPlugin alone")
+    what_callers_get(check, ask, world.authorization_server)
+
+
+def main():
+    global world, inbound, outbound, server_of_tokens
+    inbound, outbound = objects(MANIFESTS / "inbound.yaml"), objects(MANIFESTS / "outbound.yaml")
+    server_of_tokens = objects(MANIFESTS / "authorization-server.yaml")
+    world = World()
+    parts = (
+        manifests,
+        new_workload,
+        callers,
+        authorization_policy,
+        invalid_document,
+        missing_variable,
+        images,
+        crash,
+        unavailable_authorization_server,
+        updates,
+        outbound_requests,
+        wasm_plugin,
+    )
+    try:
+        check.run(parts, recover)
+    finally:
+        world.stop()
+    return check.finish()
+
+
+def recover():
+    if world.pod.process:
+        print_log(world.pod.process)
+    world.authorization_server.set_available(True)
+    world.pod.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
