@@ -89,7 +89,9 @@ fn where_it_does_not_run_the_module_stays_as_it_is_unless_it_is_to_be_released()
     // Nothing that an earlier run has left passes for its result.
     let place = Place::new("later");
     place.made(&[]);
-    place.made(&[("NPM_IS_AWAY", "1")]);
+    assert!(place.0.join("a folder/out.wasm").exists());
+    fs::write(place.0.join("in"), "changed").unwrap();
+    assert_eq!(place.made(&[("NODE_IS_OLD", "1")]), "changed");
     assert!(!place.0.join("a folder/out.wasm").exists());
 }
 
