@@ -4,6 +4,7 @@ The control plane is real: etcd, kube-apiserver, istiod with its webhooks. There
 kubelet (pod.py) runs the sidecar of one pod as the webhook has injected it, with Istio's agent and a
 stock Envoy."""
 
+import json
 import os
 import re
 import shutil
@@ -110,6 +111,10 @@ def pod_of_the_guide():
         "namespace": deployment["metadata"]["namespace"],
         "labels": {"app": "orders"},
     }
+    (variable,) = template["spec"]["containers"][0]["env"]
+    # The guide: "The same for BILLING_SECRET."
+    same = json.loads(json.dumps(variable).replace("ORDERS_API_SECRET", "BILLING_SECRET"))
+    template["spec"]["containers"][0]["env"].append(same)
     template["spec"]["containers"].append({"name": "orders", "image": "registry.example.com/orders:1"})
     template["spec"]["serviceAccountName"] = "orders"
     return {"apiVersion": "v1", "kind": "Pod", **template}
