@@ -203,5 +203,7 @@ def changed(manifests, *changes):
 
 def print_log(process):
     """The end of its log, without Envoy's access log, where something went wrong."""
-    lines = [line for line in process.log().splitlines() if not line.startswith("{")]
+    lines = [
+        line for line in process.log().splitlines() if not line.startswith('{"') and 'HTTP/1.1"' not in line
+    ]
     print("\n".join("          | " + line[:300] for line in lines[-30:]), file=sys.stderr)

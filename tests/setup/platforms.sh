@@ -101,4 +101,6 @@ cluster)
     . "$here/cluster.sh"
     ;;
 esac
+# What the compiler has cached is the greater part, and only another version would need it.
+rm -rf "$folder/go/cache"
 du -sh "$folder/bin" "$folder/go" | sed 's/^/   /'
