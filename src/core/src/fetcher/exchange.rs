@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::stage::{Exchange, ExchangeStage, Permit, Progress};
-use super::{Fetcher, Obtained, Turn, lease, resolve};
+use super::{Fetcher, Obtained, Turn, client_of, lease, resolve};
 use crate::cache::identity::Fingerprint;
 use crate::cache::single_flight::{CallId, Flight, StreamId};
 use crate::ids::ClientId;
@@ -16,7 +16,6 @@ use crate::oauth::cached_token::{CachedToken, GrantedToken};
 use crate::oauth::call::Answer;
 use crate::oauth::failure::Failure;
 use crate::outbound::client::{SentTokens, TokenRequest};
-use crate::outbound::of_client;
 use crate::run::Run;
 use crate::store::{LeaseKey, LeaseOwner, TokenKey};
 use crate::timestamp::Timestamp;
@@ -295,8 +294,8 @@ impl Fetcher {
     ) -> Turn<CachedToken> {
         let (store, now) = (run.store, run.now);
         let own = self.back_offs.get(subject.key, now).and_then(|back_off| back_off.failure(now));
-        let of_client = self.config.as_deref().and_then(|c| of_client(c, &mut self.tokens, id));
-        let Some((client, token)) = of_client else { return Turn::Failed(Failure::Defect) };
+        let client = client_of(self.config.as_deref(), &mut self.tokens, id);
+        let Some((client, token)) = client else { return Turn::Failed(Failure::Defect) };
         let lease = lease(&self.random, client.timeout(&TokenRequest::Grant), run.now);
         let key = TokenKey { identity: &client.key.identity, token: fingerprint };
         let known = || {

@@ -48,7 +48,7 @@ impl Fetcher {
 
     /// Finds the response in the store, follows the call of another worker, or makes a call.
     /// `after` is the lease of the call that was followed.
-    pub(super) fn turn_introspection(
+    fn turn_introspection(
         &mut self,
         flight: Flight,
         introspect: Introspect,
@@ -62,8 +62,7 @@ impl Fetcher {
             // With caching off, requests do not share a call.
             None => Turn::Ours(None),
         };
-        let is_miss = after.is_none() && matches!(turn, Turn::Busy(_) | Turn::Ours(_));
-        if is_miss {
+        if after.is_none() && matches!(turn, Turn::Busy(_) | Turn::Ours(_)) {
             run.count(Event::Count(Counter::Lookup(Lookup::Miss)));
         }
         let stage = match turn {

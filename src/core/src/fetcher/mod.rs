@@ -228,7 +228,7 @@ impl Fetcher {
     }
 
     fn client(&mut self, id: ClientId) -> Option<(&Client, &mut ClientToken)> {
-        of_client(self.config.as_deref()?, &mut self.tokens, id)
+        client_of(self.config.as_deref(), &mut self.tokens, id)
     }
 
     /// Handles the rejection of a client's token. Returns whether it was dropped, so that the next
@@ -266,6 +266,15 @@ impl Fetcher {
         }
         run.count_client(id, ClientEvent::Token(TokenEvent::Dropped));
     }
+}
+
+/// A client and its token. Borrows only what these are in, for use beside other fields.
+fn client_of<'f>(
+    config: Option<&'f ClientConfig>,
+    tokens: &'f mut [ClientToken],
+    id: ClientId,
+) -> Option<(&'f Client, &'f mut ClientToken)> {
+    of_client(config?, tokens, id)
 }
 
 /// A new lease for a call with this timeout.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use log::info;
 
 use super::stage::{Obtaining, ObtainingStage, Progress, TokenCall};
-use super::{Fetcher, Obtained, lease, resolve};
+use super::{Fetcher, Obtained, client_of, lease, resolve};
 use crate::cache::local::{CacheKey, KeySpace};
 use crate::cache::single_flight::{CallId, Flight};
 use crate::ids::ClientId;
@@ -20,14 +20,13 @@ use crate::oauth::failure::{Cause, Failure};
 use crate::oauth::token_response::TokenResponse;
 use crate::outbound::client::{Grant, TokenRequest};
 use crate::outbound::client_token::ClientToken;
-use crate::outbound::of_client;
 use crate::run::Run;
 use crate::store::{Acquire, LeaseKey};
 use crate::timestamp::Timestamp;
 
 /// The result of an attempt to lead the call for a client's token. No call is made without a lease,
 /// because a refresh token that is sent twice may be revoked.
-pub(super) enum TokenTurn {
+enum TokenTurn {
     /// A usable token is available.
     Known(Arc<AccessToken>),
     /// This worker makes this call.
@@ -57,7 +56,7 @@ impl Fetcher {
             TokenTurn::Failed(failure) => Obtained::Failed(failure),
             TokenTurn::Ours(call) => {
                 let flight = self.flights.lead(Some(key));
-                match self.begin(flight, id, call, run) {
+                match self.call_token_endpoint(flight, id, Vec::new(), call, run) {
                     Ok(id) => Obtained::Wait(id),
                     Err(failure) => Obtained::Failed(failure),
                 }
@@ -74,17 +73,17 @@ impl Fetcher {
     }
 
     /// The key of the lookup of a client's token.
-    pub(super) fn client_key(&self, id: ClientId) -> CacheKey {
+    fn client_key(&self, id: ClientId) -> CacheKey {
         self.keyed.key(KeySpace::Client(id), "")
     }
 
     /// Finds a client's token, or acquires the lease on obtaining one. With `renew`, a token that
     /// is due for renewal does not count.
-    pub(super) fn token_turn(&mut self, id: ClientId, renew: bool, run: &mut Run<'_>) -> TokenTurn {
+    fn token_turn(&mut self, id: ClientId, renew: bool, run: &mut Run<'_>) -> TokenTurn {
         let (store, now) = (run.store, run.now);
         let random = &self.random;
-        let of_client = self.config.as_deref().and_then(|c| of_client(c, &mut self.tokens, id));
-        let Some((client, token)) = of_client else { return TokenTurn::Failed(Failure::Defect) };
+        let client = client_of(self.config.as_deref(), &mut self.tokens, id);
+        let Some((client, token)) = client else { return TokenTurn::Failed(Failure::Defect) };
         token.sync(client, store, now);
         if let Grant::DirectToken { access_token, expires_in, .. } = &client.grant
             && token.record.number == 0
@@ -134,21 +133,26 @@ impl Fetcher {
         TokenTurn::Ours(TokenCall { lease, request, since: now })
     }
 
-    /// Makes a call, or releases its lease.
-    pub(super) fn call_token_endpoint(
+    /// Makes a call. If it cannot be made, its lease is released and the lookup ends.
+    fn call_token_endpoint(
         &mut self,
-        id: CallId,
-        client: ClientId,
-        call: &TokenCall,
+        flight: Flight,
+        id: ClientId,
+        dependents: Vec<CallId>,
+        call: TokenCall,
         run: &mut Run<'_>,
-    ) -> Result<(), Failure> {
-        let (client, _) = self.client(client).ok_or(Failure::Defect)?;
-        let Some(request) = client.call(id, &call.request, None, run.now) else {
+    ) -> Result<CallId, Failure> {
+        if let Some((client, _)) = self.client(id) {
+            if let Some(request) = client.call(flight.id, &call.request, None, run.now) {
+                run.output.calls.push(request);
+                let stage = ObtainingStage::Calling(call);
+                let obtaining = Obtaining { client: id, stage, dependents };
+                return Ok(self.flights.resume(flight, Progress::ClientToken(obtaining)));
+            }
             run.store.release(LeaseKey::Client(&client.key), call.lease.owner, None, run.now);
-            return Err(Failure::Defect);
-        };
-        run.output.calls.push(request);
-        Ok(())
+        }
+        self.obtained(flight, id, dependents, Err(Failure::Defect), run);
+        Err(Failure::Defect)
     }
 
     /// Checks whether another worker has obtained the client's token.
@@ -162,14 +166,9 @@ impl Fetcher {
             TokenTurn::Known(token) => Ok(token),
             TokenTurn::Failed(failure) => Err(failure),
             TokenTurn::Ours(call) => {
-                let called = self.call_token_endpoint(flight.id, client, &call, run);
-                let Err(failure) = called else {
-                    let stage = ObtainingStage::Calling(call);
-                    let obtaining = Obtaining { stage, ..obtaining };
-                    self.flights.resume(flight, Progress::ClientToken(obtaining));
-                    return;
-                };
-                Err(failure)
+                let dependents = obtaining.dependents;
+                _ = self.call_token_endpoint(flight, client, dependents, call, run);
+                return;
             }
         };
         self.obtained(flight, client, obtaining.dependents, found, run);
@@ -183,25 +182,8 @@ impl Fetcher {
         {
             let flight = self.flights.lead(Some(key));
             // A call that cannot be made is tried again at a later tick.
-            let _ = self.begin(flight, id, call, run);
+            _ = self.call_token_endpoint(flight, id, Vec::new(), call, run);
         }
-    }
-
-    /// Starts a call for which no request waits yet.
-    fn begin(
-        &mut self,
-        flight: Flight,
-        id: ClientId,
-        call: TokenCall,
-        run: &mut Run<'_>,
-    ) -> Result<CallId, Failure> {
-        if let Err(failure) = self.call_token_endpoint(flight.id, id, &call, run) {
-            self.flights.end(flight);
-            return Err(failure);
-        }
-        let stage = ObtainingStage::Calling(call);
-        let obtaining = Obtaining { client: id, stage, dependents: Vec::new() };
-        Ok(self.flights.resume(flight, Progress::ClientToken(obtaining)))
     }
 
     /// Handles the outcome of a call.
@@ -240,14 +222,7 @@ impl Fetcher {
             return self.obtained(flight, id, dependents, Err(failure), run);
         };
         let call = TokenCall { request, since: now, ..call };
-        match self.call_token_endpoint(flight.id, id, &call, run) {
-            Ok(()) => {
-                let stage = ObtainingStage::Calling(call);
-                let obtaining = Obtaining { client: id, stage, dependents };
-                self.flights.resume(flight, Progress::ClientToken(obtaining));
-            }
-            Err(failure) => self.obtained(flight, id, dependents, Err(failure), run),
-        }
+        _ = self.call_token_endpoint(flight, id, dependents, call, run);
     }
 
     /// Reads the response of a token endpoint, counts it and logs it.
@@ -280,7 +255,7 @@ impl Fetcher {
     ) -> Option<Arc<AccessToken>> {
         let (store, now) = (run.store, run.now);
         let random = &self.random;
-        let (client, token) = of_client(self.config.as_deref()?, &mut self.tokens, id)?;
+        let (client, token) = client_of(self.config.as_deref(), &mut self.tokens, id)?;
         let had_token = token.current(now).is_some();
         let mut granted = GrantedToken::default();
         // Accepted even if the lease has expired and another worker has made a call, because the
@@ -340,8 +315,8 @@ impl Fetcher {
         let (store, now) = (run.store, run.now);
         self.reporting = true;
         let random = &self.random;
-        let of_client = self.config.as_deref().and_then(|c| of_client(c, &mut self.tokens, id));
-        let Some((client, token)) = of_client else { return Failure::Defect };
+        let client = client_of(self.config.as_deref(), &mut self.tokens, id);
+        let Some((client, token)) = client else { return Failure::Defect };
         let (reason, retry_after) = (failure.reason(), failure.retry_after());
         token.update(client, store, now, &mut |record| {
             if is_noted(record) {

@@ -24,7 +24,7 @@ pub(crate) struct BackOff {
     /// No call before then, in milliseconds since the epoch.
     #[prost(uint64, tag = "2")]
     until: u64,
-    /// What callers are told: the details of a [`Reason`].
+    /// The details of the [`Reason`] in the response to callers.
     #[prost(string, tag = "3")]
     reason: String,
 }

@@ -70,8 +70,8 @@ impl ExchangedTokens {
         store: &dyn Store,
         now: Timestamp,
     ) -> Option<Usable> {
-        let changes = store.changes(&client.key);
         let entry = self.entries.get(key, now)?;
+        let changes = store.changes(&client.key);
         if entry.changes != changes {
             entry.changes = changes;
             self.sync(client, key, store, now);

@@ -8,7 +8,7 @@ use crate::store::sealed::{OVERHEAD, SealingKey};
 use crate::timestamp::Timestamp;
 
 /// The maximum length of a shared body, in bytes. With it, a slot takes up to 4.2 kB of memory.
-pub(crate) const MAX_SHARED: usize = 4 * 1024;
+pub(super) const MAX_SHARED: usize = 4 * 1024;
 
 /// The version of the encoding of groups and records. Other versions are not read.
 pub(super) const VERSION: u8 = 4;

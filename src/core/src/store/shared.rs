@@ -218,9 +218,10 @@ impl Store for SharedStore<'_> {
             let other = group.find(*key, now);
             if let Some(other) = other.and_then(|record| LeaseRecord::read(&record.body)) {
                 failed = other.failed;
-                match other.failed {
-                    Some((owner, why)) if Some(owner) == after => return Acquire::Failed(why),
-                    _ => {}
+                if let Some((owner, why)) = failed
+                    && Some(owner) == after
+                {
+                    return Acquire::Failed(why);
                 }
                 if other.is_under_way && after.is_none_or(|after| after == other.owner) {
                     return Acquire::Busy(other.owner);

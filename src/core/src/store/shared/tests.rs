@@ -308,6 +308,25 @@ fn acquire(
     SharedStore::new(data).acquire(lease_key(token), lease, after, at(now), &mut || false)
 }
 
+/// Acquires a lease on `t` as worker 1, which another worker disturbs while this one looks for the first
+/// time whether the result is known. Returns how often it looked, too.
+fn acquire_disturbed(
+    data: &dyn SharedData,
+    known_at: Option<usize>,
+    disturb: &dyn Fn(),
+) -> (Acquire, usize) {
+    let mut looks = 0;
+    let lease = Lease { owner: LeaseOwner(1), ends: at(9) };
+    let acquired = SharedStore::new(data).acquire(lease_key("t"), lease, None, at(1), &mut || {
+        looks += 1;
+        if looks == 1 {
+            disturb();
+        }
+        known_at == Some(looks)
+    });
+    (acquired, looks)
+}
+
 fn release(data: &dyn SharedData, token: &str, owner: u64, failure: Option<Failure>) -> bool {
     SharedStore::new(data).release(lease_key(token), LeaseOwner(owner), failure, at(5))
 }
@@ -315,18 +334,12 @@ fn release(data: &dyn SharedData, token: &str, owner: u64, failure: Option<Failu
 #[test]
 fn a_response_that_comes_while_one_looks_for_it_is_found_and_no_lease_is_acquired() {
     let data = Memory::default();
-    let mut looks = 0;
-    let lease = Lease { owner: LeaseOwner(1), ends: at(9) };
-    let acquired = SharedStore::new(&data).acquire(lease_key("t"), lease, None, at(1), &mut || {
-        looks += 1;
-        if looks == 1 {
-            // Another worker makes the call and finishes it while this one looks for the response.
-            assert_eq!(acquire(&data, "t", 2, None, 1), Acquire::Ours);
-            assert!(release(&data, "t", 2, None));
-        }
-        looks == 2
+    let acquired = acquire_disturbed(&data, Some(2), &|| {
+        // Another worker makes the call and finishes it.
+        assert_eq!(acquire(&data, "t", 2, None, 1), Acquire::Ours);
+        assert!(release(&data, "t", 2, None));
     });
-    assert_eq!(acquired, Acquire::Known);
+    assert_eq!(acquired, (Acquire::Known, 2));
     assert_eq!(acquire(&data, "t", 3, None, 1), Acquire::Ours);
 }
 
@@ -357,16 +370,10 @@ fn a_lease_that_has_ended_is_given_back_as_long_as_it_is_there() {
 fn what_changes_a_group_between_look_and_write_is_looked_at_anew() {
     let data = Memory::default();
     // In between, a second worker acquires the lease on our token.
-    let mut looks = 0;
-    let lease = Lease { owner: LeaseOwner(1), ends: at(9) };
-    let acquired = SharedStore::new(&data).acquire(lease_key("t"), lease, None, at(1), &mut || {
-        looks += 1;
-        if looks == 1 {
-            assert_eq!(acquire(&data, "t", 2, None, 1), Acquire::Ours);
-        }
-        false
+    let acquired = acquire_disturbed(&data, None, &|| {
+        assert_eq!(acquire(&data, "t", 2, None, 1), Acquire::Ours);
     });
-    assert_eq!((acquired, looks), (Acquire::Busy(LeaseOwner(2)), 2));
+    assert_eq!(acquired, (Acquire::Busy(LeaseOwner(2)), 2));
 }
 
 #[test]
