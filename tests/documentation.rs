@@ -11,6 +11,8 @@ use oauth2_filter_testbed::tls::{Authority, certificate_files};
 
 use pages::{OURS, PERFORMANCE, README};
 
+#[path = "generated/mod.rs"]
+mod generated;
 #[path = "documentation/keys.rs"]
 mod keys;
 #[path = "documentation/links.rs"]

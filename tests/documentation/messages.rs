@@ -3,13 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::{env, fs};
+use std::fs;
 
 use syn::buffer::{Cursor, TokenBuffer};
 use syn::visit::{self, Visit};
 
 use crate::modules::is_test;
-use crate::{files_below, root};
+use crate::{files_below, generated, root};
 
 /// The page.
 const PAGE: &str = "tests/MESSAGES.md";
@@ -233,17 +233,7 @@ fn page() -> String {
 
 #[test]
 fn the_page_lists_every_message() {
-    let file = root().join(PAGE);
-    let page = page();
-    if env::var_os("UPDATE").is_some() {
-        fs::write(&file, &page).expect("the page can be written");
-    }
-    let written = fs::read_to_string(&file).unwrap_or_default();
-    let differs = written.lines().zip(page.lines()).find(|(written, page)| written != page);
-    assert!(
-        written == page,
-        "{PAGE} is stale, `UPDATE=1 cargo test --test documentation` writes it anew: {differs:?}"
-    );
+    generated::check(&root().join(PAGE), &page(), "documentation");
 }
 
 #[test]

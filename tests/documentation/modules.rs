@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::{env, fs};
 
 use syn::visit::{self, Visit};
 
-use crate::{files_below, root};
+use crate::{files_below, generated, root};
 
 /// The crates, by the name that others import them by, with the folder of their modules.
 const CRATES: [(&str, &str); 5] = [
@@ -288,11 +288,6 @@ fn the_picture_in_the_design_is_that_of_the_modules() {
     let page = fs::read_to_string(&file).expect("the page");
     let begin = page.find("```mermaid\n").expect("the picture");
     let end = begin + page[begin..].find("\n```\n").expect("its end") + 5;
-    let drawn = picture();
-    if env::var_os("UPDATE").is_some() {
-        let updated = format!("{}{drawn}{}", &page[..begin], &page[end..]);
-        fs::write(&file, updated).expect("the page is written");
-        return;
-    }
-    assert_eq!(&page[begin..end], drawn, "run it with UPDATE=1");
+    let drawn = format!("{}{}{}", &page[..begin], picture(), &page[end..]);
+    generated::check(&file, &drawn, "documentation");
 }

@@ -4,11 +4,12 @@
 //! `rs_6750_02_a_token_is_a_b64token`; so does a row of the table of exchanges.
 //! `UPDATE=1 cargo test --test standards` writes the page anew.
 
+#[path = "../generated/mod.rs"]
+mod generated;
 mod lines;
 mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::env;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -49,17 +50,7 @@ fn no_test_names_a_line_that_is_not_there() {
 
 #[test]
 fn the_page_says_what_is_proved_where() {
-    let file = root().join("tests/STANDARDS.md");
-    let page = page();
-    if env::var_os("UPDATE").is_some() {
-        fs::write(&file, &page).expect("the page can be written");
-    }
-    let written = fs::read_to_string(&file).unwrap_or_default();
-    let differs = written.lines().zip(page.lines()).find(|(written, page)| written != page);
-    assert!(
-        written == page,
-        "tests/STANDARDS.md is stale, `UPDATE=1 cargo test --test standards` writes it anew: {differs:?}"
-    );
+    generated::check(&root().join("tests/STANDARDS.md"), &page(), "standards");
 }
 
 /// Every line.
