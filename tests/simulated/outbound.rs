@@ -523,8 +523,8 @@ fn a_refresh_token_that_may_be_spent_is_not_sent_again_where_there_is_another_wa
     }
 }
 
-#[test]
-fn a_refresh_token_that_a_dead_worker_may_have_spent_is_not_sent_again() {
+/// Two workers, of which the first has just sent a refresh token.
+fn refreshing() -> [SimulatedHost; 2] {
     let [mut one, mut other] = workers(password());
     one.send(&get("/"));
     one.answer_with(&with_refresh("t1", "r1"));
@@ -533,6 +533,12 @@ fn a_refresh_token_that_a_dead_worker_may_have_spent_is_not_sent_again() {
     }
     one.send(&get("/"));
     assert_eq!(parameter(&one, "grant_type").as_deref(), Some("refresh_token"));
+    [one, other]
+}
+
+#[test]
+fn a_refresh_token_that_a_dead_worker_may_have_spent_is_not_sent_again() {
+    let [_one, mut other] = refreshing();
     // It is never heard of again.
     let stream = other.send(&get("/"));
     other.advance(SECOND * 20);
@@ -544,13 +550,7 @@ fn a_refresh_token_that_a_dead_worker_may_have_spent_is_not_sent_again() {
 
 #[test]
 fn a_worker_whose_refresh_token_is_refused_has_time_for_the_grant_as_well() {
-    let [mut one, mut other] = workers(password());
-    one.send(&get("/"));
-    one.answer_with(&with_refresh("t1", "r1"));
-    for worker in [&mut one, &mut other] {
-        worker.advance(SECOND * 100);
-    }
-    one.send(&get("/"));
+    let [mut one, mut other] = refreshing();
     let stream = other.send(&get("/"));
     for worker in [&mut one, &mut other] {
         worker.advance(SECOND * 4);
