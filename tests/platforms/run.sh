@@ -12,17 +12,17 @@ exec unshare --net --mount --pid --fork --kill-child --propagation private sh -e
     writable=$here/target/platforms
     ip link set lo up
     mount -t tmpfs sandbox /mnt
-    mkdir /mnt/changes /mnt/work /mnt/root
-    mount -t overlay sandbox /mnt/root -o lowerdir=/,upperdir=/mnt/changes,workdir=/mnt/work
-    mount -t proc proc /mnt/root/proc
-    mount --rbind /dev /mnt/root/dev
-    mount -t tmpfs sandbox /mnt/root/dev/shm
-    mount --rbind /sys /mnt/root/sys
+    mkdir /mnt/changes /mnt/work /mnt/tree
+    mount -t overlay sandbox /mnt/tree -o lowerdir=/,upperdir=/mnt/changes,workdir=/mnt/work
+    mount -t proc proc /mnt/tree/proc
+    mount --rbind /dev /mnt/tree/dev
+    mount -t tmpfs sandbox /mnt/tree/dev/shm
+    mount --rbind /sys /mnt/tree/sys
     # The overlay has none of the other file systems that these may be on.
-    mkdir -p "/mnt/root$writable"
-    mount --bind "$here" "/mnt/root$here"
-    mount -o remount,bind,ro "/mnt/root$here"
-    mount --bind "$writable" "/mnt/root$writable"
+    mkdir -p "/mnt/tree$writable"
+    mount --bind "$here" "/mnt/tree$here"
+    mount -o remount,bind,ro "/mnt/tree$here"
+    mount --bind "$writable" "/mnt/tree$writable"
     ulimit -n 65536 2>/dev/null || true
-    exec chroot /mnt/root sh -euc "cd \"\$0\" && exec \"\$@\"" "$here" "$@"
+    exec chroot /mnt/tree sh -euc "cd \"\$0\" && exec \"\$@\"" "$here" "$@"
 ' sandbox target/platforms/python/bin/python "tests/$platform/$platform.py"
