@@ -396,7 +396,7 @@ fn rules() -> Vec<Exchange> {
             .refuses(get("/favicon.ico").method("HEAD"), no_token())
             .refuses(get("/.well-known/anything").header("accept", "text/event-stream"), no_token())
             .calls(0),
-        exchange("d2_01 a kept answer is judged anew by each rule (CVE-2021-32701)")
+        exchange("d2_01 each rule judges a cached response itself (CVE-2021-32701)")
             .inbound(json!({"rules": [
                 {"paths": ["/any"]}, {"paths": ["/scope"], "scope": "x"},
                 {"paths": ["/aud"], "audience": "x"}, {"paths": ["/iss"], "issuer": "x"}

@@ -438,7 +438,7 @@ pub const GROUPS: &[Group] = &[
             own(
                 "RS-9470-03",
                 "3",
-                "`max_age` is judged when the request comes: a kept answer ages",
+                "`max_age` is judged when the request comes: a cached response ages",
             ),
         ],
     },
@@ -602,7 +602,7 @@ pub const GROUPS: &[Group] = &[
         title: "What went wrong elsewhere (D2): kept answers that skip checks or live too long",
         origin: SEEN,
         lines: &[
-            own("D2-01", "Oathkeeper CVE-2021-32701", "each rule judges a kept answer anew"),
+            own("D2-01", "Oathkeeper CVE-2021-32701", "each rule judges a cached response itself"),
             own("D2-02", "liboauth2", "a long time to live does not outlive `exp`"),
             own(
                 "D2-03",
@@ -615,7 +615,7 @@ pub const GROUPS: &[Group] = &[
                 "an `exp` or `expires_in` of zero, below, now or no number never means for ever",
             ),
             own("D2-05", "mod_auth_openidc", "an `exp` far away is kept like any other"),
-            own("D2-06", "RFC 8705", "another certificate does not get a kept answer"),
+            own("D2-06", "RFC 8705", "another certificate does not get a cached response"),
         ],
     },
     Group {

@@ -184,7 +184,7 @@ const HOP: Variant = variant(
 /// a proxy without a filter.
 #[derive(Debug)]
 pub struct Misses {
-    /// Who asks.
+    /// The server itself, or the proxy in front of it.
     pub what: &'static str,
     /// How long the server takes.
     pub delay: Duration,

@@ -100,7 +100,7 @@ impl State {
         };
         let length: usize = field("content-length").parse().unwrap_or(0);
         let Some(body) = bytes.get(end..end + length) else { return Ok(None) };
-        // The endpoint, and who asks: `/introspect/NAME`; `ext_authz` puts the request's path behind.
+        // `/introspect/NAME`, with the name of the proxy; `ext_authz` appends the path of the request.
         let mut segments = path.splitn(4, '/').skip(1);
         let (endpoint, proxy) =
             (segments.next().unwrap_or_default(), segments.next().unwrap_or_default());

@@ -19,7 +19,7 @@ pub struct Variant {
     pub answers: Answers,
 }
 
-/// The filter of a proxy of this name, as Envoy is told of it, or null; the key set is that of all tokens.
+/// The configuration of a proxy's filter, or null without one. The key set verifies all tokens.
 pub type Filter = fn(proxy: &str, key_set: &Value) -> Value;
 
 /// Who answers a request that passes.

@@ -22,7 +22,7 @@ pub struct Listener {
     tls: Option<Value>,
 }
 
-/// What stands in the list of filters, and the configuration of a discovered one.
+/// The entry in the list of filters, and the configuration that a discovered filter gets.
 type Filter = (Value, Option<(String, Value)>);
 
 impl Listener {

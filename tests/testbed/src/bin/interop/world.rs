@@ -270,7 +270,7 @@ impl World {
         fs::read_to_string(&self.setup.log).unwrap_or_default()
     }
 
-    /// The request for a token with these parameters, without who asks.
+    /// A token request with these parameters, without client authentication.
     pub(crate) fn token_request(&self, parameters: &[(&str, &str)]) -> Request {
         let grant = [("grant_type", "client_credentials"), ("scope", READ)];
         Request::form(self.setup.text("token"), &[&grant, parameters].concat())
