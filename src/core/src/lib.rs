@@ -98,12 +98,15 @@ pub use cache::single_flight::{CallId, StreamId};
 pub use config::{ConfigError, ConfigErrors};
 #[cfg(feature = "review")]
 pub use config::{DefaultValue, KEY_TABLES, KeyRow, KeyTable, Review, review, schema};
+pub use decider::Decider;
 pub use environment::Environment;
 #[cfg(feature = "review")]
 pub use explain::{Explanation, TokenNeeds};
-pub use filter::Filter;
+pub use fetcher::Fetcher;
+pub use filter::{Configuration, Filter};
 pub use http::head::{Fields, Head};
 pub use ids::{ClientId, ServerId};
+pub use lookup::{Lookups, Resolved};
 pub use metrics::client::{ClientEvent, ClientGauge, InjectionResult, TokenEvent};
 pub use metrics::labels::Labels;
 pub use metrics::{CALL_TIME, Counter, Decision, Event, Lookup, TOKEN_CALL_TIME, WAITING};
@@ -113,7 +116,7 @@ pub use oauth::denial::Reply;
 pub use oauth::outcome::CallOutcome;
 pub use oauth::reason::Reason;
 pub use oauth::sender_constraint::digest_from_hex;
-pub use run::{Context, Input, Output, Step};
+pub use run::{Context, Input, Output, Run, Step};
 pub use store::shared::SharedStore;
 pub use store::shared_data::SharedData;
 pub use store::{NotWritten, Store};

@@ -27,6 +27,6 @@ impl Outbound {
                 })
             }
         };
-        run.output.lookups.extend(rejected);
+        run.output.lookups.0.extend(rejected);
     }
 }
