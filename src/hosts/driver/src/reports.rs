@@ -11,8 +11,8 @@ use oauth2_filter_core::Timestamp;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// One throttle for each kind of failure in one worker.
-#[derive(Default)]
-pub(super) struct Reports {
+#[derive(Debug, Default)]
+pub struct Reports {
     /// Requests denied with `oauth2_host_error`.
     pub(super) refused: Throttle,
     /// Responses that could not be sent.
@@ -29,7 +29,7 @@ pub(super) struct Reports {
 }
 
 /// Counts failures, and limits their logging.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Throttle {
     /// How many there were.
     times: Cell<u64>,
