@@ -7,7 +7,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use oauth2_filter_core::{Call, CallFailure, Fields, Reply, Sign, Timestamp};
-use oauth2_filter_driver::{Changed, Host, HostCall, HostError, Map, MetricKind, ProxyWasm};
+use oauth2_filter_driver::{
+    Changed, Host, HostCall, HostError, Map, MetricKind, Metrics, ProxyWasm,
+};
 
 /// `BadArgument` of the ABI, which a proxy returns for what does not exist now.
 const BAD_ARGUMENT: u8 = 2;
@@ -214,12 +216,26 @@ impl Proxy {
     }
 }
 
-impl Host for Proxy {
+impl Metrics for Proxy {
     fn now(&self) -> Result<Timestamp, HostError> {
         self.check(HostCall::Now, "")?;
         Ok(Timestamp::from_millis(self.0.now.get()))
     }
 
+    fn record_metric(&self, number: u32, value: u64) -> Result<(), HostError> {
+        self.check(HostCall::RecordMetric, "")?;
+        self.0.metrics.borrow_mut()[number as usize].1 = value.try_into().unwrap();
+        Ok(())
+    }
+
+    fn increment_metric(&self, number: u32, by: i64) -> Result<(), HostError> {
+        self.check(HostCall::IncrementMetric, "")?;
+        self.0.metrics.borrow_mut()[number as usize].1 += by;
+        Ok(())
+    }
+}
+
+impl Host for Proxy {
     fn header(&self, map: Map, name: &str) -> Result<Option<Cow<'_, [u8]>>, HostError> {
         self.check(HostCall::Header, name)?;
         self.with_map(HostCall::Header, map, |headers| {
@@ -275,18 +291,6 @@ impl Host for Proxy {
     fn resume_request(&self) -> Result<(), HostError> {
         self.check(HostCall::ResumeRequest, "")?;
         self.effective_stream(HostCall::ResumeRequest)?.continued = true;
-        Ok(())
-    }
-
-    fn record_metric(&self, number: u32, value: u64) -> Result<(), HostError> {
-        self.check(HostCall::RecordMetric, "")?;
-        self.0.metrics.borrow_mut()[number as usize].1 = value.try_into().unwrap();
-        Ok(())
-    }
-
-    fn increment_metric(&self, number: u32, by: i64) -> Result<(), HostError> {
-        self.check(HostCall::IncrementMetric, "")?;
-        self.0.metrics.borrow_mut()[number as usize].1 += by;
         Ok(())
     }
 

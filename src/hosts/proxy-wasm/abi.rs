@@ -15,7 +15,9 @@ use proxy_wasm::types::BufferType;
 
 use super::sign;
 use oauth2_filter_core::{Call, CallFailure, Fields, Reply, Sign, Timestamp};
-use oauth2_filter_driver::{Changed, Host, HostCall, HostError, Map, MetricKind, ProxyWasm};
+use oauth2_filter_driver::{
+    Changed, Host, HostCall, HostError, Map, MetricKind, Metrics, ProxyWasm,
+};
 
 /// `StreamType` of the ABI: the request's direction.
 const HTTP_REQUEST: u32 = 0;
@@ -207,7 +209,7 @@ fn log_level(number: u32) -> ::log::LevelFilter {
     }
 }
 
-impl Host for Abi {
+impl Metrics for Abi {
     fn now(&self) -> Result<Timestamp, HostError> {
         let mut time = 0;
         // SAFETY: the pointer is to live memory during the call.
@@ -216,6 +218,18 @@ impl Host for Abi {
         Ok(Timestamp::from_millis(time / 1_000_000))
     }
 
+    fn record_metric(&self, number: u32, value: u64) -> Result<(), HostError> {
+        // SAFETY: no memory is involved.
+        check(HostCall::RecordMetric, unsafe { proxy_record_metric(number, value) })
+    }
+
+    fn increment_metric(&self, number: u32, by: i64) -> Result<(), HostError> {
+        // SAFETY: no memory is involved.
+        check(HostCall::IncrementMetric, unsafe { proxy_increment_metric(number, by) })
+    }
+}
+
+impl Host for Abi {
     fn header(&self, map: Map, name: &str) -> Result<Option<Cow<'_, [u8]>>, HostError> {
         let value = bytes(HostCall::Header, |value, size| {
             // SAFETY: the pointers are to live memory of the given sizes during the call.
@@ -295,16 +309,6 @@ impl Host for Abi {
     fn resume_request(&self) -> Result<(), HostError> {
         // SAFETY: no memory is involved.
         check(HostCall::ResumeRequest, unsafe { proxy_continue_stream(HTTP_REQUEST) })
-    }
-
-    fn record_metric(&self, number: u32, value: u64) -> Result<(), HostError> {
-        // SAFETY: no memory is involved.
-        check(HostCall::RecordMetric, unsafe { proxy_record_metric(number, value) })
-    }
-
-    fn increment_metric(&self, number: u32, by: i64) -> Result<(), HostError> {
-        // SAFETY: no memory is involved.
-        check(HostCall::IncrementMetric, unsafe { proxy_increment_metric(number, by) })
     }
 
     fn select_route_again(&self, changed: Changed) -> Result<(), HostError> {

@@ -8,8 +8,16 @@ use sha2::{Digest, Sha256};
 
 /// Identifies a token across workers: SHA-256 of the [`Identity`] of its server or client, and the
 /// token.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Fingerprint(pub(crate) [u8; 32]);
+
+impl Fingerprint {
+    /// One of its bytes, which are all equally likely.
+    pub const fn first_byte(&self) -> u8 {
+        let Self([first, ..]) = self;
+        *first
+    }
+}
 
 /// Everything that a response of an authorization server depends on, except the token: the
 /// endpoint, the client, its secret and its parameters. Equivalent configurations have equal

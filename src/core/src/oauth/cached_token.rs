@@ -169,7 +169,7 @@ impl CachedToken {
     }
 
     /// When its token expires, good or not.
-    pub(crate) fn expires(&self) -> Option<Timestamp> {
+    pub fn expires(&self) -> Option<Timestamp> {
         self.token.as_ref().map(GrantedToken::expires)
     }
 

@@ -7,14 +7,23 @@ use std::time::Duration;
 
 use oauth2_filter_core::{Call, CallFailure, Fields, Reply, Sign, Timestamp};
 
+/// What a host does at any time.
+pub trait Metrics {
+    /// Returns the current time.
+    fn now(&self) -> Result<Timestamp, HostError>;
+
+    /// Sets a gauge, or adds a value to a histogram.
+    fn record_metric(&self, number: u32, value: u64) -> Result<(), HostError>;
+
+    /// Increments a counter or a gauge.
+    fn increment_metric(&self, number: u32, by: i64) -> Result<(), HostError>;
+}
+
 /// What a host does for the request whose callback runs.
 ///
 /// Reads return `None` for what does not exist, and an error for everything else that the host
 /// does not return.
-pub trait Host {
-    /// Returns the current time.
-    fn now(&self) -> Result<Timestamp, HostError>;
-
+pub trait Host: Metrics {
     /// One value of a header map: if there are several, the first, unless the host joins them.
     fn header(&self, map: Map, name: &str) -> Result<Option<Cow<'_, [u8]>>, HostError>;
 
@@ -42,12 +51,6 @@ pub trait Host {
 
     /// Lets a paused request continue.
     fn resume_request(&self) -> Result<(), HostError>;
-
-    /// Sets a gauge, or adds a value to a histogram.
-    fn record_metric(&self, number: u32, value: u64) -> Result<(), HostError>;
-
-    /// Increments a counter or a gauge.
-    fn increment_metric(&self, number: u32, by: i64) -> Result<(), HostError>;
 }
 
 /// What has changed in a request.

@@ -35,7 +35,7 @@ mod worker;
 pub use apply::Apply;
 pub use head::RequestHead;
 pub use in_flight::InFlight;
-pub use interface::{Changed, Host, HostCall, HostError, Map, MetricKind, ProxyWasm};
+pub use interface::{Changed, Host, HostCall, HostError, Map, MetricKind, Metrics, ProxyWasm};
 pub use reports::Reports;
 pub use response::{CallResponse, call_result};
 pub use statistics::Statistics;

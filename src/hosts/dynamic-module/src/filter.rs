@@ -1,0 +1,236 @@
+//! One configuration of the filter: a decider in each worker thread, and their fetcher.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, Weak};
+
+use log::{error, warn};
+use oauth2_filter_core::{
+    CallFailure, CallId, Configuration, Environment, Event, Lookups, StreamId,
+};
+use oauth2_filter_driver::{Reports, Statistics};
+
+use super::callers::{Caller, Callers};
+use super::envoy::{self, MainMetrics, NewConfig};
+use super::locked::lock;
+use super::main_thread::Main;
+use super::metrics::{Defined, Metrics};
+use super::sign::sign;
+use super::store::MemoryStore;
+use super::ticker::Ticker;
+use super::worker::Slot;
+
+/// The name of the filter in the configuration of Envoy.
+const NAME: &str = "oauth2";
+
+/// What all configurations of the process share.
+pub(crate) struct Process {
+    pub(crate) store: MemoryStore,
+    pub(crate) callers: Callers,
+    pub(crate) ticker: Ticker,
+    /// The configurations, some of which may be gone.
+    filters: Mutex<Vec<Weak<FilterConfig>>>,
+}
+
+/// What all configurations of the process share.
+pub(crate) static PROCESS: LazyLock<Process> = LazyLock::new(|| Process {
+    store: MemoryStore::new(),
+    callers: Callers::default(),
+    ticker: Ticker::default(),
+    filters: Mutex::default(),
+});
+
+/// One configuration of the filter.
+pub(crate) struct FilterConfig {
+    configuration: Configuration,
+    pub(crate) metrics: Metrics,
+    pub(crate) statistics: Statistics,
+    pub(crate) reports: Reports,
+    /// One for each worker thread, by its number.
+    slots: Vec<Slot>,
+    /// The configuration of Envoy.
+    pub(crate) caller: Arc<Caller>,
+    /// The state of the main thread.
+    pub(crate) main: Mutex<Main>,
+    /// Messages for the main thread.
+    inbox: Mutex<Vec<ToMain>>,
+    /// Whether a tick is due.
+    is_tick_due: AtomicBool,
+    /// Whether the fetcher follows calls of other configurations.
+    pub(crate) follows: AtomicBool,
+}
+
+/// A message for the main thread.
+pub(crate) enum ToMain {
+    Lookups(Lookups),
+    StreamEnded(StreamId),
+    CallEnded(CallId, CallFailure),
+    Count(Event),
+}
+
+impl FilterConfig {
+    /// Loads a configuration. The reason for `None` is in the log.
+    pub(crate) fn load(name: &[u8], document: &[u8], config: NewConfig<'_>) -> Option<Arc<Self>> {
+        if name != NAME.as_bytes() {
+            let name = String::from_utf8_lossy(name);
+            error!("filter_name is {name:?}; the filter of this module is {NAME:?}");
+            return None;
+        }
+        let mut seed = [0; 16];
+        if let Err(error) = getrandom::fill(&mut seed) {
+            error!("failed to get random bytes: {error}");
+            return None;
+        }
+        let variable = |name: &str| std::env::var(name).ok();
+        let environment = Environment { variable: &variable, seed, sign };
+        let (configuration, warnings) = Configuration::load(document, &environment)
+            .inspect_err(|errors| error!("{errors}"))
+            .ok()?;
+        for warning in warnings {
+            warn!("{warning}");
+        }
+        let defined = Defined::default();
+        let define = |kind, name: &str| {
+            let number = defined.define(kind, name, |name| config.define(kind, name));
+            if number.is_none() {
+                warn!("failed to define metric {name}");
+            }
+            number
+        };
+        let statistics = Statistics::define(define, configuration.clients());
+        let workers = envoy::concurrency();
+        let filter = Arc::new(Self {
+            slots: (0..workers).map(|worker| Slot::new(&configuration, worker, workers)).collect(),
+            main: Mutex::new(Main::new(configuration.fetcher())),
+            configuration,
+            metrics: defined.finish(),
+            statistics,
+            reports: Reports::default(),
+            caller: Arc::new(Caller::new(config.finish())),
+            inbox: Mutex::default(),
+            is_tick_due: AtomicBool::new(false),
+            follows: AtomicBool::new(false),
+        });
+        lock(&PROCESS.filters).push(Arc::downgrade(&filter));
+        PROCESS.callers.add(Arc::clone(&filter.caller));
+        // Its delivery shows that Envoy has accepted the configuration.
+        filter.caller.schedule();
+        Some(filter)
+    }
+
+    /// What the filter reads of its configuration.
+    pub(crate) fn configuration(&self) -> &Configuration {
+        &self.configuration
+    }
+
+    /// The state of a worker thread.
+    pub(crate) fn slot(&self, worker: u32) -> Option<&Slot> {
+        self.slots.get(usize::try_from(worker).ok()?)
+    }
+
+    /// The state of the worker thread in which a stream is.
+    pub(crate) fn slot_of(&self, stream: StreamId) -> Option<&Slot> {
+        self.slot(stream.0.checked_rem(u32::try_from(self.slots.len()).ok()?)?)
+    }
+
+    /// The states of all worker threads.
+    pub(crate) fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    /// Posts a message to the main thread. Returns whether it will be handled.
+    pub(crate) fn post(&self, message: ToMain) -> bool {
+        let was_empty = {
+            let mut inbox = lock(&self.inbox);
+            inbox.push(message);
+            inbox.len() == 1
+        };
+        // One event has the main thread handle all messages.
+        !was_empty || self.caller.schedule()
+    }
+
+    /// The messages for the main thread.
+    pub(crate) fn mail(&self) -> Vec<ToMain> {
+        std::mem::take(&mut lock(&self.inbox))
+    }
+
+    /// A tick is due, unless the main thread has not handled the last one yet.
+    pub(crate) fn tick_due(&self) {
+        if !self.is_tick_due.swap(true, Ordering::Relaxed) {
+            self.caller.schedule();
+        }
+    }
+
+    /// Whether a tick was due, which is handled now.
+    pub(crate) fn take_tick(&self) -> bool {
+        self.is_tick_due.swap(false, Ordering::Relaxed)
+    }
+
+    /// Counts events on the main thread.
+    pub(crate) fn count(&self, events: impl Iterator<Item = Event>) {
+        let Some(uncounted) = self.caller.with(|config| {
+            let Some(metrics) = MainMetrics::new(config, &self.metrics) else {
+                return events.collect();
+            };
+            events.for_each(|event| self.statistics.add(&metrics, &self.reports, event));
+            Vec::new()
+        }) else {
+            return;
+        };
+        // The next request in any worker counts them.
+        if let Some(slot) = self.slots.first()
+            && !uncounted.is_empty()
+        {
+            slot.count_later(uncounted);
+        }
+    }
+
+    /// Envoy destroys the configuration, in any thread.
+    pub(crate) fn destroyed(self: &Arc<Self>) {
+        self.caller.with(|config| {
+            if let Some(metrics) = MainMetrics::new(config, &self.metrics) {
+                self.statistics.forget(&metrics, &self.reports);
+            }
+        });
+        let config = self.caller.destroyed();
+        PROCESS.ticker.set(self, None);
+        for flight in PROCESS.callers.remove(&self.caller) {
+            let id = flight.id();
+            let is_told = !Arc::ptr_eq(&flight.filter, self)
+                && flight.filter.post(ToMain::CallEnded(id, CallFailure::Unreachable));
+            if !is_told {
+                flight.filter.abandon(id);
+            }
+        }
+        drop(config);
+        let mut filters = lock(&PROCESS.filters);
+        filters.retain(|filter| filter.upgrade().is_some_and(|other| !Arc::ptr_eq(&other, self)));
+        if filters.is_empty() {
+            drop(filters);
+            PROCESS.ticker.end();
+        }
+    }
+
+    /// Fails a call of a configuration that is gone, so that other configurations need not wait for
+    /// its lease to end.
+    fn abandon(&self, id: CallId) {
+        if let Ok(now) = envoy::now() {
+            lock(&self.main).abandon(id, now);
+        }
+    }
+
+    /// The other configurations that follow calls.
+    pub(crate) fn followers(self: &Arc<Self>) -> Vec<Arc<Self>> {
+        let filters = lock(&PROCESS.filters);
+        let others = filters.iter().filter_map(Weak::upgrade);
+        others
+            .filter(|other| other.follows.load(Ordering::Relaxed) && !Arc::ptr_eq(other, self))
+            .collect()
+    }
+}
+
+impl fmt::Debug for FilterConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FilterConfig").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,143 @@
+//! Envoy's metrics by the numbers of the driver.
+
+use std::sync::Mutex;
+
+use oauth2_filter_driver::MetricKind;
+
+use super::abi::Buffer;
+use super::locked::lock;
+
+/// The metrics of one configuration, in the order of their numbers.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics(Vec<Metric>);
+
+/// A metric with labels.
+#[derive(Clone, Debug)]
+pub(crate) struct Metric {
+    pub(crate) kind: MetricKind,
+    /// Envoy's number of it, among those of its kind.
+    pub(crate) id: usize,
+    /// The values of its labels.
+    pub(crate) labels: Vec<String>,
+}
+
+/// The maximum number of labels of a metric.
+pub(crate) const LABELS: usize = 4;
+
+/// The name of a metric, split: the core writes labels as pairs behind two parts of a name.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct Name<'n> {
+    /// Without labels.
+    pub(crate) base: &'n str,
+    /// The names and values of labels.
+    pub(crate) labels: Vec<(&'n str, &'n str)>,
+}
+
+impl<'n> Name<'n> {
+    /// Splits `oauth2_filter.requests.decision.denied.reason.inactive` into `oauth2_filter.requests`,
+    /// and `decision` and `reason` with their values.
+    pub(crate) fn split(name: &'n str) -> Self {
+        let second = name.match_indices('.').nth(1);
+        let Some((base, rest)) = second.and_then(|(at, _)| name.split_at_checked(at)) else {
+            return Self { base: name, labels: Vec::new() };
+        };
+        let mut parts = rest.split('.').skip(1);
+        let mut labels = Vec::new();
+        while let (Some(label), Some(value)) = (parts.next(), parts.next()) {
+            labels.push((label, value));
+        }
+        Self { base, labels }
+    }
+}
+
+impl Metric {
+    /// Calls `change` with Envoy's number and the labels.
+    pub(crate) fn with<R>(&self, change: impl FnOnce(usize, &[Buffer]) -> R) -> R {
+        let mut labels = [Buffer::NONE; LABELS];
+        for (to, label) in labels.iter_mut().zip(&self.labels) {
+            *to = Buffer::of(label.as_bytes());
+        }
+        change(self.id, labels.get(..self.labels.len()).unwrap_or_default())
+    }
+}
+
+impl Metrics {
+    /// The metric of a number.
+    pub(crate) fn get(&self, number: u32) -> Option<&Metric> {
+        self.0.get(usize::try_from(number).ok()?)
+    }
+}
+
+/// Collects metrics while they are defined.
+#[derive(Debug, Default)]
+pub(crate) struct Defined(Mutex<Vec<(String, Metric)>>);
+
+impl Defined {
+    /// Defines a metric, and returns its number. `define` defines one in Envoy, which has one for
+    /// all values of its labels.
+    pub(crate) fn define(
+        &self,
+        kind: MetricKind,
+        name: &str,
+        define: impl FnOnce(&Name<'_>) -> Option<usize>,
+    ) -> Option<u32> {
+        let mut metrics = lock(&self.0);
+        let name = Name::split(name);
+        let known = metrics.iter().find(|(base, metric)| *base == name.base && metric.kind == kind);
+        let id = match known {
+            Some((_, metric)) => metric.id,
+            None => define(&name)?,
+        };
+        let labels = name.labels.iter().map(|(_, value)| (*value).to_owned()).collect();
+        let number = u32::try_from(metrics.len()).ok()?;
+        metrics.push((name.base.to_owned(), Metric { kind, id, labels }));
+        Some(number)
+    }
+
+    /// The metrics that were defined.
+    pub(crate) fn finish(self) -> Metrics {
+        let metrics = self.0.into_inner().unwrap_or_default();
+        Metrics(metrics.into_iter().map(|(_, metric)| metric).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oauth2_filter_core::{ClientEvent, Counter};
+
+    use super::*;
+
+    #[test]
+    fn names_are_split_into_labels() {
+        let split = Name::split("oauth2_filter.requests.decision.denied.reason.inactive");
+        let labels = vec![("decision", "denied"), ("reason", "inactive")];
+        assert_eq!(split, Name { base: "oauth2_filter.requests", labels });
+        let split = Name::split("oauth2_filter.waiting_requests");
+        assert_eq!(split, Name { base: "oauth2_filter.waiting_requests", labels: Vec::new() });
+    }
+
+    #[test]
+    fn every_name_of_the_core_consists_of_a_base_and_pairs() {
+        let names = Counter::all().map(Counter::name);
+        for name in names.chain(ClientEvent::all().map(|event| event.name("billing"))) {
+            let split = Name::split(&name);
+            let pairs = split.labels.iter().flat_map(|(label, value)| [*label, *value]);
+            let joined: Vec<&str> = [split.base].into_iter().chain(pairs).collect();
+            assert_eq!(joined.join("."), name);
+            assert!(split.labels.len() <= LABELS, "{name}");
+        }
+    }
+
+    #[test]
+    fn one_metric_of_envoy_has_all_values_of_its_labels() {
+        let defined = Defined::default();
+        let define = |name, id| defined.define(MetricKind::Counter, name, |_| Some(id));
+        assert_eq!(define("a.b.c.d", 7), Some(0));
+        assert_eq!(define("a.b.c.e", 8), Some(1));
+        let metrics = defined.finish();
+        assert_eq!(
+            metrics.get(1).map(|metric| (metric.id, metric.labels.concat())),
+            Some((7, "e".to_owned()))
+        );
+    }
+}

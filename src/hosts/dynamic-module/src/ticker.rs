@@ -1,0 +1,103 @@
+//! The timer of fetchers: a thread that wakes the main thread.
+//!
+//! The thread runs while a fetcher needs ticks or a configuration lives, and has ended before the
+//! last configuration is gone, so that Envoy may unload the module.
+
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use log::error;
+
+use super::filter::FilterConfig;
+use super::locked::lock;
+
+/// The timer of all fetchers of the process.
+#[derive(Default)]
+pub(crate) struct Ticker {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    timers: Vec<Timer>,
+    thread: Option<JoinHandle<()>>,
+    is_ending: bool,
+}
+
+/// A fetcher that needs ticks.
+struct Timer {
+    filter: Arc<FilterConfig>,
+    period: Duration,
+    next: Instant,
+}
+
+impl Ticker {
+    /// Sets the period of a configuration's ticks; `None` for no ticks.
+    pub(crate) fn set(&'static self, filter: &Arc<FilterConfig>, period: Option<Duration>) {
+        let mut state = lock(&self.state);
+        let at = state.timers.iter().position(|timer| Arc::ptr_eq(&timer.filter, filter));
+        let Some(period) = period else {
+            at.map(|at| state.timers.swap_remove(at));
+            return;
+        };
+        let next = Instant::now().checked_add(period);
+        match (at.and_then(|at| state.timers.get_mut(at)), next) {
+            (Some(timer), _) if timer.period == period => return,
+            (Some(timer), Some(next)) => (timer.period, timer.next) = (period, next),
+            (None, Some(next)) => {
+                state.timers.push(Timer { filter: Arc::clone(filter), period, next });
+            }
+            (_, None) => return,
+        }
+        if state.thread.is_none() {
+            state.is_ending = false;
+            let thread = thread::Builder::new().name("oauth2_ticker".to_owned());
+            match thread.spawn(|| self.run()) {
+                Ok(thread) => state.thread = Some(thread),
+                // Tokens are then renewed by the requests that need them.
+                Err(error) => error!("failed to start the thread of the timer: {error}"),
+            }
+        }
+        self.changed.notify_one();
+    }
+
+    /// Ends the thread.
+    pub(crate) fn end(&self) {
+        let thread = {
+            let mut state = lock(&self.state);
+            state.is_ending = true;
+            state.timers.clear();
+            state.thread.take()
+        };
+        self.changed.notify_one();
+        // It only waits for this lock and for schedulers.
+        let _ = thread.map(JoinHandle::join);
+    }
+
+    fn run(&self) {
+        let mut state = lock(&self.state);
+        while !state.is_ending {
+            let now = Instant::now();
+            for timer in &mut state.timers {
+                if timer.next <= now {
+                    timer.filter.tick_due();
+                    timer.next = now.checked_add(timer.period).unwrap_or(now);
+                }
+            }
+            let next = state.timers.iter().map(|timer| timer.next).min();
+            state = match next {
+                Some(next) => {
+                    let pause = next.saturating_duration_since(now);
+                    let waited = self.changed.wait_timeout(state, pause);
+                    waited.unwrap_or_else(std::sync::PoisonError::into_inner).0
+                }
+                None => {
+                    let waited = self.changed.wait(state);
+                    waited.unwrap_or_else(std::sync::PoisonError::into_inner)
+                }
+            };
+        }
+    }
+}
