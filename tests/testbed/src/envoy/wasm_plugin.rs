@@ -4,7 +4,7 @@ use std::{fmt, path::Path};
 
 use serde_json::{Value, json};
 
-use super::workspace;
+use super::{native, workspace};
 
 /// A proxy-wasm HTTP filter with its configuration: by default ours, with `FAIL_RELOAD`.
 #[derive(Clone, Debug)]
@@ -91,6 +91,9 @@ impl WasmPlugin {
     pub fn typed_config(&self) -> Value {
         let mut plugin = self.clone();
         if plugin.0["vm_config"]["code"].is_null() {
+            if native::is_chosen() {
+                return native::typed_config(&plugin.0);
+            }
             let file = workspace().join("target/oauth2_filter.wasm");
             assert!(file.is_file(), "no {}: run `make build`", file.display());
             plugin = plugin.file(file);

@@ -1,0 +1,63 @@
+//! The filter as a dynamic module of Envoy, in place of the WebAssembly module: if `FILTER_HOST` is
+//! `native`.
+
+use std::{
+    env,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use serde_json::{Value, json};
+
+use super::workspace;
+
+/// Whether tests run the dynamic module.
+pub fn is_chosen() -> bool {
+    env::var_os("FILTER_HOST").is_some_and(|host| host == "native")
+}
+
+/// The variables of all plugins of this process, which every Envoy gets: a dynamic module reads the
+/// environment of Envoy itself.
+static VARIABLES: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
+
+/// The variables for Envoy.
+pub(super) fn variables() -> Vec<(String, String)> {
+    VARIABLES.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// The configuration of the filter that corresponds to that of a Wasm plugin. Panics if the module
+/// has not been built.
+pub(super) fn typed_config(plugin: &Value) -> Value {
+    static PLUGINS: AtomicU32 = AtomicU32::new(0);
+    let file = workspace().join("target/liboauth2_filter.so");
+    assert!(file.is_file(), "no {}: run `make native`", file.display());
+    let mut configuration = plugin["configuration"].clone();
+    let variables = plugin["vm_config"]["environment_variables"]["key_values"].as_object();
+    let number = PLUGINS.fetch_add(1, Ordering::Relaxed);
+    for (name, value) in variables.into_iter().flatten() {
+        // Plugins may have different values of one name, Envoy cannot.
+        let own = format!("{name}_{number}");
+        if let Some(text) = configuration["value"].as_str() {
+            let named = |name: &str| format!("{{\"env\":\"{name}\"}}");
+            configuration["value"] = text.replace(&named(name), &named(&own)).into();
+        }
+        let value = value.as_str().unwrap_or_default().to_owned();
+        VARIABLES.lock().unwrap_or_else(PoisonError::into_inner).push((own, value));
+    }
+    let mut config = json!({
+        "@type": "type.googleapis.com/\
+            envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
+        "dynamic_module_config": {
+            "module": {"local": {"filename": file}},
+            "do_not_close": true,
+            "metrics_namespace": "wasmcustom",
+        },
+        "filter_name": "oauth2",
+    });
+    if !configuration.is_null() {
+        config["filter_config"] = configuration;
+    }
+    config
+}
