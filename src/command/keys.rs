@@ -1,21 +1,13 @@
 //! Private keys that Envoy accepts: checked without signing.
 
-use base64ct::{Base64, Encoding};
 use oauth2_filter_core::SignError;
-use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, RsaKeyPair};
+use oauth2_filter_private_key::{KeyError, PrivateKey};
 
 /// The placeholder for a secret that is unknown or must not be shown, and for an RSA key.
 pub(crate) const ASSUMED: &str = "SECRET";
 
 /// The placeholder for an elliptic curve key.
 pub(crate) const ASSUMED_ES256: &str = "SECRET-ES256";
-
-/// The algorithm identifier of an elliptic curve key in PKCS #8: `id-ecPublicKey`, P-256.
-const P256: [u8; 21] = [
-    0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
-    0xce, 0x3d, 0x03, 0x01, 0x07,
-];
 
 /// The placeholder for this secret.
 pub(crate) fn assumed(secret: &str) -> &'static str {
@@ -37,49 +29,12 @@ pub(crate) fn sign(private_key: &str, _: &[u8]) -> Result<Vec<u8>, SignError> {
         ASSUMED_ES256 => return Ok(by_p256()),
         _ => {}
     }
-    let (label, key) = pem(private_key).ok_or(SignError::BadKey)?;
-    let rsa = match label {
-        "PRIVATE KEY" => RsaKeyPair::from_pkcs8(&key),
-        _ => RsaKeyPair::from_der(&key),
-    };
-    match rsa {
-        Ok(rsa) if label != "EC PRIVATE KEY" => return Ok(vec![1; rsa.public().modulus_len()]),
-        // Only this library rejects it as too large.
-        Err(error) if error.to_string() == "TooLarge" => return Ok(vec![1; 1024]),
-        _ => {}
+    match PrivateKey::read(private_key) {
+        Ok(PrivateKey::Rsa(key)) => Ok(vec![1; key.public().modulus_len()]),
+        Ok(PrivateKey::P256(_)) => Ok(by_p256()),
+        Err(KeyError::TooLarge) => Ok(vec![1; 1024]),
+        Err(KeyError::Invalid) => Err(SignError::BadKey),
     }
-    let pkcs8 = match label {
-        "EC PRIVATE KEY" => element(0x30, &[&[2, 1, 0][..], &P256, &element(0x04, &key)].concat()),
-        _ => key,
-    };
-    let random = SystemRandom::new();
-    match EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &pkcs8, &random) {
-        Ok(_) => Ok(by_p256()),
-        Err(_) => Err(SignError::BadKey),
-    }
-}
-
-/// The first private key in PEM format: its label and its content.
-fn pem(text: &str) -> Option<(&str, Vec<u8>)> {
-    text.split("-----BEGIN ").skip(1).find_map(|block| {
-        let (label, rest) = block.split_once("-----")?;
-        let (body, _) = rest.split_once(&format!("-----END {label}-----"))?;
-        let body: String = body.split_ascii_whitespace().collect();
-        let is_key = matches!(label, "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY");
-        is_key.then(|| Base64::decode_vec(&body).ok()).flatten().map(|key| (label, key))
-    })
-}
-
-/// An element of DER; it has less than 64 KiB.
-fn element(tag: u8, content: &[u8]) -> Vec<u8> {
-    let [high, low] = u16::try_from(content.len()).unwrap_or(u16::MAX).to_be_bytes();
-    // The shortest form of the length is the only one.
-    let length: &[u8] = match (high, low) {
-        (0, 0..0x80) => &[low],
-        (0, _) => &[0x81, low],
-        _ => &[0x82, high, low],
-    };
-    [&[tag], length, content].concat()
 }
 
 #[cfg(test)]

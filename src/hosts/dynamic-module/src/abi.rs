@@ -140,6 +140,26 @@ functions! {
         config: Envoy, id: *mut u64, cluster: Buffer, headers: *const Header, count: usize,
         body: Buffer, timeout: u64
     ) -> i32;
+    bootstrap_init_complete as
+        envoy_dynamic_module_callback_bootstrap_extension_config_signal_init_complete(
+            config: Envoy
+        );
+    bootstrap_scheduler_new as
+        envoy_dynamic_module_callback_bootstrap_extension_config_scheduler_new(
+            config: Envoy
+        ) -> Envoy;
+    bootstrap_scheduler_commit as
+        envoy_dynamic_module_callback_bootstrap_extension_config_scheduler_commit(
+            scheduler: Envoy, event: u64
+        );
+    bootstrap_scheduler_delete as
+        envoy_dynamic_module_callback_bootstrap_extension_config_scheduler_delete(
+            scheduler: Envoy
+        );
+    bootstrap_http_callout as envoy_dynamic_module_callback_bootstrap_extension_http_callout(
+        config: Envoy, id: *mut u64, cluster: Buffer, headers: *const Header, count: usize,
+        body: Buffer, timeout: u64
+    ) -> i32;
     define_counter as envoy_dynamic_module_callback_http_filter_config_define_counter(
         config: Envoy, name: Buffer, labels: *const Buffer, count: usize, id: *mut usize
     ) -> i32;

@@ -1,14 +1,15 @@
 //! Calls to authorization servers, which only the main thread makes.
 //!
 //! A call belongs to the configuration of Envoy through which it was made, and is reset when that
-//! is destroyed. So it is made through the newest configuration of this module in the process, which
-//! outlives the others, for whichever fetcher needs it.
+//! is destroyed. So calls are made through the bootstrap extension, whose configuration lives as
+//! long as the process; or else through the newest configuration of a filter, whichever fetcher needs
+//! them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use fnv::FnvHashMap;
-use oauth2_filter_core::{Call, CallFailure, CallId, Timestamp};
+use oauth2_filter_core::{Call, CallFailure, Timestamp};
 use oauth2_filter_driver::InFlight;
 
 use super::envoy::Config;
@@ -24,18 +25,26 @@ pub(crate) struct Caller {
     config: RwLock<Option<Config>>,
     /// Whether Envoy has accepted it: the first event that it schedules was delivered.
     is_accepted: AtomicBool,
+    /// Whether it lives as long as the process.
+    is_bootstrap: bool,
 }
 
 impl Caller {
+    /// The configuration of a filter.
     pub(crate) fn new(config: Config) -> Self {
-        let address = config.address();
-        Self { address, config: RwLock::new(Some(config)), is_accepted: AtomicBool::new(false) }
+        let (address, is_accepted) = (config.address(), AtomicBool::new(false));
+        Self { address, config: RwLock::new(Some(config)), is_accepted, is_bootstrap: false }
+    }
+
+    /// The configuration of the bootstrap extension.
+    pub(crate) fn bootstrap(config: Config) -> Self {
+        Self { is_bootstrap: true, is_accepted: AtomicBool::new(true), ..Self::new(config) }
     }
 
     /// Has Envoy call the hook for scheduled events on the main thread. Returns whether it will.
     pub(crate) fn schedule(&self) -> bool {
         let config = read(&self.config);
-        config.as_ref().inspect(|config| config.schedule(0)).is_some()
+        config.as_ref().inspect(|config| config.schedule()).is_some()
     }
 
     /// Runs `with` with the configuration, unless it is being destroyed.
@@ -97,12 +106,13 @@ impl Callers {
         call: &Call,
         now: Timestamp,
     ) -> Result<(), CallFailure> {
-        let newest = {
+        let lasting = {
             let callers = lock(&self.callers);
             let is_accepted = |caller: &&Arc<Caller>| caller.is_accepted.load(Ordering::Relaxed);
-            callers.iter().rev().find(is_accepted).cloned()
+            let bootstrap = callers.iter().find(|caller| caller.is_bootstrap);
+            bootstrap.or_else(|| callers.iter().rev().find(is_accepted)).cloned()
         };
-        let caller = newest.unwrap_or_else(|| Arc::clone(&filter.caller));
+        let caller = lasting.unwrap_or_else(|| Arc::clone(&filter.caller));
         let number =
             caller.with(|config| config.http_call(call)).unwrap_or(Err(CallFailure::NotSent))?;
         let call = InFlight { id: call.id, started: now, timeout: call.timeout };
@@ -114,12 +124,5 @@ impl Callers {
     /// Takes out a call that has ended.
     pub(crate) fn ended(&self, caller: &Caller, number: u64) -> Option<Flight> {
         lock(&self.flights).remove(&(caller.address, number))
-    }
-}
-
-impl Flight {
-    /// The identifier of the call in its fetcher.
-    pub(crate) fn id(&self) -> CallId {
-        self.call.id
     }
 }

@@ -10,7 +10,7 @@ use oauth2_filter_core::{
     Answer, Call, CallFailure, Fields, Head, Reply, Timestamp, digest_from_hex,
 };
 use oauth2_filter_driver::{
-    CallResponse, Changed, Host, HostCall, HostError, Map, MetricKind, call_result,
+    CallResponse, Changed, Host, HostCall, HostError, Map, MetricKind, Metrics as _, call_result,
 };
 
 use super::abi::{self, Buffer, ConfigMetrics, Envoy, Header};
@@ -96,7 +96,17 @@ impl NewConfig<'_> {
     pub(crate) fn finish(self) -> Config {
         // SAFETY: the configuration is being created, on the main thread.
         let scheduler = unsafe { abi::config_scheduler_new(self.0) };
-        Config { config: self.0, scheduler }
+        Config { config: self.0, scheduler, functions: &FILTER }
+    }
+
+    /// The same for the configuration of a bootstrap extension. Envoy then opens its listeners.
+    pub(crate) fn finish_bootstrap(self) -> Config {
+        // SAFETY: the configuration is being created, on the main thread.
+        let scheduler = unsafe {
+            abi::bootstrap_init_complete(self.0);
+            abi::bootstrap_scheduler_new(self.0)
+        };
+        Config { config: self.0, scheduler, functions: &BOOTSTRAP }
     }
 }
 
@@ -105,7 +115,30 @@ impl NewConfig<'_> {
 pub(crate) struct Config {
     config: Envoy,
     scheduler: Envoy,
+    functions: &'static Functions,
 }
+
+/// The functions of a kind of configuration.
+#[derive(Debug)]
+struct Functions {
+    commit: unsafe extern "C" fn(Envoy, u64),
+    delete: unsafe extern "C" fn(Envoy),
+    call: unsafe extern "C" fn(Envoy, *mut u64, Buffer, *const Header, usize, Buffer, u64) -> i32,
+}
+
+/// The functions of the configuration of a filter.
+const FILTER: Functions = Functions {
+    commit: abi::config_scheduler_commit,
+    delete: abi::config_scheduler_delete,
+    call: abi::config_http_callout,
+};
+
+/// The functions of the configuration of a bootstrap extension.
+const BOOTSTRAP: Functions = Functions {
+    commit: abi::bootstrap_scheduler_commit,
+    delete: abi::bootstrap_scheduler_delete,
+    call: abi::bootstrap_http_callout,
+};
 
 // SAFETY: the scheduler may be used in any thread, and the methods that use the configuration say
 // that they are for the main thread.
@@ -115,9 +148,9 @@ unsafe impl Sync for Config {}
 
 impl Config {
     /// Has Envoy call the hook for scheduled events on the main thread.
-    pub(crate) fn schedule(&self, event: u64) {
+    pub(crate) fn schedule(&self) {
         // SAFETY: the scheduler lives until `self` is dropped, and may be used in any thread.
-        unsafe { abi::config_scheduler_commit(self.scheduler, event) }
+        unsafe { (self.functions.commit)(self.scheduler, 0) }
     }
 
     /// Sends a request to a cluster, and returns the number under which its end is announced. It
@@ -133,7 +166,7 @@ impl Config {
         // SAFETY: the configuration lives until its destruction is announced, which drops `self`;
         // all other pointers are to live memory, which Envoy copies.
         let status = unsafe {
-            abi::config_http_callout(
+            (self.functions.call)(
                 self.config,
                 &raw mut number,
                 Buffer::of(call.cluster.as_bytes()),
@@ -159,7 +192,7 @@ impl Config {
 impl Drop for Config {
     fn drop(&mut self) {
         // SAFETY: it was created with `self` and is deleted once.
-        unsafe { abi::config_scheduler_delete(self.scheduler) }
+        unsafe { (self.functions.delete)(self.scheduler) }
     }
 }
 
@@ -175,6 +208,14 @@ impl<'c> MainMetrics<'c> {
     /// The metrics of a configuration, if this Envoy can change them outside of streams.
     pub(crate) fn new(config: &'c Config, metrics: &'c Metrics) -> Option<Self> {
         Some(Self { config, metrics, functions: ConfigMetrics::find()? })
+    }
+
+    /// Has counters and gauges exist before they change. A gauge may have a value already.
+    pub(crate) fn create(&self) {
+        for number in self.metrics.numbers() {
+            // If Envoy refuses, it does so again, with a line, when the metric changes.
+            let _ = self.increment_metric(number, 0);
+        }
     }
 }
 
@@ -199,9 +240,11 @@ impl oauth2_filter_driver::Metrics for MainMetrics<'_> {
     fn increment_metric(&self, number: u32, by: i64) -> Result<(), HostError> {
         let Some(metric) = self.metrics.get(number) else { return Ok(()) };
         let change = match metric.kind {
+            MetricKind::Counter => self.functions.increment_counter,
             MetricKind::Gauge if by < 0 => self.functions.decrement_gauge,
             MetricKind::Gauge => self.functions.increment_gauge,
-            _ => self.functions.increment_counter,
+            // A histogram has no value to change.
+            MetricKind::Histogram => return Ok(()),
         };
         let status = metric.with(|id, labels| {
             // SAFETY: the configuration lives, and the labels are live memory.

@@ -40,6 +40,18 @@ pub(crate) static PROCESS: LazyLock<Process> = LazyLock::new(|| Process {
     filters: Mutex::default(),
 });
 
+impl Process {
+    /// A caller is gone, and Envoy does not announce the ends of its calls.
+    pub(crate) fn reset_calls(&self, caller: &Caller) {
+        for flight in self.callers.remove(caller) {
+            let id = flight.call.id;
+            if !flight.filter.post(ToMain::CallEnded(id, CallFailure::Unreachable)) {
+                flight.filter.abandon(id);
+            }
+        }
+    }
+}
+
 /// One configuration of the filter.
 pub(crate) struct FilterConfig {
     configuration: Configuration,
@@ -113,6 +125,11 @@ impl FilterConfig {
         });
         lock(&PROCESS.filters).push(Arc::downgrade(&filter));
         PROCESS.callers.add(Arc::clone(&filter.caller));
+        filter.caller.with(|config| {
+            if let Some(metrics) = MainMetrics::new(config, &filter.metrics) {
+                metrics.create();
+            }
+        });
         // Its delivery shows that Envoy has accepted the configuration.
         filter.caller.schedule();
         Some(filter)
@@ -194,14 +211,7 @@ impl FilterConfig {
         });
         let config = self.caller.destroyed();
         PROCESS.ticker.set(self, None);
-        for flight in PROCESS.callers.remove(&self.caller) {
-            let id = flight.id();
-            let is_told = !Arc::ptr_eq(&flight.filter, self)
-                && flight.filter.post(ToMain::CallEnded(id, CallFailure::Unreachable));
-            if !is_told {
-                flight.filter.abandon(id);
-            }
-        }
+        PROCESS.reset_calls(&self.caller);
         drop(config);
         let mut filters = lock(&PROCESS.filters);
         filters.retain(|filter| filter.upgrade().is_some_and(|other| !Arc::ptr_eq(&other, self)));

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use log::error;
 
 use super::abi::{Buffer, Envoy, Header, list};
+use super::callers::Caller;
 use super::envoy::{NewConfig, Request, Response};
-use super::filter::FilterConfig;
+use super::filter::{FilterConfig, PROCESS};
 use super::logger;
 use super::main_thread::{Work, handle};
 use super::stream::HttpStream;
@@ -165,6 +166,68 @@ hooks! {
         guard((), || stream.ended());
     }
 
+    /// The configuration of the bootstrap extension, which makes the calls of all filters. Null ends
+    /// Envoy.
+    fn envoy_dynamic_module_on_bootstrap_extension_config_new(
+        config: Envoy, _name: Buffer, document: Buffer,
+    ) -> *const Caller {
+        guard(ptr::null(), || {
+            // SAFETY: Envoy passes a configuration that it creates, and a buffer that lives as long
+            // as this hook.
+            let (config, document) = unsafe { (NewConfig::new(config), document.bytes()) };
+            if !document.is_empty() {
+                error!("the bootstrap extension has no configuration: leave extension_config out");
+                return ptr::null();
+            }
+            let caller = Arc::new(Caller::bootstrap(config.finish_bootstrap()));
+            PROCESS.callers.add(Arc::clone(&caller));
+            Arc::into_raw(caller)
+        })
+    }
+
+    /// The bootstrap extension is destroyed.
+    fn envoy_dynamic_module_on_bootstrap_extension_config_destroy(caller: *const Caller) {
+        // SAFETY: this is the reference that was given to Envoy.
+        let caller = unsafe { Arc::from_raw(caller) };
+        guard((), || {
+            drop(caller.destroyed());
+            PROCESS.reset_calls(&caller);
+        });
+    }
+
+    /// A call of the bootstrap extension has ended.
+    fn envoy_dynamic_module_on_bootstrap_extension_http_callout_done(
+        _config: Envoy, caller: *const Caller, number: u64, result: i32,
+        headers: *const Header, headers_count: usize, body: *const Buffer, body_count: usize,
+    ) {
+        // SAFETY: Envoy calls this for a configuration that lives, with lists that live as long as
+        // this hook.
+        let (caller, response) = unsafe {
+            Arc::increment_strong_count(caller);
+            let response = Response::new(list(headers, headers_count), list(body, body_count));
+            (Arc::from_raw(caller), response)
+        };
+        guard((), || {
+            let result = (result == 0).then(|| response.result());
+            handle(Work::CallEnded(caller, number, result));
+        });
+    }
+
+    /// The extension has no state besides its configuration.
+    fn envoy_dynamic_module_on_bootstrap_extension_new(
+        caller: *const Caller, _extension: Envoy,
+    ) -> *const Caller {
+        caller
+    }
+
+    /// Envoy ends once `done` is called. A token that is obtained now would be lost.
+    fn envoy_dynamic_module_on_bootstrap_extension_shutdown(
+        _extension: Envoy, _caller: *const Caller, done: extern "C" fn(*mut c_void),
+        context: *mut c_void,
+    ) {
+        done(context);
+    }
+
     fn envoy_dynamic_module_on_http_filter_request_headers(
         filter: Envoy, stream: *const HttpStream, end_of_stream: bool,
     ) -> i32 {
@@ -276,5 +339,54 @@ hooks! {
 
     fn envoy_dynamic_module_on_http_filter_downstream_below_write_buffer_low_watermark(
         _filter: Envoy, _stream: *const HttpStream,
+    ) {}
+
+    // Envoy requires these of a bootstrap extension.
+    fn envoy_dynamic_module_on_bootstrap_extension_destroy(_caller: *const Caller) {}
+
+    fn envoy_dynamic_module_on_bootstrap_extension_server_initialized(
+        _extension: Envoy, _caller: *const Caller,
+    ) {}
+
+    fn envoy_dynamic_module_on_bootstrap_extension_worker_thread_initialized(
+        _extension: Envoy, _caller: *const Caller,
+    ) {}
+
+    fn envoy_dynamic_module_on_bootstrap_extension_drain_started(
+        _extension: Envoy, _caller: *const Caller,
+    ) {}
+
+    fn envoy_dynamic_module_on_bootstrap_extension_config_scheduled(
+        _config: Envoy, _caller: *const Caller, _event: u64,
+    ) {}
+
+    fn envoy_dynamic_module_on_bootstrap_extension_timer_fired(
+        _config: Envoy, _caller: *const Caller, _timer: Envoy,
+    ) {}
+
+    fn envoy_dynamic_module_on_bootstrap_extension_file_changed(
+        _config: Envoy, _caller: *const Caller, _path: Buffer, _events: u32,
+    ) {}
+
+    fn envoy_dynamic_module_on_bootstrap_extension_admin_request(
+        _config: Envoy, _caller: *const Caller, _method: Buffer, _path: Buffer, _body: Buffer,
+    ) -> u32 {
+        404
+    }
+
+    fn envoy_dynamic_module_on_bootstrap_extension_cluster_add_or_update(
+        _config: Envoy, _caller: *const Caller, _name: Buffer,
+    ) {}
+
+    fn envoy_dynamic_module_on_bootstrap_extension_cluster_removal(
+        _config: Envoy, _caller: *const Caller, _name: Buffer,
+    ) {}
+
+    fn envoy_dynamic_module_on_bootstrap_extension_listener_add_or_update(
+        _config: Envoy, _caller: *const Caller, _name: Buffer,
+    ) {}
+
+    fn envoy_dynamic_module_on_bootstrap_extension_listener_removal(
+        _config: Envoy, _caller: *const Caller, _name: Buffer,
     ) {}
 }

@@ -62,6 +62,11 @@ impl Metric {
 }
 
 impl Metrics {
+    /// The numbers of all metrics.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = u32> {
+        (0..).take(self.0.len())
+    }
+
     /// The metric of a number.
     pub(crate) fn get(&self, number: u32) -> Option<&Metric> {
         self.0.get(usize::try_from(number).ok()?)

@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Listener, socket_address};
+use super::{Listener, native, socket_address};
 
 /// A static configuration: clusters and listeners on free loopback ports.
 ///
@@ -64,11 +64,15 @@ impl Bootstrap {
 
     /// The configuration as it stands, without what was added in YAML.
     pub fn value(&self) -> Value {
-        json!({
+        let mut value = json!({
             // A discovered filter wants to know for whom it is.
             "node": {"id": "testbed", "cluster": "testbed"},
             "static_resources": {"clusters": self.clusters, "listeners": self.listeners},
-        })
+        });
+        if native::is_chosen() {
+            merge(&mut value, native::bootstrap());
+        }
+        value
     }
 }
 

@@ -27,12 +27,40 @@ pub(super) fn variables() -> Vec<(String, String)> {
     VARIABLES.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
+/// What the bootstrap needs for the dynamic module: what makes its calls, and the names of metrics
+/// in Prometheus' format.
+pub(super) fn bootstrap() -> Value {
+    json!({
+        "bootstrap_extensions": [{
+            "name": "envoy.bootstrap.dynamic_modules",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.bootstrap.dynamic_modules.v3.\
+                    DynamicModuleBootstrapExtension",
+                "dynamic_module_config": module(),
+                "extension_name": "oauth2",
+            },
+        }],
+        "layered_runtime": {"layers": [{"name": "names", "static_layer": {
+            "envoy.reloadable_features.dynamic_modules_strip_custom_stat_prefix": true,
+        }}]},
+    })
+}
+
+/// The module. Panics if it has not been built.
+fn module() -> Value {
+    let file = workspace().join("target/liboauth2_filter.so");
+    assert!(file.is_file(), "no {}: run `make native`", file.display());
+    json!({
+        "module": {"local": {"filename": file}},
+        "do_not_close": true,
+        "metrics_namespace": "wasmcustom",
+    })
+}
+
 /// The configuration of the filter that corresponds to that of a Wasm plugin. Panics if the module
 /// has not been built.
 pub(super) fn typed_config(plugin: &Value) -> Value {
     static PLUGINS: AtomicU32 = AtomicU32::new(0);
-    let file = workspace().join("target/liboauth2_filter.so");
-    assert!(file.is_file(), "no {}: run `make native`", file.display());
     let mut configuration = plugin["configuration"].clone();
     let variables = plugin["vm_config"]["environment_variables"]["key_values"].as_object();
     let number = PLUGINS.fetch_add(1, Ordering::Relaxed);
@@ -49,11 +77,7 @@ pub(super) fn typed_config(plugin: &Value) -> Value {
     let mut config = json!({
         "@type": "type.googleapis.com/\
             envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
-        "dynamic_module_config": {
-            "module": {"local": {"filename": file}},
-            "do_not_close": true,
-            "metrics_namespace": "wasmcustom",
-        },
+        "dynamic_module_config": module(),
         "filter_name": "oauth2",
     });
     if !configuration.is_null() {
