@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
+use std::io::Write;
 use std::marker::PhantomData;
 use std::time::SystemTime;
 
@@ -428,14 +429,16 @@ impl Host for Request<'_> {
     fn set_filter_state(&self, name: &str, value: &str) -> Result<(), HostError> {
         // The prefix that Envoy's WebAssembly filter adds, so that policies and formats need not
         // know which host runs.
-        let name = ["wasm.", name].concat();
+        let mut buffer = [0; 64];
+        let parts = [b"wasm.", name.as_bytes()];
+        let mut rest = &mut buffer[..];
+        let is_short = parts.iter().all(|part| rest.write_all(part).is_ok());
+        let length = parts.iter().map(|part| part.len()).fold(0, usize::saturating_add);
+        let name = buffer.get(..length).filter(|_| is_short);
+        let Some(name) = name else { return done(HostCall::SetFilterState, false) };
         // SAFETY: the filter lives during the hook, and the pointers are to live memory.
         let set = unsafe {
-            abi::set_filter_state(
-                self.filter,
-                Buffer::of(name.as_bytes()),
-                Buffer::of(value.as_bytes()),
-            )
+            abi::set_filter_state(self.filter, Buffer::of(name), Buffer::of(value.as_bytes()))
         };
         done(HostCall::SetFilterState, set)
     }

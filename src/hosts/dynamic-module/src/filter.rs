@@ -3,12 +3,13 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, Weak};
+use std::time::Duration;
 
 use log::{error, warn};
 use oauth2_filter_core::{
     CallFailure, CallId, Configuration, Environment, Event, Lookups, StreamId,
 };
-use oauth2_filter_driver::{Reports, Statistics};
+use oauth2_filter_driver::{Metrics as _, Reports, Statistics};
 
 use super::callers::{Caller, Callers};
 use super::envoy::{self, MainMetrics, NewConfig};
@@ -19,6 +20,9 @@ use super::sign::sign;
 use super::store::MemoryStore;
 use super::ticker::Ticker;
 use super::worker::Slot;
+
+/// How long a worker may keep counts.
+const FLUSH: Duration = Duration::from_millis(10);
 
 /// The name of the filter in the configuration of Envoy.
 const NAME: &str = "oauth2";
@@ -68,6 +72,8 @@ pub(crate) struct FilterConfig {
     inbox: Mutex<Vec<ToMain>>,
     /// Whether a tick is due.
     is_tick_due: AtomicBool,
+    /// Whether workers have counts that Envoy does not have yet.
+    has_counts: AtomicBool,
     /// Whether the fetcher follows calls of other configurations.
     pub(crate) follows: AtomicBool,
 }
@@ -121,6 +127,7 @@ impl FilterConfig {
             caller: Arc::new(Caller::new(config.finish())),
             inbox: Mutex::default(),
             is_tick_due: AtomicBool::new(false),
+            has_counts: AtomicBool::new(false),
             follows: AtomicBool::new(false),
         });
         lock(&PROCESS.filters).push(Arc::downgrade(&filter));
@@ -183,6 +190,27 @@ impl FilterConfig {
         self.is_tick_due.swap(false, Ordering::Relaxed)
     }
 
+    /// A worker has counts that it does not pass on at once.
+    pub(crate) fn flush_soon(self: &Arc<Self>) {
+        if !self.has_counts.swap(true, Ordering::Relaxed) {
+            PROCESS.ticker.once(self, FLUSH);
+        }
+    }
+
+    /// Passes on the counts of workers, on the main thread.
+    pub(crate) fn flush(&self) {
+        if !self.has_counts.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        self.caller.with(|config| {
+            // Without these functions, the next request of each worker passes its counts on.
+            let Some(metrics) = MainMetrics::new(config, &self.metrics) else { return };
+            for (number, by) in self.slots.iter().flat_map(Slot::take_counts) {
+                let _ = metrics.increment_metric(number, by);
+            }
+        });
+    }
+
     /// Counts events on the main thread.
     pub(crate) fn count(&self, events: impl Iterator<Item = Event>) {
         let Some(uncounted) = self.caller.with(|config| {
@@ -204,6 +232,7 @@ impl FilterConfig {
 
     /// Envoy destroys the configuration, in any thread.
     pub(crate) fn destroyed(self: &Arc<Self>) {
+        self.flush();
         self.caller.with(|config| {
             if let Some(metrics) = MainMetrics::new(config, &self.metrics) {
                 self.statistics.forget(&metrics, &self.reports);

@@ -124,6 +124,7 @@ impl FilterConfig {
                 return self.lose_fetcher();
             }
         };
+        self.flush();
         let has_ended = matches!(input, Input::CallEnded(..));
         let mut events = Vec::new();
         let (output, period) = {

@@ -1,8 +1,10 @@
 //! Envoy's metrics by the numbers of the driver.
 
+use std::cell::RefCell;
 use std::sync::Mutex;
 
-use oauth2_filter_driver::MetricKind;
+use oauth2_filter_core::Timestamp;
+use oauth2_filter_driver::{self as driver, HostError, MetricKind};
 
 use super::abi::Buffer;
 use super::locked::lock;
@@ -70,6 +72,80 @@ impl Metrics {
     /// The metric of a number.
     pub(crate) fn get(&self, number: u32) -> Option<&Metric> {
         self.0.get(usize::try_from(number).ok()?)
+    }
+}
+
+/// Counts that Envoy does not have yet. To change a metric with labels costs it about a microsecond,
+/// so that many changes within a millisecond are better made at once.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    /// Numbers of counters, and by how much each has changed.
+    changes: Vec<(u32, i64)>,
+    /// When they were last passed on, and how often at that time.
+    flushed: Option<(Timestamp, u8)>,
+}
+
+/// How often counts are passed on within a millisecond, so that a worker with little to do keeps
+/// none.
+const AT_ONCE: u8 = 4;
+
+impl Counts {
+    /// Whether they are worth passing on now.
+    pub(crate) fn are_due(&self, now: Timestamp) -> bool {
+        self.flushed.is_none_or(|(flushed, times)| flushed != now || times < AT_ONCE)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// Passes them on.
+    pub(crate) fn flush(&mut self, host: &impl driver::Metrics, now: Timestamp) {
+        if self.changes.is_empty() {
+            return;
+        }
+        for (number, by) in self.changes.drain(..) {
+            // If Envoy refuses, there is nothing to be done about it.
+            let _ = host.increment_metric(number, by);
+        }
+        let times = self.flushed.filter(|(flushed, _)| *flushed == now).map_or(0, |(_, n)| n);
+        self.flushed = Some((now, times.saturating_add(1)));
+    }
+
+    /// Takes them out.
+    pub(crate) fn take(&mut self) -> Vec<(u32, i64)> {
+        std::mem::take(&mut self.changes)
+    }
+}
+
+/// Keeps changes of counters, and passes all others on.
+pub(crate) struct Counting<'c, H> {
+    pub(crate) host: &'c H,
+    pub(crate) metrics: &'c Metrics,
+    pub(crate) counts: RefCell<&'c mut Counts>,
+}
+
+impl<H: driver::Metrics> driver::Metrics for Counting<'_, H> {
+    fn now(&self) -> Result<Timestamp, HostError> {
+        self.host.now()
+    }
+
+    fn record_metric(&self, number: u32, value: u64) -> Result<(), HostError> {
+        self.host.record_metric(number, value)
+    }
+
+    fn increment_metric(&self, number: u32, by: i64) -> Result<(), HostError> {
+        let is_counter =
+            self.metrics.get(number).is_some_and(|metric| metric.kind == MetricKind::Counter);
+        if !is_counter {
+            return self.host.increment_metric(number, by);
+        }
+        let changes = &mut self.counts.borrow_mut().changes;
+        match changes.iter_mut().find(|(other, _)| *other == number) {
+            Some((_, sum)) => *sum = sum.saturating_add(by),
+            None => changes.push((number, by)),
+        }
+        Ok(())
     }
 }
 

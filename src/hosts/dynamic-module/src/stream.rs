@@ -44,10 +44,10 @@ impl HttpStream {
         let worker = self.filter.slot(request.worker()).ok_or(LOST);
         let state = match worker.and_then(|slot| {
             let step = slot.decide(&self.filter, request, envoy::now()?);
-            Ok((step, !end_of_stream && slot.guards_trailers()))
+            Ok((step, !end_of_stream && slot.guards_trailers))
         }) {
             Ok((Step::Decided(verdict), guards_trailers)) => {
-                State::Decided(apply.carry_out(*verdict, guards_trailers))
+                State::Decided(apply.carry_out(verdict, guards_trailers))
             }
             Ok((Step::Waiting(stream), guards_trailers)) => State::Waiting(stream, guards_trailers),
             Ok((Step::Failed(error), _)) | Err(error) => State::Decided(apply.fail(error)),

@@ -22,6 +22,8 @@ pub(crate) struct Ticker {
 #[derive(Default)]
 struct State {
     timers: Vec<Timer>,
+    /// Configurations to wake once.
+    once: Vec<(Arc<FilterConfig>, Instant)>,
     thread: Option<JoinHandle<()>>,
     is_ending: bool,
 }
@@ -51,6 +53,19 @@ impl Ticker {
             }
             (_, None) => return,
         }
+        self.start(&mut state);
+    }
+
+    /// Wakes the main thread for a configuration after this time.
+    pub(crate) fn once(&'static self, filter: &Arc<FilterConfig>, after: Duration) {
+        let mut state = lock(&self.state);
+        let at = Instant::now().checked_add(after).unwrap_or_else(Instant::now);
+        state.once.push((Arc::clone(filter), at));
+        self.start(&mut state);
+    }
+
+    /// Has the thread run, and look again.
+    fn start(&'static self, state: &mut State) {
         if state.thread.is_none() {
             state.is_ending = false;
             let thread = thread::Builder::new().name("oauth2_ticker".to_owned());
@@ -69,6 +84,7 @@ impl Ticker {
             let mut state = lock(&self.state);
             state.is_ending = true;
             state.timers.clear();
+            state.once.clear();
             state.thread.take()
         };
         self.changed.notify_one();
@@ -86,7 +102,15 @@ impl Ticker {
                     timer.next = now.checked_add(timer.period).unwrap_or(now);
                 }
             }
-            let next = state.timers.iter().map(|timer| timer.next).min();
+            state.once.retain(|(filter, at)| {
+                let is_due = *at <= now;
+                if is_due {
+                    filter.caller.schedule();
+                }
+                !is_due
+            });
+            let once = state.once.iter().map(|(_, at)| *at);
+            let next = state.timers.iter().map(|timer| timer.next).chain(once).min();
             state = match next {
                 Some(next) => {
                     let pause = next.saturating_duration_since(now);

@@ -1,7 +1,8 @@
 //! One configuration in one worker thread: its decider, and the requests that wait.
 
-use std::sync::Mutex;
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use fnv::FnvHashMap;
 use oauth2_filter_core::{
@@ -13,10 +14,13 @@ use oauth2_filter_driver::{HostCall, HostError};
 use super::envoy::{Request, StreamScheduler};
 use super::filter::{FilterConfig, PROCESS, ToMain};
 use super::locked::lock;
+use super::metrics::{Counting, Counts};
 
 /// The state of a worker thread, which other threads wake.
 pub(crate) struct Slot {
     number: u32,
+    /// Whether trailers must be checked.
+    pub(crate) guards_trailers: bool,
     worker: Mutex<Worker>,
     inbox: Mutex<Inbox>,
     /// Whether the inbox may have something.
@@ -41,6 +45,7 @@ struct Worker {
     output: Output,
     /// Verdicts on requests whose hook has not run yet.
     decided: FnvHashMap<StreamId, Verdict>,
+    counts: Counts,
     /// The next stream's number.
     next: u32,
     /// The number of workers: a stream's number modulo this one is that of its worker.
@@ -49,7 +54,7 @@ struct Worker {
 
 /// A decision, or that it follows.
 pub(crate) enum Step {
-    Decided(Box<Verdict>),
+    Decided(Verdict),
     Waiting(StreamId),
     Failed(HostError),
 }
@@ -70,15 +75,19 @@ impl Worker {
 
 impl Slot {
     pub(crate) fn new(configuration: &Configuration, number: u32, workers: u32) -> Self {
+        let decider = configuration.decider();
+        let guards_trailers = decider.guards_trailers();
         let worker = Worker {
-            decider: configuration.decider(),
+            decider,
             output: Output::default(),
             decided: FnvHashMap::default(),
+            counts: Counts::default(),
             next: number,
             workers,
         };
         Self {
             number,
+            guards_trailers,
             worker: Mutex::new(worker),
             inbox: Mutex::default(),
             has_mail: AtomicBool::new(false),
@@ -94,7 +103,7 @@ impl Slot {
     /// Decides on a request.
     pub(crate) fn decide(
         &self,
-        filter: &FilterConfig,
+        filter: &Arc<FilterConfig>,
         request: Request<'_>,
         now: Timestamp,
     ) -> Step {
@@ -113,13 +122,13 @@ impl Slot {
         }
         match verdict {
             Some(verdict) => {
-                self.finish(worker, filter, request, 0);
-                Step::Decided(Box::new(verdict))
+                self.finish(worker, filter, request, now, 0);
+                Step::Decided(verdict)
             }
             None => {
                 // Before the lookup, whose result may come at once.
                 lock(&self.waiting).insert(stream, request.scheduler());
-                if self.finish(worker, filter, request, 1) {
+                if self.finish(worker, filter, request, now, 1) {
                     Step::Waiting(stream)
                 } else {
                     self.ended(worker, filter, stream);
@@ -132,7 +141,7 @@ impl Slot {
     /// The verdict on a request that waits; `None` if it still does.
     pub(crate) fn take(
         &self,
-        filter: &FilterConfig,
+        filter: &Arc<FilterConfig>,
         request: Request<'_>,
         stream: StreamId,
         now: Timestamp,
@@ -148,12 +157,12 @@ impl Slot {
     }
 
     /// A request that waited has ended.
-    pub(crate) fn gone(&self, filter: &FilterConfig, stream: StreamId) {
+    pub(crate) fn gone(&self, filter: &Arc<FilterConfig>, stream: StreamId) {
         self.ended(&mut lock(&self.worker), filter, stream);
     }
 
     /// Removes a request that waited.
-    fn ended(&self, worker: &mut Worker, filter: &FilterConfig, stream: StreamId) {
+    fn ended(&self, worker: &mut Worker, filter: &Arc<FilterConfig>, stream: StreamId) {
         lock(&self.waiting).remove(&stream);
         worker.decided.remove(&stream);
         if worker.decider.stream_ended(stream) {
@@ -162,14 +171,14 @@ impl Slot {
         }
     }
 
+    /// The counts that Envoy does not have yet.
+    pub(crate) fn take_counts(&self) -> Vec<(u32, i64)> {
+        lock(&self.worker).counts.take()
+    }
+
     /// Whether an upstream response rejects a token.
     pub(crate) fn is_refusal(&self, sent: TokenUse, status: u16) -> bool {
         lock(&self.worker).decider.is_refusal(sent, status)
-    }
-
-    /// Whether trailers must be checked.
-    pub(crate) fn guards_trailers(&self) -> bool {
-        lock(&self.worker).decider.guards_trailers()
     }
 
     /// Runs `with` with the decider.
@@ -180,7 +189,7 @@ impl Slot {
     /// The upstream service has rejected a token.
     pub(crate) fn rejected(
         &self,
-        filter: &FilterConfig,
+        filter: &Arc<FilterConfig>,
         request: Request<'_>,
         (sent, status): (TokenUse, u16),
         now: Timestamp,
@@ -188,14 +197,14 @@ impl Slot {
         let worker = &mut *lock(&self.worker);
         let run = &mut Run::new(Context { now, store: &PROCESS.store }, &mut worker.output);
         worker.decider.response(sent, status, run);
-        self.finish(worker, filter, request, 0);
+        self.finish(worker, filter, request, now, 0);
     }
 
     /// Handles what other threads have posted.
     fn handle_mail(
         &self,
         worker: &mut Worker,
-        filter: &FilterConfig,
+        filter: &Arc<FilterConfig>,
         request: Request<'_>,
         now: Timestamp,
     ) {
@@ -218,7 +227,7 @@ impl Slot {
         worker.decided.extend(worker.output.decided.drain(..));
         let signed = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let more = signed(worker.decider.waiting()).saturating_sub(signed(before));
-        self.finish(worker, filter, request, more);
+        self.finish(worker, filter, request, now, more);
     }
 
     /// Counts events, and posts lookups. `more` is by how many more requests wait. Returns whether
@@ -226,13 +235,25 @@ impl Slot {
     fn finish(
         &self,
         worker: &mut Worker,
-        filter: &FilterConfig,
+        filter: &Arc<FilterConfig>,
         request: Request<'_>,
+        now: Timestamp,
         more: i64,
     ) -> bool {
         let waiting = (more != 0).then_some(Event::Waiting(more));
+        let had_counts = !worker.counts.is_empty();
+        let counting = Counting {
+            host: &request,
+            metrics: &filter.metrics,
+            counts: RefCell::new(&mut worker.counts),
+        };
         for event in worker.output.events.drain(..).chain(waiting) {
-            filter.statistics.add(&request, &filter.reports, event);
+            filter.statistics.add(&counting, &filter.reports, event);
+        }
+        if worker.counts.are_due(now) {
+            worker.counts.flush(&request, now);
+        } else if !had_counts && !worker.counts.is_empty() {
+            filter.flush_soon();
         }
         worker.output.lookups.is_empty()
             || filter.post(ToMain::Lookups(std::mem::take(&mut worker.output.lookups)))
@@ -263,7 +284,7 @@ impl Slot {
     }
 
     /// Replaces a decider that is in an unknown state. All requests that wait are denied.
-    pub(crate) fn lose_decider(&self, filter: &FilterConfig) {
+    pub(crate) fn lose_decider(&self, filter: &Arc<FilterConfig>) {
         let worker = &mut *lock(&self.worker);
         worker.decider = filter.configuration().decider();
         worker.output = Output::default();

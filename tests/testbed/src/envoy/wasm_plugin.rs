@@ -86,6 +86,12 @@ impl WasmPlugin {
         json!({"name": name, "typed_config": self.typed_config()})
     }
 
+    /// The same filter as a dynamic module, whichever host tests run. Panics if that has not been
+    /// built.
+    pub fn native_filter(&self, name: &str) -> Value {
+        json!({"name": name, "typed_config": native::typed_config(&self.0)})
+    }
+
     /// The configuration of the filter, as a discovered filter has it. Panics if our filter has
     /// not been built.
     pub fn typed_config(&self) -> Value {
