@@ -87,6 +87,8 @@ impl PrivateKey {
 fn pem(text: &str) -> Option<(&str, Vec<u8>)> {
     text.split("-----BEGIN ").skip(1).find_map(|block| {
         let (label, rest) = block.split_once("-----")?;
+        // Envoy requires lines.
+        let rest = rest.trim_start_matches([' ', '\t', '\r']).strip_prefix('\n')?;
         let (body, _) = rest.split_once(&format!("-----END {label}-----"))?;
         let body: String = body.split_ascii_whitespace().collect();
         let is_key = matches!(label, "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY");
@@ -150,6 +152,9 @@ mod tests {
             key!("rsa-public"),
             key!("rsa1024-pkcs8"),
             PrivateKey::read(""),
+            PrivateKey::read(
+                &include_str!("../../tests/envoy/keys/rsa-pkcs8.pem").replace('\n', " "),
+            ),
             PrivateKey::read("-----BEGIN PRIVATE KEY-----\n!\n-----END PRIVATE KEY-----"),
             PrivateKey::read("-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----"),
         ] {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use base64::{Engine, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE_NO_PAD};
 use oauth2_filter_testbed::client::Request;
-use oauth2_filter_testbed::envoy::{Cluster, Envoy, Options, WasmPlugin, merge};
+use oauth2_filter_testbed::envoy::{Cluster, Envoy, Options, WasmPlugin, merge, native};
 use oauth2_filter_testbed::scripted::Answer;
 use oauth2_filter_testbed::tls::{Authority, TlsFront};
 use oauth2_filter_testbed::{Received, wait};
@@ -141,7 +141,8 @@ async fn cl_7523_02_assertions_signed_by_envoy_verify_whatever_form_the_key_has(
         jti(&calls[0], algorithm);
         assert_eq!(calls[0].parameter("grant_type").as_deref(), Some("client_credentials"));
         let log = set_up.envoy.log();
-        assert!(log.contains("[trace]"), "the log shows all that there is");
+        // The dynamic module has nothing to say at this level.
+        assert!(native::is_chosen() || log.contains("[trace]"), "the log shows all that there is");
         is_not_logged(&log, key);
         let assertion = calls[0].parameter("client_assertion").expect("an assertion");
         assert!(!log.contains(&assertion), "{form}: the assertion is in the log");

@@ -13,6 +13,16 @@ use serde_json::{Value, json};
 
 use super::workspace;
 
+/// What a log line of the filter contains, in the host that is chosen.
+pub fn log_mark() -> &'static str {
+    if is_chosen() { "[dynamic_modules]" } else { "wasm log" }
+}
+
+/// The name of the logger of the filter, in the host that is chosen.
+pub fn logger() -> &'static str {
+    if is_chosen() { "dynamic_modules" } else { "wasm" }
+}
+
 /// Whether tests run the dynamic module.
 pub fn is_chosen() -> bool {
     env::var_os("FILTER_HOST").is_some_and(|host| host == "native")
