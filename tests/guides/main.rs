@@ -81,6 +81,8 @@ pages! {
     tokens_in_cookies_and_queries_run: "recipes/cookie-and-query-tokens.md",
     public_paths_and_cors_run: "recipes/public-paths-and-cors.md",
     optional_access_runs: "recipes/optional-access.md",
+    rotating_a_client_secret_is_as_its_file: "recipes/rotating-secret.md",
+    workload_identity_is_as_its_file: "recipes/workload-identity.md",
     the_command_runs: "command.md",
     what_to_do_when_an_alert_fires_runs: "alerts.md",
     the_index_runs: "README.md",

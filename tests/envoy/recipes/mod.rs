@@ -1,0 +1,13 @@
+//! The recipes whose files need more than `make servers`: secrets that change, a proxy on the way,
+//! servers that execute what they receive.
+
+mod client_secret;
+mod mount;
+mod workload_identity;
+
+use std::net::SocketAddr;
+
+/// How the examples write a port.
+fn port(address: SocketAddr) -> String {
+    format!("port_value: {} ", address.port())
+}
