@@ -83,6 +83,7 @@ pages! {
     optional_access_runs: "recipes/optional-access.md",
     rotating_a_client_secret_is_as_its_file: "recipes/rotating-secret.md",
     workload_identity_is_as_its_file: "recipes/workload-identity.md",
+    a_forward_proxy_is_as_its_file: "recipes/forward-proxy.md",
     the_command_runs: "command.md",
     what_to_do_when_an_alert_fires_runs: "alerts.md",
     the_index_runs: "README.md",

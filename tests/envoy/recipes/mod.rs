@@ -2,6 +2,7 @@
 //! servers that execute what they receive.
 
 mod client_secret;
+mod forward_proxy;
 mod mount;
 mod workload_identity;
 
