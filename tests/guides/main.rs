@@ -75,6 +75,7 @@ pages! {
     calling_an_api_runs: "recipes/call-an-api.md",
     token_exchange_runs: "recipes/token-exchange.md",
     guarding_an_mcp_server_runs: "recipes/mcp-server.md",
+    scopes_for_mcp_tools_are_as_their_file: "recipes/mcp-tools.md",
     several_issuers_run: "recipes/several-issuers.md",
     tokens_bound_to_a_certificate_run: "recipes/mtls-bound-tokens.md",
     renewing_on_401_runs: "recipes/renew-on-401.md",

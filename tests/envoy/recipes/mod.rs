@@ -3,6 +3,7 @@
 
 mod client_secret;
 mod forward_proxy;
+mod mcp_tools;
 mod mount;
 mod workload_identity;
 
