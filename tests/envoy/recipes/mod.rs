@@ -3,9 +3,14 @@
 
 mod client_secret;
 mod forward_proxy;
+mod jwt_and_opaque;
+mod local_replies;
 mod mcp_tools;
 mod mount;
+mod phantom_tokens;
 mod workload_identity;
+#[path = "../../istio/yaml.rs"]
+mod yaml;
 
 use std::net::SocketAddr;
 
