@@ -149,7 +149,7 @@ impl Scene {
             text.split_once("    # Named by `cluster` of the client.\n").expect("it");
         let (_, tls) = cluster.split_once("          transport_socket:\n").expect("TLS in it");
         let (tls, _) = tls.split_once("      load_assignment:\n").expect("the end of TLS");
-        let tls: String = tls.lines().map(|line| format!("{}\n", &line[4..])).collect();
+        let tls: String = tls.split_inclusive('\n').map(|line| &line[4..]).collect();
         let before = before.replace("  listeners:\n", &format!("  listeners:\n{listeners}"));
         format!("{extensions}{before}{clusters}      transport_socket:\n{tls}")
     }
