@@ -94,6 +94,11 @@ async fn a_client_secret_rotates_without_a_restart() {
         scene.rotates_to(secret).await;
         assert_eq!(scene.get().await.status, 200, "{secret}");
     }
+    // What was known before still is.
+    let calls = scene.server.count(ENDPOINT);
+    let first = Request::get("/orders/1").bearer("token-0");
+    let answer = first.send(scene.envoy.address("inbound")).await.expect("an answer");
+    assert_eq!((answer.status, scene.server.count(ENDPOINT)), (200, calls));
     assert_eq!(scene.envoy.stat("cluster.as.credential_injector.failed").await, Some(0));
     let told = [scene.envoy.log(), scene.envoy.admin_get("/config_dump?include_eds").await];
     for secret in ["first", "second", "third"] {

@@ -139,6 +139,13 @@ async fn a_client_steps_up_within_its_session() {
             let answer = scene.send(http, &request.bearer("mcp.tools")).await;
             assert_eq!(answer.status, 200, "{http:?}: {}", answer.text());
         }
+        for (method, token, status) in
+            [("prompts/list", "mcp.tools", 403), ("prompts/list", "mcp.tools+mcp.admin", 200)]
+        {
+            let message = json!({"jsonrpc": "2.0", "id": 1, "method": method});
+            let answer = scene.send(http, &plain(message.to_string()).bearer(token)).await;
+            assert_eq!(answer.status, status, "{http:?} {token}: {}", answer.text());
+        }
         for method in ["initialize", "ping", "tools/list", "notifications/initialized"] {
             let message = json!({"jsonrpc": "2.0", "id": 1, "method": method});
             let request = plain(message.to_string()).bearer("mcp.tools");
