@@ -18,7 +18,7 @@ use crate::set_up::{BOTH, ENDPOINT, Ends, Http, SetUp, inactive, one_worker, plu
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
 /// The origin of a page with a client in it.
-const ORIGIN: &str = "https://page.test";
+const ORIGIN: &str = "https://app.example.com";
 
 /// A filter with this metadata, which lets nobody pass without a token, and few with.
 async fn guarding(metadata: Value) -> SetUp {
@@ -276,7 +276,7 @@ async fn rs_9728_06_nothing_in_a_request_changes_the_document_or_its_place() {
     set_up.service_is_untouched().await;
 }
 
-/// The MCP server of `envoy/mcp.yaml`, with who belongs to it.
+/// The MCP server of `envoy/mcp.yaml` or `envoy/mcp-tools.yaml`, with who belongs to it.
 struct Mcp {
     envoy: Envoy,
     server: AuthorizationServer,
@@ -289,11 +289,24 @@ const RESOURCE: &str = "https://mcp.example.com/mcp";
 /// Another resource of the same authorization server.
 const OTHER_RESOURCE: &str = "https://mail.example.com";
 
+/// A tool that every client may call, and one that needs `mcp:admin`.
+const TOOL: &str = "list_orders";
+const ADMIN_TOOL: &str = "delete_order";
+
 impl Mcp {
     async fn start() -> Self {
+        Self::of("mcp.yaml").await
+    }
+
+    /// With rules on tools.
+    async fn with_tools() -> Self {
+        Self::of("mcp-tools.yaml").await
+    }
+
+    async fn of(file: &str) -> Self {
         let client = Client {
             grant_types: vec![GrantType::ClientCredentials],
-            scope: ["mcp:tools", "mcp:admin", "mcp:all"].map(str::to_owned).to_vec(),
+            scope: ["mcp:tools", "mcp:admin"].map(str::to_owned).to_vec(),
             resources: [RESOURCE, OTHER_RESOURCE].map(str::to_owned).to_vec(),
             ..Client::shop()
         };
@@ -310,7 +323,7 @@ impl Mcp {
         let service = Upstream::start().await;
         let port = |address: SocketAddr| format!("port_value: {} ", address.port());
         let text = example(
-            "mcp.yaml",
+            file,
             &[
                 ("port_value: 10000 ", "port_value: 0 "),
                 ("port_value: 9000 ", &port(server.address())),
@@ -320,7 +333,7 @@ impl Mcp {
         );
         let environment = vec![("MCP_SERVER_SECRET".to_owned(), "mcp-server-secret".to_owned())];
         let options = Options { environment, ..one_worker() };
-        let envoy = Envoy::start_with(text, &options).await.expect("mcp.yaml");
+        let envoy = Envoy::start_with(text, &options).await.expect(file);
         Self { envoy, server, service }
     }
 
@@ -360,8 +373,10 @@ impl Mcp {
 }
 
 /// The call of a tool.
-fn call(path: &str) -> Request {
-    Request::post(path, r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}"#)
+fn call(tool: &str) -> Request {
+    let message =
+        json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool}});
+    Request::post("/mcp", message.to_string())
         .header("content-type", "application/json")
         .header("accept", "application/json, text/event-stream")
         .header("mcp-protocol-version", "2025-11-25")
@@ -369,10 +384,10 @@ fn call(path: &str) -> Request {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mcp_01_a_client_finds_its_way_from_nothing_but_the_url_and_steps_up() {
-    let mcp = Mcp::start().await;
+    let mcp = Mcp::with_tools().await;
     for http in BOTH {
         // Nothing is known but the URL.
-        let answer = mcp.send(http, call("/mcp")).await;
+        let answer = mcp.send(http, call(TOOL)).await;
         assert_eq!(answer.status, 401);
         let challenge = Challenge::of(&answer);
         let place = challenge.parameter("resource_metadata").expect("the place of the metadata");
@@ -394,19 +409,19 @@ async fn mcp_01_a_client_finds_its_way_from_nothing_but_the_url_and_steps_up() {
         // A token for that resource, with the scope of the challenge.
         let scope = challenge.parameter("scope").expect("the scope to ask for");
         let token = mcp.token(endpoint, RESOURCE, scope).await;
-        let answer = mcp.send(http, call("/mcp").bearer(&token)).await;
+        let answer = mcp.send(http, call(TOOL).bearer(&token)).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
 
         // A call that needs more says how much, and passes with it.
-        let answer = mcp.send(http, call("/mcp/admin").bearer(&token)).await;
+        let answer = mcp.send(http, call(ADMIN_TOOL).bearer(&token)).await;
         assert_eq!(answer.status, 403);
         let challenge = Challenge::of(&answer);
         assert_eq!(challenge.parameter("error"), Some("insufficient_scope"));
         let scope = challenge.parameter("scope").expect("the scope to ask for");
         let token = mcp.token(endpoint, RESOURCE, scope).await;
-        for path in ["/mcp/admin", "/mcp"] {
-            let answer = mcp.send(http, call(path).bearer(&token)).await;
-            assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        for tool in [ADMIN_TOOL, TOOL] {
+            let answer = mcp.send(http, call(tool).bearer(&token)).await;
+            assert_eq!(answer.status, 200, "{tool}: {}", answer.text());
         }
     }
 }
@@ -419,20 +434,28 @@ async fn mcp_01_a_client_that_does_not_read_challenges_tries_the_well_known_path
     assert_eq!(metadata["resource"], RESOURCE);
     assert_eq!(metadata["authorization_servers"], json!([mcp.server.issuer()]));
     assert_eq!(metadata["bearer_methods_supported"], json!(["header"]));
-    // The root is another resource, of which nothing is known here.
-    let root = mcp.fetch("https://mcp.example.com/.well-known/oauth-protected-resource").await;
-    assert_eq!(root.status, 403);
+    // The root is another resource, of which nothing is known here; nor is there an authorization
+    // server, where clients of the first revisions look for one.
+    for unknown in [
+        "/mcp/",
+        "/.well-known/oauth-protected-resource",
+        "/.well-known/oauth-protected-resource/mcp/",
+        "/.well-known/oauth-authorization-server",
+    ] {
+        let answer = mcp.fetch(&format!("https://mcp.example.com{unknown}")).await;
+        assert_eq!(answer.status, 404, "{unknown}");
+    }
+    assert_eq!(mcp.fetch("https://mcp.example.com/other").await.status, 403);
+    assert!(mcp.service.requests().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mcp_02_a_401_names_the_scope_that_the_call_needs() {
     let mcp = Mcp::start().await;
-    for (path, scope) in [("/mcp", "mcp:tools"), ("/mcp/admin", "mcp:tools mcp:admin")] {
-        for request in [call(path), call(path).bearer("unknown")] {
-            let answer = mcp.send(Http::One, request).await;
-            assert_eq!(answer.status, 401, "{path}");
-            assert_eq!(Challenge::of(&answer).parameter("scope"), Some(scope), "{path}");
-        }
+    for request in [call(TOOL), call(TOOL).bearer("unknown")] {
+        let answer = mcp.send(Http::One, request).await;
+        assert_eq!(answer.status, 401);
+        assert_eq!(Challenge::of(&answer).parameter("scope"), Some("mcp:tools"));
     }
 }
 
@@ -446,11 +469,11 @@ async fn mcp_03_a_token_for_another_server_is_refused() {
     // A client that names no resource gets a token for what the server thinks fit.
     let nowhere = mcp.server.issue(SHOP, "mcp:tools");
     let good = mcp.token_for(RESOURCE, "mcp:tools").await;
-    assert_eq!(mcp.send(Http::One, call("/mcp").bearer(&good)).await.status, 200);
+    assert_eq!(mcp.send(Http::One, call(TOOL).bearer(&good)).await.status, 200);
     mcp.service.clear();
     for token in [&elsewhere, &nowhere, &revoked] {
         for _ in ["fresh", "kept"] {
-            let answer = mcp.send(Http::One, call("/mcp").bearer(token)).await;
+            let answer = mcp.send(Http::One, call(TOOL).bearer(token)).await;
             assert_eq!(answer.status, 401);
             let challenge = Challenge::of(&answer);
             assert_eq!(challenge.parameter("error"), Some("invalid_token"));
@@ -458,7 +481,7 @@ async fn mcp_03_a_token_for_another_server_is_refused() {
         }
     }
     mcp.server.advance_clock(std::time::Duration::from_hours(2));
-    let answer = mcp.send(Http::One, call("/mcp").bearer(&expired)).await;
+    let answer = mcp.send(Http::One, call(TOOL).bearer(&expired)).await;
     assert_eq!(answer.status, 401);
     assert_eq!(Challenge::of(&answer).parameter("error"), Some("invalid_token"));
     assert!(mcp.service.requests().is_empty());
@@ -466,15 +489,15 @@ async fn mcp_03_a_token_for_another_server_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mcp_04_a_403_names_all_the_scope_at_once() {
-    let mcp = Mcp::start().await;
-    for held in ["mcp:tools", "mcp:admin"] {
-        let token = mcp.token_for(RESOURCE, held).await;
-        let answer = mcp.send(Http::One, call("/mcp/admin").bearer(&token)).await;
-        assert_eq!(answer.status, 403, "{held}");
+    let mcp = Mcp::with_tools().await;
+    let token = mcp.token_for(RESOURCE, "mcp:tools").await;
+    for http in BOTH {
+        let answer = mcp.send(http, call(ADMIN_TOOL).bearer(&token)).await;
+        assert_eq!(answer.status, 403);
         assert_eq!(answer.headers.all("www-authenticate").len(), 1, "one challenge");
         let challenge = Challenge::of(&answer);
-        assert_eq!(challenge.parameter("error"), Some("insufficient_scope"), "{held}");
-        assert_eq!(challenge.parameter("scope"), Some("mcp:tools mcp:admin"), "{held}");
+        assert_eq!(challenge.parameter("error"), Some("insufficient_scope"));
+        assert_eq!(challenge.parameter("scope"), Some("mcp:tools mcp:admin"));
         let place = "https://mcp.example.com/.well-known/oauth-protected-resource/mcp";
         assert_eq!(challenge.parameter("resource_metadata"), Some(place));
         let body = answer.json();
@@ -486,26 +509,27 @@ async fn mcp_04_a_403_names_all_the_scope_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mcp_05_a_broader_scope_does_for_narrower_ones() {
-    let mcp = Mcp::start().await;
-    let token = mcp.token_for(RESOURCE, "mcp:all").await;
-    for path in ["/mcp", "/mcp/admin"] {
-        let answer = mcp.send(Http::One, call(path).bearer(&token)).await;
-        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+    let mcp = Mcp::with_tools().await;
+    let token = mcp.token_for(RESOURCE, "mcp:admin").await;
+    for tool in [TOOL, ADMIN_TOOL] {
+        let answer = mcp.send(Http::One, call(tool).bearer(&token)).await;
+        assert_eq!(answer.status, 200, "{tool}: {}", answer.text());
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mcp_06_each_mistake_has_the_status_that_the_specification_gives_it() {
-    let mcp = Mcp::start().await;
+    let mcp = Mcp::with_tools().await;
     let tools = mcp.token_for(RESOURCE, "mcp:tools").await;
+    let at = |path| Request::post(path, "{}");
     let cases = [
-        (call("/mcp"), 401),
-        (call("/mcp").bearer("unknown"), 401),
-        (call("/mcp").bearer(""), 401),
-        (call("/mcp/admin").bearer(&tools), 403),
-        (call("/mcp").bearer(&tools).bearer(&tools), 400),
-        (call("/mcp/%zz").bearer(&tools), 400),
-        (call("/mcp").bearer(&tools), 200),
+        (call(TOOL), 401),
+        (call(TOOL).bearer("unknown"), 401),
+        (call(TOOL).bearer(""), 401),
+        (call(ADMIN_TOOL).bearer(&tools), 403),
+        (call(TOOL).bearer(&tools).bearer(&tools), 400),
+        (at("/mcp/%zz").bearer(&tools), 400),
+        (call(TOOL).bearer(&tools), 200),
     ];
     for http in BOTH {
         for (request, status) in &cases {
@@ -515,7 +539,7 @@ async fn mcp_06_each_mistake_has_the_status_that_the_specification_gives_it() {
             assert_eq!(challenged, *status != 200, "{http:?} {request:?}");
         }
         // Envoy refuses this one itself, before any filter.
-        let answer = mcp.send(http, call("/mcp%2fadmin").bearer(&tools)).await;
+        let answer = mcp.send(http, at("/mcp%2fadmin").bearer(&tools)).await;
         assert_eq!((answer.status, answer.headers.contains("www-authenticate")), (400, false));
     }
     assert_eq!(mcp.service.requests().len(), 2);
@@ -525,7 +549,8 @@ async fn mcp_06_each_mistake_has_the_status_that_the_specification_gives_it() {
 async fn mcp_07_the_token_stays_here() {
     let mcp = Mcp::start().await;
     let token = mcp.token_for(RESOURCE, "mcp:tools").await;
-    let request = call("/mcp").bearer(&token).header("x-user", "root").header("X_Client", "root");
+    let request = call(TOOL).bearer(&token).header("x-user", "root").header("X_Client", "root");
+    let request = request.header("origin", ORIGIN);
     for http in BOTH {
         assert_eq!(mcp.send(http, request.clone()).await.status, 200);
     }
@@ -536,6 +561,9 @@ async fn mcp_07_the_token_stays_here() {
         assert_eq!(request.headers.all("x-client"), [SHOP]);
         assert_eq!(request.headers.all("x-scope"), ["mcp:tools"]);
         assert_eq!(request.header("x_client"), None);
+        // Servers on loopback refuse other hosts and origins.
+        assert_eq!(request.authority.as_deref(), Some("127.0.0.1:9001"));
+        assert_eq!(request.header("origin"), None);
         assert_eq!(request.header("mcp-protocol-version").as_deref(), Some("2025-11-25"));
     }
     assert_eq!(mcp.service.requests().len(), 2);
@@ -548,7 +576,7 @@ async fn mcp_08_every_request_of_a_session_needs_the_token_in_its_header() {
     let session = |request: Request| request.header("mcp-session-id", "s-1");
     let in_query = format!("/mcp?access_token={token}");
     for http in BOTH {
-        assert_eq!(mcp.send(http, session(call("/mcp").bearer(&token))).await.status, 200);
+        assert_eq!(mcp.send(http, session(call(TOOL).bearer(&token))).await.status, 200);
         for method in ["POST", "GET", "DELETE"] {
             let request =
                 session(Request::new(method, "/mcp").header("accept", "text/event-stream"));
@@ -563,12 +591,12 @@ async fn mcp_08_every_request_of_a_session_needs_the_token_in_its_header() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mcp_09_nobody_is_told_to_ask_for_offline_access() {
-    let mcp = Mcp::start().await;
+    let mcp = Mcp::with_tools().await;
     let place = "https://mcp.example.com/.well-known/oauth-protected-resource/mcp";
     let document = mcp.fetch(place).await;
-    assert_eq!(document.json()["scopes_supported"], json!(["mcp:tools", "mcp:admin"]));
+    assert_eq!(document.json()["scopes_supported"], json!(["mcp:tools"]));
     let token = mcp.token_for(RESOURCE, "mcp:tools").await;
-    for request in [call("/mcp"), call("/mcp/admin"), call("/mcp/admin").bearer(&token)] {
+    for request in [call(TOOL), call(ADMIN_TOOL), call(ADMIN_TOOL).bearer(&token)] {
         let answer = mcp.send(Http::One, request).await;
         let challenge = Challenge::of(&answer);
         let scope = challenge.parameter("scope").expect("a scope");
@@ -583,8 +611,17 @@ async fn mcp_09_nobody_is_told_to_ask_for_offline_access() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mcp_yaml_serves_clients_in_browsers() {
-    let mcp = Mcp::start().await;
-    let headers = ["authorization", "content-type", "mcp-protocol-version", "mcp-session-id"];
+    let mcp = Mcp::with_tools().await;
+    let headers = [
+        "authorization",
+        "content-type",
+        "last-event-id",
+        "mcp-method",
+        "mcp-name",
+        "mcp-param-order",
+        "mcp-protocol-version",
+        "mcp-session-id",
+    ];
     let place = format!("{WELL_KNOWN}/mcp");
     for http in BOTH {
         for method in ["GET", "POST", "DELETE"] {
@@ -599,10 +636,10 @@ async fn mcp_yaml_serves_clients_in_browsers() {
         // A script has to see the challenges.
         let token = mcp.token_for(RESOURCE, "mcp:tools").await;
         let cases = [
-            (call("/mcp"), 401),
-            (call("/mcp").bearer("unknown"), 401),
-            (call("/mcp/admin").bearer(&token), 403),
-            (call("/mcp").bearer(&token), 200),
+            (call(TOOL), 401),
+            (call(TOOL).bearer("unknown"), 401),
+            (call(ADMIN_TOOL).bearer(&token), 403),
+            (call(TOOL).bearer(&token), 200),
         ];
         for (request, status) in cases {
             let answer = mcp.send(http, request.header("origin", ORIGIN)).await;
@@ -616,6 +653,35 @@ async fn mcp_yaml_serves_clients_in_browsers() {
     }
     // A preflight lets nobody pass.
     assert_eq!(mcp.service.requests().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mcp_yaml_refuses_pages_of_other_origins() {
+    let mcp = Mcp::start().await;
+    let token = mcp.token_for(RESOURCE, "mcp:tools").await;
+    for http in BOTH {
+        for origin in [
+            "https://evil.test",
+            "null",
+            "",
+            "http://app.example.com",
+            "https://app.example.com.evil.test",
+        ] {
+            let answer = mcp.send(http, call(TOOL).bearer(&token).header("origin", origin)).await;
+            assert_eq!(answer.status, 403, "{http:?} {origin}");
+            assert_eq!(answer.header("access-control-allow-origin"), None, "{http:?} {origin}");
+            let preflight = Request::new("OPTIONS", "/mcp")
+                .header("origin", origin)
+                .header("access-control-request-method", "POST");
+            assert_eq!(mcp.send(http, preflight).await.status, 403, "{http:?} {origin}");
+        }
+        let twice = call(TOOL)
+            .bearer(&token)
+            .header("origin", ORIGIN)
+            .header("origin", "https://evil.test");
+        assert_eq!(mcp.send(http, twice).await.status, 403, "{http:?}");
+    }
+    assert!(mcp.service.requests().is_empty());
 }
 
 /// A challenge of the scheme Bearer, as a client reads it (RFC 9110 section 11.6.1).

@@ -15,6 +15,7 @@ mod mutual_tls;
 mod observing;
 mod outbound;
 mod plugin;
+mod recipes;
 mod retrying;
 mod roots;
 mod series;
