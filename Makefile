@@ -14,9 +14,17 @@ FLAGS   = $(patsubst %,--remap-path-prefix=%=,$(shell ls -d $(SOURCES)/*/ 2>/dev
 SOURCES = $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
 COMMIT  = $(shell rustc --verbose --version | sed -n 's/^commit-hash: //p')
 
-# What is released is optimized, also where `build` comes first.
+# The dynamic module, by the machines that it is for.
+HERE      := $(patsubst arm64,aarch64,$(shell uname -m))
+NATIVE     = $(if $(filter $(1),$(HERE)),target,target/$(1))/liboauth2_filter.so
+MACHINES  := x86_64 aarch64
+NATIVES    = $(foreach machine,$(MACHINES),$(call NATIVE,$(machine)))
+ARCH      ?= $(HERE)
+
+# What is released is optimized, also where `build` comes first, and runs on other machines.
 ifneq ($(filter image dist distcheck,$(MAKECMDGOALS)),)
 export OPTIMIZE = required
+export ZIG = required
 endif
 
 # Tools that Cargo installs: unoptimized, they are built in a third of the time, and quick enough.
@@ -65,6 +73,14 @@ panics: toolchain
 	@RUSTFLAGS='$(FLAGS)' cargo rustc --release --lib --crate-type cdylib --target $(TARGET) \
 		--features panic-on-command --target-dir target/panics
 	@cargo run --quiet --package trim -- target/panics/$(TARGET)/release/oauth2_filter.wasm $(PANICS)
+
+.PHONY: native
+native: ## the filter as a dynamic module, target/liboauth2_filter.so (ARCH=aarch64: for that, in target/aarch64)
+	@sh src/tools/native.sh $(ARCH) $(call NATIVE,$(ARCH))
+
+.PHONY: natives
+natives:
+	@for machine in $(MACHINES); do $(MAKE) --no-print-directory native ARCH=$$machine || exit; done
 
 .PHONY: command
 command: ## the command that checks and explains configurations: target/release/oauth2-filter
