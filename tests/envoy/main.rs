@@ -12,6 +12,7 @@ mod killed;
 mod leaving;
 mod logs;
 mod mutual_tls;
+mod native;
 mod observing;
 mod outbound;
 mod plugin;

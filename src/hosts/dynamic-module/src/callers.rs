@@ -52,6 +52,11 @@ impl Caller {
         read(&self.config).as_ref().map(with)
     }
 
+    /// Whether it is not being destroyed.
+    pub(crate) fn is_alive(&self) -> bool {
+        read(&self.config).is_some()
+    }
+
     /// Envoy has delivered an event.
     pub(crate) fn accepted(&self) {
         self.is_accepted.store(true, Ordering::Relaxed);

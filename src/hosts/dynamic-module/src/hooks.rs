@@ -38,13 +38,14 @@ fn guard<R>(otherwise: R, hook: impl FnOnce() -> R) -> R {
     panic::catch_unwind(AssertUnwindSafe(hook)).unwrap_or(otherwise)
 }
 
-/// Runs a hook of a request. After a panic the request is denied, and the result is `otherwise`.
+/// Runs the hook of this name. After a panic the request is denied, and the result is `otherwise`.
 ///
 /// # Safety
 /// Envoy must have passed both pointers to a hook of a request that runs now.
 unsafe fn with_stream<R>(
     filter: Envoy,
     stream: *const HttpStream,
+    name: &str,
     otherwise: R,
     hook: impl FnOnce(&HttpStream, Request<'_>) -> R,
 ) -> R {
@@ -57,9 +58,13 @@ unsafe fn with_stream<R>(
     let config = Arc::clone(&stream.filter);
     // SAFETY: the filter lives during the hook.
     let request = unsafe { Request::new(filter, &config.metrics) };
-    let run = || hook(&stream, request);
+    let run = || {
+        #[cfg(feature = "panic-on-command")]
+        super::panic_on_command::obey(request, name);
+        hook(&stream, request)
+    };
     panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
-        guard((), || stream.panicked(request));
+        guard((), || stream.panicked(request, name == "stream_complete"));
         otherwise
     })
 }
@@ -233,7 +238,7 @@ hooks! {
     ) -> i32 {
         // SAFETY: Envoy passes a request that lives.
         let forwarded = unsafe {
-            with_stream(filter, stream, false, |stream, request| stream.headers(request, end_of_stream))
+            with_stream(filter, stream, "request_headers", false, |stream, request| stream.headers(request, end_of_stream))
         };
         if forwarded { CONTINUE } else { PAUSE_AT_HEADERS }
     }
@@ -243,7 +248,7 @@ hooks! {
     ) -> i32 {
         // SAFETY: Envoy passes a request that lives.
         let forwarded =
-            unsafe { with_stream(filter, stream, false, |stream, request| stream.body(request)) };
+            unsafe { with_stream(filter, stream, "request_body", false, |stream, request| stream.body(request)) };
         if forwarded { CONTINUE } else { PAUSE_AT_BODY }
     }
 
@@ -252,7 +257,7 @@ hooks! {
     ) -> i32 {
         // SAFETY: Envoy passes a request that lives.
         let forwarded = unsafe {
-            with_stream(filter, stream, false, |stream, request| stream.trailers(request))
+            with_stream(filter, stream, "request_trailers", false, |stream, request| stream.trailers(request))
         };
         if forwarded { CONTINUE } else { PAUSE_AT_TRAILERS }
     }
@@ -261,7 +266,7 @@ hooks! {
         filter: Envoy, stream: *const HttpStream, _end_of_stream: bool,
     ) -> i32 {
         // SAFETY: Envoy passes a request that lives.
-        unsafe { with_stream(filter, stream, (), |stream, request| stream.response(request)) }
+        unsafe { with_stream(filter, stream, "response_headers", (), |stream, request| stream.response(request)) }
         CONTINUE
     }
 
@@ -270,7 +275,7 @@ hooks! {
         filter: Envoy, stream: *const HttpStream, _event: u64,
     ) {
         // SAFETY: Envoy passes a request that lives.
-        unsafe { with_stream(filter, stream, (), |stream, request| stream.scheduled(request)) }
+        unsafe { with_stream(filter, stream, "scheduled", (), |stream, request| stream.scheduled(request)) }
     }
 
     /// A request has ended, and is destroyed next.
@@ -278,7 +283,7 @@ hooks! {
         filter: Envoy, stream: *const HttpStream,
     ) {
         // SAFETY: Envoy passes a request that lives.
-        unsafe { with_stream(filter, stream, (), |stream, _| stream.ended()) }
+        unsafe { with_stream(filter, stream, "stream_complete", (), |stream, _| stream.ended()) }
     }
 
     fn envoy_dynamic_module_on_http_filter_response_body(

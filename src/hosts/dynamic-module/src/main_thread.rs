@@ -65,11 +65,8 @@ pub(crate) fn handle(work: Work) {
             next
         };
         let Some(work) = next else { return };
-        let Some((filter, input)) = work.input() else { continue };
-        let run = AssertUnwindSafe(|| filter.run(input));
-        if catch_unwind(run).is_err() {
-            filter.lose_fetcher();
-        }
+        // Whatever happens, the queue is handled to its end.
+        let _ = catch_unwind(AssertUnwindSafe(|| work.run()));
     }
 }
 
@@ -81,6 +78,18 @@ enum Input {
 }
 
 impl Work {
+    fn run(self) {
+        let Some((filter, input)) = self.input() else { return };
+        let run = AssertUnwindSafe(|| {
+            #[cfg(feature = "panic-on-command")]
+            super::panic_on_command::obey_on_main_thread();
+            filter.run(input);
+        });
+        if catch_unwind(run).is_err() {
+            filter.lose_fetcher();
+        }
+    }
+
     /// The configuration, and the event for its fetcher.
     fn input(self) -> Option<(Arc<FilterConfig>, Input)> {
         Some(match self {
@@ -180,6 +189,9 @@ impl FilterConfig {
     /// Replaces a fetcher that is in an unknown state. All requests that wait are denied.
     pub(crate) fn lose_fetcher(&self) {
         *lock(&self.main) = Main::new(self.configuration().fetcher());
+        // Who has posted them is denied, too; and as long as they are there, nobody wakes the main
+        // thread.
+        drop(self.mail());
         self.slots().iter().for_each(super::worker::Slot::lose_waiting);
     }
 }

@@ -87,7 +87,7 @@ pub(crate) struct Counts {
 
 /// How often counts are passed on within a millisecond, so that a worker with little to do keeps
 /// none.
-const AT_ONCE: u8 = 4;
+const AT_ONCE: u8 = 2;
 
 impl Counts {
     /// Whether they are worth passing on now.

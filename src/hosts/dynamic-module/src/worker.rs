@@ -59,8 +59,9 @@ pub(crate) enum Step {
     Failed(HostError),
 }
 
-/// A state that cannot happen, or that was lost.
-pub(crate) const LOST: HostError = HostError { call: HostCall::OnRequestHeaders, status: 0 };
+/// The cause of a denial of a request whose state is lost, because a callback has panicked or
+/// because of a state that cannot happen.
+pub(crate) const LOST: HostError = HostError { call: HostCall::Hook, status: 0 };
 
 impl Worker {
     /// A number that no stream of the process has that waits.

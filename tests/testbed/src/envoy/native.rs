@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::workspace;
+use super::{WasmPlugin, workspace};
 
 /// What a log line of the filter contains, in the host that is chosen.
 pub fn log_mark() -> &'static str {
@@ -58,13 +58,25 @@ pub(super) fn bootstrap() -> Value {
 
 /// The module. Panics if it has not been built.
 fn module() -> Value {
-    let file = workspace().join("target/liboauth2_filter.so");
+    module_in("target/liboauth2_filter.so")
+}
+
+/// A module that was built into this file. Panics if it has not been.
+fn module_in(file: &str) -> Value {
+    let file = workspace().join(file);
     assert!(file.is_file(), "no {}: run `make native`", file.display());
     json!({
         "module": {"local": {"filename": file}},
         "do_not_close": true,
         "metrics_namespace": "wasmcustom",
     })
+}
+
+/// The filter with requests that make its hooks panic, whichever host tests run.
+pub fn that_panics(plugin: &WasmPlugin) -> Value {
+    let mut config = typed_config(&plugin.0);
+    config["dynamic_module_config"] = module_in("target/liboauth2_filter_panics.so");
+    config
 }
 
 /// The configuration of the filter that corresponds to that of a Wasm plugin. Panics if the module
