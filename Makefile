@@ -14,12 +14,11 @@ FLAGS   = $(patsubst %,--remap-path-prefix=%=,$(shell ls -d $(SOURCES)/*/ 2>/dev
 SOURCES = $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
 COMMIT  = $(shell rustc --verbose --version | sed -n 's/^commit-hash: //p')
 
-# The dynamic module, by the machines that it is for.
-HERE      := $(patsubst arm64,aarch64,$(shell uname -m))
-NATIVE     = $(if $(filter $(1),$(HERE)),target,target/$(1))/liboauth2_filter.so
-MACHINES  := x86_64 aarch64
-NATIVES    = $(foreach machine,$(MACHINES),$(call NATIVE,$(machine)))
-ARCH      ?= $(HERE)
+# The dynamic module: that of this machine, and that of another in a folder by its name.
+HERE    := $(patsubst arm64,aarch64,$(shell uname -m))
+ARCH    ?= $(HERE)
+DYNAMIC  = $(if $(filter $(HERE),$(1)),target,target/$(1))/liboauth2_filter.so
+ALL     := x86_64 aarch64
 
 # What is released is optimized, also where `build` comes first, and runs on other machines.
 ifneq ($(filter image dist distcheck,$(MAKECMDGOALS)),)
@@ -38,7 +37,7 @@ INSTALL = cargo install --locked --debug --config profile.dev.debug=false
 help: ## this list
 	@echo "usage: make TARGET    (ENVOY=/path/to/envoy uses that Envoy instead of installing one)"
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
 .PHONY: demo
 demo: build envoy tools ## set everything up, and walk through what the filter does in a real Envoy
@@ -76,11 +75,20 @@ panics: toolchain
 
 .PHONY: native
 native: ## the filter as a dynamic module, target/liboauth2_filter.so (ARCH=aarch64: for that, in target/aarch64)
-	@sh src/tools/native.sh $(ARCH) $(call NATIVE,$(ARCH))
+	@sh src/tools/native.sh $(ARCH) $(call DYNAMIC,$(ARCH))
 
+# For every machine that Envoy runs on.
 .PHONY: natives
 natives:
-	@for machine in $(MACHINES); do $(MAKE) --no-print-directory native ARCH=$$machine || exit; done
+	@$(foreach arch,$(ALL),sh src/tools/native.sh $(arch) $(call DYNAMIC,$(arch)) &&) true
+
+# With requests that make it panic: for tests only, so it is built for this machine alone.
+.PHONY: nativepanics
+nativepanics: toolchain
+	@echo "== building target/liboauth2_filter_panics.so"
+	@cargo build --quiet --package oauth2-filter-dynamic-module --lib --features panic-on-command
+	@cp target/debug/liboauth2_filter_dynamic_module.so target/liboauth2_filter_panics.so.new
+	@mv target/liboauth2_filter_panics.so.new target/liboauth2_filter_panics.so
 
 .PHONY: command
 command: ## the command that checks and explains configurations: target/release/oauth2-filter
@@ -103,9 +111,22 @@ distcheck: image dist ## both, as others take them: through a registry, as Istio
 reproducible: toolchain ## two builds in two places: the same bytes
 	@sh src/tools/reproducible.sh target/reproducible
 
+# What is tested with the dynamic module, too: some of all that the host does.
+SMOKE := table:: native:: abi:: sharing:: trailers:: bodies::a_large_body clients::rs_http_04 \
+	client_authentication::cl_7523_02_assertions leaving::d6_13_clients observing::every_statistic \
+	outbound::both::mcp_07 outbound::machines::an_update outbound::observing::the_statistics \
+	outbound::placing::cl_9700_04 retrying::the_program_sees updates::d6_11 updates::no_request \
+	updates::requests_that_wait waiting::d6_13_the_others waiting::rs_7662_09
+
 .PHONY: test
-test: panics build envoy prometheus tools services ## every test: units, simulated host, real Envoy, real services (SERVICES=skip leaves these out)
+test: panics build envoy prometheus tools services $(if $(filter skip,$(NATIVE)),,native nativepanics) ## every test: units, simulated host, real Envoy, real services (SERVICES=skip leaves these out, NATIVE=skip the dynamic module)
 	@OAUTH2_FILTER_SERVICES=$(SERVICES) cargo test --workspace
+	@[ '$(NATIVE)' = skip ] || FILTER_HOST=native cargo test --quiet --test envoy -- $(SMOKE)
+
+.PHONY: native-test
+native-test: panics build native nativepanics envoy tools ## all tests in Envoy with the dynamic module, and those that take long
+	@FILTER_HOST=native cargo test --test envoy
+	@FILTER_HOST=native cargo test --test envoy native:: -- --ignored --nocapture
 
 .PHONY: flood
 flood: build envoy ## a million refused tokens, then a million malformed ones: what memory the proxy takes
@@ -173,7 +194,7 @@ interop: build envoy ## both directions against authorization servers of others,
 ENVOYS := 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0
 
 .PHONY: matrix
-matrix: build ## a smoke test with each supported version of Envoy, which it installs (ENVOYS="1.39.3 1.40.0")
+matrix: build native ## a smoke test with each supported version of Envoy, which it installs (ENVOYS="1.39.3 1.40.0")
 	@echo "== building the runner (first time: about a minute)"
 	@cargo run --quiet --package oauth2-filter-testbed --bin matrix -- $(ENVOYS)
 

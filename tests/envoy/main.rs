@@ -1,5 +1,6 @@
 //! The filter in the real Envoy, over TCP on loopback.
 
+mod abi;
 mod bodies;
 mod client_authentication;
 mod clients;

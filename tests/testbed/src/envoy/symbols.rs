@@ -24,7 +24,8 @@ pub fn calls(module: &Path) -> Calls {
     let undefined = file.dynamic_symbols().filter(ObjectSymbol::is_undefined);
     let required = undefined.filter_map(|symbol| ours(symbol.name().ok()?)).collect();
     // Their names are constants.
-    let constants = file.sections().filter(|section| section.kind() == SectionKind::ReadOnlyData);
+    let kinds = [SectionKind::ReadOnlyData, SectionKind::ReadOnlyString];
+    let constants = file.sections().filter(|section| kinds.contains(&section.kind()));
     let constants: Vec<&[u8]> = constants.filter_map(|section| section.data().ok()).collect();
     let strings = constants.iter().flat_map(|data| data.split(|byte| *byte == 0));
     let optional = strings.filter_map(|string| {
@@ -38,8 +39,8 @@ pub fn calls(module: &Path) -> Calls {
 /// Panics if it is no program.
 pub fn exports(program: &Path) -> BTreeSet<String> {
     let bytes = read(program);
-    let defined = parse(program, &bytes).dynamic_symbols();
-    let defined = defined.filter(|symbol| !symbol.is_undefined());
+    let file = parse(program, &bytes);
+    let defined = file.dynamic_symbols().filter(|symbol| !symbol.is_undefined());
     defined.filter_map(|symbol| ours(symbol.name().ok()?)).collect()
 }
 
