@@ -19,9 +19,10 @@ HERE    := $(patsubst arm64,aarch64,$(shell uname -m))
 ARCH    ?= $(HERE)
 DYNAMIC  = $(if $(filter $(HERE),$(1)),target,target/$(1))/liboauth2_filter.so
 ALL     := x86_64 aarch64
+NATIVES  = $(foreach arch,$(ALL),$(call DYNAMIC,$(arch)))
 
 # What is released is optimized, also where `build` comes first, and runs on other machines.
-ifneq ($(filter image dist distcheck,$(MAKECMDGOALS)),)
+ifneq ($(filter image native-image dist distcheck,$(MAKECMDGOALS)),)
 export OPTIMIZE = required
 export ZIG = required
 endif
@@ -99,12 +100,16 @@ command: ## the command that checks and explains configurations: target/release/
 image: build ## the filter as an OCI image, in target/image: for Istio and other hosts
 	@cargo run --quiet --package dist -- image $(WASM) target/image
 
+.PHONY: native-image
+native-image: natives ## the dynamic module as an OCI image for both architectures, in target/native-image
+	@cargo run --quiet --package dist -- image $(NATIVES) target/native-image
+
 .PHONY: dist
-dist: build ## what a release has, in target/dist: module, image, bill of materials, checksums, …
-	@cargo run --quiet --package dist -- gather $(WASM) target/dist
+dist: build natives ## what a release has, in target/dist: modules, images, bills of materials, checksums, …
+	@cargo run --quiet --package dist -- gather $(WASM) $(NATIVES) target/dist
 
 .PHONY: distcheck
-distcheck: image dist ## both, as others take them: through a registry, as Istio does
+distcheck: image native-image dist ## both, as others take them: through a registry, as Istio does
 	@sh src/tools/distcheck.sh target
 
 .PHONY: reproducible
