@@ -16,42 +16,34 @@ from pathlib import Path
 
 import yaml
 
-from claims import a_token, challenge, what_callers_get
-from control_plane import (
-    ISTIOD_NAME,
+from control_plane import ISTIOD, ISTIOD_NAME, RUN, Istiod, Kubernetes, apply, istioctl, kubectl
+from guarded import HOSTS, IMAGES, SECRETS, Guard, Servers, what_callers_get
+from pod import Pod
+from rig import (
     PLATFORMS,
     REPOSITORY,
-    RUN,
-    Istiod,
-    Kubernetes,
-    apply,
-    istioctl,
-    kubectl,
+    TARGET,
+    Checks,
+    Closed,
+    Load,
+    changed,
+    find,
+    objects,
+    print_log,
+    request,
+    until,
 )
-from pod import Pod
-from rig import Checks, Closed, Load, changed, find, objects, print_log, request, until
-from servers import AuthorizationServer, Registry, Upstream, certificates, image_digest
+from servers import Upstream, image_digest
 
 MANIFESTS = REPOSITORY / "envoy/istio"
 GUIDE = REPOSITORY / "docs/getting-started-istio.md"
-TARGET = REPOSITORY / "target"
-# The second one crashes on command.
-IMAGES = {"0.1.0": TARGET / "image", "0.2.0": PLATFORMS / "panics"}
-SECRETS = {"ORDERS_API_SECRET": "orders-api-secret", "BILLING_SECRET": "billing-secret"}
-CLIENTS = {"orders-api": "orders-api-secret", "orders": "billing-secret"}
 ORDERS = ("127.0.1.1", 8080)
-BILLING = ("127.0.9.3", 80)
-HOSTS = {
-    "as.example.com": "127.0.9.1",
-    "registry.example.com": "127.0.9.2",
-    "billing.example.com": BILLING[0],
-    ISTIOD_NAME: "127.0.8.1",
-}
+BILLING = (HOSTS["billing.example.com"], 80)
 
 check = Checks()
 
 
-class World:
+class World(Servers):
     """The servers, the control plane and the pod."""
 
     def __init__(self):
@@ -68,19 +60,10 @@ class World:
             place.touch()
             subprocess.run(["mount", "--bind", program, place], check=True)
         Path("/var/lib/istio/data").mkdir(parents=True)
-        with open("/etc/hosts", "w") as hosts:
-            hosts.write(
-                "127.0.0.1 localhost\n" + "".join(f"{address} {name}\n" for name, address in HOSTS.items())
-            )
         Path("/etc/resolv.conf").unlink(missing_ok=True)
         Path("/etc/resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
 
-        issued = certificates(
-            RUN / "certificates", ["as.example.com", "registry.example.com", "billing.example.com"]
-        )
-        self.authorization_server = AuthorizationServer(("127.0.9.1", 443), CLIENTS, issued["as.example.com"])
-        self.registry = Registry(("127.0.9.2", 443), issued["registry.example.com"], dict(IMAGES))
-        self.billing = Upstream((BILLING[0], 443), issued["billing.example.com"])
+        super().__init__(RUN, {ISTIOD_NAME: ISTIOD})
         self.orders = Upstream(ORDERS)
         print("etcd and kube-apiserver begin", flush=True)
         self.kubernetes = Kubernetes()
@@ -143,48 +126,30 @@ def document(manifests):
     return extension(manifests)["pluginConfig"]["inbound"]
 
 
-def realm(name):
-    return lambda manifests: document(manifests).update(realm=name)
+guard = Guard(document, ask)
 
 
 def image(**reference):
     return lambda manifests: extension(manifests).update(reference)
 
 
-def typo(manifests):
-    document(manifests)["rules"][1]["scopes"] = document(manifests)["rules"][1].pop("scope")
-
-
-def in_force(name, seconds=60):
-    until(lambda: f'realm="{name}"' in challenge(ask()), f"the realm {name}", seconds)
-
-
-turn = 0
-
-
 def stand(*changes):
     """The filter in the running pod, and nothing of what was before."""
-    global turn
-    turn += 1
     for kind in ("wasmplugin", "trafficextension", "authorizationpolicy", "envoyfilter", "virtualservice"):
         keep = inbound[0]["metadata"]["name"] if kind == inbound[0]["kind"].lower() else ""
         for name in kubectl("get", kind, "-n", "shop", "-o", "name").stdout.split():
             if name.rpartition("/")[2] != keep:
                 kubectl("delete", name, "-n", "shop")
     apply(*server_of_tokens)
-    apply(*changed(inbound, realm(f"turn-{turn}"), *changes))
     if not (world.pod.process and world.pod.process.running()):
+        apply(*inbound)
         new_pod()
-    in_force(f"turn-{turn}")
+    guard.renew(lambda manifests: apply(*manifests), inbound, *changes)
 
 
 def new_pod():
     world.pod.start()
     until(world.pod.ready, "the pod to be ready", 90)
-
-
-def good_token(**claims):
-    return a_token(world.authorization_server, **claims)
 
 
 # ------------------------------------------------------------------ what the guide says
@@ -230,7 +195,7 @@ def callers():
     stand()
     what_callers_get(check, ask, world.authorization_server)
     check("/healthz is public", ask("/healthz").status == 200)
-    check("a path with `//` is normalized", ask("//orders//1", token=good_token()).status == 200)
+    check("a path with `//` is normalized", ask("//orders//1", token=world.good_token()).status == 200)
     statistics = subprocess.run(
         ["/usr/local/bin/pilot-agent", "request", "GET", "stats"], capture_output=True, text=True
     ).stdout
@@ -249,9 +214,13 @@ def authorization_policy():
     """Istio's own policy"""
     stand()
     apply(*objects(MANIFESTS / "authorization-policy.yaml"))
-    writer = good_token(scope="orders:write", client_id="back-office")
-    until(lambda: ask(token=good_token(scope="orders:write"), method="POST").status == 403, "the policy")
-    response = ask(token=good_token(scope="orders:write"), method="POST", headers={"x-client": "back-office"})
+    writer = world.good_token(scope="orders:write", client_id="back-office")
+    until(
+        lambda: ask(token=world.good_token(scope="orders:write"), method="POST").status == 403, "the policy"
+    )
+    response = ask(
+        token=world.good_token(scope="orders:write"), method="POST", headers={"x-client": "back-office"}
+    )
     check(
         "who may not, by the header that the filter sets: 403",
         "RBAC" in response.body and response.status == 403,
@@ -259,7 +228,7 @@ def authorization_policy():
     )
     check(
         "who may: 200",
-        ask(token=writer, method="POST").status == 200 and ask(token=good_token()).status == 200,
+        ask(token=writer, method="POST").status == 200 and ask(token=world.good_token()).status == 200,
     )
     check("no token: 401 of the filter, which comes first", ask().status == 401)
     check("/healthz is public", ask("/healthz").status == 200)
@@ -270,14 +239,14 @@ def invalid_document():
     stand()
     rejects = world.istiod.metric("pilot_total_xds_rejects", type="ecds")
     mark = world.pod.process.mark()
-    apply(*changed(inbound, typo))
+    apply(*changed(inbound, guard.typo))
     until(lambda: "scopes" in world.pod.process.log(mark), "the key in the sidecar's log")
     found = re.search("wasm log .*oauth2.*scopes", world.pod.process.log(mark))
     check("the log has the line that the guide searches for", found)
     time.sleep(2)
     check(
         "a running sidecar goes on with the old document",
-        ask().status == 401 and ask(token=good_token()).status == 200,
+        ask().status == 401 and ask(token=world.good_token()).status == 200,
     )
     after = until(
         lambda: (r := world.istiod.metric("pilot_total_xds_rejects", type="ecds")) > rejects and r,
@@ -289,7 +258,7 @@ def invalid_document():
         until(lambda: ask().status == 500, "the listener")
         time.sleep(3)
     check("a new pod with it gets ready", world.pod.ready())
-    response = ask(token=good_token())
+    response = ask(token=world.good_token())
     check(
         "and answers 500 without a body, to a good token, too",
         (response.status, response.body) == (500, ""),
@@ -297,7 +266,7 @@ def invalid_document():
     )
     check("it lets nothing through", closed.holds, closed.seen)
     stand()
-    check("the corrected document is in force in a running pod", ask(token=good_token()).status == 200)
+    check("the corrected document is in force in a running pod", ask(token=world.good_token()).status == 200)
 
 
 def missing_variable():
@@ -312,13 +281,13 @@ def missing_variable():
     check("a new pod gets ready", world.pod.ready())
     check(
         "it answers 500, and lets nothing through",
-        closed.holds and ask(token=good_token()).status == 500,
+        closed.holds and ask(token=world.good_token()).status == 500,
         closed.seen,
     )
     check("the log names the variable", re.search(r"ORDERS_API_SECRET\S* is unset", world.pod.process.log()))
     containers[0]["env"] = environment
     new_pod()
-    until(lambda: ask(token=good_token()).status == 200, "the filter")
+    until(lambda: ask(token=world.good_token()).status == 200, "the filter")
     check("with the variable, a new pod works", True)
 
 
@@ -340,14 +309,14 @@ def images():
         until(lambda: ask().status == 403, "the listener")
         time.sleep(2)
     check("a new pod, too, and it gets ready", closed.holds and world.pod.ready(), closed.seen)
-    response = ask(token=good_token())
+    response = ask(token=world.good_token())
     check("to a good token, too", response.status == 403 and "RBAC: access denied" in response.body, response)
     world.registry.layouts["9.9.9"] = IMAGES["0.1.0"]
     time.sleep(10)
     check("when the registry has it, nothing changes by itself", ask().status == 403)
     (command,) = re.findall(r"`kubectl (annotate .*?)`", GUIDE.read_text())
     kubectl(*shlex.split(command))
-    until(lambda: ask(token=good_token()).status == 200, "the filter")
+    until(lambda: ask(token=world.good_token()).status == 200, "the filter")
     check("the annotation of the guide makes the agent try again", True)
     del world.registry.layouts["9.9.9"]
     with closed_to_all() as closed:
@@ -356,7 +325,7 @@ def images():
         time.sleep(2)
     check("a wrong digest: 403", closed.holds, closed.seen)
     stand(image(sha256=image_digest(IMAGES["0.1.0"])))
-    check("the right digest: 200", ask(token=good_token()).status == 200)
+    check("the right digest: 200", ask(token=world.good_token()).status == 200)
 
 
 def crash():
@@ -365,7 +334,7 @@ def crash():
     with closed_to_all() as closed:
         response = ask(headers={"x-panic-on-command": "now"})
         began = time.monotonic()
-        until(lambda: all(ask(token=good_token()).status == 200 for _ in range(20)), "the filter", 20)
+        until(lambda: all(ask(token=world.good_token()).status == 200 for _ in range(20)), "the filter", 20)
         seconds = time.monotonic() - began
     check("`FAIL_RELOAD`: nothing gets through", closed.holds and response.status != 200, closed.seen)
     check("and it works again after seconds", seconds < 10, seconds)
@@ -374,19 +343,19 @@ def crash():
 def unavailable_authorization_server():
     """An authorization server that is unavailable"""
     stand()
-    known, server = good_token(), world.authorization_server
+    known, server = world.good_token(), world.authorization_server
     for _ in range(10):
         ask(token=known)
     server.set_available(False)
     mark = world.pod.process.mark()
     with closed_to_all() as closed:
-        response = ask(token=good_token())
+        response = ask(token=world.good_token())
         check("a token that is not cached: 503", response.status == 503, response)
         check("a cached token: 200", ask(token=known).status == 200)
         until(lambda: "connection failed or closed" in world.pod.process.log(mark), "the reason in the log")
     check("nothing gets through without a token", closed.holds, closed.seen)
     server.set_available(True)
-    until(lambda: ask(token=good_token()).status == 200, "the server's return")
+    until(lambda: ask(token=world.good_token()).status == 200, "the server's return")
     check("when it is back: 200", True)
     for kind, reason in (
         ("DestinationRule", "connection failed or closed"),
@@ -396,7 +365,7 @@ def unavailable_authorization_server():
         mark = world.pod.process.mark()
 
         def refused(reason=reason, mark=mark):
-            return ask(token=good_token()).status == 503 and reason in world.pod.process.log(mark)
+            return ask(token=world.good_token()).status == 503 and reason in world.pod.process.log(mark)
 
         until(refused, f"503, and {reason!r} in the log")
         check(f"without the {kind}: 503, and the log says `{reason}`", True)
@@ -405,18 +374,18 @@ def unavailable_authorization_server():
 def updates():
     """Updates under load"""
     stand()
-    token = good_token()
+    token = world.good_token()
     ask(token=token)
     with Load(lambda: ask(token=token).status) as load, closed_to_all() as closed:
         for number in range(5):
-            apply(*changed(inbound, realm(f"update-{number}")))
-            in_force(f"update-{number}")
+            apply(*changed(inbound, guard.realm(f"update-{number}")))
+            guard.in_force(f"update-{number}")
         world.istiod.stop()
-        check("without istiod: a new token is introspected", ask(token=good_token()).status == 200)
+        check("without istiod: a new token is introspected", ask(token=world.good_token()).status == 200)
         world.istiod.start()
         # The proxy may try it again as late as this.
-        apply(*changed(inbound, realm("after istiod")))
-        in_force("after istiod", 120)
+        apply(*changed(inbound, guard.realm("after istiod")))
+        guard.in_force("after istiod", 120)
     check(
         "five new documents, and a new istiod: with a token 200 and nothing else",
         set(load.seen) == {200},
@@ -448,7 +417,10 @@ def outbound_requests():
         "a token serves many requests",
         {call().status for _ in range(5)} == {200} and server.grants() == before,
     )
-    check("what comes in still needs a token", ask().status == 401 and ask(token=good_token()).status == 200)
+    check(
+        "what comes in still needs a token",
+        ask().status == 401 and ask(token=world.good_token()).status == 200,
+    )
     world.billing.rejected.add(f"Bearer {token}")
     statuses = [call().status for _ in range(2)]
     check(
@@ -480,10 +452,10 @@ def wasm_plugin():
     stand()
     plugin = objects(MANIFESTS / "wasm-plugin/inbound.yaml")
     apply(*plugin)
-    response = until(lambda: (r := ask(token=good_token())).status == 401 and r, "both")
+    response = until(lambda: (r := ask(token=world.good_token())).status == 401 and r, "both")
     check("both objects at once: 401 for a good token", "token is required" in response.body, response)
     kubectl("delete", inbound[0]["kind"], inbound[0]["metadata"]["name"], "-n", "shop")
-    until(lambda: ask(token=good_token()).status == 200, "the WasmPlugin alone")
+    until(lambda: ask(token=world.good_token()).status == 200, "the WasmPlugin alone")
     what_callers_get(check, ask, world.authorization_server)
 
 
@@ -506,11 +478,7 @@ def main():
         outbound_requests,
         wasm_plugin,
     )
-    try:
-        check.run(parts, recover)
-    finally:
-        world.stop()
-    return check.finish()
+    return check.run(parts, recover, world.stop)
 
 
 def recover():

@@ -6,10 +6,8 @@ import re
 import subprocess
 from pathlib import Path
 
-from rig import Process, request, until
+from rig import PLATFORMS, Process, request, until
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-PLATFORMS = REPOSITORY / "target/platforms"
 BIN = PLATFORMS / "bin"
 ISTIO = PLATFORMS / "istio"
 # target/platforms/cluster, at a path that every user may enter.

@@ -15,15 +15,26 @@ from pathlib import Path
 
 import yaml
 
-from claims import a_token, challenge, what_callers_get
-from rig import Checks, Closed, Load, Process, changed, find, objects, print_log, request, until
-from servers import AuthorizationServer, Registry, Upstream, certificates, image_digest
+from guarded import IMAGES, SECRETS, Guard, Servers, what_callers_get
+from rig import (
+    PLATFORMS,
+    REPOSITORY,
+    Checks,
+    Closed,
+    Load,
+    Process,
+    changed,
+    find,
+    objects,
+    print_log,
+    request,
+    until,
+)
+from servers import Upstream, image_digest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 MANIFESTS = REPOSITORY / "envoy/gateway"
-TARGET = REPOSITORY / "target"
-RUN = TARGET / "platforms/gateway"
-ENVOY_GATEWAY = TARGET / "platforms/bin/envoy-gateway"
+RUN = PLATFORMS / "gateway"
+ENVOY_GATEWAY = PLATFORMS / "bin/envoy-gateway"
 ENVOY = os.environ["ENVOY"]
 ENVOY_GATEWAY_API = "gateway.envoyproxy.io"
 CONTROLLER = f"{ENVOY_GATEWAY_API}/gatewayclass-controller"
@@ -31,17 +42,8 @@ CONTROLLER = f"{ENVOY_GATEWAY_API}/gatewayclass-controller"
 ADMIN = ("127.0.0.1", 19901)
 GATEWAY = ("127.0.0.1", 80)
 ORDERS, BILLING = "orders.example.com", "billing.example.com"
-SECRETS = {"ORDERS_API_SECRET": "orders-api-secret", "BILLING_SECRET": "billing-secret"}
-CLIENTS = {"orders-api": "orders-api-secret", "orders": "billing-secret"}
-# The second one crashes on command.
-IMAGES = {"0.1.0": TARGET / "image", "0.2.0": TARGET / "platforms/panics"}
-HOSTS = {
-    "as.example.com": "127.0.9.1",
-    "registry.example.com": "127.0.9.2",
-    "billing.example.com": "127.0.9.3",
-    # Envoy fetches modules from Envoy Gateway by this name.
-    "envoy-gateway.envoy-gateway-system.svc.cluster.local": "127.0.0.1",
-}
+# Envoy fetches modules from Envoy Gateway by this name.
+HOSTS = {"envoy-gateway.envoy-gateway-system.svc.cluster.local": "127.0.0.1"}
 
 check = Checks()
 
@@ -49,22 +51,13 @@ check = Checks()
 # ------------------------------------------------------------------ what a cluster would give
 
 
-class World:
+class World(Servers):
     """The servers, and everything that Envoy Gateway expects in a pod of its own."""
 
     def __init__(self):
         shutil.rmtree(RUN, ignore_errors=True)
         RUN.mkdir(parents=True)
-        with open("/etc/hosts", "w") as hosts:
-            hosts.write(
-                "127.0.0.1 localhost\n" + "".join(f"{address} {name}\n" for name, address in HOSTS.items())
-            )
-        issued = certificates(
-            RUN / "certificates", ["as.example.com", "registry.example.com", "billing.example.com"]
-        )
-        self.authorization_server = AuthorizationServer(("127.0.9.1", 443), CLIENTS, issued["as.example.com"])
-        self.registry = Registry(("127.0.9.2", 443), issued["registry.example.com"], IMAGES)
-        self.billing = Upstream(("127.0.9.3", 443), issued["billing.example.com"])
+        super().__init__(RUN, HOSTS)
         self.services = {}
 
         subprocess.run(
@@ -231,30 +224,14 @@ def document(manifests, direction="inbound"):
     return policy(manifests, direction)["spec"]["wasm"][0]["config"][direction]
 
 
-def realm(name):
-    """A change that shows in the challenge when it is in force."""
-    return lambda manifests: document(manifests).update(realm=name)
-
-
-def in_force(name, seconds=60):
-    until(lambda: f'realm="{name}"' in challenge(ask()), f"the realm {name}", seconds)
-
-
-turn = 0
+guard = Guard(document, ask)
 
 
 def stand(*changes):
     """The manifests in a running gateway, and nothing of what was before."""
-    global turn
-    turn += 1
     if not (gateway.process and gateway.process.running()):
         gateway.start(manifests)
-    gateway.apply(changed(manifests, realm(f"turn-{turn}"), *changes))
-    in_force(f"turn-{turn}")
-
-
-def good_token(**claims):
-    return a_token(world.authorization_server, **claims)
+    guard.renew(gateway.apply, manifests, *changes)
 
 
 def closed_to_all(*hosts):
@@ -263,10 +240,6 @@ def closed_to_all(*hosts):
     return Closed(
         world.orders, *(lambda host=host: ask(host=host, headers=Closed.HEADERS).status for host in hosts)
     )
-
-
-def typo(manifests):
-    document(manifests)["rules"][0]["scopes"] = document(manifests)["rules"][0].pop("scope")
 
 
 TYPO = "unknown key"
@@ -308,11 +281,11 @@ def new_gateway():
         until(lambda: ask().status == 403, "the lock")
         time.sleep(2)
     check("gateway.yaml: nothing gets through, from the first request on", closed.holds, closed.seen)
-    response = ask(token=good_token(), headers={"x-oauth2-active": "true"})
+    response = ask(token=world.good_token(), headers={"x-oauth2-active": "true"})
     check("403 for everybody", response.status == 403 and "RBAC" in response.body, response)
     marked()
     with closed_to_all() as closed:
-        gateway.apply(changed(manifests, typo))
+        gateway.apply(changed(manifests, guard.typo))
         logs(TYPO)
         time.sleep(3)
     check(
@@ -320,11 +293,11 @@ def new_gateway():
         closed.holds and set(closed.seen) <= {403, 503},
         closed.seen,
     )
-    response = ask(token=good_token())
+    response = ask(token=world.good_token())
     check("to a good token, too", response.status == 503, response)
     with closed_to_all() as closed:
         gateway.apply(manifests)
-        until(lambda: ask(token=good_token()).status == 200, "the filter")
+        until(lambda: ask(token=world.good_token()).status == 200, "the filter")
         time.sleep(2)
     check("inbound.yaml: nothing gets through without a token", closed.holds, closed.seen)
     check("401 instead of 403", ask().status == 401)
@@ -340,7 +313,7 @@ def callers():
     """What callers get"""
     stand()
     what_callers_get(check, ask, world.authorization_server)
-    response = ask(token=good_token(), headers={"x-oauth2-active": "false"})
+    response = ask(token=world.good_token(), headers={"x-oauth2-active": "false"})
     check(
         "what the lock asks for comes from the filter",
         response.received().get("x-oauth2-active") == "true",
@@ -373,13 +346,13 @@ def invalid_document():
     marked()
     rejected = gateway.statistic("listener_manager.lds.update_rejected")
     with closed_to_all(ORDERS, "another.example.com") as closed:
-        gateway.apply(changed(manifests, typo, another_route))
+        gateway.apply(changed(manifests, guard.typo, another_route))
         logs(TYPO)
         until(lambda: ask(host="another.example.com").status != 404, "the route")
         time.sleep(2)
     check(
         "a running proxy goes on with the old document",
-        ask().status == 401 and ask(token=good_token()).status == 200,
+        ask().status == 401 and ask(token=world.good_token()).status == 200,
         ask(),
     )
     check("a route that is added with it is not open", closed.holds, closed.seen)
@@ -390,23 +363,23 @@ def invalid_document():
         gateway.statistic("listener_manager.lds.update_rejected") > rejected,
     )
     stand()
-    check("the corrected document is in force", ask(token=good_token()).status == 200)
+    check("the corrected document is in force", ask(token=world.good_token()).status == 200)
 
     gateway.stop()
     with closed_to_all() as closed:
-        gateway.start(changed(manifests, typo))
+        gateway.start(changed(manifests, guard.typo))
         mark_of_new = gateway.process.begin
         until(lambda: TYPO in gateway.process.log(mark_of_new), "the filter's log")
         time.sleep(5)
     check("a new proxy with it lets nothing through", closed.holds, closed.seen)
     check(
         "callers get 503, with a good token, too",
-        (ask().status, ask(token=good_token()).status) == (503, 503),
+        (ask().status, ask(token=world.good_token()).status) == (503, 503),
         closed.seen,
     )
-    gateway.apply(changed(manifests, realm("corrected")))
-    in_force("corrected")
-    check("the corrected document is in force there, too", ask(token=good_token()).status == 200)
+    gateway.apply(changed(manifests, guard.realm("corrected")))
+    guard.in_force("corrected")
+    check("the corrected document is in force there, too", ask(token=world.good_token()).status == 200)
 
 
 def missing_variables():
@@ -415,7 +388,10 @@ def missing_variables():
     def no_key(manifests):
         policy(manifests)["spec"]["wasm"][0].pop("env")
 
-    for what, (change, variables) in {"the proxy": (realm("x"), {}), "`hostKeys`": (no_key, None)}.items():
+    for what, (change, variables) in {
+        "the proxy": (guard.realm("x"), {}),
+        "`hostKeys`": (no_key, None),
+    }.items():
         gateway.stop()
         with closed_to_all() as closed:
             gateway.start(changed(manifests, change), variables)
@@ -423,7 +399,11 @@ def missing_variables():
             until(lambda: ask().status == 503, "the listener")
             time.sleep(3)
         check(f"missing in {what}: nothing gets through", closed.holds, closed.seen)
-        check("callers get 503, with a good token, too", ask(token=good_token()).status == 503, closed.seen)
+        check(
+            "callers get 503, with a good token, too",
+            ask(token=world.good_token()).status == 503,
+            closed.seen,
+        )
         unset = re.search(r"environment variable \S*ORDERS_API_SECRET\S* is unset", gateway.process.log())
         check("the log names it", unset, re.findall(".*environment variable.*", gateway.process.log())[:1])
 
@@ -432,7 +412,7 @@ def unknown_cluster():
     """A cluster that does not exist"""
     stand(lambda manifests: document(manifests)["introspection"].update(cluster="other"))
     marked()
-    response = ask(token=good_token())
+    response = ask(token=world.good_token())
     check("503 for every token", response.status == 503, response)
     logs("unknown cluster")
     check("the log says why: unknown cluster", True)
@@ -450,17 +430,17 @@ def images():
             until(lambda: ask().status != 0, "the listener")
             time.sleep(5)
         check(f"{what}: a new proxy lets nothing through", closed.holds, closed.seen)
-        response = ask(token=good_token())
+        response = ask(token=world.good_token())
         check(
             "the lock answers 403, to a good token, too",
             "RBAC" in response.body and response.status == 403,
             response,
         )
         check("the policy is not `Accepted`", not gateway.accepts_the_policy())
-        gateway.apply(changed(manifests, realm("corrected")))
-        in_force("corrected")
+        gateway.apply(changed(manifests, guard.realm("corrected")))
+        guard.in_force("corrected")
         with closed_to_all() as closed:
-            gateway.apply(changed(manifests, image(**reference), realm("wrong image")))
+            gateway.apply(changed(manifests, image(**reference), guard.realm("wrong image")))
             until(lambda: ask().status == 403, "the change")
             time.sleep(3)
         check(
@@ -477,7 +457,7 @@ def images():
     until(lambda: ask().status == 200, "failOpen")
     check("with `failOpen: true` and without the lock, everybody gets through", True)
     stand(image(sha256=image_digest(IMAGES["0.1.0"])))
-    check("the right digest: 200", ask(token=good_token()).status == 200)
+    check("the right digest: 200", ask(token=world.good_token()).status == 200)
 
 
 def updated_module():
@@ -506,9 +486,9 @@ def updated_module():
         lambda: ask(headers=crash) and {ask().status for _ in range(20)} == {503}, "the crash of all VMs", 20
     )
     time.sleep(5)
-    check("after a crash it stays 503", {ask(token=good_token()).status for _ in range(20)} == {503})
+    check("after a crash it stays 503", {ask(token=world.good_token()).status for _ in range(20)} == {503})
     gateway.start(manifests)
-    until(lambda: ask(token=good_token()).status == 200, "the filter")
+    until(lambda: ask(token=world.good_token()).status == 200, "the filter")
     check("until the proxy restarts", True)
 
 
@@ -541,18 +521,18 @@ def public_paths():
 def unavailable_authorization_server():
     """An authorization server that is unavailable"""
     stand()
-    known, server = good_token(), world.authorization_server
+    known, server = world.good_token(), world.authorization_server
     for _ in range(10):
         ask(token=known)
     server.set_available(False)
     with closed_to_all() as closed:
-        response = ask(token=good_token())
+        response = ask(token=world.good_token())
         check("a token that is not cached: 503", response.status == 503, response)
         check("a cached token: 200", ask(token=known).status == 200)
         time.sleep(1)
     check("nothing gets through without a token", closed.holds, closed.seen)
     server.set_available(True)
-    token = good_token()
+    token = world.good_token()
     until(lambda: ask(token=token).status == 200, "the server's return")
     check("when it is back: 200", True)
 
@@ -560,12 +540,12 @@ def unavailable_authorization_server():
 def updates():
     """Updates under load"""
     stand()
-    token = good_token()
+    token = world.good_token()
     ask(token=token)
     with Load(lambda: ("with", ask(token=token).status)) as load, closed_to_all() as closed:
         for number in range(5):
-            gateway.apply(changed(manifests, realm(f"update-{number}")))
-            in_force(f"update-{number}")
+            gateway.apply(changed(manifests, guard.realm(f"update-{number}")))
+            guard.in_force(f"update-{number}")
             time.sleep(1)
     check(
         "five new documents: with a token 200 and nothing else", set(load.seen) == {("with", 200)}, load.seen
@@ -575,7 +555,8 @@ def updates():
     with Load(lambda: ("with", ask(token=token).status)) as load, closed_to_all() as closed:
         time.sleep(5)
         check(
-            "an unavailable control plane: a new token is introspected", ask(token=good_token()).status == 200
+            "an unavailable control plane: a new token is introspected",
+            ask(token=world.good_token()).status == 200,
         )
     os.kill(gateway.process.process.pid, 18)
     check(
@@ -619,10 +600,10 @@ def route_policies():
         closed.holds and ask().status == 403,
         closed.seen,
     )
-    response = ask(token=good_token(), headers={"x-oauth2-active": "true"})
+    response = ask(token=world.good_token(), headers={"x-oauth2-active": "true"})
     check("also to a good token, and to the header that the lock asks for", response.status == 403, response)
     gateway.apply(changed(manifests, lua(mergeType="StrategicMerge")))
-    response = until(lambda: (r := ask(token=good_token())).status == 200 and r, "both policies")
+    response = until(lambda: (r := ask(token=world.good_token())).status == 200 and r, "both policies")
     check(
         "with `mergeType: StrategicMerge` both work",
         "x-lua" in response.headers and ask().status == 401,
@@ -632,7 +613,7 @@ def route_policies():
     until(lambda: "x-lua" not in ask().headers, "the Gateway's policy alone")
 
     def typo_on_route(manifests):
-        own = changed([policy(manifests)], typo)[0]
+        own = changed([policy(manifests)], guard.typo)[0]
         own["metadata"]["name"] = "own"
         own["spec"]["targetRefs"][0].update(kind="HTTPRoute", name="another")
         another_route(manifests)
@@ -714,11 +695,7 @@ def main():
         route_policies,
         outbound,
     )
-    try:
-        check.run(parts, recover)
-    finally:
-        gateway.stop()
-    return check.finish()
+    return check.run(parts, recover, gateway.stop)
 
 
 def recover():

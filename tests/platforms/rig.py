@@ -15,6 +15,10 @@ from pathlib import Path
 
 import yaml
 
+REPOSITORY = Path(__file__).resolve().parents[2]
+TARGET = REPOSITORY / "target"
+PLATFORMS = TARGET / "platforms"
+
 
 class Checks:
     """Prints each check, and their number at the end. `ONLY=word` selects parts by their names."""
@@ -31,18 +35,23 @@ class Checks:
             print(f"  FAILED  {claim}\n          seen: {str(seen)[:1500]}", flush=True)
         return holds
 
-    def run(self, parts, recover):
-        """Runs each part, and after one that ends early `recover`, so that the others have their say."""
+    def run(self, parts, recover, stop):
+        """Runs each part, and after one that ends early `recover`, so that the others have their say. At
+        the end `stop`. The value is the program's status."""
         only = os.environ.get("ONLY", "")
-        for part in parts:
-            if only not in part.__name__:
-                continue
-            print(f"{part.__doc__.splitlines()[0].rstrip('.')}:", flush=True)
-            try:
-                part()
-            except (TimeoutError, AssertionError, OSError, subprocess.SubprocessError) as error:
-                self(part.__name__ + " gets to its end", False, repr(error))
-                recover()
+        try:
+            for part in parts:
+                if only not in part.__name__:
+                    continue
+                print(f"{part.__doc__.splitlines()[0].rstrip('.')}:", flush=True)
+                try:
+                    part()
+                except (TimeoutError, AssertionError, OSError, subprocess.SubprocessError) as error:
+                    self(part.__name__ + " gets to its end", False, repr(error))
+                    recover()
+        finally:
+            stop()
+        return self.finish()
 
     def finish(self):
         seconds = time.monotonic() - self.began
