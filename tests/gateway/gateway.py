@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from guarded import IMAGES, SECRETS, Guard, Servers, what_callers_get
+from guarded import IMAGES, SECRETS, Guard, Impostor, Servers, what_callers_get
 from rig import (
     PLATFORMS,
     REPOSITORY,
@@ -158,7 +158,7 @@ class Gateway:
                 },
             },
             "logging": {"level": {"default": "info"}},
-            "extensionApis": {"enableBackend": True, "enableLua": True},
+            "extensionApis": {"enableBackend": True, "enableEnvoyPatchPolicy": True, "enableLua": True},
         }
         self.configuration = RUN / "envoy-gateway.yaml"
         self.configuration.write_text(yaml.safe_dump(configuration))
@@ -460,11 +460,13 @@ def images():
     check("the right digest: 200", ask(token=world.good_token()).status == 200)
 
 
+CRASH = {"x-panic-on-command": "now"}
+
+
 def updated_module():
     """A new module, and a crash"""
-    crash = {"x-panic-on-command": "now"}
     stand(image(sha256=image_digest(IMAGES["0.1.0"])))
-    check("the old module does not know the command", ask(headers=crash).status == 401)
+    check("the old module does not know the command", ask(headers=CRASH).status == 401)
     new = image(url="registry.example.com/oauth2-filter:0.2.0", sha256=image_digest(IMAGES["0.2.0"]))
 
     def renamed(manifests):
@@ -479,17 +481,67 @@ def updated_module():
         closed.holds and set(closed.seen) == {401},
         closed.seen,
     )
-    response = ask(headers=crash)
+    response = ask(headers=CRASH)
     check("the new module runs: it crashes", response.status in (0, 500, 503), response)
     # Each worker has a VM of its own.
     until(
-        lambda: ask(headers=crash) and {ask().status for _ in range(20)} == {503}, "the crash of all VMs", 20
+        lambda: ask(headers=CRASH) and {ask().status for _ in range(20)} == {503}, "the crash of all VMs", 20
     )
     time.sleep(5)
     check("after a crash it stays 503", {ask(token=world.good_token()).status for _ in range(20)} == {503})
     gateway.start(manifests)
     until(lambda: ask(token=world.good_token()).status == 200, "the filter")
     check("until the proxy restarts", True)
+
+
+def reload_after_a_crash():
+    """reload.yaml"""
+    crashing = image(url="registry.example.com/oauth2-filter:0.2.0")
+    reload = objects(MANIFESTS / "reload.yaml")
+    gateway.start(changed(manifests, crashing, lambda manifests: manifests.extend(reload)))
+    until(lambda: ask().status == 401, "the filter")
+    dump = request(ADMIN, path="/config_dump?resource=dynamic_listeners").body
+    check("Envoy Gateway puts it into the listener", '"failure_policy": "FAIL_RELOAD"' in dump, dump[:300])
+    with closed_to_all() as closed:
+        # Each worker has a VM of its own.
+        statuses = {ask(headers=CRASH).status for _ in range(20)}
+        check("the VMs crash", statuses & {0, 500, 503}, statuses)
+        began = time.monotonic()
+        until(lambda: all(ask(token=world.good_token()).status == 200 for _ in range(20)), "the filter", 20)
+        seconds = time.monotonic() - began
+    check("nothing gets through", closed.holds, closed.seen)
+    check("and the filter works again after seconds", seconds < 10, seconds)
+
+
+def rate_limits():
+    """Rate limits"""
+
+    def limited(manifests):
+        limit = {"limit": {"requests": 5, "unit": "Hour"}}
+        spec = {
+            "targetRefs": policy(manifests)["spec"]["targetRefs"],
+            "rateLimit": {"type": "Local", "local": {"rules": [limit]}},
+        }
+        api = policy(manifests)["apiVersion"]
+        metadata = {"name": "limit", "namespace": "shop"}
+        manifests.append(
+            {"apiVersion": api, "kind": "BackendTrafficPolicy", "metadata": metadata, "spec": spec}
+        )
+
+    def first(manifests):
+        order = {"name": "envoy.filters.http.local_ratelimit", "before": "envoy.filters.http.wasm"}
+        find(manifests, "EnvoyProxy")["spec"]["filterOrder"] = [order]
+
+    gateway.start(changed(manifests, limited))
+    until(lambda: ask().status == 401, "the filter")
+    statuses = {ask().status for _ in range(50)}
+    check("they do not count what the filter rejects", statuses == {401}, statuses)
+    statuses = {ask(token=world.good_token()).status for _ in range(50)}
+    check("they count the rest", statuses == {200, 429}, statuses)
+    gateway.start(changed(manifests, limited, first))
+    until(lambda: ask().status == 429, "the limit")
+    check("with `filterOrder` they count everything", True)
+    gateway.stop()
 
 
 def public_paths():
@@ -518,6 +570,9 @@ def public_paths():
     check("elsewhere nothing changes", ask().status == 401)
 
 
+NO_CONNECTION = "connection failed or closed"
+
+
 def unavailable_authorization_server():
     """An authorization server that is unavailable"""
     stand()
@@ -525,16 +580,32 @@ def unavailable_authorization_server():
     for _ in range(10):
         ask(token=known)
     server.set_available(False)
+    marked()
     with closed_to_all() as closed:
         response = ask(token=world.good_token())
         check("a token that is not cached: 503", response.status == 503, response)
         check("a cached token: 200", ask(token=known).status == 200)
         time.sleep(1)
     check("nothing gets through without a token", closed.holds, closed.seen)
+    logs(NO_CONNECTION)
+    check(f"the log says why: {NO_CONNECTION}", True)
     server.set_available(True)
     token = world.good_token()
     until(lambda: ask(token=token).status == 200, "the server's return")
     check("when it is back: 200", True)
+    with Impostor(world, server, "as.example.com"):
+        before = server.introspections()
+        marked()
+        response = ask(token=world.good_token())
+        told = server.introspections() - before
+        check(
+            "a certificate of another name: 503, and the server sees no token",
+            (response.status, told) == (503, 0),
+            response,
+        )
+        logs(NO_CONNECTION)
+    token = world.good_token()
+    until(lambda: ask(token=token).status == 200, "the right certificate")
 
 
 def updates():
@@ -612,16 +683,53 @@ def route_policies():
     gateway.apply(manifests)
     until(lambda: "x-lua" not in ask().headers, "the Gateway's policy alone")
 
-    def typo_on_route(manifests):
-        own = changed([policy(manifests)], guard.typo)[0]
-        own["metadata"]["name"] = "own"
-        own["spec"]["targetRefs"][0].update(kind="HTTPRoute", name="another")
-        another_route(manifests)
-        manifests.append(own)
+    def own_policy(route, *changes):
+        """The filter on a route, with rules for its host."""
+
+        def change(manifests):
+            own = changed([policy(manifests)], *changes)[0]
+            own["metadata"]["name"] = "own"
+            own["spec"]["targetRefs"][0].update(kind="HTTPRoute", name=route)
+            for rule in document([own])["rules"]:
+                rule["hosts"] = find(manifests, "HTTPRoute", route)["spec"]["hostnames"]
+            manifests.append(own)
+
+        return change
+
+    def merged(policies):
+        policies[0]["spec"]["mergeType"] = "StrategicMerge"
+        document(policies)["rules"] = [{"access": "public"}]
+
+    with closed_to_all() as closed:
+        gateway.apply(changed(manifests, own_policy("orders", merged)))
+        until(lambda: ask().status == 403, "both policies")
+        time.sleep(1)
+    response = ask(token=world.good_token())
+    check(
+        "with `mergeType` and a `wasm` of its own, it replaces the filter, too: 403",
+        closed.holds and response.status == 403 and "RBAC" in response.body,
+        (closed.seen, response),
+    )
+    stand()
+    gateway.apply(changed(manifests, another_route, own_policy("another")))
+    until(
+        lambda: ask(token=world.good_token(), host="another.example.com").status == 200, "the route's policy"
+    )
+    token, before = world.good_token(), world.authorization_server.introspections()
+    statuses = {
+        ask(token=token, host=host).status for host in (ORDERS, "another.example.com") for _ in range(10)
+    }
+    calls = world.authorization_server.introspections() - before
+    check(
+        "each policy has a cache of its own: two introspections of one token",
+        (statuses, calls) == ({200}, 2),
+        (statuses, calls),
+    )
+    stand()
 
     marked()
     with closed_to_all("another.example.com") as closed:
-        gateway.apply(changed(manifests, typo_on_route))
+        gateway.apply(changed(manifests, another_route, own_policy("another", guard.typo)))
         logs(TYPO)
         until(lambda: ask(host="another.example.com").status not in (0, 404), "the route")
         time.sleep(3)
@@ -634,7 +742,7 @@ def route_policies():
 
 def outbound():
     """A token for a protected service"""
-    egress = objects(*(MANIFESTS / name for name in ("outbound.yaml",)))
+    egress = objects(MANIFESTS / "outbound.yaml")
     server = world.authorization_server
     gateway.start(egress)
     until(lambda: ask("/invoices", host=BILLING).status not in (0, 404), "the listener")
@@ -657,6 +765,15 @@ def outbound():
     for _ in range(20):
         ask("/invoices", host=BILLING)
     check("a token serves many requests", server.grants() - before <= 1, server.grants() - before)
+    with Impostor(world, world.billing, BILLING):
+        before = world.billing.probes
+        response = ask("/invoices", host=BILLING, headers=Closed.HEADERS)
+        check(
+            "a service with a certificate of another name gets no token: 503",
+            response.status == 503 and world.billing.probes == before,
+            response,
+        )
+    until(lambda: ask("/invoices", host=BILLING).status == 200, "the right certificate")
     server.set_available(False)
     check(
         "while the authorization server is unavailable: 200 with the token that is there",
@@ -689,6 +806,8 @@ def main():
         unknown_cluster,
         images,
         updated_module,
+        reload_after_a_crash,
+        rate_limits,
         public_paths,
         unavailable_authorization_server,
         updates,

@@ -62,6 +62,19 @@ class Guard:
         self.in_force(f"turn-{self.turn}")
 
 
+class Impostor:
+    """While it is open, a server's certificate has another name."""
+
+    def __init__(self, servers, server, name):
+        self.servers, self.server, self.name = servers, server, name
+
+    def __enter__(self):
+        self.server.present(self.servers.issued["other.example.com"])
+
+    def __exit__(self, *_):
+        self.server.present(self.servers.issued[self.name])
+
+
 def challenge(response):
     return response.headers.get("www-authenticate", "")
 

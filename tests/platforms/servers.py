@@ -50,10 +50,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self, address, respond, certificate=None):
         super().__init__(address, Handler)
         self.respond, self.available, self.connections = respond, True, set()
-        self.tls = None
-        if certificate:
-            self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self.tls.load_cert_chain(*certificate)
+        self.tls = tls(certificate) if certificate else None
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def verify_request(self, request, client_address):
@@ -72,7 +69,16 @@ class Server(http.server.ThreadingHTTPServer):
 
     def set_available(self, available):
         self.available = available
-        for connection in [] if available else list(self.connections):
+        if not available:
+            self.disconnect()
+
+    def present(self, certificate):
+        """Another certificate. Sessions with the old one are not resumed."""
+        self.tls = tls(certificate)
+        self.disconnect()
+
+    def disconnect(self):
+        for connection in list(self.connections):
             try:
                 connection.shutdown(socket.SHUT_RDWR)
             except OSError:
@@ -80,6 +86,12 @@ class Server(http.server.ThreadingHTTPServer):
 
     def handle_error(self, request, client_address):
         pass  # connections that a proxy gave up
+
+
+def tls(certificate):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    return context
 
 
 class AuthorizationServer(Server):
