@@ -17,8 +17,8 @@ from pathlib import Path
 import yaml
 
 from control_plane import ISTIOD, ISTIOD_NAME, RUN, Istiod, Kubernetes, apply, istioctl, kubectl
-from guarded import HOSTS, IMAGES, SECRETS, Guard, Servers, what_callers_get
-from pod import Pod
+from guarded import HOSTS, IMAGES, SECRETS, Guard, Impostor, Servers, what_callers_get
+from pod import Pod, redirect
 from rig import (
     PLATFORMS,
     REPOSITORY,
@@ -39,6 +39,8 @@ MANIFESTS = REPOSITORY / "envoy/istio"
 GUIDE = REPOSITORY / "docs/getting-started-istio.md"
 ORDERS = ("127.0.1.1", 8080)
 BILLING = (HOSTS["billing.example.com"], 80)
+OTHERS = ("127.0.9.4", 80)
+NO_CONNECTION = "connection failed or closed"
 
 check = Checks()
 
@@ -64,21 +66,24 @@ class World(Servers):
         Path("/etc/resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
 
         super().__init__(RUN, {ISTIOD_NAME: ISTIOD})
-        self.orders = Upstream(ORDERS)
+        self.orders, self.others = Upstream(ORDERS), Upstream(OTHERS)
         print("etcd and kube-apiserver begin", flush=True)
         self.kubernetes = Kubernetes()
         print("istiod begins", flush=True)
         self.istiod = Istiod()
         literals = [f"--from-literal={name}={value}" for name, value in SECRETS.items()]
-        kubectl("create", "secret", "generic", "oauth2-filter", "-n", "shop", *literals)
+        for namespace in ("shop", "ingress"):
+            kubectl("create", "secret", "generic", "oauth2-filter", "-n", namespace, *literals)
         ports = [{"name": "http", "port": ORDERS[1]}]
         service = {"metadata": {"name": "orders", "namespace": "shop"}}
         service["spec"] = {"selector": {"app": "orders"}, "ports": ports}
         apply({"apiVersion": "v1", "kind": "Service", **service})
-        self.pod = Pod(pod_of_the_guide(), ORDERS)
+        redirect(ORDERS)
+        self.pod = Pod(pod_of_the_guide(), ORDERS[0])
 
     def stop(self):
-        self.pod.stop()
+        if Pod.running:
+            Pod.running.stop()
         self.istiod.stop()
         self.kubernetes.stop()
 
@@ -141,7 +146,7 @@ def stand(*changes):
             if name.rpartition("/")[2] != keep:
                 kubectl("delete", name, "-n", "shop")
     apply(*server_of_tokens)
-    if not (world.pod.process and world.pod.process.running()):
+    if not world.pod.is_running():
         apply(*inbound)
         new_pod()
     guard.renew(lambda manifests: apply(*manifests), inbound, *changes)
@@ -352,13 +357,13 @@ def unavailable_authorization_server():
         response = ask(token=world.good_token())
         check("a token that is not cached: 503", response.status == 503, response)
         check("a cached token: 200", ask(token=known).status == 200)
-        until(lambda: "connection failed or closed" in world.pod.process.log(mark), "the reason in the log")
+        until(lambda: NO_CONNECTION in world.pod.process.log(mark), "the reason in the log")
     check("nothing gets through without a token", closed.holds, closed.seen)
     server.set_available(True)
     until(lambda: ask(token=world.good_token()).status == 200, "the server's return")
     check("when it is back: 200", True)
     for kind, reason in (
-        ("DestinationRule", "connection failed or closed"),
+        ("DestinationRule", NO_CONNECTION),
         ("ServiceEntry", "unknown cluster"),
     ):
         kubectl("delete", kind, find(server_of_tokens, kind)["metadata"]["name"], "-n", "shop")
@@ -369,6 +374,37 @@ def unavailable_authorization_server():
 
         until(refused, f"503, and {reason!r} in the log")
         check(f"without the {kind}: 503, and the log says `{reason}`", True)
+
+
+def impostors():
+    """Servers whose certificates have another name"""
+    stand()
+    apply(*objects(MANIFESTS / "protected-service.yaml"))
+    server = world.authorization_server
+    until(lambda: ask(token=world.good_token()).status == 200, "the filter")
+    mark = world.pod.process.mark()
+    with Impostor(world, server, "as.example.com"):
+        before = server.introspections()
+        response = ask(token=world.good_token())
+        until(lambda: NO_CONNECTION in world.pod.process.log(mark), "the reason in the log")
+    check(
+        "the authorization server: 503, and it sees no token",
+        (response.status, server.introspections()) == (503, before),
+        response,
+    )
+    for manifest in ("outbound.yaml", "outbound-retry.yaml"):
+        stand()
+        module_in_the_sidecar()
+        apply(*objects(MANIFESTS / manifest))
+        until(lambda: "authorization" in call().received(), "the filter")
+        with Impostor(world, world.billing, "billing.example.com"):
+            before = world.billing.requests
+            response = call()
+        check(
+            f"{manifest}: the protected service: 503, and it sees no token",
+            (response.status, world.billing.requests) == (503, before),
+            response,
+        )
 
 
 def updates():
@@ -394,15 +430,29 @@ def updates():
     check("without one 401 and nothing else", set(closed.seen) == {401}, closed.seen)
 
 
+def call(address=BILLING, host="billing.example.com", token=None):
+    """As the program of the pod."""
+    return world.pod.call(address, host, "/invoices", token=token)
+
+
+def module_in_the_sidecar():
+    """What the guide's ConfigMap brings there."""
+    Path("/etc/oauth2-filter").mkdir(exist_ok=True)
+    shutil.copy(TARGET / "oauth2_filter.wasm", "/etc/oauth2-filter")
+
+
 def outbound_requests():
     """A token for a protected service"""
     server = world.authorization_server
-
-    def call(token=None):
-        return world.pod.call(BILLING, "billing.example.com", "/invoices", token=token)
-
     stand()
-    apply(*objects(MANIFESTS / "protected-service.yaml"), *outbound)
+    apply(*objects(MANIFESTS / "protected-service.yaml"))
+    response = until(lambda: (r := call(token="own")).status == 200 and r, "the service")
+    check(
+        "what protects the workload does not change what it sends",
+        response.received().get("authorization") == "Bearer own",
+        response,
+    )
+    apply(*outbound)
     response = until(
         lambda: (r := call()).status == 200 and "authorization" in r.received() and r, "the filter"
     )
@@ -417,6 +467,9 @@ def outbound_requests():
         "a token serves many requests",
         {call().status for _ in range(5)} == {200} and server.grants() == before,
     )
+    others = [call(OTHERS, "other.example.com", token=token) for token in (None, "own")]
+    others = [response.received().get("authorization") for response in others]
+    check("another host gets none of the filter", others == [None, "Bearer own"], others)
     check(
         "what comes in still needs a token",
         ask().status == 401 and ask(token=world.good_token()).status == 200,
@@ -430,9 +483,7 @@ def outbound_requests():
     )
 
     kubectl("delete", outbound[0]["kind"], outbound[0]["metadata"]["name"], "-n", "shop")
-    # What the guide's ConfigMap brings into the sidecar.
-    Path("/etc/oauth2-filter").mkdir()
-    shutil.copy(TARGET / "oauth2_filter.wasm", "/etc/oauth2-filter")
+    module_in_the_sidecar()
     apply(*objects(MANIFESTS / "outbound-retry.yaml"))
     response = until(
         lambda: (r := call()).status == 200 and "authorization" in r.received() and r,
@@ -444,6 +495,16 @@ def outbound_requests():
     check(
         "and the rejected token is not sent again",
         call().received()["authorization"] not in world.billing.rejected,
+    )
+    before = world.billing.requests
+    world.billing.rejects_all = True
+    statuses = [call().status]
+    world.billing.rejects_all = False
+    tried = world.billing.requests - before
+    check(
+        "a service that rejects every token: 401 after two",
+        (statuses, tried) == ([401], 2),
+        (statuses, tried),
     )
 
 
@@ -457,6 +518,92 @@ def wasm_plugin():
     kubectl("delete", inbound[0]["kind"], inbound[0]["metadata"]["name"], "-n", "shop")
     until(lambda: ask(token=world.good_token()).status == 200, "the WasmPlugin alone")
     what_callers_get(check, ask, world.authorization_server)
+    apply(*objects(MANIFESTS / "protected-service.yaml", MANIFESTS / "wasm-plugin/outbound.yaml"))
+    until(lambda: "authorization" in call().received(), "the other WasmPlugin")
+    check(
+        "wasm-plugin/outbound.yaml: the service gets a token, and callers still need one", ask().status == 401
+    )
+
+
+def ingress_gateway():
+    """An ingress gateway"""
+    address, labels = ("127.0.3.1", 8088), {"istio": "ingressgateway"}
+    pod = changed([world.pod.manifest])[0]
+    pod["metadata"] = {
+        "name": "gateway-1",
+        "namespace": "ingress",
+        "labels": {**labels, "sidecar.istio.io/inject": "true"},
+        "annotations": {"inject.istio.io/templates": "gateway"},
+    }
+    pod["spec"]["serviceAccountName"] = "default"
+    pod["spec"]["containers"] = pod["spec"]["containers"][:1]
+    gateway = Pod(pod, address[0])
+
+    def ask(token=None, headers=()):
+        return request(address, "orders.example.com", "/orders/1", token=token, headers=headers)
+
+    def networking(kind, name, **spec):
+        metadata = {"name": name, "namespace": "ingress"}
+        return {"apiVersion": "networking.istio.io/v1", "kind": kind, "metadata": metadata, "spec": spec}
+
+    def routes(step):
+        """The step shows in responses as soon as what was applied before it has arrived."""
+        destination = {"destination": {"host": "orders.internal", "port": {"number": ORDERS[1]}}}
+        headers = {"response": {"set": {"x-step": step}}}
+        http = [{"route": [destination], "headers": headers}]
+        return networking(
+            "VirtualService", "orders", hosts=["orders.example.com"], gateways=["web"], http=http
+        )
+
+    port = {"number": ORDERS[1], "name": "http", "protocol": "HTTP"}
+    apply(
+        networking(
+            "Gateway",
+            "web",
+            selector=labels,
+            servers=[{"port": {"number": address[1], "name": "http", "protocol": "HTTP"}, "hosts": ["*"]}],
+        ),
+        networking(
+            "ServiceEntry",
+            "orders",
+            hosts=["orders.internal"],
+            resolution="STATIC",
+            endpoints=[{"address": ORDERS[0]}],
+            ports=[port],
+        ),
+        routes("no-filter"),
+    )
+    gateway.start()
+    until(gateway.ready, "the gateway", 90)
+    until(lambda: ask().status == 200, "the route")
+
+    def moved(manifests, match=None, selected=labels):
+        """What the guide says of gateways."""
+        manifests = changed(manifests)
+        for manifest in manifests:
+            spec = manifest["spec"]
+            manifest["metadata"]["namespace"] = "ingress"
+            if "selector" in spec:
+                spec["selector"] = {"matchLabels": labels}
+                spec.pop("match")
+                spec |= {"match": [{"mode": match}]} if match else {}
+            if "workloadSelector" in spec and selected:
+                spec["workloadSelector"] = {"matchLabels": selected}
+        return manifests
+
+    apply(*moved(server_of_tokens), *moved(inbound, "SERVER"), routes("server"))
+    until(lambda: ask().headers.get("x-step") == "server", "the change")
+    time.sleep(2)
+    check("`mode: SERVER` selects nothing there: everybody passes", ask().status == 200, ask())
+    apply(*moved(inbound), routes("none"))
+    until(lambda: ask().status == 401, "the filter")
+    response = ask(token=world.good_token())
+    check("without `match`: 401, and 200 for a good token", response.status == 200, response)
+    apply(*moved(server_of_tokens, selected=None))
+    mark = gateway.process.mark()
+    until(lambda: ask(token=world.good_token()).status == 503, "the change")
+    until(lambda: NO_CONNECTION in gateway.process.log(mark), "the reason in the log")
+    check(f"with the DestinationRule of a sidecar: 503, and the log says `{NO_CONNECTION}`", True)
 
 
 def main():
@@ -474,18 +621,20 @@ def main():
         images,
         crash,
         unavailable_authorization_server,
+        impostors,
         updates,
         outbound_requests,
         wasm_plugin,
+        ingress_gateway,
     )
     return check.run(parts, recover, world.stop)
 
 
 def recover():
-    if world.pod.process:
-        print_log(world.pod.process)
     world.authorization_server.set_available(True)
-    world.pod.stop()
+    if Pod.running:
+        print_log(Pod.running.process)
+        Pod.running.stop()
 
 
 if __name__ == "__main__":

@@ -103,11 +103,16 @@ class Kubernetes:
             "kube-apiserver",
             180,
         )
-        for name in ("istio-system", "shop"):
+        for name in ("istio-system", "shop", "ingress"):
             labels = {"istio-injection": "enabled"} if name == "shop" else {}
             apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
         # What a controller makes in a cluster.
-        for namespace, name in (("shop", "default"), ("shop", "orders"), ("istio-system", "default")):
+        for namespace, name in (
+            ("shop", "default"),
+            ("shop", "orders"),
+            ("ingress", "default"),
+            ("istio-system", "default"),
+        ):
             metadata = {"name": name, "namespace": namespace}
             apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
 

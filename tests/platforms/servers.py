@@ -142,17 +142,19 @@ class AuthorizationServer(Server):
 
 
 class Upstream(Server):
-    """Responds with what it received, or with 401 if it has `rejected` the authorization. `probes` counts
-    the requests with the header `x-probe`."""
+    """Responds with what it received, or with 401 if it rejects the authorization. `probes` counts the
+    requests with the header `x-probe`."""
 
     def __init__(self, address, certificate=None):
-        self.probes, self.rejected = 0, set()
+        self.requests = self.probes = 0
+        self.rejected, self.rejects_all = set(), False
         super().__init__(address, self.handle, certificate)
 
     def handle(self, handler, _):
+        self.requests += 1
         self.probes += "x-probe" in handler.headers
         headers = {name.lower(): value for name, value in handler.headers.items()}
-        if headers.get("authorization") in self.rejected:
+        if self.rejects_all or headers.get("authorization") in self.rejected:
             return handler.answer(401, {}, www_authenticate='Bearer error="invalid_token"')
         return handler.answer(200, {"method": handler.command, "path": handler.path, "headers": headers})
 
