@@ -18,6 +18,7 @@ import yaml
 
 from control_plane import ISTIOD, ISTIOD_NAME, RUN, Istiod, Kubernetes, apply, istioctl, kubectl
 from guarded import HOSTS, IMAGES, SECRETS, Guard, Impostor, Servers, what_callers_get
+from issuer import Issuer
 from pod import Pod, redirect
 from rig import (
     PLATFORMS,
@@ -113,8 +114,8 @@ world = None
 inbound, outbound, server_of_tokens = [], [], []
 
 
-def ask(path="/orders/1", token=None, method="GET", headers=()):
-    return request(ORDERS, "orders.shop:8080", path, method, token, headers)
+def ask(path="/orders/1", token=None, method="GET", headers=(), **options):
+    return request(ORDERS, "orders.shop:8080", path, method, token, headers, **options)
 
 
 def closed_to_all():
@@ -140,7 +141,15 @@ def image(**reference):
 
 def stand(*changes):
     """The filter in the running pod, and nothing of what was before."""
-    for kind in ("wasmplugin", "trafficextension", "authorizationpolicy", "envoyfilter", "virtualservice"):
+    for kind in (
+        "wasmplugin",
+        "trafficextension",
+        "authorizationpolicy",
+        "requestauthentication",
+        "peerauthentication",
+        "envoyfilter",
+        "virtualservice",
+    ):
         keep = inbound[0]["metadata"]["name"] if kind == inbound[0]["kind"].lower() else ""
         for name in kubectl("get", kind, "-n", "shop", "-o", "name").stdout.split():
             if name.rpartition("/")[2] != keep:
@@ -237,6 +246,58 @@ def authorization_policy():
     )
     check("no token: 401 of the filter, which comes first", ask().status == 401)
     check("/healthz is public", ask("/healthz").status == 200)
+
+
+def request_authentication():
+    """Istio's RequestAuthentication"""
+
+    def security(kind, **spec):
+        metadata = {"name": "orders", "namespace": "shop"}
+        selector = {"matchLabels": {"app": "orders"}}
+        spec = {"selector": selector, **spec}
+        return {"apiVersion": "security.istio.io/v1", "kind": kind, "metadata": metadata, "spec": spec}
+
+    def forward_token(manifests):
+        document(manifests)["forward"]["token"] = True
+
+    issuer, other = (Issuer("https://as.example.com", RUN / name) for name in ("issuer", "other"))
+    token = world.good_token(token=issuer.token(sub="alice"))
+    stand()
+    apply(
+        security("RequestAuthentication", jwtRules=[{"issuer": issuer.name, "jwks": issuer.keys}]),
+        security("AuthorizationPolicy", rules=[{"from": [{"source": {"requestPrincipals": ["*"]}}]}]),
+    )
+    until(lambda: ask(token=token).status == 403, "the policy")
+    response = ask(token=token)
+    check("it sees no token: 403", response.status == 403 and "RBAC" in response.body, response)
+    guard.renew(lambda manifests: apply(*manifests), inbound, forward_token)
+    response = ask(token=token)
+    check("with `forward: {token: true}`: 200", response.status == 200, response)
+    check("no token: 401 of the filter, which comes first", ask().status == 401)
+    response = ask(token=world.good_token(token=other.token(sub="alice")))
+    check(
+        "Istio rejects the signature of another key",
+        response.status == 401 and "Jwt" in response.body,
+        response,
+    )
+
+
+def mutual_tls():
+    """Mutual TLS"""
+    stand()
+    strict = {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "PeerAuthentication",
+        "spec": {"mtls": {"mode": "STRICT"}},
+    }
+    apply(strict | {"metadata": {"name": "default", "namespace": "shop"}})
+    until(lambda: ask(token=world.good_token()).status == 0, "STRICT")
+    tls = world.pod.client()
+    response = ask(tls=tls)
+    check("STRICT: a workload of the mesh without a token: 401", response.status == 401, response)
+    response = ask(tls=tls, token=world.good_token())
+    check("with a good token: 200", response.status == 200, response)
+    check("nobody else connects", ask(token=world.good_token()).status == 0)
 
 
 def invalid_document():
@@ -616,6 +677,8 @@ def main():
         new_workload,
         callers,
         authorization_policy,
+        request_authentication,
+        mutual_tls,
         invalid_document,
         missing_variable,
         images,

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 
@@ -82,7 +83,8 @@ class Pod:
             "spec.serviceAccountName": spec["serviceAccountName"],
             "spec.nodeName": "node",
         }
-        found = {"PATH": os.environ["PATH"]}
+        # Istio's agent writes the pod's certificate there, too.
+        found = {"PATH": os.environ["PATH"], "OUTPUT_CERTS": str(self.folder / "certificates")}
         for variable in self.container["env"]:
             source = variable.get("valueFrom", {})
             if "fieldRef" in source:
@@ -112,6 +114,7 @@ class Pod:
             "var/run/secrets/istio",
             "var/run/secrets/workload-spiffe-uds",
             "var/run/secrets/credential-uds",
+            "certificates",
         ):
             (self.folder / name).mkdir(parents=True)
         for kind in ("labels", "annotations"):
@@ -181,6 +184,15 @@ class Pod:
 
     def ready(self):
         return request(STATUS, path="/healthz/ready").status == 200
+
+    def client(self):
+        """What another workload of the mesh connects with: a certificate, and the protocol of sidecars."""
+        certificates = self.folder / "certificates"
+        context = ssl.create_default_context(cafile=certificates / "root-cert.pem")
+        context.check_hostname = False
+        context.load_cert_chain(certificates / "cert-chain.pem", certificates / "key.pem")
+        context.set_alpn_protocols(["istio-http/1.1"])
+        return context
 
     def call(self, address, host, path="/", method="GET", token=None):
         """As the pod's program."""

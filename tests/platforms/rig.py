@@ -77,8 +77,10 @@ class Response:
         return json.loads(self.body)["headers"] if self.status == 200 else {}
 
 
-def request(address, host="localhost", path="/", method="GET", token=None, headers=(), timeout=15):
+def request(address, host="localhost", path="/", method="GET", token=None, headers=(), timeout=15, tls=None):
     connection = http.client.HTTPConnection(*address, timeout=timeout)
+    if tls:
+        connection = http.client.HTTPSConnection(*address, timeout=timeout, context=tls)
     try:
         sent = {"host": host, **dict(headers)}
         if token:

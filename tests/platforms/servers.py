@@ -101,8 +101,9 @@ class AuthorizationServer(Server):
         self.clients, self.tokens, self.calls, self.hosts = clients, {}, Counter(), set()
         super().__init__(address, self.handle, certificate)
 
-    def token(self, scope, **claims):
-        token = base64.urlsafe_b64encode(os.urandom(18)).decode()
+    def token(self, scope, token=None, **claims):
+        """A new token, or this one."""
+        token = token or base64.urlsafe_b64encode(os.urandom(18)).decode()
         self.tokens[token] = {"active": True, "scope": scope, "exp": int(time.time()) + 600, **claims}
         return token
 
