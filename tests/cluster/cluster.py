@@ -17,9 +17,9 @@ from pathlib import Path
 import yaml
 
 from control_plane import ISTIOD, ISTIOD_NAME, RUN, Istiod, Kubernetes, apply, istioctl, kubectl
-from guarded import HOSTS, IMAGES, SECRETS, Guard, Impostor, Servers, what_callers_get
+from guarded import CLIENTS, HOSTS, IMAGES, SECRETS, Guard, Impostor, Servers, what_callers_get
 from issuer import Issuer
-from pod import Pod, redirect
+from pod import ADMIN, Pod, redirect
 from rig import (
     PLATFORMS,
     REPOSITORY,
@@ -222,6 +222,15 @@ def callers():
         "and those of the authorization server's cluster",
         "cluster.outbound|443||as.example.com" in statistics,
     )
+    until(lambda: "oauth2_wrong_audience" in world.pod.process.log(), "the access log")
+    check("the access log has the reason of a refusal", True)
+    # As `istioctl proxy-config log --level wasm:debug`.
+    request(ADMIN, path="/logging?wasm=debug", method="POST")
+    mark = world.pod.process.mark()
+    refusal = "wasm log .*oauth2: denied by .*: oauth2_no_token"
+    until(lambda: ask() and re.search(refusal, world.pod.process.log(mark)), "a line per refusal", 10)
+    check("the level `wasm:debug` adds a line per refusal within seconds", True)
+    request(ADMIN, path="/logging?wasm=info", method="POST")
 
 
 def authorization_policy():
@@ -385,6 +394,11 @@ def images():
     until(lambda: ask(token=world.good_token()).status == 200, "the filter")
     check("the annotation of the guide makes the agent try again", True)
     del world.registry.layouts["9.9.9"]
+    new = image(url="oci://registry.example.com/oauth2-filter:9.9.8", failStrategy="FAIL_OPEN")
+    apply(*changed(inbound, new))
+    until(lambda: ask().status == 200, "FAIL_OPEN")
+    check("`FAIL_OPEN`: everybody passes", True)
+    stand()
     with closed_to_all() as closed:
         apply(*changed(inbound, image(sha256="0" * 64)))
         until(lambda: ask().status == 403, "the change")
@@ -396,14 +410,26 @@ def images():
 
 def crash():
     """A crash"""
+    crash = {"x-panic-on-command": "now"}
     stand(image(url="oci://registry.example.com/oauth2-filter:0.2.0"))
     with closed_to_all() as closed:
-        response = ask(headers={"x-panic-on-command": "now"})
+        response = ask(headers=crash)
         began = time.monotonic()
         until(lambda: all(ask(token=world.good_token()).status == 200 for _ in range(20)), "the filter", 20)
         seconds = time.monotonic() - began
     check("`FAIL_RELOAD`: nothing gets through", closed.holds and response.status != 200, closed.seen)
     check("and it works again after seconds", seconds < 10, seconds)
+    stand(image(url="oci://registry.example.com/oauth2-filter:0.2.0", failStrategy="FAIL_CLOSE"))
+    until(
+        lambda: ask(headers=crash).status and {ask().status for _ in range(20)} == {503},
+        "the crash of all VMs",
+        20,
+    )
+    time.sleep(5)
+    check("`FAIL_CLOSE`: it stays 503", {ask(token=world.good_token()).status for _ in range(20)} == {503})
+    new_pod()
+    until(lambda: ask(token=world.good_token()).status == 200, "the filter")
+    check("until the pod is replaced", True)
 
 
 def unavailable_authorization_server():
@@ -423,6 +449,26 @@ def unavailable_authorization_server():
     server.set_available(True)
     until(lambda: ask(token=world.good_token()).status == 200, "the server's return")
     check("when it is back: 200", True)
+    server.clients = {**server.clients, "orders-api": "another-secret"}
+    mark = world.pod.process.mark()
+    response = ask(token=world.good_token())
+    until(lambda: "server returned 401" in world.pod.process.log(mark), "the reason in the log")
+    check("a wrong secret: 502, and the log says `server returned 401`", response.status == 502, response)
+    server.clients = CLIENTS
+    hosts = {"egress": [{"hosts": ["istio-system/*"]}]}
+    sidecar = {"apiVersion": "networking.istio.io/v1", "kind": "Sidecar", "spec": hosts}
+    apply(sidecar | {"metadata": {"name": "default", "namespace": "shop"}})
+    mark = world.pod.process.mark()
+
+    def unknown():
+        return ask(token=world.good_token()).status == 503 and "unknown cluster" in world.pod.process.log(
+            mark
+        )
+
+    until(unknown, "503, and the reason in the log")
+    check("a `Sidecar` that hides the server: 503, and the log says `unknown cluster`", True)
+    kubectl("delete", "sidecar.networking.istio.io", "default", "-n", "shop")
+    until(lambda: ask(token=world.good_token()).status == 200, "the cluster")
     for kind, reason in (
         ("DestinationRule", NO_CONNECTION),
         ("ServiceEntry", "unknown cluster"),
@@ -513,7 +559,11 @@ def outbound_requests():
         response.received().get("authorization") == "Bearer own",
         response,
     )
-    apply(*outbound)
+    stand(lambda manifests: manifests[0]["spec"].pop("match"))
+    until(lambda: call().status == 403, "the filter")
+    check("without `mode: SERVER`, the filter rejects what the workload sends", True)
+    stand()
+    apply(*objects(MANIFESTS / "protected-service.yaml"), *outbound)
     response = until(
         lambda: (r := call()).status == 200 and "authorization" in r.received() and r, "the filter"
     )
@@ -578,6 +628,8 @@ def wasm_plugin():
     check("both objects at once: 401 for a good token", "token is required" in response.body, response)
     kubectl("delete", inbound[0]["kind"], inbound[0]["metadata"]["name"], "-n", "shop")
     until(lambda: ask(token=world.good_token()).status == 200, "the WasmPlugin alone")
+    name = f"{plugin[0]['metadata']['name']}~istio-translated-wasmplugin"
+    check(f"its name in the proxy is {name}", name in request(ADMIN, path="/config_dump").body)
     what_callers_get(check, ask, world.authorization_server)
     apply(*objects(MANIFESTS / "protected-service.yaml", MANIFESTS / "wasm-plugin/outbound.yaml"))
     until(lambda: "authorization" in call().received(), "the other WasmPlugin")
@@ -667,6 +719,47 @@ def ingress_gateway():
     check(f"with the DestinationRule of a sidecar: 503, and the log says `{NO_CONNECTION}`", True)
 
 
+def waypoint():
+    """A waypoint, as far as istiod's configuration of it: a stock Envoy lacks Istio's own filters"""
+    target = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "waypoint"}
+    listeners = [{"name": "mesh", "port": 15008, "protocol": "HBONE"}]
+    gateway = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway"}
+    gateway["metadata"] = {"name": "waypoint", "namespace": "shop"}
+    gateway["spec"] = {"gatewayClassName": "istio-waypoint", "listeners": listeners}
+    apply(*server_of_tokens, gateway)
+    deployment = ["deployment", "waypoint", "-n", "shop", "-o", "json", "--ignore-not-found"]
+    deployment = json.loads(until(lambda: kubectl("get", *deployment).stdout, "istiod's Deployment"))
+    template = deployment["spec"]["template"]
+    template["metadata"] |= {"name": "waypoint-1", "namespace": "shop"}
+    pod = Pod({"apiVersion": "v1", "kind": "Pod", **template}, "127.0.3.2")
+    pod.start()
+
+    def runs_filter():
+        return f"trafficextension/shop.{inbound[0]['metadata']['name']}" in world.istiod.configuration(pod)
+
+    def put(*match):
+        """The filter at the waypoint."""
+        (extension,) = changed(inbound)
+        extension["spec"].pop("selector")
+        extension["spec"] |= {"targetRefs": [target], "match": list(match)}
+        apply(extension)
+
+    until(lambda: '"main_internal"' in world.istiod.configuration(pod), "its configuration")
+    put()
+    until(runs_filter, "the filter")
+    check("without `match` it runs the filter", True)
+    put({"mode": "CLIENT"})
+    until(lambda: not runs_filter(), "the change")
+    check("with `mode: CLIENT` it does not: everybody passes", True)
+    put({"mode": "SERVER"})
+    until(runs_filter, "the filter")
+    check("with `mode: SERVER` it does", True)
+    configuration = world.istiod.configuration(pod)
+    check("it has no cluster for the authorization server", "as.example.com" not in configuration)
+    pod.stop()
+    kubectl("delete", "gateway.gateway.networking.k8s.io", "waypoint", "-n", "shop")
+
+
 def main():
     global world, inbound, outbound, server_of_tokens
     inbound, outbound = objects(MANIFESTS / "inbound.yaml"), objects(MANIFESTS / "outbound.yaml")
@@ -689,6 +782,7 @@ def main():
         outbound_requests,
         wasm_plugin,
         ingress_gateway,
+        waypoint,
     )
     return check.run(parts, recover, world.stop)
 

@@ -182,6 +182,8 @@ class Istiod:
             "VALIDATION_WEBHOOK_CONFIG_NAME": "istio-validator-istio-system",
             "ISTIOD_CUSTOM_HOST": ISTIOD_NAME,
             "PILOT_ENABLE_METADATA_EXCHANGE": "false",
+            # Waypoints.
+            "PILOT_ENABLE_AMBIENT": "true",
             "PILOT_ENABLE_ALPN_FILTER": "false",
         }
         self.process = Process(
@@ -191,6 +193,11 @@ class Istiod:
 
     def stop(self):
         self.process.stop()
+
+    def configuration(self, pod):
+        """What it has for a proxy that is connected, as JSON."""
+        path = f"/debug/config_dump?proxyID={pod.name}.{pod.namespace}"
+        return request((ISTIOD, 8080), path=path).body
 
     def metric(self, name, **labels):
         """The sum of a metric's series with these labels."""

@@ -58,9 +58,8 @@ class Checks:
         for claim in self.failed:
             print(f"failed: {claim}")
         failed = f", {len(self.failed)} failed" if self.failed else ""
-        print(
-            f"{self.passed} checks passed{failed} ({seconds / 60:.0f} min {seconds % 60:.0f} s)", flush=True
-        )
+        minutes, seconds = divmod(round(seconds), 60)
+        print(f"{self.passed} checks passed{failed} ({minutes} min {seconds} s)", flush=True)
         return 1 if self.failed or not self.passed else 0
 
 
