@@ -37,6 +37,7 @@ RUN = PLATFORMS / "gateway"
 ENVOY_GATEWAY = PLATFORMS / "bin/envoy-gateway"
 ENVOY = os.environ["ENVOY"]
 ENVOY_GATEWAY_API = "gateway.envoyproxy.io"
+GATEWAY_API = "gateway.networking.k8s.io"
 CONTROLLER = f"{ENVOY_GATEWAY_API}/gatewayclass-controller"
 
 ADMIN = ("127.0.0.1", 19901)
@@ -94,17 +95,23 @@ class World(Servers):
             address = f"127.0.1.{len(self.services) + 1}"
             self.services[name, port] = address, Upstream((address, port))
         endpoint = {"ip": {"address": self.services[name, port][0], "port": port}}
-        metadata = {"name": f"service-{name}-{port}", "namespace": "shop"}
-        return {
-            "apiVersion": f"{ENVOY_GATEWAY_API}/v1alpha1",
-            "kind": "Backend",
-            "metadata": metadata,
-            "spec": {"endpoints": [endpoint]},
-        }
+        return made("Backend", f"service-{name}-{port}", endpoints=[endpoint])
 
     @property
     def orders(self):
         return next(server for (name, _), (_, server) in self.services.items() if name == "orders")
+
+
+def made(kind, name, api=f"{ENVOY_GATEWAY_API}/v1alpha1", **spec):
+    """An object beside the manifests."""
+    metadata = {"name": name, "namespace": "shop"}
+    return {"apiVersion": api, "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def reference_to(kind, name):
+    """To it, as policies and routes refer to objects."""
+    groups = {"Backend": ENVOY_GATEWAY_API, "ConfigMap": ""}
+    return {"group": groups.get(kind, GATEWAY_API), "kind": kind, "name": name}
 
 
 def handed_over(manifests):
@@ -126,15 +133,16 @@ def on_this_host(world, manifests):
     proxy["concurrency"] = 2
     if "GatewayClass" not in {o["kind"] for o in manifests}:
         name = find(manifests, "Gateway")["spec"]["gatewayClassName"]
-        made = {"metadata": {"name": name}, "spec": {"controllerName": CONTROLLER}}
-        manifests.append({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", **made})
+        gateway_class = made("GatewayClass", name, f"{GATEWAY_API}/v1", controllerName=CONTROLLER)
+        del gateway_class["metadata"]["namespace"]
+        manifests.append(gateway_class)
     # Envoy Gateway knows no Services in this mode: a Backend with an address instead.
     backends = {}
     for route in [o for o in manifests if o["kind"] == "HTTPRoute"]:
         for reference in [r for rule in route["spec"]["rules"] for r in rule["backendRefs"]]:
             if reference.get("kind", "Service") == "Service":
                 backend = world.backend(reference["name"], reference.pop("port"))
-                reference.update(group=ENVOY_GATEWAY_API, kind="Backend", name=backend["metadata"]["name"])
+                reference.update(reference_to("Backend", backend["metadata"]["name"]))
                 backends[reference["name"]] = backend
     return [*manifests, *backends.values(), world.secret]
 
@@ -418,6 +426,33 @@ def unknown_cluster():
     check("the log says why: unknown cluster", True)
 
 
+def cluster_of_a_route():
+    """The cluster of a route to the authorization server"""
+    cluster = "httproute/shop/as/rule/0"
+
+    def with_route(manifests):
+        ours = {"targetRefs": [reference_to("HTTPRoute", "as")]}
+        trusted = {"hostname": "as.example.com", "caCertificateRefs": [reference_to("ConfigMap", "as")]}
+        tls = {"targetRefs": [reference_to("Backend", "as")], "validation": trusted}
+        rules = [{"backendRefs": [reference_to("Backend", "as")]}]
+        route = {"parentRefs": [{"name": "web"}], "hostnames": ["as.invalid"], "rules": rules}
+        authority = made("ConfigMap", "as", "v1")
+        authority["data"] = {"ca.crt": (RUN / "certificates/ca.crt").read_text()}
+        manifests += [
+            made("Backend", "as", endpoints=[{"fqdn": {"hostname": "as.example.com", "port": 443}}]),
+            made("BackendTLSPolicy", "as", f"{GATEWAY_API}/v1", **tls),
+            made("HTTPRoute", "as", f"{GATEWAY_API}/v1", **route),
+            # The route is for its cluster alone.
+            made("SecurityPolicy", "as", authorization={"defaultAction": "Deny"}, **ours),
+            authority,
+        ]
+        document(manifests)["introspection"]["cluster"] = cluster
+
+    stand(with_route)
+    until(lambda: ask(token=world.good_token()).status == 200, "the cluster")
+    check(f"{cluster}: 200 for a good token", ask().status == 401)
+
+
 def images():
     """An image that cannot be pulled"""
     for what, reference in {
@@ -518,15 +553,9 @@ def rate_limits():
 
     def limited(manifests):
         limit = {"limit": {"requests": 5, "unit": "Hour"}}
-        spec = {
-            "targetRefs": policy(manifests)["spec"]["targetRefs"],
-            "rateLimit": {"type": "Local", "local": {"rules": [limit]}},
-        }
-        api = policy(manifests)["apiVersion"]
-        metadata = {"name": "limit", "namespace": "shop"}
-        manifests.append(
-            {"apiVersion": api, "kind": "BackendTrafficPolicy", "metadata": metadata, "spec": spec}
-        )
+        local = {"type": "Local", "local": {"rules": [limit]}}
+        target = policy(manifests)["spec"]["targetRefs"]
+        manifests.append(made("BackendTrafficPolicy", "limit", targetRefs=target, rateLimit=local))
 
     def first(manifests):
         order = {"name": "envoy.filters.http.local_ratelimit", "before": "envoy.filters.http.wasm"}
@@ -644,20 +673,9 @@ def route_policies():
 
     def lua(**merge):
         def change(manifests):
-            spec = {
-                "targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "orders"}],
-                "lua": [{"type": "Inline", "inline": script}],
-                **merge,
-            }
-            api = policy(manifests)["apiVersion"]
-            manifests.append(
-                {
-                    "apiVersion": api,
-                    "kind": "EnvoyExtensionPolicy",
-                    "metadata": {"name": "lua", "namespace": "shop"},
-                    "spec": spec,
-                }
-            )
+            target = reference_to("HTTPRoute", "orders")
+            inline = {"type": "Inline", "inline": script}
+            manifests.append(made("EnvoyExtensionPolicy", "lua", targetRefs=[target], lua=[inline], **merge))
 
         return change
 
@@ -804,6 +822,7 @@ def main():
         invalid_document,
         missing_variables,
         unknown_cluster,
+        cluster_of_a_route,
         images,
         updated_module,
         reload_after_a_crash,
