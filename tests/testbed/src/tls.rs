@@ -246,9 +246,15 @@ impl TlsConnection {
 #[derive(Debug)]
 pub struct TlsFront {
     address: SocketAddr,
-    /// The certificate that each client has shown, in DER.
-    shown: Arc<Mutex<Vec<Vec<u8>>>>,
+    shown: Arc<Mutex<Shown>>,
     task: JoinHandle<()>,
+}
+
+/// What clients have shown of themselves.
+#[derive(Debug, Default)]
+struct Shown {
+    certificates: Vec<Vec<u8>>,
+    server_names: Vec<Option<String>>,
 }
 
 impl TlsFront {
@@ -288,7 +294,12 @@ impl TlsFront {
 
     /// The certificate that each client has shown, in DER; those that showed none are left out.
     pub fn certificates(&self) -> Vec<Vec<u8>> {
-        lock(&self.shown).clone()
+        lock(&self.shown).certificates.clone()
+    }
+
+    /// The name by which each client has asked for the server (SNI).
+    pub fn server_names(&self) -> Vec<Option<String>> {
+        lock(&self.shown).server_names.clone()
     }
 
     /// Where it listens.
@@ -307,7 +318,7 @@ async fn accept(
     listener: TcpListener,
     acceptor: TlsAcceptor,
     server: SocketAddr,
-    shown: Arc<Mutex<Vec<Vec<u8>>>>,
+    shown: Arc<Mutex<Shown>>,
 ) {
     let mut connections = JoinSet::new();
     loop {
@@ -316,8 +327,12 @@ async fn accept(
         // What goes wrong on a connection is the client's to see.
         connections.spawn(async move {
             let mut stream = acceptor.accept(stream).await.ok()?;
-            if let Some([certificate, ..]) = stream.get_ref().1.peer_certificates() {
-                lock(&shown).push(certificate.to_vec());
+            {
+                let (session, mut shown) = (stream.get_ref().1, lock(&shown));
+                shown.server_names.push(session.server_name().map(str::to_owned));
+                if let Some([certificate, ..]) = session.peer_certificates() {
+                    shown.certificates.push(certificate.to_vec());
+                }
             }
             let mut server = TcpStream::connect(server).await.ok()?;
             copy_bidirectional(&mut stream, &mut server).await.ok()
@@ -326,7 +341,7 @@ async fn accept(
     }
 }
 
-fn lock(shown: &Mutex<Vec<Vec<u8>>>) -> MutexGuard<'_, Vec<Vec<u8>>> {
+fn lock(shown: &Mutex<Shown>) -> MutexGuard<'_, Shown> {
     shown.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
