@@ -262,12 +262,14 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
         (
             introspection("client_secret", json!({"env": "UNSET"})),
             "inbound.introspection.client_secret.env: environment variable `UNSET` is unset or \
-             empty; pass it to the VM with vm_config.environment_variables (Istio: vmConfig.env)",
+             empty; pass it to the VM with vm_config.environment_variables (Istio: vmConfig.env, \
+             Envoy Gateway: env.hostKeys)",
         ),
         (
             introspection("client_secret", json!({"env": "EMPTY"})),
             "inbound.introspection.client_secret.env: environment variable `EMPTY` is unset or \
-             empty; pass it to the VM with vm_config.environment_variables (Istio: vmConfig.env)",
+             empty; pass it to the VM with vm_config.environment_variables (Istio: vmConfig.env, \
+             Envoy Gateway: env.hostKeys)",
         ),
         (
             introspection("client_secret", json!({"file": "x"})),
@@ -807,7 +809,8 @@ pub fn grant_mistakes() -> Vec<Row> {
             with_grant("refresh_token", json!({"refresh_token": {"env": "UNSET"}})),
             "refresh_token.env",
             "environment variable `UNSET` is unset or empty; pass it to the VM with \
-             vm_config.environment_variables (Istio: vmConfig.env)",
+             vm_config.environment_variables (Istio: vmConfig.env, \
+             Envoy Gateway: env.hostKeys)",
         ),
         (json!({"grant_type": "direct_token"}), "access_token", "required: the access token"),
         (direct(json!({"access_token": "s3cr3t two"})), "access_token", "must be visible ASCII"),
@@ -1119,7 +1122,8 @@ pub fn authentication_mistakes() -> Vec<Row> {
             client(json!({"client_secret": {"env": "UNSET"}})),
             "client_secret.env",
             "environment variable `UNSET` is unset or empty; pass it to the VM with \
-             vm_config.environment_variables (Istio: vmConfig.env)",
+             vm_config.environment_variables (Istio: vmConfig.env, \
+             Envoy Gateway: env.hostKeys)",
         ),
         // Keys of the one that signs.
         (client(json!({"kid": "k"})), "kid", "only valid with auth_method \"private_key_jwt\""),
@@ -1140,7 +1144,8 @@ pub fn authentication_mistakes() -> Vec<Row> {
             signing(json!({"private_key": {"env": "UNSET"}})),
             "private_key.env",
             "environment variable `UNSET` is unset or empty; pass it to the VM with \
-             vm_config.environment_variables (Istio: vmConfig.env)",
+             vm_config.environment_variables (Istio: vmConfig.env, \
+             Envoy Gateway: env.hostKeys)",
         ),
         (
             signing(json!({"private_key": "bad"})),

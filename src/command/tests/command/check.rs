@@ -388,7 +388,7 @@ value:
             "env: OTHER",
             "error: inbound.introspection.client_secret.env: environment variable \
              `OTHER` is unset or empty; pass it to the VM with vm_config.environment_variables \
-             (Istio: vmConfig.env)",
+             (Istio: vmConfig.env, Envoy Gateway: env.hostKeys)",
         ),
     ]
     .map(|(place, said)| format!("{}: {said}", at(&text, place)));
