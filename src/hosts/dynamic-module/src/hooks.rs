@@ -183,13 +183,7 @@ hooks! {
             // SAFETY: Envoy passes a configuration that it creates, and a buffer that lives as long
             // as this hook.
             let (config, document) = unsafe { (NewConfig::new(config), document.bytes()) };
-            if !document.is_empty() {
-                error!("the bootstrap extension has no configuration: leave extension_config out");
-                return ptr::null();
-            }
-            let caller = Arc::new(Caller::bootstrap(config.finish_bootstrap()));
-            PROCESS.callers.add(Arc::clone(&caller));
-            Arc::into_raw(caller)
+            Caller::bootstrap(config, document).map_or(ptr::null(), Arc::into_raw)
         })
     }
 
