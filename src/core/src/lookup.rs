@@ -15,7 +15,8 @@ use crate::oauth::cached_token::CachedToken;
 use crate::oauth::call::Call;
 use crate::oauth::failure::Failure;
 use crate::oauth::secret::Secret;
-use crate::oauth::token_state::{Standing, TokenState};
+use crate::oauth::standing::Standing;
+use crate::oauth::token_state::TokenState;
 use crate::timestamp::Timestamp;
 use crate::verdict::Verdict;
 

@@ -7,7 +7,7 @@ use crate::oauth::call::{Answer, CallFailure};
 use crate::oauth::denial::{Denial, RETRY_AFTER};
 use crate::oauth::outcome::CallOutcome;
 use crate::oauth::reason::Reason;
-use crate::oauth::token_state::Standing;
+use crate::oauth::standing::Standing;
 use crate::table::table;
 use crate::timestamp::Timestamp;
 
