@@ -79,7 +79,7 @@ pub(crate) enum Found {
     /// A client's token.
     ClientToken(ClientId, Result<Arc<AccessToken>, Failure>),
     /// A token in exchange for a caller's.
-    ExchangedToken(ClientId, CacheKey, Result<Exchanged, Failure>),
+    ExchangedToken(ClientId, CacheKey, Result<Box<Exchanged>, Failure>),
 }
 
 /// An evaluated introspection response.

@@ -453,7 +453,7 @@ fn what_some_authorization_servers_make_unsafe_is_warned_of() {
         let path = file("server.json", &document.to_string());
         run(["check", path.to_str().expect("text")]).out
     };
-    let spring = |introspection: serde_json::Value, rule: Value| {
+    let spring = |introspection: Value, rule: Value| {
         let mut server = json!({
             "endpoint": "https://as.test/oauth2/introspect", "client_id": "orders",
             "client_secret": {"env": "SECRET"},
