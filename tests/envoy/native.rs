@@ -2,13 +2,14 @@
 //! great number. With the WebAssembly module, these tests have nothing to do.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use oauth2_filter_testbed::client::{Http2, Request, Response};
-use oauth2_filter_testbed::envoy::{Listener, Options, WasmPlugin, native};
-use oauth2_filter_testbed::scripted::Gate;
+use oauth2_filter_testbed::envoy::{Envoy, Listener, Options, WasmPlugin, example, native};
+use oauth2_filter_testbed::scripted::{Answer, Gate};
 use serde_json::json;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
@@ -174,6 +175,62 @@ async fn a_thousand_updates_under_load_lose_no_request_let_none_through_and_keep
     println!(
         "{UPDATES} updates, {passed} requests, {settled} kB after a quarter, {resident} kB at the end"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn native_inbound_yaml_guards_the_service() {
+    if !native::is_chosen() {
+        return;
+    }
+    let ends = Ends::start().await;
+    let port = |address: SocketAddr| format!("port_value: {} ", address.port());
+    let text = example(
+        "native/inbound.yaml",
+        &[
+            ("port_value: 10000 ", "port_value: 0 "),
+            ("port_value: 9000 ", &port(ends.server.address())),
+            ("port_value: 9001 ", &port(ends.service.address())),
+        ],
+    );
+    let environment = vec![("ORDERS_API_SECRET".to_owned(), "secret".to_owned())];
+    let options = Options { environment, ..Options::default() };
+    let envoy = Envoy::start_with(text, &options).await.expect("native/inbound.yaml");
+    let said = json!({
+        "active": true, "aud": "https://orders.example.com", "scope": "orders:read", "sub": "alice",
+    });
+    ends.server.on(ENDPOINT, Answer::json(200, &said));
+    let send = async |request: Request| {
+        request.send(envoy.address("inbound")).await.expect("an answer").status
+    };
+    assert_eq!(send(Request::get("/orders/1")).await, 401);
+    assert_eq!(send(Request::get("/orders/1").bearer("token")).await, 200);
+    assert_eq!(send(Request::post("/orders/1", "").bearer("token")).await, 403);
+    let requests = ends.service.requests();
+    let [request] = requests.as_slice() else { panic!("{} requests", requests.len()) };
+    assert_eq!(request.header("x-user").as_deref(), Some("alice"));
+    let series = "oauth2_filter_requests{decision=\"allowed\",reason=\"token\"} 1";
+    assert!(envoy.admin_get("/stats/prometheus").await.contains(series));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_that_cannot_be_fetched_leaves_nothing_open() {
+    if !native::is_chosen() {
+        return;
+    }
+    let ends = Ends::start().await;
+    ends.server.on("/module.so", Answer::status(404));
+    let mut filter = plugin(json!({})).filter("oauth2");
+    filter["typed_config"]["dynamic_module_config"] = json!({
+        "module": {"remote": {
+            "http_uri": {"uri": "http://as.test/module.so", "cluster": "as", "timeout": "5s"},
+            "sha256": "0".repeat(64),
+        }},
+        "nack_on_cache_miss": true,
+        "do_not_close": true,
+    });
+    let bootstrap = ends.bootstrap().listener(Listener::to(LISTENER, "service").filter(filter));
+    let error = Envoy::start_with(bootstrap, &Options::default()).await.expect_err("no module");
+    assert!(error.log.contains("Remote module not cached"), "{error}");
 }
 
 /// The resident memory of a process, in kB.

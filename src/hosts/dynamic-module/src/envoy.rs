@@ -78,7 +78,10 @@ impl NewConfig<'_> {
     }
 
     /// Defines a metric with labels, and returns Envoy's number of it among those of its kind.
-    pub(crate) fn define(&self, kind: MetricKind, name: &Name<'_>) -> Option<usize> {
+    ///
+    /// # Errors
+    /// Envoy refuses it.
+    pub(crate) fn define(&self, kind: MetricKind, name: &Name<'_>) -> Result<usize, HostError> {
         let labels: Vec<Buffer> =
             name.labels.iter().map(|(label, _)| Buffer::of(label.as_bytes())).collect();
         let define = match kind {
@@ -90,7 +93,7 @@ impl NewConfig<'_> {
         let base = Buffer::of(name.base.as_bytes());
         // SAFETY: the configuration is being created, and all pointers are to live memory.
         let status = unsafe { define(self.0, base, labels.as_ptr(), labels.len(), &raw mut id) };
-        (status == 0).then_some(id)
+        changed(HostCall::DefineMetric, status).map(|()| id)
     }
 
     /// What remains of the configuration afterwards.

@@ -102,19 +102,14 @@ impl FilterConfig {
         let variable = |name: &str| std::env::var(name).ok();
         let environment = Environment { variable: &variable, seed, sign };
         let (configuration, warnings) = Configuration::load(document, &environment)
-            .inspect_err(|errors| error!("{errors}"))
+            .inspect_err(|mistakes| error!("{mistakes}"))
             .ok()?;
         for warning in warnings {
             warn!("{warning}");
         }
         let defined = Defined::default();
-        let define = |kind, name: &str| {
-            let number = defined.define(kind, name, |name| config.define(kind, name));
-            if number.is_none() {
-                warn!("failed to define metric {name}");
-            }
-            number
-        };
+        let define =
+            |kind, name: &str| defined.define(kind, name, |name| config.define(kind, name));
         let statistics = Statistics::define(define, configuration.clients());
         let workers = envoy::concurrency();
         let filter = Arc::new(Self {

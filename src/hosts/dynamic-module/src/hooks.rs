@@ -11,7 +11,7 @@ use log::error;
 
 use super::abi::{Buffer, Envoy, Header, list};
 use super::callers::Caller;
-use super::envoy::{NewConfig, Request, Response};
+use super::envoy::{self, NewConfig, Request, Response};
 use super::filter::{FilterConfig, PROCESS};
 use super::logger;
 use super::main_thread::{Work, handle};
@@ -32,6 +32,9 @@ const PAUSE_AT_BODY: i32 = 2;
 
 /// Envoy waits with the trailers (`StopIteration`).
 const PAUSE_AT_TRAILERS: i32 = 1;
+
+/// The highest level of the log.
+const CRITICAL: i32 = 5;
 
 /// Runs a hook. After a panic, the result is `otherwise`.
 fn guard<R>(otherwise: R, hook: impl FnOnce() -> R) -> R {
@@ -98,7 +101,7 @@ hooks! {
     fn envoy_dynamic_module_on_program_init() -> *const c_char {
         guard((), || {
             logger::install();
-            panic::set_hook(Box::new(|panic| error!("{panic}")));
+            panic::set_hook(Box::new(|panic| envoy::log(CRITICAL, &panic.to_string())));
         });
         VERSION.as_ptr()
     }
@@ -180,13 +183,7 @@ hooks! {
             // SAFETY: Envoy passes a configuration that it creates, and a buffer that lives as long
             // as this hook.
             let (config, document) = unsafe { (NewConfig::new(config), document.bytes()) };
-            if !document.is_empty() {
-                error!("the bootstrap extension has no configuration: leave extension_config out");
-                return ptr::null();
-            }
-            let caller = Arc::new(Caller::bootstrap(config.finish_bootstrap()));
-            PROCESS.callers.add(Arc::clone(&caller));
-            Arc::into_raw(caller)
+            Caller::bootstrap(config, document).map_or(ptr::null(), Arc::into_raw)
         })
     }
 

@@ -9,11 +9,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use log::error;
 use oauth2_filter_core::{Answer, CallFailure, CallId, Context, Fetcher, Output, Run, Timestamp};
 
 use super::callers::Caller;
-use super::envoy;
+use super::envoy::{self, MainMetrics};
 use super::filter::{FilterConfig, PROCESS, ToMain};
 use super::locked::lock;
 
@@ -129,7 +128,11 @@ impl FilterConfig {
         let now = match envoy::now() {
             Ok(now) => now,
             Err(error) => {
-                error!("failed to read the clock: {error}");
+                self.caller.with(|config| {
+                    if let Some(metrics) = MainMetrics::new(config, &self.metrics) {
+                        self.reports.clock_failed(&metrics, error);
+                    }
+                });
                 return self.lose_fetcher();
             }
         };

@@ -103,7 +103,8 @@ impl<V> Sharded<V> {
         key: Fingerprint,
         with: impl FnOnce(&mut LruCache<Fingerprint, Timed<V>, FnvBuildHasher>) -> R,
     ) -> Option<R> {
-        let part = usize::from(key.first_byte()).checked_rem(self.0.len())?;
+        let parts = u64::try_from(self.0.len()).ok()?;
+        let part = usize::try_from(key.number().checked_rem(parts)?).ok()?;
         self.0.get(part).map(|part| with(&mut lock(part)))
     }
 
