@@ -46,6 +46,7 @@ pub(crate) fn concurrency() -> u32 {
 
 /// The current time.
 pub(crate) fn now() -> Result<Timestamp, HostError> {
+    #[expect(clippy::disallowed_methods, reason = "this is the host")]
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let millis = since.ok().and_then(|since| u64::try_from(since.as_millis()).ok());
     let failed = HostError { call: HostCall::Now, status: REFUSED };
@@ -100,7 +101,7 @@ impl NewConfig<'_> {
     pub(crate) fn finish(self) -> Config {
         // SAFETY: the configuration is being created, on the main thread.
         let scheduler = unsafe { abi::config_scheduler_new(self.0) };
-        Config { config: self.0, scheduler, functions: &FILTER }
+        Config { envoy: self.0, scheduler, functions: &FILTER }
     }
 
     /// The same for the configuration of a bootstrap extension. Envoy then opens its listeners.
@@ -110,14 +111,14 @@ impl NewConfig<'_> {
             abi::bootstrap_init_complete(self.0);
             abi::bootstrap_scheduler_new(self.0)
         };
-        Config { config: self.0, scheduler, functions: &BOOTSTRAP }
+        Config { envoy: self.0, scheduler, functions: &BOOTSTRAP }
     }
 }
 
 /// A configuration of Envoy's, until its destruction is announced.
 #[derive(Debug)]
 pub(crate) struct Config {
-    config: Envoy,
+    envoy: Envoy,
     scheduler: Envoy,
     functions: &'static Functions,
 }
@@ -171,7 +172,7 @@ impl Config {
         // all other pointers are to live memory, which Envoy copies.
         let status = unsafe {
             (self.functions.call)(
-                self.config,
+                self.envoy,
                 &raw mut number,
                 Buffer::of(call.cluster.as_bytes()),
                 headers.as_ptr(),
@@ -189,7 +190,7 @@ impl Config {
 
     /// Identifies it among all that live.
     pub(crate) fn address(&self) -> usize {
-        self.config.addr()
+        self.envoy.addr()
     }
 }
 
@@ -236,7 +237,7 @@ impl oauth2_filter_driver::Metrics for MainMetrics<'_> {
         };
         let status = metric.with(|id, labels| {
             // SAFETY: the configuration lives, and the labels are live memory.
-            unsafe { record(self.config.config, id, labels.as_ptr(), labels.len(), value) }
+            unsafe { record(self.config.envoy, id, labels.as_ptr(), labels.len(), value) }
         });
         changed(HostCall::RecordMetric, status)
     }
@@ -253,7 +254,7 @@ impl oauth2_filter_driver::Metrics for MainMetrics<'_> {
         let status = metric.with(|id, labels| {
             // SAFETY: the configuration lives, and the labels are live memory.
             unsafe {
-                change(self.config.config, id, labels.as_ptr(), labels.len(), by.unsigned_abs())
+                change(self.config.envoy, id, labels.as_ptr(), labels.len(), by.unsigned_abs())
             }
         });
         changed(HostCall::IncrementMetric, status)
@@ -564,7 +565,7 @@ impl<'h> Response<'h> {
         call_result(self).unwrap_or(Err(CallFailure::Unreachable))
     }
 
-    fn part(&self, buffer: Buffer) -> &'h [u8] {
+    fn part(buffer: Buffer) -> &'h [u8] {
         // SAFETY: the buffers live during the hook.
         unsafe { buffer.bytes() }
     }
@@ -572,15 +573,15 @@ impl<'h> Response<'h> {
 
 impl CallResponse for Response<'_> {
     fn header(&self, name: &str) -> Result<Option<Cow<'_, [u8]>>, HostError> {
-        let header = self.headers.iter().find(|header| self.part(header.name) == name.as_bytes());
-        Ok(header.map(|header| Cow::Borrowed(self.part(header.value))))
+        let header = self.headers.iter().find(|header| Self::part(header.name) == name.as_bytes());
+        Ok(header.map(|header| Cow::Borrowed(Self::part(header.value))))
     }
 
     fn body_size(&self) -> usize {
-        self.body.iter().map(|chunk| self.part(*chunk).len()).fold(0, usize::saturating_add)
+        self.body.iter().map(|chunk| Self::part(*chunk).len()).fold(0, usize::saturating_add)
     }
 
     fn body(&self) -> Result<Vec<u8>, HostError> {
-        Ok(self.body.iter().flat_map(|chunk| self.part(*chunk)).copied().collect())
+        Ok(self.body.iter().flat_map(|chunk| Self::part(*chunk)).copied().collect())
     }
 }

@@ -157,7 +157,7 @@ hooks! {
 
     /// A request has arrived. Null closes it.
     fn envoy_dynamic_module_on_http_filter_new(
-        filter: *const FilterConfig, _filter: Envoy,
+        filter: *const FilterConfig, _request: Envoy,
     ) -> *const HttpStream {
         // SAFETY: Envoy calls this for configurations that live.
         let filter = unsafe {
@@ -245,7 +245,7 @@ hooks! {
     ) -> i32 {
         // SAFETY: Envoy passes a request that lives.
         let forwarded =
-            unsafe { with_stream(filter, stream, "request_body", false, |stream, request| stream.body(request)) };
+            unsafe { with_stream(filter, stream, "request_body", false, HttpStream::body) };
         if forwarded { CONTINUE } else { PAUSE_AT_BODY }
     }
 
@@ -254,7 +254,7 @@ hooks! {
     ) -> i32 {
         // SAFETY: Envoy passes a request that lives.
         let forwarded = unsafe {
-            with_stream(filter, stream, "request_trailers", false, |stream, request| stream.trailers(request))
+            with_stream(filter, stream, "request_trailers", false, HttpStream::trailers)
         };
         if forwarded { CONTINUE } else { PAUSE_AT_TRAILERS }
     }
@@ -263,7 +263,7 @@ hooks! {
         filter: Envoy, stream: *const HttpStream, _end_of_stream: bool,
     ) -> i32 {
         // SAFETY: Envoy passes a request that lives.
-        unsafe { with_stream(filter, stream, "response_headers", (), |stream, request| stream.response(request)) }
+        unsafe { with_stream(filter, stream, "response_headers", (), HttpStream::response) }
         CONTINUE
     }
 
@@ -272,7 +272,7 @@ hooks! {
         filter: Envoy, stream: *const HttpStream, _event: u64,
     ) {
         // SAFETY: Envoy passes a request that lives.
-        unsafe { with_stream(filter, stream, "scheduled", (), |stream, request| stream.scheduled(request)) }
+        unsafe { with_stream(filter, stream, "scheduled", (), HttpStream::scheduled) }
     }
 
     /// A request has ended, and is destroyed next.

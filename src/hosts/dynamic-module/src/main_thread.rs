@@ -99,7 +99,8 @@ impl Work {
                 let flight = PROCESS.callers.ended(&caller, number)?;
                 let result = result.unwrap_or_else(|| {
                     // The same for a clock that fails as for a call that has used up its time.
-                    let now = envoy::now().unwrap_or(flight.call.started.plus(flight.call.timeout));
+                    let now = envoy::now()
+                        .unwrap_or_else(|_| flight.call.started.plus(flight.call.timeout));
                     Err(flight.call.broken_off(now))
                 });
                 (flight.filter, Input::CallEnded(flight.call.id, result))

@@ -154,7 +154,7 @@ impl MemoryStore {
     fn client<R>(&self, client: &ClientKey, with: impl FnOnce(&mut ClientState) -> R) -> Option<R> {
         let name = &client.record;
         let hash = FnvBuildHasher::default().hash_one(name);
-        let part = usize::try_from(hash % SHARDS as u64).ok()?;
+        let part = usize::try_from(hash.checked_rem(SHARDS as u64)?).ok()?;
         let part = &mut *lock(self.clients.get(part)?);
         if part.peek(name).is_none() && part.len() >= CLIENTS.div_ceil(SHARDS) {
             part.pop_lru();
@@ -217,9 +217,10 @@ impl Store for MemoryStore {
             self.active.remove(token);
         }
         if response.body.len() <= MAX_BODY && response.expires > response.at {
-            let (responses, most) = match response.is_active {
-                true => (&self.active, key.max_entries),
-                false => (&self.rejected, key.negative_max_entries),
+            let (responses, most) = if response.is_active {
+                (&self.active, key.max_entries)
+            } else {
+                (&self.rejected, key.negative_max_entries)
             };
             responses.put(token, response.clone(), response.expires, most);
         }
