@@ -15,7 +15,7 @@ use crate::oauth::cached_token::CachedToken;
 use crate::oauth::call::Call;
 use crate::oauth::failure::Failure;
 use crate::oauth::secret::Secret;
-use crate::oauth::token_state::TokenState;
+use crate::oauth::token_state::{Standing, TokenState};
 use crate::timestamp::Timestamp;
 use crate::verdict::Verdict;
 
@@ -56,6 +56,7 @@ pub(crate) struct Subject {
     pub(crate) key: CacheKey,
     /// When the caller's token expires, if known.
     pub(crate) expires: Option<Timestamp>,
+    pub(crate) standing: Standing,
     /// How many tokens in a row that were exchanged for this one were rejected, including the last
     /// one.
     pub(crate) drops: u32,

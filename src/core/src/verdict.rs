@@ -9,7 +9,7 @@ use crate::metrics::Decision;
 use crate::oauth::call::TokenUse;
 use crate::oauth::denial::Reply;
 use crate::oauth::token_source::Removal;
-use crate::oauth::token_state::TokenAttribute;
+use crate::oauth::token_state::{Standing, TokenAttribute};
 use crate::timestamp::Timestamp;
 
 /// The decision on a request.
@@ -31,6 +31,7 @@ pub struct Verdict {
 pub(crate) struct VerifiedSubject {
     /// When it expires, if known.
     pub(crate) expires: Option<Timestamp>,
+    pub(crate) standing: Standing,
 }
 
 impl Verdict {

@@ -20,6 +20,7 @@ use crate::oauth::failure::{Cause, Failure};
 use crate::oauth::token_response::TokenResponse;
 use crate::outbound::client::{Grant, TokenRequest};
 use crate::outbound::client_token::ClientToken;
+use crate::random::Random;
 use crate::run::Run;
 use crate::store::{Acquire, LeaseKey};
 use crate::timestamp::Timestamp;
@@ -293,23 +294,33 @@ impl Fetcher {
         let refreshed = matches!(call.request, TokenRequest::Refresh(_));
         // A refresh token that is rejected will be rejected again.
         let unsure = refreshed && (failure.is_unsure() || failure.refuses_grant());
-        // A worker whose lease has expired knows less than the one that has replaced it.
-        let is_noted = |_: &CachedToken| now >= call.lease.ends;
-        let failure = self.fail_for_all(id, failure, unsure, &is_noted, run);
+        let failure = self.fail_for_all(
+            id,
+            failure,
+            &|record, random| {
+                // A worker whose lease has expired knows less than the one that has replaced it.
+                let is_ours = now < call.lease.ends;
+                is_ours.then(|| {
+                    let before = record.back_off.as_ref();
+                    let reason = failure.reason();
+                    record.failed(BackOff::after(before, failure, reason, random, now), unsure)
+                })
+            },
+            run,
+        );
         if let Some((client, _)) = self.client(id) {
             store.release(LeaseKey::Client(&client.key), call.lease.owner, None, now);
         }
         failure
     }
 
-    /// Records a failure of a client's token endpoint for all workers, unless `is_noted` finds that
-    /// it is recorded already.
+    /// Records a failure of a client's token endpoint for all workers, if `next` finds that it
+    /// changes the record.
     pub(super) fn fail_for_all(
         &mut self,
         id: ClientId,
         failure: Failure,
-        unsure: bool,
-        is_noted: &dyn Fn(&CachedToken) -> bool,
+        next: &dyn Fn(&CachedToken, &Random) -> Option<CachedToken>,
         run: &mut Run<'_>,
     ) -> Failure {
         let (store, now) = (run.store, run.now);
@@ -317,18 +328,10 @@ impl Fetcher {
         let random = &self.random;
         let client = client_of(self.config.as_deref(), &mut self.tokens, id);
         let Some((client, token)) = client else { return Failure::Defect };
-        let (reason, retry_after) = (failure.reason(), failure.retry_after());
-        token.update(client, store, now, &mut |record| {
-            if is_noted(record) {
-                return None;
-            }
-            let before = record.back_off.as_ref();
-            Some(record.failed(BackOff::after(before, reason, retry_after, random, now), unsure))
-        });
-        let backs_off = token.record.backs_off(now);
-        let retry_after = backs_off.and_then(Failure::retry_after);
+        token.update(client, store, now, &mut |record| next(record, random));
+        let retry_after = token.record.backs_off(now).and_then(Failure::retry_after);
         retry_after.map_or(failure, |retry_after| Failure::BackOff {
-            reason,
+            reason: failure.reason(),
             retry_after,
             cause: Cause::Other,
         })

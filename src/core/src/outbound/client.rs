@@ -188,14 +188,21 @@ impl Client {
         let other = self.ask(&CachedToken::default()).filter(|other| other != ask)?;
         match failure {
             Failure::Refused { error: Some(OAuthError::InvalidGrant), .. } => Some(other),
+            Failure::Refused {
+                error:
+                    Some(
+                        OAuthError::InvalidClient
+                        | OAuthError::UnauthorizedClient
+                        | OAuthError::UnsupportedGrantType
+                        | OAuthError::InvalidScope,
+                    ),
+                ..
+            } => None,
             // Some servers use another error code. Where the cause is uncertain, only the grant is
             // tried, because sending another refresh token could spend it.
-            Failure::Refused {
-                status: 200 | 201 | 400,
-                error:
-                    None
-                    | Some(OAuthError::InvalidRequest | OAuthError::InvalidTarget | OAuthError::Other),
-            } => Some(other).filter(|other| *other == TokenRequest::Grant),
+            Failure::Refused { status: 200 | 201 | 400, .. } => {
+                Some(other).filter(|other| *other == TokenRequest::Grant)
+            }
             _ => None,
         }
     }
