@@ -34,7 +34,8 @@ impl Setup {
         Ok(answer.json())
     }
 
-    /// Follows redirects with the user's cookies and password until the client gets a code.
+    /// Follows redirects with the user's cookies until the client gets a code; a login page gets her name
+    /// and password.
     async fn code(&self, endpoint: &str, client_id: &str, scope: &str) -> Outcome<String> {
         let mut asked = form_urlencoded::Serializer::new(String::new());
         asked.extend_pairs([("response_type", "code"), ("client_id", client_id)]);
@@ -43,9 +44,14 @@ impl Setup {
         let mut target = format!("{endpoint}?{}", asked.finish());
         let mut cookies = BTreeMap::new();
         for _ in 0..MAX_REDIRECTS {
+            let request = if target == self.text("login") {
+                Request::form(&target, &[("username", "alice"), ("password", "alice-pw")])
+            } else {
+                Request::get(&target)
+            };
             let all: Vec<_> = cookies.values().cloned().collect();
-            let request = Request::get(&target).header("cookie", all.join("; "));
-            let answer = request.basic("alice", "alice-pw").send(self.address).await?;
+            let request = request.header("cookie", all.join("; ")).header("accept", "text/html");
+            let answer = request.send(self.address).await?;
             for cookie in answer.headers.all("set-cookie") {
                 let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
                 cookies.insert(cookie.split('=').next().unwrap_or_default().to_owned(), cookie);
