@@ -68,7 +68,7 @@ impl Setup {
                 None => location,
             };
             let origin = format!("http://{}", self.address);
-            target = location.strip_prefix(&origin).unwrap_or(&location).to_owned();
+            location.strip_prefix(&origin).unwrap_or(&location).clone_into(&mut target);
         }
         Err(format!("more than {MAX_REDIRECTS} redirects").into())
     }
