@@ -256,6 +256,14 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
             "inbound.introspection.parameters.a: expected a string, found a number",
         ),
         (
+            introspection("token_type", json!("bearer")),
+            "inbound.introspection.token_type: expected \"optional\" or \"required\"",
+        ),
+        (
+            introspection("token_type", json!(true)),
+            "inbound.introspection.token_type: expected \"optional\" or \"required\"",
+        ),
+        (
             introspection("token_type_hint", json!(null)),
             "inbound.introspection.token_type_hint: expected a string",
         ),
@@ -936,9 +944,14 @@ pub fn endpoint_mistakes() -> Vec<Row> {
         (client(json!({"endpoint": "ftp://as.test/"})), "endpoint", "expected an http or https"),
         (client(json!({"resource": "https://r/a b"})), "resource", "expected an absolute URI"),
         (
+            with_grant("direct_token", json!({"expires_in": "1s"})),
+            "expires_in",
+            "must be longer than `clock_skew` (default \"1s\")",
+        ),
+        (
             with_grant("direct_token", json!({"expires_in": "30s", "clock_skew": "30s"})),
             "expires_in",
-            "must be longer than `clock_skew`",
+            "must be longer than `clock_skew` (default \"1s\")",
         ),
         (
             with_grant(EXCHANGE, json!({"overwrite": false})),
@@ -1145,7 +1158,8 @@ pub fn authentication_mistakes() -> Vec<Row> {
         (
             signing(json!({"private_key": "bad"})),
             "private_key",
-            "key rejected by the host; expected RSA or P-256 in PEM format (PKCS #8)",
+            "key rejected by the host; expected RSA from 2048 bits or P-256, in PEM format (PKCS #8, \
+             PKCS #1 or SEC 1)",
         ),
         (
             signing(json!({"private_key": "no host"})),

@@ -27,7 +27,7 @@ pub fn exchange(more: Value) -> Value {
     exchange
 }
 
-/// An exchanged token that lives 100 seconds.
+/// An exchanged token that serves 100 seconds.
 pub fn exchanged(name: &str) -> Value {
     let mut token = token(name);
     token["issued_token_type"] = "urn:ietf:params:oauth:token-type:access_token".into();

@@ -189,7 +189,7 @@ impl Fetcher {
         let ExchangeStage::Calling(permit, since) = stage else {
             return self.end_exchange(flight, id, &subject, Err(Failure::Defect), run);
         };
-        let issued = match self.token_response(id, outcome, since, run) {
+        let issued = match self.token_response(id, Some(&subject.token), outcome, since, run) {
             Ok(issued) => issued,
             Err(failure) => {
                 let failure = self.exchange_failed(id, &subject, fingerprint, failure, run);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use log::info;
 
 use super::stage::{Obtaining, ObtainingStage, Progress, TokenCall};
-use super::{Fetcher, Obtained, client_of, lease, resolve};
+use super::{Fetcher, Obtained, client_of, each_token, lease, resolve};
 use crate::cache::local::{CacheKey, KeySpace};
 use crate::cache::single_flight::{CallId, Flight};
 use crate::ids::ClientId;
@@ -16,7 +16,9 @@ use crate::oauth::access_token::AccessToken;
 use crate::oauth::back_off::BackOff;
 use crate::oauth::cached_token::{CachedToken, GrantedToken};
 use crate::oauth::call::Answer;
+use crate::oauth::explanation::Explained;
 use crate::oauth::failure::{Cause, Failure};
+use crate::oauth::secret::Secret;
 use crate::oauth::token_response::TokenResponse;
 use crate::outbound::client::{Grant, TokenRequest};
 use crate::outbound::client_token::ClientToken;
@@ -200,7 +202,11 @@ impl Fetcher {
         let ObtainingStage::Calling(call) = stage else {
             return self.obtained(flight, id, dependents, Err(Failure::Defect), run);
         };
-        let response = self.token_response(id, outcome, call.since, run);
+        let sent = match &call.request {
+            TokenRequest::Grant => None,
+            TokenRequest::Refresh(token) => Some(token),
+        };
+        let response = self.token_response(id, sent, outcome, call.since, run);
         let failure = match response {
             Ok(issued) => {
                 let token = self.accept(id, &call, &issued, run).ok_or(Failure::Defect);
@@ -226,19 +232,27 @@ impl Fetcher {
         _ = self.call_token_endpoint(flight, id, dependents, call, run);
     }
 
-    /// Reads the response of a token endpoint, counts it and logs it.
+    /// Reads the response of a token endpoint, counts it and logs it. `sent` is the token in the
+    /// request, if any.
     pub(super) fn token_response(
         &mut self,
         id: ClientId,
+        sent: Option<&Secret>,
         outcome: Result<&Answer, Failure>,
         since: Timestamp,
         run: &mut Run<'_>,
     ) -> Result<TokenResponse, Failure> {
         let now = run.now;
-        let (client, _) = self.client(id).ok_or(Failure::Defect)?;
+        let client = self.config.as_deref().and_then(|config| config.client(id));
+        let client = client.ok_or(Failure::Defect)?;
         let response = TokenResponse::read(outcome, client.expected(), now);
         if let Some(failures) = self.failures.get_mut(id.index()) {
-            failures.note(response.as_ref().err(), now);
+            let secrets = |check: &mut dyn FnMut(&str)| {
+                client.each_secret(check);
+                each_token(sent, &self.tokens, check);
+            };
+            let explain = |failure| Explained::new(failure, outcome, &secrets);
+            failures.note(response.as_ref().err(), &explain, now);
         }
         run.count(Event::TokenCallTime(now.since(since)));
         let outcome = response.as_ref().err().map(|failure| failure.outcome());

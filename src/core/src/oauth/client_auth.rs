@@ -12,8 +12,12 @@ use crate::timestamp::Timestamp;
 /// A client authentication method with its credentials: exactly one is used for a call.
 #[derive(Debug)]
 pub(crate) enum ClientAuth {
-    /// `client_secret_basic` and `client_secret_basic_raw`: the whole `Authorization` value.
-    Basic(Secret),
+    /// `client_secret_basic` and `client_secret_basic_raw`.
+    Basic {
+        /// The whole `Authorization` value.
+        value: Secret,
+        client_secret: Secret,
+    },
     /// `client_secret_post`: both as form parameters.
     Post {
         /// The client identifier.
@@ -37,12 +41,12 @@ impl ClientAuth {
         // Not every server decodes `+` to a space, but all decode `%20`.
         let encode =
             |text: &str| byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20");
-        Self::basic_value(&encode(client_id), &encode(client_secret.reveal()))
+        Self::basic_value(&encode(client_id), &encode(client_secret.reveal()), client_secret)
     }
 
     /// `client_secret_basic_raw`: for servers that do not decode.
     pub(crate) fn basic_raw(client_id: &str, client_secret: &Secret) -> Self {
-        Self::basic_value(client_id, client_secret.reveal())
+        Self::basic_value(client_id, client_secret.reveal(), client_secret)
     }
 
     pub(crate) fn post(client_id: &str, client_secret: &Secret) -> Self {
@@ -50,17 +54,16 @@ impl ClientAuth {
     }
 
     /// The `Authorization` value for the two parts.
-    fn basic_value(id: &str, secret: &str) -> Self {
-        Self::Basic(Secret::new(format!(
-            "Basic {}",
-            Base64::encode_string(format!("{id}:{secret}").as_bytes())
-        )))
+    fn basic_value(id: &str, secret: &str, client_secret: &Secret) -> Self {
+        let credentials = Base64::encode_string(format!("{id}:{secret}").as_bytes());
+        let value = Secret::new(format!("Basic {credentials}"));
+        Self::Basic { value, client_secret: client_secret.clone() }
     }
 
     /// The value of the `Authorization` header, for the methods that use it.
     pub(crate) fn authorization(&self) -> Option<&str> {
         match self {
-            Self::Basic(value) => Some(value.reveal()),
+            Self::Basic { value, .. } => Some(value.reveal()),
             Self::Post { .. } | Self::None { .. } | Self::PrivateKeyJwt(_) => None,
         }
     }
@@ -68,7 +71,7 @@ impl ClientAuth {
     /// The form parameters, for the methods that use them.
     pub(crate) fn parameters(&self, now: Timestamp) -> Vec<(&'static str, Cow<'_, str>)> {
         match self {
-            Self::Basic(_) | Self::None { client_id: None } => Vec::new(),
+            Self::Basic { .. } | Self::None { client_id: None } => Vec::new(),
             Self::Post { client_id, client_secret } => vec![
                 ("client_id", client_id.into()),
                 ("client_secret", client_secret.reveal().into()),
@@ -94,10 +97,23 @@ impl ClientAuth {
         matches!(self, Self::PrivateKeyJwt(_))
     }
 
+    /// The secret that the server gets and may repeat, in each form that it is sent in. An assertion
+    /// is not one: no server accepts it twice.
+    pub(crate) fn each_secret(&self, check: &mut dyn FnMut(&str)) {
+        match self {
+            Self::Basic { value, client_secret } => {
+                check(value.reveal());
+                check(client_secret.reveal());
+            }
+            Self::Post { client_secret, .. } => check(client_secret.reveal()),
+            Self::None { .. } | Self::PrivateKeyJwt(_) => {}
+        }
+    }
+
     /// Distinguishes these credentials from others.
     pub(crate) fn identity(&self) -> Vec<&str> {
         match self {
-            Self::Basic(value) => vec!["basic", value.reveal()],
+            Self::Basic { value, .. } => vec!["basic", value.reveal()],
             Self::Post { client_id, client_secret } => {
                 vec!["post", client_id, client_secret.reveal()]
             }
@@ -163,6 +179,21 @@ mod tests {
         let none = ClientAuth::None { client_id: Some("i".into()) };
         assert_eq!(none.authorization(), None);
         assert_eq!(parameters(&none), [("client_id", "i".into())]);
+    }
+
+    #[test]
+    fn d6_12_a_secret_is_known_in_each_form_that_it_is_sent_in() {
+        let secret = Secret::new("p&s 1".into());
+        for (auth, forms) in [
+            (ClientAuth::basic("i", &secret), &["Basic aTpwJTI2cyUyMDE=", "p&s 1"][..]),
+            (ClientAuth::basic_raw("i", &secret), &["Basic aTpwJnMgMQ==", "p&s 1"]),
+            (ClientAuth::post("i", &secret), &["p&s 1"]),
+            (ClientAuth::None { client_id: Some("i".into()) }, &[]),
+        ] {
+            let mut known = Vec::new();
+            auth.each_secret(&mut |secret| known.push(secret.to_owned()));
+            assert_eq!(known, forms);
+        }
     }
 
     #[test]

@@ -98,29 +98,29 @@ pub(crate) enum Concern {
 table! {
     /// The error codes of token endpoints that the filter distinguishes.
     pub enum OAuthError {
-        InvalidRequest => ("invalid_request", Blame::Request),
-        InvalidClient => ("invalid_client", Blame::Client),
-        InvalidGrant => ("invalid_grant", Blame::Token),
-        UnauthorizedClient => ("unauthorized_client", Blame::Client),
-        UnsupportedGrantType => ("unsupported_grant_type", Blame::Client),
-        InvalidScope => ("invalid_scope", Blame::Use),
+        InvalidRequest => &("invalid_request", Blame::Request),
+        InvalidClient => &("invalid_client", Blame::Client),
+        InvalidGrant => &("invalid_grant", Blame::Token),
+        UnauthorizedClient => &("unauthorized_client", Blame::Client),
+        UnsupportedGrantType => &("unsupported_grant_type", Blame::Client),
+        InvalidScope => &("invalid_scope", Blame::Use),
         /// RFC 8707, section 2.
-        InvalidTarget => ("invalid_target", Blame::Use),
+        InvalidTarget => &("invalid_target", Blame::Use),
         /// RFC 6749, section 4.1.2.1.
-        AccessDenied => ("access_denied", Blame::Use),
+        AccessDenied => &("access_denied", Blame::Use),
         /// RFC 6750, section 3.1.
-        InvalidToken => ("invalid_token", Blame::Token),
+        InvalidToken => &("invalid_token", Blame::Token),
         /// RFC 6750, section 3.1.
-        InsufficientScope => ("insufficient_scope", Blame::Use),
+        InsufficientScope => &("insufficient_scope", Blame::Use),
         /// OpenID Connect Core 1.0, section 3.1.2.6: the user has to do something first.
-        InteractionRequired => ("interaction_required", Blame::Use),
-        LoginRequired => ("login_required", Blame::Use),
-        ConsentRequired => ("consent_required", Blame::Use),
+        InteractionRequired => &("interaction_required", Blame::Use),
+        LoginRequired => &("login_required", Blame::Use),
+        ConsentRequired => &("consent_required", Blame::Use),
         /// Any other.
-        Other => ("", Blame::Client),
+        Other => &("", Blame::Client),
     }
     /// The code, and what it blames in a token exchange.
-    fn row() -> (&'static str, Blame);
+    fn row() -> &'static (&'static str, Blame);
 }
 
 /// What the error code of a token exchange blames.

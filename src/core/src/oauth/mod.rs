@@ -14,6 +14,7 @@ pub(crate) mod client_assertion;
 pub(crate) mod client_auth;
 pub(crate) mod denial;
 pub(crate) mod endpoint;
+pub(crate) mod explanation;
 pub(crate) mod failure;
 pub(crate) mod failure_log;
 pub(crate) mod introspection;

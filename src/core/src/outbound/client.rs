@@ -157,6 +157,26 @@ impl Grant {
 }
 
 impl Client {
+    /// The parts of token requests that are secret, or may be, without the tokens that are sent.
+    pub(crate) fn each_secret(&self, check: &mut dyn FnMut(&str)) {
+        let of_refresh = self.refresh.iter().map(|refresh| &refresh.endpoint);
+        for endpoint in self.endpoint.iter().chain(of_refresh) {
+            endpoint.each_secret(check);
+        }
+        match &self.grant {
+            Grant::Password { username, password } => {
+                check(username.reveal());
+                check(password.reveal());
+            }
+            Grant::JwtBearer { assertion } => check(assertion.reveal()),
+            // Sent in requests of their own, or not at all.
+            Grant::ClientCredentials
+            | Grant::RefreshToken(_)
+            | Grant::DirectToken { .. }
+            | Grant::TokenExchange { .. } => {}
+        }
+    }
+
     /// The next token request; `None` if there is neither a grant nor a refresh token.
     pub(crate) fn ask(&self, holding: &CachedToken) -> Option<TokenRequest> {
         let kept = || {
