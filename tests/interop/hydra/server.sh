@@ -10,7 +10,7 @@ install)
     [ -x "$hydra" ] && exit 0
     # SQLite is compiled with it.
     command -v gcc >/dev/null || { echo "error: gcc is not there (Debian: apt-get install build-essential)" >&2; exit 1; }
-    echo "== building Ory Hydra $version in $2 (3 minutes on two cores; needs 3 GB, takes 50 MB)"
+    echo "== building Ory Hydra $version in $2 (3 minutes on two cores; needs 1 GB, takes 50 MB)"
     sh tests/setup/go.sh "$2" sh "$0" build "$2"
     ;;
 build)
