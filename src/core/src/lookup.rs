@@ -15,7 +15,8 @@ use crate::oauth::cached_token::CachedToken;
 use crate::oauth::call::Call;
 use crate::oauth::failure::Failure;
 use crate::oauth::secret::Secret;
-use crate::oauth::token_state::{Standing, TokenState};
+use crate::oauth::standing::Standing;
+use crate::oauth::token_state::TokenState;
 use crate::timestamp::Timestamp;
 use crate::verdict::Verdict;
 
@@ -78,7 +79,7 @@ pub(crate) enum Found {
     /// A client's token.
     ClientToken(ClientId, Result<Arc<AccessToken>, Failure>),
     /// A token in exchange for a caller's.
-    ExchangedToken(ClientId, CacheKey, Result<Exchanged, Failure>),
+    ExchangedToken(ClientId, CacheKey, Result<Box<Exchanged>, Failure>),
 }
 
 /// An evaluated introspection response.

@@ -8,8 +8,9 @@ use crate::http::header_name::{CONNECTION, Spelling, connection_without};
 use crate::metrics::Decision;
 use crate::oauth::call::TokenUse;
 use crate::oauth::denial::Reply;
+use crate::oauth::standing::Standing;
 use crate::oauth::token_source::Removal;
-use crate::oauth::token_state::{Standing, TokenAttribute};
+use crate::oauth::token_state::TokenAttribute;
 use crate::timestamp::Timestamp;
 
 /// The decision on a request.

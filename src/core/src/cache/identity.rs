@@ -11,6 +11,13 @@ use sha2::{Digest, Sha256};
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Fingerprint(pub(crate) [u8; 32]);
 
+impl Fingerprint {
+    /// A number that other fingerprints have with negligible probability.
+    pub(crate) fn number(&self) -> u64 {
+        self.0.first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
+    }
+}
+
 /// Everything that a response of an authorization server depends on, except the token: the
 /// endpoint, the client, its secret and its parameters. Equivalent configurations have equal
 /// identities.

@@ -155,6 +155,10 @@ pub(super) fn client(name: &str, field: &Field<'_>, names: Names<'_>) -> Option<
              `refresh` or remove `endpoint`",
         );
     }
+    #[cfg(feature = "review")]
+    if let Some(Grant::JwtBearer { .. }) = &grant {
+        super::advice::advise_on_assertion(&object.at("assertion"), asked.scope.as_deref());
+    }
     let lifetime = lifetime(&mut object);
     if let Some(Grant::DirectToken { expires_in: Some(lives), .. }) = &grant
         && *lives <= lifetime.clock_skew

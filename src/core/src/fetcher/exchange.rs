@@ -289,7 +289,7 @@ impl Fetcher {
         flight: Flight,
         client: ClientId,
         subject: &Subject,
-        found: Result<Exchanged, Failure>,
+        found: Result<Box<Exchanged>, Failure>,
         run: &mut Run<'_>,
     ) {
         let streams = self.flights.end(flight);
@@ -335,6 +335,6 @@ impl Fetcher {
     }
 }
 
-fn exchanged(record: CachedToken, fingerprint: Fingerprint, subject: &Subject) -> Exchanged {
-    Exchanged { record, fingerprint, subject_expires: subject.expires }
+fn exchanged(record: CachedToken, fingerprint: Fingerprint, subject: &Subject) -> Box<Exchanged> {
+    Box::new(Exchanged { record, fingerprint, subject_expires: subject.expires })
 }

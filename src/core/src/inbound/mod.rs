@@ -28,8 +28,9 @@ use crate::metrics::{self, Counter, Decision, Event};
 use crate::oauth::failure::Failure;
 use crate::oauth::reason::Reason;
 use crate::oauth::secret::Secret;
+use crate::oauth::standing::Standing;
 use crate::oauth::token_source::Presented;
-use crate::oauth::token_state::{Standing, TokenState};
+use crate::oauth::token_state::TokenState;
 use crate::run::Run;
 use crate::verdict::{Attributes, Verdict, VerifiedSubject};
 

@@ -46,7 +46,7 @@ enum Failures {
     /// So many calls got another failure.
     Refusal(u64),
     /// The server has rejected the client in calls of a token exchange, which may be because of the
-    /// one caller's token whose fingerprint begins so.
+    /// one caller's token whose fingerprint has this number.
     Suspicion(u64),
 }
 
@@ -81,8 +81,7 @@ impl BackOff {
         random: &Random,
         now: Timestamp,
     ) -> Option<Self> {
-        let Fingerprint([a, b, c, d, e, f, g, h, ..]) = subject;
-        let suspicion = Failures::Suspicion(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+        let suspicion = Failures::Suspicion(subject.number());
         let reason = failure.reason();
         match before.map(Self::failures) {
             Some(first) if first == suspicion => None,

@@ -100,13 +100,10 @@ fn holds_secrets(value: &Value) -> bool {
 /// A text as RFC 6749 allows it (section 5.2), with dots in place of what may be a token.
 fn printable(said: &[u8]) -> String {
     let mut text = String::with_capacity(said.len());
-    let mut long = 0;
+    let mut long: usize = 0;
     for byte in said {
-        if byte.is_ascii_alphanumeric() || b"-+=~%".contains(byte) {
-            long += 1;
-        } else {
-            long = 0;
-        }
+        let is_of_word = byte.is_ascii_alphanumeric() || b"-+=~%".contains(byte);
+        long = if is_of_word { long.saturating_add(1) } else { 0 };
         if long == LONG {
             text.truncate(text.len().saturating_sub(LONG - 1));
             text.push_str("...");
@@ -177,10 +174,10 @@ mod tests {
         for description in [
             token.to_owned(),
             format!("Token {token} not found"),
-            format!("unknown token {}...", &token[..8]),
-            format!("unknown token ...{}", &token[30..]),
+            "unknown token 2YotnFZF...".to_owned(),
+            "unknown token ...5Qx2TlKWIA".to_owned(),
+            "token=nFZFEjr1".to_owned(),
             token.to_uppercase(),
-            format!("token={}", &token[4..12]),
         ] {
             assert_eq!(described(&description, &["no", token]), "", "{description}");
         }

@@ -7,7 +7,7 @@ use crate::oauth::call::{Answer, CallFailure};
 use crate::oauth::denial::{Denial, RETRY_AFTER};
 use crate::oauth::outcome::CallOutcome;
 use crate::oauth::reason::Reason;
-use crate::oauth::token_state::Standing;
+use crate::oauth::standing::Standing;
 use crate::table::table;
 use crate::timestamp::Timestamp;
 
@@ -112,7 +112,7 @@ table! {
         InvalidToken => &("invalid_token", Blame::Token),
         /// RFC 6750, section 3.1.
         InsufficientScope => &("insufficient_scope", Blame::Use),
-        /// OpenID Connect Core 1.0, section 3.1.2.6: the user has to do something first.
+        /// `OpenID` Connect Core 1.0, section 3.1.2.6: the user has to do something first.
         InteractionRequired => &("interaction_required", Blame::Use),
         LoginRequired => &("login_required", Blame::Use),
         ConsentRequired => &("consent_required", Blame::Use),
@@ -213,8 +213,6 @@ impl Failure {
     /// The callers of a token exchange that this failure concerns.
     pub(crate) fn concern(self) -> Concern {
         match self {
-            Self::Call(failure) if failure != CallFailure::TooLarge => Concern::All,
-            Self::Busy { status: 429 | 502..=504, .. } => Concern::All,
             Self::Refused { error: Some(error), .. } if matches!(error.row().1, Blame::Token) => {
                 Concern::Caller
             }
@@ -223,13 +221,17 @@ impl Failure {
                 error: Some(OAuthError::InvalidClient | OAuthError::UnsupportedGrantType),
                 ..
             } => Concern::Client,
-            Self::Call(_)
-            | Self::Busy { .. }
+            Self::Busy { status: 500 | 501 | 505.., .. }
+            | Self::Call(CallFailure::TooLarge)
             | Self::Refused { .. }
             | Self::Status(_)
             | Self::NotJson
             | Self::Member(_) => Concern::Caller,
-            Self::NoGrant | Self::BackOff { .. } | Self::Defect => Concern::All,
+            Self::Call(_)
+            | Self::Busy { .. }
+            | Self::NoGrant
+            | Self::BackOff { .. }
+            | Self::Defect => Concern::All,
         }
     }
 

@@ -24,6 +24,7 @@ pub(crate) mod reason;
 pub(crate) mod scope;
 pub(crate) mod secret;
 pub(crate) mod sender_constraint;
+pub(crate) mod standing;
 pub(crate) mod token_response;
 pub(crate) mod token_source;
 pub(crate) mod token_state;

@@ -18,15 +18,6 @@ pub(crate) enum TokenState {
     Rejected(Reason),
 }
 
-/// What is known of a token that is to be exchanged.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Standing {
-    /// The authorization server reports it as active.
-    Active,
-    /// It was not introspected, or the response was served stale.
-    Unknown,
-}
-
 /// A token that may pass, as it is cached.
 #[derive(Clone, Debug)]
 pub(crate) struct ActiveToken {

@@ -19,7 +19,7 @@ use crate::oauth::denial::Denial;
 use crate::oauth::failure::Failure;
 use crate::oauth::reason::Reason;
 use crate::oauth::secret::Secret;
-use crate::oauth::token_state::Standing;
+use crate::oauth::standing::Standing;
 use crate::run::Run;
 use crate::timestamp::Timestamp;
 use crate::verdict::{Action, Verdict, VerifiedSubject};
