@@ -58,14 +58,12 @@ pub(crate) async fn token(world: &World, kind: &str) -> Outcome<Option<String>> 
         // Of a client that the table names.
         kind => {
             let of = &setup.table["tokens"][kind];
-            let form: Vec<_> = of["form"].as_object().into_iter().flatten().collect();
-            let mut form: Vec<_> = form
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default()))
-                .collect();
-            if of["form"]["grant_type"].is_null() {
-                form.push(("grant_type", "client_credentials"));
-            }
+            let form = of["form"].as_object().into_iter().flatten();
+            let form =
+                form.map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default()));
+            let grant = of["form"]["grant_type"].is_null();
+            let grant = grant.then_some(("grant_type", "client_credentials"));
+            let form: Vec<_> = form.chain(grant).collect();
             let request = Request::form(setup.text("token"), &form);
             let request = request.basic(text(of, "client_id"), text(of, "client_secret"));
             let token = token_of(&request.send(setup.address).await?)?;
