@@ -191,9 +191,9 @@ deny: toolchain ## dependencies: licences and sources, by deny.toml
 	cargo deny check bans licenses sources
 
 .PHONY: interop
-interop: build envoy ## both directions against authorization servers of others, which it installs
+interop: build envoy ## both directions against authorization servers of others, which it installs (SERVERS="keycloak hydra")
 	@echo "== building the runner (first time: about a minute)"
-	@cargo run --quiet --package oauth2-filter-testbed --features tls --bin interop
+	@cargo run --quiet --package oauth2-filter-testbed --features tls --bin interop -- $(SERVERS)
 
 # What `make matrix` runs: the newest of each minor release, as PyPI has it.
 ENVOYS := 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0
