@@ -160,7 +160,7 @@ SDK   := _initialize,memory,proxy_abi_version_0_2_1,proxy_on_context_create,prox
 SDK   := $(SDK),proxy_on_memory_allocate,proxy_on_request_headers
 
 .PHONY: bench
-bench: build envoy ## how fast it is, beside what people use instead: a quarter of an hour
+bench: build native envoy ## how fast it is, beside what people use instead: a quarter of an hour
 	@sh tests/setup/tools.sh wrk
 	@echo "== building the bench (first time: about a minute)"
 	@cargo build --quiet --release --target $(TARGET) --package floor --examples
