@@ -16,6 +16,9 @@ use tokio::time::timeout;
 
 use crate::set_up::{ENDPOINT, Ends, LISTENER, SetUp, active, document, plugin};
 
+/// So often the configuration is updated under load.
+const UPDATES: usize = 1000;
+
 /// The details of a request that is denied because of a panic.
 const HOST_ERROR: &str = "oauth2_host_error";
 
@@ -129,7 +132,6 @@ async fn a_thousand_updates_under_load_lose_no_request_let_none_through_and_keep
     if !native::is_chosen() {
         return;
     }
-    const UPDATES: usize = 1000;
     let ends = Ends::start().await;
     let config = |n: usize| plugin(json!({"realm": format!("realm {n}")})).typed_config();
     let listener = Listener::to(LISTENER, "service").discovered_filter("oauth2", &config(0));
