@@ -137,8 +137,8 @@ fn remark_on_module(found: &mut Use, module: &Node, proxy: &Object) {
     };
     if entry.path(&["source", "type"]).and_then(Node::text) == Some("Remote") {
         let text = format!(
-            "name: {proxy} loads `{name}` from a URL: until Envoy has fetched the file, and for \
-             good if it cannot, requests bypass the filter; use a file (`type: Local`)"
+            "name: {proxy} loads `{name}` from a URL: if Envoy cannot fetch the file, requests \
+             bypass the filter; use a file (`type: Local`)"
         );
         found.remark(at, false, text);
     }

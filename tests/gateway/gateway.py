@@ -291,14 +291,10 @@ def marked():
 # ------------------------------------------------------------------ what the guide says
 
 
-def without_filter(manifests):
-    return [o for o in manifests if o["kind"] != "EnvoyExtensionPolicy"]
-
-
 def new_gateway():
     """A new Gateway"""
     gateway.stop()
-    lock = without_filter(manifests)
+    lock = objects(MANIFESTS / "gateway.yaml")
     with closed_to_all() as closed:
         gateway.start([o for o in lock if o["kind"] in ("EnvoyProxy", "Gateway")])
         time.sleep(3)
@@ -347,7 +343,8 @@ def callers():
     response = ask(headers={"x-oauth2-active": "true"})
     check("a caller cannot send it: 401", response.status == 401, response)
     statistics = request(ADMIN, path="/stats/prometheus").body
-    found = re.findall(r"^oauth2_filter_requests\{[^}]*decision=\"\w+\"[^}]*\} \d+$", statistics, re.MULTILINE)
+    series = r"^oauth2_filter_requests\{[^}]*decision=\"\w+\"[^}]*\} \d+$"
+    found = re.findall(series, statistics, re.MULTILINE)
     check(
         "the statistics have the label `decision`",
         found,
@@ -504,7 +501,8 @@ def images():
     def fail_open(manifests):
         extension(policy(manifests))["failOpen"] = True
 
-    gateway.apply(changed(manifests, fail_open, no_lock, image(url="registry.example.com/oauth2-filter:9.9.9")))
+    unknown = image(url="registry.example.com/oauth2-filter:9.9.9")
+    gateway.apply(changed(manifests, fail_open, no_lock, unknown))
     until(lambda: ask().status == 200, "failOpen")
     check("with `failOpen: true` and without the lock, everybody gets through", True)
     stand(image(sha256=image_digest(IMAGES["0.1.0"])))
@@ -834,10 +832,10 @@ def native(part, *arguments):
     def run():
         global manifests
         ours, manifests = manifests, with_native(manifests)
+        gateway.stop()
         module = path_of_module(manifests)
         module.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(MODULE, module)
-        gateway.stop()
         try:
             part(*arguments)
         finally:
@@ -859,7 +857,7 @@ def with_native(manifests):
 
 def native_new_gateway():
     """A new Gateway"""
-    lock = without_filter(manifests)
+    lock = [o for o in manifests if o["kind"] != "EnvoyExtensionPolicy"]
     with closed_to_all() as closed:
         gateway.start([o for o in lock if o["kind"] in ("EnvoyProxy", "Gateway")])
         time.sleep(3)

@@ -493,7 +493,7 @@ fn a_dynamic_module_that_can_be_bypassed_is_warned_of() {
     warns("module", &(all.clone() + &merged(&module)), "{ kind: HTTPRoute", said);
     let remote = "source: { type: Remote, remote: { url: https://a.test/o.so, sha256: '00' } }";
     let text = with(&all, "source: { local: { path: /lib/o.so } }", remote);
-    let said = "name: EnvoyProxy system/proxy loads `tokens` from a URL: until Envoy has fetched";
+    let said = "name: EnvoyProxy system/proxy loads `tokens` from a URL: if Envoy cannot";
     warns("remote", &text, "name: tokens\n      filterName", said);
 }
 
