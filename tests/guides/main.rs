@@ -69,6 +69,7 @@ pages! {
     getting_started_on_envoy_runs: "getting-started-envoy.md",
     getting_started_on_istio_is_as_its_files: "getting-started-istio.md",
     getting_started_on_envoy_gateway_is_as_its_files: "getting-started-envoy-gateway.md",
+    the_dynamic_module_is_as_its_file: "dynamic-module.md",
     settings_for_authorization_servers_load: "authorization-servers.md",
     the_index_of_recipes_runs: "recipes/README.md",
     guarding_an_api_runs: "recipes/guard-an-api.md",

@@ -161,10 +161,12 @@ impl Config {
     /// Sends a request to a cluster, and returns the number under which its end is announced. It
     /// may end before this function returns. It must be called on the main thread.
     pub(crate) fn http_call(&self, call: &Call) -> Result<u64, CallFailure> {
-        let headers: Vec<Header> = call
-            .headers
-            .iter()
-            .map(|(name, value)| Header::of(name.as_bytes(), value.as_bytes()))
+        // Envoy adds it to the calls of filters only, and many servers read no chunked bodies.
+        let length = call.body.len().to_string();
+        let headers = call.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let headers: Vec<Header> = headers
+            .chain([(b"content-length".as_slice(), length.as_bytes())])
+            .map(|(name, value)| Header::of(name, value))
             .collect();
         let timeout = u64::try_from(call.timeout.as_millis()).unwrap_or(u64::MAX);
         let mut number = 0;
