@@ -18,6 +18,7 @@ mod plugin;
 mod recipes;
 mod retrying;
 mod roots;
+mod secrets;
 mod series;
 mod servers;
 mod set_up;

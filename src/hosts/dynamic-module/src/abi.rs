@@ -231,6 +231,39 @@ impl ConfigMetrics {
     }
 }
 
+/// The functions for secrets that Envoy has, which exist since Envoy 1.40.
+#[derive(Clone, Copy)]
+pub(crate) struct Secrets {
+    /// Only while a configuration of a filter is created. The result is the number of the secret,
+    /// or 0 if Envoy cannot obtain it.
+    pub(crate) subscribe:
+        unsafe extern "C" fn(config: Envoy, name: Buffer, source: Buffer) -> usize,
+    /// The value is empty before it has arrived, and valid until the hook ends.
+    pub(crate) get: unsafe extern "C" fn(config: Envoy, number: usize, value: *mut Buffer) -> bool,
+}
+
+impl Secrets {
+    /// The functions, if this Envoy has them.
+    pub(crate) fn find() -> Option<Self> {
+        let subscribe =
+            optional(c"envoy_dynamic_module_callback_http_filter_config_generic_secret_subscribe")?;
+        let get = optional(c"envoy_dynamic_module_callback_http_filter_config_get_generic_secret")?;
+        // SAFETY: the functions of these names have these types.
+        unsafe {
+            Some(Self {
+                subscribe: std::mem::transmute::<
+                    *mut c_void,
+                    unsafe extern "C" fn(Envoy, Buffer, Buffer) -> usize,
+                >(subscribe),
+                get: std::mem::transmute::<
+                    *mut c_void,
+                    unsafe extern "C" fn(Envoy, usize, *mut Buffer) -> bool,
+                >(get),
+            })
+        }
+    }
+}
+
 /// A function that not every supported Envoy has.
 fn optional(name: &CStr) -> Option<*mut c_void> {
     unsafe extern "C" {

@@ -14,7 +14,7 @@ use oauth2_filter_driver::{
     CallResponse, Changed, Host, HostCall, HostError, Map, MetricKind, Metrics as _, call_result,
 };
 
-use super::abi::{self, Buffer, ConfigMetrics, Envoy, Header};
+use super::abi::{self, Buffer, ConfigMetrics, Envoy, Header, Secrets};
 use super::metrics::{Metric, Metrics, Name};
 
 /// `response.code_details`.
@@ -93,8 +93,21 @@ impl NewConfig<'_> {
         (status == 0).then_some(id)
     }
 
+    /// Has Envoy obtain a secret: from an `envoy.config.core.v3.ConfigSource` in JSON, or a static
+    /// one.
+    pub(crate) fn subscribe(&self, name: &str, source: Option<&str>) -> Result<SecretId, String> {
+        let secrets = Secrets::find().ok_or("requires Envoy 1.40")?;
+        let source = source.unwrap_or_default();
+        let (name, source) = (Buffer::of(name.as_bytes()), Buffer::of(source.as_bytes()));
+        // SAFETY: the configuration is being created, and the buffers are live memory.
+        match unsafe { (secrets.subscribe)(self.0, name, source) } {
+            0 => Err("rejected by Envoy, whose log says why".to_owned()),
+            number => Ok(SecretId { number, secrets }),
+        }
+    }
+
     /// What remains of the configuration afterwards.
-    pub(crate) fn finish(self) -> Config {
+    pub(crate) fn finish(&self) -> Config {
         // SAFETY: the configuration is being created, on the main thread.
         let scheduler = unsafe { abi::config_scheduler_new(self.0) };
         Config { config: self.0, scheduler, functions: &FILTER }
@@ -109,6 +122,13 @@ impl NewConfig<'_> {
         };
         Config { config: self.0, scheduler, functions: &BOOTSTRAP }
     }
+}
+
+/// A secret that Envoy obtains.
+#[derive(Clone, Copy)]
+pub(crate) struct SecretId {
+    number: usize,
+    secrets: Secrets,
 }
 
 /// A configuration of Envoy's, until its destruction is announced.
@@ -182,6 +202,16 @@ impl Config {
             2 => Err(CallFailure::UnknownCluster),
             _ => Err(CallFailure::NotSent),
         }
+    }
+
+    /// A secret as Envoy has it now; empty if there is none. It must be one of this configuration.
+    pub(crate) fn secret(&self, id: SecretId) -> Option<Vec<u8>> {
+        let mut value = Buffer::NONE;
+        // SAFETY: the configuration lives until its destruction is announced, which drops `self`,
+        // and the pointer is to live memory.
+        let found = unsafe { (id.secrets.get)(self.config, id.number, &raw mut value) };
+        // SAFETY: the value lives until the hook ends, and is copied here.
+        found.then(|| unsafe { value.bytes() }.to_vec())
     }
 
     /// Identifies it among all that live.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use log::{error, warn};
 use oauth2_filter_core::{
-    CallFailure, CallId, Configuration, Environment, Event, Lookups, StreamId,
+    CallFailure, CallId, Configuration, Environment, Event, Lookups, SecretPlace, StreamId,
 };
 use oauth2_filter_driver::{Metrics as _, Reports, Statistics};
 
@@ -16,6 +16,7 @@ use super::envoy::{self, MainMetrics, NewConfig};
 use super::locked::lock;
 use super::main_thread::Main;
 use super::metrics::{Defined, Metrics};
+use super::secrets;
 use super::sign::sign;
 use super::store::MemoryStore;
 use super::ticker::Ticker;
@@ -99,11 +100,14 @@ impl FilterConfig {
             error!("failed to get random bytes: {error}");
             return None;
         }
+        let caller = Arc::new(Caller::new(config.finish()));
         let variable = |name: &str| std::env::var(name).ok();
+        let open = |place: SecretPlace<'_>| secrets::open(place, &config, &caller);
         let environment = Environment { variable: &variable, seed, sign };
-        let (configuration, warnings) = Configuration::load(document, &environment)
-            .inspect_err(|errors| error!("{errors}"))
-            .ok()?;
+        let (configuration, warnings) =
+            Configuration::load_with_sources(document, &environment, &open)
+                .inspect_err(|errors| error!("{errors}"))
+                .ok()?;
         for warning in warnings {
             warn!("{warning}");
         }
@@ -124,7 +128,7 @@ impl FilterConfig {
             metrics: defined.finish(),
             statistics,
             reports: Reports::default(),
-            caller: Arc::new(Caller::new(config.finish())),
+            caller,
             inbox: Mutex::default(),
             is_tick_due: AtomicBool::new(false),
             has_counts: AtomicBool::new(false),

@@ -26,6 +26,7 @@ mod locked;
 mod logger;
 mod main_thread;
 mod metrics;
+mod secrets;
 mod sign;
 mod store;
 mod stream;
