@@ -145,6 +145,9 @@ impl Question {
         if needs.max_age.is_some() {
             claims.insert("auth_time".to_owned(), since_epoch().as_secs().into());
         }
+        if needs.token_type {
+            claims.insert("token_type".to_owned(), "Bearer".into());
+        }
         if let Some(scope) = &self.scope {
             claims.insert("scope".to_owned(), scope.as_str().into());
         }
@@ -302,6 +305,9 @@ impl Story {
             if !values.is_empty() {
                 self.line("requires", &format!("{name}: {}", values.join(", or ")));
             }
+        }
+        if needs.token_type {
+            self.line("requires", "token_type in the introspection response");
         }
         for (claim, test) in &needs.claims {
             self.line("requires", &format!("claim {claim}: {test}"));

@@ -16,6 +16,9 @@ const INBOUND_OF_CLIENT: &str = "mode: CLIENT with `inbound`: neither a sidecar 
      checks the requests that it receives, so everyone is allowed; use `mode: SERVER` for a \
      sidecar, and no `match` for a gateway or waypoint";
 
+const INBOUND_OF_SERVER: &str = "mode: SERVER with `inbound`: a gateway does not run the filter, so \
+     everyone is allowed; remove `match`";
+
 /// Adds a `WasmPlugin`, if it is for this filter.
 pub(crate) fn add_plugin(finder: &mut Finder, object: &Rc<Object>) {
     add(finder, object, &object.spec);
@@ -75,12 +78,13 @@ fn remark_on_mode(found: &mut Use, spec: &Node) {
     if let Some(at) = both_ways.filter(|_| !is_of_gateway(spec)) {
         found.remark(at, false, BOTH_WAYS);
     }
-    if let [first, ..] = matches
-        && matches.iter().all(|one| mode(one) == CLIENT)
-        && found.has("inbound")
-    {
-        let at = first.member("mode").map_or(first.at, |member| member.at);
+    let Some(first) = matches.first().filter(|_| found.has("inbound")) else { return };
+    let at = first.member("mode").map_or(first.at, |member| member.at);
+    let all_are = |wanted| matches.iter().all(|one| mode(one) == wanted);
+    if all_are(CLIENT) {
         found.remark(at, false, INBOUND_OF_CLIENT);
+    } else if all_are(SERVER) && is_of_ingress(spec) {
+        found.remark(at, false, INBOUND_OF_SERVER);
     }
 }
 
@@ -104,6 +108,18 @@ fn is_of_gateway(spec: &Node) -> bool {
     let is_gateway = |text: &str| text.contains("gateway") || text.contains("waypoint");
     let is_labelled = |(name, value): (&String, &String)| is_gateway(name) || is_gateway(value);
     !targets(spec).is_empty() || selector(spec).iter().any(is_labelled)
+}
+
+/// Whether it is for a gateway whose name is not that of a waypoint.
+fn is_of_ingress(spec: &Node) -> bool {
+    let is_waypoint = |text: &str| text.contains("waypoint");
+    let is_target = |&(kind, name): &(Option<&str>, Option<&str>)| {
+        kind == Some("Gateway") && !name.is_some_and(is_waypoint)
+    };
+    let is_labelled = |(name, value): (&String, &String)| {
+        (name.contains("gateway") || value.contains("gateway")) && !is_waypoint(value)
+    };
+    targets(spec).iter().any(is_target) || selector(spec).iter().any(is_labelled)
 }
 
 /// The labels of the workloads that it selects.

@@ -17,8 +17,10 @@ struct Direction {
     cluster: &'static str,
     /// Where Envoy listens.
     listen: (&'static str, &'static str),
-    /// The mode of a `WasmPlugin`.
+    /// The mode of a `TrafficExtension`.
     mode: &'static str,
+    /// Its place in the filter chain, as a line.
+    phase: &'static str,
 }
 
 const DIRECTIONS: [Direction; 2] = [
@@ -30,6 +32,7 @@ const DIRECTIONS: [Direction; 2] = [
         cluster: include_str!("new/service.yaml"),
         listen: ("0.0.0.0", "10000"),
         mode: "SERVER",
+        phase: "  # Before Istio's own authentication and authorization.\n  phase: AUTHN\n",
     },
     Direction {
         name: "outbound",
@@ -39,6 +42,7 @@ const DIRECTIONS: [Direction; 2] = [
         cluster: include_str!("new/billing.yaml"),
         listen: ("127.0.0.1", "10001"),
         mode: "CLIENT",
+        phase: "",
     },
 ];
 
@@ -96,19 +100,20 @@ fn for_envoy(directions: &[&Direction]) -> String {
 
 /// Istio manifests.
 fn for_istio(directions: &[&Direction]) -> String {
-    let plugin = |direction: &&Direction| {
+    let extension = |direction: &&Direction| {
         // Without the key, Istio's name of the cluster is the default.
         let document = direction.document.lines().filter(|line| !line.contains("# CLUSTER"));
         let document = document.collect::<Vec<_>>().join("\n");
-        include_str!("new/plugin.yaml")
-            .replace("# DOCUMENT\n", &indented(&document, 4))
+        include_str!("new/extension.yaml")
+            .replace("# DOCUMENT\n", &indented(&document, 6))
             .replace("DIRECTION", direction.name)
+            .replace("# PHASE\n", direction.phase)
             .replace("MODE", direction.mode)
             .replace("VARIABLE", direction.variable)
             .replace("VERSION", env!("CARGO_PKG_VERSION"))
     };
-    let plugins: String = directions.iter().map(plugin).collect();
-    include_str!("new/istio.yaml").replace("TITLE", &title(directions, "The sidecar")) + &plugins
+    let extensions: String = directions.iter().map(extension).collect();
+    include_str!("new/istio.yaml").replace("TITLE", &title(directions, "The sidecar")) + &extensions
 }
 
 /// The indented lines.

@@ -26,7 +26,7 @@ pub(crate) fn remark_on_proxies(files: &mut [Contents]) {
         };
         for proxy in objects.iter().filter(is_theirs) {
             remark_on_variables(found, &policy, proxy);
-            if !objects.iter().any(|object| object.kind == "EnvoyPatchPolicy") {
+            if !objects.iter().any(|object| patches_clusters(object)) {
                 remark_on_clusters(found, proxy);
             }
         }
@@ -95,6 +95,13 @@ fn remark_on_variables(found: &mut Use, policy: &Object, proxy: &Object) {
             found.remark(node.at, false, text);
         }
     }
+}
+
+/// Whether it may add clusters, or give them other names.
+fn patches_clusters(object: &Object) -> bool {
+    let patches = object.spec.get("jsonPatches").map(Node::elements).unwrap_or_default();
+    let mut types = patches.iter().filter_map(|patch| patch.get("type")?.text());
+    object.kind == "EnvoyPatchPolicy" && types.any(|name| name.ends_with(".Cluster"))
 }
 
 /// Adds remarks on clusters that the bootstrap configuration lacks.

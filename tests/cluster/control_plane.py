@@ -6,10 +6,8 @@ import re
 import subprocess
 from pathlib import Path
 
-from rig import Process, request, until
+from rig import PLATFORMS, Process, request, until
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-PLATFORMS = REPOSITORY / "target/platforms"
 BIN = PLATFORMS / "bin"
 ISTIO = PLATFORMS / "istio"
 # target/platforms/cluster, at a path that every user may enter.
@@ -105,11 +103,16 @@ class Kubernetes:
             "kube-apiserver",
             180,
         )
-        for name in ("istio-system", "shop"):
+        for name in ("istio-system", "shop", "ingress"):
             labels = {"istio-injection": "enabled"} if name == "shop" else {}
             apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
         # What a controller makes in a cluster.
-        for namespace, name in (("shop", "default"), ("shop", "orders"), ("istio-system", "default")):
+        for namespace, name in (
+            ("shop", "default"),
+            ("shop", "orders"),
+            ("ingress", "default"),
+            ("istio-system", "default"),
+        ):
             metadata = {"name": name, "namespace": namespace}
             apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
 
@@ -179,6 +182,8 @@ class Istiod:
             "VALIDATION_WEBHOOK_CONFIG_NAME": "istio-validator-istio-system",
             "ISTIOD_CUSTOM_HOST": ISTIOD_NAME,
             "PILOT_ENABLE_METADATA_EXCHANGE": "false",
+            # Waypoints.
+            "PILOT_ENABLE_AMBIENT": "true",
             "PILOT_ENABLE_ALPN_FILTER": "false",
         }
         self.process = Process(
@@ -188,6 +193,11 @@ class Istiod:
 
     def stop(self):
         self.process.stop()
+
+    def configuration(self, pod):
+        """What it has for a proxy that is connected, as JSON."""
+        path = f"/debug/config_dump?proxyID={pod.name}.{pod.namespace}"
+        return request((ISTIOD, 8080), path=path).body
 
     def metric(self, name, **labels):
         """The sum of a metric's series with these labels."""

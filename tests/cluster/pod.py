@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 
@@ -25,30 +26,24 @@ print(json.dumps([response.status, received, response.read().decode()]))
 """
 
 
-class Pod:
-    """A pod whose program listens at `address`. All share one network, so there is one pod at a time."""
+def redirect(address):
+    """Whom the program at this address and those of its user talk to: what istio-init does in a pod."""
+    to, owner = ["-j", "REDIRECT", "--to-ports"], ["-m", "owner", "--uid-owner"]
+    not_the_proxy = ["-m", "owner", "!", "--uid-owner", PROXY_USER]
+    incoming = ["-p", "tcp", "-d", address[0], "--dport", address[1], *not_the_proxy, *to, "15006"]
+    for rule in (incoming, ["-p", "tcp", *owner, PROGRAM_USER, *to, "15001"]):
+        subprocess.run(["iptables", "-t", "nat", "-A", "OUTPUT", *map(str, rule)], check=True)
 
-    def __init__(self, manifest, address):
-        self.manifest, self.address, self.process = manifest, address, None
+
+class Pod:
+    """A pod with this address. All pods share one network, so that one of them runs at a time."""
+
+    running = None
+
+    def __init__(self, manifest, ip):
+        self.manifest, self.ip, self.process = manifest, ip, None
         self.name, self.namespace = manifest["metadata"]["name"], manifest["metadata"]["namespace"]
-        self.folder = RUN / "pod"
-        redirect = ["-j", "REDIRECT", "--to-ports"]
-        owner = ["-m", "owner", "--uid-owner"]
-        inbound = [
-            "-d",
-            address[0],
-            "-p",
-            "tcp",
-            "--dport",
-            address[1],
-            "-m",
-            "owner",
-            "!",
-            "--uid-owner",
-            PROXY_USER,
-        ]
-        for rule in ([*inbound, *redirect, "15006"], ["-p", "tcp", *owner, PROGRAM_USER, *redirect, "15001"]):
-            subprocess.run(["iptables", "-t", "nat", "-A", "OUTPUT", *map(str, rule)], check=True)
+        self.folder = RUN / self.name
 
     def create(self):
         """A new object, which the webhook changes."""
@@ -66,8 +61,8 @@ class Pod:
         self.object = get("pod", self.name, self.namespace)
         status = {
             "phase": "Running",
-            "podIP": self.address[0],
-            "podIPs": [{"ip": self.address[0]}],
+            "podIP": self.ip,
+            "podIPs": [{"ip": self.ip}],
             "hostIP": "127.0.0.1",
         }
         status["conditions"] = [{"type": "Ready", "status": "True"}]
@@ -83,12 +78,13 @@ class Pod:
         fields = {
             "metadata.name": self.name,
             "metadata.namespace": self.namespace,
-            "status.podIP": self.address[0],
+            "status.podIP": self.ip,
             "status.hostIP": "127.0.0.1",
             "spec.serviceAccountName": spec["serviceAccountName"],
             "spec.nodeName": "node",
         }
-        found = {"PATH": os.environ["PATH"]}
+        # Istio's agent writes the pod's certificate there, too.
+        found = {"PATH": os.environ["PATH"], "OUTPUT_CERTS": str(self.folder / "certificates")}
         for variable in self.container["env"]:
             source = variable.get("valueFrom", {})
             if "fieldRef" in source:
@@ -103,8 +99,9 @@ class Pod:
         return found
 
     def start(self):
-        """A new pod, whose sidecar has pulled nothing yet."""
-        self.stop()
+        """A new pod, whose sidecar has pulled nothing yet, in the place of the one that runs."""
+        if Pod.running:
+            Pod.running.stop()
         self.create()
         shutil.rmtree(self.folder, ignore_errors=True)
         for name in (
@@ -117,6 +114,7 @@ class Pod:
             "var/run/secrets/istio",
             "var/run/secrets/workload-spiffe-uds",
             "var/run/secrets/credential-uds",
+            "certificates",
         ):
             (self.folder / name).mkdir(parents=True)
         for kind in ("labels", "annotations"):
@@ -145,7 +143,7 @@ class Pod:
         )
         (self.folder / "var/lib/istio/envoy/envoy_bootstrap_tmpl.json").write_text(template)
         subprocess.run(["chown", "-R", f"{PROXY_USER}:{PROXY_USER}", self.folder], check=True)
-        log = RUN / "pod.log"
+        log = RUN / f"{self.name}.log"
         log.touch()
         os.chown(log, PROXY_USER, PROXY_USER)
         environment = self.environment()
@@ -174,14 +172,27 @@ class Pod:
             *arguments,
         ]
         self.process = Process(command, log, environment, cwd=self.folder)
+        Pod.running = self
 
     def stop(self):
         if self.process:
             self.process.stop()
             until(lambda: request(ADMIN, path="/").status == 0, "Envoy to end")
 
+    def is_running(self):
+        return Pod.running is self and self.process and self.process.running()
+
     def ready(self):
         return request(STATUS, path="/healthz/ready").status == 200
+
+    def client(self):
+        """What another workload of the mesh connects with: a certificate, and the protocol of sidecars."""
+        certificates = self.folder / "certificates"
+        context = ssl.create_default_context(cafile=certificates / "root-cert.pem")
+        context.check_hostname = False
+        context.load_cert_chain(certificates / "cert-chain.pem", certificates / "key.pem")
+        context.set_alpn_protocols(["istio-http/1.1"])
+        return context
 
     def call(self, address, host, path="/", method="GET", token=None):
         """As the pod's program."""

@@ -256,18 +256,28 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
             "inbound.introspection.parameters.a: expected a string, found a number",
         ),
         (
+            introspection("token_type", json!("bearer")),
+            "inbound.introspection.token_type: expected \"optional\" or \"required\"",
+        ),
+        (
+            introspection("token_type", json!(true)),
+            "inbound.introspection.token_type: expected \"optional\" or \"required\"",
+        ),
+        (
             introspection("token_type_hint", json!(null)),
             "inbound.introspection.token_type_hint: expected a string",
         ),
         (
             introspection("client_secret", json!({"env": "UNSET"})),
             "inbound.introspection.client_secret.env: environment variable `UNSET` is unset or \
-             empty; pass it to the VM with vm_config.environment_variables (Istio: vmConfig.env)",
+             empty; pass it to the VM with vm_config.environment_variables (Istio: vmConfig.env, \
+             Envoy Gateway: env.hostKeys)",
         ),
         (
             introspection("client_secret", json!({"env": "EMPTY"})),
             "inbound.introspection.client_secret.env: environment variable `EMPTY` is unset or \
-             empty; pass it to the VM with vm_config.environment_variables (Istio: vmConfig.env)",
+             empty; pass it to the VM with vm_config.environment_variables (Istio: vmConfig.env, \
+             Envoy Gateway: env.hostKeys)",
         ),
         (
             introspection("client_secret", json!({"path": "x"})),
@@ -807,7 +817,8 @@ pub fn grant_mistakes() -> Vec<Row> {
             with_grant("refresh_token", json!({"refresh_token": {"env": "UNSET"}})),
             "refresh_token.env",
             "environment variable `UNSET` is unset or empty; pass it to the VM with \
-             vm_config.environment_variables (Istio: vmConfig.env)",
+             vm_config.environment_variables (Istio: vmConfig.env, \
+             Envoy Gateway: env.hostKeys)",
         ),
         (json!({"grant_type": "direct_token"}), "access_token", "required: the access token"),
         (direct(json!({"access_token": "s3cr3t two"})), "access_token", "must be visible ASCII"),
@@ -936,9 +947,14 @@ pub fn endpoint_mistakes() -> Vec<Row> {
         (client(json!({"endpoint": "ftp://as.test/"})), "endpoint", "expected an http or https"),
         (client(json!({"resource": "https://r/a b"})), "resource", "expected an absolute URI"),
         (
+            with_grant("direct_token", json!({"expires_in": "1s"})),
+            "expires_in",
+            "must be longer than `clock_skew` (default \"1s\")",
+        ),
+        (
             with_grant("direct_token", json!({"expires_in": "30s", "clock_skew": "30s"})),
             "expires_in",
-            "must be longer than `clock_skew`",
+            "must be longer than `clock_skew` (default \"1s\")",
         ),
         (
             with_grant(EXCHANGE, json!({"overwrite": false})),
@@ -1119,7 +1135,8 @@ pub fn authentication_mistakes() -> Vec<Row> {
             client(json!({"client_secret": {"env": "UNSET"}})),
             "client_secret.env",
             "environment variable `UNSET` is unset or empty; pass it to the VM with \
-             vm_config.environment_variables (Istio: vmConfig.env)",
+             vm_config.environment_variables (Istio: vmConfig.env, \
+             Envoy Gateway: env.hostKeys)",
         ),
         // Keys of the one that signs.
         (client(json!({"kid": "k"})), "kid", "only valid with auth_method \"private_key_jwt\""),
@@ -1140,12 +1157,14 @@ pub fn authentication_mistakes() -> Vec<Row> {
             signing(json!({"private_key": {"env": "UNSET"}})),
             "private_key.env",
             "environment variable `UNSET` is unset or empty; pass it to the VM with \
-             vm_config.environment_variables (Istio: vmConfig.env)",
+             vm_config.environment_variables (Istio: vmConfig.env, \
+             Envoy Gateway: env.hostKeys)",
         ),
         (
             signing(json!({"private_key": "bad"})),
             "private_key",
-            "key rejected by the host; expected RSA or P-256 in PEM format (PKCS #8)",
+            "key rejected by the host; expected RSA from 2048 bits or P-256, in PEM format (PKCS #8, \
+             PKCS #1 or SEC 1)",
         ),
         (
             signing(json!({"private_key": "no host"})),

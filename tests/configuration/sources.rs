@@ -17,6 +17,8 @@ impl SecretSource for Late {
     fn current(&self) -> Option<String> {
         None
     }
+
+    fn each_recent(&self, _: &mut dyn FnMut(&str)) {}
 }
 
 /// Opens every place but some, whose mistakes are those of a host.

@@ -31,7 +31,7 @@ fn tests_in(shown: &'static str) -> Vec<(&'static str, &'static str)> {
     let mut tests = Vec::new();
     // Every second part is code.
     for word in shown.split('`').skip(1).step_by(2) {
-        if word.contains(".rs") {
+        if word.contains(".rs") || word.contains(".py") {
             file = Some(word);
         } else {
             tests.push((file.expect("the file first"), word));
@@ -44,6 +44,11 @@ fn tests_in(shown: &'static str) -> Vec<(&'static str, &'static str)> {
 fn has_test(file: &str, name: &str) -> bool {
     let text = fs::read_to_string(root().join(file));
     let text = text.unwrap_or_else(|error| panic!("{file}: {error}"));
+    if file.contains(".py") {
+        // A part of the checks, in the list of those that are made.
+        return text.contains(&format!("\ndef {name}():\n"))
+            && text.contains(&format!("\n        {name},\n"));
+    }
     if name.contains(' ') || file.ends_with("table.rs") {
         // A row of the table: its name is a text, after identifiers.
         return text.contains(&format!(" {name}\"")) || text.contains(&format!("\"{name}\""));
@@ -95,6 +100,9 @@ fn a_test_is_found_by_its_whole_name_only() {
         ("src/core/src/oauth/secret.rs", "new", false),
         ("tests/exchanges/table.rs", "only the boolean true is active", true),
         ("tests/exchanges/table.rs", "the boolean true", false),
+        ("tests/cluster/cluster.py", "crash", true),
+        ("tests/cluster/cluster.py", "cras", false),
+        ("tests/cluster/cluster.py", "new_pod", false),
     ] {
         assert_eq!(has_test(file, name), there, "{file} {name}");
     }

@@ -18,3 +18,4 @@ mod signing;
 mod streams;
 mod table;
 mod trailers;
+mod words;

@@ -118,19 +118,22 @@ async fn cl_8693_05_a_token_that_is_refused_or_cannot_be_exchanged_goes_nowhere(
     let answer = Http::One.send(&gateway, scene.envoy.address("exchange")).await;
     assert_eq!((answer.status, scene.calls()), (401, (0, 0)), "without a token");
 
-    let refused = json!({"error": "invalid_request"});
+    let refused = json!({"error": "invalid_grant"});
     scene.server.on(TOKEN, Answer::json(400, &refused));
     assert_eq!(scene.get("carol").await.status, 401, "a subject token that is not taken");
+    let refused = json!({"error": "invalid_request"});
+    scene.server.on(TOKEN, Answer::json(400, &refused));
+    assert_eq!(scene.get("frank").await.status, 403, "one that is active all the same");
     scene.server.on(INTROSPECT, Answer::json(200, &json!({"active": false})));
     assert_eq!(scene.get("mallory").await.status, 401);
-    assert_eq!(scene.calls(), (2, 1), "what is not active is not exchanged");
+    assert_eq!(scene.calls(), (3, 2), "what is not active is not exchanged");
     let known = json!({"active": true, "aud": "https://gateway.example.com", "scope": "other"});
     scene.server.on(INTROSPECT, Answer::json(200, &known));
     assert_eq!(scene.get("dave").await.status, 403);
-    assert_eq!(scene.calls(), (3, 1), "nor what lacks the scope");
+    assert_eq!(scene.calls(), (4, 2), "nor what lacks the scope");
     assert!(scene.service.requests().is_empty());
 
     // What needs no token is left alone.
     let health = scene.send(Http::One, Request::get("/healthz"), "erin").await;
-    assert_eq!((health.status, scene.calls()), (200, (3, 1)));
+    assert_eq!((health.status, scene.calls()), (200, (4, 2)));
 }

@@ -1,5 +1,6 @@
 //! The filter in the real Envoy, over TCP on loopback.
 
+mod abi;
 mod bodies;
 mod client_authentication;
 mod clients;
@@ -12,6 +13,7 @@ mod killed;
 mod leaving;
 mod logs;
 mod mutual_tls;
+mod native;
 mod observing;
 mod outbound;
 mod plugin;

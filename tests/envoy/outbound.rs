@@ -52,9 +52,11 @@ fn document(more: Value) -> Value {
     json!({"outbound": {"clients": {"billing": client(more)}}})
 }
 
-/// A token that lives this many seconds.
+/// A token that serves this many seconds: it lives one more, which is the default of `clock_skew`.
+/// One that serves none ends at once.
 fn issued(token: &str, seconds: u64) -> Answer {
-    let body = json!({"access_token": token, "token_type": "Bearer", "expires_in": seconds});
+    let expires_in = if seconds == 0 { 0 } else { seconds + 1 };
+    let body = json!({"access_token": token, "token_type": "Bearer", "expires_in": expires_in});
     Answer::json(200, &body)
 }
 
@@ -155,7 +157,7 @@ impl Issuer {
         issuer
     }
 
-    /// Answers a token call with a token that lives this many seconds: `t1`, `t2` and so on.
+    /// Answers a token call with a token that serves this many seconds: `t1`, `t2` and so on.
     fn answer(&self, call: &Received, seconds: u64) -> Answer {
         let mut issued = self.issued();
         let grant = call.parameter("grant_type").unwrap_or_default();
@@ -176,7 +178,7 @@ impl Issuer {
             200,
             &json!({
                 "access_token": format!("t{number}"), "token_type": "Bearer",
-                "expires_in": seconds, "refresh_token": format!("r{number}"),
+                "expires_in": seconds + 1, "refresh_token": format!("r{number}"),
             }),
         )
     }

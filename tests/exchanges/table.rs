@@ -206,6 +206,17 @@ fn tokens() -> Vec<Exchange> {
             )
             .refuses_tokens(10, invalid_token("oauth2_not_an_access_token"))
             .passes(get("/").bearer("access")),
+        exchange("rs_7662_10 d5_03 where access tokens have a token_type, an ID token without one is refused")
+            .inbound(json!({"introspection": {"token_type": "required"}, "audience": "orders"}))
+            .server([
+                // As Spring Authorization Server reports an ID token, and then an access token.
+                active(json!({"aud": ["orders"], "sub": "alice", "azp": "orders"})),
+                active(json!({"aud": ["orders"], "sub": "alice", "token_type": "Bearer"})),
+            ])
+            .refuses(get("/").bearer("id"), invalid_token("oauth2_not_an_access_token"))
+            .refuses(get("/").bearer("id"), invalid_token("oauth2_not_an_access_token"))
+            .passes(get("/").bearer("access"))
+            .calls(2),
         exchange("rs_9449_02 rs_9449_07 d5_09 a token that is bound to a key is refused, since no key is proved")
             .server(
                 [

@@ -15,33 +15,36 @@ from pathlib import Path
 
 import yaml
 
-from claims import a_token, challenge, what_callers_get
-from rig import Checks, Closed, Load, Process, changed, find, objects, print_log, request, until
-from servers import AuthorizationServer, Registry, Upstream, certificates, image_digest
+from guarded import IMAGES, SECRETS, Guard, Impostor, Servers, what_callers_get
+from rig import (
+    PLATFORMS,
+    REPOSITORY,
+    Checks,
+    Closed,
+    Load,
+    Process,
+    changed,
+    find,
+    objects,
+    print_log,
+    request,
+    until,
+)
+from servers import Upstream, image_digest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 MANIFESTS = REPOSITORY / "envoy/gateway"
-TARGET = REPOSITORY / "target"
-RUN = TARGET / "platforms/gateway"
-ENVOY_GATEWAY = TARGET / "platforms/bin/envoy-gateway"
+RUN = PLATFORMS / "gateway"
+ENVOY_GATEWAY = PLATFORMS / "bin/envoy-gateway"
 ENVOY = os.environ["ENVOY"]
 ENVOY_GATEWAY_API = "gateway.envoyproxy.io"
+GATEWAY_API = "gateway.networking.k8s.io"
 CONTROLLER = f"{ENVOY_GATEWAY_API}/gatewayclass-controller"
 
 ADMIN = ("127.0.0.1", 19901)
 GATEWAY = ("127.0.0.1", 80)
 ORDERS, BILLING = "orders.example.com", "billing.example.com"
-SECRETS = {"ORDERS_API_SECRET": "orders-api-secret", "BILLING_SECRET": "billing-secret"}
-CLIENTS = {"orders-api": "orders-api-secret", "orders": "billing-secret"}
-# The second one crashes on command.
-IMAGES = {"0.1.0": TARGET / "image", "0.2.0": TARGET / "platforms/panics"}
-HOSTS = {
-    "as.example.com": "127.0.9.1",
-    "registry.example.com": "127.0.9.2",
-    "billing.example.com": "127.0.9.3",
-    # Envoy fetches modules from Envoy Gateway by this name.
-    "envoy-gateway.envoy-gateway-system.svc.cluster.local": "127.0.0.1",
-}
+# Envoy fetches modules from Envoy Gateway by this name.
+HOSTS = {"envoy-gateway.envoy-gateway-system.svc.cluster.local": "127.0.0.1"}
 
 check = Checks()
 
@@ -49,22 +52,13 @@ check = Checks()
 # ------------------------------------------------------------------ what a cluster would give
 
 
-class World:
+class World(Servers):
     """The servers, and everything that Envoy Gateway expects in a pod of its own."""
 
     def __init__(self):
         shutil.rmtree(RUN, ignore_errors=True)
         RUN.mkdir(parents=True)
-        with open("/etc/hosts", "w") as hosts:
-            hosts.write(
-                "127.0.0.1 localhost\n" + "".join(f"{address} {name}\n" for name, address in HOSTS.items())
-            )
-        issued = certificates(
-            RUN / "certificates", ["as.example.com", "registry.example.com", "billing.example.com"]
-        )
-        self.authorization_server = AuthorizationServer(("127.0.9.1", 443), CLIENTS, issued["as.example.com"])
-        self.registry = Registry(("127.0.9.2", 443), issued["registry.example.com"], IMAGES)
-        self.billing = Upstream(("127.0.9.3", 443), issued["billing.example.com"])
+        super().__init__(RUN, HOSTS)
         self.services = {}
 
         subprocess.run(
@@ -101,17 +95,23 @@ class World:
             address = f"127.0.1.{len(self.services) + 1}"
             self.services[name, port] = address, Upstream((address, port))
         endpoint = {"ip": {"address": self.services[name, port][0], "port": port}}
-        metadata = {"name": f"service-{name}-{port}", "namespace": "shop"}
-        return {
-            "apiVersion": f"{ENVOY_GATEWAY_API}/v1alpha1",
-            "kind": "Backend",
-            "metadata": metadata,
-            "spec": {"endpoints": [endpoint]},
-        }
+        return made("Backend", f"service-{name}-{port}", endpoints=[endpoint])
 
     @property
     def orders(self):
         return next(server for (name, _), (_, server) in self.services.items() if name == "orders")
+
+
+def made(kind, name, api=f"{ENVOY_GATEWAY_API}/v1alpha1", **spec):
+    """An object beside the manifests."""
+    metadata = {"name": name, "namespace": "shop"}
+    return {"apiVersion": api, "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def reference_to(kind, name):
+    """To it, as policies and routes refer to objects."""
+    groups = {"Backend": ENVOY_GATEWAY_API, "ConfigMap": ""}
+    return {"group": groups.get(kind, GATEWAY_API), "kind": kind, "name": name}
 
 
 def handed_over(manifests):
@@ -133,15 +133,16 @@ def on_this_host(world, manifests):
     proxy["concurrency"] = 2
     if "GatewayClass" not in {o["kind"] for o in manifests}:
         name = find(manifests, "Gateway")["spec"]["gatewayClassName"]
-        made = {"metadata": {"name": name}, "spec": {"controllerName": CONTROLLER}}
-        manifests.append({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", **made})
+        gateway_class = made("GatewayClass", name, f"{GATEWAY_API}/v1", controllerName=CONTROLLER)
+        del gateway_class["metadata"]["namespace"]
+        manifests.append(gateway_class)
     # Envoy Gateway knows no Services in this mode: a Backend with an address instead.
     backends = {}
     for route in [o for o in manifests if o["kind"] == "HTTPRoute"]:
         for reference in [r for rule in route["spec"]["rules"] for r in rule["backendRefs"]]:
             if reference.get("kind", "Service") == "Service":
                 backend = world.backend(reference["name"], reference.pop("port"))
-                reference.update(group=ENVOY_GATEWAY_API, kind="Backend", name=backend["metadata"]["name"])
+                reference.update(reference_to("Backend", backend["metadata"]["name"]))
                 backends[reference["name"]] = backend
     return [*manifests, *backends.values(), world.secret]
 
@@ -165,7 +166,7 @@ class Gateway:
                 },
             },
             "logging": {"level": {"default": "info"}},
-            "extensionApis": {"enableBackend": True, "enableLua": True},
+            "extensionApis": {"enableBackend": True, "enableEnvoyPatchPolicy": True, "enableLua": True},
         }
         self.configuration = RUN / "envoy-gateway.yaml"
         self.configuration.write_text(yaml.safe_dump(configuration))
@@ -231,30 +232,14 @@ def document(manifests, direction="inbound"):
     return policy(manifests, direction)["spec"]["wasm"][0]["config"][direction]
 
 
-def realm(name):
-    """A change that shows in the challenge when it is in force."""
-    return lambda manifests: document(manifests).update(realm=name)
-
-
-def in_force(name, seconds=60):
-    until(lambda: f'realm="{name}"' in challenge(ask()), f"the realm {name}", seconds)
-
-
-turn = 0
+guard = Guard(document, ask)
 
 
 def stand(*changes):
     """The manifests in a running gateway, and nothing of what was before."""
-    global turn
-    turn += 1
     if not (gateway.process and gateway.process.running()):
         gateway.start(manifests)
-    gateway.apply(changed(manifests, realm(f"turn-{turn}"), *changes))
-    in_force(f"turn-{turn}")
-
-
-def good_token(**claims):
-    return a_token(world.authorization_server, **claims)
+    guard.renew(gateway.apply, manifests, *changes)
 
 
 def closed_to_all(*hosts):
@@ -263,10 +248,6 @@ def closed_to_all(*hosts):
     return Closed(
         world.orders, *(lambda host=host: ask(host=host, headers=Closed.HEADERS).status for host in hosts)
     )
-
-
-def typo(manifests):
-    document(manifests)["rules"][0]["scopes"] = document(manifests)["rules"][0].pop("scope")
 
 
 TYPO = "unknown key"
@@ -308,11 +289,11 @@ def new_gateway():
         until(lambda: ask().status == 403, "the lock")
         time.sleep(2)
     check("gateway.yaml: nothing gets through, from the first request on", closed.holds, closed.seen)
-    response = ask(token=good_token(), headers={"x-oauth2-active": "true"})
+    response = ask(token=world.good_token(), headers={"x-oauth2-active": "true"})
     check("403 for everybody", response.status == 403 and "RBAC" in response.body, response)
     marked()
     with closed_to_all() as closed:
-        gateway.apply(changed(manifests, typo))
+        gateway.apply(changed(manifests, guard.typo))
         logs(TYPO)
         time.sleep(3)
     check(
@@ -320,11 +301,11 @@ def new_gateway():
         closed.holds and set(closed.seen) <= {403, 503},
         closed.seen,
     )
-    response = ask(token=good_token())
+    response = ask(token=world.good_token())
     check("to a good token, too", response.status == 503, response)
     with closed_to_all() as closed:
         gateway.apply(manifests)
-        until(lambda: ask(token=good_token()).status == 200, "the filter")
+        until(lambda: ask(token=world.good_token()).status == 200, "the filter")
         time.sleep(2)
     check("inbound.yaml: nothing gets through without a token", closed.holds, closed.seen)
     check("401 instead of 403", ask().status == 401)
@@ -340,7 +321,7 @@ def callers():
     """What callers get"""
     stand()
     what_callers_get(check, ask, world.authorization_server)
-    response = ask(token=good_token(), headers={"x-oauth2-active": "false"})
+    response = ask(token=world.good_token(), headers={"x-oauth2-active": "false"})
     check(
         "what the lock asks for comes from the filter",
         response.received().get("x-oauth2-active") == "true",
@@ -373,13 +354,13 @@ def invalid_document():
     marked()
     rejected = gateway.statistic("listener_manager.lds.update_rejected")
     with closed_to_all(ORDERS, "another.example.com") as closed:
-        gateway.apply(changed(manifests, typo, another_route))
+        gateway.apply(changed(manifests, guard.typo, another_route))
         logs(TYPO)
         until(lambda: ask(host="another.example.com").status != 404, "the route")
         time.sleep(2)
     check(
         "a running proxy goes on with the old document",
-        ask().status == 401 and ask(token=good_token()).status == 200,
+        ask().status == 401 and ask(token=world.good_token()).status == 200,
         ask(),
     )
     check("a route that is added with it is not open", closed.holds, closed.seen)
@@ -390,23 +371,23 @@ def invalid_document():
         gateway.statistic("listener_manager.lds.update_rejected") > rejected,
     )
     stand()
-    check("the corrected document is in force", ask(token=good_token()).status == 200)
+    check("the corrected document is in force", ask(token=world.good_token()).status == 200)
 
     gateway.stop()
     with closed_to_all() as closed:
-        gateway.start(changed(manifests, typo))
+        gateway.start(changed(manifests, guard.typo))
         mark_of_new = gateway.process.begin
         until(lambda: TYPO in gateway.process.log(mark_of_new), "the filter's log")
         time.sleep(5)
     check("a new proxy with it lets nothing through", closed.holds, closed.seen)
     check(
         "callers get 503, with a good token, too",
-        (ask().status, ask(token=good_token()).status) == (503, 503),
+        (ask().status, ask(token=world.good_token()).status) == (503, 503),
         closed.seen,
     )
-    gateway.apply(changed(manifests, realm("corrected")))
-    in_force("corrected")
-    check("the corrected document is in force there, too", ask(token=good_token()).status == 200)
+    gateway.apply(changed(manifests, guard.realm("corrected")))
+    guard.in_force("corrected")
+    check("the corrected document is in force there, too", ask(token=world.good_token()).status == 200)
 
 
 def missing_variables():
@@ -415,7 +396,10 @@ def missing_variables():
     def no_key(manifests):
         policy(manifests)["spec"]["wasm"][0].pop("env")
 
-    for what, (change, variables) in {"the proxy": (realm("x"), {}), "`hostKeys`": (no_key, None)}.items():
+    for what, (change, variables) in {
+        "the proxy": (guard.realm("x"), {}),
+        "`hostKeys`": (no_key, None),
+    }.items():
         gateway.stop()
         with closed_to_all() as closed:
             gateway.start(changed(manifests, change), variables)
@@ -423,7 +407,11 @@ def missing_variables():
             until(lambda: ask().status == 503, "the listener")
             time.sleep(3)
         check(f"missing in {what}: nothing gets through", closed.holds, closed.seen)
-        check("callers get 503, with a good token, too", ask(token=good_token()).status == 503, closed.seen)
+        check(
+            "callers get 503, with a good token, too",
+            ask(token=world.good_token()).status == 503,
+            closed.seen,
+        )
         unset = re.search(r"environment variable \S*ORDERS_API_SECRET\S* is unset", gateway.process.log())
         check("the log names it", unset, re.findall(".*environment variable.*", gateway.process.log())[:1])
 
@@ -432,10 +420,37 @@ def unknown_cluster():
     """A cluster that does not exist"""
     stand(lambda manifests: document(manifests)["introspection"].update(cluster="other"))
     marked()
-    response = ask(token=good_token())
+    response = ask(token=world.good_token())
     check("503 for every token", response.status == 503, response)
     logs("unknown cluster")
     check("the log says why: unknown cluster", True)
+
+
+def cluster_of_a_route():
+    """The cluster of a route to the authorization server"""
+    cluster = "httproute/shop/as/rule/0"
+
+    def with_route(manifests):
+        ours = {"targetRefs": [reference_to("HTTPRoute", "as")]}
+        trusted = {"hostname": "as.example.com", "caCertificateRefs": [reference_to("ConfigMap", "as")]}
+        tls = {"targetRefs": [reference_to("Backend", "as")], "validation": trusted}
+        rules = [{"backendRefs": [reference_to("Backend", "as")]}]
+        route = {"parentRefs": [{"name": "web"}], "hostnames": ["as.invalid"], "rules": rules}
+        authority = made("ConfigMap", "as", "v1")
+        authority["data"] = {"ca.crt": (RUN / "certificates/ca.crt").read_text()}
+        manifests += [
+            made("Backend", "as", endpoints=[{"fqdn": {"hostname": "as.example.com", "port": 443}}]),
+            made("BackendTLSPolicy", "as", f"{GATEWAY_API}/v1", **tls),
+            made("HTTPRoute", "as", f"{GATEWAY_API}/v1", **route),
+            # The route is for its cluster alone.
+            made("SecurityPolicy", "as", authorization={"defaultAction": "Deny"}, **ours),
+            authority,
+        ]
+        document(manifests)["introspection"]["cluster"] = cluster
+
+    stand(with_route)
+    until(lambda: ask(token=world.good_token()).status == 200, "the cluster")
+    check(f"{cluster}: 200 for a good token", ask().status == 401)
 
 
 def images():
@@ -450,17 +465,17 @@ def images():
             until(lambda: ask().status != 0, "the listener")
             time.sleep(5)
         check(f"{what}: a new proxy lets nothing through", closed.holds, closed.seen)
-        response = ask(token=good_token())
+        response = ask(token=world.good_token())
         check(
             "the lock answers 403, to a good token, too",
             "RBAC" in response.body and response.status == 403,
             response,
         )
         check("the policy is not `Accepted`", not gateway.accepts_the_policy())
-        gateway.apply(changed(manifests, realm("corrected")))
-        in_force("corrected")
+        gateway.apply(changed(manifests, guard.realm("corrected")))
+        guard.in_force("corrected")
         with closed_to_all() as closed:
-            gateway.apply(changed(manifests, image(**reference), realm("wrong image")))
+            gateway.apply(changed(manifests, image(**reference), guard.realm("wrong image")))
             until(lambda: ask().status == 403, "the change")
             time.sleep(3)
         check(
@@ -477,14 +492,16 @@ def images():
     until(lambda: ask().status == 200, "failOpen")
     check("with `failOpen: true` and without the lock, everybody gets through", True)
     stand(image(sha256=image_digest(IMAGES["0.1.0"])))
-    check("the right digest: 200", ask(token=good_token()).status == 200)
+    check("the right digest: 200", ask(token=world.good_token()).status == 200)
+
+
+CRASH = {"x-panic-on-command": "now"}
 
 
 def updated_module():
     """A new module, and a crash"""
-    crash = {"x-panic-on-command": "now"}
     stand(image(sha256=image_digest(IMAGES["0.1.0"])))
-    check("the old module does not know the command", ask(headers=crash).status == 401)
+    check("the old module does not know the command", ask(headers=CRASH).status == 401)
     new = image(url="registry.example.com/oauth2-filter:0.2.0", sha256=image_digest(IMAGES["0.2.0"]))
 
     def renamed(manifests):
@@ -499,17 +516,61 @@ def updated_module():
         closed.holds and set(closed.seen) == {401},
         closed.seen,
     )
-    response = ask(headers=crash)
+    response = ask(headers=CRASH)
     check("the new module runs: it crashes", response.status in (0, 500, 503), response)
     # Each worker has a VM of its own.
     until(
-        lambda: ask(headers=crash) and {ask().status for _ in range(20)} == {503}, "the crash of all VMs", 20
+        lambda: ask(headers=CRASH) and {ask().status for _ in range(20)} == {503}, "the crash of all VMs", 20
     )
     time.sleep(5)
-    check("after a crash it stays 503", {ask(token=good_token()).status for _ in range(20)} == {503})
+    check("after a crash it stays 503", {ask(token=world.good_token()).status for _ in range(20)} == {503})
     gateway.start(manifests)
-    until(lambda: ask(token=good_token()).status == 200, "the filter")
+    until(lambda: ask(token=world.good_token()).status == 200, "the filter")
     check("until the proxy restarts", True)
+
+
+def reload_after_a_crash():
+    """reload.yaml"""
+    crashing = image(url="registry.example.com/oauth2-filter:0.2.0")
+    reload = objects(MANIFESTS / "reload.yaml")
+    gateway.start(changed(manifests, crashing, lambda manifests: manifests.extend(reload)))
+    until(lambda: ask().status == 401, "the filter")
+    dump = request(ADMIN, path="/config_dump?resource=dynamic_listeners").body
+    check("Envoy Gateway puts it into the listener", '"failure_policy": "FAIL_RELOAD"' in dump, dump[:300])
+    with closed_to_all() as closed:
+        # Each worker has a VM of its own.
+        statuses = {ask(headers=CRASH).status for _ in range(20)}
+        check("the VMs crash", statuses & {0, 500, 503}, statuses)
+        began = time.monotonic()
+        until(lambda: all(ask(token=world.good_token()).status == 200 for _ in range(20)), "the filter", 20)
+        seconds = time.monotonic() - began
+    check("nothing gets through", closed.holds, closed.seen)
+    check("and the filter works again after seconds", seconds < 10, seconds)
+
+
+def rate_limits():
+    """Rate limits"""
+
+    def limited(manifests):
+        limit = {"limit": {"requests": 5, "unit": "Hour"}}
+        local = {"type": "Local", "local": {"rules": [limit]}}
+        target = policy(manifests)["spec"]["targetRefs"]
+        manifests.append(made("BackendTrafficPolicy", "limit", targetRefs=target, rateLimit=local))
+
+    def first(manifests):
+        order = {"name": "envoy.filters.http.local_ratelimit", "before": "envoy.filters.http.wasm"}
+        find(manifests, "EnvoyProxy")["spec"]["filterOrder"] = [order]
+
+    gateway.start(changed(manifests, limited))
+    until(lambda: ask().status == 401, "the filter")
+    statuses = {ask().status for _ in range(50)}
+    check("they do not count what the filter rejects", statuses == {401}, statuses)
+    statuses = {ask(token=world.good_token()).status for _ in range(50)}
+    check("they count the rest", statuses == {200, 429}, statuses)
+    gateway.start(changed(manifests, limited, first))
+    until(lambda: ask().status == 429, "the limit")
+    check("with `filterOrder` they count everything", True)
+    gateway.stop()
 
 
 def public_paths():
@@ -538,34 +599,53 @@ def public_paths():
     check("elsewhere nothing changes", ask().status == 401)
 
 
+NO_CONNECTION = "connection failed or closed"
+
+
 def unavailable_authorization_server():
     """An authorization server that is unavailable"""
     stand()
-    known, server = good_token(), world.authorization_server
+    known, server = world.good_token(), world.authorization_server
     for _ in range(10):
         ask(token=known)
     server.set_available(False)
+    marked()
     with closed_to_all() as closed:
-        response = ask(token=good_token())
+        response = ask(token=world.good_token())
         check("a token that is not cached: 503", response.status == 503, response)
         check("a cached token: 200", ask(token=known).status == 200)
         time.sleep(1)
     check("nothing gets through without a token", closed.holds, closed.seen)
+    logs(NO_CONNECTION)
+    check(f"the log says why: {NO_CONNECTION}", True)
     server.set_available(True)
-    token = good_token()
+    token = world.good_token()
     until(lambda: ask(token=token).status == 200, "the server's return")
     check("when it is back: 200", True)
+    with Impostor(world, server, "as.example.com"):
+        before = server.introspections()
+        marked()
+        response = ask(token=world.good_token())
+        told = server.introspections() - before
+        check(
+            "a certificate of another name: 503, and the server sees no token",
+            (response.status, told) == (503, 0),
+            response,
+        )
+        logs(NO_CONNECTION)
+    token = world.good_token()
+    until(lambda: ask(token=token).status == 200, "the right certificate")
 
 
 def updates():
     """Updates under load"""
     stand()
-    token = good_token()
+    token = world.good_token()
     ask(token=token)
     with Load(lambda: ("with", ask(token=token).status)) as load, closed_to_all() as closed:
         for number in range(5):
-            gateway.apply(changed(manifests, realm(f"update-{number}")))
-            in_force(f"update-{number}")
+            gateway.apply(changed(manifests, guard.realm(f"update-{number}")))
+            guard.in_force(f"update-{number}")
             time.sleep(1)
     check(
         "five new documents: with a token 200 and nothing else", set(load.seen) == {("with", 200)}, load.seen
@@ -575,7 +655,8 @@ def updates():
     with Load(lambda: ("with", ask(token=token).status)) as load, closed_to_all() as closed:
         time.sleep(5)
         check(
-            "an unavailable control plane: a new token is introspected", ask(token=good_token()).status == 200
+            "an unavailable control plane: a new token is introspected",
+            ask(token=world.good_token()).status == 200,
         )
     os.kill(gateway.process.process.pid, 18)
     check(
@@ -592,20 +673,9 @@ def route_policies():
 
     def lua(**merge):
         def change(manifests):
-            spec = {
-                "targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "orders"}],
-                "lua": [{"type": "Inline", "inline": script}],
-                **merge,
-            }
-            api = policy(manifests)["apiVersion"]
-            manifests.append(
-                {
-                    "apiVersion": api,
-                    "kind": "EnvoyExtensionPolicy",
-                    "metadata": {"name": "lua", "namespace": "shop"},
-                    "spec": spec,
-                }
-            )
+            target = reference_to("HTTPRoute", "orders")
+            inline = {"type": "Inline", "inline": script}
+            manifests.append(made("EnvoyExtensionPolicy", "lua", targetRefs=[target], lua=[inline], **merge))
 
         return change
 
@@ -619,10 +689,10 @@ def route_policies():
         closed.holds and ask().status == 403,
         closed.seen,
     )
-    response = ask(token=good_token(), headers={"x-oauth2-active": "true"})
+    response = ask(token=world.good_token(), headers={"x-oauth2-active": "true"})
     check("also to a good token, and to the header that the lock asks for", response.status == 403, response)
     gateway.apply(changed(manifests, lua(mergeType="StrategicMerge")))
-    response = until(lambda: (r := ask(token=good_token())).status == 200 and r, "both policies")
+    response = until(lambda: (r := ask(token=world.good_token())).status == 200 and r, "both policies")
     check(
         "with `mergeType: StrategicMerge` both work",
         "x-lua" in response.headers and ask().status == 401,
@@ -631,16 +701,53 @@ def route_policies():
     gateway.apply(manifests)
     until(lambda: "x-lua" not in ask().headers, "the Gateway's policy alone")
 
-    def typo_on_route(manifests):
-        own = changed([policy(manifests)], typo)[0]
-        own["metadata"]["name"] = "own"
-        own["spec"]["targetRefs"][0].update(kind="HTTPRoute", name="another")
-        another_route(manifests)
-        manifests.append(own)
+    def own_policy(route, *changes):
+        """The filter on a route, with rules for its host."""
+
+        def change(manifests):
+            own = changed([policy(manifests)], *changes)[0]
+            own["metadata"]["name"] = "own"
+            own["spec"]["targetRefs"][0].update(kind="HTTPRoute", name=route)
+            for rule in document([own])["rules"]:
+                rule["hosts"] = find(manifests, "HTTPRoute", route)["spec"]["hostnames"]
+            manifests.append(own)
+
+        return change
+
+    def merged(policies):
+        policies[0]["spec"]["mergeType"] = "StrategicMerge"
+        document(policies)["rules"] = [{"access": "public"}]
+
+    with closed_to_all() as closed:
+        gateway.apply(changed(manifests, own_policy("orders", merged)))
+        until(lambda: ask().status == 403, "both policies")
+        time.sleep(1)
+    response = ask(token=world.good_token())
+    check(
+        "with `mergeType` and a `wasm` of its own, it replaces the filter, too: 403",
+        closed.holds and response.status == 403 and "RBAC" in response.body,
+        (closed.seen, response),
+    )
+    stand()
+    gateway.apply(changed(manifests, another_route, own_policy("another")))
+    until(
+        lambda: ask(token=world.good_token(), host="another.example.com").status == 200, "the route's policy"
+    )
+    token, before = world.good_token(), world.authorization_server.introspections()
+    statuses = {
+        ask(token=token, host=host).status for host in (ORDERS, "another.example.com") for _ in range(10)
+    }
+    calls = world.authorization_server.introspections() - before
+    check(
+        "each policy has a cache of its own: two introspections of one token",
+        (statuses, calls) == ({200}, 2),
+        (statuses, calls),
+    )
+    stand()
 
     marked()
     with closed_to_all("another.example.com") as closed:
-        gateway.apply(changed(manifests, typo_on_route))
+        gateway.apply(changed(manifests, another_route, own_policy("another", guard.typo)))
         logs(TYPO)
         until(lambda: ask(host="another.example.com").status not in (0, 404), "the route")
         time.sleep(3)
@@ -653,7 +760,7 @@ def route_policies():
 
 def outbound():
     """A token for a protected service"""
-    egress = objects(*(MANIFESTS / name for name in ("outbound.yaml",)))
+    egress = objects(MANIFESTS / "outbound.yaml")
     server = world.authorization_server
     gateway.start(egress)
     until(lambda: ask("/invoices", host=BILLING).status not in (0, 404), "the listener")
@@ -676,6 +783,15 @@ def outbound():
     for _ in range(20):
         ask("/invoices", host=BILLING)
     check("a token serves many requests", server.grants() - before <= 1, server.grants() - before)
+    with Impostor(world, world.billing, BILLING):
+        before = world.billing.requests
+        response = ask("/invoices", host=BILLING)
+        check(
+            "a service with a certificate of another name gets no token: 503",
+            (response.status, world.billing.requests) == (503, before),
+            response,
+        )
+    until(lambda: ask("/invoices", host=BILLING).status == 200, "the right certificate")
     server.set_available(False)
     check(
         "while the authorization server is unavailable: 200 with the token that is there",
@@ -706,19 +822,18 @@ def main():
         invalid_document,
         missing_variables,
         unknown_cluster,
+        cluster_of_a_route,
         images,
         updated_module,
+        reload_after_a_crash,
+        rate_limits,
         public_paths,
         unavailable_authorization_server,
         updates,
         route_policies,
         outbound,
     )
-    try:
-        check.run(parts, recover)
-    finally:
-        gateway.stop()
-    return check.finish()
+    return check.run(parts, recover, gateway.stop)
 
 
 def recover():

@@ -1,12 +1,6 @@
-//! The manifests of `envoy/istio`: what Istio makes of them, in the real Envoy.
-//!
-//! There is no cluster here. [`istiod`] does what Istio's control plane and its agent do with these
-//! objects, and [`sidecar`] runs the result, with nothing replaced but where things are.
+//! The manifests of `envoy/istio`, without Istio: whether they agree with one another, and with the
+//! definitions that Istio publishes. `make cluster` runs them under the real control plane.
 
-mod calling;
-mod guarding;
-mod istiod;
 mod manifests;
 mod schemas;
-mod sidecar;
 mod yaml;

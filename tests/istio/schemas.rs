@@ -4,25 +4,20 @@
 //! Istio 1.29, which has no `TrafficExtension`: its fields are checked as those of a `WasmPlugin`.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::process::Command;
 
 use oauth2_filter_testbed::definitions::mistakes;
 use serde_json::{Value, json};
 
 use crate::manifests::{
-    ALL, INBOUND_PLUGIN, OUTBOUND_RETRY, PROTECTED_SERVICE, flattened, object, objects,
+    INBOUND_PLUGIN, OUTBOUND_RETRY, PROTECTED_SERVICE, files, flattened, object, objects, printed,
 };
 
 #[test]
 #[ignore = "needs Node.js and npm: make istio"]
 fn every_manifest_is_as_istio_defines_it() {
-    let manifests = ALL.into_iter().flat_map(|file| {
-        objects(file).into_iter().map(move |object| {
-            let name = format!("{file}: {}", object["kind"]);
-            let is_extension = object["kind"] == "TrafficExtension";
-            (name, if is_extension { flattened(&object) } else { object })
-        })
+    let manifests = files().into_iter().flat_map(|file| {
+        let objects = objects(&file).into_iter();
+        objects.map(move |object| (format!("{file}: {}", object["kind"]), as_plugin(object)))
     });
     let manifests: BTreeMap<_, _> = manifests.collect();
     assert_eq!(manifests.len(), 11);
@@ -34,25 +29,9 @@ fn every_manifest_is_as_istio_defines_it() {
 #[test]
 #[ignore = "needs Node.js and npm: make istio"]
 fn manifests_to_start_with_are_as_istio_defines_them() {
-    let command = Command::new(env!("CARGO"))
-        .args([
-            "run",
-            "--quiet",
-            "--package",
-            "oauth2-filter-command",
-            "--",
-            "new",
-            "both",
-            "--istio",
-        ])
-        .output()
-        .expect("the command runs");
-    let file = concat!(env!("CARGO_TARGET_TMPDIR"), "/new.yaml");
-    fs::write(file, command.stdout).expect("a folder to write to");
-    let objects = objects(file);
     let named =
         |object: Value| (format!("{} {}", object["kind"], object["metadata"]["name"]), object);
-    let manifests: BTreeMap<_, _> = objects.into_iter().map(named).collect();
+    let manifests: BTreeMap<_, _> = printed().into_iter().map(as_plugin).map(named).collect();
     assert_eq!(manifests.len(), 4);
     for (name, mistakes) in check(&manifests) {
         assert!(mistakes.is_empty(), "{name}: {mistakes:#?}");
@@ -97,6 +76,11 @@ fn the_definitions_refuse_what_istio_does_not_know() {
     let missed = check(&manifests).into_iter().filter(|(_, mistakes)| mistakes.is_empty());
     let missed: Vec<_> = missed.map(|(mistake, _)| mistake).collect();
     assert!(missed.is_empty(), "{missed:#?}");
+}
+
+/// A `TrafficExtension` as a `WasmPlugin`; any other object as it is.
+fn as_plugin(object: Value) -> Value {
+    if object["kind"] == "TrafficExtension" { flattened(&object) } else { object }
 }
 
 /// The mistakes of each manifest; panics if what `make istio` installs is not there.

@@ -15,6 +15,10 @@ from pathlib import Path
 
 import yaml
 
+REPOSITORY = Path(__file__).resolve().parents[2]
+TARGET = REPOSITORY / "target"
+PLATFORMS = TARGET / "platforms"
+
 
 class Checks:
     """Prints each check, and their number at the end. `ONLY=word` selects parts by their names."""
@@ -31,27 +35,31 @@ class Checks:
             print(f"  FAILED  {claim}\n          seen: {str(seen)[:1500]}", flush=True)
         return holds
 
-    def run(self, parts, recover):
-        """Runs each part, and after one that ends early `recover`, so that the others have their say."""
+    def run(self, parts, recover, stop):
+        """Runs each part, and after one that ends early `recover`, so that the others have their say. At
+        the end `stop`. The value is the program's status."""
         only = os.environ.get("ONLY", "")
-        for part in parts:
-            if only not in part.__name__:
-                continue
-            print(f"{part.__doc__.splitlines()[0].rstrip('.')}:", flush=True)
-            try:
-                part()
-            except (TimeoutError, AssertionError, OSError, subprocess.SubprocessError) as error:
-                self(part.__name__ + " gets to its end", False, repr(error))
-                recover()
+        try:
+            for part in parts:
+                if only not in part.__name__:
+                    continue
+                print(f"{part.__doc__.splitlines()[0].rstrip('.')}:", flush=True)
+                try:
+                    part()
+                except (TimeoutError, AssertionError, OSError, subprocess.SubprocessError) as error:
+                    self(part.__name__ + " gets to its end", False, repr(error))
+                    recover()
+        finally:
+            stop()
+        return self.finish()
 
     def finish(self):
         seconds = time.monotonic() - self.began
         for claim in self.failed:
             print(f"failed: {claim}")
         failed = f", {len(self.failed)} failed" if self.failed else ""
-        print(
-            f"{self.passed} checks passed{failed} ({seconds / 60:.0f} min {seconds % 60:.0f} s)", flush=True
-        )
+        minutes, seconds = divmod(round(seconds), 60)
+        print(f"{self.passed} checks passed{failed} ({minutes} min {seconds} s)", flush=True)
         return 1 if self.failed or not self.passed else 0
 
 
@@ -68,8 +76,10 @@ class Response:
         return json.loads(self.body)["headers"] if self.status == 200 else {}
 
 
-def request(address, host="localhost", path="/", method="GET", token=None, headers=(), timeout=15):
+def request(address, host="localhost", path="/", method="GET", token=None, headers=(), timeout=15, tls=None):
     connection = http.client.HTTPConnection(*address, timeout=timeout)
+    if tls:
+        connection = http.client.HTTPSConnection(*address, timeout=timeout, context=tls)
     try:
         sent = {"host": host, **dict(headers)}
         if token:

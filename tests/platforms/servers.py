@@ -50,10 +50,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self, address, respond, certificate=None):
         super().__init__(address, Handler)
         self.respond, self.available, self.connections = respond, True, set()
-        self.tls = None
-        if certificate:
-            self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self.tls.load_cert_chain(*certificate)
+        self.tls = tls(certificate) if certificate else None
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def verify_request(self, request, client_address):
@@ -72,7 +69,16 @@ class Server(http.server.ThreadingHTTPServer):
 
     def set_available(self, available):
         self.available = available
-        for connection in [] if available else list(self.connections):
+        if not available:
+            self.disconnect()
+
+    def present(self, certificate):
+        """Another certificate. Sessions with the old one are not resumed."""
+        self.tls = tls(certificate)
+        self.disconnect()
+
+    def disconnect(self):
+        for connection in list(self.connections):
             try:
                 connection.shutdown(socket.SHUT_RDWR)
             except OSError:
@@ -82,6 +88,12 @@ class Server(http.server.ThreadingHTTPServer):
         pass  # connections that a proxy gave up
 
 
+def tls(certificate):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    return context
+
+
 class AuthorizationServer(Server):
     """Introspection and the client credentials grant. `calls` counts its responses by path and status."""
 
@@ -89,8 +101,9 @@ class AuthorizationServer(Server):
         self.clients, self.tokens, self.calls, self.hosts = clients, {}, Counter(), set()
         super().__init__(address, self.handle, certificate)
 
-    def token(self, scope, **claims):
-        token = base64.urlsafe_b64encode(os.urandom(18)).decode()
+    def token(self, scope, token=None, **claims):
+        """A new token, or this one."""
+        token = token or base64.urlsafe_b64encode(os.urandom(18)).decode()
         self.tokens[token] = {"active": True, "scope": scope, "exp": int(time.time()) + 600, **claims}
         return token
 
@@ -130,17 +143,19 @@ class AuthorizationServer(Server):
 
 
 class Upstream(Server):
-    """Responds with what it received, or with 401 if it has `rejected` the authorization. `probes` counts
-    the requests with the header `x-probe`."""
+    """Responds with what it received, or with 401 if it rejects the authorization. `probes` counts the
+    requests with the header `x-probe`."""
 
     def __init__(self, address, certificate=None):
-        self.probes, self.rejected = 0, set()
+        self.requests = self.probes = 0
+        self.rejected, self.rejects_all = set(), False
         super().__init__(address, self.handle, certificate)
 
     def handle(self, handler, _):
+        self.requests += 1
         self.probes += "x-probe" in handler.headers
         headers = {name.lower(): value for name, value in handler.headers.items()}
-        if headers.get("authorization") in self.rejected:
+        if self.rejects_all or headers.get("authorization") in self.rejected:
             return handler.answer(401, {}, www_authenticate='Bearer error="invalid_token"')
         return handler.answer(200, {"method": handler.command, "path": handler.path, "headers": headers})
 

@@ -10,6 +10,7 @@ mod host;
 mod keeping;
 mod outbound;
 mod readers;
+mod recovery;
 mod sharing;
 mod spellings;
 mod standards;

@@ -46,9 +46,9 @@ pub fn workers(more: Value) -> [SimulatedHost; 2] {
     [one, other]
 }
 
-/// A token that lives 100 seconds.
+/// A token that serves 100 seconds: it lives one more, which is the default of `clock_skew`.
 pub fn token(name: &str) -> Value {
-    json!({"access_token": name, "token_type": "Bearer", "expires_in": 100})
+    json!({"access_token": name, "token_type": "Bearer", "expires_in": 101})
 }
 
 /// The same with a refresh token.
@@ -724,7 +724,7 @@ fn how_long_a_direct_token_lives_is_a_part_of_what_was_given() {
         let direct = json!({"grant_type": "direct_token", "access_token": "given"});
         json!({"outbound": {"clients": {"a": with_members(direct, &expires_in)}}})
     };
-    let mut short = SimulatedHost::new(&direct(json!({"expires_in": "1s"})));
+    let mut short = SimulatedHost::new(&direct(json!({"expires_in": "2s"})));
     assert_eq!(sent_with(&mut short).as_deref(), Some("Bearer given"));
     short.advance(SECOND);
     assert_eq!(short.state_of(&get("/")), "oauth2_no_grant");
@@ -732,7 +732,7 @@ fn how_long_a_direct_token_lives_is_a_part_of_what_was_given() {
         let mut host = short.worker(&direct(longer));
         assert_eq!(sent_with(&mut host).as_deref(), Some("Bearer given"));
     }
-    let mut again = short.worker(&direct(json!({"expires_in": "1s"})));
+    let mut again = short.worker(&direct(json!({"expires_in": "2s"})));
     assert_eq!(again.state_of(&get("/")), "oauth2_no_grant");
 }
 
@@ -779,6 +779,34 @@ fn cl_6749_12_a_token_that_lives_no_time_is_used_once() {
     }
     host.send(&get("/"));
     assert_eq!(host.made, 2);
+}
+
+#[test]
+fn a_token_that_lives_no_longer_than_the_skew_serves_those_who_wait_and_no_other() {
+    for (expires_in, clock_skew, lives) in
+        [(1, "1s", 0), (1, "0s", 1000), (2, "1s", 1000), (5, "10s", 0), (12, "10s", 2000)]
+    {
+        let mut host = host(json!({"clock_skew": clock_skew}));
+        let waits = [host.send(&get("/")), host.send(&get("/"))];
+        let mut short = token("t1");
+        short["expires_in"] = json!(expires_in);
+        host.answer_with(&short);
+        for stream in waits {
+            assert_eq!(seen(&host, stream).as_deref(), Some("Bearer t1"));
+        }
+        if lives > 0 {
+            host.advance(Duration::from_millis(lives - 1));
+            assert_eq!(host.state_of(&get("/")), "passed", "{expires_in} {clock_skew}");
+            host.advance(Duration::from_millis(1));
+        }
+        assert_eq!(host.state_of(&get("/")), "waits", "{expires_in} {clock_skew}");
+        // As many calls as there are moments at which requests come, and no failure.
+        host.answer_with(&short);
+        assert_eq!(
+            (host.state_of(&get("/")), host.made),
+            if lives > 0 { ("passed", 2) } else { ("waits", 3) }
+        );
+    }
 }
 
 #[test]

@@ -111,7 +111,7 @@ fn ways_to_get_no_token() -> Vec<Way> {
         Some(Ok(Answer { status, retry_after, body: body.to_string().into_bytes() }))
     };
     let direct = json!({"outbound": {"clients": {"a": {
-        "grant_type": "direct_token", "access_token": MARK, "expires_in": "1s",
+        "grant_type": "direct_token", "access_token": MARK, "expires_in": "2s",
     }}}});
     let own = || outbound::document(json!({}));
     let exchange = || outbound::document(exchanging::exchange(json!({})));

@@ -198,7 +198,7 @@ impl Decider {
             }
             Found::ExchangedToken(client, key, found) => {
                 let found = found.and_then(|exchanged| match &mut self.outbound {
-                    Some(outbound) => outbound.resolve(client, key, exchanged, run),
+                    Some(outbound) => outbound.resolve(client, key, *exchanged, run),
                     None => Err(Failure::Defect),
                 });
                 self.conclude(streams, &found, run);

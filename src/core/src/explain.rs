@@ -8,7 +8,9 @@ use crate::filter::Filter;
 use crate::http::head::Head;
 use crate::ids::ClaimId;
 use crate::inbound::policy::{Access, Needs};
+use crate::inbound::servers::Server;
 use crate::oauth::claims::ClaimTest;
+use crate::oauth::introspection::TokenType;
 use crate::oauth::token_source::{TokenSource, present};
 use crate::outbound::client::Client;
 use crate::rules::target::Target;
@@ -42,6 +44,8 @@ pub struct TokenNeeds {
     pub acr_values: Vec<String>,
     /// The maximum time since the user was authenticated.
     pub max_age: Option<Duration>,
+    /// Whether responses must have a `token_type`.
+    pub token_type: bool,
     /// Other claims, and the test of each in words.
     pub claims: Vec<(String, String)>,
 }
@@ -58,7 +62,10 @@ impl Filter {
                 let claims = |ClaimId(at): ClaimId| {
                     guard.reading.claims.get(at).map(|path| path.as_str().to_owned())
                 };
-                let needs = |needs: &Needs| TokenNeeds::of(needs, claims);
+                let is_typed = |server: &Server| server.token_type == TokenType::Required;
+                let token_type = guard.servers.iter().any(is_typed);
+                let needs =
+                    |needs: &Needs| TokenNeeds { token_type, ..TokenNeeds::of(needs, claims) };
                 (explanation.access, explanation.needs) = match &rule.access {
                     Access::Public => ("public", TokenNeeds::default()),
                     Access::Deny(_) => ("deny", TokenNeeds::default()),
@@ -113,6 +120,7 @@ impl TokenNeeds {
             issuer: texts(&needs.issuer),
             acr_values: texts(&needs.acr_values),
             max_age: needs.max_age,
+            token_type: false,
             claims: needs.claims.iter().filter_map(test).collect(),
         }
     }

@@ -15,6 +15,7 @@ use crate::oauth::cached_token::CachedToken;
 use crate::oauth::call::Call;
 use crate::oauth::failure::Failure;
 use crate::oauth::secret::Secret;
+use crate::oauth::standing::Standing;
 use crate::oauth::token_state::TokenState;
 use crate::timestamp::Timestamp;
 use crate::verdict::Verdict;
@@ -67,6 +68,7 @@ pub(crate) struct Subject {
     pub(crate) key: CacheKey,
     /// When the caller's token expires, if known.
     pub(crate) expires: Option<Timestamp>,
+    pub(crate) standing: Standing,
     /// How many tokens in a row that were exchanged for this one were rejected, including the last
     /// one.
     pub(crate) drops: u32,
@@ -101,7 +103,7 @@ pub(crate) enum Found {
     /// A client's token.
     ClientToken(ClientId, Result<Arc<AccessToken>, Failure>),
     /// A token in exchange for a caller's.
-    ExchangedToken(ClientId, CacheKey, Result<Exchanged, Failure>),
+    ExchangedToken(ClientId, CacheKey, Result<Box<Exchanged>, Failure>),
 }
 
 /// An evaluated introspection response.

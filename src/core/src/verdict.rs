@@ -8,6 +8,7 @@ use crate::http::header_name::{CONNECTION, Spelling, connection_without};
 use crate::metrics::Decision;
 use crate::oauth::call::TokenUse;
 use crate::oauth::denial::Reply;
+use crate::oauth::standing::Standing;
 use crate::oauth::token_source::Removal;
 use crate::oauth::token_state::TokenAttribute;
 use crate::timestamp::Timestamp;
@@ -31,6 +32,7 @@ pub struct Verdict {
 pub(crate) struct VerifiedSubject {
     /// When it expires, if known.
     pub(crate) expires: Option<Timestamp>,
+    pub(crate) standing: Standing,
 }
 
 impl Verdict {

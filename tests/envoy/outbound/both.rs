@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use oauth2_filter_testbed::client::{Http2, Request};
 use oauth2_filter_testbed::scripted::{Answer, Gate};
+use oauth2_filter_testbed::wait;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -96,6 +97,42 @@ async fn mcp_07_a_callers_token_is_checked_exchanged_and_never_goes_upstream() {
     let unlucky = set_up.send(&Request::get("/").bearer("unlucky")).await;
     assert_eq!(unlucky.status, 503, "{}", unlucky.text());
     assert!(unlucky.headers.contains("retry-after"));
+    set_up.comes_to_rest().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_are_told_whether_another_token_would_help_and_the_log_says_why() {
+    let set_up = exchanging(json!({})).await;
+    set_up.server.on_each(TOKEN, |call| {
+        let subject = call.parameter("subject_token").unwrap_or_default();
+        let refused = |status, error: &str, description: &str| {
+            Answer::json(status, &json!({"error": error, "error_description": description}))
+        };
+        match subject.as_str() {
+            "subject-1" => refused(400, "invalid_request", "Requested audience not available"),
+            "subject-2" => refused(403, "access_denied", "Client not allowed to exchange"),
+            "subject-3" => refused(400, "invalid_grant", "Session not active"),
+            _ => refused(400, "odd_error", &format!("{subject} is odd")),
+        }
+    });
+    for (subject, status, details) in [
+        ("subject-1", 403, "oauth2_exchange_refused"),
+        ("subject-2", 403, "oauth2_exchange_refused"),
+        ("subject-3", 401, "oauth2_subject_refused"),
+        ("subject-4", 502, "oauth2_server_refused_client"),
+    ] {
+        let answer = set_up.send(&Request::get("/").bearer(subject)).await;
+        assert_eq!(answer.status, status, "{subject} {details}: {}", answer.text());
+        assert!(!answer.text().contains("vailable"), "{}", answer.text());
+        wait::until("the access log", async || {
+            let log = set_up.envoy.access_log(crate::set_up::LISTENER);
+            log.iter().any(|entry| entry["details"] == details)
+        })
+        .await;
+    }
+    let line = r#"server returned 400 invalid_request; the server says "Requested audience not"#;
+    set_up.envoy.logged(line).await;
+    assert!(!set_up.envoy.log().contains("subject-"), "{}", set_up.envoy.log());
     set_up.comes_to_rest().await;
 }
 

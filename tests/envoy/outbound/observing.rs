@@ -213,7 +213,7 @@ async fn d6_01_no_token_and_no_secret_stands_in_the_log() {
     more["password"] = json!("s3cr3t-password");
     let bootstrap = ends.bootstrap().listener(listener(&WasmPlugin::new(&super::document(more))));
     let set_up = ends.with(bootstrap).await;
-    let said = json!({"error": "invalid_request", "error_description": "s3cr3t-description"});
+    let said = json!({"error": "invalid_request", "error_description": "bad: s3cr3t-client"});
     set_up.server.on(TOKEN, Answer::json(400, &said));
     let answer = set_up.send(&Request::get("/").bearer("s3cr3t-own")).await;
     assert_eq!(answer.status, 502);

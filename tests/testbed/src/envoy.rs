@@ -4,6 +4,7 @@ mod bootstrap;
 mod example;
 mod listener;
 pub mod native;
+pub mod symbols;
 mod wasm_plugin;
 
 use std::{

@@ -388,7 +388,7 @@ value:
             "env: OTHER",
             "error: inbound.introspection.client_secret.env: environment variable \
              `OTHER` is unset or empty; pass it to the VM with vm_config.environment_variables \
-             (Istio: vmConfig.env)",
+             (Istio: vmConfig.env, Envoy Gateway: env.hostKeys)",
         ),
     ]
     .map(|(place, said)| format!("{}: {said}", at(&text, place)));
@@ -445,4 +445,68 @@ fn what_is_accepted_but_risky_is_warned_of() {
     assert_eq!(run(["check", "--strict", good.to_str().expect("text")]).status, 0);
     let said = run(["check", path]).out;
     assert!(!said.contains("s3cr3t"), "{said}");
+}
+
+#[test]
+fn what_some_authorization_servers_make_unsafe_is_warned_of() {
+    let advice = |document: Value| {
+        let path = file("server.json", &document.to_string());
+        run(["check", path.to_str().expect("text")]).out
+    };
+    let spring = |introspection: Value, rule: Value| {
+        let mut server = json!({
+            "endpoint": "https://as.test/oauth2/introspect", "client_id": "orders",
+            "client_secret": {"env": "SECRET"},
+        });
+        for (key, value) in introspection.as_object().expect("members") {
+            server[key] = value.clone();
+        }
+        advice(json!({"inbound": {
+            "introspection": server, "audience": ["billing", "orders"], "rules": [rule],
+        }}))
+    };
+    let text = "introspection.token_type: not \"required\": Spring Authorization Server";
+    let all = || json!({"paths": ["/**"]});
+    assert!(spring(json!({}), all()).contains(text));
+    assert!(spring(json!({"token_type": "optional"}), all()).contains(text));
+    let tenant = "https://as.test/tenant/oauth2/introspect?a=b";
+    assert!(spring(json!({"endpoint": tenant}), all()).contains(text));
+    assert!(spring(json!({}), json!({"access": "optional"})).contains(text));
+    for (introspection, rule) in [
+        (json!({"token_type": "required"}), all()),
+        (json!({"client_id": "gateway"}), all()),
+        (json!({"endpoint": "https://as.test/introspect"}), all()),
+        (json!({}), json!({"scope": "a"})),
+        (json!({}), json!({"audience": "billing"})),
+        (json!({}), json!({"access": "public"})),
+    ] {
+        let said = spring(introspection.clone(), rule.clone());
+        assert!(said.contains("no errors, no warnings"), "{introspection} {rule}: {said}");
+    }
+    let server = |path: &str| {
+        json!({
+            "endpoint": format!("https://as.test{path}"), "client_id": "orders",
+            "client_secret": {"env": "SECRET"}, "when": {"issuer": path},
+        })
+    };
+    let several = advice(json!({"inbound": {
+        "introspection": [server("/a"), server("/oauth2/introspect")], "audience": "orders",
+    }}));
+    assert!(several.contains("inbound.introspection[1].token_type: not"), "{several}");
+
+    let assertion = |scope: &str| {
+        advice(json!({"outbound": {
+            "clients": {"a": {
+                "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer",
+                "assertion": {"env": "ASSERTION"}, "endpoint": "https://as.test/token",
+                "client_id": "a", "client_secret": {"env": "SECRET"}, "scope": scope,
+            }},
+            "rules": [{"hosts": ["a.test"], "client": "a"}],
+        }}))
+    };
+    for (scope, is_warned) in [("a", true), ("offline_a", true), ("a offline_access", false)] {
+        let said = assertion(scope);
+        let text = "outbound.clients.a.assertion: sent for every token";
+        assert_eq!(said.contains(text), is_warned, "{scope}: {said}");
+    }
 }

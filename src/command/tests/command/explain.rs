@@ -145,6 +145,12 @@ fn the_rule_that_decides_is_named_with_all_that_it_needs() {
     // What is asked by a scope has all else that the rule needs.
     let told = explain(&guard(), &["--url", "https://a/admin/x", "--scope", ""]);
     assert!(told.contains("reason    claim_not_met\n"), "{told}");
+    // So has what is asked of a server whose access tokens have a type.
+    let mut typed = guard();
+    typed["inbound"]["introspection"]["token_type"] = "required".into();
+    let told = explain(&typed, &["--url", "https://a/orders/1", "--scope", "orders:read"]);
+    let needed = "requires  token_type in the introspection response\n";
+    assert!(told.contains(needed) && told.contains("decision  allowed\n"), "{told}");
     // What answers before the rules is named, and no rule.
     let mut document = guard();
     document["inbound"]["resource_metadata"] = json!({"resource": "https://api.test/"});

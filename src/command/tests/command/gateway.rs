@@ -285,9 +285,14 @@ fn a_cluster_that_the_proxy_does_not_have_is_warned_of() {
         "inbound.introspection: cluster `bs` is not defined in `spec.bootstrap` of EnvoyProxy";
     warns("cluster", &other, "introspection:", said);
     is_silent("route", &with(&all(), "cluster: as\n", "cluster: httproute/shop/as/rule/0\n"));
-    let patch =
-        "---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyPatchPolicy\nspec: {}\n";
-    is_silent("patch", &(other.clone() + patch));
+    let patched = |kind: &str| {
+        let types = "type.googleapis.com/envoy.config";
+        let spec = format!("{{ jsonPatches: [{{ type: {types}.{kind} }}] }}");
+        let head = "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyPatchPolicy";
+        format!("{other}---\n{head}\nspec: {spec}\n")
+    };
+    is_silent("patch", &patched("cluster.v3.Cluster"));
+    warns("listener", &patched("listener.v3.Listener"), "introspection:", said);
     is_silent("json-patch", &with(&other, "    value: |\n", "    jsonPatches: []\n    x: |\n"));
 }
 

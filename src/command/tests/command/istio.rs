@@ -106,6 +106,34 @@ fn inbound_in_client_mode_is_warned_of() {
 }
 
 #[test]
+fn inbound_in_server_mode_is_warned_of_at_gateways() {
+    let name = "gateway.networking.k8s.io/gateway-name";
+    for kind in KINDS {
+        for (target, document, is_warned) in [
+            ("targetRefs: [{ kind: Gateway, name: web }]", INBOUND, true),
+            ("selector: { matchLabels: { istio: ingressgateway } }", INBOUND, true),
+            (&format!("selector: {{ matchLabels: {{ {name}: web }} }}"), INBOUND, true),
+            ("targetRefs: [{ kind: Gateway, name: web }]", OUTBOUND, false),
+            // At a waypoint it is the mode that works.
+            ("targetRefs: [{ kind: Gateway, name: waypoint }]", INBOUND, false),
+            ("targetRefs: [{ kind: Service, name: orders }]", INBOUND, false),
+            (&format!("selector: {{ matchLabels: {{ {name}: waypoint }} }}"), INBOUND, false),
+            ("selector: { matchLabels: { app: orders } }", INBOUND, false),
+        ] {
+            let text = object(kind, &format!("{target}\nmatch: [{{ mode: SERVER }}]"), document);
+            let (lines, _) = check(&file("istio/gateway.yaml", &text));
+            let line = format!(
+                "{}: warning: mode: SERVER with `inbound`: a gateway does not run the filter, so \
+                 everyone is allowed; remove `match`",
+                at(&text, "mode: SERVER")
+            );
+            assert_eq!(lines.contains(&line), is_warned, "{target}: {lines:?}");
+            assert_eq!(lines.len(), 1 + usize::from(is_warned), "{target}: {lines:?}");
+        }
+    }
+}
+
+#[test]
 fn no_mode_is_warned_of_but_for_gateways_and_waypoints() {
     for kind in KINDS {
         for (spec, is_warned) in [

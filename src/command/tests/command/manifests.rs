@@ -71,7 +71,7 @@ spec:
              [WasmPlugin shop/guard]",
             "26:28: error: inbound.introspection[1].client_secret.env: environment variable \
              `OTHER` is unset or empty; pass it to the VM with vm_config.environment_variables \
-             (Istio: vmConfig.env) [WasmPlugin shop/guard]",
+             (Istio: vmConfig.env, Envoy Gateway: env.hostKeys) [WasmPlugin shop/guard]",
             "50:29: error: outbound.clients: must define at least one client [EnvoyFilter call, \
              filter oauth2]",
             "57:3: warning: no mode: the sidecar runs the filter on both incoming and outgoing \

@@ -26,7 +26,7 @@ fn a_new_configuration_has_nothing_to_check_and_nothing_left_to_fill_in() {
             let is_placeholder = |word: &&str| {
                 ["TITLE", "DIRECTION", "ADDRESS", "PORT", "UPSTREAM", "VARIABLE", "VARIABLES"]
                     .contains(word)
-                    || ["DOCUMENT", "LISTENERS", "CLUSTERS", "CLUSTER", "MODE", "VERSION"]
+                    || ["DOCUMENT", "LISTENERS", "CLUSTERS", "CLUSTER", "MODE", "PHASE", "VERSION"]
                         .contains(word)
             };
             let words = ran.out.split(|c: char| !c.is_ascii_alphanumeric());

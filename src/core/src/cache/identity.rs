@@ -12,10 +12,9 @@ use sha2::{Digest, Sha256};
 pub struct Fingerprint(pub(crate) [u8; 32]);
 
 impl Fingerprint {
-    /// One of its bytes, which are all equally likely.
-    pub const fn first_byte(&self) -> u8 {
-        let Self([first, ..]) = self;
-        *first
+    /// A number that other fingerprints have with negligible probability.
+    pub fn number(&self) -> u64 {
+        self.0.first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
     }
 }
 

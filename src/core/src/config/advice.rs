@@ -1,9 +1,14 @@
-//! Advice on valid documents: rules that are never reached, and clients that are not used.
+//! Advice on valid documents: rules that are never reached, clients that are not used, and what some
+//! authorization servers make unsafe.
+
+use serde_json::Value;
 
 use super::reader::{Field, Object};
 use crate::http::authority::HostPattern;
 use crate::http::path::{PathPattern, Segment};
+use crate::http::url::HttpUrl;
 use crate::ids::ClientId;
+use crate::inbound::policy::{Access, Rule};
 use crate::outbound::client::Client;
 use crate::rules::matcher::Matcher;
 
@@ -37,6 +42,50 @@ pub(super) fn advise_on_use(
                 "unused: no rule, `actor` or `introspection.client` refers to it".to_owned()
             });
         }
+    }
+}
+
+/// Advises on servers that may report ID tokens as active, without a `token_type`: they pass rules
+/// that require no scope, and whose audience is the client.
+pub(super) fn advise_on_token_type<'r>(
+    introspection: &Field<'_>,
+    rules: impl Iterator<Item = &'r Rule>,
+) {
+    let audiences = rules.filter_map(|rule| match &rule.access {
+        Access::Token(needs) | Access::Optional(needs) if needs.scope.is_none() => {
+            Some(&needs.audience)
+        }
+        _ => None,
+    });
+    let audiences: Vec<_> = audiences.flatten().collect();
+    let servers = match introspection.value {
+        Value::Array(servers) => (0..servers.len()).map(|n| introspection.element(n)).collect(),
+        _ => vec![*introspection],
+    };
+    for server in servers {
+        let text = |key: &str| server.value.get(key).and_then(Value::as_str).unwrap_or_default();
+        let is_springs = HttpUrl::parse(text("endpoint"))
+            .is_ok_and(|endpoint| endpoint.path.ends_with("/oauth2/introspect"));
+        let is_audience = audiences.iter().any(|audience| ***audience == *text("client_id"));
+        if is_springs && is_audience && text("token_type") != "required" {
+            server.member("token_type").advise(|| {
+                "not \"required\": Spring Authorization Server, which has this path, reports ID \
+                 tokens of the client as active, and the audience is the client"
+                    .to_owned()
+            });
+        }
+    }
+}
+
+/// Advises on an assertion that is sent for every token.
+pub(super) fn advise_on_assertion(assertion: &Field<'_>, scope: Option<&str>) {
+    let is_offline = |scope: &str| matches!(scope, "offline" | "offline_access");
+    if !scope.is_some_and(|scope| scope.split(' ').any(is_offline)) {
+        assertion.advise(|| {
+            "sent for every token: some servers (Keycloak, Ory Hydra) accept an assertion once; \
+             unless the token response has a refresh token, only the first request succeeds"
+                .to_owned()
+        });
     }
 }
 

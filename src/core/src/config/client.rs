@@ -63,9 +63,9 @@ pub(super) const CLIENT_TABLE: KeyTable = KeyTable {
         KeyRow::new(
             &["clock_skew"],
             "duration",
-            Json(r#""0s""#),
-            "subtracted from `expires_in`. `\"1s\"` if the service checks `exp`, which servers \
-             round down",
+            Json(r#""1s""#),
+            "subtracted from `expires_in`, because servers round `exp` down. A token that does not \
+             live longer serves only the requests that wait for it",
         ),
         KeyRow::new(
             &["default_expires_in"],
@@ -155,11 +155,16 @@ pub(super) fn client(name: &str, field: &Field<'_>, names: Names<'_>) -> Option<
              `refresh` or remove `endpoint`",
         );
     }
+    #[cfg(feature = "review")]
+    if let Some(Grant::JwtBearer { .. }) = &grant {
+        super::advice::advise_on_assertion(&object.at("assertion"), asked.scope.as_deref());
+    }
     let lifetime = lifetime(&mut object);
     if let Some(Grant::DirectToken { expires_in: Some(lives), .. }) = &grant
         && *lives <= lifetime.clock_skew
     {
-        let _: Option<()> = object.at("expires_in").mistake("must be longer than `clock_skew`");
+        let _: Option<()> =
+            object.at("expires_in").mistake("must be longer than `clock_skew` (default \"1s\")");
     }
     let placement = placement(&mut object);
     let renew_on_status = object.read("renew_on_status", statuses);
@@ -282,7 +287,7 @@ fn refresh(
 /// `refresh_before`, `clock_skew` and `default_expires_in`.
 fn lifetime(object: &mut Object<'_>) -> Lifetime {
     let refresh_before = object.read("refresh_before", ttl);
-    let clock_skew = object.read("clock_skew", ttl).unwrap_or_default();
+    let clock_skew = object.read("clock_skew", ttl).unwrap_or(Duration::from_secs(1));
     let default_expires_in = object.read("default_expires_in", lives);
     let default_expires_in = default_expires_in.unwrap_or(Duration::from_hours(1));
     Lifetime { refresh_before, clock_skew, default_expires_in }

@@ -282,8 +282,10 @@ fn private_key_jwt(object: &mut Object<'_>, client_id: Option<String>) -> Option
         Err(KeyMistake::Sign(SignError::Absent)) => object
             .at("auth_method")
             .mistake("the host cannot sign (Envoy 1.37 or later can); use another method"),
-        Err(KeyMistake::Sign(SignError::BadKey)) => key_at
-            .mistake("key rejected by the host; expected RSA or P-256 in PEM format (PKCS #8)"),
+        Err(KeyMistake::Sign(SignError::BadKey)) => key_at.mistake(
+            "key rejected by the host; expected RSA from 2048 bits or P-256, in PEM format (PKCS \
+             #8, PKCS #1 or SEC 1)",
+        ),
     }
 }
 

@@ -35,7 +35,7 @@ const TABLES: [(&KeyTable, &str); 10] = [
 ];
 
 /// A value of each key that is not its default.
-const OTHERS: [(&str, &str); 31] = [
+const OTHERS: [(&str, &str); 32] = [
     ("access", r#""optional""#),
     ("allow_cors_preflight", "true"),
     ("auth_method", r#""client_secret_post""#),
@@ -64,6 +64,7 @@ const OTHERS: [(&str, &str); 31] = [
     ("timeout", r#""7s""#),
     ("token", "true"),
     ("token_sources", r#"[{"header": "x-token"}]"#),
+    ("token_type", r#""required""#),
     ("token_type_hint", r#""""#),
     ("typ", r#""JWT""#),
     ("unmatched", r#""token""#),

@@ -180,6 +180,11 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
         (&object.at("unmatched"), &unmatched),
         &implied,
     );
+    #[cfg(feature = "review")]
+    super::advice::advise_on_token_type(
+        &object.at("introspection"),
+        rules.iter().map(|(_, rule)| rule).chain([&unmatched]),
+    );
     if rules.iter().map(|(_, rule)| rule).chain([&unmatched]).any(Rule::takes_any_audience) {
         object.at("audience").warn(
             "not set: tokens issued for other services are accepted (RFC 9700 section 2.3); set \

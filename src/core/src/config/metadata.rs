@@ -152,8 +152,8 @@ fn resource(field: &Field<'_>) -> Option<HttpUrl> {
     // Clients derive the URL of the document from this value, so it must be normalized.
     let normal = url.text();
     let is_normal = |text: &str| text == normal || format!("{text}/") == normal;
-    let path = url.path.to_ascii_lowercase().replace("%2e", ".");
-    let has_dots = path.split('/').any(|segment| matches!(segment, "." | ".."));
+    let is_dots = |segment: &str| [".", "..", "%2e", ".%2e", "%2e.", "%2e%2e"].contains(&segment);
+    let has_dots = url.path.to_ascii_lowercase().split('/').any(is_dots);
     if field.value.as_str().is_some_and(is_normal) && !has_dots {
         Some(url)
     } else {

@@ -18,7 +18,7 @@ use crate::cache::identity::Identity;
 use crate::http::authority::HostPattern;
 use crate::inbound::servers::{Server, When};
 use crate::oauth::endpoint::Endpoint;
-use crate::oauth::introspection::{self, Introspection};
+use crate::oauth::introspection::{self, Introspection, TokenType};
 
 /// Reads one block, or a list of them.
 pub(super) fn servers(field: &Field<'_>, names: Names<'_>) -> Option<Vec<Server>> {
@@ -70,6 +70,13 @@ pub(super) const SERVER_TABLE: KeyTable = KeyTable {
             "the issuer of its tokens: a response with another issuer is rejected, one without is \
              taken as having this one",
         ),
+        KeyRow::new(
+            &["token_type"],
+            "string",
+            Json(r#""optional""#),
+            "`\"required\"`: a response without `token_type` is rejected, for servers that report \
+             ID and refresh tokens as active, without it (Spring Authorization Server)",
+        ),
         KeyRow::new(&["when"], "object", Words("always"), "which tokens belong to this server")
             .see("inboundintrospectionwhen"),
     ]],
@@ -85,19 +92,23 @@ fn server(field: &Field<'_>, names: Names<'_>) -> Option<Server> {
     let options = endpoint(&mut object, &introspection::PARAMETERS, rest);
     let hint = object.read("token_type_hint", |f| f.string("a string, or \"\" for none"));
     let issuer = object.read("issuer", |f| text(f, "an issuer"));
+    let token_type = object.read("token_type", |field| field.choice(&["optional", "required"]));
     let when = object.read("when", when).unwrap_or_default();
     object.check_keys();
     let endpoint = Endpoint::new(options?);
     let token_type_hint = hint.unwrap_or("access_token");
     let asked = endpoint.identity().into_iter();
-    let read = [vec![token_type_hint], issuer.as_deref().into_iter().collect()];
+    let token_type = token_type.unwrap_or("optional");
+    let read = [vec![token_type_hint, token_type], issuer.as_deref().into_iter().collect()];
     let identity = Identity::new(&asked.chain(read).collect::<Vec<_>>());
     let token_type_hint = token_type_hint.to_owned();
     if client_field.is_some() && client.is_none() {
         return None;
     }
     let introspection = Introspection { endpoint, token_type_hint, client };
-    Some(Server { introspection, when, issuer, identity })
+    let token_type =
+        if token_type == "required" { TokenType::Required } else { TokenType::Optional };
+    Some(Server { introspection, when, issuer, token_type, identity })
 }
 
 /// The keys of `when`.

@@ -264,7 +264,7 @@ fn variable(field: &Field<'_>) -> Option<Secret> {
         Some(value) => Some(Secret::new(value)),
         None => field.mistake(format_args!(
             "environment variable `{}` is unset or empty; pass it to the VM with \
-             vm_config.environment_variables (Istio: vmConfig.env)",
+             vm_config.environment_variables (Istio: vmConfig.env, Envoy Gateway: env.hostKeys)",
             escaped(&name)
         )),
     }

@@ -14,7 +14,7 @@ use crate::oauth::access_token::AccessToken;
 use crate::oauth::back_off::{BackOff, LONGEST_PAUSE};
 use crate::oauth::cached_token::{CachedToken, GrantedToken};
 use crate::oauth::call::Answer;
-use crate::oauth::failure::Failure;
+use crate::oauth::failure::{Concern, Failure};
 use crate::outbound::client::{SentTokens, TokenRequest};
 use crate::run::Run;
 use crate::store::{LeaseKey, LeaseOwner, TokenKey};
@@ -189,10 +189,10 @@ impl Fetcher {
         let ExchangeStage::Calling(permit, since) = stage else {
             return self.end_exchange(flight, id, &subject, Err(Failure::Defect), run);
         };
-        let issued = match self.token_response(id, outcome, since, run) {
+        let issued = match self.token_response(id, Some(&subject.token), outcome, since, run) {
             Ok(issued) => issued,
             Err(failure) => {
-                let failure = self.exchange_failed(id, &subject, failure, run);
+                let failure = self.exchange_failed(id, &subject, fingerprint, failure, run);
                 self.release_exchange(id, fingerprint, permit, Some(failure), run);
                 return self.end_exchange(flight, id, &subject, Err(failure), run);
             }
@@ -228,19 +228,40 @@ impl Fetcher {
         &mut self,
         client: ClientId,
         subject: &Subject,
+        fingerprint: Fingerprint,
         failure: Failure,
         run: &mut Run<'_>,
     ) -> Failure {
         let now = run.now;
-        if failure.is_everybodys() {
-            // Of many exchanges that fail together, only one counts.
-            let is_noted = |record: &CachedToken| record.backs_off(now).is_some();
-            return self.fail_for_all(client, failure, false, &is_noted, run);
+        let concern = failure.concern();
+        if concern != Concern::Caller {
+            let for_all = self.fail_for_all(
+                client,
+                failure,
+                &|record, random| {
+                    let before = record.back_off.as_ref();
+                    // Of many exchanges that fail together, only one counts.
+                    if record.backs_off(now).is_some() {
+                        return None;
+                    }
+                    let next = if concern == Concern::Client {
+                        BackOff::suspecting(before, fingerprint, failure, random, now)?
+                    } else {
+                        BackOff::after(before, failure, failure.reason(), random, now)
+                    };
+                    Some(record.failed(next, false))
+                },
+                run,
+            );
+            if concern == Concern::All {
+                return for_all;
+            }
         }
-        let (reason, retry_after) = (failure.exchange_reason(), failure.retry_after());
+        // If the server rejects the client, this caller, who may be the cause, waits longer.
+        let reason = failure.exchange_reason(subject.standing);
         let before = self.back_offs.get(subject.key, now);
         let before = before.map(|before| &*before);
-        let back_off = BackOff::after(before, reason, retry_after, &self.random, now);
+        let back_off = BackOff::after(before, failure, reason, &self.random, now);
         let failure = back_off.failure(now).unwrap_or(failure);
         // Stored beyond the pause, because it counts the failures in a row.
         let until = back_off.ends().plus(LONGEST_PAUSE);
@@ -268,7 +289,7 @@ impl Fetcher {
         flight: Flight,
         client: ClientId,
         subject: &Subject,
-        found: Result<Exchanged, Failure>,
+        found: Result<Box<Exchanged>, Failure>,
         run: &mut Run<'_>,
     ) {
         let streams = self.flights.end(flight);
@@ -314,6 +335,6 @@ impl Fetcher {
     }
 }
 
-fn exchanged(record: CachedToken, fingerprint: Fingerprint, subject: &Subject) -> Exchanged {
-    Exchanged { record, fingerprint, subject_expires: subject.expires }
+fn exchanged(record: CachedToken, fingerprint: Fingerprint, subject: &Subject) -> Box<Exchanged> {
+    Box::new(Exchanged { record, fingerprint, subject_expires: subject.expires })
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::stage::{Introspection, IntrospectionCall, IntrospectionStage, Progress};
-use super::{Fetcher, Obtained, Turn, lease, resolve};
+use super::{Fetcher, Obtained, Turn, each_token, lease, resolve};
 use crate::cache::identity::Fingerprint;
 use crate::cache::local::CacheKey;
 use crate::cache::single_flight::{CallId, Flight, StreamId};
@@ -16,6 +16,7 @@ use crate::lookup::{Found, Introspect, Introspected, Unavailable};
 use crate::metrics::{Counter, Event, Lookup};
 use crate::oauth::access_token::AccessToken;
 use crate::oauth::call::{Answer, TokenUse};
+use crate::oauth::explanation::Explained;
 use crate::oauth::failure::{Cause, Failure};
 use crate::oauth::introspection::Response;
 use crate::oauth::outcome::CallOutcome;
@@ -227,13 +228,18 @@ impl Fetcher {
         let now = run.now;
         let Introspect { server: id, key, .. } = *introspect;
         let response = Response::read(outcome, now);
-        if let Some(health) = self.servers.get_mut(id.0) {
-            health.failures.note(response.as_ref().err(), now);
-        }
         run.count(Event::Count(Counter::Call(call_outcome(&response))));
         run.count(Event::CallTime(now.since(call.since)));
         let guard = self.guard.as_deref();
         let server = guard.and_then(|guard| Some((guard, guard.server(id)?)));
+        if let (Some(health), Some((_, server))) = (self.servers.get_mut(id.0), server) {
+            let secrets = |check: &mut dyn FnMut(&str)| {
+                server.introspection.endpoint.each_secret(check);
+                each_token(Some(&introspect.token), &self.tokens, check);
+            };
+            let explain = |failure| Explained::new(failure, outcome, &secrets);
+            health.failures.note(response.as_ref().err(), &explain, now);
+        }
         let Some((guard, server)) = server else {
             let streams = self.flights.end(flight);
             return resolve(streams, unresolved(key, Failure::Defect), run);

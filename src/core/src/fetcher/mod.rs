@@ -33,6 +33,7 @@ use crate::oauth::cached_token::CachedToken;
 use crate::oauth::call::{Answer, CallFailure};
 use crate::oauth::failure::Failure;
 use crate::oauth::failure_log::FailureLog;
+use crate::oauth::secret::Secret;
 use crate::outbound::client::Client;
 use crate::outbound::client_token::ClientToken;
 use crate::outbound::exchanged_tokens::ROOM;
@@ -293,6 +294,12 @@ fn client_of<'f>(
     id: ClientId,
 ) -> Option<(&'f Client, &'f mut ClientToken)> {
     of_client(config?, tokens, id)
+}
+
+/// The tokens that a call may have contained: `sent`, and the proxy's own.
+fn each_token(sent: Option<&Secret>, own: &[ClientToken], check: &mut dyn FnMut(&str)) {
+    let own = own.iter().flat_map(ClientToken::known).map(|token| &token.token);
+    own.chain(sent).for_each(|token| check(token.reveal()));
 }
 
 /// A new lease for a call with this timeout.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use log::info;
 
 use super::stage::{Obtaining, ObtainingStage, Progress, TokenCall};
-use super::{Fetcher, Obtained, client_of, lease, resolve};
+use super::{Fetcher, Obtained, client_of, each_token, lease, resolve};
 use crate::cache::local::{CacheKey, KeySpace};
 use crate::cache::single_flight::{CallId, Flight};
 use crate::ids::ClientId;
@@ -16,10 +16,13 @@ use crate::oauth::access_token::AccessToken;
 use crate::oauth::back_off::BackOff;
 use crate::oauth::cached_token::{CachedToken, GrantedToken};
 use crate::oauth::call::Answer;
+use crate::oauth::explanation::Explained;
 use crate::oauth::failure::{Cause, Failure};
+use crate::oauth::secret::Secret;
 use crate::oauth::token_response::TokenResponse;
 use crate::outbound::client::{Grant, TokenRequest};
 use crate::outbound::client_token::ClientToken;
+use crate::random::Random;
 use crate::run::Run;
 use crate::store::{Acquire, LeaseKey};
 use crate::timestamp::Timestamp;
@@ -161,7 +164,8 @@ impl Fetcher {
     /// Logs that there is no secret for a call of this client. Other failures have a line already.
     pub(super) fn not_called(&mut self, id: ClientId, failure: Failure, run: &Run<'_>) {
         if let (Failure::NoSecret, Some(failures)) = (failure, self.failures.get_mut(id.index())) {
-            failures.note(Some(&failure), run.now);
+            let explain = |failure| Explained::new(failure, Err(failure), &|_| {});
+            failures.note(Some(&failure), &explain, run.now);
         }
     }
 
@@ -209,7 +213,11 @@ impl Fetcher {
         let ObtainingStage::Calling(call) = stage else {
             return self.obtained(flight, id, dependents, Err(Failure::Defect), run);
         };
-        let response = self.token_response(id, outcome, call.since, run);
+        let sent = match &call.request {
+            TokenRequest::Grant => None,
+            TokenRequest::Refresh(token) => Some(token),
+        };
+        let response = self.token_response(id, sent, outcome, call.since, run);
         let failure = match response {
             Ok(issued) => {
                 let token = self.accept(id, &call, &issued, run).ok_or(Failure::Defect);
@@ -235,19 +243,27 @@ impl Fetcher {
         _ = self.call_token_endpoint(flight, id, dependents, call, run);
     }
 
-    /// Reads the response of a token endpoint, counts it and logs it.
+    /// Reads the response of a token endpoint, counts it and logs it. `sent` is the token in the
+    /// request, if any.
     pub(super) fn token_response(
         &mut self,
         id: ClientId,
+        sent: Option<&Secret>,
         outcome: Result<&Answer, Failure>,
         since: Timestamp,
         run: &mut Run<'_>,
     ) -> Result<TokenResponse, Failure> {
         let now = run.now;
-        let (client, _) = self.client(id).ok_or(Failure::Defect)?;
+        let client = self.config.as_deref().and_then(|config| config.client(id));
+        let client = client.ok_or(Failure::Defect)?;
         let response = TokenResponse::read(outcome, client.expected(), now);
         if let Some(failures) = self.failures.get_mut(id.index()) {
-            failures.note(response.as_ref().err(), now);
+            let secrets = |check: &mut dyn FnMut(&str)| {
+                client.each_secret(check);
+                each_token(sent, &self.tokens, check);
+            };
+            let explain = |failure| Explained::new(failure, outcome, &secrets);
+            failures.note(response.as_ref().err(), &explain, now);
         }
         run.count(Event::TokenCallTime(now.since(since)));
         let outcome = response.as_ref().err().map(|failure| failure.outcome());
@@ -303,23 +319,33 @@ impl Fetcher {
         let refreshed = matches!(call.request, TokenRequest::Refresh(_));
         // A refresh token that is rejected will be rejected again.
         let unsure = refreshed && (failure.is_unsure() || failure.refuses_grant());
-        // A worker whose lease has expired knows less than the one that has replaced it.
-        let is_noted = |_: &CachedToken| now >= call.lease.ends;
-        let failure = self.fail_for_all(id, failure, unsure, &is_noted, run);
+        let failure = self.fail_for_all(
+            id,
+            failure,
+            &|record, random| {
+                // A worker whose lease has expired knows less than the one that has replaced it.
+                let is_ours = now < call.lease.ends;
+                is_ours.then(|| {
+                    let before = record.back_off.as_ref();
+                    let reason = failure.reason();
+                    record.failed(BackOff::after(before, failure, reason, random, now), unsure)
+                })
+            },
+            run,
+        );
         if let Some((client, _)) = self.client(id) {
             store.release(LeaseKey::Client(&client.key), call.lease.owner, None, now);
         }
         failure
     }
 
-    /// Records a failure of a client's token endpoint for all workers, unless `is_noted` finds that
-    /// it is recorded already.
+    /// Records a failure of a client's token endpoint for all workers, if `next` finds that it
+    /// changes the record.
     pub(super) fn fail_for_all(
         &mut self,
         id: ClientId,
         failure: Failure,
-        unsure: bool,
-        is_noted: &dyn Fn(&CachedToken) -> bool,
+        next: &dyn Fn(&CachedToken, &Random) -> Option<CachedToken>,
         run: &mut Run<'_>,
     ) -> Failure {
         let (store, now) = (run.store, run.now);
@@ -327,18 +353,10 @@ impl Fetcher {
         let random = &self.random;
         let client = client_of(self.config.as_deref(), &mut self.tokens, id);
         let Some((client, token)) = client else { return Failure::Defect };
-        let (reason, retry_after) = (failure.reason(), failure.retry_after());
-        token.update(client, store, now, &mut |record| {
-            if is_noted(record) {
-                return None;
-            }
-            let before = record.back_off.as_ref();
-            Some(record.failed(BackOff::after(before, reason, retry_after, random, now), unsure))
-        });
-        let backs_off = token.record.backs_off(now);
-        let retry_after = backs_off.and_then(Failure::retry_after);
+        token.update(client, store, now, &mut |record| next(record, random));
+        let retry_after = token.record.backs_off(now).and_then(Failure::retry_after);
         retry_after.map_or(failure, |retry_after| Failure::BackOff {
-            reason,
+            reason: failure.reason(),
             retry_after,
             cause: Cause::Other,
         })

@@ -223,7 +223,9 @@ impl Guard {
         let Response::Active(claims) = response else {
             return TokenState::Rejected(Reason::Inactive);
         };
-        let token = IntrospectedToken::from_claims(claims, &self.reading, server.issuer.as_deref());
+        let issuer = server.issuer.as_deref();
+        let token =
+            IntrospectedToken::from_claims(claims, &self.reading, issuer, server.token_type);
         match token {
             Err(reason) => TokenState::Rejected(reason),
             Ok(token) if token.expires.is_some_and(|end| now >= end.plus(self.clock_skew)) => {

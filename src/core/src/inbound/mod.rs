@@ -28,6 +28,7 @@ use crate::metrics::{self, Counter, Decision, Event};
 use crate::oauth::failure::Failure;
 use crate::oauth::reason::Reason;
 use crate::oauth::secret::Secret;
+use crate::oauth::standing::Standing;
 use crate::oauth::token_source::Presented;
 use crate::oauth::token_state::TokenState;
 use crate::run::Run;
@@ -210,7 +211,10 @@ impl Inbound {
             rule: self.has_rules.then_some(rule),
             token: known.as_ref().map(|known| Arc::clone(&known.attributes)),
         };
-        let checked = known.map(|known| VerifiedSubject { expires: known.token.expires });
+        let checked = known.map(|known| VerifiedSubject {
+            expires: known.token.expires,
+            standing: if known.stale { Standing::Unknown } else { Standing::Active },
+        });
         Verdict { action, attributes, sent: None, checked }
     }
 }

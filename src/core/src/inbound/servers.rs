@@ -8,7 +8,7 @@ use crate::http::authority::{BadHost, HostPattern};
 use crate::ids::ServerId;
 use crate::oauth::bearer::BearerToken;
 use crate::oauth::claims::unverified_claims;
-use crate::oauth::introspection::Introspection;
+use crate::oauth::introspection::{Introspection, TokenType};
 
 /// An authorization server that introspects tokens.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub(crate) struct Server {
     pub(crate) when: When,
     /// The issuer of its tokens, if known.
     pub(crate) issuer: Option<String>,
+    /// Whether its responses on access tokens have a `token_type`.
+    pub(crate) token_type: TokenType,
     /// Separates its responses in shared data from those of other servers.
     pub(crate) identity: Identity,
 }

@@ -399,6 +399,8 @@ mod tests {
         fn current(&self) -> Option<String> {
             self.0.lock().unwrap().map(str::to_owned)
         }
+
+        fn each_recent(&self, _: &mut dyn FnMut(&str)) {}
     }
 
     #[test]

@@ -68,14 +68,7 @@ impl ClientAuth {
         match self {
             Self::Basic { client_id, client_secret, is_encoded } => {
                 let secret = client_secret.current()?;
-                // Not every server decodes `+` to a space, but all decode `%20`.
-                let part = |text: &str| match is_encoded {
-                    true => byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20"),
-                    false => text.to_owned(),
-                };
-                let both = format!("{}:{}", part(client_id), part(secret.reveal()));
-                let both = Base64::encode_string(both.as_bytes());
-                proof.authorization = Some(format!("Basic {both}"));
+                proof.authorization = Some(basic(client_id, secret.reveal(), *is_encoded));
             }
             Self::Post { client_id, client_secret } => {
                 let secret = client_secret.current()?.reveal().to_owned();
@@ -102,6 +95,21 @@ impl ClientAuth {
         matches!(self, Self::PrivateKeyJwt(_))
     }
 
+    /// The secret that the server gets and may repeat, in each form that it is sent in. An assertion
+    /// is not one: no server accepts it twice.
+    pub(crate) fn each_secret(&self, check: &mut dyn FnMut(&str)) {
+        match self {
+            Self::Basic { client_id, client_secret, is_encoded } => {
+                client_secret.each(&mut |secret| {
+                    check(&basic(client_id, secret, *is_encoded));
+                    check(secret);
+                });
+            }
+            Self::Post { client_secret, .. } => client_secret.each(check),
+            Self::None { .. } | Self::PrivateKeyJwt(_) => {}
+        }
+    }
+
     /// Distinguishes these credentials from others.
     pub(crate) fn identity(&self) -> Vec<&str> {
         let mut parts = Vec::new();
@@ -122,6 +130,17 @@ impl ClientAuth {
         }
         parts
     }
+}
+
+/// The value of an `Authorization` header.
+fn basic(client_id: &str, client_secret: &str, is_encoded: bool) -> String {
+    // Not every server decodes `+` to a space, but all decode `%20`.
+    let part = |text: &str| match is_encoded {
+        true => byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20"),
+        false => text.to_owned(),
+    };
+    let both = format!("{}:{}", part(client_id), part(client_secret));
+    format!("Basic {}", Base64::encode_string(both.as_bytes()))
 }
 
 #[cfg(test)]
@@ -195,6 +214,10 @@ mod tests {
             fn current(&self) -> Option<String> {
                 self.0.lock().unwrap().pop().map(str::to_owned)
             }
+
+            fn each_recent(&self, check: &mut dyn FnMut(&str)) {
+                check("recent");
+            }
         }
         for make in [ClientAuth::basic_raw, ClientAuth::post] {
             let source = Arc::new(Source(vec!["", "b", "a"].into()));
@@ -208,6 +231,25 @@ mod tests {
             let sent = [sent(), sent(), sent(), sent()];
             let [Some(a), Some(b), None, None] = sent else { panic!("{sent:?}") };
             assert_ne!(a, b);
+            // A server may repeat one that has changed meanwhile.
+            let mut known = Vec::new();
+            auth.each_secret(&mut |secret| known.push(secret.to_owned()));
+            assert_eq!(known.last().map(String::as_str), Some("recent"));
+        }
+    }
+
+    #[test]
+    fn d6_12_a_secret_is_known_in_each_form_that_it_is_sent_in() {
+        let (id, secret) = (|| "i".to_owned(), || fixed("p&s 1"));
+        for (auth, forms) in [
+            (ClientAuth::basic(id(), secret()), &["Basic aTpwJTI2cyUyMDE=", "p&s 1"][..]),
+            (ClientAuth::basic_raw(id(), secret()), &["Basic aTpwJnMgMQ==", "p&s 1"]),
+            (ClientAuth::post(id(), secret()), &["p&s 1"]),
+            (ClientAuth::None { client_id: Some("i".into()) }, &[]),
+        ] {
+            let mut known = Vec::new();
+            auth.each_secret(&mut |secret| known.push(secret.to_owned()));
+            assert_eq!(known, forms);
         }
     }
 

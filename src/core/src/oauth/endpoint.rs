@@ -90,6 +90,20 @@ impl Endpoint {
         [vec![&*self.cluster], head.collect(), form.collect(), self.auth.identity()]
     }
 
+    /// The parts of every call that may be secret: credentials, and what the operator has configured
+    /// in the query, in headers and in parameters.
+    pub(crate) fn each_secret(&self, check: &mut dyn FnMut(&str)) {
+        self.auth.each_secret(check);
+        for (name, value) in &self.head {
+            match &**name {
+                ":path" => check(value.split_once('?').map_or("", |(_, query)| query)),
+                ":method" | ":scheme" | ":authority" | "content-type" => {}
+                _ => check(value),
+            }
+        }
+        self.parameters.iter().for_each(|(_, value)| check(value));
+    }
+
     /// A call with these form parameters, followed by the additional ones and those of client
     /// authentication.
     ///
@@ -177,6 +191,17 @@ mod tests {
     fn values(call: &Call, name: &str) -> Vec<String> {
         let of_name = call.headers.iter().filter(|(n, _)| **n == *name);
         of_name.map(|(_, value)| value.to_string()).collect()
+    }
+
+    #[test]
+    fn d6_12_everything_that_the_operator_has_configured_may_be_secret() {
+        let endpoint = Endpoint::new(options("https://as.test/i?key=qu3ry"));
+        let mut secrets = Vec::new();
+        endpoint.each_secret(&mut |secret| secrets.push(secret.to_owned()));
+        for secret in ["s3cr3t", "k3y", "v4lue", "key=qu3ry"] {
+            assert!(secrets.iter().any(|known| known == secret), "{secret} {secrets:?}");
+        }
+        assert!(!secrets.iter().any(|secret| secret.contains("as.test")), "{secrets:?}");
     }
 
     #[test]

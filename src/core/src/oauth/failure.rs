@@ -7,6 +7,8 @@ use crate::oauth::call::{Answer, CallFailure};
 use crate::oauth::denial::{Denial, RETRY_AFTER};
 use crate::oauth::outcome::CallOutcome;
 use crate::oauth::reason::Reason;
+use crate::oauth::standing::Standing;
+use crate::table::table;
 use crate::timestamp::Timestamp;
 
 /// Why there is no valid response.
@@ -56,9 +58,11 @@ pub enum Failure {
 pub enum Cause {
     /// The server is unavailable: a connection failure, a timeout, or 5xx.
     Outage,
+    /// The call was not sent: the proxy has no such cluster, or no healthy host.
+    Unsent,
     /// The request: 4xx, except 429.
     Request,
-    /// Something else, such as a cluster that did not send the call.
+    /// Something else, such as an invalid response.
     Other,
 }
 
@@ -69,49 +73,76 @@ impl Cause {
             Self::Outage => 1,
             Self::Request => 2,
             Self::Other => 3,
+            Self::Unsent => 4,
         }
     }
 
     /// Decodes a cause.
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Outage, Self::Request, Self::Other].into_iter().find(|cause| cause.to_byte() == byte)
+        [Self::Outage, Self::Unsent, Self::Request, Self::Other]
+            .into_iter()
+            .find(|cause| cause.to_byte() == byte)
     }
 }
 
-/// The error codes of token endpoints that the filter distinguishes.
+/// The callers of a token exchange that a failure concerns.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum OAuthError {
-    InvalidRequest,
-    InvalidClient,
-    InvalidGrant,
-    UnauthorizedClient,
-    UnsupportedGrantType,
-    InvalidScope,
-    /// `invalid_target` (RFC 8707, section 2).
-    InvalidTarget,
-    Other,
+pub(crate) enum Concern {
+    /// All: the server is unavailable, or asks for a pause.
+    All,
+    /// All, if a call with the token of another caller fails in the same way: the server rejects
+    /// the client.
+    Client,
+    /// Only the one whose token was sent.
+    Caller,
+}
+
+table! {
+    /// The error codes of token endpoints that the filter distinguishes.
+    pub enum OAuthError {
+        InvalidRequest => &("invalid_request", Blame::Request),
+        InvalidClient => &("invalid_client", Blame::Client),
+        InvalidGrant => &("invalid_grant", Blame::Token),
+        UnauthorizedClient => &("unauthorized_client", Blame::Client),
+        UnsupportedGrantType => &("unsupported_grant_type", Blame::Client),
+        InvalidScope => &("invalid_scope", Blame::Use),
+        /// RFC 8707, section 2.
+        InvalidTarget => &("invalid_target", Blame::Use),
+        /// RFC 6749, section 4.1.2.1.
+        AccessDenied => &("access_denied", Blame::Use),
+        /// RFC 6750, section 3.1.
+        InvalidToken => &("invalid_token", Blame::Token),
+        /// RFC 6750, section 3.1.
+        InsufficientScope => &("insufficient_scope", Blame::Use),
+        /// `OpenID` Connect Core 1.0, section 3.1.2.6: the user has to do something first.
+        InteractionRequired => &("interaction_required", Blame::Use),
+        LoginRequired => &("login_required", Blame::Use),
+        ConsentRequired => &("consent_required", Blame::Use),
+        /// Any other.
+        Other => &("", Blame::Client),
+    }
+    /// The code, and what it blames in a token exchange.
+    fn row() -> &'static (&'static str, Blame);
+}
+
+/// What the error code of a token exchange blames.
+#[derive(Clone, Copy)]
+enum Blame {
+    /// The caller's token.
+    Token,
+    /// The request, or the caller's token in it (RFC 8693, section 2.2.2).
+    Request,
+    /// What the caller's token is to be used for.
+    Use,
+    /// The filter's registration or configuration.
+    Client,
 }
 
 impl OAuthError {
-    /// The known errors with their codes.
-    const ALL: [(Self, &'static str); 7] = [
-        (Self::InvalidRequest, "invalid_request"),
-        (Self::InvalidClient, "invalid_client"),
-        (Self::InvalidGrant, "invalid_grant"),
-        (Self::UnauthorizedClient, "unauthorized_client"),
-        (Self::UnsupportedGrantType, "unsupported_grant_type"),
-        (Self::InvalidScope, "invalid_scope"),
-        (Self::InvalidTarget, "invalid_target"),
-    ];
-
     /// The error of this code.
     pub(crate) fn of(code: &str) -> Self {
-        let known = Self::ALL.into_iter().find(|(_, known)| *known == code);
-        known.map_or(Self::Other, |(error, _)| error)
-    }
-
-    fn code(self) -> &'static str {
-        Self::ALL.into_iter().find(|(error, _)| *error == self).map_or("", |(_, code)| code)
+        let known = Self::ALL.iter().copied().find(|error| error.row().0 == code);
+        known.unwrap_or(Self::Other)
     }
 }
 
@@ -168,32 +199,43 @@ impl Failure {
     }
 
     /// The reason in the response to the caller of a token exchange (RFC 8693, section 2.2.2).
-    pub(crate) fn exchange_reason(self) -> Reason {
-        match self {
-            Self::Refused {
-                error: Some(OAuthError::InvalidRequest | OAuthError::InvalidGrant),
-                ..
-            } => Reason::SubjectRefused,
-            Self::Refused {
-                error: Some(OAuthError::InvalidTarget | OAuthError::InvalidScope),
-                ..
-            } => Reason::ExchangeRefused,
-            _ => self.reason(),
+    pub(crate) fn exchange_reason(self, subject: Standing) -> Reason {
+        let Self::Refused { status, error: Some(error) } = self else { return self.reason() };
+        match error.row().1 {
+            Blame::Token => Reason::SubjectRefused,
+            // Whatever the code, the server rejects the client.
+            _ if status == 401 => self.reason(),
+            // Another token would be as active as this one.
+            Blame::Request if subject == Standing::Active => Reason::ExchangeRefused,
+            Blame::Request => Reason::SubjectRefused,
+            Blame::Use => Reason::ExchangeRefused,
+            Blame::Client => self.reason(),
         }
     }
 
-    /// Whether all calls currently fail, regardless of the request: the server is unavailable, asks
-    /// for a pause, or rejects the client.
-    pub(crate) fn is_everybodys(self) -> bool {
+    /// The callers of a token exchange that this failure concerns.
+    pub(crate) fn concern(self) -> Concern {
         match self {
-            Self::Call(failure) => failure != CallFailure::TooLarge,
-            Self::Busy { status, .. } => matches!(status, 429 | 502..=504),
-            Self::Refused { status, error: None } => status == 401,
-            Self::Refused { error: Some(error), .. } => {
-                matches!(error, OAuthError::InvalidClient | OAuthError::UnsupportedGrantType)
+            Self::Refused { error: Some(error), .. } if matches!(error.row().1, Blame::Token) => {
+                Concern::Caller
             }
-            Self::Status(_) | Self::NotJson | Self::Member(_) => false,
-            Self::NoGrant | Self::NoSecret | Self::BackOff { .. } | Self::Defect => true,
+            Self::Refused { status: 401, .. }
+            | Self::Refused {
+                error: Some(OAuthError::InvalidClient | OAuthError::UnsupportedGrantType),
+                ..
+            } => Concern::Client,
+            Self::Busy { status: 500 | 501 | 505.., .. }
+            | Self::Call(CallFailure::TooLarge)
+            | Self::Refused { .. }
+            | Self::Status(_)
+            | Self::NotJson
+            | Self::Member(_) => Concern::Caller,
+            Self::Call(_)
+            | Self::Busy { .. }
+            | Self::NoGrant
+            | Self::NoSecret
+            | Self::BackOff { .. }
+            | Self::Defect => Concern::All,
         }
     }
 
@@ -202,6 +244,7 @@ impl Failure {
         match self {
             Self::Call(CallFailure::Unreachable | CallFailure::Timeout)
             | Self::Busy { status: 500.., .. } => Cause::Outage,
+            Self::Call(CallFailure::UnknownCluster | CallFailure::NotSent) => Cause::Unsent,
             Self::Refused { .. } | Self::Status(400..=499) => Cause::Request,
             Self::BackOff { cause, .. } => cause,
             _ => Cause::Other,
@@ -265,8 +308,11 @@ impl fmt::Display for Failure {
         match self {
             Self::Call(failure) => failure.fmt(f),
             Self::Busy { status, .. } => write!(f, "server returned {status}"),
-            Self::Refused { status, error: Some(error) } if *error != OAuthError::Other => {
-                write!(f, "server returned {status} {}", error.code())
+            Self::Refused { status, error: Some(OAuthError::Other) } => {
+                write!(f, "server returned {status} with an unknown error code")
+            }
+            Self::Refused { status, error: Some(error) } => {
+                write!(f, "server returned {status} {}", error.row().0)
             }
             Self::Refused { status: status @ (200 | 201 | 400), .. } => {
                 write!(f, "server returned {status}: it rejects the request or this type of token")

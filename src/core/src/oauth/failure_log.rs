@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use log::{Level, log};
 
+use crate::oauth::explanation::Explained;
 use crate::oauth::failure::Failure;
 use crate::timestamp::Timestamp;
 
@@ -26,15 +27,25 @@ impl FailureLog {
         Self { name, failed: 0, quiet_until: Timestamp::from_millis(0) }
     }
 
-    /// Records the outcome of a call, and logs it if necessary.
-    pub(crate) fn note(&mut self, failure: Option<&Failure>, now: Timestamp) {
-        if let Some((level, line)) = self.line(failure, now) {
+    /// Records the outcome of a call, and logs it if necessary, with the explanation of a failure.
+    pub(crate) fn note(
+        &mut self,
+        failure: Option<&Failure>,
+        explain: &dyn Fn(Failure) -> Explained,
+        now: Timestamp,
+    ) {
+        if let Some((level, line)) = self.line(failure, explain, now) {
             log!(level, "{line}");
         }
     }
 
     /// The line to be logged, if there is one.
-    fn line(&mut self, failure: Option<&Failure>, now: Timestamp) -> Option<(Level, String)> {
+    fn line(
+        &mut self,
+        failure: Option<&Failure>,
+        explain: &dyn Fn(Failure) -> Explained,
+        now: Timestamp,
+    ) -> Option<(Level, String)> {
         let Self { name, failed, quiet_until } = self;
         let Some(failure) = failure else {
             *quiet_until = Timestamp::from_millis(0);
@@ -47,7 +58,8 @@ impl FailureLog {
             return None;
         }
         *quiet_until = now.plus(PAUSE);
-        let line = format!("{name} failed ({failed} in a row): {failure}");
+        let why = explain(*failure);
+        let line = format!("{name} failed ({failed} in a row): {why}");
         Some((Level::Warn, line))
     }
 }
@@ -59,8 +71,10 @@ mod tests {
     fn lines(events: &[(u64, bool)]) -> Vec<String> {
         let mut health = FailureLog::new("introspection at cluster as".into());
         let line = |(millis, failed): &(u64, bool)| {
+            let explain = |failure| Explained::new(failure, Err(failure), &|_| {});
             let failure = failed.then_some(&Failure::NotJson);
-            let (level, text) = health.line(failure, Timestamp::from_millis(*millis))?;
+            let now = Timestamp::from_millis(*millis);
+            let (level, text) = health.line(failure, &explain, now)?;
             Some(format!("{millis} {level} {text}"))
         };
         events.iter().filter_map(line).collect()

@@ -103,6 +103,15 @@ pub(crate) struct IntrospectedToken {
     pub(crate) claims: Vec<Option<Value>>,
 }
 
+/// Whether responses on access tokens have a `token_type`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum TokenType {
+    /// Some have one.
+    Optional,
+    /// All have one, so a response without it is on a token of another type.
+    Required,
+}
+
 /// How responses are read: which claims matter.
 #[derive(Debug)]
 pub(crate) struct Reading {
@@ -159,6 +168,7 @@ impl IntrospectedToken {
         claims: &Claims,
         reading: &Reading,
         issuer: Option<&str>,
+        token_type: TokenType,
     ) -> Result<Self, Reason> {
         let present = |name: &str| claims.get(name).filter(|value| !value.is_null());
         let mut of_type_dpop = false;
@@ -168,6 +178,11 @@ impl IntrospectedToken {
             }
         }
         let text = |name| present(name).and_then(Value::as_str).map(Box::<str>::from);
+        if token_type == TokenType::Required
+            && text("token_type").is_none_or(|token_type| token_type.is_empty())
+        {
+            return Err(Reason::NotAnAccessToken);
+        }
         if let (Some(claimed), Some(issuer)) = (present("iss"), issuer)
             && claimed.as_str() != Some(issuer)
         {
@@ -237,22 +252,28 @@ mod tests {
     }
 
     fn token(claims: &Value) -> Result<IntrospectedToken, Reason> {
-        token_of(claims, None)
+        token_of(claims, None, TokenType::Optional)
     }
 
-    fn token_of(claims: &Value, issuer: Option<&str>) -> Result<IntrospectedToken, Reason> {
+    fn token_of(
+        claims: &Value,
+        issuer: Option<&str>,
+        token_type: TokenType,
+    ) -> Result<IntrospectedToken, Reason> {
         let reading = Reading {
             scope_claim: ClaimPath::new("scope"),
             implied: Implied::default(),
             claims: Vec::new(),
             asked: RequiredClaims { issuer: true, audience: true, scope: true, acr: true },
         };
-        IntrospectedToken::from_claims(claims.as_object().unwrap(), &reading, issuer)
+        IntrospectedToken::from_claims(claims.as_object().unwrap(), &reading, issuer, token_type)
     }
 
     #[test]
     fn a_server_answers_for_its_own_issuer_only() {
-        let issuer = |claims: &Value, of: Option<&str>| token_of(claims, of).map(|t| t.issuer);
+        let issuer = |claims: &Value, of: Option<&str>| {
+            token_of(claims, of, TokenType::Optional).map(|token| token.issuer)
+        };
         assert_eq!(issuer(&json!({"iss": "a"}), None), Ok(Some("a".into())));
         assert_eq!(issuer(&json!({"iss": "a"}), Some("a")), Ok(Some("a".into())));
         assert_eq!(issuer(&json!({}), Some("a")), Ok(Some("a".into())));
@@ -319,6 +340,25 @@ mod tests {
             {
                 assert!(token(&json!({ name: kind })).is_ok(), "{name} {kind}");
             }
+        }
+    }
+
+    #[test]
+    fn rs_7662_10_where_access_tokens_have_a_token_type_what_has_none_is_no_access_token() {
+        for (claims, is_accepted) in [
+            (json!({"token_type": "Bearer"}), true),
+            (json!({"token_type": "bearer", "typ": "JWT"}), true),
+            (json!({}), false),
+            (json!({"token_type": null}), false),
+            (json!({"token_type": ""}), false),
+            (json!({"token_type": 1}), false),
+            (json!({"token_type": ["Bearer"]}), false),
+            (json!({"token_use": "access", "typ": "at+jwt"}), false),
+            (json!({"token_type": "refresh_token"}), false),
+        ] {
+            let required = token_of(&claims, None, TokenType::Required).map(|_| ());
+            let expected = if is_accepted { Ok(()) } else { Err(Reason::NotAnAccessToken) };
+            assert_eq!(required, expected, "{claims}");
         }
     }
 

@@ -31,6 +31,9 @@ pub trait SecretSource: Send + Sync {
     /// The secret as it is now; `None` if there is none. It is called for each call to an
     /// authorization server.
     fn current(&self) -> Option<String>;
+
+    /// Shows each secret that was [current](Self::current) in a call that may still be under way.
+    fn each_recent(&self, check: &mut dyn FnMut(&str));
 }
 
 /// Where a secret is that may change.
@@ -82,6 +85,14 @@ impl Credential {
         }
     }
 
+    /// Shows each secret that a call under way may contain.
+    pub(crate) fn each(&self, check: &mut dyn FnMut(&str)) {
+        match &self.source {
+            None => check(self.text.reveal()),
+            Some(source) => source.each_recent(check),
+        }
+    }
+
     /// Adds what distinguishes it from others: the secret, or its source, so that what was obtained
     /// with a secret is not lost when it changes. A secret is never empty, so none looks like a
     /// source.
@@ -110,6 +121,8 @@ mod tests {
         fn current(&self) -> Option<String> {
             self.0.map(str::to_owned)
         }
+
+        fn each_recent(&self, _: &mut dyn FnMut(&str)) {}
     }
 
     fn changing(name: &str, secret: Option<&'static str>) -> Credential {

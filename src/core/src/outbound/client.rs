@@ -157,6 +157,26 @@ impl Grant {
 }
 
 impl Client {
+    /// The parts of token requests that are secret, or may be, without the tokens that are sent.
+    pub(crate) fn each_secret(&self, check: &mut dyn FnMut(&str)) {
+        let of_refresh = self.refresh.iter().map(|refresh| &refresh.endpoint);
+        for endpoint in self.endpoint.iter().chain(of_refresh) {
+            endpoint.each_secret(check);
+        }
+        match &self.grant {
+            Grant::Password { username, password } => {
+                check(username.reveal());
+                password.each(check);
+            }
+            Grant::JwtBearer { assertion } => assertion.each(check),
+            // Sent in requests of their own, or not at all.
+            Grant::ClientCredentials
+            | Grant::RefreshToken(_)
+            | Grant::DirectToken { .. }
+            | Grant::TokenExchange { .. } => {}
+        }
+    }
+
     /// The next token request; `None` if there is neither a grant nor a refresh token.
     pub(crate) fn ask(&self, holding: &CachedToken) -> Option<TokenRequest> {
         let kept = || {
@@ -188,14 +208,21 @@ impl Client {
         let other = self.ask(&CachedToken::default()).filter(|other| other != ask)?;
         match failure {
             Failure::Refused { error: Some(OAuthError::InvalidGrant), .. } => Some(other),
+            Failure::Refused {
+                error:
+                    Some(
+                        OAuthError::InvalidClient
+                        | OAuthError::UnauthorizedClient
+                        | OAuthError::UnsupportedGrantType
+                        | OAuthError::InvalidScope,
+                    ),
+                ..
+            } => None,
             // Some servers use another error code. Where the cause is uncertain, only the grant is
             // tried, because sending another refresh token could spend it.
-            Failure::Refused {
-                status: 200 | 201 | 400,
-                error:
-                    None
-                    | Some(OAuthError::InvalidRequest | OAuthError::InvalidTarget | OAuthError::Other),
-            } => Some(other).filter(|other| *other == TokenRequest::Grant),
+            Failure::Refused { status: 200 | 201 | 400, .. } => {
+                Some(other).filter(|other| *other == TokenRequest::Grant)
+            }
             _ => None,
         }
     }

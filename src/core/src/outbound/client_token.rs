@@ -63,7 +63,7 @@ impl ClientToken {
     }
 
     /// The tokens that requests under way may carry.
-    fn known(&self) -> impl Iterator<Item = &Arc<AccessToken>> {
+    pub(crate) fn known(&self) -> impl Iterator<Item = &Arc<AccessToken>> {
         self.current.iter().chain(&self.before)
     }
 

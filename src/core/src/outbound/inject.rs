@@ -19,9 +19,10 @@ use crate::oauth::denial::Denial;
 use crate::oauth::failure::Failure;
 use crate::oauth::reason::Reason;
 use crate::oauth::secret::Secret;
+use crate::oauth::standing::Standing;
 use crate::run::Run;
 use crate::timestamp::Timestamp;
-use crate::verdict::{Action, Verdict};
+use crate::verdict::{Action, Verdict, VerifiedSubject};
 
 /// A verdict, or the lookup that it depends on.
 pub(crate) enum Progress {
@@ -126,15 +127,14 @@ impl Outbound {
             return Progress::Decided(defect::refuse("unknown client for a request", run));
         };
         let key = self.keyed.key(KeySpace::Client(id), subject.reveal());
-        let expires = verdict.checked.and_then(|checked| checked.expires);
         if let Some(usable) = self.exchanged.find(client, key, run.store, run.now) {
             if usable.is_due {
-                let subject = caller(subject, key, expires, 0);
+                let subject = caller(subject, key, verdict.checked, 0);
                 run.output.lookups.0.push(Lookup::RenewExchanged(id, subject));
             }
             return Progress::Decided(self.inject(&pending, &usable.token, verdict, run));
         }
-        let subject = caller(subject, key, expires, self.exchanged.drops(key, run.now));
+        let subject = caller(subject, key, verdict.checked, self.exchanged.drops(key, run.now));
         let lookup = Lookup::ExchangedToken(stream, id, subject);
         Progress::Waiting(Box::new(Waiter { verdict, pending }), lookup)
     }
@@ -260,8 +260,14 @@ impl Outbound {
     }
 }
 
-/// A caller's token that expires at `expires`, or else at its own unverified `exp`.
-fn caller(token: &Secret, key: CacheKey, expires: Option<Timestamp>, drops: u32) -> Subject {
+/// A caller's token. If it was not checked, it expires at its own unverified `exp`.
+fn caller(token: &Secret, key: CacheKey, checked: Option<VerifiedSubject>, drops: u32) -> Subject {
     let own = || Timestamp::from_numeric_date(unverified_claims(token.reveal())?.get("exp")?);
-    Subject { token: token.clone(), key, expires: expires.or_else(own), drops }
+    Subject {
+        token: token.clone(),
+        key,
+        expires: checked.and_then(|checked| checked.expires).or_else(own),
+        standing: checked.map_or(Standing::Unknown, |checked| checked.standing),
+        drops,
+    }
 }

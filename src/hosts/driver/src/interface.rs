@@ -151,7 +151,7 @@ pub struct HostError {
 impl fmt::Display for HostError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.call {
-            HostCall::OnRequestHeaders => f.write_str(self.call.name()),
+            HostCall::OnRequestHeaders | HostCall::Hook => f.write_str(self.call.name()),
             call => write!(f, "{} returned status {}", call.name(), self.status),
         }
     }
@@ -184,6 +184,8 @@ pub enum HostCall {
     SetSharedData,
     /// The callback for the headers of a request, which has to come first.
     OnRequestHeaders,
+    /// A callback that has panicked, where that does not end the host.
+    Hook,
 }
 
 impl HostCall {
@@ -212,6 +214,7 @@ impl HostCall {
             Self::SharedData => "proxy_get_shared_data",
             Self::SetSharedData => "proxy_set_shared_data",
             Self::OnRequestHeaders => "received a body or trailers without request headers",
+            Self::Hook => "a callback has panicked",
         }
     }
 }

@@ -4,6 +4,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use log::error;
+
 use super::interface::{HostError, Metrics};
 use oauth2_filter_core::Timestamp;
 
@@ -26,6 +28,15 @@ pub struct Reports {
     pub(super) unread: Throttle,
     /// Responses that could not be marked as private.
     pub(super) private: Throttle,
+}
+
+impl Reports {
+    /// The clock failed, and no request depends on it directly.
+    pub fn clock_failed<H: Metrics>(&self, host: &H, error: HostError) {
+        if let Some(times) = self.clock.due(host) {
+            error!("failed to read the clock ({times} so far): {error}");
+        }
+    }
 }
 
 /// Counts failures, and limits their logging.

@@ -338,10 +338,8 @@ impl<H: ProxyWasm> Worker<H> {
     /// The clock, if nothing has to be denied without it.
     fn clock(&self) -> Option<Timestamp> {
         let now = self.host.now();
-        if let Err(error) = now
-            && let Some(times) = self.reports.clock.due(&self.host)
-        {
-            error!("failed to read the clock ({times} so far): {error}");
+        if let Err(error) = now {
+            self.reports.clock_failed(&self.host, error);
         }
         now.ok()
     }

@@ -1,8 +1,8 @@
 //! The functions of Envoy's dynamic-module ABI that this module calls, and their types.
 //!
 //! Only what every supported Envoy exports is declared: a symbol that Envoy lacks prevents it from
-//! loading the module. The others are looked up with [`optional`]. `tests/native` compares these
-//! names with the symbols of each supported Envoy.
+//! loading the module. The others are looked up with [`optional`]. `tests/envoy/abi.rs` and `make
+//! matrix` compare these names with the symbols of each supported Envoy.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char, c_void};
@@ -80,10 +80,6 @@ macro_rules! functions {
                 pub(crate) fn $name($($arg: $type),*) $(-> $result)?;
             )*
         }
-
-        /// The symbols that this module needs from Envoy.
-        #[cfg(test)]
-        pub(crate) const REQUIRED: &[&str] = &[$(stringify!($symbol)),*];
     };
 }
 

@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use fnv::FnvHashMap;
+use log::error;
 use oauth2_filter_core::{Call, CallFailure, Timestamp};
 use oauth2_filter_driver::InFlight;
 
-use super::envoy::Config;
-use super::filter::FilterConfig;
+use super::envoy::{Config, NewConfig};
+use super::filter::{FilterConfig, PROCESS};
 use super::locked::{lock, read, write};
 
 /// A configuration of Envoy through which calls are made and its main thread is woken.
@@ -36,9 +37,17 @@ impl Caller {
         Self { address, config: RwLock::new(Some(config)), is_accepted, is_bootstrap: false }
     }
 
-    /// The configuration of the bootstrap extension.
-    pub(crate) fn bootstrap(config: Config) -> Self {
-        Self { is_bootstrap: true, is_accepted: AtomicBool::new(true), ..Self::new(config) }
+    /// Loads the bootstrap extension. The reason for `None` is in the log.
+    pub(crate) fn bootstrap(config: NewConfig<'_>, document: &[u8]) -> Option<Arc<Self>> {
+        if !document.is_empty() {
+            error!("the bootstrap extension has no configuration: leave extension_config out");
+            return None;
+        }
+        let caller = Self::new(config.finish_bootstrap());
+        let caller = Self { is_bootstrap: true, is_accepted: AtomicBool::new(true), ..caller };
+        let caller = Arc::new(caller);
+        PROCESS.callers.add(Arc::clone(&caller));
+        Some(caller)
     }
 
     /// Has Envoy call the hook for scheduled events on the main thread. Returns whether it will.
@@ -50,6 +59,11 @@ impl Caller {
     /// Runs `with` with the configuration, unless it is being destroyed.
     pub(crate) fn with<R>(&self, with: impl FnOnce(&Config) -> R) -> Option<R> {
         read(&self.config).as_ref().map(with)
+    }
+
+    /// Whether it is not being destroyed.
+    pub(crate) fn is_alive(&self) -> bool {
+        read(&self.config).is_some()
     }
 
     /// Envoy has delivered an event.

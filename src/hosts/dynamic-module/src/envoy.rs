@@ -46,6 +46,7 @@ pub(crate) fn concurrency() -> u32 {
 
 /// The current time.
 pub(crate) fn now() -> Result<Timestamp, HostError> {
+    #[expect(clippy::disallowed_methods, reason = "this is the host")]
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let millis = since.ok().and_then(|since| u64::try_from(since.as_millis()).ok());
     let failed = HostError { call: HostCall::Now, status: REFUSED };
@@ -78,7 +79,10 @@ impl NewConfig<'_> {
     }
 
     /// Defines a metric with labels, and returns Envoy's number of it among those of its kind.
-    pub(crate) fn define(&self, kind: MetricKind, name: &Name<'_>) -> Option<usize> {
+    ///
+    /// # Errors
+    /// Envoy refuses it.
+    pub(crate) fn define(&self, kind: MetricKind, name: &Name<'_>) -> Result<usize, HostError> {
         let labels: Vec<Buffer> =
             name.labels.iter().map(|(label, _)| Buffer::of(label.as_bytes())).collect();
         let define = match kind {
@@ -90,7 +94,7 @@ impl NewConfig<'_> {
         let base = Buffer::of(name.base.as_bytes());
         // SAFETY: the configuration is being created, and all pointers are to live memory.
         let status = unsafe { define(self.0, base, labels.as_ptr(), labels.len(), &raw mut id) };
-        (status == 0).then_some(id)
+        changed(HostCall::DefineMetric, status).map(|()| id)
     }
 
     /// Has Envoy obtain a secret: from an `envoy.config.core.v3.ConfigSource` in JSON, or a static
@@ -110,7 +114,7 @@ impl NewConfig<'_> {
     pub(crate) fn finish(&self) -> Config {
         // SAFETY: the configuration is being created, on the main thread.
         let scheduler = unsafe { abi::config_scheduler_new(self.0) };
-        Config { config: self.0, scheduler, functions: &FILTER }
+        Config { envoy: self.0, scheduler, functions: &FILTER }
     }
 
     /// The same for the configuration of a bootstrap extension. Envoy then opens its listeners.
@@ -120,7 +124,7 @@ impl NewConfig<'_> {
             abi::bootstrap_init_complete(self.0);
             abi::bootstrap_scheduler_new(self.0)
         };
-        Config { config: self.0, scheduler, functions: &BOOTSTRAP }
+        Config { envoy: self.0, scheduler, functions: &BOOTSTRAP }
     }
 }
 
@@ -134,7 +138,7 @@ pub(crate) struct SecretId {
 /// A configuration of Envoy's, until its destruction is announced.
 #[derive(Debug)]
 pub(crate) struct Config {
-    config: Envoy,
+    envoy: Envoy,
     scheduler: Envoy,
     functions: &'static Functions,
 }
@@ -188,7 +192,7 @@ impl Config {
         // all other pointers are to live memory, which Envoy copies.
         let status = unsafe {
             (self.functions.call)(
-                self.config,
+                self.envoy,
                 &raw mut number,
                 Buffer::of(call.cluster.as_bytes()),
                 headers.as_ptr(),
@@ -209,14 +213,14 @@ impl Config {
         let mut value = Buffer::NONE;
         // SAFETY: the configuration lives until its destruction is announced, which drops `self`,
         // and the pointer is to live memory.
-        let found = unsafe { (id.secrets.get)(self.config, id.number, &raw mut value) };
+        let found = unsafe { (id.secrets.get)(self.envoy, id.number, &raw mut value) };
         // SAFETY: the value lives until the hook ends, and is copied here.
         found.then(|| unsafe { value.bytes() }.to_vec())
     }
 
     /// Identifies it among all that live.
     pub(crate) fn address(&self) -> usize {
-        self.config.addr()
+        self.envoy.addr()
     }
 }
 
@@ -263,7 +267,7 @@ impl oauth2_filter_driver::Metrics for MainMetrics<'_> {
         };
         let status = metric.with(|id, labels| {
             // SAFETY: the configuration lives, and the labels are live memory.
-            unsafe { record(self.config.config, id, labels.as_ptr(), labels.len(), value) }
+            unsafe { record(self.config.envoy, id, labels.as_ptr(), labels.len(), value) }
         });
         changed(HostCall::RecordMetric, status)
     }
@@ -280,7 +284,7 @@ impl oauth2_filter_driver::Metrics for MainMetrics<'_> {
         let status = metric.with(|id, labels| {
             // SAFETY: the configuration lives, and the labels are live memory.
             unsafe {
-                change(self.config.config, id, labels.as_ptr(), labels.len(), by.unsigned_abs())
+                change(self.config.envoy, id, labels.as_ptr(), labels.len(), by.unsigned_abs())
             }
         });
         changed(HostCall::IncrementMetric, status)
@@ -591,7 +595,7 @@ impl<'h> Response<'h> {
         call_result(self).unwrap_or(Err(CallFailure::Unreachable))
     }
 
-    fn part(&self, buffer: Buffer) -> &'h [u8] {
+    fn part(buffer: Buffer) -> &'h [u8] {
         // SAFETY: the buffers live during the hook.
         unsafe { buffer.bytes() }
     }
@@ -599,15 +603,15 @@ impl<'h> Response<'h> {
 
 impl CallResponse for Response<'_> {
     fn header(&self, name: &str) -> Result<Option<Cow<'_, [u8]>>, HostError> {
-        let header = self.headers.iter().find(|header| self.part(header.name) == name.as_bytes());
-        Ok(header.map(|header| Cow::Borrowed(self.part(header.value))))
+        let header = self.headers.iter().find(|header| Self::part(header.name) == name.as_bytes());
+        Ok(header.map(|header| Cow::Borrowed(Self::part(header.value))))
     }
 
     fn body_size(&self) -> usize {
-        self.body.iter().map(|chunk| self.part(*chunk).len()).fold(0, usize::saturating_add)
+        self.body.iter().map(|chunk| Self::part(*chunk).len()).fold(0, usize::saturating_add)
     }
 
     fn body(&self) -> Result<Vec<u8>, HostError> {
-        Ok(self.body.iter().flat_map(|chunk| self.part(*chunk)).copied().collect())
+        Ok(self.body.iter().flat_map(|chunk| Self::part(*chunk)).copied().collect())
     }
 }

@@ -16,7 +16,7 @@ use super::envoy::{self, MainMetrics, NewConfig};
 use super::locked::lock;
 use super::main_thread::Main;
 use super::metrics::{Defined, Metrics};
-use super::secrets;
+use super::secrets::{self, ReadSecret};
 use super::sign::sign;
 use super::store::MemoryStore;
 use super::ticker::Ticker;
@@ -102,23 +102,22 @@ impl FilterConfig {
         }
         let caller = Arc::new(Caller::new(config.finish()));
         let variable = |name: &str| std::env::var(name).ok();
-        let open = |place: SecretPlace<'_>| secrets::open(place, &config, &caller);
+        let subscribe = |name: &str, source: Option<&str>| -> Result<ReadSecret, String> {
+            let (id, caller) = (config.subscribe(name, source)?, Arc::clone(&caller));
+            Ok(Box::new(move || caller.with(|config| config.secret(id))?))
+        };
+        let open = |place: SecretPlace<'_>| secrets::open(place, &subscribe);
         let environment = Environment { variable: &variable, seed, sign };
         let (configuration, warnings) =
             Configuration::load_with_sources(document, &environment, &open)
-                .inspect_err(|errors| error!("{errors}"))
+                .inspect_err(|mistakes| error!("{mistakes}"))
                 .ok()?;
         for warning in warnings {
             warn!("{warning}");
         }
         let defined = Defined::default();
-        let define = |kind, name: &str| {
-            let number = defined.define(kind, name, |name| config.define(kind, name));
-            if number.is_none() {
-                warn!("failed to define metric {name}");
-            }
-            number
-        };
+        let define =
+            |kind, name: &str| defined.define(kind, name, |name| config.define(kind, name));
         let statistics = Statistics::define(define, configuration.clients());
         let workers = envoy::concurrency();
         let filter = Arc::new(Self {

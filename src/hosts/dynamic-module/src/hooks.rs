@@ -11,7 +11,7 @@ use log::error;
 
 use super::abi::{Buffer, Envoy, Header, list};
 use super::callers::Caller;
-use super::envoy::{NewConfig, Request, Response};
+use super::envoy::{self, NewConfig, Request, Response};
 use super::filter::{FilterConfig, PROCESS};
 use super::logger;
 use super::main_thread::{Work, handle};
@@ -33,18 +33,22 @@ const PAUSE_AT_BODY: i32 = 2;
 /// Envoy waits with the trailers (`StopIteration`).
 const PAUSE_AT_TRAILERS: i32 = 1;
 
+/// The highest level of the log.
+const CRITICAL: i32 = 5;
+
 /// Runs a hook. After a panic, the result is `otherwise`.
 fn guard<R>(otherwise: R, hook: impl FnOnce() -> R) -> R {
     panic::catch_unwind(AssertUnwindSafe(hook)).unwrap_or(otherwise)
 }
 
-/// Runs a hook of a request. After a panic the request is denied, and the result is `otherwise`.
+/// Runs the hook of this name. After a panic the request is denied, and the result is `otherwise`.
 ///
 /// # Safety
 /// Envoy must have passed both pointers to a hook of a request that runs now.
 unsafe fn with_stream<R>(
     filter: Envoy,
     stream: *const HttpStream,
+    name: &str,
     otherwise: R,
     hook: impl FnOnce(&HttpStream, Request<'_>) -> R,
 ) -> R {
@@ -57,9 +61,13 @@ unsafe fn with_stream<R>(
     let config = Arc::clone(&stream.filter);
     // SAFETY: the filter lives during the hook.
     let request = unsafe { Request::new(filter, &config.metrics) };
-    let run = || hook(&stream, request);
+    let run = || {
+        #[cfg(feature = "panic-on-command")]
+        super::panic_on_command::obey(request, name);
+        hook(&stream, request)
+    };
     panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
-        guard((), || stream.panicked(request));
+        guard((), || stream.panicked(request, name == "stream_complete"));
         otherwise
     })
 }
@@ -93,7 +101,7 @@ hooks! {
     fn envoy_dynamic_module_on_program_init() -> *const c_char {
         guard((), || {
             logger::install();
-            panic::set_hook(Box::new(|panic| error!("{panic}")));
+            panic::set_hook(Box::new(|panic| envoy::log(CRITICAL, &panic.to_string())));
         });
         VERSION.as_ptr()
     }
@@ -149,7 +157,7 @@ hooks! {
 
     /// A request has arrived. Null closes it.
     fn envoy_dynamic_module_on_http_filter_new(
-        filter: *const FilterConfig, _filter: Envoy,
+        filter: *const FilterConfig, _request: Envoy,
     ) -> *const HttpStream {
         // SAFETY: Envoy calls this for configurations that live.
         let filter = unsafe {
@@ -175,13 +183,7 @@ hooks! {
             // SAFETY: Envoy passes a configuration that it creates, and a buffer that lives as long
             // as this hook.
             let (config, document) = unsafe { (NewConfig::new(config), document.bytes()) };
-            if !document.is_empty() {
-                error!("the bootstrap extension has no configuration: leave extension_config out");
-                return ptr::null();
-            }
-            let caller = Arc::new(Caller::bootstrap(config.finish_bootstrap()));
-            PROCESS.callers.add(Arc::clone(&caller));
-            Arc::into_raw(caller)
+            Caller::bootstrap(config, document).map_or(ptr::null(), Arc::into_raw)
         })
     }
 
@@ -233,7 +235,7 @@ hooks! {
     ) -> i32 {
         // SAFETY: Envoy passes a request that lives.
         let forwarded = unsafe {
-            with_stream(filter, stream, false, |stream, request| stream.headers(request, end_of_stream))
+            with_stream(filter, stream, "request_headers", false, |stream, request| stream.headers(request, end_of_stream))
         };
         if forwarded { CONTINUE } else { PAUSE_AT_HEADERS }
     }
@@ -243,7 +245,7 @@ hooks! {
     ) -> i32 {
         // SAFETY: Envoy passes a request that lives.
         let forwarded =
-            unsafe { with_stream(filter, stream, false, |stream, request| stream.body(request)) };
+            unsafe { with_stream(filter, stream, "request_body", false, HttpStream::body) };
         if forwarded { CONTINUE } else { PAUSE_AT_BODY }
     }
 
@@ -252,7 +254,7 @@ hooks! {
     ) -> i32 {
         // SAFETY: Envoy passes a request that lives.
         let forwarded = unsafe {
-            with_stream(filter, stream, false, |stream, request| stream.trailers(request))
+            with_stream(filter, stream, "request_trailers", false, HttpStream::trailers)
         };
         if forwarded { CONTINUE } else { PAUSE_AT_TRAILERS }
     }
@@ -261,7 +263,7 @@ hooks! {
         filter: Envoy, stream: *const HttpStream, _end_of_stream: bool,
     ) -> i32 {
         // SAFETY: Envoy passes a request that lives.
-        unsafe { with_stream(filter, stream, (), |stream, request| stream.response(request)) }
+        unsafe { with_stream(filter, stream, "response_headers", (), HttpStream::response) }
         CONTINUE
     }
 
@@ -270,7 +272,7 @@ hooks! {
         filter: Envoy, stream: *const HttpStream, _event: u64,
     ) {
         // SAFETY: Envoy passes a request that lives.
-        unsafe { with_stream(filter, stream, (), |stream, request| stream.scheduled(request)) }
+        unsafe { with_stream(filter, stream, "scheduled", (), HttpStream::scheduled) }
     }
 
     /// A request has ended, and is destroyed next.
@@ -278,7 +280,7 @@ hooks! {
         filter: Envoy, stream: *const HttpStream,
     ) {
         // SAFETY: Envoy passes a request that lives.
-        unsafe { with_stream(filter, stream, (), |stream, _| stream.ended()) }
+        unsafe { with_stream(filter, stream, "stream_complete", (), |stream, _| stream.ended()) }
     }
 
     fn envoy_dynamic_module_on_http_filter_response_body(

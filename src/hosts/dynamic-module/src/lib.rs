@@ -26,6 +26,8 @@ mod locked;
 mod logger;
 mod main_thread;
 mod metrics;
+#[cfg(feature = "panic-on-command")]
+mod panic_on_command;
 mod secrets;
 mod sign;
 mod store;

@@ -9,11 +9,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use log::error;
 use oauth2_filter_core::{Answer, CallFailure, CallId, Context, Fetcher, Output, Run, Timestamp};
 
 use super::callers::Caller;
-use super::envoy;
+use super::envoy::{self, MainMetrics};
 use super::filter::{FilterConfig, PROCESS, ToMain};
 use super::locked::lock;
 
@@ -65,11 +64,8 @@ pub(crate) fn handle(work: Work) {
             next
         };
         let Some(work) = next else { return };
-        let Some((filter, input)) = work.input() else { continue };
-        let run = AssertUnwindSafe(|| filter.run(input));
-        if catch_unwind(run).is_err() {
-            filter.lose_fetcher();
-        }
+        // Whatever happens, the queue is handled to its end.
+        let _ = catch_unwind(AssertUnwindSafe(|| work.run()));
     }
 }
 
@@ -81,6 +77,18 @@ enum Input {
 }
 
 impl Work {
+    fn run(self) {
+        let Some((filter, input)) = self.input() else { return };
+        let run = AssertUnwindSafe(|| {
+            #[cfg(feature = "panic-on-command")]
+            super::panic_on_command::obey_on_main_thread();
+            filter.run(input);
+        });
+        if catch_unwind(run).is_err() {
+            filter.lose_fetcher();
+        }
+    }
+
     /// The configuration, and the event for its fetcher.
     fn input(self) -> Option<(Arc<FilterConfig>, Input)> {
         Some(match self {
@@ -91,7 +99,8 @@ impl Work {
                 let flight = PROCESS.callers.ended(&caller, number)?;
                 let result = result.unwrap_or_else(|| {
                     // The same for a clock that fails as for a call that has used up its time.
-                    let now = envoy::now().unwrap_or(flight.call.started.plus(flight.call.timeout));
+                    let now = envoy::now()
+                        .unwrap_or_else(|_| flight.call.started.plus(flight.call.timeout));
                     Err(flight.call.broken_off(now))
                 });
                 (flight.filter, Input::CallEnded(flight.call.id, result))
@@ -120,7 +129,11 @@ impl FilterConfig {
         let now = match envoy::now() {
             Ok(now) => now,
             Err(error) => {
-                error!("failed to read the clock: {error}");
+                self.caller.with(|config| {
+                    if let Some(metrics) = MainMetrics::new(config, &self.metrics) {
+                        self.reports.clock_failed(&metrics, error);
+                    }
+                });
                 return self.lose_fetcher();
             }
         };
@@ -180,6 +193,9 @@ impl FilterConfig {
     /// Replaces a fetcher that is in an unknown state. All requests that wait are denied.
     pub(crate) fn lose_fetcher(&self) {
         *lock(&self.main) = Main::new(self.configuration().fetcher());
+        // Who has posted them is denied, too; and as long as they are there, nobody wakes the main
+        // thread.
+        drop(self.mail());
         self.slots().iter().for_each(super::worker::Slot::lose_waiting);
     }
 }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::sync::Mutex;
 
+use log::warn;
 use oauth2_filter_core::Timestamp;
 use oauth2_filter_driver::{self as driver, HostError, MetricKind};
 
@@ -87,7 +88,7 @@ pub(crate) struct Counts {
 
 /// How often counts are passed on within a millisecond, so that a worker with little to do keeps
 /// none.
-const AT_ONCE: u8 = 4;
+const AT_ONCE: u8 = 2;
 
 impl Counts {
     /// Whether they are worth passing on now.
@@ -160,18 +161,25 @@ impl Defined {
         &self,
         kind: MetricKind,
         name: &str,
-        define: impl FnOnce(&Name<'_>) -> Option<usize>,
+        define: impl FnOnce(&Name<'_>) -> Result<usize, HostError>,
     ) -> Option<u32> {
         let mut metrics = lock(&self.0);
-        let name = Name::split(name);
-        let known = metrics.iter().find(|(base, metric)| *base == name.base && metric.kind == kind);
+        let split = Name::split(name);
+        let known =
+            metrics.iter().find(|(base, metric)| *base == split.base && metric.kind == kind);
         let id = match known {
             Some((_, metric)) => metric.id,
-            None => define(&name)?,
+            None => match define(&split) {
+                Ok(id) => id,
+                Err(error) => {
+                    warn!("failed to define metric {name}: {error}");
+                    return None;
+                }
+            },
         };
-        let labels = name.labels.iter().map(|(_, value)| (*value).to_owned()).collect();
+        let labels = split.labels.iter().map(|(_, value)| (*value).to_owned()).collect();
         let number = u32::try_from(metrics.len()).ok()?;
-        metrics.push((name.base.to_owned(), Metric { kind, id, labels }));
+        metrics.push((split.base.to_owned(), Metric { kind, id, labels }));
         Some(number)
     }
 
@@ -212,7 +220,7 @@ mod tests {
     #[test]
     fn one_metric_of_envoy_has_all_values_of_its_labels() {
         let defined = Defined::default();
-        let define = |name, id| defined.define(MetricKind::Counter, name, |_| Some(id));
+        let define = |name, id| defined.define(MetricKind::Counter, name, |_| Ok(id));
         assert_eq!(define("a.b.c.d", 7), Some(0));
         assert_eq!(define("a.b.c.e", 8), Some(1));
         let metrics = defined.finish();

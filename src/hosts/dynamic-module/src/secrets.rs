@@ -1,5 +1,6 @@
 //! Secrets that change: in files, and in Envoy, which obtains them by SDS.
 
+use std::collections::VecDeque;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -10,8 +11,6 @@ use std::time::{Duration, SystemTime};
 use log::{info, warn};
 use oauth2_filter_core::{SecretPlace, SecretSource};
 
-use super::callers::Caller;
-use super::envoy::{NewConfig, SecretId};
 use super::locked::lock;
 
 /// The maximum size of a file with a secret, in bytes.
@@ -21,21 +20,52 @@ const MAX_BYTES: u64 = 64 << 10;
 /// metadata: file systems are not exact about time.
 const SETTLED: Duration = Duration::from_secs(1);
 
-/// Opens a secret for a configuration that is created, through which Envoy obtains it.
+/// Reads a secret as Envoy has it now; empty if there is none.
+pub(crate) type ReadSecret = Box<dyn Fn() -> Option<Vec<u8>> + Send + Sync>;
+
+/// Has Envoy obtain a secret by its name, from an `envoy.config.core.v3.ConfigSource` in JSON or the
+/// bootstrap. The error says why it does not.
+pub(crate) type Subscribe<'a> = &'a dyn Fn(&str, Option<&str>) -> Result<ReadSecret, String>;
+
+/// Opens a secret.
 ///
 /// # Errors
 /// What is wrong with the place, or with the file.
 pub(crate) fn open(
     place: SecretPlace<'_>,
-    config: &NewConfig<'_>,
-    caller: &Arc<Caller>,
+    subscribe: Subscribe<'_>,
 ) -> Result<Arc<dyn SecretSource>, String> {
     match place {
         SecretPlace::File(path) => Ok(Arc::new(FileSecret::open(path)?)),
         SecretPlace::Sds { name, sds_config } => {
-            let id = config.subscribe(name, sds_config)?;
-            Ok(Arc::new(SdsSecret { caller: Arc::clone(caller), id }))
+            let read = subscribe(name, sds_config)?;
+            Ok(Arc::new(SdsSecret { read, recent: Recent::default() }))
         }
+    }
+}
+
+/// The last secrets of a source.
+#[derive(Default)]
+struct Recent(Mutex<VecDeque<String>>);
+
+/// How many there are: more than change while a call is under way.
+const RECENT: usize = 8;
+
+impl Recent {
+    /// This one is used.
+    fn used(&self, secret: String) -> String {
+        let mut recent = lock(&self.0);
+        if recent.back() != Some(&secret) {
+            recent.push_back(secret.clone());
+        }
+        if recent.len() > RECENT {
+            recent.pop_front();
+        }
+        secret
+    }
+
+    fn each(&self, check: &mut dyn FnMut(&str)) {
+        lock(&self.0).iter().for_each(|secret| check(secret));
     }
 }
 
@@ -44,6 +74,7 @@ pub(crate) fn open(
 struct FileSecret {
     path: PathBuf,
     state: Mutex<FileState>,
+    recent: Recent,
 }
 
 /// What was read.
@@ -133,7 +164,8 @@ impl FileSecret {
         }
         let content = Content::read(&path);
         let content = content.map_err(|error| format!("failed to read the file: {error}"))?;
-        Ok(Self { path, state: Mutex::new(FileState { content, is_lost: false }) })
+        let state = Mutex::new(FileState { content, is_lost: false });
+        Ok(Self { path, state, recent: Recent::default() })
     }
 }
 
@@ -160,19 +192,27 @@ impl SecretSource for FileSecret {
                 }
             }
         }
-        Some(state.content.secret.clone())
+        Some(self.recent.used(state.content.secret.clone()))
+    }
+
+    fn each_recent(&self, check: &mut dyn FnMut(&str)) {
+        self.recent.each(check);
     }
 }
 
-/// A secret that Envoy obtains for a configuration.
+/// A secret that Envoy obtains.
 struct SdsSecret {
-    caller: Arc<Caller>,
-    id: SecretId,
+    read: ReadSecret,
+    recent: Recent,
 }
 
 impl SecretSource for SdsSecret {
     fn current(&self) -> Option<String> {
-        secret(self.caller.with(|config| config.secret(self.id))??)
+        (self.read)().and_then(secret).map(|secret| self.recent.used(secret))
+    }
+
+    fn each_recent(&self, check: &mut dyn FnMut(&str)) {
+        self.recent.each(check);
     }
 }
 
@@ -229,6 +269,12 @@ mod tests {
         file.current().unwrap()
     }
 
+    fn recent(file: &FileSecret) -> Vec<String> {
+        let mut recent = Vec::new();
+        file.each_recent(&mut |secret| recent.push(secret.to_owned()));
+        recent
+    }
+
     #[test]
     fn one_newline_at_the_end_is_no_part_of_a_secret() {
         for (bytes, expected) in [
@@ -276,6 +322,13 @@ mod tests {
         assert_eq!(current(&file), "two");
         fs::rename(folder.write("next", b"new\n"), &path).unwrap();
         assert_eq!(current(&file), "new");
+        assert_eq!(recent(&file), ["one", "two", "new"]);
+        for n in 0..10 {
+            folder.write("secret", format!("secret {n}").as_bytes());
+            assert_eq!(current(&file), format!("secret {n}"));
+            assert_eq!(current(&file), format!("secret {n}"));
+        }
+        assert_eq!(recent(&file), (2..10).map(|n| format!("secret {n}")).collect::<Vec<_>>());
     }
 
     #[test]

@@ -103,7 +103,8 @@ impl<V> Sharded<V> {
         key: Fingerprint,
         with: impl FnOnce(&mut LruCache<Fingerprint, Timed<V>, FnvBuildHasher>) -> R,
     ) -> Option<R> {
-        let part = usize::from(key.first_byte()).checked_rem(self.0.len())?;
+        let parts = u64::try_from(self.0.len()).ok()?;
+        let part = usize::try_from(key.number().checked_rem(parts)?).ok()?;
         self.0.get(part).map(|part| with(&mut lock(part)))
     }
 
@@ -153,7 +154,7 @@ impl MemoryStore {
     fn client<R>(&self, client: &ClientKey, with: impl FnOnce(&mut ClientState) -> R) -> Option<R> {
         let name = &client.record;
         let hash = FnvBuildHasher::default().hash_one(name);
-        let part = usize::try_from(hash % SHARDS as u64).ok()?;
+        let part = usize::try_from(hash.checked_rem(SHARDS as u64)?).ok()?;
         let part = &mut *lock(self.clients.get(part)?);
         if part.peek(name).is_none() && part.len() >= CLIENTS.div_ceil(SHARDS) {
             part.pop_lru();
@@ -216,9 +217,10 @@ impl Store for MemoryStore {
             self.active.remove(token);
         }
         if response.body.len() <= MAX_BODY && response.expires > response.at {
-            let (responses, most) = match response.is_active {
-                true => (&self.active, key.max_entries),
-                false => (&self.rejected, key.negative_max_entries),
+            let (responses, most) = if response.is_active {
+                (&self.active, key.max_entries)
+            } else {
+                (&self.rejected, key.negative_max_entries)
             };
             responses.put(token, response.clone(), response.expires, most);
         }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use oauth2_filter_core::StreamId;
-use oauth2_filter_driver::{Apply, Host as _, HostError, Stream};
+use oauth2_filter_driver::{Apply, Host as _, HostCall, HostError, Stream};
 
 use super::envoy::{self, Request};
 use super::filter::FilterConfig;
@@ -59,7 +59,7 @@ impl HttpStream {
     /// Whether what follows the headers is forwarded. Without headers nothing is.
     pub(crate) fn body(&self, request: Request<'_>) -> bool {
         if matches!(self.state.get(), State::New) {
-            self.fail(request, LOST);
+            self.fail(request, HostError { call: HostCall::OnRequestHeaders, status: 0 });
         }
         self.is_forwarded()
     }
@@ -137,11 +137,14 @@ impl HttpStream {
         self.state.set(State::Decided(self.apply(&request).fail(error)));
     }
 
-    /// A hook has panicked. The request is denied, and all state that it may have spoiled is lost.
-    pub(crate) fn panicked(&self, request: Request<'_>) {
+    /// A hook has panicked. All state that it may have spoiled is lost, and the request is denied
+    /// unless it has ended.
+    pub(crate) fn panicked(&self, request: Request<'_>, has_ended: bool) {
         if let Some(slot) = self.filter.slot(request.worker()) {
             slot.lose_decider(&self.filter);
         }
-        self.fail(request, LOST);
+        if !has_ended {
+            self.fail(request, LOST);
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! The thread runs while a fetcher needs ticks or a configuration lives, and has ended before the
 //! last configuration is gone, so that Envoy may unload the module.
 
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,11 @@ struct State {
     is_ending: bool,
 }
 
+#[expect(clippy::disallowed_methods, reason = "this is the host")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 /// A fetcher that needs ticks.
 struct Timer {
     filter: Arc<FilterConfig>,
@@ -39,12 +44,14 @@ impl Ticker {
     /// Sets the period of a configuration's ticks; `None` for no ticks.
     pub(crate) fn set(&'static self, filter: &Arc<FilterConfig>, period: Option<Duration>) {
         let mut state = lock(&self.state);
+        // Under this lock, so that no timer is set after it is removed for good.
+        let period = period.filter(|_| filter.caller.is_alive());
         let at = state.timers.iter().position(|timer| Arc::ptr_eq(&timer.filter, filter));
         let Some(period) = period else {
             at.map(|at| state.timers.swap_remove(at));
             return;
         };
-        let next = Instant::now().checked_add(period);
+        let next = now().checked_add(period);
         match (at.and_then(|at| state.timers.get_mut(at)), next) {
             (Some(timer), _) if timer.period == period => return,
             (Some(timer), Some(next)) => (timer.period, timer.next) = (period, next),
@@ -59,7 +66,7 @@ impl Ticker {
     /// Wakes the main thread for a configuration after this time.
     pub(crate) fn once(&'static self, filter: &Arc<FilterConfig>, after: Duration) {
         let mut state = lock(&self.state);
-        let at = Instant::now().checked_add(after).unwrap_or_else(Instant::now);
+        let at = now().checked_add(after).unwrap_or_else(now);
         state.once.push((Arc::clone(filter), at));
         self.start(&mut state);
     }
@@ -95,7 +102,7 @@ impl Ticker {
     fn run(&self) {
         let mut state = lock(&self.state);
         while !state.is_ending {
-            let now = Instant::now();
+            let now = now();
             for timer in &mut state.timers {
                 if timer.next <= now {
                     timer.filter.tick_due();
@@ -111,16 +118,13 @@ impl Ticker {
             });
             let once = state.once.iter().map(|(_, at)| *at);
             let next = state.timers.iter().map(|timer| timer.next).chain(once).min();
-            state = match next {
-                Some(next) => {
-                    let pause = next.saturating_duration_since(now);
-                    let waited = self.changed.wait_timeout(state, pause);
-                    waited.unwrap_or_else(std::sync::PoisonError::into_inner).0
-                }
-                None => {
-                    let waited = self.changed.wait(state);
-                    waited.unwrap_or_else(std::sync::PoisonError::into_inner)
-                }
+            state = if let Some(next) = next {
+                let pause = next.saturating_duration_since(now);
+                let waited = self.changed.wait_timeout(state, pause);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            } else {
+                let waited = self.changed.wait(state);
+                waited.unwrap_or_else(PoisonError::into_inner)
             };
         }
     }

@@ -59,8 +59,9 @@ pub(crate) enum Step {
     Failed(HostError),
 }
 
-/// A state that cannot happen, or that was lost.
-pub(crate) const LOST: HostError = HostError { call: HostCall::OnRequestHeaders, status: 0 };
+/// The cause of a denial of a request whose state is lost, because a callback has panicked or
+/// because of a state that cannot happen.
+pub(crate) const LOST: HostError = HostError { call: HostCall::Hook, status: 0 };
 
 impl Worker {
     /// A number that no stream of the process has that waits.
@@ -70,6 +71,34 @@ impl Worker {
             .checked_add(self.workers)
             .unwrap_or_else(|| stream.checked_rem(self.workers).unwrap_or_default());
         StreamId(stream)
+    }
+
+    /// Counts events, and posts lookups. `more` is by how many more requests wait. Returns whether
+    /// the lookups will be handled.
+    fn finish(
+        &mut self,
+        filter: &Arc<FilterConfig>,
+        request: Request<'_>,
+        now: Timestamp,
+        more: i64,
+    ) -> bool {
+        let waiting = (more != 0).then_some(Event::Waiting(more));
+        let had_counts = !self.counts.is_empty();
+        let counting = Counting {
+            host: &request,
+            metrics: &filter.metrics,
+            counts: RefCell::new(&mut self.counts),
+        };
+        for event in self.output.events.drain(..).chain(waiting) {
+            filter.statistics.add(&counting, &filter.reports, event);
+        }
+        if self.counts.are_due(now) {
+            self.counts.flush(&request, now);
+        } else if !had_counts && !self.counts.is_empty() {
+            filter.flush_soon();
+        }
+        self.output.lookups.is_empty()
+            || filter.post(ToMain::Lookups(std::mem::take(&mut self.output.lookups)))
     }
 }
 
@@ -120,21 +149,17 @@ impl Slot {
             worker.output = Output::default();
             return Step::Failed(error);
         }
-        match verdict {
-            Some(verdict) => {
-                self.finish(worker, filter, request, now, 0);
-                Step::Decided(verdict)
-            }
-            None => {
-                // Before the lookup, whose result may come at once.
-                lock(&self.waiting).insert(stream, request.scheduler());
-                if self.finish(worker, filter, request, now, 1) {
-                    Step::Waiting(stream)
-                } else {
-                    self.ended(worker, filter, stream);
-                    Step::Failed(LOST)
-                }
-            }
+        if let Some(verdict) = verdict {
+            worker.finish(filter, request, now, 0);
+            return Step::Decided(verdict);
+        }
+        // Before the lookup, whose result may come at once.
+        lock(&self.waiting).insert(stream, request.scheduler());
+        if worker.finish(filter, request, now, 1) {
+            Step::Waiting(stream)
+        } else {
+            self.ended(worker, filter, stream);
+            Step::Failed(LOST)
         }
     }
 
@@ -197,7 +222,7 @@ impl Slot {
         let worker = &mut *lock(&self.worker);
         let run = &mut Run::new(Context { now, store: &PROCESS.store }, &mut worker.output);
         worker.decider.response(sent, status, run);
-        self.finish(worker, filter, request, now, 0);
+        worker.finish(filter, request, now, 0);
     }
 
     /// Handles what other threads have posted.
@@ -227,36 +252,7 @@ impl Slot {
         worker.decided.extend(worker.output.decided.drain(..));
         let signed = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let more = signed(worker.decider.waiting()).saturating_sub(signed(before));
-        self.finish(worker, filter, request, now, more);
-    }
-
-    /// Counts events, and posts lookups. `more` is by how many more requests wait. Returns whether
-    /// the lookups will be handled.
-    fn finish(
-        &self,
-        worker: &mut Worker,
-        filter: &Arc<FilterConfig>,
-        request: Request<'_>,
-        now: Timestamp,
-        more: i64,
-    ) -> bool {
-        let waiting = (more != 0).then_some(Event::Waiting(more));
-        let had_counts = !worker.counts.is_empty();
-        let counting = Counting {
-            host: &request,
-            metrics: &filter.metrics,
-            counts: RefCell::new(&mut worker.counts),
-        };
-        for event in worker.output.events.drain(..).chain(waiting) {
-            filter.statistics.add(&counting, &filter.reports, event);
-        }
-        if worker.counts.are_due(now) {
-            worker.counts.flush(&request, now);
-        } else if !had_counts && !worker.counts.is_empty() {
-            filter.flush_soon();
-        }
-        worker.output.lookups.is_empty()
-            || filter.post(ToMain::Lookups(std::mem::take(&mut worker.output.lookups)))
+        worker.finish(filter, request, now, more);
     }
 
     /// Passes on the result of a lookup, and wakes the requests that wait for it.

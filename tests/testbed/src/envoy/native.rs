@@ -3,6 +3,7 @@
 
 use std::{
     env,
+    path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -11,7 +12,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::workspace;
+use super::{WasmPlugin, workspace};
 
 /// What a log line of the filter contains, in the host that is chosen.
 pub fn log_mark() -> &'static str {
@@ -40,13 +41,17 @@ pub(super) fn variables() -> Vec<(String, String)> {
 /// What the bootstrap needs for the dynamic module: what makes its calls, and the names of metrics
 /// in Prometheus' format.
 pub(super) fn bootstrap() -> Value {
+    bootstrap_with(&module())
+}
+
+fn bootstrap_with(module: &Value) -> Value {
     json!({
         "bootstrap_extensions": [{
             "name": "envoy.bootstrap.dynamic_modules",
             "typed_config": {
                 "@type": "type.googleapis.com/envoy.extensions.bootstrap.dynamic_modules.v3.\
                     DynamicModuleBootstrapExtension",
-                "dynamic_module_config": module(),
+                "dynamic_module_config": module,
                 "extension_name": "oauth2",
             },
         }],
@@ -56,15 +61,36 @@ pub(super) fn bootstrap() -> Value {
     })
 }
 
+/// The file of the module. Panics if it has not been built.
+pub fn file() -> PathBuf {
+    built("liboauth2_filter.so")
+}
+
+fn built(name: &str) -> PathBuf {
+    let file = workspace().join("target").join(name);
+    assert!(file.is_file(), "no {}: run `make native`", file.display());
+    file
+}
+
 /// The module. Panics if it has not been built.
 fn module() -> Value {
-    let file = workspace().join("target/liboauth2_filter.so");
-    assert!(file.is_file(), "no {}: run `make native`", file.display());
+    module_in(&file())
+}
+
+/// The module in this file.
+fn module_in(file: &Path) -> Value {
     json!({
         "module": {"local": {"filename": file}},
         "do_not_close": true,
         "metrics_namespace": "wasmcustom",
     })
+}
+
+/// The filter with requests that make its hooks panic, whichever host tests run.
+pub fn that_panics(plugin: &WasmPlugin) -> Value {
+    let mut config = typed_config(&plugin.0);
+    config["dynamic_module_config"] = module_in(&built("liboauth2_filter_panics.so"));
+    config
 }
 
 /// The configuration of the filter that corresponds to that of a Wasm plugin. Panics if the module
@@ -85,8 +111,7 @@ pub(super) fn typed_config(plugin: &Value) -> Value {
         VARIABLES.lock().unwrap_or_else(PoisonError::into_inner).push((own, value));
     }
     let mut config = json!({
-        "@type": "type.googleapis.com/\
-            envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
+        "@type": FILTER,
         "dynamic_module_config": module(),
         "filter_name": "oauth2",
     });
@@ -95,3 +120,44 @@ pub(super) fn typed_config(plugin: &Value) -> Value {
     }
     config
 }
+
+/// How a configuration names the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// By its file.
+    File,
+    /// By its name, for an Envoy whose environment has [`SEARCH_PATH`].
+    Name,
+}
+
+/// The variable that names the folder in which Envoy looks for modules.
+pub const SEARCH_PATH: &str = "ENVOY_DYNAMIC_MODULES_SEARCH_PATH";
+
+/// The text of a file in `envoy/` with the dynamic module in place of the WebAssembly module.
+/// Panics if the file has another form, or the module has not been built.
+pub fn in_place(text: &str, named: Named) -> String {
+    let mut module = module();
+    if named == Named::Name {
+        let fields = module.as_object_mut().expect("an object");
+        fields.remove("module");
+        fields.insert("name".to_owned(), "oauth2_filter".into());
+    }
+    let (before, rest) = text.split_once(WASM).expect("a WebAssembly module");
+    let (_, document) = rest.split_once(" configuration:\n").expect("its configuration");
+    let indent = " ".repeat(before.len() - before.trim_end_matches(' ').len());
+    let bootstrap = bootstrap_with(&module);
+    let top: String = ["bootstrap_extensions", "layered_runtime"]
+        .map(|field| format!("{field}: {}\n", bootstrap[field]))
+        .concat();
+    format!(
+        "{top}{before}\"@type\": {FILTER}\n{indent}dynamic_module_config: {module}\n\
+         {indent}filter_name: oauth2\n{indent}filter_config:\n{document}"
+    )
+}
+
+/// The type of the filter with a WebAssembly module, as files have it.
+const WASM: &str = "\"@type\": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm\n";
+
+/// The type of the filter with a dynamic module.
+const FILTER: &str =
+    "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter";

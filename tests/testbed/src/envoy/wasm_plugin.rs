@@ -8,7 +8,7 @@ use super::{native, workspace};
 
 /// A proxy-wasm HTTP filter with its configuration: by default ours, with `FAIL_RELOAD`.
 #[derive(Clone, Debug)]
-pub struct WasmPlugin(Value);
+pub struct WasmPlugin(pub(super) Value);
 
 impl WasmPlugin {
     /// With this text, or JSON value, in a `google.protobuf.StringValue`.
