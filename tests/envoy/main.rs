@@ -20,6 +20,7 @@ mod plugin;
 mod recipes;
 mod retrying;
 mod roots;
+mod routes;
 mod secrets;
 mod series;
 mod servers;

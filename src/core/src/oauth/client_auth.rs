@@ -135,9 +135,12 @@ impl ClientAuth {
 /// The value of an `Authorization` header.
 fn basic(client_id: &str, client_secret: &str, is_encoded: bool) -> String {
     // Not every server decodes `+` to a space, but all decode `%20`.
-    let part = |text: &str| match is_encoded {
-        true => byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20"),
-        false => text.to_owned(),
+    let part = |text: &str| {
+        if is_encoded {
+            byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
+        } else {
+            text.to_owned()
+        }
     };
     let both = format!("{}:{}", part(client_id), part(client_secret));
     format!("Basic {}", Base64::encode_string(both.as_bytes()))

@@ -110,6 +110,9 @@ functions! {
     get_attribute_string as envoy_dynamic_module_callback_http_filter_get_attribute_string(
         filter: Envoy, attribute: i32, value: *mut Buffer
     ) -> bool;
+    get_route_config as envoy_dynamic_module_callback_get_most_specific_route_config(
+        filter: Envoy
+    ) -> *const c_void;
     get_worker_index as envoy_dynamic_module_callback_http_filter_get_worker_index(
         filter: Envoy
     ) -> u32;

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 use std::io::Write;
 use std::marker::PhantomData;
+use std::num::NonZeroUsize;
 use std::time::SystemTime;
 
 use oauth2_filter_core::{
@@ -296,13 +297,28 @@ impl oauth2_filter_driver::Metrics for MainMetrics<'_> {
 pub(crate) struct Request<'h> {
     filter: Envoy,
     metrics: &'h Metrics,
+    route: Option<RouteAddress>,
 }
+
+/// What Envoy got for the document of a route.
+pub(crate) type RouteAddress = NonZeroUsize;
 
 impl<'h> Request<'h> {
     /// # Safety
     /// `filter` must be the filter of Envoy whose hook runs during `'h`, on its worker thread.
     pub(crate) unsafe fn new(filter: Envoy, metrics: &'h Metrics) -> Self {
-        Self { filter, metrics }
+        Self { filter, metrics, route: None }
+    }
+
+    /// The same for a request that the document of this route decides on.
+    pub(crate) fn of_route(self, route: RouteAddress, metrics: &'h Metrics) -> Self {
+        Self { metrics, route: Some(route), ..self }
+    }
+
+    /// The document of the request's route. It may be one of another module.
+    pub(crate) fn route(self) -> Option<RouteAddress> {
+        // SAFETY: the filter lives during the hook.
+        NonZeroUsize::new(unsafe { abi::get_route_config(self.filter) }.addr())
     }
 
     /// The number of the worker thread.
@@ -480,7 +496,8 @@ impl Host for Request<'_> {
     fn select_route_again(&self, _: Changed) -> Result<(), HostError> {
         // SAFETY: the filter lives during the hook.
         unsafe { abi::clear_route_cache(self.filter) }
-        Ok(())
+        // What another document says of the request is not known.
+        done(HostCall::ForeignFunction, self.route() == self.route)
     }
 
     fn send_local_response(&self, reply: &Reply) -> Result<(), HostError> {

@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use log::{info, warn};
-use oauth2_filter_core::{SecretPlace, SecretSource};
+use oauth2_filter_core::{SecretPlace, SecretSource, Timestamp};
 
+use super::envoy;
 use super::locked::lock;
 
 /// The maximum size of a file with a secret, in bytes.
@@ -72,7 +73,7 @@ impl Recent {
 /// A secret in a file, which is read again after a change. If that fails, the last secret stays in
 /// use.
 struct FileSecret {
-    path: PathBuf,
+    path: String,
     state: Mutex<FileState>,
     recent: Recent,
 }
@@ -113,12 +114,11 @@ impl Stamp {
     }
 
     /// Whether the file changed so long before this time that a later change has another one.
-    fn is_settled(&self, now: SystemTime) -> bool {
-        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    fn is_settled(&self, now: Timestamp) -> bool {
         let (seconds, nanoseconds) = self.changed;
-        let changed = u64::try_from(seconds).ok().zip(u32::try_from(nanoseconds).ok());
-        let changed = changed.map(|(seconds, nanos)| Duration::new(seconds, nanos));
-        changed.is_some_and(|changed| now.saturating_sub(changed) >= SETTLED)
+        let millis = seconds.saturating_mul(1000).saturating_add(nanoseconds / 1_000_000);
+        u64::try_from(millis)
+            .is_ok_and(|changed| now >= Timestamp::from_millis(changed).plus(SETTLED))
     }
 }
 
@@ -127,13 +127,13 @@ impl Content {
     ///
     /// # Errors
     /// There is no regular file with a secret.
-    fn read(path: &Path) -> Result<Self, String> {
+    fn read(path: &str) -> Result<Self, String> {
         let text = |error: io::Error| error.to_string();
         // To open a pipe would wait for its other end.
         if !fs::metadata(path).map_err(text)?.is_file() {
             return Err("not a regular file".to_owned());
         }
-        let now = SystemTime::now();
+        let now = envoy::now();
         let file = File::open(path).map_err(text)?;
         let stamp = Stamp::of(&file.metadata().map_err(text)?);
         let mut bytes = Vec::new();
@@ -142,11 +142,11 @@ impl Content {
             return Err(format!("larger than {} KiB", MAX_BYTES >> 10));
         }
         let secret = secret(bytes).ok_or("empty, or not UTF-8")?;
-        Ok(Self { secret, is_settled: stamp.is_settled(now), stamp })
+        Ok(Self { secret, is_settled: now.is_ok_and(|now| stamp.is_settled(now)), stamp })
     }
 
     /// Whether the file is as it was when it was read.
-    fn is_current(&self, path: &Path) -> bool {
+    fn is_current(&self, path: &str) -> bool {
         self.is_settled
             && fs::metadata(path).is_ok_and(|metadata| Stamp::of(&metadata) == self.stamp)
     }
@@ -158,20 +158,19 @@ impl FileSecret {
     /// # Errors
     /// The path is relative, or the file has no secret.
     fn open(path: &str) -> Result<Self, String> {
-        let path = PathBuf::from(path);
-        if !path.is_absolute() {
+        if !Path::new(path).is_absolute() {
             return Err("expected an absolute path".to_owned());
         }
-        let content = Content::read(&path);
+        let content = Content::read(path);
         let content = content.map_err(|error| format!("failed to read the file: {error}"))?;
         let state = Mutex::new(FileState { content, is_lost: false });
-        Ok(Self { path, state, recent: Recent::default() })
+        Ok(Self { path: path.to_owned(), state, recent: Recent::default() })
     }
 }
 
 impl SecretSource for FileSecret {
     fn current(&self) -> Option<String> {
-        let path = self.path.as_path();
+        let path = self.path.as_str();
         let mut state = lock(&self.state);
         if !state.content.is_current(path) {
             match Content::read(path) {
@@ -231,6 +230,7 @@ fn secret(bytes: Vec<u8>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
 
     use super::*;
 
@@ -369,11 +369,12 @@ mod tests {
         let path = folder.write("secret", b"one");
         let file = open(&path).unwrap();
         let stamp = Stamp::of(&fs::metadata(&path).unwrap());
-        let changed = SystemTime::UNIX_EPOCH
-            + Duration::new(stamp.changed.0.unsigned_abs(), stamp.changed.1 as u32);
+        let (seconds, nanoseconds) = stamp.changed;
+        let changed = u64::try_from(seconds * 1000 + nanoseconds / 1_000_000).unwrap();
+        let changed = Timestamp::from_millis(changed);
         assert!(!stamp.is_settled(changed));
-        assert!(!stamp.is_settled(changed - Duration::from_secs(2)), "the clock was set back");
-        assert!(stamp.is_settled(changed + SETTLED));
+        assert!(!stamp.is_settled(changed.minus(SETTLED)), "the clock was set back");
+        assert!(stamp.is_settled(changed.plus(SETTLED)));
         // What is not read again shows by what it would have read.
         let secret = "unread".to_owned();
         lock(&file.state).content = Content { secret, stamp, is_settled: true };
