@@ -9,14 +9,22 @@ TARGET := wasm32-wasip1
 # smaller than the unrolled one. Only small functions are inlined: more of it takes 4 kB.
 FLAGS   = $(patsubst %,--remap-path-prefix=%=,$(shell ls -d $(SOURCES)/*/ 2>/dev/null)) \
 	--remap-path-prefix=$(shell rustc --print sysroot)/lib/rustlib/src/rust=/rustc/$(COMMIT) \
-	--cfg sha2_backend_soft="compact" -C llvm-args=-inline-threshold=20 \
+	--cfg sha2_backend_soft="compact" -C llvm-args=-inline-threshold=15 \
 	-C linker=src/tools/link/rust-lld
 SOURCES = $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
 COMMIT  = $(shell rustc --verbose --version | sed -n 's/^commit-hash: //p')
 
-# What is released is optimized, also where `build` comes first.
-ifneq ($(filter image dist distcheck,$(MAKECMDGOALS)),)
+# The dynamic module: that of this machine, and that of another in a folder by its name.
+HERE    := $(patsubst arm64,aarch64,$(shell uname -m))
+ARCH    ?= $(HERE)
+DYNAMIC  = $(if $(filter $(HERE),$(1)),target,target/$(1))/liboauth2_filter.so
+ALL     := x86_64 aarch64
+NATIVES  = $(foreach arch,$(ALL),$(call DYNAMIC,$(arch)))
+
+# What is released is optimized, also where `build` comes first, and runs on other machines.
+ifneq ($(filter image native-image dist distcheck,$(MAKECMDGOALS)),)
 export OPTIMIZE = required
+export ZIG = required
 endif
 
 # Tools that Cargo installs: unoptimized, they are built in a third of the time, and quick enough.
@@ -30,7 +38,7 @@ INSTALL = cargo install --locked --debug --config profile.dev.debug=false
 help: ## this list
 	@echo "usage: make TARGET    (ENVOY=/path/to/envoy uses that Envoy instead of installing one)"
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
 .PHONY: demo
 demo: build envoy tools ## set everything up, and walk through what the filter does in a real Envoy
@@ -66,6 +74,23 @@ panics: toolchain
 		--features panic-on-command --target-dir target/panics
 	@cargo run --quiet --package trim -- target/panics/$(TARGET)/release/oauth2_filter.wasm $(PANICS)
 
+.PHONY: native
+native: ## the filter as a dynamic module, target/liboauth2_filter.so (ARCH=aarch64: for that, in target/aarch64)
+	@sh src/tools/native.sh $(ARCH) $(call DYNAMIC,$(ARCH))
+
+# For every machine that Envoy runs on.
+.PHONY: natives
+natives:
+	@$(foreach arch,$(ALL),sh src/tools/native.sh $(arch) $(call DYNAMIC,$(arch)) &&) true
+
+# With requests that make it panic: for tests only, so it is built for this machine alone.
+.PHONY: nativepanics
+nativepanics: toolchain
+	@echo "== building target/liboauth2_filter_panics.so"
+	@cargo build --quiet --package oauth2-filter-dynamic-module --lib --features panic-on-command
+	@cp target/debug/liboauth2_filter_dynamic_module.so target/liboauth2_filter_panics.so.new
+	@mv target/liboauth2_filter_panics.so.new target/liboauth2_filter_panics.so
+
 .PHONY: command
 command: ## the command that checks and explains configurations: target/release/oauth2-filter
 	@echo "== building target/release/oauth2-filter (first time: about a minute)"
@@ -75,21 +100,38 @@ command: ## the command that checks and explains configurations: target/release/
 image: build ## the filter as an OCI image, in target/image: for Istio and other hosts
 	@cargo run --quiet --package dist -- image $(WASM) target/image
 
+.PHONY: native-image
+native-image: natives ## the dynamic module as an OCI image for both architectures, in target/native-image
+	@cargo run --quiet --package dist -- image $(NATIVES) target/native-image
+
 .PHONY: dist
-dist: build ## what a release has, in target/dist: module, image, bill of materials, checksums, …
-	@cargo run --quiet --package dist -- gather $(WASM) target/dist
+dist: build natives ## what a release has, in target/dist: modules, images, bills of materials, checksums, …
+	@cargo run --quiet --package dist -- gather $(WASM) $(NATIVES) target/dist
 
 .PHONY: distcheck
-distcheck: image dist ## both, as others take them: through a registry, as Istio does
+distcheck: image native-image dist ## both, as others take them: through a registry, as Istio does
 	@sh src/tools/distcheck.sh target
 
 .PHONY: reproducible
 reproducible: toolchain ## two builds in two places: the same bytes
 	@sh src/tools/reproducible.sh target/reproducible
 
+# What is tested with the dynamic module, too: some of all that the host does.
+SMOKE := table:: native:: abi:: sharing:: trailers:: bodies::a_large_body clients::rs_http_04 \
+	client_authentication::cl_7523_02_assertions leaving::d6_13_clients observing::every_statistic \
+	outbound::both::mcp_07 outbound::machines::an_update outbound::observing::the_statistics \
+	outbound::placing::cl_9700_04 retrying::the_program_sees updates::d6_11 updates::no_request \
+	updates::requests_that_wait waiting::d6_13_the_others waiting::rs_7662_09
+
 .PHONY: test
-test: panics build envoy prometheus tools services ## every test: units, simulated host, real Envoy, real services (SERVICES=skip leaves these out)
+test: panics build envoy prometheus tools services $(if $(filter skip,$(NATIVE)),,native nativepanics) ## every test: units, simulated host, real Envoy, real services (SERVICES=skip leaves these out, NATIVE=skip the dynamic module)
 	@OAUTH2_FILTER_SERVICES=$(SERVICES) cargo test --workspace
+	@[ '$(NATIVE)' = skip ] || FILTER_HOST=native cargo test --quiet --test envoy -- $(SMOKE)
+
+.PHONY: native-test
+native-test: panics build native nativepanics envoy tools ## all tests in Envoy with the dynamic module, and those that take long
+	@FILTER_HOST=native cargo test --test envoy
+	@FILTER_HOST=native cargo test --test envoy native:: -- --ignored --nocapture
 
 .PHONY: flood
 flood: build envoy ## a million refused tokens, then a million malformed ones: what memory the proxy takes
@@ -118,7 +160,7 @@ SDK   := _initialize,memory,proxy_abi_version_0_2_1,proxy_on_context_create,prox
 SDK   := $(SDK),proxy_on_memory_allocate,proxy_on_request_headers
 
 .PHONY: bench
-bench: build envoy ## how fast it is, beside what people use instead: a quarter of an hour
+bench: build native envoy ## how fast it is, beside what people use instead: a quarter of an hour
 	@sh tests/setup/tools.sh wrk
 	@echo "== building the bench (first time: about a minute)"
 	@cargo build --quiet --release --target $(TARGET) --package floor --examples
@@ -157,7 +199,7 @@ interop: build envoy ## both directions against authorization servers of others,
 ENVOYS := 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0
 
 .PHONY: matrix
-matrix: build ## a smoke test with each supported version of Envoy, which it installs (ENVOYS="1.39.3 1.40.0")
+matrix: build native ## a smoke test with each supported version of Envoy, which it installs (ENVOYS="1.39.3 1.40.0")
 	@echo "== building the runner (first time: about a minute)"
 	@cargo run --quiet --package oauth2-filter-testbed --bin matrix -- $(ENVOYS)
 
@@ -168,7 +210,7 @@ istio: ## envoy/istio against the definitions that Istio publishes (needs Node.j
 
 # The control planes of others, built once. What they need, they say before they begin.
 .PHONY: gateway
-gateway: gatewayneeds image crashing envoy ## envoy/gateway under the real Envoy Gateway (root, Go; at first 15 minutes, 4 GB)
+gateway: gatewayneeds image crashing native envoy ## envoy/gateway under the real Envoy Gateway (root, Go; at first 15 minutes, 4 GB)
 	@sh tests/platforms/run.sh gateway
 
 # An image of the module that dies on command.

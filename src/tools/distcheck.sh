@@ -1,5 +1,5 @@
 #!/bin/sh
-# distcheck.sh FOLDER: takes the image and the release in FOLDER as others do: with skopeo, through a
+# distcheck.sh FOLDER: takes the images and the release in FOLDER as others do: with skopeo, through a
 # registry on loopback, by the steps of Istio's agent, and by the schema of CycloneDX. It installs what
 # that needs, in FOLDER but for skopeo and curl.
 set -eu
@@ -37,11 +37,34 @@ inspect() { skopeo --insecure-policy inspect --format "$1" "$2"; }
 same "the number of checksums" "$(wc -l <"$folder/dist/SHA256SUMS")" "$(($(ls "$folder/dist" | wc -l) - 1))"
 same "the module of the release" "$(sha256sum <"$release.wasm")" "$(sha256sum <"$folder/oauth2_filter.wasm")"
 
-$python src/tools/dist/validate.py "$release.cdx.json"
+for bill in "$folder"/dist/*.cdx.json; do
+    $python src/tools/dist/validate.py "$bill"
+done
 sed 's/"licenses": \[/"licenses": [1, /' "$release.cdx.json" >"$work/wrong.cdx.json"
 result=0
 $python src/tools/dist/validate.py "$work/wrong.cdx.json" 2>/dev/null || result=$?
 same "what the schema of CycloneDX says to a wrong bill of materials" $result 3
+
+# As Envoy's images have it: glibc and nothing else, of Debian 10 or newer.
+for arch in x86_64 aarch64; do
+    needs=$(readelf --dynamic --wide "$release.$arch.so" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | grep -v '^ld-linux' | sort | xargs)
+    same "what the dynamic module for $arch needs" "$needs" "libc.so.6 libdl.so.2 libpthread.so.0"
+    glibc=$(readelf --dyn-syms --wide "$release.$arch.so" | grep -o 'GLIBC_[0-9.]*' | sort --version-sort | tail -1)
+    same "the newest glibc of its symbols" "$glibc" GLIBC_2.28
+    hooks=$(readelf --dyn-syms --wide "$release.$arch.so" | awk '$7 != "UND" && NR > 3 && $8 !~ /^envoy_dynamic_module_on_/ && $8 != "Name"' | wc -l)
+    same "the number of its symbols that are no hooks" "$hooks" 0
+done
+native=oci:$folder/native-image:$version
+for pair in amd64:x86_64 arm64:aarch64; do
+    layers=$(skopeo --insecure-policy --override-arch "${pair%:*}" copy --quiet "$native" "dir:$work/${pair%:*}" &&
+        inspect '{{index .Layers 0}}' "dir:$work/${pair%:*}")
+    tar -xzf "$work/${pair%:*}/${layers#sha256:}" -C "$work/${pair%:*}" liboauth2_filter.so
+    same "the dynamic module in the image for ${pair%:*}" \
+        "$(sha256sum <"$work/${pair%:*}/liboauth2_filter.so")" "$(sha256sum <"$release.${pair#*:}.so")"
+done
+same "the digest of the archive of that image" \
+    "$(skopeo --insecure-policy inspect --raw "oci-archive:$release.native.oci.tar" | sha256sum)" \
+    "$(skopeo --insecure-policy inspect --raw "$native" | sha256sum)"
 
 image=oci:$folder/image:$version
 digest=$(inspect '{{.Digest}}' "$image")

@@ -16,21 +16,22 @@ for clone in "$one" "$two"; do
 done
 
 echo "== the first build, in $one"
-(cd "$one" && CARGO_HOME="$folder/cargo" make --no-print-directory image dist)
+(cd "$one" && CARGO_HOME="$folder/cargo" make --no-print-directory image native-image dist)
 echo "== the second build, in $two"
 (
     cd "$two"
     umask 077
     export CARGO_BUILD_JOBS=1 TZ=Asia/Kathmandu LC_ALL=C
     export RUSTFLAGS=--cfg=other HOSTNAME=another
-    CARGO_HOME=$folder/another-cargo make --no-print-directory image dist
+    CARGO_HOME=$folder/another-cargo make --no-print-directory image native-image dist
 )
 
-if ! diff -r "$one/target/dist" "$two/target/dist" || ! diff -r "$one/target/image" "$two/target/image"
-then
-    echo "error: the two builds differ; both are in $folder" >&2
-    exit 1
-fi
+for made in dist image native-image; do
+    if ! diff -r "$one/target/$made" "$two/target/$made"; then
+        echo "error: the two builds differ; both are in $folder" >&2
+        exit 1
+    fi
+done
 echo "== both are the same"
 cat "$one/target/dist/SHA256SUMS"
 rm -rf "$folder"

@@ -1,5 +1,5 @@
-//! The modules of `src` and what each imports: no two import each other, however far around, and no
-//! folder imports one above it. `docs/design.md` shows the picture.
+//! The modules of `src` and what each imports: but for a few, no two import each other, however far
+//! around, and no folder imports one above it. `docs/design.md` shows the picture.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -11,11 +11,13 @@ use syn::visit::{self, Visit};
 use crate::{files_below, generated, root};
 
 /// The crates, by the name that others import them by, with the folder of their modules.
-const CRATES: [(&str, &str); 5] = [
+const CRATES: [(&str, &str); 7] = [
     ("oauth2_filter_keyed_hash", "src/keyed-hash"),
     ("oauth2_filter_core", "src/core/src"),
     ("oauth2_filter_driver", "src/hosts/driver/src"),
     ("oauth2_filter", "src/hosts/proxy-wasm"),
+    ("oauth2_filter_private_key", "src/private-key"),
+    ("oauth2_filter_dynamic_module", "src/hosts/dynamic-module/src"),
     ("command", "src/command"),
 ];
 
@@ -44,6 +46,10 @@ const LAYERS: [&str; 22] = [
     "filter",
     "explain",
 ];
+
+/// The modules of the dynamic module that import each other: those of one configuration, whose
+/// threads post to each other.
+const TOGETHER: [&str; 6] = ["callers", "filter", "main_thread", "routes", "ticker", "worker"];
 
 /// A module: the name of its crate, and its path in it.
 type Module = Vec<String>;
@@ -227,8 +233,8 @@ fn arrows() -> BTreeMap<String, BTreeSet<String>> {
 fn no_two_modules_import_each_other() {
     let imports = imports();
     assert!(imports.len() > 80, "{}", imports.len());
-    let circles = circles(&imports);
-    assert!(circles.is_empty(), "{circles:#?}");
+    let together = TOGETHER.map(|name| format!("oauth2_filter_dynamic_module::{name}"));
+    assert_eq!(circles(&imports), [together]);
 }
 
 #[test]
@@ -268,7 +274,9 @@ fn picture() -> String {
         match part {
             "oauth2_filter" => "proxy-wasm",
             "oauth2_filter_driver" => "driver",
+            "oauth2_filter_dynamic_module" => "dynamic-module",
             "oauth2_filter_keyed_hash" => "keyed-hash",
+            "oauth2_filter_private_key" => "private-key",
             part => part,
         }
         .to_owned()

@@ -1,12 +1,15 @@
 //! A proxy in memory that the driver runs in. It can refuse each call into it by name.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use oauth2_filter_core::{Call, CallFailure, Fields, Reply, Sign, Timestamp};
-use oauth2_filter_driver::{Host, HostCall, HostError, Map, MetricKind};
+use oauth2_filter_driver::{
+    Changed, Host, HostCall, HostError, Map, MetricKind, Metrics, ProxyWasm,
+};
 
 /// `BadArgument` of the ABI, which a proxy returns for what does not exist now.
 const BAD_ARGUMENT: u8 = 2;
@@ -213,40 +216,31 @@ impl Proxy {
     }
 }
 
-impl Host for Proxy {
-    const SIGN: Sign = |_, text| Ok([&[1; 256], text].concat());
-
-    fn adopt_log_level(&self) -> Result<(), HostError> {
-        self.0.levels_read.set(self.0.levels_read.get() + 1);
-        self.check(HostCall::LogLevel, "")
-    }
-
+impl Metrics for Proxy {
     fn now(&self) -> Result<Timestamp, HostError> {
         self.check(HostCall::Now, "")?;
         Ok(Timestamp::from_millis(self.0.now.get()))
     }
 
-    fn random(&self, bytes: &mut [u8]) -> Result<(), HostError> {
-        self.check(HostCall::Random, "")?;
-        bytes.fill(7);
+    fn record_metric(&self, number: u32, value: u64) -> Result<(), HostError> {
+        self.check(HostCall::RecordMetric, "")?;
+        self.0.metrics.borrow_mut()[number as usize].1 = value.try_into().unwrap();
         Ok(())
     }
 
-    fn variable(&self, _: &str) -> Option<String> {
-        None
+    fn increment_metric(&self, number: u32, by: i64) -> Result<(), HostError> {
+        self.check(HostCall::IncrementMetric, "")?;
+        self.0.metrics.borrow_mut()[number as usize].1 += by;
+        Ok(())
     }
+}
 
-    fn configuration(&self, size: usize) -> Result<Option<Vec<u8>>, HostError> {
-        self.check(HostCall::Buffer, "configuration")?;
-        let document = self.0.configuration.borrow().clone();
-        assert_eq!(document.len(), size);
-        Ok(Some(document))
-    }
-
-    fn header(&self, map: Map, name: &str) -> Result<Option<Vec<u8>>, HostError> {
+impl Host for Proxy {
+    fn header(&self, map: Map, name: &str) -> Result<Option<Cow<'_, [u8]>>, HostError> {
         self.check(HostCall::Header, name)?;
         self.with_map(HostCall::Header, map, |headers| {
-            headers.iter().find(|(n, _)| n == name.as_bytes()).map(|(_, value)| value.clone())
+            let header = headers.iter().find(|(n, _)| n == name.as_bytes());
+            header.map(|(_, value)| Cow::Owned(value.clone()))
         })
     }
 
@@ -268,14 +262,14 @@ impl Host for Proxy {
         self.with_map(HostCall::RemoveHeader, map, |headers| headers.retain(|(n, _)| n != name))
     }
 
-    fn property(&self, object: &str, name: &str) -> Result<Option<Vec<u8>>, HostError> {
+    fn property(&self, object: &str, name: &str) -> Result<Option<Cow<'_, [u8]>>, HostError> {
         self.check(HostCall::Property, name)?;
         let stream = self.effective_stream(HostCall::Property)?;
         Ok(match (object, name) {
             ("connection", "sha256_peer_certificate_digest") => {
-                stream.certificate.clone().map(String::into_bytes)
+                stream.certificate.clone().map(|digest| digest.into_bytes().into())
             }
-            ("response", "code_details") => stream.details.map(Into::into),
+            ("response", "code_details") => stream.details.map(|details| details.as_bytes().into()),
             _ => None,
         })
     }
@@ -285,15 +279,6 @@ impl Host for Proxy {
         let mut stream = self.effective_stream(HostCall::SetFilterState)?;
         stream.state.insert(name.to_owned(), value.to_owned());
         Ok(())
-    }
-
-    fn foreign_function(&self, name: &str, _: &[u8]) -> Result<Option<Vec<u8>>, HostError> {
-        self.check(HostCall::ForeignFunction, name)?;
-        let result = self.0.functions.borrow().get(name).cloned();
-        if name == "clear_route_cache" && result.is_some() {
-            self.effective_stream(HostCall::ForeignFunction)?.routes_cleared += 1;
-        }
-        Ok(result)
     }
 
     fn send_local_response(&self, reply: &Reply) -> Result<(), HostError> {
@@ -307,6 +292,50 @@ impl Host for Proxy {
         self.check(HostCall::ResumeRequest, "")?;
         self.effective_stream(HostCall::ResumeRequest)?.continued = true;
         Ok(())
+    }
+
+    fn select_route_again(&self, changed: Changed) -> Result<(), HostError> {
+        match changed {
+            // The host does so after each edit.
+            Changed::Headers => Ok(()),
+            // A host without this function keeps the route.
+            Changed::FilterState => self.foreign_function("clear_route_cache", &[]).map(|_| ()),
+        }
+    }
+}
+
+impl ProxyWasm for Proxy {
+    const SIGN: Sign = |_, _, text| Ok([&[1; 256], text].concat());
+
+    fn adopt_log_level(&self) -> Result<(), HostError> {
+        self.0.levels_read.set(self.0.levels_read.get() + 1);
+        self.check(HostCall::LogLevel, "")
+    }
+
+    fn random(&self, bytes: &mut [u8]) -> Result<(), HostError> {
+        self.check(HostCall::Random, "")?;
+        bytes.fill(7);
+        Ok(())
+    }
+
+    fn variable(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn configuration(&self, size: usize) -> Result<Option<Vec<u8>>, HostError> {
+        self.check(HostCall::Buffer, "configuration")?;
+        let document = self.0.configuration.borrow().clone();
+        assert_eq!(document.len(), size);
+        Ok(Some(document))
+    }
+
+    fn foreign_function(&self, name: &str, _: &[u8]) -> Result<Option<Vec<u8>>, HostError> {
+        self.check(HostCall::ForeignFunction, name)?;
+        let result = self.0.functions.borrow().get(name).cloned();
+        if name == "clear_route_cache" && result.is_some() {
+            self.effective_stream(HostCall::ForeignFunction)?.routes_cleared += 1;
+        }
+        Ok(result)
     }
 
     fn http_call(&self, call: &Call) -> Result<u32, CallFailure> {
@@ -350,18 +379,6 @@ impl Host for Proxy {
         assert!(metrics.iter().all(|(other, _)| other != name), "{name} is defined once");
         metrics.push((name.to_owned(), 0));
         Ok(u32::try_from(metrics.len()).unwrap() - 1)
-    }
-
-    fn record_metric(&self, number: u32, value: u64) -> Result<(), HostError> {
-        self.check(HostCall::RecordMetric, "")?;
-        self.0.metrics.borrow_mut()[number as usize].1 = value.try_into().unwrap();
-        Ok(())
-    }
-
-    fn increment_metric(&self, number: u32, by: i64) -> Result<(), HostError> {
-        self.check(HostCall::IncrementMetric, "")?;
-        self.0.metrics.borrow_mut()[number as usize].1 += by;
-        Ok(())
     }
 
     fn shared_data(&self, key: &str) -> Result<Option<(Vec<u8>, u32)>, HostError> {

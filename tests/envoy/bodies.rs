@@ -1,7 +1,7 @@
 //! Bodies, which must not get by while their token is asked about.
 
 use oauth2_filter_testbed::client::{HeaderMap, Http2, Request, Response};
-use oauth2_filter_testbed::envoy::Listener;
+use oauth2_filter_testbed::envoy::{Listener, native};
 use oauth2_filter_testbed::scripted::{Answer, Gate};
 use serde_json::json;
 use tokio::task::JoinHandle;
@@ -41,6 +41,9 @@ async fn a_large_body_whose_token_is_no_good_never_reaches_the_service() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_delivers_bodies_meanwhile_does_not_let_them_out() {
+    if native::is_chosen() {
+        return; // A dynamic module always holds bodies back.
+    }
     let set_up = delivering_bodies_meanwhile().await;
     for http in BOTH {
         let held = Held::post(&set_up, http, &body(100_000), inactive()).await;
@@ -63,6 +66,9 @@ async fn a_host_that_delivers_bodies_meanwhile_does_not_let_them_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_delivers_bodies_meanwhile_sends_them_on_when_the_token_is_good() {
+    if native::is_chosen() {
+        return; // A dynamic module always holds bodies back.
+    }
     let set_up = delivering_bodies_meanwhile().await;
     for http in BOTH {
         let body = body(100_000);

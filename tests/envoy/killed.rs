@@ -220,7 +220,7 @@ impl Load {
 
 impl SetUp {
     /// Connections of which each of the two workers has one.
-    async fn connections_to_each_worker(&self) -> [Http2; 2] {
+    pub async fn connections_to_each_worker(&self) -> [Http2; 2] {
         let accepted = async || {
             let stats = self.envoy.stats("listener.*worker_.*downstream_cx_total").await;
             let of = |worker: &str| {

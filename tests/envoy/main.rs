@@ -1,5 +1,6 @@
 //! The filter in the real Envoy, over TCP on loopback.
 
+mod abi;
 mod bodies;
 mod client_authentication;
 mod clients;
@@ -12,12 +13,15 @@ mod killed;
 mod leaving;
 mod logs;
 mod mutual_tls;
+mod native;
 mod observing;
 mod outbound;
 mod plugin;
 mod recipes;
 mod retrying;
 mod roots;
+mod routes;
+mod secrets;
 mod series;
 mod servers;
 mod set_up;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use oauth2_filter_core::Counter;
 use oauth2_filter_testbed::client::{Connection, Http2, Request};
-use oauth2_filter_testbed::envoy::{Bootstrap, Envoy, Listener, Options};
+use oauth2_filter_testbed::envoy::{Bootstrap, Envoy, Listener, Options, native};
 use oauth2_filter_testbed::examples::InboundYaml;
 use oauth2_filter_testbed::scripted::{Answer, Gate, ScriptedServer};
 use oauth2_filter_testbed::{upstream::Upstream, wait};
@@ -182,15 +182,19 @@ async fn every_statistic_is_zero_at_first_and_moves_by_what_happens() {
     }
     assert!(all.contains("\nwasmcustom.oauth2_filter.waiting_requests: 0\n"));
     let call_time = "wasmcustom.oauth2_filter.call_milliseconds.endpoint.introspection";
-    assert!(all.contains(&format!("\n{call_time}: No recorded values\n")));
+    // The dynamic module's histograms begin with their first value.
+    let has_empty = |series: &str| !native::is_chosen() || !series.contains("_milliseconds");
+    assert!(!has_empty(call_time) || all.contains(&format!("\n{call_time}: No recorded values\n")));
     // As Prometheus does. A histogram is three series.
     let start = exported(&set_up.envoy).await;
     assert!(start.values().all(|value| *value == 0), "{start:?}");
     let time = "oauth2_filter_call_milliseconds";
     let names = start.keys().filter(|name| !name.contains("_bucket{") && !name.contains("_sum{"));
     let names = names.map(|name| name.replace("_milliseconds_count{", "_milliseconds{"));
-    assert_eq!(names.collect::<BTreeSet<_>>(), every_series());
-    assert!(start.contains_key(&format!("{time}_bucket{{endpoint=\"introspection\",le=\"5\"}}")));
+    let expected: BTreeSet<_> = every_series().into_iter().filter(|name| has_empty(name)).collect();
+    assert_eq!(names.collect::<BTreeSet<_>>(), expected);
+    let bucket = format!("{time}_bucket{{endpoint=\"introspection\",le=\"5\"}}");
+    assert_eq!(start.contains_key(&bucket), has_empty(&bucket));
 
     let mut calls = 0;
     for (n, step) in script().into_iter().enumerate() {
@@ -246,6 +250,9 @@ async fn the_labels_take_nothing_from_other_statistics() {
             let stands = |before| line.contains(&format!("{before}{label}=\""));
             assert!(!stands('{') && !stands(','), "{line}");
         }
+    }
+    if native::is_chosen() {
+        return; // Its metrics have labels by themselves.
     }
     // Without labels names are long, and read well all the same.
     let plain = SetUp::new(json!({})).await;

@@ -1,5 +1,6 @@
 //! Runs `envoy/inbound.yaml` and `envoy/outbound.yaml`, as they are but for their ports, with
-//! several versions of Envoy, which it installs below `target/matrix`.
+//! several versions of Envoy, which it installs below `target/matrix`. Then with the dynamic module,
+//! in those that can load it, which must have every function that it calls.
 
 use std::{
     env,
@@ -13,7 +14,11 @@ use oauth2_filter_testbed::{
     Received,
     authorization_server::{AuthorizationServer, ORDERS_API_SECRET, Options, SHOP},
     client::{Request, Response},
-    envoy::{self, Envoy},
+    envoy::{
+        self, Envoy,
+        native::{self, Named},
+        symbols,
+    },
     examples::{InboundYaml, Servers},
     process::{end_of_log, interrupted},
     upstream::Upstream,
@@ -33,11 +38,14 @@ async fn main() -> ExitCode {
         () = interrupted() => return ExitCode::from(INTERRUPTED),
         rows = all(&versions) => rows,
     };
-    println!("\n| Envoy | inbound.yaml | outbound.yaml |\n| --- | --- | --- |");
-    for (version, [inbound, outbound]) in &rows {
-        println!("| {version} | {} | {} |", inbound.verdict(), outbound.verdict());
+    println!("\n| Envoy | inbound.yaml | outbound.yaml | dynamic module | which does without |");
+    println!("| --- | --- | --- | --- | --- |");
+    for Row { version, module: [inbound, outbound], native } in &rows {
+        let module = [inbound.verdict(), outbound.verdict()].join(" | ");
+        let native = native.as_ref().map_or_else(|| "– | –".to_owned(), Native::cells);
+        println!("| {version} | {module} | {native} |");
     }
-    let checks = || rows.iter().flat_map(|(_, checks)| checks);
+    let checks = || rows.iter().flat_map(Row::checks);
     let (passed, failed): (usize, usize) = (
         checks().map(|checks| checks.passed).sum(),
         checks().map(|checks| checks.failures.len()).sum(),
@@ -46,19 +54,92 @@ async fn main() -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// What came of a version.
+struct Row<'v> {
+    version: &'v str,
+    module: [Checks; 2],
+    /// `None` where Envoy has no dynamic modules that the filter could be one of.
+    native: Option<Native>,
+}
+
+impl Row<'_> {
+    fn checks(&self) -> impl Iterator<Item = &Checks> {
+        self.module.iter().chain(self.native.iter().flat_map(|native| &native.checks))
+    }
+}
+
+/// What came of a version with the dynamic module.
+struct Native {
+    checks: [Checks; 3],
+    /// The functions that the module does without there.
+    lacks: Vec<String>,
+}
+
+impl Native {
+    async fn run(program: &Path, names: Named) -> Self {
+        let calls = symbols::calls(&native::file());
+        let exports = symbols::exports(program);
+        let mut functions = Checks::default();
+        for function in &calls.required {
+            functions.same(function, &exports.contains(function), &true);
+        }
+        let host = Host::Native(names);
+        Self {
+            checks: [functions, inbound(program, host).await, outbound(program, host).await],
+            lacks: calls.optional.difference(&exports).cloned().collect(),
+        }
+    }
+
+    fn cells(&self) -> String {
+        let [functions, inbound, outbound] = &self.checks;
+        let verdicts = [inbound, outbound].map(Checks::verdict).join(", ");
+        format!("{verdicts}; functions: {} | {}", functions.verdict(), self.lacks.join(", "))
+    }
+}
+
+/// What the filter is to Envoy.
+#[derive(Clone, Copy)]
+enum Host {
+    Wasm,
+    Native(Named),
+}
+
+impl Host {
+    /// The dynamic module in an Envoy of this version.
+    fn native(version: &str) -> Option<Named> {
+        let minor = version.split('.').nth(1)?.parse::<u32>().ok()?;
+        match minor {
+            0..38 => None,
+            // Its bootstrap extension has no other way.
+            38 => Some(Named::Name),
+            39.. => Some(Named::File),
+        }
+    }
+}
+
 /// What came of each version.
-async fn all(versions: &[String]) -> Vec<(&str, [Checks; 2])> {
+async fn all(versions: &[String]) -> Vec<Row<'_>> {
     let mut rows = Vec::new();
     for version in versions {
         println!("== Envoy {version}");
-        let checks = match install(version) {
-            Ok(program) => [inbound(&program).await, outbound(&program).await],
-            Err(error) => [Checks::not_run(&error), Checks::not_run(&error)],
+        let row = match install(version) {
+            Ok(program) => Row {
+                version,
+                module: [inbound(&program, Host::Wasm).await, outbound(&program, Host::Wasm).await],
+                native: match Host::native(version) {
+                    Some(names) => Some(Native::run(&program, names).await),
+                    None => None,
+                },
+            },
+            Err(error) => {
+                let module = [Checks::not_run(&error), Checks::not_run(&error)];
+                Row { version, module, native: None }
+            }
         };
-        for line in checks.iter().flat_map(|checks| checks.failures.iter().chain(&checks.log)) {
+        for line in row.checks().flat_map(|checks| checks.failures.iter().chain(&checks.log)) {
             println!("{line}");
         }
-        rows.push((version.as_str(), checks));
+        rows.push(row);
     }
     rows
 }
@@ -79,9 +160,9 @@ fn install(version: &str) -> Result<PathBuf, String> {
 }
 
 /// A service that is guarded.
-async fn inbound(program: &Path) -> Checks {
+async fn inbound(program: &Path, host: Host) -> Checks {
     let secret = ("ORDERS_API_SECRET", ORDERS_API_SECRET);
-    let (server, service, envoy) = match start(program, "inbound.yaml", secret).await {
+    let (server, service, envoy) = match start(program, host, "inbound.yaml", secret).await {
         Ok(started) => started,
         Err(error) => return Checks::not_run(&error),
     };
@@ -121,9 +202,9 @@ async fn inbound(program: &Path) -> Checks {
 }
 
 /// A program whose requests get a token.
-async fn outbound(program: &Path) -> Checks {
+async fn outbound(program: &Path, host: Host) -> Checks {
     let secret = ("BILLING_SECRET", "orders-secret");
-    let (server, service, envoy) = match start(program, "outbound.yaml", secret).await {
+    let (server, service, envoy) = match start(program, host, "outbound.yaml", secret).await {
         Ok(started) => started,
         Err(error) => return Checks::not_run(&error),
     };
@@ -159,6 +240,7 @@ async fn outbound(program: &Path) -> Checks {
 /// Starts an Envoy with a file of `envoy/`, and what its clusters name.
 async fn start(
     program: &Path,
+    host: Host,
     file: &str,
     (variable, secret): (&str, &str),
 ) -> Result<(AuthorizationServer, Upstream, Envoy), String> {
@@ -170,12 +252,21 @@ async fn start(
         .with_port(LISTENER, 0)
         .with_port(of_server, server.address().port())
         .with_port(of_service, service.address().port());
+    let mut environment = vec![(variable.to_owned(), secret.to_owned())];
+    let text = match host {
+        Host::Wasm => text.text().to_owned(),
+        Host::Native(named) => {
+            let folder = workspace().join("target").display().to_string();
+            environment.push((native::SEARCH_PATH.to_owned(), folder));
+            native::in_place(text.text(), named)
+        }
+    };
     let options = envoy::Options {
         program: Some(program.to_owned()),
-        environment: vec![(variable.to_owned(), secret.to_owned())],
+        environment,
         ..envoy::Options::default()
     };
-    let envoy = Envoy::start_with(text.text(), &options).await;
+    let envoy = Envoy::start_with(text, &options).await;
     Ok((server, service, envoy.map_err(|error| error.to_string())?))
 }
 

@@ -1,6 +1,7 @@
 //! The half of the filter that decides on requests, from rules and from what is cached in this
 //! worker.
 
+use std::fmt;
 use std::sync::Arc;
 
 use fnv::FnvHashMap;
@@ -23,7 +24,11 @@ use crate::verdict::Verdict;
 /// bytes, but some hold data from a client: a path or a cookie of many kilobytes.
 const MAX_HELD: usize = 32 << 20;
 
-pub(crate) struct Decider {
+/// Decides on the requests of one configuration in one worker.
+///
+/// The driver passes [`Output::lookups`](crate::Output::lookups) on to the [`Fetcher`](crate::Fetcher),
+/// and its answers to [`Decider::resolved`].
+pub struct Decider {
     /// Present if the proxy protects a resource.
     pub(crate) inbound: Option<Inbound>,
     /// Present if the proxy is an OAuth client.
@@ -62,8 +67,9 @@ impl Decider {
         Self { inbound, outbound, waiting, held_inbound: 0, held_outbound: 0 }
     }
 
-    /// Decides on a request; `None` if it waits.
-    pub(crate) fn request(
+    /// Decides on a request; `None` if it waits, so that its verdict follows in
+    /// [`Output::decided`](crate::Output::decided). The stream ID must not be in use.
+    pub fn request(
         &mut self,
         stream: StreamId,
         head: &dyn Head,
@@ -132,7 +138,7 @@ impl Decider {
         if with <= MAX_HELD {
             *held = with;
             self.waiting.insert(stream, waiting);
-            run.output.lookups.push(lookup);
+            run.output.lookups.0.push(lookup);
             return None;
         }
         Some(match (waiting, &self.inbound, &self.outbound) {
@@ -160,13 +166,13 @@ impl Decider {
         Some(waiting)
     }
 
-    /// The number of requests that wait.
-    pub(crate) fn waiting(&self) -> usize {
+    /// The number of requests that wait, for the gauge [`WAITING`](crate::WAITING).
+    pub fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
     /// Handles the result of a lookup, and decides on the requests that waited for it.
-    pub(crate) fn resolved(&mut self, resolved: Resolved, run: &mut Run<'_>) {
+    pub fn resolved(&mut self, resolved: Resolved, run: &mut Run<'_>) {
         let Resolved { streams, found } = resolved;
         match found {
             Found::Response(key, result) => {
@@ -229,16 +235,49 @@ impl Decider {
         }
     }
 
-    /// Handles the upstream response to a request with one of the proxy's tokens.
-    pub(crate) fn response(&mut self, sent: TokenUse, status: u16, run: &mut Run<'_>) {
+    /// Handles the upstream response to a request with one of the proxy's tokens. A response that
+    /// the proxy generates says nothing about the token, and must not be passed in.
+    pub fn response(&mut self, sent: TokenUse, status: u16, run: &mut Run<'_>) {
         if let Some(outbound) = &mut self.outbound {
             outbound.response(sent, status, run);
         }
     }
 
-    /// Removes a request that has ended. Returns whether it waited.
-    pub(crate) fn stream_ended(&mut self, stream: StreamId) -> bool {
+    /// Whether a request waits.
+    pub fn is_waiting(&self, stream: StreamId) -> bool {
+        self.waiting.contains_key(&stream)
+    }
+
+    /// Removes a request that has ended. Returns whether it waited; if so, the fetcher must be told
+    /// with [`Fetcher::stream_ended`](crate::Fetcher::stream_ended).
+    pub fn stream_ended(&mut self, stream: StreamId) -> bool {
         self.take(stream).is_some()
+    }
+
+    /// Whether an upstream response with this status rejects the token. Only such a response is
+    /// passed to [`Decider::response`].
+    pub fn is_refusal(&self, sent: TokenUse, status: u16) -> bool {
+        self.outbound.as_ref().is_some_and(|outbound| outbound.is_refusal(sent, status))
+    }
+
+    /// Whether trailers must be checked with [`Decider::is_reserved`], which is the case wherever
+    /// the filter sets headers or reads tokens from them.
+    pub fn guards_trailers(&self) -> bool {
+        self.inbound.is_some() || self.outbound.is_some()
+    }
+
+    /// Whether a trailer with this name must not be forwarded: it is a spelling of a header that
+    /// the filter sets or in which tokens are accepted.
+    pub fn is_reserved(&self, name: &[u8]) -> bool {
+        let Self { inbound, outbound, .. } = self;
+        inbound.as_ref().is_some_and(|inbound| inbound.is_reserved(name))
+            || outbound.as_ref().is_some_and(|outbound| outbound.is_reserved(name))
+    }
+}
+
+impl fmt::Debug for Decider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decider").finish_non_exhaustive()
     }
 }
 

@@ -4,19 +4,86 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::cache::single_flight::StreamId;
-use crate::config::{self, ConfigError, ConfigErrors};
+use crate::config::{self, Config, ConfigError, ConfigErrors};
 use crate::decider::Decider;
 use crate::environment::Environment;
 use crate::fetcher::Fetcher;
 use crate::inbound::Inbound;
+use crate::inbound::guard::Guard;
 use crate::metrics::Event;
-use crate::oauth::call::TokenUse;
 use crate::oauth::denial::{Denial, Reply, Resource};
-use crate::oauth::failure::Failure;
 use crate::oauth::reason::Reason;
-use crate::outbound::Outbound;
+use crate::oauth::secret::OpenSecret;
+use crate::outbound::{ClientConfig, Outbound};
 use crate::run::{Context, Input, Output, Run, Step};
 use crate::verdict::Verdict;
+
+/// A valid configuration, from which a host makes the halves of a filter that it places apart: a
+/// decider in each worker, and one fetcher for all of them.
+#[derive(Clone)]
+pub struct Configuration {
+    inbound: Option<Arc<Guard>>,
+    outbound: Option<Arc<ClientConfig>>,
+    seed: [u8; 16],
+}
+
+impl Configuration {
+    /// Reads a configuration document. Returns warnings too, about settings that are valid but
+    /// deserve attention.
+    ///
+    /// # Errors
+    /// All errors in the document, with their paths.
+    pub fn load(
+        document: &[u8],
+        environment: &Environment<'_>,
+    ) -> Result<(Self, Vec<ConfigError>), ConfigErrors> {
+        let (config, warnings) = config::load(document, environment)?;
+        Ok((Self::new(config, environment), warnings))
+    }
+
+    /// The same for a host with secrets that may change, which `open` opens.
+    ///
+    /// # Errors
+    /// All errors in the document, with their paths.
+    pub fn load_with_sources(
+        document: &[u8],
+        environment: &Environment<'_>,
+        open: OpenSecret<'_>,
+    ) -> Result<(Self, Vec<ConfigError>), ConfigErrors> {
+        let (config, warnings) = config::load_with_sources(document, environment, open)?;
+        Ok((Self::new(config, environment), warnings))
+    }
+
+    fn new(config: Config, environment: &Environment<'_>) -> Self {
+        let (inbound, outbound) = (config.inbound.map(Arc::new), config.outbound.map(Arc::new));
+        Self { inbound, outbound, seed: environment.seed }
+    }
+
+    /// The names of the outbound clients, in the order of
+    /// [`ClientId::index`](crate::ClientId::index).
+    pub fn clients(&self) -> impl Iterator<Item = &str> {
+        let clients = self.outbound.iter().flat_map(|outbound| &outbound.clients);
+        clients.map(|client| &*client.name)
+    }
+
+    /// A decider, with an empty cache.
+    pub fn decider(&self) -> Decider {
+        let inbound = self.inbound.clone().map(|guard| Inbound::new(guard, self.seed));
+        let outbound = self.outbound.clone().map(|clients| Outbound::new(clients, self.seed));
+        Decider::new(inbound, outbound)
+    }
+
+    /// The fetcher of these deciders.
+    pub fn fetcher(&self) -> Fetcher {
+        Fetcher::new(self.inbound.clone(), self.outbound.clone(), self.seed)
+    }
+}
+
+impl fmt::Debug for Configuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Configuration").finish_non_exhaustive()
+    }
+}
 
 /// A configured filter: a decider and its fetcher in one worker.
 ///
@@ -36,14 +103,8 @@ impl Filter {
         document: &[u8],
         environment: &Environment<'_>,
     ) -> Result<(Self, Vec<ConfigError>), ConfigErrors> {
-        let (config, warnings) = config::load(document, environment)?;
-        let seed = environment.seed;
-        let guard = config.inbound.map(Arc::new);
-        let clients = config.outbound.map(Arc::new);
-        let inbound = guard.clone().map(|guard| Inbound::new(guard, seed));
-        let outbound = clients.clone().map(|clients| Outbound::new(clients, seed));
-        let decider = Decider::new(inbound, outbound);
-        let fetcher = Fetcher::new(guard, clients, seed);
+        let (configuration, warnings) = Configuration::load(document, environment)?;
+        let (decider, fetcher) = (configuration.decider(), configuration.fetcher());
         Ok((Self { decider, fetcher }, warnings))
     }
 
@@ -56,7 +117,7 @@ impl Filter {
     /// Handles an event. The result for its stream is returned; everything else is added to
     /// `output`.
     pub fn handle(&mut self, input: Input<'_>, context: Context<'_>, output: &mut Output) -> Step {
-        let run = &mut Run { now: context.now, store: context.store, output };
+        let run = &mut Run::new(context, output);
         let waited = self.decider.waiting();
         match input {
             Input::Request(stream, head) => {
@@ -68,7 +129,7 @@ impl Filter {
                 };
             }
             Input::CallEnded(id, outcome) => {
-                self.fetcher.call_ended(id, outcome.map_err(Failure::Call), run);
+                self.fetcher.call_ended(id, outcome, run);
             }
             Input::Response(sent, status) => self.decider.response(sent, status, run),
             Input::Tick => self.fetcher.tick(run),
@@ -95,9 +156,8 @@ impl Filter {
     #[cold]
     fn join(&mut self, run: &mut Run<'_>) {
         while !(run.output.lookups.is_empty() && run.output.resolved.is_empty()) {
-            for lookup in std::mem::take(&mut run.output.lookups) {
-                self.fetcher.look_up(lookup, run);
-            }
+            let lookups = std::mem::take(&mut run.output.lookups);
+            self.fetcher.look_up(lookups, run);
             for resolved in std::mem::take(&mut run.output.resolved) {
                 self.decider.resolved(resolved, run);
             }
@@ -113,25 +173,9 @@ impl Filter {
         }
     }
 
-    /// Whether an upstream response with this status rejects the token. Only such a response is an
-    /// [`Input::Response`].
-    pub fn is_refusal(&self, sent: TokenUse, status: u16) -> bool {
-        let outbound = self.decider.outbound.as_ref();
-        outbound.is_some_and(|outbound| outbound.is_refusal(sent, status))
-    }
-
-    /// Whether trailers must be checked with [`Filter::is_reserved`], which is the case wherever
-    /// the filter sets headers or reads tokens from them.
-    pub fn guards_trailers(&self) -> bool {
-        self.decider.inbound.is_some() || self.decider.outbound.is_some()
-    }
-
-    /// Whether a trailer with this name must not be forwarded: it is a spelling of a header that
-    /// the filter sets or in which tokens are accepted.
-    pub fn is_reserved(&self, name: &[u8]) -> bool {
-        let Decider { inbound, outbound, .. } = &self.decider;
-        inbound.as_ref().is_some_and(|inbound| inbound.is_reserved(name))
-            || outbound.as_ref().is_some_and(|outbound| outbound.is_reserved(name))
+    /// The half that decides, for what a host asks about a request.
+    pub fn decider(&self) -> &Decider {
+        &self.decider
     }
 
     /// The response to a request that reaches a filter without a configuration.
@@ -181,7 +225,7 @@ mod tests {
             "inbound": {"introspection": server}, "outbound": {"clients": {"billing": client}},
         });
         let environment =
-            Environment { variable: &|_| None, seed: [1; 16], sign: |_, _| Ok(Vec::new()) };
+            Environment { variable: &|_| None, seed: [1; 16], sign: |_, _, _| Ok(Vec::new()) };
         let text = document.to_string();
         let (mut filter, _) = Filter::load(text.as_bytes(), &environment).unwrap();
         let head = [(":method", "GET"), (":path", "/"), ("authorization", "Bearer t")];

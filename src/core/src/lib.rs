@@ -39,7 +39,7 @@
 //! let environment = Environment {
 //!     variable: &|name| (name == "ORDERS_API_SECRET").then(|| "secret".to_owned()),
 //!     seed: [0; 16], // random bytes in a real host
-//!     sign: |_, _| Err(SignError::Absent),
+//!     sign: |_, _, _| Err(SignError::Absent),
 //! };
 //! let (mut filter, _warnings) = Filter::load(document, &environment)?;
 //!
@@ -94,28 +94,38 @@ mod table;
 mod timestamp;
 mod verdict;
 
+pub use cache::identity::{Fingerprint, Identity};
 pub use cache::single_flight::{CallId, StreamId};
 pub use config::{ConfigError, ConfigErrors};
 #[cfg(feature = "review")]
 pub use config::{DefaultValue, KEY_TABLES, KeyRow, KeyTable, Review, review, schema};
+pub use decider::Decider;
 pub use environment::Environment;
 #[cfg(feature = "review")]
 pub use explain::{Explanation, TokenNeeds};
-pub use filter::Filter;
+pub use fetcher::Fetcher;
+pub use filter::{Configuration, Filter};
 pub use http::head::{Fields, Head};
 pub use ids::{ClientId, ServerId};
+pub use lookup::{Lookups, Resolved};
 pub use metrics::client::{ClientEvent, ClientGauge, InjectionResult, TokenEvent};
 pub use metrics::labels::Labels;
 pub use metrics::{CALL_TIME, Counter, Decision, Event, Lookup, TOKEN_CALL_TIME, WAITING};
+pub use oauth::cached_token::CachedToken;
 pub use oauth::call::{Answer, Call, CallFailure, MAX_BODY, Purpose, TokenUse};
-pub use oauth::client_assertion::{Sign, SignError};
+pub use oauth::client_assertion::{Algorithm, Sign, SignError};
 pub use oauth::denial::Reply;
+pub use oauth::failure::Failure;
 pub use oauth::outcome::CallOutcome;
 pub use oauth::reason::Reason;
+pub use oauth::secret::{OpenSecret, SecretPlace, SecretSource};
 pub use oauth::sender_constraint::digest_from_hex;
-pub use run::{Context, Input, Output, Step};
+pub use run::{Context, Input, Output, Run, Step};
 pub use store::shared::SharedStore;
 pub use store::shared_data::SharedData;
-pub use store::{NotWritten, Store};
+pub use store::{
+    Acquire, CachedResponse, ClientKey, Lease, LeaseKey, LeaseOwner, MAX_CLOCK_SKEW, NotWritten,
+    ResponseKey, Store, Stored, TokenKey, Version,
+};
 pub use timestamp::Timestamp;
 pub use verdict::{Action, Attributes, Forward, Verdict};

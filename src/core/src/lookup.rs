@@ -20,6 +20,17 @@ use crate::oauth::token_state::TokenState;
 use crate::timestamp::Timestamp;
 use crate::verdict::Verdict;
 
+/// The lookups of a decider for its fetcher, in their order.
+#[derive(Debug, Default)]
+pub struct Lookups(pub(crate) Vec<Lookup>);
+
+impl Lookups {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// A message from a decider to the fetcher.
 #[derive(Debug)]
 pub(crate) enum Lookup {
@@ -63,16 +74,29 @@ pub(crate) struct Subject {
     pub(crate) drops: u32,
 }
 
-/// A message from the fetcher to the deciders.
-#[derive(Debug)]
-pub(crate) struct Resolved {
+/// The result of a lookup, from the fetcher to the deciders.
+#[derive(Clone, Debug)]
+pub struct Resolved {
     /// The requests that waited, in their order.
     pub(crate) streams: Vec<StreamId>,
     pub(crate) found: Found,
 }
 
+impl Resolved {
+    /// The requests that waited, in their order.
+    pub fn streams(&self) -> &[StreamId] {
+        &self.streams
+    }
+
+    /// The same result for some of the requests.
+    #[must_use]
+    pub fn for_streams(&self, streams: Vec<StreamId>) -> Self {
+        Self { streams, found: self.found.clone() }
+    }
+}
+
 /// The result of a lookup.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Found {
     /// The introspection response on a token.
     Response(Option<CacheKey>, Result<Introspected, Unavailable>),
@@ -83,7 +107,7 @@ pub(crate) enum Found {
 }
 
 /// An evaluated introspection response.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Introspected {
     pub(crate) state: TokenState,
     /// When the authorization server returned the response.
@@ -102,7 +126,7 @@ pub(crate) struct Unavailable {
 }
 
 /// A token in exchange for a caller's.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Exchanged {
     /// The record that workers share.
     pub(crate) record: CachedToken,
@@ -115,7 +139,7 @@ pub(crate) struct Exchanged {
 /// Messages pass between threads.
 const _: () = {
     const fn is_shared<T: Send + Sync>() {}
-    is_shared::<Lookup>();
+    is_shared::<Lookups>();
     is_shared::<Resolved>();
     is_shared::<Verdict>();
     is_shared::<Call>();

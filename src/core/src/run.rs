@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::cache::single_flight::{CallId, StreamId};
 use crate::http::head::Head;
 use crate::ids::ClientId;
-use crate::lookup::{Lookup, Resolved};
+use crate::lookup::{Lookups, Resolved};
 use crate::metrics::client::ClientEvent;
 use crate::metrics::{Counter, Decision, Event};
 use crate::oauth::call::{Answer, Call, CallFailure, TokenUse};
@@ -70,10 +70,10 @@ pub struct Output {
     pub events: Vec<Event>,
     /// The period of the [`Input::Tick`] that the filter needs from now on; `None` for no ticks.
     pub timer: Option<Duration>,
-    /// Messages of the decider for the fetcher.
-    pub(crate) lookups: Vec<Lookup>,
-    /// Messages of the fetcher for the decider.
-    pub(crate) resolved: Vec<Resolved>,
+    /// Messages of a decider for its fetcher. A [`Filter`](crate::Filter) leaves none.
+    pub lookups: Lookups,
+    /// Messages of a fetcher for its deciders. A [`Filter`](crate::Filter) leaves none.
+    pub resolved: Vec<Resolved>,
 }
 
 /// The result of an input for its stream.
@@ -89,13 +89,19 @@ pub enum Step {
 }
 
 /// The context and the output of a run.
-pub(crate) struct Run<'r> {
+pub struct Run<'r> {
     pub(crate) now: Timestamp,
     pub(crate) store: &'r dyn Store,
     pub(crate) output: &'r mut Output,
 }
 
-impl Run<'_> {
+impl<'r> Run<'r> {
+    /// A run in this context, which adds to this output.
+    pub fn new(context: Context<'r>, output: &'r mut Output) -> Self {
+        let Context { now, store } = context;
+        Self { now, store, output }
+    }
+
     pub(crate) fn count(&mut self, event: Event) {
         self.output.events.push(event);
     }
@@ -111,5 +117,11 @@ impl Run<'_> {
     /// Counts an event of an outbound client.
     pub(crate) fn count_client(&mut self, client: ClientId, event: ClientEvent) {
         self.output.events.push(Event::Client(client, event));
+    }
+}
+
+impl fmt::Debug for Run<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run").field("now", &self.now).finish_non_exhaustive()
     }
 }

@@ -7,14 +7,17 @@
 //! a value: `None` if something does not exist, otherwise a [`HostError`].
 #![allow(unsafe_code)]
 
+use std::borrow::Cow;
 use std::ptr::null_mut;
 use std::time::Duration;
 
 use proxy_wasm::types::BufferType;
 
 use super::sign;
-use oauth2_filter_core::{Call, CallFailure, Fields, Reply, Sign, Timestamp};
-use oauth2_filter_driver::{Host, HostCall, HostError, Map, MetricKind};
+use oauth2_filter_core::{Algorithm, Call, CallFailure, Fields, Reply, Sign, SignError, Timestamp};
+use oauth2_filter_driver::{
+    Changed, Host, HostCall, HostError, Map, MetricKind, Metrics, ProxyWasm,
+};
 
 /// `StreamType` of the ABI: the request's direction.
 const HTTP_REQUEST: u32 = 0;
@@ -206,17 +209,7 @@ fn log_level(number: u32) -> ::log::LevelFilter {
     }
 }
 
-impl Host for Abi {
-    const SIGN: Sign = |private_key, text| sign(&Self, private_key, text);
-
-    fn adopt_log_level(&self) -> Result<(), HostError> {
-        let mut level = 0;
-        // SAFETY: the pointer is to live memory during the call.
-        check(HostCall::LogLevel, unsafe { proxy_get_log_level(&raw mut level) })?;
-        ::log::set_max_level(log_level(level));
-        Ok(())
-    }
-
+impl Metrics for Abi {
     fn now(&self) -> Result<Timestamp, HostError> {
         let mut time = 0;
         // SAFETY: the pointer is to live memory during the call.
@@ -225,28 +218,26 @@ impl Host for Abi {
         Ok(Timestamp::from_millis(time / 1_000_000))
     }
 
-    fn random(&self, bytes: &mut [u8]) -> Result<(), HostError> {
-        getrandom::fill(bytes).map_err(|failure| {
-            let status = failure.raw_os_error().and_then(|code| code.try_into().ok());
-            error(HostCall::Random, status.unwrap_or_default())
-        })
+    fn record_metric(&self, number: u32, value: u64) -> Result<(), HostError> {
+        // SAFETY: no memory is involved.
+        check(HostCall::RecordMetric, unsafe { proxy_record_metric(number, value) })
     }
 
-    fn variable(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok()
+    fn increment_metric(&self, number: u32, by: i64) -> Result<(), HostError> {
+        // SAFETY: no memory is involved.
+        check(HostCall::IncrementMetric, unsafe { proxy_increment_metric(number, by) })
     }
+}
 
-    fn configuration(&self, size: usize) -> Result<Option<Vec<u8>>, HostError> {
-        buffer(BufferType::PluginConfiguration, size)
-    }
-
-    fn header(&self, map: Map, name: &str) -> Result<Option<Vec<u8>>, HostError> {
-        bytes(HostCall::Header, |value, size| {
+impl Host for Abi {
+    fn header(&self, map: Map, name: &str) -> Result<Option<Cow<'_, [u8]>>, HostError> {
+        let value = bytes(HostCall::Header, |value, size| {
             // SAFETY: the pointers are to live memory of the given sizes during the call.
             unsafe {
                 proxy_get_header_map_value(map as u32, name.as_ptr(), name.len(), value, size)
             }
-        })
+        });
+        Ok(value?.map(Cow::Owned))
     }
 
     fn headers(&self, map: Map) -> Result<Fields, HostError> {
@@ -279,34 +270,19 @@ impl Host for Abi {
         })
     }
 
-    fn property(&self, object: &str, name: &str) -> Result<Option<Vec<u8>>, HostError> {
+    fn property(&self, object: &str, name: &str) -> Result<Option<Cow<'_, [u8]>>, HostError> {
         let path = [object, name].join("\0");
-        bytes(HostCall::Property, |value, size| {
+        let value = bytes(HostCall::Property, |value, size| {
             // SAFETY: the pointers are to live memory of the given sizes during the call.
             unsafe { proxy_get_property(path.as_ptr(), path.len(), value, size) }
-        })
+        });
+        Ok(value?.map(Cow::Owned))
     }
 
     fn set_filter_state(&self, name: &str, value: &str) -> Result<(), HostError> {
         // SAFETY: the pointers are to live memory of the given sizes during the call.
         check(HostCall::SetFilterState, unsafe {
             proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len())
-        })
-    }
-
-    fn foreign_function(&self, name: &str, arguments: &[u8]) -> Result<Option<Vec<u8>>, HostError> {
-        bytes(HostCall::ForeignFunction, |results, size| {
-            // SAFETY: the pointers are to live memory of the given sizes during the call.
-            unsafe {
-                proxy_call_foreign_function(
-                    name.as_ptr(),
-                    name.len(),
-                    arguments.as_ptr(),
-                    arguments.len(),
-                    results,
-                    size,
-                )
-            }
         })
     }
 
@@ -333,6 +309,62 @@ impl Host for Abi {
     fn resume_request(&self) -> Result<(), HostError> {
         // SAFETY: no memory is involved.
         check(HostCall::ResumeRequest, unsafe { proxy_continue_stream(HTTP_REQUEST) })
+    }
+
+    fn select_route_again(&self, changed: Changed) -> Result<(), HostError> {
+        match changed {
+            // The host does so after each edit.
+            Changed::Headers => Ok(()),
+            // A host without this function keeps the route.
+            Changed::FilterState => self.foreign_function("clear_route_cache", &[]).map(|_| ()),
+        }
+    }
+}
+
+impl ProxyWasm for Abi {
+    const SIGN: Sign = |algorithm, private_key, text| match algorithm {
+        // The function chooses by the key.
+        Algorithm::Rs256 | Algorithm::Es256 => sign(&Self, private_key, text),
+        Algorithm::Ps256 | Algorithm::EdDsa => Err(SignError::Unsupported),
+    };
+
+    fn adopt_log_level(&self) -> Result<(), HostError> {
+        let mut level = 0;
+        // SAFETY: the pointer is to live memory during the call.
+        check(HostCall::LogLevel, unsafe { proxy_get_log_level(&raw mut level) })?;
+        ::log::set_max_level(log_level(level));
+        Ok(())
+    }
+
+    fn random(&self, bytes: &mut [u8]) -> Result<(), HostError> {
+        getrandom::fill(bytes).map_err(|failure| {
+            let status = failure.raw_os_error().and_then(|code| code.try_into().ok());
+            error(HostCall::Random, status.unwrap_or_default())
+        })
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+
+    fn configuration(&self, size: usize) -> Result<Option<Vec<u8>>, HostError> {
+        buffer(BufferType::PluginConfiguration, size)
+    }
+
+    fn foreign_function(&self, name: &str, arguments: &[u8]) -> Result<Option<Vec<u8>>, HostError> {
+        bytes(HostCall::ForeignFunction, |results, size| {
+            // SAFETY: the pointers are to live memory of the given sizes during the call.
+            unsafe {
+                proxy_call_foreign_function(
+                    name.as_ptr(),
+                    name.len(),
+                    arguments.as_ptr(),
+                    arguments.len(),
+                    results,
+                    size,
+                )
+            }
+        })
     }
 
     fn http_call(&self, call: &Call) -> Result<u32, CallFailure> {
@@ -390,16 +422,6 @@ impl Host for Abi {
             unsafe { proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &raw mut number) };
         check(HostCall::DefineMetric, status)?;
         Ok(number)
-    }
-
-    fn record_metric(&self, number: u32, value: u64) -> Result<(), HostError> {
-        // SAFETY: no memory is involved.
-        check(HostCall::RecordMetric, unsafe { proxy_record_metric(number, value) })
-    }
-
-    fn increment_metric(&self, number: u32, by: i64) -> Result<(), HostError> {
-        // SAFETY: no memory is involved.
-        check(HostCall::IncrementMetric, unsafe { proxy_increment_metric(number, by) })
     }
 
     fn shared_data(&self, key: &str) -> Result<Option<(Vec<u8>, u32)>, HostError> {

@@ -4,7 +4,7 @@ use prost::Message;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
 use oauth2_filter_core::SignError;
-use oauth2_filter_driver::Host;
+use oauth2_filter_driver::ProxyWasm;
 
 /// The argument of the function.
 #[derive(Clone, PartialEq, Message)]
@@ -24,7 +24,7 @@ struct Arguments {
 ///
 /// # Errors
 /// The host has no such function, or rejects this key.
-pub fn sign<H: Host>(host: &H, private_key: &str, text: &[u8]) -> Result<Vec<u8>, SignError> {
+pub fn sign<H: ProxyWasm>(host: &H, private_key: &str, text: &[u8]) -> Result<Vec<u8>, SignError> {
     let arguments = Arguments {
         hash_function: "sha256".to_owned(),
         text: text.to_vec(),

@@ -77,11 +77,26 @@ pub fn client_secret() -> Value {
 
 /// Ours, and no more asked of it than of the short Lua filter.
 pub fn minimal(proxy: &str, _: &Value) -> Value {
-    inbound(proxy, json!({}))
+    ours(&inbound(proxy, json!({})))
+}
+
+/// The same as a dynamic module.
+pub fn native(proxy: &str, _: &Value) -> Value {
+    WasmPlugin::new(&inbound(proxy, json!({}))).native_filter("oauth2")
 }
 
 /// Ours, with what a service usually wants.
 pub fn full(proxy: &str, _: &Value) -> Value {
+    ours(&usual(proxy))
+}
+
+/// The same as a dynamic module.
+pub fn native_full(proxy: &str, _: &Value) -> Value {
+    WasmPlugin::new(&usual(proxy)).native_filter("oauth2")
+}
+
+/// What a service usually wants.
+fn usual(proxy: &str) -> Value {
     let rules = json!([
         {"paths": ["/healthz"], "access": "public"},
         {"methods": ["GET"], "paths": ["/orders/**"], "scope": "orders:read"},
@@ -96,23 +111,33 @@ pub fn rules(proxy: &str, number: usize) -> Value {
     let rule = |path: String| json!({"methods": ["GET"], "paths": [path], "scope": "orders:read"});
     let others = (1..number).map(|number| rule(format!("/resource-{number}/**")));
     let rules: Vec<Value> = others.chain([rule("/orders/**".to_owned())]).collect();
-    inbound(proxy, json!({"rules": rules}))
+    ours(&inbound(proxy, json!({"rules": rules})))
 }
 
 /// Ours, with claims for the service and no rules.
 pub fn claims(proxy: &str, _: &Value) -> Value {
     let claims = json!({"x-user": "sub", "x-scope": "scope"});
-    inbound(proxy, json!({"forward": {"claims": claims}}))
+    ours(&inbound(proxy, json!({"forward": {"claims": claims}})))
 }
 
 /// Ours as a client.
 pub fn outbound(proxy: &str, _: &Value) -> Value {
+    ours(&client(proxy))
+}
+
+/// The same as a dynamic module.
+pub fn native_outbound(proxy: &str, _: &Value) -> Value {
+    WasmPlugin::new(&client(proxy)).native_filter("oauth2")
+}
+
+/// A client of an authorization server.
+fn client(proxy: &str) -> Value {
     let client = json!({
         "grant_type": "client_credentials",
         "endpoint": format!("http://as.test/token/{proxy}"), "cluster": "as",
         "client_id": "bench", "client_secret": "bench-secret", "scope": "orders:read",
     });
-    ours(&json!({"outbound": {"clients": {"bench": client}}}))
+    json!({"outbound": {"clients": {"bench": client}}})
 }
 
 fn inbound(proxy: &str, more: Value) -> Value {
@@ -125,7 +150,7 @@ fn inbound(proxy: &str, more: Value) -> Value {
         "cache": {"max_ttl": "1h"},
     });
     merge(&mut inbound, more);
-    ours(&json!({"inbound": inbound}))
+    json!({"inbound": inbound})
 }
 
 fn ours(document: &Value) -> Value {

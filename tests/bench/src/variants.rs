@@ -34,7 +34,7 @@ pub enum Answers {
 }
 
 /// All of them.
-pub const ALL: [Variant; 31] = {
+pub const ALL: [Variant; 34] = {
     use Answers::{Proxy, Service};
     const NONE: Filter = |_, _| Value::Null;
     const SHORT: Filter = |proxy, _| lua(include_str!("../lua/short.lua"), proxy);
@@ -71,6 +71,9 @@ pub const ALL: [Variant; 31] = {
         variant("ours-50-rules", "**ours**, 50 rules", 1, |p, _| rules(p, 50), Proxy),
         variant("ours-full", "**ours**, full", 1, filters::full, Proxy),
         variant("ours-full-500", "**ours**, full, 500 tokens", 500, filters::full, Proxy),
+        variant("native", "**ours** as a dynamic module", 1, filters::native, Proxy),
+        variant("native-full", "… full", 1, filters::native_full, Proxy),
+        variant("native-outbound", "… outbound", 1, filters::native_outbound, Proxy),
         variant("credential-injector", "`credential_injector`", 1, credential_injector, Proxy),
         variant("ours-outbound", "**ours**, outbound", 1, filters::outbound, Proxy),
         variant("service-plain", "no filter", 1, NONE, Service),

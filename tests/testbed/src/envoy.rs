@@ -3,6 +3,8 @@
 mod bootstrap;
 mod example;
 mod listener;
+pub mod native;
+pub mod symbols;
 mod wasm_plugin;
 
 use std::{
@@ -293,6 +295,10 @@ pub fn installed(folder: &Path) -> Option<PathBuf> {
 fn command(directory: &Path, options: &Options) -> io::Result<Command> {
     let output = fs::File::create(directory.join(LOG))?;
     let Options { admin, .. } = options;
+    let mut component_log_level = options.component_log_level.clone();
+    if native::is_chosen() {
+        component_log_level = component_log_level.replace("wasm:", "dynamic_modules:");
+    }
     let admin = json!({"admin": {"address": socket_address(admin.ip(), admin.port())}});
     let mut command = Command::new(options.program());
     command
@@ -305,9 +311,10 @@ fn command(directory: &Path, options: &Options) -> io::Result<Command> {
         .arg("--disable-hot-restart")
         .args(["--concurrency", &options.concurrency.to_string()])
         .args(["--log-level", &options.log_level])
-        .args(["--component-log-level", &options.component_log_level])
+        .args(["--component-log-level", &component_log_level])
         .args(["--file-flush-interval-msec", "50"])
         .args(&options.arguments)
+        .envs(native::variables())
         .envs(options.environment.iter().map(|(name, value)| (name, value)))
         .stdout(output.try_clone()?)
         .stderr(output);

@@ -8,12 +8,12 @@ use sha2::{Digest, Sha256};
 
 /// Identifies a token across workers: SHA-256 of the [`Identity`] of its server or client, and the
 /// token.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Fingerprint(pub(crate) [u8; 32]);
 
 impl Fingerprint {
     /// A number that other fingerprints have with negligible probability.
-    pub(crate) fn number(&self) -> u64 {
+    pub fn number(&self) -> u64 {
         self.0.first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
     }
 }

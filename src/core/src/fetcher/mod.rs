@@ -11,6 +11,7 @@ mod stage;
 mod token;
 mod upkeep;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,12 +25,12 @@ use crate::ids::ClientId;
 use crate::inbound::guard::Guard;
 use crate::inbound::outage::Outage;
 use crate::inbound::servers::Server;
-use crate::lookup::{Found, Lookup, Resolved};
+use crate::lookup::{Found, Lookup, Lookups, Resolved};
 use crate::metrics::client::{ClientEvent, TokenEvent};
 use crate::oauth::access_token::AccessToken;
 use crate::oauth::back_off::BackOff;
 use crate::oauth::cached_token::CachedToken;
-use crate::oauth::call::Answer;
+use crate::oauth::call::{Answer, CallFailure};
 use crate::oauth::failure::Failure;
 use crate::oauth::failure_log::FailureLog;
 use crate::oauth::secret::Secret;
@@ -45,7 +46,11 @@ use crate::timestamp::Timestamp;
 /// How much longer than its call a lease lasts, so that the response can be published.
 const LEASE_GRACE: Duration = Duration::from_secs(1);
 
-pub(crate) struct Fetcher {
+/// Obtains introspection responses and access tokens for the deciders of one configuration.
+///
+/// The driver makes the calls of [`Output::calls`](crate::Output::calls), and passes
+/// [`Output::resolved`](crate::Output::resolved) on to the deciders.
+pub struct Fetcher {
     guard: Option<Arc<Guard>>,
     config: Option<Arc<ClientConfig>>,
     flights: SingleFlight<Progress>,
@@ -157,8 +162,14 @@ impl Fetcher {
         self.guard = None;
     }
 
-    /// Handles a lookup of a decider.
-    pub(crate) fn look_up(&mut self, lookup: Lookup, run: &mut Run<'_>) {
+    /// Handles the lookups of a decider.
+    pub fn look_up(&mut self, lookups: Lookups, run: &mut Run<'_>) {
+        for lookup in lookups.0 {
+            self.handle(lookup, run);
+        }
+    }
+
+    fn handle(&mut self, lookup: Lookup, run: &mut Run<'_>) {
         match lookup {
             Lookup::Introspect(stream, introspect) => self.introspect(stream, introspect, run),
             Lookup::ClientToken(stream, client) => match self.obtain(client, run) {
@@ -188,12 +199,13 @@ impl Fetcher {
     }
 
     /// Handles the outcome of a call.
-    pub(crate) fn call_ended(
+    pub fn call_ended(
         &mut self,
         id: CallId,
-        outcome: Result<&Answer, Failure>,
+        outcome: Result<&Answer, CallFailure>,
         run: &mut Run<'_>,
     ) {
+        let outcome = outcome.map_err(Failure::Call);
         let Some((progress, flight)) = self.flights.take(id) else { return };
         match progress {
             Progress::Introspection(introspection) => {
@@ -208,7 +220,7 @@ impl Fetcher {
 
     /// Removes a request that has ended while it waited. A call of this worker continues, because
     /// its outcome is worth caching; a call of another worker is no longer followed.
-    pub(crate) fn stream_ended(&mut self, stream: StreamId) {
+    pub fn stream_ended(&mut self, stream: StreamId) {
         let Some(id) = self.flights.leave(stream) else { return };
         let is_abandoned = match self.flights.state(id) {
             Some(Progress::Introspection(introspection)) => {
@@ -266,6 +278,12 @@ impl Fetcher {
             info!("client {}: token rejected, dropping it", client.name);
         }
         run.count_client(id, ClientEvent::Token(TokenEvent::Dropped));
+    }
+}
+
+impl fmt::Debug for Fetcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fetcher").finish_non_exhaustive()
     }
 }
 

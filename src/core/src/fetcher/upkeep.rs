@@ -23,7 +23,7 @@ const REPORT_PERIOD: Duration = Duration::from_secs(1);
 
 impl Fetcher {
     /// Does the periodic work.
-    pub(crate) fn tick(&mut self, run: &mut Run<'_>) {
+    pub fn tick(&mut self, run: &mut Run<'_>) {
         let now = run.now;
         self.follow(run);
         for client in 0..self.tokens.len() {
@@ -96,7 +96,7 @@ impl Fetcher {
     }
 
     /// How often [`tick`](Self::tick) must be called, if at all.
-    pub(crate) fn tick_period(&self) -> Option<Duration> {
+    pub fn tick_period(&self) -> Option<Duration> {
         if !self.followed.is_empty() {
             return Some(LOOK_PERIOD);
         }

@@ -79,7 +79,7 @@ impl Outbound {
         if let Some(current) = token.take(client, run.store, run.now).cloned() {
             if !token.used {
                 token.used = true;
-                run.output.lookups.push(Lookup::Used(id));
+                run.output.lookups.0.push(Lookup::Used(id));
             }
             return Progress::Decided(self.inject(&pending, &current, verdict, run));
         }
@@ -130,7 +130,7 @@ impl Outbound {
         if let Some(usable) = self.exchanged.find(client, key, run.store, run.now) {
             if usable.is_due {
                 let subject = caller(subject, key, verdict.checked, 0);
-                run.output.lookups.push(Lookup::RenewExchanged(id, subject));
+                run.output.lookups.0.push(Lookup::RenewExchanged(id, subject));
             }
             return Progress::Decided(self.inject(&pending, &usable.token, verdict, run));
         }

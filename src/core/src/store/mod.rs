@@ -21,7 +21,7 @@ use crate::timestamp::Timestamp;
 /// How far another worker's clock may be ahead, because each worker reads the clock once at the
 /// start of a run. A record from later than that was written before the clock was set back, and is
 /// ignored.
-pub(crate) const MAX_CLOCK_SKEW: Duration = Duration::from_secs(1);
+pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(1);
 
 /// Storage that all workers share. Every method may be called by several workers at once.
 ///

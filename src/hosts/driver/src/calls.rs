@@ -1,12 +1,14 @@
 //! Calls to authorization servers, from the filter's request to the decisions that follow.
 
+use std::borrow::Cow;
+
 use super::in_flight::{InFlight, Moment};
-use super::interface::Host;
-use super::response;
+use super::interface::{HostError, Map, ProxyWasm};
+use super::response::{self, CallResponse};
 use super::worker::{Loaded, Worker};
 use oauth2_filter_core::{Answer, CallFailure, CallId, Input};
 
-impl<H: Host> Worker<H> {
+impl<H: ProxyWasm> Worker<H> {
     /// Makes the calls that the filter requests.
     pub(super) fn make_calls(&self, moment: Moment) {
         let Some(Loaded { output, .. }) = self.loaded.get() else { return };
@@ -36,10 +38,12 @@ impl<H: Host> Worker<H> {
         let result = if headers == 0 {
             Err(call.broken_off(moment.now))
         } else {
-            response::call_result(&self.host, body_size).unwrap_or_else(|error| {
-                self.unread(error);
-                Err(CallFailure::Unreachable)
-            })
+            response::call_result(&Announced { host: &self.host, body_size }).unwrap_or_else(
+                |error| {
+                    self.apply().unread(error);
+                    Err(CallFailure::Unreachable)
+                },
+            )
         };
         self.settle(call.id, result.as_ref().map_err(|failure| *failure), moment);
         self.make_calls(moment);
@@ -49,5 +53,25 @@ impl<H: Host> Worker<H> {
     fn settle(&self, id: CallId, result: Result<&Answer, CallFailure>, moment: Moment) {
         let _ = self.handle(Input::CallEnded(id, result), moment);
         self.carry_out_batch();
+    }
+}
+
+/// The response whose end the host announces.
+struct Announced<'h, H> {
+    host: &'h H,
+    body_size: usize,
+}
+
+impl<H: ProxyWasm> CallResponse for Announced<'_, H> {
+    fn header(&self, name: &str) -> Result<Option<Cow<'_, [u8]>>, HostError> {
+        self.host.header(Map::CallResponseHeaders, name)
+    }
+
+    fn body_size(&self) -> usize {
+        self.body_size
+    }
+
+    fn body(&self) -> Result<Vec<u8>, HostError> {
+        Ok(self.host.call_response_body(self.body_size)?.unwrap_or_default())
     }
 }

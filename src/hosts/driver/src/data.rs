@@ -3,7 +3,7 @@
 
 use log::warn;
 
-use super::interface::{Host, HostError};
+use super::interface::{HostError, ProxyWasm};
 use super::reports::Reports;
 use oauth2_filter_core::{NotWritten, SharedData};
 
@@ -14,7 +14,7 @@ pub(super) struct HostData<'w, H> {
     pub(super) reports: &'w Reports,
 }
 
-impl<H: Host> HostData<'_, H> {
+impl<H: ProxyWasm> HostData<'_, H> {
     /// Logs a failure of the host.
     fn refused(&self, error: HostError) {
         if let Some(times) = self.reports.data.due(self.host) {
@@ -23,7 +23,7 @@ impl<H: Host> HostData<'_, H> {
     }
 }
 
-impl<H: Host> SharedData for HostData<'_, H> {
+impl<H: ProxyWasm> SharedData for HostData<'_, H> {
     fn get(&self, key: &str) -> Option<(Vec<u8>, u32)> {
         let value = self.host.shared_data(key);
         value.unwrap_or_else(|error| {

@@ -1,4 +1,4 @@
-//! The headers of the effective context's request, read when the filter asks for them.
+//! The headers of the request whose callback runs, read when the filter asks for them.
 
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
@@ -6,8 +6,9 @@ use std::cell::{Cell, OnceCell};
 use super::interface::{Host, HostError, Map};
 use oauth2_filter_core::{Fields, Head, digest_from_hex};
 
-/// The headers of the effective context's request.
-pub(super) struct RequestHead<'h, H> {
+/// The headers of the request whose callback runs.
+#[derive(Debug)]
+pub struct RequestHead<'h, H> {
     host: &'h H,
     /// All of them, once requested: cheaper than reading a second header alone.
     fields: OnceCell<Fields>,
@@ -17,12 +18,13 @@ pub(super) struct RequestHead<'h, H> {
 }
 
 impl<'h, H: Host> RequestHead<'h, H> {
-    pub(super) fn new(host: &'h H) -> Self {
+    /// The headers of the request whose callback runs.
+    pub fn new(host: &'h H) -> Self {
         Self { host, fields: OnceCell::new(), failure: Cell::new(None) }
     }
 
-    /// The failure of the host, if any.
-    pub(super) fn failure(&self) -> Option<HostError> {
+    /// The failure of the host, if any: then nothing may be forwarded.
+    pub fn failure(&self) -> Option<HostError> {
         self.failure.get()
     }
 
@@ -39,7 +41,7 @@ impl<H: Host> Head for RequestHead<'_, H> {
     fn value(&self, name: &str) -> Option<Cow<'_, [u8]>> {
         match self.fields.get() {
             Some(fields) => fields.joined(name),
-            None => self.note(self.host.header(Map::RequestHeaders, name)).map(Cow::Owned),
+            None => self.note(self.host.header(Map::RequestHeaders, name)),
         }
     }
 

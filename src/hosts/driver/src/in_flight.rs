@@ -6,13 +6,14 @@ use super::interface::HostError;
 use oauth2_filter_core::{CallFailure, CallId, Timestamp};
 
 /// A call in flight.
-pub(super) struct InFlight {
+#[derive(Debug)]
+pub struct InFlight {
     /// The filter's name for it.
-    pub(super) id: CallId,
+    pub id: CallId,
     /// When it was made.
-    pub(super) started: Timestamp,
+    pub started: Timestamp,
     /// Its timeout.
-    pub(super) timeout: Duration,
+    pub timeout: Duration,
 }
 
 /// The time of a callback.
@@ -32,7 +33,7 @@ impl InFlight {
     /// A narrower limit would depend on load. The host's timer runs from the start of the turn of
     /// the event loop in which the call is made, and the clock is read later in that turn; with
     /// many requests in it, or on a busy machine, the timer is ahead by the length of that turn.
-    pub(super) fn broken_off(&self, now: Timestamp) -> CallFailure {
+    pub fn broken_off(&self, now: Timestamp) -> CallFailure {
         match self.timeout.checked_div(2) {
             Some(half) if now < self.started.plus(half) => CallFailure::Unreachable,
             _ => CallFailure::Timeout,

@@ -1,37 +1,31 @@
 //! What the driver needs from a host, as a trait: nothing in it panics, and every call that the
 //! host can refuse returns an error.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
 use oauth2_filter_core::{Call, CallFailure, Fields, Reply, Sign, Timestamp};
 
-/// A host. Its calls apply to the effective context: the stream or root whose callback runs, until
-/// [`Host::set_effective_context`] selects another one.
-///
-/// Reads return `None` for what does not exist, and an error for everything else that the host
-/// does not return.
-pub trait Host: Clone {
-    /// Signs client assertions.
-    const SIGN: Sign;
-
-    /// Sets the level of the log to that of the host.
-    fn adopt_log_level(&self) -> Result<(), HostError>;
-
+/// What a host does at any time.
+pub trait Metrics {
     /// Returns the current time.
     fn now(&self) -> Result<Timestamp, HostError>;
 
-    /// Fills a buffer with random bytes.
-    fn random(&self, bytes: &mut [u8]) -> Result<(), HostError>;
+    /// Sets a gauge, or adds a value to a histogram.
+    fn record_metric(&self, number: u32, value: u64) -> Result<(), HostError>;
 
-    /// An environment variable of the VM.
-    fn variable(&self, name: &str) -> Option<String>;
+    /// Increments a counter or a gauge.
+    fn increment_metric(&self, number: u32, by: i64) -> Result<(), HostError>;
+}
 
-    /// The configuration of a root context, during its configuration callback.
-    fn configuration(&self, size: usize) -> Result<Option<Vec<u8>>, HostError>;
-
+/// What a host does for the request whose callback runs.
+///
+/// Reads return `None` for what does not exist, and an error for everything else that the host
+/// does not return.
+pub trait Host: Metrics {
     /// One value of a header map: if there are several, the first, unless the host joins them.
-    fn header(&self, map: Map, name: &str) -> Result<Option<Vec<u8>>, HostError>;
+    fn header(&self, map: Map, name: &str) -> Result<Option<Cow<'_, [u8]>>, HostError>;
 
     /// A whole header map.
     fn headers(&self, map: Map) -> Result<Fields, HostError>;
@@ -43,13 +37,13 @@ pub trait Host: Clone {
     fn remove_header(&self, map: Map, name: &[u8]) -> Result<(), HostError>;
 
     /// A property of the request, its connection or its response.
-    fn property(&self, object: &str, name: &str) -> Result<Option<Vec<u8>>, HostError>;
+    fn property(&self, object: &str, name: &str) -> Result<Option<Cow<'_, [u8]>>, HostError>;
 
     /// Sets filter state of the request, under `wasm.` and this name.
     fn set_filter_state(&self, name: &str, value: &str) -> Result<(), HostError>;
 
-    /// Calls a function that not every host has; `None` if this one does not.
-    fn foreign_function(&self, name: &str, arguments: &[u8]) -> Result<Option<Vec<u8>>, HostError>;
+    /// Has the host select the route again, which may depend on headers and on filter state.
+    fn select_route_again(&self, changed: Changed) -> Result<(), HostError>;
 
     /// Answers the request. The host sends names and values as they are: they must not contain
     /// line breaks.
@@ -57,6 +51,37 @@ pub trait Host: Clone {
 
     /// Lets a paused request continue.
     fn resume_request(&self) -> Result<(), HostError>;
+}
+
+/// What has changed in a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Changed {
+    /// Headers, and perhaps filter state.
+    Headers,
+    /// Filter state only.
+    FilterState,
+}
+
+/// A host with the ABI of proxy-wasm. Its calls apply to the effective context: the stream or root
+/// whose callback runs, until [`ProxyWasm::set_effective_context`] selects another one.
+pub trait ProxyWasm: Host + Clone {
+    /// Signs client assertions.
+    const SIGN: Sign;
+
+    /// Sets the level of the log to that of the host.
+    fn adopt_log_level(&self) -> Result<(), HostError>;
+
+    /// Fills a buffer with random bytes.
+    fn random(&self, bytes: &mut [u8]) -> Result<(), HostError>;
+
+    /// An environment variable of the VM.
+    fn variable(&self, name: &str) -> Option<String>;
+
+    /// The configuration of a root context, during its configuration callback.
+    fn configuration(&self, size: usize) -> Result<Option<Vec<u8>>, HostError>;
+
+    /// Calls a function that not every host has; `None` if this one does not.
+    fn foreign_function(&self, name: &str, arguments: &[u8]) -> Result<Option<Vec<u8>>, HostError>;
 
     /// Sends a request to a cluster, and returns the number under which its end is announced to
     /// the root context.
@@ -76,12 +101,6 @@ pub trait Host: Clone {
 
     /// Defines a metric, and returns its number.
     fn define_metric(&self, kind: MetricKind, name: &str) -> Result<u32, HostError>;
-
-    /// Sets a gauge, or adds a value to a histogram.
-    fn record_metric(&self, number: u32, value: u64) -> Result<(), HostError>;
-
-    /// Increments a counter or a gauge.
-    fn increment_metric(&self, number: u32, by: i64) -> Result<(), HostError>;
 
     /// A value in shared data and the number of its last write.
     fn shared_data(&self, key: &str) -> Result<Option<(Vec<u8>, u32)>, HostError>;
@@ -132,7 +151,7 @@ pub struct HostError {
 impl fmt::Display for HostError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.call {
-            HostCall::OnRequestHeaders => f.write_str(self.call.name()),
+            HostCall::OnRequestHeaders | HostCall::Hook => f.write_str(self.call.name()),
             call => write!(f, "{} returned status {}", call.name(), self.status),
         }
     }
@@ -165,6 +184,8 @@ pub enum HostCall {
     SetSharedData,
     /// The callback for the headers of a request, which has to come first.
     OnRequestHeaders,
+    /// A callback that has panicked, where that does not end the host.
+    Hook,
 }
 
 impl HostCall {
@@ -193,6 +214,7 @@ impl HostCall {
             Self::SharedData => "proxy_get_shared_data",
             Self::SetSharedData => "proxy_set_shared_data",
             Self::OnRequestHeaders => "received a body or trailers without request headers",
+            Self::Hook => "a callback has panicked",
         }
     }
 }

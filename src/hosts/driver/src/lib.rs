@@ -32,5 +32,12 @@ mod stream;
 mod vm;
 mod worker;
 
-pub use interface::{Host, HostCall, HostError, Map, MetricKind};
+pub use apply::Apply;
+pub use head::RequestHead;
+pub use in_flight::InFlight;
+pub use interface::{Changed, Host, HostCall, HostError, Map, MetricKind, Metrics, ProxyWasm};
+pub use reports::Reports;
+pub use response::{CallResponse, call_result};
+pub use statistics::Statistics;
+pub use stream::Stream;
 pub use vm::Vm;

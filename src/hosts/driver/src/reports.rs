@@ -1,18 +1,20 @@
 //! Limits the logging of failures of the host: the first of each kind is logged at once, then at
 //! most one a second.
 
-use std::cell::Cell;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::interface::{Host, HostError};
+use log::error;
+
+use super::interface::{HostError, Metrics};
 use oauth2_filter_core::Timestamp;
 
 /// The minimum time between two lines of a kind.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// One throttle for each kind of failure in one worker.
-#[derive(Default)]
-pub(super) struct Reports {
+#[derive(Debug, Default)]
+pub struct Reports {
     /// Requests denied with `oauth2_host_error`.
     pub(super) refused: Throttle,
     /// Responses that could not be sent.
@@ -28,38 +30,51 @@ pub(super) struct Reports {
     pub(super) private: Throttle,
 }
 
+impl Reports {
+    /// The clock failed, and no request depends on it directly.
+    pub fn clock_failed<H: Metrics>(&self, host: &H, error: HostError) {
+        if let Some(times) = self.clock.due(host) {
+            error!("failed to read the clock ({times} so far): {error}");
+        }
+    }
+}
+
 /// Counts failures, and limits their logging.
-#[derive(Default)]
-pub(super) struct Throttle {
+#[derive(Debug, Default)]
+pub(super) struct Throttle(Mutex<Failures>);
+
+/// The failures of one kind.
+#[derive(Debug, Default)]
+struct Failures {
     /// How many there were.
-    times: Cell<u64>,
+    times: u64,
     /// When the last one was logged.
-    logged: Cell<Option<Timestamp>>,
+    logged: Option<Timestamp>,
 }
 
 impl Throttle {
     /// Counts a failure; returns the count so far if this one is to be logged.
     #[cold]
-    pub(super) fn due<H: Host>(&self, host: &H) -> Option<u64> {
+    pub(super) fn due<H: Metrics>(&self, host: &H) -> Option<u64> {
         self.note(host.now())
     }
 
     /// Counts a failure at this time.
     fn note(&self, now: Result<Timestamp, HostError>) -> Option<u64> {
-        let times = self.times.get().saturating_add(1);
-        self.times.set(times);
-        let is_due = match (now, self.logged.get()) {
+        let failures = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.times = failures.times.saturating_add(1);
+        let is_due = match (now, failures.logged) {
             // A clock that was set back must not suppress lines for long.
             (Ok(now), Some(logged)) => now < logged || now >= logged.plus(PAUSE),
             (Ok(_), None) => true,
             // Without a clock, lines become less frequent as failures increase.
-            (Err(_), _) => times.is_power_of_two(),
+            (Err(_), _) => failures.times.is_power_of_two(),
         };
         if !is_due {
             return None;
         }
-        self.logged.set(now.ok().or_else(|| self.logged.get()));
-        Some(times)
+        failures.logged = now.ok().or(failures.logged);
+        Some(failures.times)
     }
 }
 

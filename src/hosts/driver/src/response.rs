@@ -1,23 +1,24 @@
 //! Responses: of upstream services to requests, and of authorization servers to calls.
 
+use std::borrow::Cow;
+
 use super::interface::{Host, HostError, Map};
 use oauth2_filter_core::{Answer, CallFailure, MAX_BODY};
 
 /// A status code.
-fn status<H: Host>(host: &H, map: Map) -> Result<Option<u16>, HostError> {
-    let status = host.header(map, ":status")?;
-    Ok(status.and_then(|status| std::str::from_utf8(&status).ok()?.parse().ok()))
+fn status(value: Option<Cow<'_, [u8]>>) -> Option<u16> {
+    std::str::from_utf8(&value?).ok()?.parse().ok()
 }
 
 /// The status of the effective context's response.
 pub(super) fn upstream_status<H: Host>(host: &H) -> Result<Option<u16>, HostError> {
-    status(host, Map::ResponseHeaders)
+    Ok(status(host.header(Map::ResponseHeaders, ":status")?))
 }
 
 /// Whether the upstream service itself sent the effective context's response, rather than the host.
 pub(super) fn is_from_upstream<H: Host>(host: &H) -> bool {
     let details = host.property("response", "code_details").ok().flatten();
-    details.is_none_or(|details| details == b"via_upstream")
+    details.is_none_or(|details| *details == *b"via_upstream")
 }
 
 /// Keeps the response to a request whose token was in its query out of shared caches (RFC 6750,
@@ -37,13 +38,31 @@ pub(super) fn mark_private<H: Host>(host: &H) -> Result<(), HostError> {
     read.map(|_| ())
 }
 
+/// The response to a call, as a host delivers it.
+pub trait CallResponse {
+    /// One value of its headers.
+    ///
+    /// # Errors
+    /// The host does not return it.
+    fn header(&self, name: &str) -> Result<Option<Cow<'_, [u8]>>, HostError>;
+
+    /// The size of its body, in bytes.
+    fn body_size(&self) -> usize;
+
+    /// Its body.
+    ///
+    /// # Errors
+    /// The host does not return it.
+    fn body(&self) -> Result<Vec<u8>, HostError>;
+}
+
 /// The result of a call to which a response was announced.
-pub(super) fn call_result<H: Host>(
-    host: &H,
-    body_size: usize,
-) -> Result<Result<Answer, CallFailure>, HostError> {
-    let header = |name| host.header(Map::CallResponseHeaders, name);
-    let Some(status) = status(host, Map::CallResponseHeaders)? else {
+///
+/// # Errors
+/// The host does not return the response.
+pub fn call_result(response: &impl CallResponse) -> Result<Result<Answer, CallFailure>, HostError> {
+    let header = |name| response.header(name);
+    let Some(status) = status(header(":status")?) else {
         return Ok(Err(CallFailure::Unreachable));
     };
     // Envoy adds this to responses of an upstream, not to its own.
@@ -55,11 +74,12 @@ pub(super) fn call_result<H: Host>(
             _ => CallFailure::Unreachable,
         }));
     }
-    let body = match body_size {
+    let body = match response.body_size() {
         // Of any other response the status is all that matters.
         _ if !matches!(status, 200 | 201 | 400 | 401 | 403) => Vec::new(),
-        0..=MAX_BODY => host.call_response_body(body_size)?.unwrap_or_default(),
+        0..=MAX_BODY => response.body()?,
         _ => return Ok(Err(CallFailure::TooLarge)),
     };
-    Ok(Ok(Answer { status, retry_after: header("retry-after")?, body }))
+    let retry_after = header("retry-after")?.map(Cow::into_owned);
+    Ok(Ok(Answer { status, retry_after, body }))
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use log::warn;
 
-use super::interface::{Host, HostError, MetricKind};
+use super::interface::{HostError, MetricKind, Metrics, ProxyWasm};
 use super::reports::Reports;
 use oauth2_filter_core::{CALL_TIME, ClientEvent, Counter, Event, TOKEN_CALL_TIME, WAITING};
 
@@ -13,7 +13,8 @@ use oauth2_filter_core::{CALL_TIME, ClientEvent, Counter, Event, TOKEN_CALL_TIME
 pub(super) type Defined = RefCell<Vec<(String, u32)>>;
 
 /// The host's numbers of metrics, which all workers share.
-pub(super) struct Statistics {
+#[derive(Debug)]
+pub struct Statistics {
     /// One for each counter, at its place.
     counters: Numbers,
     /// How many requests wait.
@@ -30,13 +31,12 @@ pub(super) struct Statistics {
 type Numbers = Vec<Option<u32>>;
 
 impl Statistics {
-    /// Defines all of them, so that they exist with value zero.
-    pub(super) fn define<'c, H: Host>(
-        host: &H,
-        defined: &Defined,
+    /// Defines all of them, so that they exist with value zero. `define` returns the host's number
+    /// of a metric, or `None` if the host rejects it.
+    pub fn define<'c>(
+        define: impl Fn(MetricKind, &str) -> Option<u32>,
         clients: impl Iterator<Item = &'c str>,
     ) -> Self {
-        let define = |kind, name: &str| number(host, defined, kind, name);
         let counters = Counter::all()
             .map(|counter| (counter.place(), define(MetricKind::Counter, &counter.name())));
         let of_client = |client: &str| {
@@ -63,7 +63,7 @@ impl Statistics {
     }
 
     /// These clients are no longer updated: their gauges are set to zero.
-    pub(super) fn forget<H: Host>(&self, host: &H, reports: &Reports) {
+    pub fn forget<H: Metrics>(&self, host: &H, reports: &Reports) {
         for numbers in &self.clients {
             for event in ClientEvent::all() {
                 if let ClientEvent::Gauge(gauge, _) = event {
@@ -74,12 +74,12 @@ impl Statistics {
     }
 
     /// Adds an event.
-    pub(super) fn add<H: Host>(&self, host: &H, reports: &Reports, event: Event) {
+    pub fn add<H: Metrics>(&self, host: &H, reports: &Reports, event: Event) {
         note(self.update(host, event), host, reports);
     }
 
     /// Updates the metric of an event.
-    fn update<H: Host>(&self, host: &H, event: Event) -> Result<(), HostError> {
+    fn update<H: Metrics>(&self, host: &H, event: Event) -> Result<(), HostError> {
         match event {
             Event::Count(counter) => increment(host, at(&self.counters, counter.place()), 1),
             Event::Waiting(more) => increment(host, self.waiting, more),
@@ -94,7 +94,7 @@ impl Statistics {
 }
 
 /// Updates the metric of a client's event.
-fn update_client<H: Host>(
+fn update_client<H: Metrics>(
     host: &H,
     numbers: &Numbers,
     event: ClientEvent,
@@ -112,17 +112,17 @@ fn at(numbers: &Numbers, place: usize) -> Option<u32> {
 }
 
 /// Records a value, unless the host has refused the metric.
-fn record<H: Host>(host: &H, number: Option<u32>, value: u64) -> Result<(), HostError> {
+fn record<H: Metrics>(host: &H, number: Option<u32>, value: u64) -> Result<(), HostError> {
     number.map_or(Ok(()), |number| host.record_metric(number, value))
 }
 
 /// Increments a metric, unless the host has refused it.
-fn increment<H: Host>(host: &H, number: Option<u32>, by: i64) -> Result<(), HostError> {
+fn increment<H: Metrics>(host: &H, number: Option<u32>, by: i64) -> Result<(), HostError> {
     number.map_or(Ok(()), |number| host.increment_metric(number, by))
 }
 
 /// Logs that a metric was not updated.
-fn note<H: Host>(updated: Result<(), HostError>, host: &H, reports: &Reports) {
+fn note<H: Metrics>(updated: Result<(), HostError>, host: &H, reports: &Reports) {
     if let Err(error) = updated
         && let Some(times) = reports.metrics.due(host)
     {
@@ -131,7 +131,12 @@ fn note<H: Host>(updated: Result<(), HostError>, host: &H, reports: &Reports) {
 }
 
 /// The host's number of a metric.
-fn number<H: Host>(host: &H, defined: &Defined, kind: MetricKind, name: &str) -> Option<u32> {
+pub(super) fn number<H: ProxyWasm>(
+    host: &H,
+    defined: &Defined,
+    kind: MetricKind,
+    name: &str,
+) -> Option<u32> {
     let mut defined = defined.borrow_mut();
     let place = match defined.binary_search_by(|(other, _)| other.as_str().cmp(name)) {
         Ok(place) => return defined.get(place).map(|(_, number)| *number),

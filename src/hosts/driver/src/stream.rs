@@ -4,7 +4,7 @@ use oauth2_filter_core::TokenUse;
 
 /// The state of a request, stored only while something depends on it.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Stream {
+pub enum Stream {
     /// Its headers are held back until it is decided.
     Waiting {
         /// Whether trailers may follow, and must be checked.
@@ -26,12 +26,12 @@ pub(super) enum Stream {
 impl Stream {
     /// Whether what follows its headers is forwarded. A host may deliver that before the request
     /// is decided (`allow_on_headers_stop_iteration`), and would then forward the headers with it.
-    pub(super) fn is_forwarded(self) -> bool {
+    pub fn is_forwarded(self) -> bool {
         matches!(self, Self::Forwarded { .. })
     }
 
     /// Whether trailers may follow, and must be checked.
-    pub(super) fn guards_trailers(self) -> bool {
+    pub fn guards_trailers(self) -> bool {
         match self {
             Self::Waiting { guards_trailers } | Self::Forwarded { guards_trailers, .. } => {
                 guards_trailers
@@ -41,7 +41,7 @@ impl Stream {
     }
 
     /// Whether nothing depends on it any more.
-    pub(super) fn is_over(self) -> bool {
+    pub fn is_over(self) -> bool {
         matches!(self, Self::Forwarded { guards_trailers: false, private: false, sent: None })
     }
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use log::{error, warn};
 
-use super::interface::{Host, HostCall, HostError};
+use super::interface::{HostCall, HostError, ProxyWasm};
 use super::statistics::Defined;
 use super::worker::Worker;
 use oauth2_filter_core::{Filter, StreamId};
@@ -24,7 +24,7 @@ pub struct Vm<H> {
     metrics: Defined,
 }
 
-impl<H: Host> Vm<H> {
+impl<H: ProxyWasm> Vm<H> {
     /// A VM without a configuration.
     pub const fn new(host: H) -> Self {
         Self {

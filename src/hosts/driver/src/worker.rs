@@ -7,13 +7,13 @@ use std::time::Duration;
 use fnv::FnvHashMap;
 use log::{error, warn};
 
+use super::apply::Apply;
 use super::data::HostData;
 use super::head::RequestHead;
 use super::in_flight::{InFlight, Moment};
-use super::interface::{Host, HostCall, HostError, Map};
+use super::interface::{HostCall, HostError, ProxyWasm};
 use super::reports::Reports;
-use super::response;
-use super::statistics::{Defined, Statistics};
+use super::statistics::{Defined, Statistics, number};
 use super::stream::Stream;
 use oauth2_filter_core::{
     Context, Environment, Filter, Input, Output, SharedStore, Step, StreamId, Timestamp, Verdict,
@@ -62,7 +62,7 @@ pub(super) struct Loaded {
     pub(super) statistics: Statistics,
 }
 
-impl<H: Host> Worker<H> {
+impl<H: ProxyWasm> Worker<H> {
     /// The worker of a root context that is not configured yet.
     pub(super) fn new(host: H, root: u32) -> Self {
         Self {
@@ -97,7 +97,8 @@ impl<H: Host> Worker<H> {
                 for warning in warnings {
                     warn!("{warning}");
                 }
-                let statistics = Statistics::define(&self.host, metrics, filter.clients());
+                let define = |kind, name: &str| number(&self.host, metrics, kind, name);
+                let statistics = Statistics::define(define, filter.clients());
                 let filter = RefCell::new(filter);
                 let output = RefCell::default();
                 self.loaded.set(Loaded { document, filter, output, statistics }).is_ok()
@@ -112,7 +113,7 @@ impl<H: Host> Worker<H> {
     /// Decides on a request. Whether its headers are forwarded now.
     pub(super) fn request(&self, stream: StreamId, end_of_stream: bool) -> bool {
         let Some(Loaded { filter, .. }) = self.loaded.get() else {
-            self.answer(&Filter::unconfigured());
+            self.apply().answer(&Filter::unconfigured());
             self.remember(stream, Stream::Refused);
             return false;
         };
@@ -127,11 +128,11 @@ impl<H: Host> Worker<H> {
         let head = RequestHead::new(&self.host);
         let moment = Moment { now, clock: Ok(()) };
         let step = self.handle(Input::Request(stream, &head), moment);
-        let guards_trailers = !end_of_stream && filter.borrow().guards_trailers();
+        let guards_trailers = !end_of_stream && filter.borrow().decider().guards_trailers();
         match (head.failure(), step) {
             (Some(error), _) => self.refuse(stream, error),
             (None, Step::Decided(verdict)) => {
-                self.remember(stream, self.carry_out(verdict, guards_trailers));
+                self.remember(stream, self.apply().carry_out(verdict, guards_trailers));
             }
             (None, Step::Waiting) => self.remember(stream, Stream::Waiting { guards_trailers }),
             // It did not decide on a request, so nothing may be forwarded.
@@ -190,42 +191,27 @@ impl<H: Host> Worker<H> {
         state.is_forwarded()
     }
 
-    /// Removes reserved headers from the effective context's trailers: services may read a field
-    /// of the trailers as if it were a header.
     fn guard_trailers(&self) -> Result<(), HostError> {
         let Some(Loaded { filter, .. }) = self.loaded.get() else { return Ok(()) };
-        let filter = filter.borrow();
-        let trailers = self.host.headers(Map::RequestTrailers)?;
-        for (name, _) in trailers.iter().filter(|(name, _)| filter.is_reserved(name)) {
-            self.host.remove_header(Map::RequestTrailers, name)?;
-        }
-        Ok(())
+        self.apply().guard_trailers(filter.borrow().decider())
     }
 
     /// The response to a request has arrived.
     pub(super) fn response(&self, stream: StreamId) {
         let state = self.streams.borrow().get(&stream).copied();
-        let Some(Stream::Forwarded { private, sent, .. }) = state else { return };
-        if private
-            && let Err(error) = response::mark_private(&self.host)
-            && let Some(times) = self.reports.private.due(&self.host)
-        {
-            warn!("failed to mark a response as private ({times} so far): {error}");
-        }
-        let (Some(sent), Some(Loaded { filter, .. })) = (sent, self.loaded.get()) else { return };
-        let status = response::upstream_status(&self.host);
-        let status = status.unwrap_or_else(|error| {
-            self.unread(error);
-            None
-        });
-        if let Some(status) = status
-            && filter.borrow().is_refusal(sent, status)
-            && response::is_from_upstream(&self.host)
-        {
+        let (Some(state), Some(Loaded { filter, .. })) = (state, self.loaded.get()) else { return };
+        let is_refusal = |sent, status| filter.borrow().decider().is_refusal(sent, status);
+        if let Some((sent, status)) = self.apply().response(state, is_refusal) {
             let Some(now) = self.clock() else { return };
             let _ = self.handle(Input::Response(sent, status), Moment { now, clock: Ok(()) });
             self.count();
         }
+    }
+
+    /// Denies a request, decided or not, because of a failure of the host.
+    pub(super) fn refuse(&self, stream: StreamId, error: HostError) {
+        self.remember(stream, self.apply().fail(error));
+        self.forget(stream);
     }
 
     /// A stream has ended.
@@ -267,18 +253,18 @@ impl<H: Host> Worker<H> {
             let Some(Stream::Waiting { guards_trailers }) = state else { continue };
             if let Err(error) = self.host.set_effective_context(stream.0) {
                 self.remember(stream, Stream::Refused);
-                self.unanswered(error);
+                self.apply().unanswered(error);
                 continue;
             }
             let state = verdict.and_then(|verdict| {
-                let state = self.carry_out(verdict, guards_trailers);
+                let state = self.apply().carry_out(verdict, guards_trailers);
                 if state.is_forwarded() {
                     self.host.resume_request()?;
                 }
                 Ok(state)
             });
             self.streams.borrow_mut().remove(&stream);
-            self.remember(stream, state.unwrap_or_else(|error| self.fail(error)));
+            self.remember(stream, state.unwrap_or_else(|error| self.apply().fail(error)));
         }
         self.keep_time();
         self.count();
@@ -307,9 +293,9 @@ impl<H: Host> Worker<H> {
 
     /// Updates metrics.
     pub(super) fn count(&self) {
-        if let Some(Loaded { output, statistics, .. }) = self.loaded.get() {
-            let events = &mut output.borrow_mut().events;
-            events.drain(..).for_each(|event| statistics.add(&self.host, &self.reports, event));
+        if let Some(Loaded { output, .. }) = self.loaded.get() {
+            let apply = self.apply();
+            output.borrow_mut().events.drain(..).for_each(|event| apply.count(event));
         }
     }
 
@@ -343,20 +329,17 @@ impl<H: Host> Worker<H> {
         HostData { host: &self.host, reports: &self.reports }
     }
 
-    /// A response cannot be read.
-    pub(super) fn unread(&self, error: HostError) {
-        if let Some(times) = self.reports.unread.due(&self.host) {
-            warn!("failed to read a response ({times} so far): {error}");
-        }
+    /// Carries out decisions on the effective context's request.
+    pub(super) fn apply(&self) -> Apply<'_, H> {
+        let statistics = self.loaded.get().map(|loaded| &loaded.statistics);
+        Apply { host: &self.host, reports: &self.reports, statistics }
     }
 
     /// The clock, if nothing has to be denied without it.
     fn clock(&self) -> Option<Timestamp> {
         let now = self.host.now();
-        if let Err(error) = now
-            && let Some(times) = self.reports.clock.due(&self.host)
-        {
-            error!("failed to read the clock ({times} so far): {error}");
+        if let Err(error) = now {
+            self.reports.clock_failed(&self.host, error);
         }
         now.ok()
     }

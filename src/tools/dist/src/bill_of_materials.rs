@@ -1,24 +1,26 @@
-//! What is linked into the module, as `CycloneDX` 1.6 (ECMA-424) has it in JSON.
+//! What is linked into a module, as `CycloneDX` 1.6 (ECMA-424) has it in JSON.
 
 use serde_json::{Value, json};
 
 use crate::{
     packages::{Linked, Package},
-    source::Source,
+    parts::Part,
+    source::{Source, Tool},
 };
 
-/// The bill of materials of the module with this SHA-256.
+/// The bill of materials of the module with this SHA-256, which the compiler and other tools have
+/// built.
 ///
 /// Without a serial number, which would have to be another one each time.
 pub(crate) fn bill_of_materials(
     linked: &Linked,
-    (version, commit): &(String, String),
+    (compiler, others): (&Tool, &[Tool]),
     source: &Source,
     module: &str,
 ) -> Result<String, String> {
     let filter = &linked.filter;
-    let [rust, c] = standard_libraries(version, commit);
-    let (rust_url, c_url) = (rust["bom-ref"].clone(), c["bom-ref"].clone());
+    let rust = standard_library(compiler, linked.build.target);
+    let rust_url = rust["bom-ref"].clone();
     let needs = |package: &Package| {
         let needs = linked.needs(package).map(|needed| Value::from(needed.url()));
         json!({
@@ -30,15 +32,12 @@ pub(crate) fn bill_of_materials(
     for package in linked.others() {
         components.push(component(package, "library", linked.checksum(package))?);
     }
-    components.extend([rust, c]);
+    components.push(rust);
+    components.extend(linked.build.parts.iter().map(part));
+    let tools: Vec<Value> = [compiler].into_iter().chain(others).map(tool).collect();
     let mut metadata = json!({
         "lifecycles": [{"phase": "build"}],
-        "tools": {"components": [{
-            "type": "application",
-            "name": "rustc",
-            "version": version,
-            "properties": [{"name": "commit", "value": commit}],
-        }]},
+        "tools": {"components": tools},
         "component": component(filter, "application", Some(module))?,
     });
     if let Some(time) = &source.time {
@@ -49,7 +48,8 @@ pub(crate) fn bill_of_materials(
     }
     let mut dependencies: Vec<Value> =
         [filter].into_iter().chain(linked.others()).map(needs).collect();
-    dependencies.push(json!({"ref": rust_url, "dependsOn": [c_url]}));
+    let parts: Vec<String> = linked.build.parts.iter().map(Part::url).collect();
+    dependencies.push(json!({"ref": rust_url, "dependsOn": parts}));
     let document = json!({
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
@@ -83,35 +83,41 @@ fn component(package: &Package, kind: &str, sha256: Option<&str>) -> Result<Valu
     Ok(component)
 }
 
+fn tool(tool: &Tool) -> Value {
+    let mut component = json!({"type": "application", "name": tool.name, "version": tool.version});
+    if let Some(commit) = &tool.commit {
+        component["properties"] = json!([{"name": "commit", "value": commit}]);
+    }
+    component
+}
+
 /// What comes compiled with the compiler: no package of Cargo's, and no file of its own.
-fn standard_libraries(version: &str, commit: &str) -> [Value; 2] {
-    let url = format!("pkg:generic/rust-std@{version}");
-    let rust = json!({
+fn standard_library(compiler: &Tool, target: &str) -> Value {
+    let url = format!("pkg:generic/rust-std@{}", compiler.version);
+    json!({
         "type": "library",
         "bom-ref": url,
         "name": RUST,
-        "version": version,
-        "description": "The standard library of Rust, as it comes compiled for wasm32-wasip1",
+        "version": compiler.version,
+        "description": format!("The standard library of Rust, as it comes compiled for {target}"),
         "licenses": [{"expression": "MIT OR Apache-2.0"}],
         "purl": url,
         "externalReferences": [{"type": "vcs", "url": "https://github.com/rust-lang/rust"}],
-        "properties": [{"name": "commit", "value": commit}],
-    });
-    let c = json!({
+        "properties": [{"name": "commit", "value": compiler.commit}],
+    })
+}
+
+fn part(part: &Part) -> Value {
+    json!({
         "type": "library",
-        "bom-ref": "pkg:generic/wasi-libc",
-        "name": WASI_LIBC,
-        "description": "The C library of WASI, as it comes with the standard library of Rust",
-        "licenses": [{"expression":
-            "(Apache-2.0 WITH LLVM-exception OR Apache-2.0 OR MIT) AND BSD-2-Clause AND CC0-1.0"}],
-        "purl": "pkg:generic/wasi-libc",
-        "externalReferences": [{"type": "vcs", "url": "https://github.com/WebAssembly/wasi-libc"}],
-    });
-    [rust, c]
+        "bom-ref": part.url(),
+        "name": part.name,
+        "description": part.description,
+        "licenses": [{"expression": part.licence}],
+        "purl": part.url(),
+        "externalReferences": [{"type": "vcs", "url": part.repository}],
+    })
 }
 
 /// The name of Rust's standard library.
 pub(crate) const RUST: &str = "rust-std";
-
-/// The name of the C library in it.
-pub(crate) const WASI_LIBC: &str = "wasi-libc";

@@ -1,10 +1,12 @@
-//! Makes of the built module what is published, the same bytes on every machine: no time but that
+//! Makes of the built modules what is published, the same bytes on every machine: no time but that
 //! of the commit, no path, no user, nothing in an order that could change.
 
 mod bill_of_materials;
+mod build;
 mod image;
 mod licences;
 mod packages;
+mod parts;
 mod release;
 mod source;
 

@@ -1,4 +1,4 @@
-//! The licences of what is linked into the module, whole, as most of them ask for.
+//! The licences of what is linked into a module, whole, as most of them ask for.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,17 +9,14 @@ use std::{
 
 use crate::packages::{Linked, Package};
 
-/// The C library of WASI is a part of Rust's standard library, which names it nowhere.
-const WASI_LIBC: &str = include_str!("wasi-libc.txt");
-
 /// One text: who is in it under which licence, and each licence with those who come with it.
 pub(crate) fn licences(linked: &Linked) -> Result<String, String> {
     let filter = &linked.filter;
     let packages: Vec<&Package> = [filter].into_iter().chain(linked.others()).collect();
     let mut text = format!(
-        "{} {} is one WebAssembly module, into which the following packages are linked.\n\
+        "{} {} is {}, into which the following packages are linked.\n\
          Rust's standard library is too: its notices are in the page beside this file.\n\n",
-        filter.name, filter.version
+        filter.name, filter.version, linked.build.what
     );
     let mut holders: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for package in &packages {
@@ -29,7 +26,9 @@ pub(crate) fn licences(linked: &Linked) -> Result<String, String> {
             holders.entry(licence).or_default().insert(name.clone());
         }
     }
-    text += "wasi-libc: MIT and others\n";
+    for part in linked.build.parts {
+        let _ = writeln!(text, "{}: {}", part.name, part.summary);
+    }
     // In the order of those who come with them, since their texts say nothing to a reader.
     let mut licences: Vec<(BTreeSet<String>, String)> =
         holders.into_iter().map(|(licence, holders)| (holders, licence)).collect();
@@ -37,7 +36,9 @@ pub(crate) fn licences(linked: &Linked) -> Result<String, String> {
     for (holders, licence) in licences {
         section(&mut text, &holders.into_iter().collect::<Vec<_>>().join(", "), &licence);
     }
-    section(&mut text, "wasi-libc", WASI_LIBC);
+    for part in linked.build.parts {
+        section(&mut text, part.name, part.notice);
+    }
     Ok(text)
 }
 

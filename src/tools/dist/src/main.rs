@@ -1,5 +1,5 @@
-//! `dist image MODULE FOLDER` writes the OCI image of the module as an image layout; `dist gather
-//! MODULE FOLDER` writes all files of a release.
+//! `dist image MODULE... FOLDER` writes the OCI image of the WebAssembly module, or of the dynamic
+//! modules, as an image layout; `dist gather MODULE... FOLDER` writes all files of a release.
 
 use std::{env, path::Path, process::ExitCode};
 
@@ -7,9 +7,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments.as_slice() {
-        ["image", module, folder] => dist::image(Path::new(module), Path::new(folder)),
-        ["gather", module, folder] => dist::gather(Path::new(module), Path::new(folder)),
-        _ => Err("usage: dist image|gather MODULE FOLDER".to_owned()),
+        ["image", modules @ .., folder] => dist::image(modules, Path::new(folder)),
+        ["gather", modules @ .., folder] => dist::gather(modules, Path::new(folder)),
+        _ => Err("usage: dist image|gather MODULE... FOLDER".to_owned()),
     };
     match done {
         Ok(told) => {

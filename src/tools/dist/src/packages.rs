@@ -1,4 +1,4 @@
-//! Which packages are linked into the module.
+//! Which packages are linked into what is published.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,13 +7,7 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::{output, read};
-
-/// The package of the filter.
-const FILTER: &str = "oauth2-filter";
-
-/// What the filter is built for.
-const TARGET: &str = "wasm32-wasip1";
+use crate::{build::Build, output, read};
 
 /// A package: the filter, or one that is linked into it.
 #[derive(Clone, Debug, Deserialize)]
@@ -50,12 +44,13 @@ impl Package {
 /// Name and version of a package.
 type Key = (String, String);
 
-/// The packages that are linked into the module, and what each needs.
+/// The packages that are linked into a module, and what each needs.
 ///
 /// `cargo metadata` knows only what the whole workspace needs, with its tests and all features
 /// that they switch on; `cargo tree` knows what this build needs.
 #[derive(Debug)]
 pub(crate) struct Linked {
+    pub(crate) build: &'static Build,
     /// The filter itself.
     pub(crate) filter: Package,
     packages: BTreeMap<Key, Package>,
@@ -67,24 +62,23 @@ pub(crate) struct Linked {
 
 impl Linked {
     /// Asks Cargo, in the folder of the project.
-    pub(crate) fn here() -> Result<Self, String> {
+    pub(crate) fn into(build: &'static Build) -> Result<Self, String> {
         #[derive(Deserialize)]
         struct Metadata {
             workspace_root: PathBuf,
             packages: Vec<Package>,
         }
         let metadata =
-            ["metadata", "--locked", "--format-version", "1", "--filter-platform", TARGET];
+            ["metadata", "--locked", "--format-version", "1", "--filter-platform", build.target];
         let Metadata { workspace_root: root, packages } =
             serde_json::from_str(&output("cargo", &metadata)?)
                 .map_err(|error| format!("cargo metadata: {error}"))?;
         // What only builds it, macros among that, leaves nothing of its own in it.
-        let tree = format!(
-            "tree --locked --package {FILTER} --target {TARGET} --edges normal,no-proc-macro \
-             --no-dedupe --prefix depth"
-        );
-        let mut tree: Vec<&str> = tree.split(' ').collect();
-        tree.extend(["--format", " {p}"]);
+        let tree: Vec<&str> =
+            "tree --locked --edges normal,no-proc-macro --no-dedupe --prefix depth"
+                .split(' ')
+                .chain(["--format", " {p}", "--package", build.package, "--target", build.target])
+                .collect();
         let needs = needs(&output("cargo", &tree)?)?;
         let packages: BTreeMap<_, _> = packages
             .into_iter()
@@ -94,16 +88,16 @@ impl Linked {
         if packages.len() != needs.len() {
             return Err("cargo metadata does not know all that cargo tree does".to_owned());
         }
-        let filter = packages.values().find(|package| package.name == FILTER);
-        let filter = filter.ok_or("no oauth2-filter here")?.clone();
+        let filter = packages.values().find(|package| package.name == build.package);
+        let filter = filter.ok_or_else(|| format!("no {} here", build.package))?.clone();
         let lock = read(&Path::new(&root).join("Cargo.lock"))?;
         let checksums = checksums(&String::from_utf8_lossy(&lock));
-        Ok(Self { filter, packages, needs, checksums, root })
+        Ok(Self { build, filter, packages, needs, checksums, root })
     }
 
     /// All but the filter itself, by name.
     pub(crate) fn others(&self) -> impl Iterator<Item = &Package> {
-        self.packages.values().filter(|package| package.name != FILTER)
+        self.packages.values().filter(|package| package.name != self.filter.name)
     }
 
     /// What this package needs, by name.

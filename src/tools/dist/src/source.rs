@@ -45,9 +45,29 @@ fn committed() -> Result<(String, String), String> {
     Ok((output("git", &["rev-parse", "HEAD"])?, output("git", &["log", "-1", "--format=%ct"])?))
 }
 
-/// Version and commit of the compiler. Two of one version and one commit make the same of one
-/// source; releases are built with the one that `rust-toolchain.toml` names.
-pub(crate) fn compiler() -> Result<(String, String), String> {
+/// What builds, and its version.
+#[derive(Clone, Debug)]
+pub(crate) struct Tool {
+    pub(crate) name: &'static str,
+    pub(crate) version: String,
+    /// The commit it was built from, if it tells.
+    pub(crate) commit: Option<String>,
+}
+
+/// What links the dynamic modules, as `src/tools/native.sh` installs it.
+pub(crate) fn linkers() -> Result<[Tool; 2], String> {
+    let tool = |name, package: &str| {
+        let rest = include_str!("../../native.sh").split_once(&format!("{package}=="));
+        let version = rest.and_then(|(_, rest)| rest.split([' ', ';']).next());
+        let version = version.ok_or_else(|| format!("native.sh installs no {package}"))?;
+        Ok::<_, String>(Tool { name, version: version.to_owned(), commit: None })
+    };
+    Ok([tool("zig", "ziglang")?, tool("cargo-zigbuild", "cargo-zigbuild")?])
+}
+
+/// The compiler. Two of one version and one commit make the same of one source; releases are built
+/// with the one that `rust-toolchain.toml` names.
+pub(crate) fn compiler() -> Result<Tool, String> {
     let told = output("rustc", &["--verbose", "--version"])?;
     let value = |key: &str| {
         let value = told.lines().find_map(|line| line.strip_prefix(key));
@@ -60,5 +80,5 @@ pub(crate) fn compiler() -> Result<(String, String), String> {
              rust-toolchain.toml builds"
         );
     }
-    Ok((version, commit))
+    Ok(Tool { name: "rustc", version, commit: Some(commit) })
 }

@@ -4,11 +4,11 @@ use std::{fmt, path::Path};
 
 use serde_json::{Value, json};
 
-use super::workspace;
+use super::{native, workspace};
 
 /// A proxy-wasm HTTP filter with its configuration: by default ours, with `FAIL_RELOAD`.
 #[derive(Clone, Debug)]
-pub struct WasmPlugin(Value);
+pub struct WasmPlugin(pub(super) Value);
 
 impl WasmPlugin {
     /// With this text, or JSON value, in a `google.protobuf.StringValue`.
@@ -86,11 +86,20 @@ impl WasmPlugin {
         json!({"name": name, "typed_config": self.typed_config()})
     }
 
+    /// The same filter as a dynamic module, whichever host tests run. Panics if that has not been
+    /// built.
+    pub fn native_filter(&self, name: &str) -> Value {
+        json!({"name": name, "typed_config": native::typed_config(&self.0)})
+    }
+
     /// The configuration of the filter, as a discovered filter has it. Panics if our filter has
     /// not been built.
     pub fn typed_config(&self) -> Value {
         let mut plugin = self.clone();
         if plugin.0["vm_config"]["code"].is_null() {
+            if native::is_chosen() {
+                return native::typed_config(&plugin.0);
+            }
             let file = workspace().join("target/oauth2_filter.wasm");
             assert!(file.is_file(), "no {}: run `make build`", file.display());
             plugin = plugin.file(file);

@@ -1,0 +1,201 @@
+//! The main thread: runs fetchers, makes their calls, and passes their results to the workers.
+//!
+//! Envoy may announce the end of a call, or of several, before the function that makes it returns.
+//! So all work is queued, and only the outermost hook of the main thread handles it.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use oauth2_filter_core::{Answer, CallFailure, CallId, Context, Fetcher, Output, Run, Timestamp};
+
+use super::callers::Caller;
+use super::envoy::{self, MainMetrics};
+use super::filter::{FilterConfig, PROCESS, ToMain};
+use super::locked::lock;
+
+/// A fetcher that looks this often, or more often, follows a call of another configuration.
+const FOLLOWING: Duration = Duration::from_millis(10);
+
+/// The state of a configuration in the main thread.
+pub(crate) struct Main {
+    fetcher: Fetcher,
+    output: Output,
+}
+
+/// Work for the main thread.
+pub(crate) enum Work {
+    /// Handle the messages and the tick of a configuration.
+    Look(Arc<FilterConfig>),
+    /// Look whether a call that a configuration follows has ended.
+    Tick(Arc<FilterConfig>),
+    /// A call has ended: its caller, Envoy's number, and its response if it is complete.
+    CallEnded(Arc<Caller>, u64, Option<Result<Answer, CallFailure>>),
+    /// A call was not made.
+    NotMade(Arc<FilterConfig>, CallId, CallFailure),
+}
+
+/// The work that is not handled yet.
+static QUEUE: Mutex<Queue> = Mutex::new(Queue { work: VecDeque::new(), is_handled: false });
+
+struct Queue {
+    work: VecDeque<Work>,
+    /// Whether a hook handles it.
+    is_handled: bool,
+}
+
+/// Handles work on the main thread, now or when the outer hook continues.
+pub(crate) fn handle(work: Work) {
+    {
+        let mut queue = lock(&QUEUE);
+        queue.work.push_back(work);
+        if queue.is_handled {
+            return;
+        }
+        queue.is_handled = true;
+    }
+    loop {
+        let next = {
+            let mut queue = lock(&QUEUE);
+            let next = queue.work.pop_front();
+            queue.is_handled = next.is_some();
+            next
+        };
+        let Some(work) = next else { return };
+        // Whatever happens, the queue is handled to its end.
+        let _ = catch_unwind(AssertUnwindSafe(|| work.run()));
+    }
+}
+
+/// An event for a fetcher.
+enum Input {
+    Look,
+    Tick,
+    CallEnded(CallId, Result<Answer, CallFailure>),
+}
+
+impl Work {
+    fn run(self) {
+        let Some((filter, input)) = self.input() else { return };
+        let run = AssertUnwindSafe(|| {
+            #[cfg(feature = "panic-on-command")]
+            super::panic_on_command::obey_on_main_thread();
+            filter.run(input);
+        });
+        if catch_unwind(run).is_err() {
+            filter.lose_fetcher();
+        }
+    }
+
+    /// The configuration, and the event for its fetcher.
+    fn input(self) -> Option<(Arc<FilterConfig>, Input)> {
+        Some(match self {
+            Self::Look(filter) => (filter, Input::Look),
+            Self::Tick(filter) => (filter, Input::Tick),
+            Self::NotMade(filter, id, failure) => (filter, Input::CallEnded(id, Err(failure))),
+            Self::CallEnded(caller, number, result) => {
+                let flight = PROCESS.callers.ended(&caller, number)?;
+                let result = result.unwrap_or_else(|| {
+                    // The same for a clock that fails as for a call that has used up its time.
+                    let now = envoy::now()
+                        .unwrap_or_else(|_| flight.call.started.plus(flight.call.timeout));
+                    Err(flight.call.broken_off(now))
+                });
+                (flight.filter, Input::CallEnded(flight.call.id, result))
+            }
+        })
+    }
+}
+
+impl Main {
+    pub(crate) fn new(fetcher: Fetcher) -> Self {
+        Self { fetcher, output: Output::default() }
+    }
+
+    /// Handles the end of a call whose result nobody waits for any more.
+    pub(crate) fn abandon(&mut self, id: CallId, now: Timestamp) {
+        let context = Context { now, store: &PROCESS.store };
+        let run = &mut Run::new(context, &mut self.output);
+        self.fetcher.call_ended(id, Err(CallFailure::Unreachable), run);
+        self.output = Output::default();
+    }
+}
+
+impl FilterConfig {
+    /// Runs the fetcher, and carries out what it decides.
+    fn run(self: &Arc<Self>, input: Input) {
+        let now = match envoy::now() {
+            Ok(now) => now,
+            Err(error) => {
+                self.caller.with(|config| {
+                    if let Some(metrics) = MainMetrics::new(config, &self.metrics) {
+                        self.reports.clock_failed(&metrics, error);
+                    }
+                });
+                return self.lose_fetcher();
+            }
+        };
+        self.flush();
+        let has_ended = matches!(input, Input::CallEnded(..));
+        let mut events = Vec::new();
+        let (output, period) = {
+            let main = &mut *lock(&self.main);
+            let run = &mut Run::new(Context { now, store: &PROCESS.store }, &mut main.output);
+            match input {
+                Input::Look => {
+                    for message in self.mail() {
+                        match message {
+                            ToMain::Lookups(lookups) => main.fetcher.look_up(lookups, run),
+                            ToMain::StreamEnded(stream) => main.fetcher.stream_ended(stream),
+                            ToMain::CallEnded(id, failure) => {
+                                main.fetcher.call_ended(id, Err(failure), run);
+                            }
+                            ToMain::Count(event) => events.push(event),
+                        }
+                    }
+                    if self.take_tick() {
+                        main.fetcher.tick(run);
+                    }
+                }
+                Input::Tick => main.fetcher.tick(run),
+                Input::CallEnded(id, result) => {
+                    let result = result.as_ref().map_err(|failure| *failure);
+                    main.fetcher.call_ended(id, result, run);
+                }
+            }
+            (std::mem::take(&mut main.output), main.fetcher.tick_period())
+        };
+        let is_following = period.is_some_and(|period| period <= FOLLOWING);
+        self.follows.store(is_following, Ordering::Relaxed);
+        PROCESS.ticker.set(self, period);
+        for resolved in output.resolved {
+            for slot in self.slots() {
+                let of_slot = |stream: &&_| self.slot_of(**stream).is_some_and(|of| of.is(slot));
+                let streams: Vec<_> = resolved.streams().iter().filter(of_slot).copied().collect();
+                if !streams.is_empty() {
+                    slot.resolved(resolved.for_streams(streams));
+                }
+            }
+        }
+        self.count(events.into_iter().chain(output.events));
+        for call in output.calls {
+            if let Err(failure) = PROCESS.callers.call(self, &call, now) {
+                handle(Work::NotMade(Arc::clone(self), call.id, failure));
+            }
+        }
+        if has_ended {
+            self.followers().into_iter().for_each(|other| handle(Work::Tick(other)));
+        }
+    }
+
+    /// Replaces a fetcher that is in an unknown state. All requests that wait are denied.
+    pub(crate) fn lose_fetcher(&self) {
+        *lock(&self.main) = Main::new(self.configuration().fetcher());
+        // Who has posted them is denied, too; and as long as they are there, nobody wakes the main
+        // thread.
+        drop(self.mail());
+        self.slots().iter().for_each(super::worker::Slot::lose_waiting);
+    }
+}

@@ -1,0 +1,58 @@
+#!/bin/sh
+# native.sh ARCH FILE: builds the dynamic module for Envoy on ARCH (x86_64 or aarch64), as FILE.
+#
+# Zig links it against glibc 2.28, and with an unwinder in place of libgcc_s.so, which Envoy's images
+# lack. Where Zig cannot be installed, the module needs libgcc_s.so and the glibc of this machine,
+# unless ZIG=required.
+set -eu
+arch=$1
+file=$2
+glibc=2.28
+zig=target/zig
+
+case $arch in
+x86_64 | aarch64) ;;
+arm64) arch=aarch64 ;;
+*)
+    echo "error: Envoy runs on x86_64 and aarch64, not on $arch." >&2
+    exit 2
+    ;;
+esac
+target=$arch-unknown-linux-gnu
+sh src/tools/toolchain.sh "$target"
+
+# Names of folders stay out of it: it is the same wherever it is built.
+cargo fetch --quiet --locked --target "$target"
+RUSTFLAGS="--remap-path-prefix=$(rustc --print sysroot)/lib/rustlib/src/rust=/rustc/$(
+    rustc --verbose --version | sed -n 's/^commit-hash: //p'
+)"
+for sources in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
+    RUSTFLAGS="$RUSTFLAGS --remap-path-prefix=$sources="
+done
+export RUSTFLAGS
+
+build() {
+    echo "== building $file (first time: two minutes)"
+    cargo "$@" --profile native --package oauth2-filter-dynamic-module --lib
+}
+if sh tests/setup/venv.sh $zig cargo-zigbuild==0.24.1 ziglang==0.17.1; then
+    export PATH="$PWD/$zig/bin:$PATH" # cargo-zigbuild finds Zig by it
+    export CARGO_ZIGBUILD_CACHE_DIR="$PWD/$zig/cache" ZIG_GLOBAL_CACHE_DIR="$PWD/$zig/cache"
+    build zigbuild --target "$target.$glibc"
+elif [ "${ZIG-}" = required ]; then
+    echo "error: there is no Zig. What is released runs elsewhere, so it needs that." >&2
+    exit 1
+elif [ "$(uname -sm)" != "Linux $arch" ]; then
+    echo "error: there is no Zig, which builds for Linux on $arch." >&2
+    exit 1
+else
+    echo "== note: there is no Zig, so the module needs libgcc_s.so and the glibc of this machine" >&2
+    build build --target "$target"
+fi
+# An Envoy that has loaded the file crashes if it is written to, so another takes its place.
+built=target/$target/native/liboauth2_filter_dynamic_module.so
+if ! cmp -s "$built" "$file"; then
+    mkdir -p "$(dirname "$file")"
+    cp "$built" "$file.new"
+    mv "$file.new" "$file"
+fi
