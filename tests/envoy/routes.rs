@@ -181,7 +181,7 @@ async fn a_request_whose_edited_headers_select_another_document_is_denied() {
 }
 
 /// A route configuration for discovery.
-fn route_configuration(routes: Value) -> Value {
+fn route_configuration(routes: &Value) -> Value {
     json!({"resources": [{
         "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
         "name": "routes",
@@ -200,7 +200,7 @@ async fn no_request_is_lost_while_documents_of_routes_change() {
         let realm = json!({"realm": format!("r{n}")});
         let routes = json!([route("/routed", &of_route(&document(realm))), rest()]);
         let next = directory.path().join("next.json");
-        fs::write(&next, route_configuration(routes).to_string()).expect("a file");
+        fs::write(&next, route_configuration(&routes).to_string()).expect("a file");
         fs::rename(&next, &file).expect("renamed");
     };
     write(0);

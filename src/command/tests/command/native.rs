@@ -18,7 +18,7 @@ fn document(client_secret: &Value) -> Value {
 
 /// A bootstrap with the filter, and with this configuration of it for a route. `more` is added to the
 /// module.
-fn bootstrap(filter_config: &Value, of_route: Value, more: Value) -> String {
+fn bootstrap(filter_config: &Value, of_route: Option<&Value>, more: &Value) -> String {
     let mut module = json!({
         "module": {"local": {"filename": "/lib/liboauth2_filter.so"}}, "do_not_close": true,
     });
@@ -30,9 +30,9 @@ fn bootstrap(filter_config: &Value, of_route: Value, more: Value) -> String {
         })
     };
     let mut routes = json!([{"match": {"prefix": "/"}, "route": {"cluster": "service"}}]);
-    if !of_route.is_null() {
+    if let Some(of_route) = of_route {
         routes[0]["typed_per_filter_config"] =
-            json!({"oauth2": config("DynamicModuleFilterPerRoute", &of_route)});
+            json!({"oauth2": config("DynamicModuleFilterPerRoute", of_route)});
     }
     let manager = json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.\
@@ -85,7 +85,7 @@ fn what_only_the_dynamic_module_can_do_is_valid_where_envoy_loads_it() {
             json!({"@type": "type.googleapis.com/google.protobuf.BytesValue", "value": base64}),
             json!({"@type": "type.googleapis.com/google.protobuf.Struct", "value": document}),
         ] {
-            let bootstrap = bootstrap(&config, Value::Null, json!({}));
+            let bootstrap = bootstrap(&config, None, &json!({}));
             assert_eq!(messages("native.json", &bootstrap, &[]), [""; 0], "{config}");
         }
     }
@@ -96,7 +96,7 @@ fn what_only_the_dynamic_module_can_do_is_valid_where_envoy_loads_it() {
         "aud": "https://as.test",
     });
     signing["inbound"]["introspection"] = keys;
-    let bootstrap = bootstrap(&text(&signing), Value::Null, json!({}));
+    let bootstrap = bootstrap(&text(&signing), None, &json!({}));
     assert_eq!(messages("signing.json", &bootstrap, &[]), [""; 0]);
 }
 
@@ -138,7 +138,7 @@ fn a_document_of_a_route_is_checked_as_one() {
             Some("error: inbound.introspection.client_secret.file: expected an absolute path"),
         ),
     ] {
-        let bootstrap = bootstrap(&good, text(&document(&secret)), json!({}));
+        let bootstrap = bootstrap(&good, Some(&text(&document(&secret))), &json!({}));
         let found = messages("route.json", &bootstrap, &[]);
         assert_eq!(found.len(), usize::from(expected.is_some()), "{found:?}");
         let begins = |(found, expected): (&String, &str)| found.starts_with(expected);
@@ -149,18 +149,18 @@ fn a_document_of_a_route_is_checked_as_one() {
 #[test]
 fn a_dynamic_module_that_is_not_loaded_or_has_another_filter_is_told_of() {
     let good = text(&document(&json!({"env": "SECRET"})));
-    let other = bootstrap(&good, Value::Null, json!({}))
+    let other = bootstrap(&good, None, &json!({}))
         .replace("\"filter_name\":\"oauth2\"", "\"filter_name\":\"oauth\"");
     let found = messages("other.json", &other, &[]);
     assert!(found[0].starts_with("error: filter_name: expected `oauth2`"), "{found:?}");
     let remote = json!({"remote": {"http_uri": {"uri": "https://x.test/oauth2_filter.so"}}});
     let more = json!({"module": remote});
-    let found = messages("remote.json", &bootstrap(&good, Value::Null, more), &[]);
+    let found = messages("remote.json", &bootstrap(&good, None, &more), &[]);
     assert!(
         found[0].starts_with("warning: module.remote without `nack_on_cache_miss"),
         "{found:?}"
     );
     let more = json!({"module": remote, "nack_on_cache_miss": true});
-    let found = messages("nack.json", &bootstrap(&good, Value::Null, more), &[]);
+    let found = messages("nack.json", &bootstrap(&good, None, &more), &[]);
     assert_eq!(found, [""; 0]);
 }
