@@ -8,7 +8,7 @@ use oauth2_filter_core::{ConfigError, Review};
 use crate::folder::{self, File};
 use crate::report::{Finding, Format, Level, Report};
 use crate::tree::Position;
-use crate::uses::{Contents, Platform, Use};
+use crate::uses::{Contents, Host, Platform, Use};
 use crate::{Failure, backstop, contents, istio, paths, proxy, read_file, review, say};
 
 /// Runs the command.
@@ -16,10 +16,12 @@ pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
     let mut files = Vec::new();
     let mut format = Format::Text;
     let (mut strict, mut real) = (false, false);
+    let mut host = Host::Module;
     while let Some(argument) = arguments.next()? {
         match argument {
             Arg::Long("strict") => strict = true,
             Arg::Long("env") => real = true,
+            Arg::Long("host") => host = arguments.value()?.parse_with(Host::of_name)?,
             Arg::Long("format") => format = arguments.value()?.parse_with(Format::of_name)?,
             Arg::Value(file) => files.push(file.string()?),
             other => return Err(other.unexpected().into()),
@@ -39,6 +41,9 @@ pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
         })
     };
     let mut all = files.iter().map(contents).collect::<Result<Vec<Contents>, Failure>>()?;
+    for contents in &mut all {
+        contents.set_host(host);
+    }
     paths::remark_on_meshes(&mut all);
     istio::remark_on_repetition(&mut all);
     backstop::remark_on_guards(&mut all);

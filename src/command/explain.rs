@@ -15,7 +15,7 @@ use oauth2_filter_core::{
 use serde_json::{Map, Value, json};
 
 use crate::report::{Format, Report};
-use crate::uses::{Contents, Use};
+use crate::uses::{Contents, Host, Use};
 use crate::{Failure, check, contents, read_file, review, say, text_value};
 
 /// The placeholder for the caller's token.
@@ -40,6 +40,8 @@ struct Question {
     scope: Option<String>,
     /// Whether there is no token.
     no_token: bool,
+    /// What runs a document alone.
+    host: Option<Host>,
 }
 
 /// Runs the command.
@@ -48,7 +50,8 @@ pub(crate) fn run(arguments: Parser) -> Result<ExitCode, Failure> {
     let file = question.file.as_deref().ok_or_else(|| Failure::usage("missing FILE"))?;
     let url = question.url.as_deref().ok_or_else(|| Failure::usage("missing --url"))?;
     let mut head = head(question.method.as_deref().unwrap_or("GET"), url)?;
-    let contents = contents::read(file, &read_file(file)?);
+    let mut contents = contents::read(file, &read_file(file)?);
+    contents.set_host(question.host.unwrap_or(Host::Module));
     let found = chosen(&contents, question.number, file)?;
     let Some(mut filter) = load(found) else {
         let mut report = Report::default();
@@ -94,6 +97,9 @@ impl Question {
                 Arg::Long("method") => question.method = Some(text_value(&mut arguments)?),
                 Arg::Long("scope") => question.scope = Some(text_value(&mut arguments)?),
                 Arg::Long("no-token") => question.no_token = true,
+                Arg::Long("host") => {
+                    question.host = Some(arguments.value()?.parse_with(Host::of_name)?);
+                }
                 Arg::Long("use") => question.number = Some(arguments.value()?.parse()?),
                 Arg::Long("header") => {
                     let header = text_value(&mut arguments)?;
@@ -217,11 +223,9 @@ fn chosen<'c>(
 fn load(found: &Use) -> Option<Filter> {
     let review = review::reviewed(found, false);
     let bare = found.without_secrets(&review.secrets)?;
-    let filter = review::with_environment(&bare, false, |environment| {
-        Filter::load(&bare.bytes, environment)
-    });
+    let filter = review::filter(&bare);
     let is_refused = found.remarks.iter().any(|remark| remark.is_mistake);
-    if review.mistakes.is_empty() && !is_refused { Some(filter.ok()?.0) } else { None }
+    filter.filter(|_| review.mistakes.is_empty() && !is_refused)
 }
 
 /// A token that shows its issuer, for servers that are selected by issuer.

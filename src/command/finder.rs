@@ -10,10 +10,20 @@ use serde_json::Value;
 use crate::objects::Object;
 use crate::paths;
 use crate::tree::{Dialect, Node, Position};
-use crate::uses::{Platform, Use, Variables};
+use crate::uses::{Host, Platform, Use, Variables};
 
 /// The type of the filter's configuration in Envoy.
 const WASM: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
+
+/// The type of the configuration of a dynamic module in Envoy, for a filter.
+const DYNAMIC: &str = "envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter";
+
+/// The same for a route.
+const PER_ROUTE: &str =
+    "envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilterPerRoute";
+
+/// The name of the filter in the dynamic module.
+const FILTER_NAME: &str = "oauth2";
 
 /// The type of Envoy's HTTP connection manager.
 const MANAGER: &str =
@@ -72,6 +82,8 @@ impl Finder {
             let Some(value) = value else { continue };
             match url.rsplit('/').next() {
                 Some(WASM) => return self.add(node, value.get("config"), &way),
+                Some(DYNAMIC) => return self.add_dynamic(value, Host::DynamicModule, &way),
+                Some(PER_ROUTE) => return self.add_dynamic(value, Host::Route, &way),
                 // Manifests do not show the clusters of Istio.
                 Some(MANAGER) if !self.in_manifest => way.to_mut().manager = Some(value),
                 _ => {}
@@ -131,9 +143,6 @@ impl Finder {
         if !names.into_iter().any(is_our_name) && !found.is_ours_by_document() {
             return;
         }
-        found.within = way.within.join(", ");
-        found.clusters.clone_from(&self.clusters);
-        found.own_cluster.clone_from(&way.cluster);
         let variables =
             config.and_then(|config| config.path(&["vm_config", "environment_variables"]));
         found.variables = variables_of(variables);
@@ -167,6 +176,40 @@ impl Finder {
         if let Some(config) = config {
             remark_on_plugin(&mut found, config);
         }
+        self.keep(found, way);
+    }
+
+    /// Adds a dynamic module of Envoy, if it is this filter.
+    fn add_dynamic(&mut self, config: &Node, host: Host, way: &Way<'_>) {
+        let dialect = if self.in_manifest { Dialect::Kubernetes } else { Dialect::Envoy };
+        let mut found = configured(config.get("filter_config"), dialect)
+            .unwrap_or_else(|| Use::new(config.at, Vec::new()));
+        let module = config.get("dynamic_module_config");
+        let paths: [&[&str]; 3] =
+            [&["name"], &["module", "local", "filename"], &["module", "remote", "http_uri", "uri"]];
+        let mut names = paths.into_iter().filter_map(|path| module?.path(path)?.text());
+        if !names.any(is_our_name) && !found.is_ours_by_document() {
+            return;
+        }
+        found.host = host;
+        let name = config.member("filter_name").or_else(|| config.member("per_route_config_name"));
+        if name.and_then(|name| name.value.text()) != Some(FILTER_NAME) {
+            let at = name.map_or(config.at, |name| name.at);
+            found.remark(at, true, format!("filter_name: expected `{FILTER_NAME}`"));
+        }
+        let remote = module.and_then(|module| module.path(&["module", "remote"]));
+        let is_nack = module.and_then(|it| it.get("nack_on_cache_miss")).is_some_and(Node::is_true);
+        if let Some(remote) = remote.filter(|_| !is_nack) {
+            found.remark(remote.at, false, FAIL_OPEN_REMOTE);
+        }
+        self.keep(found, way);
+    }
+
+    /// Adds a use of this filter, with what its place says.
+    fn keep(&mut self, mut found: Use, way: &Way<'_>) {
+        found.within = way.within.join(", ");
+        found.clusters.clone_from(&self.clusters);
+        found.own_cluster.clone_from(&way.cluster);
         if self.in_manifest {
             found.platform = Platform::Istio;
         }
@@ -197,6 +240,9 @@ fn clusters(root: &Node) -> Option<BTreeSet<String>> {
             .collect(),
     )
 }
+
+const FAIL_OPEN_REMOTE: &str = "module.remote without `nack_on_cache_miss: true`: if Envoy does not \
+     get the file, requests bypass the filter; add it to dynamic_module_config";
 
 pub(crate) const FAIL_OPEN: &str =
     "FAIL_OPEN: after a crash, requests bypass the filter; use FAIL_RELOAD";

@@ -38,9 +38,10 @@ use lexopt::{Arg, Parser, ValueExt};
 /// The help text.
 const USAGE: &str = "\
 usage:
-  oauth2-filter check [--strict] [--env] [--format text|json|github] FILE...
+  oauth2-filter check [--strict] [--env] [--host module|native] [--format text|json|github] FILE...
   oauth2-filter explain FILE --url URL [--method METHOD] [--header 'NAME: VALUE']...
                         [--claims FILE | --scope 'A B' | --no-token] [--use NUMBER]
+                        [--host module|native]
   oauth2-filter schema
   oauth2-filter new inbound|outbound|both [--istio]
 
@@ -52,6 +53,8 @@ check    reports what is wrong with a configuration: a document of the filter (J
            --strict  treat warnings, but not notes, as errors
            --env     require variables that the proxy takes from its environment to be set here;
                      without this option, they are assumed to be set
+           --host    what a document alone is for: the WebAssembly module, or native for the dynamic
+                     module; an Envoy configuration says it itself
            --format  output format: text, json, or github for workflow annotations
          Exit status: 0 no errors, 1 errors, 2 wrong usage, an unreadable file, or no configuration
          of the filter in any of the files.

@@ -32,10 +32,33 @@ pub(crate) struct Use {
     pub(crate) clusters: Option<Rc<BTreeSet<String>>>,
     /// The cluster whose filter chain contains it.
     pub(crate) own_cluster: Option<String>,
+    /// What runs the filter.
+    pub(crate) host: Host,
     /// What configures the proxy.
     pub(crate) platform: Platform,
     /// The object of a manifest that contains it, if not a patch.
     pub(crate) object: Option<Rc<Object>>,
+}
+
+/// What runs the filter.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Host {
+    /// The WebAssembly module, unless it is said otherwise.
+    Module,
+    DynamicModule,
+    /// The dynamic module, which has this document for a route only.
+    Route,
+}
+
+impl Host {
+    /// The host of this name.
+    pub(crate) fn of_name(name: &str) -> Result<Self, String> {
+        match name {
+            "module" => Ok(Self::Module),
+            "native" => Ok(Self::DynamicModule),
+            _ => Err("expected module or native".to_owned()),
+        }
+    }
 }
 
 /// What configures a proxy.
@@ -69,6 +92,15 @@ pub(crate) struct Contents {
     pub(crate) objects: Vec<Rc<Object>>,
 }
 
+impl Contents {
+    /// Sets what runs documents that are alone.
+    pub(crate) fn set_host(&mut self, host: Host) {
+        for found in self.uses.iter_mut().filter(|found| found.is_alone()) {
+            found.host = host;
+        }
+    }
+}
+
 /// The environment variables of a VM.
 #[derive(Clone, Debug)]
 pub(crate) enum Variables {
@@ -95,6 +127,7 @@ impl Use {
             remarks: Vec::new(),
             clusters: None,
             own_cluster: None,
+            host: Host::Module,
             platform: Platform::Envoy,
             object: None,
         }
@@ -148,6 +181,7 @@ impl Use {
             tree.replace(place, keys::assumed);
         }
         let mut this = Self::of_tree(&tree, Dialect::Kubernetes);
+        this.host = self.host;
         this.variables = self.variables.clone();
         if let Variables::Some { values, .. } = &mut this.variables {
             for value in values.values_mut() {
@@ -159,7 +193,7 @@ impl Use {
 
     /// Whether it is a document without the configuration of a proxy around it.
     pub(crate) fn is_alone(&self) -> bool {
-        matches!(self.variables, Variables::All)
+        matches!(self.variables, Variables::All) && self.host == Host::Module
     }
 
     /// The document, if it is valid JSON.

@@ -73,6 +73,11 @@ impl Configuration {
         Decider::new(inbound, outbound)
     }
 
+    /// A decider and its fetcher in one.
+    pub fn filter(&self) -> Filter {
+        Filter { decider: self.decider(), fetcher: self.fetcher() }
+    }
+
     /// The fetcher of these deciders.
     pub fn fetcher(&self) -> Fetcher {
         Fetcher::new(self.inbound.clone(), self.outbound.clone(), self.seed)
@@ -104,8 +109,7 @@ impl Filter {
         environment: &Environment<'_>,
     ) -> Result<(Self, Vec<ConfigError>), ConfigErrors> {
         let (configuration, warnings) = Configuration::load(document, environment)?;
-        let (decider, fetcher) = (configuration.decider(), configuration.fetcher());
-        Ok((Self { decider, fetcher }, warnings))
+        Ok((configuration.filter(), warnings))
     }
 
     /// The names of the outbound clients, in the order of
