@@ -42,7 +42,7 @@ async fn main() -> ExitCode {
     println!("| --- | --- | --- | --- | --- |");
     for Row { version, module: [inbound, outbound], native } in &rows {
         let module = [inbound.verdict(), outbound.verdict()].join(" | ");
-        let native = native.as_ref().map_or("– | –".to_owned(), Native::cells);
+        let native = native.as_ref().map_or_else(|| "– | –".to_owned(), Native::cells);
         println!("| {version} | {module} | {native} |");
     }
     let checks = || rows.iter().flat_map(Row::checks);
