@@ -9,7 +9,7 @@ TARGET := wasm32-wasip1
 # smaller than the unrolled one. Only small functions are inlined: more of it takes 4 kB.
 FLAGS   = $(patsubst %,--remap-path-prefix=%=,$(shell ls -d $(SOURCES)/*/ 2>/dev/null)) \
 	--remap-path-prefix=$(shell rustc --print sysroot)/lib/rustlib/src/rust=/rustc/$(COMMIT) \
-	--cfg sha2_backend_soft="compact" -C llvm-args=-inline-threshold=15 \
+	--cfg sha2_backend_soft="compact" -C llvm-args=-inline-threshold=20 \
 	-C linker=src/tools/link/rust-lld
 SOURCES = $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
 COMMIT  = $(shell rustc --verbose --version | sed -n 's/^commit-hash: //p')
@@ -160,7 +160,7 @@ SDK   := _initialize,memory,proxy_abi_version_0_2_1,proxy_on_context_create,prox
 SDK   := $(SDK),proxy_on_memory_allocate,proxy_on_request_headers
 
 .PHONY: bench
-bench: build envoy ## how fast it is, beside what people use instead: a quarter of an hour
+bench: build native envoy ## how fast it is, beside what people use instead: a quarter of an hour
 	@sh tests/setup/tools.sh wrk
 	@echo "== building the bench (first time: about a minute)"
 	@cargo build --quiet --release --target $(TARGET) --package floor --examples
@@ -191,9 +191,9 @@ deny: toolchain ## dependencies: licences and sources, by deny.toml
 	cargo deny check bans licenses sources
 
 .PHONY: interop
-interop: build envoy ## both directions against authorization servers of others, which it installs
+interop: build envoy ## both directions against authorization servers of others, which it installs (SERVERS="keycloak hydra")
 	@echo "== building the runner (first time: about a minute)"
-	@cargo run --quiet --package oauth2-filter-testbed --features tls --bin interop
+	@cargo run --quiet --package oauth2-filter-testbed --features tls --bin interop -- $(SERVERS)
 
 # What `make matrix` runs: the newest of each minor release, as PyPI has it.
 ENVOYS := 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0

@@ -36,7 +36,7 @@ const LEVEL: Bound = ('≥', 1.0, "");
 const NEAR: Bound = ('≤', 1.1, "");
 
 /// A proxy, another, what is compared of them, and what their ratio must be.
-const RATIOS: [(&str, &str, Figure, Bound); 22] = [
+const RATIOS: [(&str, &str, Figure, Bound); 26] = [
     ("ours", "lua-short", RATE_RATIO, LEVEL),
     ("ours-500", "lua-short-500", RATE_RATIO, LEVEL),
     ("ours-full", "lua-full", RATE_RATIO, LEVEL),
@@ -57,6 +57,10 @@ const RATIOS: [(&str, &str, Figure, Bound); 22] = [
     ("ours", "jwt-authn", RATE_RATIO, ('≥', 1.5, "")),
     ("ours-full", "jwt-authn", RATE_RATIO, ('≥', 1.5, "")),
     ("ours-outbound", "credential-injector", RATE_RATIO, ('≥', 0.95, "")),
+    ("native", "lua-short", RATE_RATIO, LEVEL),
+    ("native-full", "lua-full", RATE_RATIO, LEVEL),
+    ("native", "jwt-authn-cache", CPU_RATIO, NEAR),
+    ("native-outbound", "credential-injector", RATE_RATIO, ('≥', 0.95, "")),
     ("ours-50-rules", "ours-rule", CPU_RATIO, NEAR),
     ("ours-10000", "ours", CPU_RATIO, ('≤', 1.15, "")),
 ];

@@ -11,6 +11,10 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, KeyUsagePurpose,
 };
+use ring::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
+};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -113,6 +117,34 @@ impl Identity {
     /// That digest as `x5t#S256` has it (RFC 8705 section 3.1).
     pub fn thumbprint(&self) -> String {
         BASE64_URL_SAFE_NO_PAD.encode(self.digest())
+    }
+
+    /// The public key, as a set of keys (RFC 7517).
+    pub fn jwks(&self) -> Value {
+        // An uncompressed point: 4, and two coordinates of 32 octets.
+        let point = self.key.public_key_raw();
+        let coordinate = |from: usize| {
+            let octets = point.get(from..from + 32).expect("a key on P-256");
+            BASE64_URL_SAFE_NO_PAD.encode(octets)
+        };
+        json!({"keys": [{
+            "kty": "EC", "crv": "P-256", "x": coordinate(1), "y": coordinate(33),
+            "kid": KEY_ID, "use": "sig", "alg": "ES256",
+        }]})
+    }
+
+    /// A JWT with these claims, signed with the key.
+    pub fn sign(&self, claims: &Value) -> String {
+        let header = json!({"alg": "ES256", "typ": "JWT", "kid": KEY_ID}).to_string();
+        let [header, claims] =
+            [header, claims.to_string()].map(|part| BASE64_URL_SAFE_NO_PAD.encode(part));
+        let signed = format!("{header}.{claims}");
+        let random = SystemRandom::new();
+        let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
+        let key = EcdsaKeyPair::from_pkcs8(algorithm, &self.key.serialize_der(), &random);
+        let signature = key.expect("a key on P-256").sign(&random, signed.as_bytes());
+        let signature = signature.expect("a signature");
+        format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
     }
 
     /// As an entry of Envoy's `tls_certificates`.
@@ -344,6 +376,9 @@ async fn accept(
 fn lock(shown: &Mutex<Shown>) -> MutexGuard<'_, Shown> {
     shown.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// The id of an identity's key in what it signs.
+const KEY_ID: &str = "key";
 
 fn key() -> KeyPair {
     KeyPair::generate().expect("a key")

@@ -52,8 +52,7 @@ async fn replaced(
 
 /// There were this many token requests so far, as Envoy counts.
 async fn calls(world: &World, expected: u64) -> Outcome {
-    let calls = world.client.stat("cluster.as.upstream_rq_total").await.unwrap_or_default();
-    same("the number of token requests", calls, expected)
+    same("the number of token requests", world.calls().await, expected)
 }
 
 /// How often the user's tokens were issued for the password (with a refresh token) and for a refresh

@@ -8,8 +8,8 @@ use oauth2_filter_testbed::{
 };
 
 use super::{
-    Report,
-    world::{ORDER, Outcome, READ, STORY, World, arrival, same, text, token_of},
+    Report, rows,
+    world::{ORDER, Outcome, READ, STORY, World, arrival, same},
 };
 
 /// Plays the steps that are the same for all servers, and then its own.
@@ -17,30 +17,7 @@ pub(crate) async fn play(world: &World, report: &mut Report) {
     report.step("A token's claims are forwarded, but not the token", right_scope(world)).await;
     report.step("Another method requires another scope", wrong_scope(world)).await;
     report.step("A revoked token passes until the cached response expires", revoked(world)).await;
-    // Title, listener and token; status and reason if it is rejected.
-    for row in world.setup.table["inbound"].as_array().into_iter().flatten() {
-        let step = async {
-            let token = match text(row, 2) {
-                "plain" => world.token(&[]).await?,
-                "jwt" => world.token(&[("resource", "https://jwt.example.com")]).await?,
-                "refresh" => text(&world.user_tokens().await?, "refresh_token").to_owned(),
-                "raw" => {
-                    // `odd:s%c&r=t+/~!`, which is not encoded before it goes into Basic.
-                    let request = world.token_request(&world.setup.parameters());
-                    let request = request.header("authorization", "Basic b2RkOnMlYyZyPXQrL34h");
-                    token_of(&request.send(world.setup.address).await?)?
-                }
-                _ => token(world).await?,
-            };
-            if let Some(status) = row[3].as_u64() {
-                let expected = (u16::try_from(status)?, text(row, 4));
-                return world.rejected(&world.guard, text(row, 1), Some(&token), expected).await;
-            }
-            let request = Request::get(ORDER).bearer(&token);
-            world.arrives(&world.guard, text(row, 1), &request).await.map(drop)
-        };
-        report.step(text(row, 0), step).await;
-    }
+    rows::play(world, report, "inbound", &world.guard).await;
 }
 
 async fn send(world: &World, request: Request) -> Outcome<Response> {
