@@ -6,12 +6,10 @@ use std::sync::{Arc, LazyLock, Mutex, Weak};
 use std::time::Duration;
 
 use log::{error, warn};
-use oauth2_filter_core::{
-    CallFailure, CallId, Configuration, Environment, Event, Lookups, StreamId,
-};
+use oauth2_filter_core::{CallFailure, Configuration, Environment, Event, Lookups, StreamId};
 use oauth2_filter_driver::{Metrics as _, Reports, Statistics};
 
-use super::callers::{Caller, Callers};
+use super::callers::{Caller, Callers, FetcherCall};
 use super::envoy::{self, MainMetrics, NewConfig};
 use super::locked::lock;
 use super::main_thread::Main;
@@ -48,9 +46,9 @@ impl Process {
     /// A caller is gone, and Envoy does not announce the ends of its calls.
     pub(crate) fn reset_calls(&self, caller: &Caller) {
         for flight in self.callers.remove(caller) {
-            let id = flight.call.id;
-            if !flight.filter.post(ToMain::CallEnded(id, CallFailure::Unreachable)) {
-                flight.filter.abandon(id);
+            let call = flight.call();
+            if !flight.filter.post(ToMain::CallEnded(call, CallFailure::Unreachable)) {
+                flight.filter.abandon(call);
             }
         }
     }
@@ -82,7 +80,7 @@ pub(crate) struct FilterConfig {
 pub(crate) enum ToMain {
     Lookups(Lookups),
     StreamEnded(StreamId),
-    CallEnded(CallId, CallFailure),
+    CallEnded(FetcherCall, CallFailure),
     Count(Event),
 }
 
@@ -247,9 +245,9 @@ impl FilterConfig {
 
     /// Fails a call of a configuration that is gone, so that other configurations need not wait for
     /// its lease to end.
-    fn abandon(&self, id: CallId) {
+    fn abandon(&self, call: FetcherCall) {
         if let Ok(now) = envoy::now() {
-            lock(&self.main).abandon(id, now);
+            lock(&self.main).abandon(call, now);
         }
     }
 

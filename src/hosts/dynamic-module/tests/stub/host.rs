@@ -604,8 +604,13 @@ callbacks! {
             let Header(name, value) = unsafe { *headers.add(at) };
             drop((name.bytes(), value.bytes()));
         }
-        if status == 401 { eprintln!("{} {:?} number {}", details.text(), self::stream(filter).header("authorization"), self::stream(filter).number); }
+        drop(body.bytes());
         let stream = stream(filter);
+        // After a panic, Envoy sends it in place of a response that has not begun, and ends one that
+        // has.
+        if details.bytes() == b"oauth2_host_error" && stream.outcome.get() != Outcome::Waits {
+            return stream.outcome.set(Outcome::Answered(status));
+        }
         stream.set(Outcome::Answered(status));
         stream.respond(status.to_string().as_bytes());
     }
@@ -778,7 +783,7 @@ fn call(
         config.end_call(number, None);
         return 3;
     }
-    eprintln!("{}", body.text()); lock(&config.calls).insert(number, body.text());
+    lock(&config.calls).insert(number, body.text());
     0
 }
 
