@@ -68,7 +68,7 @@ impl Contended {
                 assert!(written.is_ok(), "a second token");
             }
             LeaseKey::Token(token) => {
-                let expires = NOW.plus(Duration::from_secs(60));
+                let expires = NOW.plus(Duration::from_mins(1));
                 let response =
                     CachedResponse { is_active: true, body: b"{}".to_vec(), at: NOW, expires };
                 store.publish_response(response_key(token), &response);
@@ -76,10 +76,10 @@ impl Contended {
         }
     }
 
-    /// One thread wants a lease until somebody has made the call. Every other call fails.
+    /// One thread wants a lease until somebody has made the call. The first call fails.
     fn want(store: &MemoryStore, key: LeaseKey<'_>, thread: usize, world: &World) {
-        for attempt in 0.. {
-            let owner = LeaseOwner((attempt * THREADS + thread) as u64);
+        for owner in (thread..).step_by(THREADS) {
+            let owner = LeaseOwner(owner as u64);
             let lease = Lease { owner, ends: NOW.plus(Duration::from_secs(10)) };
             let mut is_known = || Self::is_known(store, key);
             match store.acquire(key, lease, None, NOW, &mut is_known) {
@@ -88,8 +88,8 @@ impl Contended {
                     assert_eq!(world.holders.fetch_add(1, Ordering::SeqCst), 0, "two holders");
                     assert!(!Self::is_known(store, key), "a second call");
                     thread::yield_now();
-                    let failure = (world.calls.fetch_add(1, Ordering::SeqCst) % 2 == 0)
-                        .then_some(Failure::Call(CallFailure::Unreachable));
+                    let is_first = world.calls.fetch_add(1, Ordering::SeqCst) == 0;
+                    let failure = is_first.then_some(Failure::Call(CallFailure::Unreachable));
                     if failure.is_none() {
                         Self::publish(store, key);
                     }
@@ -187,9 +187,9 @@ fn contend(document: &str) {
     let (mut decider, mut fetcher) = (configuration.decider(), configuration.fetcher());
     let (store, mut output) = (Contended::default(), Output::default());
     let context = Context { now: NOW, store: &store };
-    let decided =
+    let verdict =
         decider.request(StreamId(1), &Request::default(), &mut Run::new(context, &mut output));
-    assert!(decided.is_none(), "it needs a lookup");
+    assert!(verdict.is_none(), "it needs a lookup");
     let lookups = std::mem::take(&mut output.lookups);
     fetcher.look_up(lookups, &mut Run::new(context, &mut output));
     assert_eq!(store.keys.load(Ordering::Relaxed), 1);

@@ -350,13 +350,16 @@ pub enum Outcome {
     Gone,
 }
 
+/// Headers or trailers.
+type Map = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// A request, in its worker.
 pub struct Stream {
     number: u64,
     worker: usize,
     module: Cell<Module>,
     /// Request headers, request trailers and response headers.
-    maps: RefCell<[Vec<(Vec<u8>, Vec<u8>)>; 3]>,
+    maps: RefCell<[Map; 3]>,
     outcome: Cell<Outcome>,
     /// Whether the module was told that it has ended.
     has_ended: Cell<bool>,
@@ -366,6 +369,7 @@ pub struct Stream {
 
 impl Stream {
     /// A request arrives with these headers.
+    #[expect(clippy::unnecessary_box_returns, reason = "the module has its address")]
     pub fn arrive(worker: usize, config: Arc<Config>, headers: &[(&str, &str)]) -> Box<Self> {
         let headers = headers.iter().map(|(name, value)| ((*name).into(), (*value).into()));
         let stream = Box::new(Self {

@@ -20,8 +20,8 @@ pub fn random(below: usize) -> usize {
     state ^= state >> 27;
     STATE.set(state);
     let below = u64::try_from(below).expect("a number");
-    let high = u128::from(state.wrapping_mul(0x2545_f491_4f6c_dd1d)) * u128::from(below) >> 64;
-    usize::try_from(high).expect("below")
+    let number = u128::from(state.wrapping_mul(0x2545_f491_4f6c_dd1d));
+    usize::try_from((number * u128::from(below)) >> 64).expect("below")
 }
 
 /// Whether the one of so many comes.
