@@ -186,6 +186,7 @@ check: toolchain ## format, lints for both targets, documentation
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- --deny warnings
 	cargo clippy --package oauth2-filter-core --all-targets -- --deny warnings
+	cargo clippy --package oauth2-filter-dynamic-module --all-targets --all-features -- --deny warnings
 	@# Cargo refuses the filter without the linker of the module, whatever it is to do with it.
 	@RUSTFLAGS='$(FLAGS)' cargo clippy --lib --target $(TARGET) -- --deny warnings
 	@RUSTFLAGS='$(FLAGS)' cargo clippy --lib --target $(TARGET) --all-features -- --deny warnings
