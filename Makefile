@@ -142,6 +142,12 @@ native-asan: toolchain ## the dynamic module in an Envoy that only pretends, und
 	@RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo test --target $(HERE)-unknown-linux-gnu \
 		--target-dir target/asan $(PANICKING) -- --nocapture
 
+.PHONY: native-tsan
+native-tsan: toolchain ## the same under ThreadSanitizer, with a standard library that is built for it
+	@rustup component add rust-src
+	@RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=thread cargo test -Zbuild-std --target $(HERE)-unknown-linux-gnu \
+		--target-dir target/tsan $(PANICKING) -- --nocapture
+
 .PHONY: flood
 flood: build envoy ## a million refused tokens, then a million malformed ones: what memory the proxy takes
 	@cargo test --test envoy a_million -- --ignored --nocapture
