@@ -9,7 +9,7 @@ TARGET := wasm32-wasip1
 # smaller than the unrolled one. Only small functions are inlined: more of it takes 4 kB.
 FLAGS   = $(patsubst %,--remap-path-prefix=%=,$(shell ls -d $(SOURCES)/*/ 2>/dev/null)) \
 	--remap-path-prefix=$(shell rustc --print sysroot)/lib/rustlib/src/rust=/rustc/$(COMMIT) \
-	--cfg sha2_backend_soft="compact" -C llvm-args=-inline-threshold=20 \
+	--cfg sha2_backend_soft="compact" -C llvm-args=-inline-threshold=15 \
 	-C linker=src/tools/link/rust-lld
 SOURCES = $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
 COMMIT  = $(shell rustc --verbose --version | sed -n 's/^commit-hash: //p')
@@ -226,7 +226,7 @@ istio: ## envoy/istio against the definitions that Istio publishes (needs Node.j
 
 # The control planes of others, built once. What they need, they say before they begin.
 .PHONY: gateway
-gateway: gatewayneeds image crashing envoy ## envoy/gateway under the real Envoy Gateway (root, Go; at first 15 minutes, 4 GB)
+gateway: gatewayneeds image crashing native envoy ## envoy/gateway under the real Envoy Gateway (root, Go; at first 15 minutes, 4 GB)
 	@sh tests/platforms/run.sh gateway
 
 # An image of the module that dies on command.

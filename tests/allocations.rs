@@ -28,7 +28,7 @@ fn allocations(more: &Value) -> u64 {
     let inbound = with_members(json!({"introspection": introspection}), more);
     let document = json!({"inbound": inbound});
     let environment =
-        Environment { variable: &|_| None, seed: [1; 16], sign: |_, _| Ok(Vec::new()) };
+        Environment { variable: &|_| None, seed: [1; 16], sign: |_, _, _| Ok(Vec::new()) };
     let text = document.to_string();
     let (mut filter, _) = Filter::load(text.as_bytes(), &environment).expect("a configuration");
     let head = Fields::from_iter([

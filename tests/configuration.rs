@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use oauth2_filter_core::{ConfigErrors, Environment, Filter, Review, SignError, review};
+use oauth2_filter_core::{Algorithm, ConfigErrors, Environment, Filter, Review, SignError, review};
 use prost::Message;
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value as StructValue};
@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 mod documents;
 #[path = "configuration/outbound.rs"]
 mod outbound;
+#[path = "configuration/sources.rs"]
+mod sources;
 
 use documents::{good, with};
 
@@ -23,7 +25,10 @@ fn load_bytes(document: &[u8]) -> Result<Vec<String>, ConfigErrors> {
         _ => None,
     };
     // Of one key it can make nothing, of another RSA signatures, of others elliptic ones.
-    let sign = |key: &str, _: &[u8]| match key {
+    let sign = |algorithm, key: &str, _: &[u8]| match key {
+        _ if !matches!(algorithm, Algorithm::Rs256 | Algorithm::Es256) => {
+            Err(SignError::Unsupported)
+        }
         "bad" => Err(SignError::BadKey),
         "no host" => Err(SignError::Absent),
         "rsa" => Ok(vec![1; 256]),
@@ -32,7 +37,7 @@ fn load_bytes(document: &[u8]) -> Result<Vec<String>, ConfigErrors> {
     let environment = Environment { variable: &variable, seed: [0; 16], sign };
     let loaded = Filter::load(document, &environment);
     // Whoever reviews the document gets the same words.
-    let Review { mistakes, warnings: reviewed, .. } = review(document, &environment);
+    let Review { mistakes, warnings: reviewed, .. } = review(document, &environment, None);
     match &loaded {
         Ok((_, warnings)) => assert!(mistakes.is_empty() && reviewed.starts_with(warnings)),
         Err(refused) => assert!(refused.iter().eq(&mistakes), "{refused} {mistakes:?}"),

@@ -53,7 +53,7 @@ fn every_json_block_of_the_pages_loads() {
 
 fn load(document: &[u8]) -> Result<(), ConfigErrors> {
     let variable = |_: &str| Some("secret".to_owned());
-    let sign = |_: &str, _: &[u8]| Ok(vec![1; 256]);
+    let sign = |_, _: &str, _: &[u8]| Ok(vec![1; 256]);
     let environment = Environment { variable: &variable, seed: [0; 16], sign };
     Filter::load(document, &environment).map(|_| ())
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use crate::gateway::{Target, targets};
+use crate::gateway::{Form, Target, targets};
 use crate::objects::Object;
 use crate::tree::{Node, Position};
 use crate::uses::{Contents, Platform, Remark, Use};
@@ -14,6 +14,7 @@ use crate::uses::{Contents, Platform, Remark, Use};
 /// A use of the filter that protects a `Gateway`.
 struct Guard {
     policy: Rc<Object>,
+    form: Form,
     target: Target,
     /// The names of the Gateways.
     gateways: BTreeSet<String>,
@@ -69,6 +70,7 @@ fn guards(found: &Use, objects: &[Rc<Object>]) -> Vec<Guard> {
     let document = found.document();
     let inbound = document.as_ref().and_then(|document| document.get("inbound"));
     let (Some(policy), Some(inbound)) = (policy, inbound) else { return Vec::new() };
+    let Some((form, _)) = Form::of(found, policy) else { return Vec::new() };
     let claims = inbound.pointer("/forward/claims").and_then(Value::as_object);
     let headers: BTreeSet<String> =
         claims.into_iter().flatten().map(|(name, _)| name.to_ascii_lowercase()).collect();
@@ -78,6 +80,7 @@ fn guards(found: &Use, objects: &[Rc<Object>]) -> Vec<Guard> {
     let of_gateways = targets(&policy.spec).into_iter().filter(|target| target.kind == "Gateway");
     let guard = |target: Target| Guard {
         policy: Rc::clone(policy),
+        form,
         gateways: target.names(&policy.namespace, objects),
         headers: headers.clone(),
         has_exceptions,
@@ -113,11 +116,11 @@ impl<'a> Neighbors<'a> {
                     backstops.push(policy);
                     None
                 }
-                "SecurityPolicy" if has_backstop => replaces_backstop(policy),
+                "SecurityPolicy" if has_backstop => replaces_backstop(policy).map(str::to_owned),
                 _ => None,
             };
             if let Some(text) = text {
-                remarks.push((About::Object(Rc::clone(policy)), self.remark(at, text)));
+                remarks.push((About::Object(Rc::clone(policy)), self.remark(at, &text)));
             }
         }
         for policy in backstops {
@@ -165,14 +168,14 @@ impl<'a> Neighbors<'a> {
     }
 
     /// How the policy of a route replaces the guard. A merge replaces lists as a whole.
-    fn replaces_filter(&self, policy: &Rc<Object>) -> Option<&'static str> {
-        let has_wasm = policy.spec.get("wasm").is_some_and(|wasm| !wasm.elements().is_empty());
+    fn replaces_filter(&self, policy: &Rc<Object>) -> Option<String> {
+        let form = self.guard.form;
         if self.checking.iter().any(|it| Rc::ptr_eq(it, policy)) {
             None
-        } else if has_wasm {
-            Some(REPLACED_LIST)
+        } else if !form.extensions(policy).is_empty() {
+            Some(REPLACED_LIST.replace("LIST", form.list()))
         } else {
-            policy.spec.get("mergeType").is_none().then_some(REPLACED_FILTER)
+            policy.spec.get("mergeType").is_none().then(|| REPLACED_FILTER.to_owned())
         }
     }
 
@@ -255,7 +258,7 @@ const REPLACED_FILTER: &str = "for its route, this policy replaces the filter of
      are forwarded without a check, or denied by a backstop; add `mergeType: StrategicMerge`";
 
 const REPLACED_LIST: &str = "for its route, this policy replaces the filter of GATEWAY, because a \
-     merge replaces `wasm` as a whole: requests are forwarded without a check, or denied by a \
+     merge replaces `LIST` as a whole: requests are forwarded without a check, or denied by a \
      backstop; use another Gateway for the route";
 
 const REPLACED_BACKSTOP: &str = "for its route, this policy replaces the backstop of GATEWAY; \

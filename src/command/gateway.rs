@@ -18,30 +18,53 @@ pub(crate) const API_GROUP: &str = "gateway.networking.k8s.io";
 const FAIL_OPEN: &str = "failOpen: true: if the image, the document or the VM fails, requests \
      bypass the filter; remove it";
 
-/// Adds the uses of the filter in an `EnvoyExtensionPolicy`.
-pub(crate) fn add_policy(finder: &mut Finder, object: &Rc<Object>) {
-    let extensions = object.spec.get("wasm").map(Node::elements).unwrap_or_default();
-    finder.uses.extend(extensions.iter().filter_map(|wasm| use_of(wasm, object)));
+/// The form of the filter in an `EnvoyExtensionPolicy`, each of which has a list of its own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Form {
+    Wasm,
+    DynamicModule,
 }
 
-/// The use of an extension, if it is this filter.
-fn use_of(wasm: &Node, object: &Rc<Object>) -> Option<Use> {
-    let mut found = match wasm.get("config") {
-        Some(document) => Use::of_tree(document, Dialect::Kubernetes),
-        None => Use::new(wasm.at, Vec::new()),
-    };
+impl Form {
+    /// All forms.
+    const ALL: [Self; 2] = [Self::Wasm, Self::DynamicModule];
+
+    /// The name of its list.
+    pub(crate) fn list(self) -> &'static str {
+        match self {
+            Self::Wasm => "wasm",
+            Self::DynamicModule => "dynamicModule",
+        }
+    }
+
+    /// The extensions of this form.
+    pub(crate) fn extensions(self, policy: &Object) -> &[Node] {
+        policy.spec.get(self.list()).map(Node::elements).unwrap_or_default()
+    }
+
+    /// The form and the extension of a use.
+    pub(crate) fn of<'p>(found: &Use, policy: &'p Object) -> Option<(Self, &'p Node)> {
+        let extensions = Self::ALL.into_iter().flat_map(|form| {
+            form.extensions(policy).iter().map(move |extension| (form, extension))
+        });
+        let is_of = |extension: &Node| extension.get("config").unwrap_or(extension).at == found.at;
+        extensions.into_iter().find(|(_, extension)| is_of(extension))
+    }
+}
+
+/// Adds the uses of the filter in an `EnvoyExtensionPolicy`.
+pub(crate) fn add_policy(finder: &mut Finder, object: &Rc<Object>) {
+    let wasm = Form::Wasm.extensions(object).iter().filter_map(|wasm| wasm_use(wasm, object));
+    finder.uses.extend(wasm);
+    let modules = Form::DynamicModule.extensions(object).iter();
+    finder.uses.extend(modules.filter_map(|module| module_use(module, object)));
+}
+
+/// The use of a WebAssembly module, if it is this filter.
+fn wasm_use(wasm: &Node, object: &Rc<Object>) -> Option<Use> {
     let names: [&[&str]; 4] =
         [&["name"], &["rootID"], &["code", "image", "url"], &["code", "http", "url"]];
-    let mut names = names.into_iter().filter_map(|names| wasm.path(names)?.text());
-    if !names.any(is_our_name) && !found.is_ours_by_document() {
-        return None;
-    }
-    found.within = object.title();
-    if let Some(name) = wasm.get("name").and_then(Node::text) {
-        found.within = format!("{}, wasm {}", found.within, name.escape_debug());
-    }
-    found.platform = Platform::EnvoyGateway;
-    found.object = Some(Rc::clone(object));
+    let mut found = use_of(wasm, &names, "wasm", object)?;
     let of_host = wasm.path(&["env", "hostKeys"]).map(Node::elements).unwrap_or_default();
     let of_host: BTreeSet<String> =
         of_host.iter().filter_map(|name| Some(name.text()?.to_owned())).collect();
@@ -59,6 +82,43 @@ fn use_of(wasm: &Node, object: &Rc<Object>) -> Option<Use> {
         );
         found.remark(env, false, text);
     }
+    Some(found)
+}
+
+/// The use of a dynamic module, if it is this filter.
+fn module_use(module: &Node, object: &Rc<Object>) -> Option<Use> {
+    let mut found = use_of(module, &[&["name"]], "dynamic module", object)?;
+    // It has all variables of the proxy, which must have those of the document.
+    found.variables = Variables::Some { values: BTreeMap::new(), of_host: BTreeSet::new() };
+    let of_host = review::lacking_variables(&found);
+    found.variables = Variables::Some { values: BTreeMap::new(), of_host };
+    let filter = module.member("filterName");
+    if filter.and_then(|filter| filter.value.text()) != Some(FILTER_NAME) {
+        let at = filter.map_or(module.at, |filter| filter.at);
+        found.remark(at, true, "filterName: the filter of this module is `oauth2`");
+    }
+    Some(found)
+}
+
+/// The name of the filter in the dynamic module.
+const FILTER_NAME: &str = "oauth2";
+
+/// The use of an extension, if it is this filter: by one of these names, or by its document.
+fn use_of(extension: &Node, names: &[&[&str]], form: &str, object: &Rc<Object>) -> Option<Use> {
+    let mut found = match extension.get("config") {
+        Some(document) => Use::of_tree(document, Dialect::Kubernetes),
+        None => Use::new(extension.at, Vec::new()),
+    };
+    let mut names = names.iter().filter_map(|names| extension.path(names)?.text());
+    if !names.any(is_our_name) && !found.is_ours_by_document() {
+        return None;
+    }
+    found.within = object.title();
+    if let Some(name) = extension.get("name").and_then(Node::text) {
+        found.within = format!("{}, {form} {}", found.within, name.escape_debug());
+    }
+    found.platform = Platform::EnvoyGateway;
+    found.object = Some(Rc::clone(object));
     if found.has("inbound") {
         for target in targets(&object.spec).iter().filter(|target| target.is_route()) {
             let text = format!(

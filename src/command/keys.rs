@@ -1,67 +1,93 @@
-//! Private keys that Envoy accepts: checked without signing.
+//! Private keys that a host accepts: checked without signing.
 
-use oauth2_filter_core::SignError;
+use oauth2_filter_core::{Algorithm, SignError};
 use oauth2_filter_private_key::{KeyError, PrivateKey};
 
-/// The placeholder for a secret that is unknown or must not be shown, and for an RSA key.
+/// The placeholder for a secret that is unknown or must not be shown, and for a key of any
+/// algorithm.
 pub(crate) const ASSUMED: &str = "SECRET";
-
-/// The placeholder for an elliptic curve key.
-pub(crate) const ASSUMED_ES256: &str = "SECRET-ES256";
 
 /// The placeholder for this secret.
 pub(crate) fn assumed(secret: &str) -> &'static str {
-    match sign(secret, b"") {
-        _ if secret.is_empty() => "",
-        Ok(signature) if signature.len() < 256 => ASSUMED_ES256,
-        _ => ASSUMED,
+    if secret.is_empty() { "" } else { ASSUMED }
+}
+
+/// A value in the form of a signature with this key, if Envoy would accept the key and the
+/// algorithm.
+///
+/// # Errors
+/// Envoy would reject one of them.
+pub(crate) fn sign_in_module(
+    algorithm: Algorithm,
+    private_key: &str,
+    text: &[u8],
+) -> Result<Vec<u8>, SignError> {
+    match algorithm {
+        Algorithm::Rs256 | Algorithm::Es256 => sign(algorithm, private_key, text),
+        Algorithm::Ps256 | Algorithm::EdDsa => Err(SignError::Unsupported),
     }
 }
 
-/// A value in the form of a signature with this key, if Envoy would accept the key.
+/// The same for the dynamic module.
 ///
 /// # Errors
-/// Envoy would reject the key.
-pub(crate) fn sign(private_key: &str, _: &[u8]) -> Result<Vec<u8>, SignError> {
+/// The dynamic module would reject the key.
+pub(crate) fn sign(
+    algorithm: Algorithm,
+    private_key: &str,
+    _: &[u8],
+) -> Result<Vec<u8>, SignError> {
     let by_p256 = || [&[0x30, 68, 2, 32][..], &[1; 32], &[2, 32], &[1; 32]].concat();
-    match private_key {
-        ASSUMED => return Ok(vec![1; 256]),
-        ASSUMED_ES256 => return Ok(by_p256()),
-        _ => {}
-    }
-    match PrivateKey::read(private_key) {
-        Ok(PrivateKey::Rsa(key)) => Ok(vec![1; key.public().modulus_len()]),
-        Ok(PrivateKey::P256(_)) => Ok(by_p256()),
-        Err(KeyError::TooLarge) => Ok(vec![1; 1024]),
-        Err(KeyError::Invalid) => Err(SignError::BadKey),
+    let key = match private_key {
+        ASSUMED => None,
+        _ => Some(PrivateKey::read(private_key)),
+    };
+    match (algorithm, key) {
+        (Algorithm::Rs256 | Algorithm::Ps256, None) => Ok(vec![1; 256]),
+        (Algorithm::Rs256 | Algorithm::Ps256, Some(Ok(PrivateKey::Rsa(key)))) => {
+            Ok(vec![1; key.public().modulus_len()])
+        }
+        // Envoy accepts it.
+        (Algorithm::Rs256, Some(Err(KeyError::TooLarge))) => Ok(vec![1; 1024]),
+        (Algorithm::Es256, None | Some(Ok(PrivateKey::P256(_)))) => Ok(by_p256()),
+        (Algorithm::EdDsa, None | Some(Ok(PrivateKey::Ed25519(_)))) => Ok(vec![1; 64]),
+        _ => Err(SignError::BadKey),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use oauth2_filter_core::Sign;
+
     use super::*;
 
-    /// A signature's length, if there is one.
-    fn signs(key: &str) -> Option<usize> {
-        sign(key, b"").ok().map(|signature| signature.len())
+    /// The algorithms of a key in a host.
+    fn algorithms(sign: Sign, key: &str) -> Vec<Algorithm> {
+        let all = [Algorithm::Rs256, Algorithm::Es256, Algorithm::Ps256, Algorithm::EdDsa];
+        all.into_iter().filter(|algorithm| sign(*algorithm, key, b"").is_ok()).collect()
     }
 
     #[test]
-    fn keys_are_taken_that_envoy_takes_and_no_others() {
+    fn keys_are_taken_that_a_host_takes_and_no_others() {
+        use Algorithm::{EdDsa, Es256, Ps256, Rs256};
         /// The keys that the tests in Envoy try.
         macro_rules! key {
             ($name:literal) => {
                 include_str!(concat!("../../tests/envoy/keys/", $name, ".pem"))
             };
         }
-        for key in [key!("p256-pkcs8"), key!("p256-sec1"), ASSUMED_ES256] {
-            assert_eq!(signs(key), Some(70), "{key}");
-        }
-        for key in [key!("rsa-pkcs1"), key!("rsa-pkcs8"), ASSUMED] {
-            assert_eq!(signs(key), Some(256));
+        for (key, in_module, natively) in [
+            (key!("p256-pkcs8"), &[Es256][..], &[Es256][..]),
+            (key!("p256-sec1"), &[Es256], &[Es256]),
+            (key!("rsa-pkcs1"), &[Rs256], &[Rs256, Ps256]),
+            (key!("rsa-pkcs8"), &[Rs256], &[Rs256, Ps256]),
+            (key!("ed25519-pkcs8"), &[], &[EdDsa]),
+            (ASSUMED, &[Rs256, Es256], &[Rs256, Es256, Ps256, EdDsa]),
+        ] {
+            assert_eq!(algorithms(sign_in_module, key), in_module, "{key}");
+            assert_eq!(algorithms(sign, key), natively, "{key}");
         }
         for key in [
-            key!("ed25519-pkcs8"),
             key!("p384-pkcs8"),
             key!("p521-pkcs8"),
             key!("rsa-encrypted"),
@@ -71,7 +97,7 @@ mod tests {
             "-----BEGIN PRIVATE KEY-----\n!\n-----END PRIVATE KEY-----",
             "-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----",
         ] {
-            assert_eq!(signs(key), None, "{key}");
+            assert_eq!(algorithms(sign, key), [], "{key}");
         }
     }
 }

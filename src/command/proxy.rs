@@ -1,13 +1,13 @@
-//! Checks whether the proxies of Envoy Gateway have the variables and clusters that the filter
-//! uses, as far as an `EnvoyProxy` defines them.
+//! Checks whether the proxies of Envoy Gateway have the variables, the clusters and the dynamic module
+//! that a use of the filter needs, as far as an `EnvoyProxy` defines them.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use crate::gateway::targets;
+use crate::gateway::{Form, targets};
 use crate::objects::Object;
 use crate::review;
-use crate::tree::Node;
+use crate::tree::{Node, Position};
 use crate::uses::{Contents, Platform, Use, Variables};
 use crate::yaml;
 
@@ -25,7 +25,17 @@ pub(crate) fn remark_on_proxies(files: &mut [Contents]) {
             proxies.any(|proxy| Rc::ptr_eq(proxy, object))
         };
         for proxy in objects.iter().filter(is_theirs) {
-            remark_on_variables(found, &policy, proxy);
+            match Form::of(found, &policy) {
+                Some((Form::Wasm, wasm)) => {
+                    remark_on_variables(found, "env.hostKeys", &host_keys(wasm), proxy);
+                }
+                Some((Form::DynamicModule, module)) => {
+                    let named = found.tree.as_ref().map(variables).unwrap_or_default();
+                    remark_on_variables(found, "env", &named, proxy);
+                    remark_on_module(found, module, proxy);
+                }
+                None => {}
+            }
             if !objects.iter().any(|object| patches_clusters(object)) {
                 remark_on_clusters(found, proxy);
             }
@@ -57,13 +67,30 @@ fn proxy<'a>(gateway: &Object, objects: &'a [Rc<Object>]) -> Option<&'a Rc<Objec
     let reference = of_gateway.or_else(|| class?.spec.get("parametersRef"))?;
     let namespace = text(reference, "namespace").unwrap_or_else(|| gateway.namespace.clone());
     let name = text(reference, "name")?;
-    objects.iter().find(|object| {
+    // The last one is in force if several were applied, one after the other.
+    objects.iter().rfind(|object| {
         object.kind == "EnvoyProxy" && object.namespace == namespace && object.name == name
     })
 }
 
+/// A name of a variable, and its position.
+type Named = (Position, String);
+
+/// The variables that a plugin gets.
+fn host_keys(wasm: &Node) -> Vec<Named> {
+    let names = wasm.path(&["env", "hostKeys"]).map(Node::elements).unwrap_or_default().iter();
+    names.filter_map(|node| Some((node.at, node.text()?.to_owned()))).collect()
+}
+
+/// The variables that a document names.
+fn variables(document: &Node) -> Vec<Named> {
+    let named = document.get("env").and_then(|env| Some((env.at, env.text()?.to_owned())));
+    let inner = document.members().iter().map(|member| &member.value).chain(document.elements());
+    named.into_iter().chain(inner.flat_map(variables)).collect()
+}
+
 /// Adds remarks on variables that the container of the proxy lacks.
-fn remark_on_variables(found: &mut Use, policy: &Object, proxy: &Object) {
+fn remark_on_variables(found: &mut Use, place: &str, named: &[Named], proxy: &Object) {
     let provider = |names: &[&str]| proxy.spec.get("provider").and_then(|it| it.path(names));
     if provider(&["type"]).and_then(Node::text).is_some_and(|name| name != "Kubernetes") {
         return;
@@ -81,19 +108,39 @@ fn remark_on_variables(found: &mut Use, policy: &Object, proxy: &Object) {
         .filter_map(|variable| variable.get("name")?.text())
         .collect();
     let Variables::Some { of_host, .. } = found.variables.clone() else { return };
-    let extensions = policy.spec.get("wasm").map(Node::elements).unwrap_or_default().iter();
-    let names = extensions.filter_map(|wasm| wasm.path(&["env", "hostKeys"]));
-    for node in names.flat_map(Node::elements) {
-        let Some(name) = node.text().filter(|name| of_host.contains(*name)) else { continue };
-        if !set.contains(name) {
+    for (at, name) in named {
+        if of_host.contains(name) && !set.contains(&**name) {
             let text = format!(
-                "env.hostKeys: {} does not set `{}`: the filter rejects its document; add it to \
-                 the `env` of its container",
+                "{place}: {} does not set `{}`: the filter rejects its document; add it to the \
+                 `env` of its container",
                 proxy.title(),
                 name.escape_debug()
             );
-            found.remark(node.at, false, text);
+            found.remark(*at, false, text);
         }
+    }
+}
+
+/// Adds a remark if the proxy does not have the module, or fetches it.
+fn remark_on_module(found: &mut Use, module: &Node, proxy: &Object) {
+    let Some(name) = module.get("name").and_then(Node::text) else { return };
+    let at = module.member("name").map_or(module.at, |name| name.at);
+    let entries = proxy.spec.get("dynamicModules").map(Node::elements).unwrap_or_default();
+    let entry = entries.iter().find(|it| it.get("name").and_then(Node::text) == Some(name));
+    let (proxy, name) = (proxy.title(), name.escape_debug());
+    let Some(entry) = entry else {
+        let text = format!(
+            "name: `dynamicModules` of {proxy} does not list `{name}`: Envoy Gateway rejects the \
+             policy, and its routes respond with 500; add it"
+        );
+        return found.remark(at, false, text);
+    };
+    if entry.path(&["source", "type"]).and_then(Node::text) == Some("Remote") {
+        let text = format!(
+            "name: {proxy} loads `{name}` from a URL: if Envoy cannot fetch the file, requests \
+             bypass the filter; use a file (`type: Local`)"
+        );
+        found.remark(at, false, text);
     }
 }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use serde_json::Value;
 
 use crate::json_text;
-use crate::keys::{self, ASSUMED, ASSUMED_ES256};
+use crate::keys::{self, ASSUMED};
 use crate::objects::Object;
 use crate::tree::{Dialect, Kind, Node, Position, Written};
 
@@ -204,32 +204,13 @@ pub(crate) fn in_file(at: Position, (from, indent): (Position, usize)) -> Positi
 
 impl Variables {
     /// The value of a variable. A variable of the proxy is read from the environment if `real`, and
-    /// otherwise assumed to be set; `es256` are those with elliptic curve keys.
-    pub(crate) fn value(&self, name: &str, real: bool, es256: &BTreeSet<String>) -> Option<String> {
+    /// otherwise assumed to be set.
+    pub(crate) fn value(&self, name: &str, real: bool) -> Option<String> {
         match self {
             Self::Some { values, .. } if values.contains_key(name) => values.get(name).cloned(),
             Self::Some { of_host, .. } if !of_host.contains(name) => None,
             _ if real => std::env::var(name).ok(),
-            _ => {
-                let assumed = if es256.contains(name) { ASSUMED_ES256 } else { ASSUMED };
-                Some(assumed.to_owned())
-            }
+            _ => Some(ASSUMED.to_owned()),
         }
     }
-}
-
-/// The variables with elliptic curve keys, according to the document.
-pub(crate) fn es256_variables(document: &Value) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    if document.get("alg").and_then(Value::as_str) == Some("ES256")
-        && let Some(name) = document.pointer("/private_key/env").and_then(Value::as_str)
-    {
-        found.insert(name.to_owned());
-    }
-    match document {
-        Value::Object(members) => found.extend(members.values().flat_map(es256_variables)),
-        Value::Array(elements) => found.extend(elements.iter().flat_map(es256_variables)),
-        _ => {}
-    }
-    found
 }

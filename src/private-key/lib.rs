@@ -1,5 +1,5 @@
 //! Private keys of client assertions, where Envoy does not sign: the same keys that Envoy's function
-//! `sign` accepts, except RSA keys above 4096 bits.
+//! `sign` accepts, except RSA keys above 4096 bits, and Ed25519.
 
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)]
@@ -8,15 +8,33 @@
 
 use base64ct::{Base64, Encoding};
 use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
+use ring::signature::{
+    ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
+    RsaEncoding, RsaKeyPair,
+};
 
 /// A private key.
 #[derive(Debug)]
 pub enum PrivateKey {
-    /// For RS256 (RFC 7518, section 3.3).
+    /// For RS256 and PS256 (RFC 7518, sections 3.3 and 3.5).
     Rsa(RsaKeyPair),
     /// For ES256 (RFC 7518, section 3.4).
     P256(EcdsaKeyPair),
+    /// For `EdDSA` (RFC 8037, section 3.1).
+    Ed25519(Ed25519KeyPair),
+}
+
+/// How a text is signed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Algorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    Rs256,
+    /// ECDSA with P-256 and SHA-256; the signature is in DER.
+    Es256,
+    /// RSASSA-PSS with SHA-256.
+    Ps256,
+    /// Ed25519.
+    EdDsa,
 }
 
 /// Why a key is rejected.
@@ -56,29 +74,45 @@ impl PrivateKey {
             }
             _ => key,
         };
+        // The second version of PKCS #8 has the public key, too.
+        if let Ok(key) = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&pkcs8) {
+            return Ok(Self::Ed25519(key));
+        }
         let random = SystemRandom::new();
         EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &pkcs8, &random)
             .map(Self::P256)
             .map_err(|_| KeyError::Invalid)
     }
 
-    /// Signs the SHA-256 hash of a text: with RSA (PKCS #1 v1.5), or ECDSA with the signature in
-    /// DER.
+    /// The algorithm by which this key signs, unless another one is wanted.
+    pub fn algorithm(&self) -> Algorithm {
+        match self {
+            Self::Rsa(_) => Algorithm::Rs256,
+            Self::P256(_) => Algorithm::Es256,
+            Self::Ed25519(_) => Algorithm::EdDsa,
+        }
+    }
+
+    /// Signs a text.
     ///
     /// # Errors
-    /// There are no random bytes, or the key contradicts itself.
-    pub fn sign(&self, text: &[u8]) -> Result<Vec<u8>, KeyError> {
+    /// The key is not one of this algorithm or contradicts itself, or there are no random bytes.
+    pub fn sign(&self, algorithm: Algorithm, text: &[u8]) -> Result<Vec<u8>, KeyError> {
         let random = SystemRandom::new();
-        match self {
-            Self::Rsa(key) => {
-                let mut signature = vec![0; key.public().modulus_len()];
-                let signed = key.sign(&RSA_PKCS1_SHA256, &random, text, &mut signature);
-                signed.map(|()| signature).map_err(|_| KeyError::Invalid)
-            }
-            Self::P256(key) => {
+        let by_rsa = |key: &RsaKeyPair, encoding: &'static dyn RsaEncoding| {
+            let mut signature = vec![0; key.public().modulus_len()];
+            let signed = key.sign(encoding, &random, text, &mut signature);
+            signed.map(|()| signature).map_err(|_| KeyError::Invalid)
+        };
+        match (self, algorithm) {
+            (Self::Rsa(key), Algorithm::Rs256) => by_rsa(key, &RSA_PKCS1_SHA256),
+            (Self::Rsa(key), Algorithm::Ps256) => by_rsa(key, &RSA_PSS_SHA256),
+            (Self::P256(key), Algorithm::Es256) => {
                 let signature = key.sign(&random, text).map_err(|_| KeyError::Invalid)?;
                 Ok(signature.as_ref().to_vec())
             }
+            (Self::Ed25519(key), Algorithm::EdDsa) => Ok(key.sign(text).as_ref().to_vec()),
+            _ => Err(KeyError::Invalid),
         }
     }
 }
@@ -111,7 +145,8 @@ fn element(tag: u8, content: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use ring::signature::{
-        ECDSA_P256_SHA256_ASN1, KeyPair, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey,
+        ECDSA_P256_SHA256_ASN1, ED25519, KeyPair, RSA_PKCS1_2048_8192_SHA256,
+        RSA_PSS_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm,
     };
 
     use super::*;
@@ -123,29 +158,49 @@ mod tests {
         };
     }
 
+    /// Whether the public key of this one verifies the signature of a text by this algorithm.
+    fn is_verified(key: &PrivateKey, algorithm: Algorithm, text: &[u8], signature: &[u8]) -> bool {
+        let by_rsa = |key: &RsaKeyPair, how: &'static dyn VerificationAlgorithm| {
+            UnparsedPublicKey::new(how, key.public().as_ref().to_vec())
+        };
+        let public = match (key, algorithm) {
+            (PrivateKey::Rsa(key), Algorithm::Rs256) => by_rsa(key, &RSA_PKCS1_2048_8192_SHA256),
+            (PrivateKey::Rsa(key), _) => by_rsa(key, &RSA_PSS_2048_8192_SHA256),
+            (PrivateKey::P256(key), _) => {
+                UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key.public_key().as_ref().to_vec())
+            }
+            (PrivateKey::Ed25519(key), _) => {
+                UnparsedPublicKey::new(&ED25519, key.public_key().as_ref().to_vec())
+            }
+        };
+        public.verify(text, signature).is_ok()
+    }
+
     #[test]
     fn keys_sign_so_that_their_public_keys_verify() {
-        for key in [key!("p256-pkcs8"), key!("p256-sec1"), key!("rsa-pkcs1"), key!("rsa-pkcs8")] {
+        use Algorithm::{EdDsa, Es256, Ps256, Rs256};
+        for (key, algorithms) in [
+            (key!("p256-pkcs8"), &[Es256][..]),
+            (key!("p256-sec1"), &[Es256]),
+            (key!("rsa-pkcs1"), &[Rs256, Ps256]),
+            (key!("rsa-pkcs8"), &[Rs256, Ps256]),
+            (key!("ed25519-pkcs8"), &[EdDsa]),
+        ] {
             let key = key.expect("a key that Envoy accepts");
-            let signature = key.sign(b"text").expect("a signature");
-            let verified = match &key {
-                PrivateKey::Rsa(key) => {
-                    UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key.public().as_ref())
-                        .verify(b"text", &signature)
-                }
-                PrivateKey::P256(key) => {
-                    UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key.public_key().as_ref())
-                        .verify(b"text", &signature)
-                }
-            };
-            assert!(verified.is_ok(), "{key:?}");
+            assert_eq!(key.algorithm(), algorithms[0]);
+            for algorithm in [Rs256, Es256, Ps256, EdDsa] {
+                let signature = key.sign(algorithm, b"text");
+                assert_eq!(signature.is_ok(), algorithms.contains(&algorithm), "{algorithm:?}");
+                let Ok(signature) = signature else { continue };
+                assert!(is_verified(&key, algorithm, b"text", &signature), "{algorithm:?}");
+                assert!(!is_verified(&key, algorithm, b"other", &signature), "{algorithm:?}");
+            }
         }
     }
 
     #[test]
-    fn keys_that_envoy_rejects_are_rejected() {
+    fn keys_that_envoy_rejects_are_rejected_except_ed25519() {
         for key in [
-            key!("ed25519-pkcs8"),
             key!("p384-pkcs8"),
             key!("p521-pkcs8"),
             key!("rsa-encrypted"),

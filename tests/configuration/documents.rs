@@ -280,9 +280,9 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
              Envoy Gateway: env.hostKeys)",
         ),
         (
-            introspection("client_secret", json!({"file": "x"})),
+            introspection("client_secret", json!({"path": "x"})),
             "inbound.introspection.client_secret.env: required: an environment variable of the VM; \
-             inbound.introspection.client_secret.file: unknown key",
+             inbound.introspection.client_secret.path: unknown key",
         ),
         (
             introspection("client_secret", json!("")),
@@ -1177,8 +1177,13 @@ pub fn authentication_mistakes() -> Vec<Row> {
             "alg",
             "the private key requires RS256",
         ),
-        (signing(json!({"alg": "PS256"})), "alg", "expected \"RS256\" or \"ES256\""),
-        (signing(json!({"alg": "none"})), "alg", "expected \"RS256\" or \"ES256\""),
+        (signing(json!({"alg": "PS256"})), "alg", "only in the dynamic module; use RS256 or ES256"),
+        (signing(json!({"alg": "EdDSA"})), "alg", "only in the dynamic module; use RS256 or ES256"),
+        (
+            signing(json!({"alg": "none"})),
+            "alg",
+            "expected \"RS256\", \"ES256\", \"PS256\" or \"EdDSA\"",
+        ),
         (signing(json!({"kid": ""})), "kid", "expected a key identifier, found an empty"),
         (signing(json!({"typ": []})), "typ", "expected a `typ` for the header, found a list"),
         (signing(json!({"lifetime": "0s"})), "lifetime", "must be from one second to five minutes"),

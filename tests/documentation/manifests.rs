@@ -23,23 +23,30 @@ fn objects(folder: &str) -> Vec<(String, Value)> {
     objects.collect()
 }
 
-/// The objects of a kind in `envoy/gateway`.
-fn of_kind(kind: &str) -> Vec<Value> {
-    let objects = objects("envoy/gateway").into_iter().map(|(_, object)| object);
-    objects.filter(|object| object["kind"] == kind).collect()
+/// The objects of a kind in `envoy/gateway`, each with its file.
+fn of_kind(kind: &str) -> Vec<(String, Value)> {
+    let objects = objects("envoy/gateway").into_iter();
+    objects.filter(|(_, object)| object["kind"] == kind).collect()
 }
 
-/// The plugins of an `EnvoyExtensionPolicy`.
-fn plugins(policy: &Value) -> &[Value] {
-    policy["spec"]["wasm"].as_array().expect("plugins")
+/// The filter in an `EnvoyExtensionPolicy`: the WebAssembly module or the dynamic module.
+fn extension(policy: &Value) -> &Value {
+    let spec = &policy["spec"];
+    let extensions = spec.get("wasm").or_else(|| spec.get("dynamicModule"));
+    let [extension] = extensions.and_then(Value::as_array).expect("a list").as_slice() else {
+        panic!("{policy}");
+    };
+    extension
 }
 
-/// What the proxies of a Gateway are made from.
-fn proxy(gateway: &str) -> Value {
+/// What the proxies of a Gateway are made from for the policy in this file.
+fn proxy(gateway: &str, file: &str) -> Value {
     let named = |kind: &str, name: &Value| {
-        let mut found =
-            of_kind(kind).into_iter().filter(|object| object["metadata"]["name"] == *name);
-        found.next().unwrap_or_else(|| panic!("no {kind} {name}"))
+        let mut found = of_kind(kind);
+        found.retain(|(_, object)| object["metadata"]["name"] == *name);
+        // The one in the same file takes the place of the other.
+        found.sort_by_key(|(of, _)| of != file);
+        found.into_iter().next().unwrap_or_else(|| panic!("no {kind} {name}")).1
     };
     let gateway = named("Gateway", &gateway.into());
     named("EnvoyProxy", &gateway["spec"]["infrastructure"]["parametersRef"]["name"])
@@ -61,14 +68,11 @@ fn the_document_of_every_manifest_loads() {
         match object["kind"].as_str().expect("a kind") {
             "TrafficExtension" => documents.push((file, spec["wasm"]["pluginConfig"].clone())),
             "WasmPlugin" => documents.push((file, spec["pluginConfig"].clone())),
-            "EnvoyExtensionPolicy" => {
-                let plugins = plugins(&object).iter();
-                documents.extend(plugins.map(|plugin| (file.clone(), plugin["config"].clone())));
-            }
+            "EnvoyExtensionPolicy" => documents.push((file, extension(&object)["config"].clone())),
             _ => {}
         }
     }
-    assert_eq!(documents.len(), 6);
+    assert_eq!(documents.len(), 7);
     for (file, document) in documents {
         if let Err(mistakes) = load(document.to_string().as_bytes()) {
             panic!("{file}: {mistakes}");
@@ -94,39 +98,72 @@ fn a_placeholder_of_a_digest_is_a_string_when_it_is_put_in() {
 #[test]
 fn a_policy_of_envoy_gateway_is_closed_by_default_and_has_what_it_names() {
     let policies = of_kind("EnvoyExtensionPolicy");
-    assert_eq!(policies.len(), 2);
-    for policy in &policies {
+    assert_eq!(policies.len(), 3);
+    for (file, policy) in &policies {
         let [target] = policy["spec"]["targetRefs"].as_array().expect("targets").as_slice() else {
             panic!("{policy}");
         };
         assert_eq!(target["kind"], "Gateway", "on a route it is open while the listener warms");
-        let proxy = proxy(target["name"].as_str().expect("a name"));
+        let proxy = proxy(target["name"].as_str().expect("a name"), file);
         let cluster = bootstrap(&proxy)["static_resources"]["clusters"][0]["name"].clone();
         let kubernetes = &proxy["spec"]["provider"]["kubernetes"];
         let variables = kubernetes["envoyDeployment"]["container"]["env"].as_array();
         let variables: Vec<_> =
             variables.expect("variables").iter().map(|variable| &variable["name"]).collect();
-        for plugin in plugins(policy) {
-            assert_eq!(plugin.get("failOpen"), None);
-            let document = plugin["config"].to_string();
-            assert!(document.contains(&format!(r#""cluster":{cluster}"#)), "{document}");
-            let handed_over = plugin["env"]["hostKeys"].as_array().expect("variables");
+        let extension = extension(policy);
+        assert_eq!(extension.get("failOpen"), None);
+        let document = extension["config"].to_string();
+        assert!(document.contains(&format!(r#""cluster":{cluster}"#)), "{document}");
+        for variable in &variables {
+            assert!(document.contains(&json!({"env": variable}).to_string()), "{document}");
+        }
+        if policy["spec"].get("wasm").is_some() {
+            let handed_over = extension["env"]["hostKeys"].as_array().expect("variables");
             assert_eq!(handed_over.iter().collect::<Vec<_>>(), variables);
-            for variable in &variables {
-                assert!(document.contains(&json!({"env": variable}).to_string()), "{document}");
-            }
         }
     }
 }
 
 #[test]
+fn the_dynamic_module_of_envoy_gateway_is_one_file_that_is_mounted_with_the_rest_as_for_the_other()
+{
+    let file = |name: &str| root().join("envoy/gateway").join(name).display().to_string();
+    let (native, inbound) = (file("native.yaml"), file("inbound.yaml"));
+    let policy = |wanted: &str| {
+        let mut policies = of_kind("EnvoyExtensionPolicy").into_iter();
+        policies.find(|(file, _)| file == wanted).expect("a policy").1
+    };
+    let (other, policy) = (policy(&inbound), policy(&native));
+    assert_eq!(policy["metadata"], other["metadata"], "it takes the place of the other");
+    assert_eq!(extension(&policy)["config"], extension(&other)["config"]);
+    let proxy_of = |file: &str| proxy("web", file);
+    let (other, proxy) = (proxy_of(&inbound), proxy_of(&native));
+    let [module] = proxy["spec"]["dynamicModules"].as_array().expect("modules").as_slice() else {
+        panic!("{proxy}");
+    };
+    assert_eq!(module["name"], extension(&policy)["name"]);
+    assert_eq!((&module["source"]["type"], &module["doNotClose"]), (&json!("Local"), &json!(true)));
+    let path = &module["source"]["local"]["path"];
+    let deployment = &proxy["spec"]["provider"]["kubernetes"]["envoyDeployment"];
+    let mount = &deployment["container"]["volumeMounts"][0];
+    assert_eq!(deployment["pod"]["volumes"][0]["name"], mount["name"]);
+    let folder = mount["mountPath"].as_str().expect("a folder");
+    assert_eq!(path, &json!(format!("{folder}/liboauth2_filter.so")));
+    let (own, other) = (bootstrap(&proxy), bootstrap(&other));
+    let extension = &own["bootstrap_extensions"][0]["typed_config"]["dynamic_module_config"];
+    assert_eq!(extension["module"]["local"]["filename"], *path);
+    assert_eq!(own["static_resources"], other["static_resources"]);
+}
+
+#[test]
 fn the_second_lock_asks_for_a_header_that_only_the_filter_can_set() {
-    let [policy] = of_kind("SecurityPolicy").try_into().expect("one policy");
-    let [clients] = of_kind("ClientTrafficPolicy").try_into().expect("one policy");
-    let guards = of_kind("EnvoyExtensionPolicy");
-    let guard = guards.iter().find(|guard| !plugins(guard)[0]["config"]["inbound"].is_null());
-    let guard = guard.expect("a policy with `inbound`");
-    for other in [&policy, &clients] {
+    let [(_, policy)] = of_kind("SecurityPolicy").try_into().expect("one policy");
+    let [(_, clients)] = of_kind("ClientTrafficPolicy").try_into().expect("one policy");
+    let mut guards = of_kind("EnvoyExtensionPolicy");
+    guards.retain(|(_, guard)| !extension(guard)["config"]["inbound"].is_null());
+    assert_eq!(guards.len(), 2);
+    for ((_, guard), other) in guards.iter().flat_map(|guard| [(guard, &policy), (guard, &clients)])
+    {
         assert_eq!(other["spec"]["targetRefs"], guard["spec"]["targetRefs"]);
     }
     let authorization = &policy["spec"]["authorization"];
@@ -140,10 +177,12 @@ fn the_second_lock_asks_for_a_header_that_only_the_filter_can_set() {
     assert_eq!(header["values"], json!(["true"]));
     let name = header["name"].as_str().expect("a name");
     assert_eq!(clients["spec"]["headers"]["earlyRequestHeaders"]["remove"], json!([name]));
-    let document = &plugins(guard)[0]["config"]["inbound"];
-    assert_eq!(document["forward"]["claims"][name], "active");
-    // What needs no token has no such header.
-    assert!(!document.to_string().contains(r#""access""#), "{document}");
+    for (_, guard) in guards {
+        let document = &extension(&guard)["config"]["inbound"];
+        assert_eq!(document["forward"]["claims"][name], "active");
+        // What needs no token has no such header.
+        assert!(!document.to_string().contains(r#""access""#), "{document}");
+    }
 }
 
 #[test]
@@ -159,6 +198,7 @@ fn the_second_lock_is_there_before_any_route_and_before_the_filter() {
     let closed = ["EnvoyProxy", "Gateway", "ClientTrafficPolicy", "SecurityPolicy", "HTTPRoute"];
     assert_eq!(file("gateway.yaml"), closed);
     assert_eq!(file("inbound.yaml"), ["EnvoyExtensionPolicy"]);
+    assert_eq!(file("native.yaml"), ["EnvoyProxy", "EnvoyExtensionPolicy"]);
 }
 
 #[test]
@@ -168,7 +208,7 @@ fn envoy_takes_what_envoy_gateway_adds_to_its_bootstrap() {
     let authority = Authority::new();
     let certificates = certificate_files(&authority.issue("as.example.com"), &authority);
     for gateway in ["web", "egress"] {
-        let bootstrap = bootstrap(&proxy(gateway));
+        let bootstrap = bootstrap(&proxy(gateway, ""));
         assert_eq!(&bootstrap["stats_config"], observed, "{gateway}");
         let cluster = bootstrap["static_resources"]["clusters"][0].to_string();
         for part in [r#""sni":"as.example.com""#, r#"{"exact":"as.example.com"}"#, AUTHORITIES] {

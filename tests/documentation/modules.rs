@@ -49,7 +49,7 @@ const LAYERS: [&str; 22] = [
 
 /// The modules of the dynamic module that import each other: those of one configuration, whose
 /// threads post to each other.
-const TOGETHER: [&str; 5] = ["callers", "filter", "main_thread", "ticker", "worker"];
+const TOGETHER: [&str; 6] = ["callers", "filter", "main_thread", "routes", "ticker", "worker"];
 
 /// A module: the name of its crate, and its path in it.
 type Module = Vec<String>;

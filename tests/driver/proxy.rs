@@ -305,7 +305,7 @@ impl Host for Proxy {
 }
 
 impl ProxyWasm for Proxy {
-    const SIGN: Sign = |_, text| Ok([&[1; 256], text].concat());
+    const SIGN: Sign = |_, _, text| Ok([&[1; 256], text].concat());
 
     fn adopt_log_level(&self) -> Result<(), HostError> {
         self.0.levels_read.set(self.0.levels_read.get() + 1);

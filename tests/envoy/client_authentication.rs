@@ -11,8 +11,9 @@ use oauth2_filter_testbed::tls::{Authority, TlsFront};
 use oauth2_filter_testbed::{Received, wait};
 use ring::rand::SystemRandom;
 use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair,
-    RSA_PKCS1_2048_8192_SHA256, RsaKeyPair, UnparsedPublicKey,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519 as ED25519_VERIFICATION,
+    EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
+    RsaKeyPair, UnparsedPublicKey, VerificationAlgorithm,
 };
 use serde_json::{Value, json};
 
@@ -23,6 +24,7 @@ const TOKEN: &str = "/token";
 
 const RSA: &str = include_str!("keys/rsa-pkcs8.pem");
 const P256: &str = include_str!("keys/p256-pkcs8.pem");
+const ED25519: &str = include_str!("keys/ed25519-pkcs8.pem");
 
 /// The keys that Envoy takes: both of RSA are one, and both of P-256.
 const KEYS: [(&str, &str, &str); 4] = [
@@ -31,6 +33,16 @@ const KEYS: [(&str, &str, &str); 4] = [
     ("PKCS #8, P-256", "ES256", P256),
     ("SEC 1", "ES256", include_str!("keys/p256-sec1.pem")),
 ];
+
+/// What only the dynamic module can sign with.
+const NATIVE_KEYS: [(&str, &str, &str); 2] =
+    [("PKCS #8, RSA", "PS256", RSA), ("PKCS #8, Ed25519", "EdDSA", ED25519)];
+
+/// The keys and algorithms of the host that is chosen.
+fn keys() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    let native = NATIVE_KEYS.into_iter().filter(|_| native::is_chosen());
+    KEYS.into_iter().chain(native)
+}
 
 /// The keys of a client that signs.
 fn signing(more: Value) -> Value {
@@ -88,16 +100,21 @@ fn verified(assertion: &str, algorithm: &str) -> Option<(Value, Value)> {
     let (header, claims) = signed.split_once('.')?;
     let decode = |part: &str| BASE64_URL_SAFE_NO_PAD.decode(part).ok();
     let (text, signature) = (signed.as_bytes(), decode(signature)?);
-    if algorithm == "RS256" {
-        let key = RsaKeyPair::from_pkcs8(&der(RSA)).expect("a key");
-        let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key.public());
-        key.verify(text, &signature).ok()?;
-    } else {
-        let (kind, random) = (&ECDSA_P256_SHA256_FIXED_SIGNING, SystemRandom::new());
-        let key = EcdsaKeyPair::from_pkcs8(kind, &der(P256), &random).expect("a key");
-        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key.public_key());
-        key.verify(text, &signature).ok()?;
-    }
+    let rsa = || RsaKeyPair::from_pkcs8(&der(RSA)).expect("a key").public().as_ref().to_vec();
+    let (how, key): (&'static dyn VerificationAlgorithm, _) = match algorithm {
+        "RS256" => (&RSA_PKCS1_2048_8192_SHA256, rsa()),
+        "PS256" => (&RSA_PSS_2048_8192_SHA256, rsa()),
+        "EdDSA" => {
+            let key = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der(ED25519)).expect("a key");
+            (&ED25519_VERIFICATION, key.public_key().as_ref().to_vec())
+        }
+        _ => {
+            let (kind, random) = (&ECDSA_P256_SHA256_FIXED_SIGNING, SystemRandom::new());
+            let key = EcdsaKeyPair::from_pkcs8(kind, &der(P256), &random).expect("a key");
+            (&ECDSA_P256_SHA256_FIXED, key.public_key().as_ref().to_vec())
+        }
+    };
+    UnparsedPublicKey::new(how, key).verify(text, &signature).ok()?;
     let json = |part| serde_json::from_slice(&decode(part)?).ok();
     Some((json(header)?, json(claims)?))
 }
@@ -132,7 +149,7 @@ fn is_not_logged(log: &str, key: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cl_7523_02_assertions_signed_by_envoy_verify_whatever_form_the_key_has() {
-    for (form, algorithm, key) in KEYS {
+    for (form, algorithm, key) in keys() {
         let set_up = set_up(&outbound(signing(json!({"alg": algorithm}))), key).await;
         let answer = set_up.send(&Request::get("/")).await;
         assert_eq!(answer.status, 200, "{form}: {}", answer.text());
@@ -199,8 +216,9 @@ async fn cl_7523_04_a_call_that_has_reached_nobody_is_sent_again_by_envoy() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cl_7523_04_introspection_signs_each_call_anew() {
-    for (form, algorithm, key) in KEYS {
-        let set_up = set_up(&inbound(signing(json!({"retries": 3}))), key).await;
+    for (form, algorithm, key) in keys() {
+        let document = inbound(signing(json!({"retries": 3, "alg": algorithm})));
+        let set_up = set_up(&document, key).await;
         for token in ["a", "b", "c"] {
             assert_eq!(set_up.get(token).await.status, 200, "{form}");
         }
@@ -220,6 +238,10 @@ async fn keys_that_cannot_sign_stop_envoy_from_starting() {
     let truncated: String = RSA.lines().take(10).collect::<Vec<_>>().join("\n");
     let rest = RSA.replace("-----END PRIVATE KEY-----", "");
     let bad_key = "private_key: key rejected by the host";
+    let is_native = native::is_chosen();
+    let of_ed25519 = if is_native { "alg: the private key requires EdDSA" } else { bad_key };
+    let only_native = "alg: only in the dynamic module; use RS256 or ES256";
+    let of_rsa = if is_native { "alg: the private key requires RS256" } else { only_native };
     for (what, key, alg, mistake) in [
         ("no PEM", "a secret that is no key", Value::Null, bad_key),
         ("truncated", &truncated, Value::Null, bad_key),
@@ -227,12 +249,13 @@ async fn keys_that_cannot_sign_stop_envoy_from_starting() {
         ("in one line", &RSA.replace('\n', " "), Value::Null, bad_key),
         ("public", include_str!("keys/rsa-public.pem"), Value::Null, bad_key),
         ("encrypted", include_str!("keys/rsa-encrypted.pem"), Value::Null, bad_key),
-        ("Ed25519", include_str!("keys/ed25519-pkcs8.pem"), Value::Null, bad_key),
+        ("Ed25519", ED25519, json!("ES256"), of_ed25519),
         ("P-384", include_str!("keys/p384-pkcs8.pem"), Value::Null, bad_key),
         ("P-521", include_str!("keys/p521-pkcs8.pem"), Value::Null, bad_key),
         ("RSA, 1024 bits", include_str!("keys/rsa1024-pkcs8.pem"), Value::Null, bad_key),
         ("another algorithm", P256, json!("RS256"), "alg: the private key requires ES256"),
         ("another algorithm", RSA, json!("ES256"), "alg: the private key requires RS256"),
+        ("another algorithm", RSA, json!("EdDSA"), of_rsa),
     ] {
         let mut keys = signing(json!({}));
         if !alg.is_null() {

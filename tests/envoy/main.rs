@@ -20,6 +20,8 @@ mod plugin;
 mod recipes;
 mod retrying;
 mod roots;
+mod routes;
+mod secrets;
 mod series;
 mod servers;
 mod set_up;

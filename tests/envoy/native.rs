@@ -16,6 +16,9 @@ use tokio::time::timeout;
 
 use crate::set_up::{ENDPOINT, Ends, LISTENER, SetUp, active, document, plugin};
 
+/// So often the configuration is updated under load.
+const UPDATES: usize = 1000;
+
 /// The details of a request that is denied because of a panic.
 const HOST_ERROR: &str = "oauth2_host_error";
 

@@ -1,16 +1,19 @@
 //! A program behind Envoy calls a service that refuses a token: the files of `envoy/` themselves,
 //! with the filter among the listener's filters, and among the upstream filters of a cluster and of
-//! the router.
+//! the router; or, as a dynamic module, of a cluster.
 
+use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use oauth2_filter_testbed::client::{Connection, Request, Response};
-use oauth2_filter_testbed::envoy::{Envoy, Options, example};
+use oauth2_filter_testbed::client::{Connection, Http2, Request, Response};
+use oauth2_filter_testbed::envoy::{Envoy, Options, example, native};
 use oauth2_filter_testbed::scripted::{Answer, Gate, ScriptedServer};
 use oauth2_filter_testbed::{Received, open_files, wait};
 use serde_json::json;
+use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::set_up::{BOTH, Http, one_worker};
@@ -18,8 +21,17 @@ use crate::set_up::{BOTH, Http, one_worker};
 /// The file with the filter among the listener's filters.
 const LISTENER: &str = "outbound.yaml";
 
-/// The files with the filter among upstream filters.
-const UPSTREAM: [&str; 2] = ["outbound-retry-cluster.yaml", "outbound-retry-router.yaml"];
+/// The files with the filter among the upstream filters of a cluster, and of the router.
+const CLUSTER: &str = "outbound-retry-cluster.yaml";
+const ROUTER: &str = "outbound-retry-router.yaml";
+
+/// The file with a dynamic module among the upstream filters of a cluster.
+const NATIVE: &str = "native/outbound.yaml";
+
+/// The files with the filter among upstream filters, in the host that is chosen.
+fn upstream() -> &'static [&'static str] {
+    if native::is_chosen() { &[NATIVE] } else { &[CLUSTER, ROUTER] }
+}
 
 /// The path of the service.
 const INVOICES: &str = "/invoices";
@@ -35,6 +47,8 @@ struct Scene {
     service: ScriptedServer,
     oldest: Arc<AtomicUsize>,
     envoy: Envoy,
+    /// What the names of the filter's statistics begin with.
+    metrics: &'static str,
 }
 
 impl Scene {
@@ -45,6 +59,15 @@ impl Scene {
 
     /// Runs this file with other changes to its text.
     async fn start_with(file: &str, changes: &[(&str, &str)]) -> Self {
+        Self::start_edited(file, changes, |text| text).await
+    }
+
+    /// Runs this file with other changes to its text, and `edit` as the last of them.
+    async fn start_edited(
+        file: &str,
+        changes: &[(&str, &str)],
+        edit: impl FnOnce(String) -> String,
+    ) -> Self {
         open_files::allow_many();
         let (server, service) = (ScriptedServer::start().await, ScriptedServer::start().await);
         server.on_each(TOKEN, issue(None));
@@ -62,8 +85,11 @@ impl Scene {
         replacements.extend(changes);
         let secret = ("BILLING_SECRET".to_owned(), "orders-secret".to_owned());
         let options = Options { environment: vec![secret], ..one_worker() };
-        let envoy = Envoy::start_with(example(file, &replacements), &options).await;
-        Self { server, service, oldest, envoy: envoy.expect("Envoy with the filter") }
+        let envoy = Envoy::start_with(edit(example(file, &replacements)), &options).await;
+        // A cluster counts for a dynamic module among its filters.
+        let metrics = if file == NATIVE { "cluster.service.wasmcustom" } else { "wasmcustom" };
+        let envoy = envoy.expect("Envoy with the filter");
+        Self { server, service, oldest, envoy, metrics }
     }
 
     fn address(&self) -> SocketAddr {
@@ -101,12 +127,13 @@ impl Scene {
 
     /// How many tokens were dropped.
     async fn dropped(&self) -> u64 {
-        self.stat("wasmcustom.oauth2_filter.tokens.client.billing.event.dropped").await
+        let name = "oauth2_filter.tokens.client.billing.event.dropped";
+        self.stat(&format!("{}.{name}", self.metrics)).await
     }
 
     /// How many requests wait for a token.
     async fn waiting(&self) -> u64 {
-        self.stat("wasmcustom.oauth2_filter.waiting_requests").await
+        self.stat(&format!("{}.oauth2_filter.waiting_requests", self.metrics)).await
     }
 
     /// Waits until this many requests are under way.
@@ -198,7 +225,7 @@ async fn a_refused_token_is_replaced_for_the_next_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_program_sees_no_401_when_the_service_refuses_a_token_once() {
     let body = "a line of an invoice; ".repeat(4_000);
-    for file in UPSTREAM {
+    for &file in upstream() {
         for http in BOTH {
             for request in [invoices(), invoice(body.as_str()), invoice(body.as_str()).chunked()] {
                 let scene = Scene::start(file).await;
@@ -248,7 +275,7 @@ async fn sixty_four_are_refused_at_once(scene: &Scene) -> (usize, usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sixty_four_requests_that_are_refused_at_once_all_succeed_by_one_new_token() {
-    for file in UPSTREAM {
+    for &file in upstream() {
         let scene = Scene::start(file).await;
         assert_eq!(sixty_four_are_refused_at_once(&scene).await, (64, 0), "{file}");
         assert_eq!(scene.stat("cluster.service.upstream_rq_retry").await, 64);
@@ -258,7 +285,7 @@ async fn sixty_four_requests_that_are_refused_at_once_all_succeed_by_one_new_tok
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_circuit_breakers_room_for_retries_most_of_them_see_the_401() {
-    for file in UPSTREAM {
+    for &file in upstream() {
         // Envoy's default.
         let scene = Scene::start_with(file, &[("max_retries: 1024", "max_retries: 3")]).await;
         let (_, refused) = sixty_four_are_refused_at_once(&scene).await;
@@ -270,7 +297,7 @@ async fn without_the_circuit_breakers_room_for_retries_most_of_them_see_the_401(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_refuses_every_token_is_heard_and_causes_no_loop() {
-    for file in UPSTREAM {
+    for &file in upstream() {
         let scene = Scene::start(file).await;
         scene.oldest.store(usize::MAX, Ordering::Relaxed);
         for _ in 0..20 {
@@ -285,7 +312,7 @@ async fn a_service_that_refuses_every_token_is_heard_and_causes_no_loop() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_too_large_to_be_kept_is_not_sent_twice_and_the_next_request_has_a_new_token() {
-    for file in UPSTREAM {
+    for &file in upstream() {
         let scene = Scene::start(file).await;
         assert_eq!(scene.get().await.status, 200);
         scene.revoke();
@@ -299,7 +326,7 @@ async fn a_body_too_large_to_be_kept_is_not_sent_twice_and_the_next_request_has_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn upstream_requests_with_bodies_wait_for_the_first_token() {
-    for file in UPSTREAM {
+    for &file in upstream() {
         let scene = Scene::start(file).await;
         let gate = Gate::new();
         scene.server.on_each(TOKEN, issue(Some(&gate)));
@@ -326,7 +353,7 @@ async fn upstream_requests_with_bodies_wait_for_the_first_token() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn programs_that_leave_while_their_upstream_request_waits_do_no_harm() {
-    for file in UPSTREAM {
+    for &file in upstream() {
         let scene = Scene::start(file).await;
         let gate = Gate::new();
         scene.server.on_each(TOKEN, issue(Some(&gate)));
@@ -351,7 +378,7 @@ async fn programs_that_leave_while_their_upstream_request_waits_do_no_harm() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn waiting_for_a_token_counts_as_a_part_of_the_try_and_may_end_it() {
-    for file in UPSTREAM {
+    for &file in upstream() {
         let limit = format!("num_retries: 1\n{}per_try_timeout: 0.2s", " ".repeat(30));
         let changes = [("num_retries: 1", limit.as_str())];
         let scene = Scene::start_with(file, &changes).await;
@@ -369,7 +396,7 @@ async fn waiting_for_a_token_counts_as_a_part_of_the_try_and_may_end_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_fails_is_told_to_the_program_and_not_tried_again() {
-    for file in UPSTREAM {
+    for &file in upstream() {
         let scene = Scene::start(file).await;
         scene.server.on(TOKEN, Answer::status(503).header("retry-after", "7"));
         let answer = scene.get().await;
@@ -384,7 +411,7 @@ async fn a_server_that_fails_is_told_to_the_program_and_not_tried_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_programs_own_header_that_is_kept_is_told_from_the_token_of_the_first_try() {
-    for file in UPSTREAM {
+    for &file in upstream() {
         let kept =
             [(r#""scope": "invoices:read""#, r#""scope": "invoices:read", "overwrite": false"#)];
         let scene = Scene::start_with(file, &kept).await;
@@ -421,10 +448,12 @@ fn refusing_filter(depth: usize) -> String {
 async fn a_401_that_envoy_itself_answers_drops_no_token() {
     let before = [
         (LISTENER, 18, "- name: envoy.filters.http.router"),
-        (UPSTREAM[0], 12, "- name: envoy.filters.http.upstream_codec"),
-        (UPSTREAM[1], 24, "- name: envoy.filters.http.upstream_codec"),
+        (CLUSTER, 12, "- name: envoy.filters.http.upstream_codec"),
+        (ROUTER, 24, "- name: envoy.filters.http.upstream_codec"),
+        (NATIVE, 12, "- name: envoy.filters.http.upstream_codec"),
     ];
-    for (file, depth, last) in before {
+    let is_run = |file: &str| file == LISTENER || upstream().contains(&file);
+    for (file, depth, last) in before.into_iter().filter(|(file, ..)| is_run(file)) {
         let filter = refusing_filter(depth);
         let both = format!("{}\n{}{last}", filter.trim(), " ".repeat(depth));
         let scene = Scene::start_with(file, &[(last, &both)]).await;
@@ -440,4 +469,73 @@ async fn a_401_that_envoy_itself_answers_drops_no_token() {
         wait::until("the token to be dropped", async || scene.dropped().await == 1).await;
         scene.comes_to_rest().await;
     }
+}
+
+/// A file whose cluster `service` is discovered from another file: the rest of it, and that cluster.
+fn discovered(text: &str, from: &Path) -> (String, String) {
+    let (before, rest) = text.split_once("\n    - name: service\n").expect("a cluster");
+    let (cluster, after) = rest.split_once("\n\n").expect("another cluster");
+    // Envoy looks for the clusters of routes before it discovers them.
+    let hosts = "                  virtual_hosts:";
+    let before =
+        before.replace(hosts, &format!("                  validate_clusters: false\n{hosts}"));
+    let from = from.display();
+    let rest = format!(
+        "{before}\n{after}
+node: {{id: testbed, cluster: testbed}}
+dynamic_resources: {{cds_config: {{path_config_source: {{path: {from}}}}}}}
+"
+    );
+    let kind = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
+    (rest, format!("resources:\n    - \"@type\": {kind}\n      name: service\n{cluster}\n"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn updates_of_the_cluster_under_load_lose_no_request_and_no_token() {
+    const UPDATES: usize = 30;
+    let folder = TempDir::with_prefix("clusters-").expect("a folder");
+    let file = folder.path().join("clusters.yaml");
+    let write = |cluster: &str, number: usize| {
+        let timeout = format!("type: STATIC\n      connect_timeout: {}s", number + 1);
+        let new = folder.path().join("new");
+        fs::write(&new, cluster.replacen("type: STATIC", &timeout, 1)).expect("a file");
+        fs::rename(new, &file).expect("a file");
+    };
+    let mut cluster = String::new();
+    let scene = Scene::start_edited(upstream()[0], &[], |text| {
+        let (rest, discovered) = discovered(&text, &file);
+        write(&discovered, 0);
+        cluster = discovered;
+        rest
+    })
+    .await;
+    wait::until("the cluster", async || scene.get().await.status == 200).await;
+    let (ended, mut load) = (Arc::new(AtomicBool::new(false)), JoinSet::new());
+    for _ in 0..8 {
+        let (ended, address) = (Arc::clone(&ended), scene.address());
+        load.spawn(async move {
+            let connection = Http2::open(address).await.expect("a connection");
+            let mut sent = 0;
+            while !ended.load(Ordering::Relaxed) {
+                let answer = connection.send(&invoices()).await.expect("an answer");
+                assert_eq!(answer.status, 200, "{}", answer.text());
+                sent += 1;
+            }
+            sent
+        });
+    }
+    for number in 1..=UPDATES {
+        write(&cluster, number);
+        let modified = async || scene.stat("cluster_manager.cluster_modified").await;
+        wait::until("an update", async || modified().await == number as u64).await;
+        if number == UPDATES / 2 {
+            scene.revoke();
+            wait::until("a new token", async || scene.calls() == 2).await;
+        }
+    }
+    ended.store(true, Ordering::Relaxed);
+    let sent: usize = load.join_all().await.into_iter().sum();
+    assert!(sent > UPDATES, "there was load: {sent}");
+    assert_eq!(scene.calls(), 2, "one token, and one after its revocation");
+    scene.comes_to_rest().await;
 }

@@ -102,6 +102,15 @@ async fn rs_7662_02_d3_05_an_answer_larger_than_envoy_takes_is_a_failure() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_says_how_long_it_is_because_many_servers_read_no_chunks() {
+    let set_up = SetUp::new(json!({})).await;
+    assert_eq!(set_up.get("token").await.status, 200);
+    let call = set_up.server.requests(ENDPOINT).pop().expect("a call");
+    assert_eq!(call.header("content-length"), Some(call.body.len().to_string()));
+    assert_eq!(call.header("transfer-encoding"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slow_server_is_waited_for() {
     let set_up = SetUp::new(json!({})).await;
     let said = Answer::json(200, &json!({"active": true, "sub": "somebody"}));

@@ -5,6 +5,7 @@ translates them, serves them and the modules to Envoy over mTLS, and starts Envo
 as they are, except that `on_this_host` replaces what only a cluster has."""
 
 import base64
+import hashlib
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ from guarded import IMAGES, SECRETS, Guard, Impostor, Servers, what_callers_get
 from rig import (
     PLATFORMS,
     REPOSITORY,
+    TARGET,
     Checks,
     Closed,
     Load,
@@ -33,6 +35,7 @@ from rig import (
 from servers import Upstream, image_digest
 
 MANIFESTS = REPOSITORY / "envoy/gateway"
+MODULE = TARGET / "liboauth2_filter.so"
 RUN = PLATFORMS / "gateway"
 ENVOY_GATEWAY = PLATFORMS / "bin/envoy-gateway"
 ENVOY = os.environ["ENVOY"]
@@ -112,6 +115,12 @@ def reference_to(kind, name):
     """To it, as policies and routes refer to objects."""
     groups = {"Backend": ENVOY_GATEWAY_API, "ConfigMap": ""}
     return {"group": groups.get(kind, GATEWAY_API), "kind": kind, "name": name}
+
+
+def path_of_module(manifests):
+    """Where proxies find the dynamic module."""
+    [entry] = find(manifests, "EnvoyProxy")["spec"]["dynamicModules"]
+    return Path(entry["source"]["local"]["path"])
 
 
 def handed_over(manifests):
@@ -217,19 +226,23 @@ world = gateway = None
 manifests = []
 
 
+def extension(policy):
+    """The filter of an extension policy: the WebAssembly module, or the dynamic module."""
+    [found] = policy["spec"].get("wasm") or policy["spec"]["dynamicModule"]
+    return found
+
+
 def policy(manifests, direction="inbound"):
     """The extension policy whose filter has this direction."""
     found = [
-        o
-        for o in manifests
-        if o["kind"] == "EnvoyExtensionPolicy" and direction in o["spec"]["wasm"][0]["config"]
+        o for o in manifests if o["kind"] == "EnvoyExtensionPolicy" and direction in extension(o)["config"]
     ]
     assert len(found) == 1, f"{len(found)} policies with {direction}"
     return found[0]
 
 
 def document(manifests, direction="inbound"):
-    return policy(manifests, direction)["spec"]["wasm"][0]["config"][direction]
+    return extension(policy(manifests, direction))["config"][direction]
 
 
 guard = Guard(document, ask)
@@ -254,7 +267,7 @@ TYPO = "unknown key"
 
 
 def image(**reference):
-    return lambda manifests: policy(manifests)["spec"]["wasm"][0]["code"]["image"].update(reference)
+    return lambda manifests: extension(policy(manifests))["code"]["image"].update(reference)
 
 
 def another_route(manifests):
@@ -330,7 +343,8 @@ def callers():
     response = ask(headers={"x-oauth2-active": "true"})
     check("a caller cannot send it: 401", response.status == 401, response)
     statistics = request(ADMIN, path="/stats/prometheus").body
-    found = re.findall(r"^\w*oauth2_filter\w*\{[^}]*decision=\"\w+\"[^}]*\} \d+$", statistics, re.MULTILINE)
+    series = r"^oauth2_filter_requests\{[^}]*decision=\"\w+\"[^}]*\} \d+$"
+    found = re.findall(series, statistics, re.MULTILINE)
     check(
         "the statistics have the label `decision`",
         found,
@@ -348,7 +362,7 @@ def added_route():
     check("nothing gets through without a token, from its first request on", closed.holds, closed.seen)
 
 
-def invalid_document():
+def invalid_document(status=503):
     """A typo in the document"""
     stand()
     marked()
@@ -381,8 +395,8 @@ def invalid_document():
         time.sleep(5)
     check("a new proxy with it lets nothing through", closed.holds, closed.seen)
     check(
-        "callers get 503, with a good token, too",
-        (ask().status, ask(token=world.good_token()).status) == (503, 503),
+        f"callers get {status or 'no connection'}, with a good token, too",
+        (ask().status, ask(token=world.good_token()).status) == (status, status),
         closed.seen,
     )
     gateway.apply(changed(manifests, guard.realm("corrected")))
@@ -394,7 +408,7 @@ def missing_variables():
     """A variable that the proxy or the policy lacks"""
 
     def no_key(manifests):
-        policy(manifests)["spec"]["wasm"][0].pop("env")
+        extension(policy(manifests)).pop("env")
 
     for what, (change, variables) in {
         "the proxy": (guard.realm("x"), {}),
@@ -485,10 +499,10 @@ def images():
         )
 
     def fail_open(manifests):
-        policy(manifests)["spec"]["wasm"][0]["failOpen"] = True
-        manifests.remove(find(manifests, "SecurityPolicy"))
+        extension(policy(manifests))["failOpen"] = True
 
-    gateway.apply(changed(manifests, fail_open, image(url="registry.example.com/oauth2-filter:9.9.9")))
+    unknown = image(url="registry.example.com/oauth2-filter:9.9.9")
+    gateway.apply(changed(manifests, fail_open, no_lock, unknown))
     until(lambda: ask().status == 200, "failOpen")
     check("with `failOpen: true` and without the lock, everybody gets through", True)
     stand(image(sha256=image_digest(IMAGES["0.1.0"])))
@@ -505,7 +519,7 @@ def updated_module():
     new = image(url="registry.example.com/oauth2-filter:0.2.0", sha256=image_digest(IMAGES["0.2.0"]))
 
     def renamed(manifests):
-        policy(manifests)["spec"]["wasm"][0]["name"] = "renamed"
+        extension(policy(manifests))["name"] = "renamed"
 
     with closed_to_all() as closed:
         stand(new)
@@ -666,7 +680,7 @@ def updates():
     )
 
 
-def route_policies():
+def route_policies(calls_for_a_token=2):
     """A policy on a route"""
 
     script = "function envoy_on_response(handle) handle:headers():add('x-lua', 'yes') end"
@@ -724,7 +738,7 @@ def route_policies():
         time.sleep(1)
     response = ask(token=world.good_token())
     check(
-        "with `mergeType` and a `wasm` of its own, it replaces the filter, too: 403",
+        "with `mergeType` and a filter of its own, it replaces that of the Gateway, too: 403",
         closed.holds and response.status == 403 and "RBAC" in response.body,
         (closed.seen, response),
     )
@@ -739,8 +753,8 @@ def route_policies():
     }
     calls = world.authorization_server.introspections() - before
     check(
-        "each policy has a cache of its own: two introspections of one token",
-        (statuses, calls) == ({200}, 2),
+        f"one token for two policies: introspections: {calls_for_a_token}",
+        (statuses, calls) == ({200}, calls_for_a_token),
         (statuses, calls),
     )
     stand()
@@ -809,6 +823,174 @@ def outbound():
     gateway.stop()
 
 
+# ------------------------------------------------------------------ the dynamic module
+
+
+def native(part, *arguments):
+    """A part with native.yaml."""
+
+    def run():
+        global manifests
+        ours, manifests = manifests, with_native(manifests)
+        gateway.stop()
+        module = path_of_module(manifests)
+        module.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(MODULE, module)
+        try:
+            part(*arguments)
+        finally:
+            gateway.stop()
+            manifests = ours
+
+    run.__name__ = f"native_{part.__name__.removeprefix('native_')}"
+    run.__doc__ = f"Dynamic module: {part.__doc__[0].lower()}{part.__doc__[1:]}"
+    return run
+
+
+def with_native(manifests):
+    """The manifests after `kubectl apply -f native.yaml`."""
+    native = objects(MANIFESTS / "native.yaml")
+    applied = {(o["kind"], o["metadata"]["name"]) for o in native}
+    others = [o for o in manifests if (o["kind"], o["metadata"]["name"]) not in applied]
+    return [*native, *others]
+
+
+def native_new_gateway():
+    """A new Gateway"""
+    lock = [o for o in manifests if o["kind"] != "EnvoyExtensionPolicy"]
+    with closed_to_all() as closed:
+        gateway.start([o for o in lock if o["kind"] in ("EnvoyProxy", "Gateway")])
+        time.sleep(3)
+        gateway.apply(lock)
+        until(lambda: ask().status == 403, "the lock")
+        time.sleep(2)
+    check("nothing gets through, from the first request on", closed.holds, closed.seen)
+    marked()
+    with closed_to_all() as closed:
+        gateway.apply(changed(manifests, guard.typo))
+        logs(TYPO)
+        time.sleep(3)
+    check("native.yaml with a typo: 403", closed.holds and set(closed.seen) == {403}, closed.seen)
+    response = ask(token=world.good_token())
+    check("to a good token, too", response.status == 403 and "RBAC" in response.body, response)
+    with closed_to_all() as closed:
+        gateway.apply(manifests)
+        until(lambda: ask(token=world.good_token()).status == 200, "the filter")
+        time.sleep(2)
+    check("native.yaml: nothing gets through without a token", closed.holds, closed.seen)
+    check("401 instead of 403", ask().status == 401)
+    gateway.stop()
+    with closed_to_all() as closed:
+        gateway.start(manifests)
+        until(lambda: ask().status == 401, "the filter")
+        time.sleep(2)
+    check("a new proxy: nothing gets through, from the first request on", closed.holds, closed.seen)
+    statistics = request(ADMIN, path="/stats").body
+    check(
+        "Envoy Gateway sets no `metrics_namespace`",
+        "\ndynamicmodulescustom.oauth2_filter.requests.decision." in statistics,
+        [line for line in statistics.splitlines() if "oauth2_filter" in line][:5],
+    )
+
+
+def native_missing_variable():
+    """A variable that the proxy lacks"""
+    gateway.stop()
+    with closed_to_all() as closed:
+        gateway.start(manifests, {})
+        until(lambda: "environment variable" in gateway.process.log(), "the filter's log")
+        time.sleep(3)
+    check("nothing gets through", closed.holds and set(closed.seen) == {0}, closed.seen)
+    unset = re.search(r"environment variable \S*ORDERS_API_SECRET\S* is unset", gateway.process.log())
+    check("the log names it", unset, re.findall(".*environment variable.*", gateway.process.log())[:1])
+
+
+def native_missing_file():
+    """A file that is not there"""
+    path_of_module(manifests).unlink()
+
+    def no_extension(manifests):
+        proxy = find(manifests, "EnvoyProxy")["spec"]["bootstrap"]
+        bootstrap = yaml.safe_load(proxy["value"])
+        del bootstrap["bootstrap_extensions"]
+        proxy["value"] = yaml.safe_dump(bootstrap)
+
+    gateway.stop()
+    with closed_to_all() as closed:
+        gateway.apply(manifests)
+        gateway.launch({name: SECRETS[name] for name in handed_over(manifests)})
+        until(lambda: "No such file" in gateway.process.log(), "Envoy's log")
+        time.sleep(5)
+    check("a proxy does not start", closed.holds and set(closed.seen) == {0}, closed.seen)
+    gateway.stop()
+    with closed_to_all() as closed:
+        gateway.start(changed(manifests, no_extension))
+        until(lambda: "No such file" in gateway.process.log(), "Envoy's log")
+        time.sleep(5)
+    check(
+        "without the bootstrap extension it starts and accepts no connections",
+        closed.holds and set(closed.seen) == {0},
+        closed.seen,
+    )
+
+
+def no_lock(manifests):
+    manifests.remove(find(manifests, "SecurityPolicy"))
+
+
+def native_unlisted_module():
+    """A module that the EnvoyProxy does not list"""
+
+    def renamed(manifests):
+        find(manifests, "EnvoyProxy")["spec"]["dynamicModules"][0]["name"] = "another"
+
+    gateway.stop()
+    with closed_to_all() as closed:
+        gateway.start(changed(manifests, renamed))
+        until(lambda: ask().status == 403, "the lock")
+        time.sleep(3)
+    check("nothing gets through", closed.holds, closed.seen)
+    response = ask(token=world.good_token(), headers={"x-oauth2-active": "true"})
+    check("the lock answers 403, to a good token, too", "RBAC" in response.body, response)
+    check("the policy is not `Accepted`", not gateway.accepts_the_policy())
+    gateway.apply(changed(manifests, renamed, no_lock))
+    until(lambda: ask().status == 500, "the lock's end")
+    check("without the lock 500", ask(token=world.good_token()).status == 500)
+
+
+def native_remote_module():
+    """A module from a URL, which native.yaml warns of"""
+    content = MODULE.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    blobs = RUN / "module/blobs/sha256"
+
+    def remote(manifests):
+        url = f"https://registry.example.com/v2/oauth2-filter/blobs/sha256:{digest}"
+        source = {"type": "Remote", "remote": {"url": url, "sha256": digest}}
+        find(manifests, "EnvoyProxy")["spec"]["dynamicModules"][0]["source"] = source
+
+    gateway.stop()
+    with closed_to_all() as closed:
+        gateway.start(changed(manifests, remote))
+        until(lambda: ask().status not in (0, 404), "the listener")
+        time.sleep(5)
+    check("while the file cannot be fetched: nothing gets through", closed.holds, closed.seen)
+    response = ask(token=world.good_token(), headers={"x-oauth2-active": "true"})
+    check("the lock answers 403, to a good token, too", "RBAC" in response.body, response)
+    gateway.apply(changed(manifests, remote, no_lock))
+    until(lambda: ask().status == 200, "the lock's end")
+    check("without the lock, everybody gets through", True)
+    blobs.mkdir(parents=True)
+    (blobs / digest).write_bytes(content)
+    world.registry.layouts["module"] = RUN / "module"
+    gateway.stop()
+    with closed_to_all() as closed:
+        gateway.start(changed(manifests, remote))
+        until(lambda: ask(token=world.good_token()).status == 200, "the filter")
+        time.sleep(2)
+    check("a new proxy that can fetch it: nothing gets through without a token", closed.holds, closed.seen)
+
+
 def main():
     global world, gateway, manifests
     manifests = objects(MANIFESTS / "gateway.yaml", MANIFESTS / "inbound.yaml")
@@ -832,6 +1014,18 @@ def main():
         updates,
         route_policies,
         outbound,
+        native(native_new_gateway),
+        native(callers),
+        native(added_route),
+        native(invalid_document, 0),
+        native(native_missing_variable),
+        native(native_missing_file),
+        native(native_unlisted_module),
+        native(native_remote_module),
+        native(unknown_cluster),
+        native(unavailable_authorization_server),
+        native(updates),
+        native(route_policies, 1),
     )
     return check.run(parts, recover, gateway.stop)
 

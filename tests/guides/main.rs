@@ -69,6 +69,7 @@ pages! {
     getting_started_on_envoy_runs: "getting-started-envoy.md",
     getting_started_on_istio_is_as_its_files: "getting-started-istio.md",
     getting_started_on_envoy_gateway_is_as_its_files: "getting-started-envoy-gateway.md",
+    the_dynamic_module_is_as_its_file: "dynamic-module.md",
     settings_for_authorization_servers_load: "authorization-servers.md",
     the_index_of_recipes_runs: "recipes/README.md",
     guarding_an_api_runs: "recipes/guard-an-api.md",
@@ -269,7 +270,7 @@ fn load(document: &Value) -> Result<(), String> {
         let key = include_str!("../envoy/keys/rsa-pkcs8.pem");
         Some(if name.ends_with("_PRIVATE_KEY") { key } else { "secret" }.to_owned())
     };
-    let sign = |_: &str, _: &[u8]| Ok(vec![1; 256]);
+    let sign = |_, _: &str, _: &[u8]| Ok(vec![1; 256]);
     let environment = Environment { variable: &variable, seed: [0; 16], sign };
     let loaded = Filter::load(document.to_string().as_bytes(), &environment);
     loaded.map(|_| ()).map_err(|mistakes| mistakes.to_string())

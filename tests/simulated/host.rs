@@ -70,7 +70,7 @@ impl SimulatedHost {
 
     fn beside(document: &Value, data: Rc<Memory>) -> Self {
         let text = document.to_string();
-        let sign = |_: &str, text: &[u8]| Ok([&[1; 256], text].concat());
+        let sign = |_, _: &str, text: &[u8]| Ok([&[1; 256], text].concat());
         let environment = Environment { variable: &|_| None, seed: data.seed(), sign };
         let (filter, _) = Filter::load(text.as_bytes(), &environment)
             .unwrap_or_else(|mistakes| panic!("{mistakes}: {document}"));

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::cache::single_flight::StreamId;
-use crate::config::{self, ConfigError, ConfigErrors};
+use crate::config::{self, Config, ConfigError, ConfigErrors};
 use crate::decider::Decider;
 use crate::environment::Environment;
 use crate::fetcher::Fetcher;
@@ -13,6 +13,7 @@ use crate::inbound::guard::Guard;
 use crate::metrics::Event;
 use crate::oauth::denial::{Denial, Reply, Resource};
 use crate::oauth::reason::Reason;
+use crate::oauth::secret::OpenSecret;
 use crate::outbound::{ClientConfig, Outbound};
 use crate::run::{Context, Input, Output, Run, Step};
 use crate::verdict::Verdict;
@@ -37,8 +38,25 @@ impl Configuration {
         environment: &Environment<'_>,
     ) -> Result<(Self, Vec<ConfigError>), ConfigErrors> {
         let (config, warnings) = config::load(document, environment)?;
+        Ok((Self::new(config, environment), warnings))
+    }
+
+    /// The same for a host with secrets that may change, which `open` opens.
+    ///
+    /// # Errors
+    /// All errors in the document, with their paths.
+    pub fn load_with_sources(
+        document: &[u8],
+        environment: &Environment<'_>,
+        open: OpenSecret<'_>,
+    ) -> Result<(Self, Vec<ConfigError>), ConfigErrors> {
+        let (config, warnings) = config::load_with_sources(document, environment, open)?;
+        Ok((Self::new(config, environment), warnings))
+    }
+
+    fn new(config: Config, environment: &Environment<'_>) -> Self {
         let (inbound, outbound) = (config.inbound.map(Arc::new), config.outbound.map(Arc::new));
-        Ok((Self { inbound, outbound, seed: environment.seed }, warnings))
+        Self { inbound, outbound, seed: environment.seed }
     }
 
     /// The names of the outbound clients, in the order of
@@ -207,7 +225,7 @@ mod tests {
             "inbound": {"introspection": server}, "outbound": {"clients": {"billing": client}},
         });
         let environment =
-            Environment { variable: &|_| None, seed: [1; 16], sign: |_, _| Ok(Vec::new()) };
+            Environment { variable: &|_| None, seed: [1; 16], sign: |_, _, _| Ok(Vec::new()) };
         let text = document.to_string();
         let (mut filter, _) = Filter::load(text.as_bytes(), &environment).unwrap();
         let head = [(":method", "GET"), (":path", "/"), ("authorization", "Bearer t")];

@@ -39,7 +39,7 @@
 //! let environment = Environment {
 //!     variable: &|name| (name == "ORDERS_API_SECRET").then(|| "secret".to_owned()),
 //!     seed: [0; 16], // random bytes in a real host
-//!     sign: |_, _| Err(SignError::Absent),
+//!     sign: |_, _, _| Err(SignError::Absent),
 //! };
 //! let (mut filter, _warnings) = Filter::load(document, &environment)?;
 //!
@@ -113,11 +113,12 @@ pub use metrics::labels::Labels;
 pub use metrics::{CALL_TIME, Counter, Decision, Event, Lookup, TOKEN_CALL_TIME, WAITING};
 pub use oauth::cached_token::CachedToken;
 pub use oauth::call::{Answer, Call, CallFailure, MAX_BODY, Purpose, TokenUse};
-pub use oauth::client_assertion::{Sign, SignError};
+pub use oauth::client_assertion::{Algorithm, Sign, SignError};
 pub use oauth::denial::Reply;
 pub use oauth::failure::Failure;
 pub use oauth::outcome::CallOutcome;
 pub use oauth::reason::Reason;
+pub use oauth::secret::{OpenSecret, SecretPlace, SecretSource};
 pub use oauth::sender_constraint::digest_from_hex;
 pub use run::{Context, Input, Output, Run, Step};
 pub use store::shared::SharedStore;

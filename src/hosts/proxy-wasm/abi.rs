@@ -14,7 +14,7 @@ use std::time::Duration;
 use proxy_wasm::types::BufferType;
 
 use super::sign;
-use oauth2_filter_core::{Call, CallFailure, Fields, Reply, Sign, Timestamp};
+use oauth2_filter_core::{Algorithm, Call, CallFailure, Fields, Reply, Sign, SignError, Timestamp};
 use oauth2_filter_driver::{
     Changed, Host, HostCall, HostError, Map, MetricKind, Metrics, ProxyWasm,
 };
@@ -322,7 +322,11 @@ impl Host for Abi {
 }
 
 impl ProxyWasm for Abi {
-    const SIGN: Sign = |private_key, text| sign(&Self, private_key, text);
+    const SIGN: Sign = |algorithm, private_key, text| match algorithm {
+        // The function chooses by the key.
+        Algorithm::Rs256 | Algorithm::Es256 => sign(&Self, private_key, text),
+        Algorithm::Ps256 | Algorithm::EdDsa => Err(SignError::Unsupported),
+    };
 
     fn adopt_log_level(&self) -> Result<(), HostError> {
         let mut level = 0;

@@ -186,7 +186,7 @@ struct Worker(Filter, Output);
 impl Worker {
     /// A worker with this configuration.
     fn new(document: &Value) -> Self {
-        let sign = |_: &str, text: &[u8]| Ok(text.to_vec());
+        let sign = |_, _: &str, text: &[u8]| Ok(text.to_vec());
         let environment = Environment { variable: &|_| None, seed: [7; 16], sign };
         let (filter, _) = Filter::load(document.to_string().as_bytes(), &environment)
             .unwrap_or_else(|mistakes| panic!("{mistakes}"));

@@ -408,6 +408,120 @@ fn a_policy_of_a_route_that_replaces_the_backstop_is_warned_of() {
     );
 }
 
+/// The guard as a dynamic module, and what its Gateway has.
+fn all_with_module() -> String {
+    let plugin = "wasm:
+    - name: tokens
+      code: { type: Image, image: { url: registry.test/oauth2-filter:0.1.0 } }
+      env: { hostKeys: [SECRET] }
+";
+    let module = "dynamicModule:
+    - name: tokens
+      filterName: oauth2
+";
+    let listed = "dynamicModules:
+    - { name: tokens, source: { local: { path: /lib/o.so } }, doNotClose: true }
+  bootstrap:";
+    with(&with(&all(), plugin, module), "bootstrap:", listed)
+}
+
+#[test]
+fn a_gateway_that_is_guarded_by_a_dynamic_module_is_checked_with_its_places() {
+    let all = all_with_module();
+    is_silent("all", &all);
+    let path = new_file("mistake", &with(&all, "scope: read", "scopes: read"));
+    let ran = run(["check".as_ref(), "--format=json".as_ref(), path.as_os_str()]);
+    let report: Value = serde_json::from_str(&ran.out).expect("JSON");
+    let findings = report["files"][0]["findings"].as_array().expect("findings");
+    assert_eq!((findings.len(), ran.status), (1, 1), "{findings:#?}");
+    assert_eq!(findings[0]["within"], "EnvoyExtensionPolicy shop/guard, dynamic module tokens");
+    assert_eq!(findings[0]["place"], "inbound.rules[1].scopes");
+    // By its name, without a document.
+    let (before, _) = all.split_once("      config:\n").expect("a document");
+    let text = before.replace("- name: tokens", "- name: oauth2-filter");
+    let (lines, status) = check(&new_file("none", &text));
+    assert!(lines[0].contains("error: configuration: missing"), "{lines:#?}");
+    assert_eq!(status, 1);
+    is_silent("outbound", &of_route("EnvoyExtensionPolicy", OUTBOUND_MODULE));
+}
+
+/// A dynamic module that adds tokens.
+const OUTBOUND_MODULE: &str = "dynamicModule:
+    - name: tokens
+      filterName: oauth2
+      config:
+        outbound:
+          clients: { a: { grant_type: direct_token, access_token: { env: SECRET } } }
+          rules: [{ hosts: [a.test], client: a }]";
+
+#[test]
+fn a_dynamic_module_without_the_name_of_its_filter_is_an_error() {
+    let all = all_with_module();
+    for (name, filter, place) in [
+        ("none", "", "name: tokens\n      config"),
+        ("other", "      filterName: oauth\n", "filterName"),
+    ] {
+        let text = with(&all, "      filterName: oauth2\n", filter);
+        let (lines, status) = check(&new_file(name, &text));
+        let line = format!(
+            "{}: error: filterName: the filter of this module is `oauth2`",
+            at(&text, place)
+        );
+        assert!(lines[0].starts_with(&line), "{line}: {lines:#?}");
+        assert_eq!((lines.len(), status), (2, 1), "{lines:#?}");
+    }
+}
+
+#[test]
+fn a_dynamic_module_that_can_be_bypassed_is_warned_of() {
+    let all = all_with_module();
+    let (guard, _) = all.split_once("---\n").expect("several objects");
+    let route = with(guard, TARGET, "targetRefs: [{ kind: HTTPRoute, name: orders }]\n");
+    warns("route", &route, "{ kind: HTTPRoute", "a policy of HTTPRoute with `inbound` fails open");
+    let place = "{ group: gateway.networking.k8s.io, kind: Gateway, name: front }\n  dynamicModule";
+    warns("backstop", &all.replace(DENY, ""), place, "no backstop for Gateway front: where Envoy");
+    let lua = of_route("EnvoyExtensionPolicy", "lua: [{ type: Inline, inline: '' }]");
+    let said = "for its route, this policy replaces the filter of Gateway front: requests are";
+    warns("lua", &(all.clone() + &lua), "{ kind: HTTPRoute", said);
+    let merged = |policy: &str| with(policy, "spec:\n", "spec:\n  mergeType: StrategicMerge\n");
+    // A merge replaces the list with the guard, and no other.
+    let wasm = of_route("EnvoyExtensionPolicy", "wasm: [{ name: other }]");
+    is_silent("wasm", &(all.clone() + &merged(&wasm)));
+    let said = "for its route, this policy replaces the filter of Gateway front, because a merge \
+        replaces `dynamicModule` as a whole";
+    let module = of_route("EnvoyExtensionPolicy", OUTBOUND_MODULE);
+    warns("module", &(all.clone() + &merged(&module)), "{ kind: HTTPRoute", said);
+    let remote = "source: { type: Remote, remote: { url: https://a.test/o.so, sha256: '00' } }";
+    let text = with(&all, "source: { local: { path: /lib/o.so } }", remote);
+    let said = "name: EnvoyProxy system/proxy loads `tokens` from a URL: if Envoy cannot";
+    warns("remote", &text, "name: tokens\n      filterName", said);
+}
+
+#[test]
+fn what_a_dynamic_module_lacks_in_its_proxy_is_warned_of() {
+    let all = all_with_module();
+    let said = "name: `dynamicModules` of EnvoyProxy system/proxy does not list `tokens`: Envoy";
+    let place = "name: tokens\n      filterName";
+    warns("unlisted", &with(&all, "{ name: tokens, source", "{ name: a, source"), place, said);
+    let said = "env: EnvoyProxy system/proxy does not set `SECRET`: the filter rejects";
+    let text = with(&all, "env: [{ name: SECRET", "env: [{ name: OTHER");
+    warns("variable", &text, "SECRET }\n", said);
+    let said = "inbound.introspection: cluster `bs` is not defined in `spec.bootstrap` of";
+    warns("cluster", &with(&all, "cluster: as\n", "cluster: bs\n"), "introspection:", said);
+}
+
+#[test]
+fn of_several_objects_of_a_name_the_last_one_is_in_force() {
+    let (_, proxy) = GATEWAY.split_once("---\napiVersion: gateway.envoyproxy").expect("a proxy");
+    let (proxy, _) = proxy.split_once("---\n").expect("other objects");
+    let proxy = format!("---\napiVersion: gateway.envoyproxy{proxy}");
+    let other = with(&proxy, "name: SECRET", "name: OTHER");
+    is_silent("last", &with(&all(), &proxy, &[&*other, &proxy].concat()));
+    let said = "env.hostKeys: EnvoyProxy system/proxy does not set `SECRET`";
+    let text = with(&all(), &proxy, &[&*proxy, &other].concat());
+    warns("first", &text, "SECRET] }", said);
+}
+
 #[test]
 fn the_parts_may_be_in_several_files() {
     let parts = [("guard", GUARD), ("deny", DENY), ("remove", REMOVE), ("gateway", GATEWAY)];

@@ -33,9 +33,9 @@ fn mistakes(document: &Value) -> Vec<String> {
     let environment = Environment {
         variable: &|name| (!["UNSET", "EMPTY"].contains(&name)).then(|| "x".to_owned()),
         seed: [0; 16],
-        sign: |_, _| Ok(vec![1; 256]),
+        sign: |_, _, _| Ok(vec![1; 256]),
     };
-    let mistakes = review(document.to_string().as_bytes(), &environment).mistakes;
+    let mistakes = review(document.to_string().as_bytes(), &environment, None).mistakes;
     mistakes.iter().map(ToString::to_string).collect()
 }
 

@@ -344,21 +344,25 @@ fn identity(
         Grant::DirectToken { expires_in: Some(lives), .. } => lives.as_millis().to_string(),
         _ => String::new(),
     };
-    let mut lists = vec![vec![grant_type]];
-    lists.push(match grant {
-        Grant::ClientCredentials => Vec::new(),
-        Grant::Password { username, password } => vec![username.reveal(), password.reveal()],
-        Grant::RefreshToken(token) => vec![token.reveal()],
+    let mut parts = Vec::new();
+    match grant {
+        Grant::ClientCredentials => {}
+        Grant::Password { username, password } => {
+            parts.push(username.reveal());
+            password.identify(&mut parts);
+        }
+        Grant::RefreshToken(token) => parts.push(token.reveal()),
         Grant::DirectToken { access_token, refresh_token, .. } => {
-            let refresh_token = refresh_token.iter().map(Secret::reveal);
-            [access_token.reveal(), &lives].into_iter().chain(refresh_token).collect()
+            parts.extend([access_token.reveal(), &lives]);
+            parts.extend(refresh_token.as_ref().map(Secret::reveal));
         }
-        Grant::JwtBearer { assertion } => vec![assertion.reveal()],
+        Grant::JwtBearer { assertion } => assertion.identify(&mut parts),
         Grant::TokenExchange { subject_token_type, requested_token_type, .. } => {
-            let requested = requested_token_type.as_deref();
-            [subject_token_type.as_str()].into_iter().chain(requested).collect()
+            parts.push(subject_token_type);
+            parts.extend(requested_token_type.as_deref());
         }
-    });
+    }
+    let mut lists = vec![vec![grant_type], parts];
     for endpoint in [endpoint, refresh.map(|refresh| &*refresh.endpoint)] {
         match endpoint {
             Some(endpoint) => lists.extend(endpoint.identity()),

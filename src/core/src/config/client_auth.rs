@@ -8,10 +8,12 @@ use super::key_table::{
     KeyRow,
 };
 use super::reader::{Key, Object};
-use super::values::{duration, secret, text};
-use crate::oauth::client_assertion::{Algorithm, AssertionOptions, Assertions, SignError};
+use super::values::{credential, duration, text};
+use crate::oauth::client_assertion::{
+    Algorithm, AssertionOptions, Assertions, KeyMistake, SignError,
+};
 use crate::oauth::client_auth::ClientAuth;
-use crate::oauth::secret::Secret;
+use crate::oauth::secret::Credential;
 
 /// A method of client authentication, with the keys that it allows.
 struct Method {
@@ -26,7 +28,7 @@ struct Method {
 #[derive(Clone, Copy)]
 enum Proof {
     /// With the client secret, sent in this way.
-    Secret(fn(&str, &Secret) -> ClientAuth),
+    Secret(fn(String, Credential) -> ClientAuth),
     /// With the TLS certificate of the Envoy cluster.
     Certificate,
     Nothing,
@@ -111,8 +113,9 @@ pub(super) const AUTH_ROWS: &[KeyRow] = &[
         &["private_key"],
         "secret",
         Words("required with `private_key_jwt`"),
-        "RSA of at least 2048 bits or P-256, in PEM format (PKCS #8, PKCS #1 or SEC 1). \
-             Requires Envoy 1.37, which must accept the key",
+        "RSA of at least 2048 bits (dynamic module: at most 4096) or P-256, in PEM format (PKCS \
+             #8, PKCS #1 or SEC 1). In the WebAssembly module it requires Envoy 1.37, which must \
+             accept the key; only the dynamic module accepts Ed25519",
     ),
     KeyRow::new(
         &["aud"],
@@ -125,7 +128,7 @@ pub(super) const AUTH_ROWS: &[KeyRow] = &[
         &["alg"],
         "string",
         Words("the key's"),
-        r#"`"RS256"` or `"ES256"`; must match the key"#,
+        r#"`"RS256"` or `"ES256"`, with the dynamic module also `"PS256"` (never the default) or `"EdDSA"`. It must match the key, and is required if that may change (`file`, `sds`)"#,
     ),
     KeyRow::new(
         &["kid"],
@@ -199,7 +202,7 @@ pub(super) fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
             return object.at(key).mistake("only valid with auth_method \"private_key_jwt\"");
         }
     }
-    let client_secret = secret_field.as_ref().and_then(secret);
+    let client_secret = secret_field.as_ref().and_then(credential);
     let make = match method.proof {
         Proof::Secret(make) => Some(make),
         Proof::Certificate | Proof::Assertion | Proof::Nothing => None,
@@ -231,16 +234,16 @@ pub(super) fn client_auth(object: &mut Object<'_>) -> Option<ClientAuth> {
         );
     }
     object.take_key(&CLIENT_SECRET)?;
-    Some(make(&client_id?, &client_secret?))
+    Some(make(client_id?, client_secret?))
 }
 
 /// The keys of `private_key_jwt`.
 fn private_key_jwt(object: &mut Object<'_>, client_id: Option<String>) -> Option<ClientAuth> {
-    let private_key = object.read_key(&PRIVATE_KEY, secret);
+    let private_key = object.read_key(&PRIVATE_KEY, credential);
     let aud = object.read_key(&AUD, |f| text(f, "an issuer identifier"));
-    let alg = object.read_key(&ALG, |field| match field.choice(&["RS256", "ES256"])? {
-        "RS256" => Some(Algorithm::Rs256),
-        _ => Some(Algorithm::Es256),
+    let alg = object.read_key(&ALG, |field| {
+        let name = field.choice(&Algorithm::ALL.map(Algorithm::name))?;
+        Algorithm::ALL.into_iter().find(|alg| alg.name() == name)
     });
     let kid = object.read_key(&KID, |f| text(f, "a key identifier"));
     let typ = object.read_key(&TYP, |f| text(f, "a `typ` for the header"));
@@ -265,17 +268,21 @@ fn private_key_jwt(object: &mut Object<'_>, client_id: Option<String>) -> Option
         private_key: private_key?,
         sign: key_at.reader.host.sign,
     };
-    match Assertions::new(options, key_at.reader.host.seed) {
-        Ok(assertions) if alg.is_none_or(|alg| alg == assertions.algorithm) => {
-            Some(ClientAuth::PrivateKeyJwt(Box::new(assertions)))
+    match Assertions::new(options, alg, key_at.reader.host.seed) {
+        Ok(assertions) => Some(ClientAuth::PrivateKeyJwt(Box::new(assertions))),
+        Err(KeyMistake::AlgorithmNeeded) => {
+            object.at("alg").mistake("required: the private key may change")
         }
-        Ok(assertions) => object
-            .at("alg")
-            .mistake(format_args!("the private key requires {}", assertions.algorithm.name())),
-        Err(SignError::Absent) => object
+        Err(KeyMistake::Requires(alg)) => {
+            object.at("alg").mistake(format_args!("the private key requires {}", alg.name()))
+        }
+        Err(KeyMistake::Sign(SignError::Unsupported)) => {
+            object.at("alg").mistake("only in the dynamic module; use RS256 or ES256")
+        }
+        Err(KeyMistake::Sign(SignError::Absent)) => object
             .at("auth_method")
             .mistake("the host cannot sign (Envoy 1.37 or later can); use another method"),
-        Err(SignError::BadKey) => key_at.mistake(
+        Err(KeyMistake::Sign(SignError::BadKey)) => key_at.mistake(
             "key rejected by the host; expected RSA from 2048 bits or P-256, in PEM format (PKCS \
              #8, PKCS #1 or SEC 1)",
         ),
@@ -294,7 +301,7 @@ mod tests {
 
     /// What is said of a block with these keys, each with its place.
     fn mistakes(keys: &BTreeSet<&str>, method: &str) -> Vec<String> {
-        let sign = |_: &str, _: &[u8]| Ok(vec![1; 256]);
+        let sign = |_, _: &str, _: &[u8]| Ok(vec![1; 256]);
         let environment = Environment { variable: &|_| None, seed: [0; 16], sign };
         let value = |key: &str| match key {
             "auth_method" => json!(method),

@@ -110,7 +110,7 @@ fn defaults(table: &'static KeyTable) -> impl Iterator<Item = (&'static str, Val
 /// All that a configuration makes the filter do, as text.
 fn picture(document: &Value) -> String {
     let variable = |_: &str| None;
-    let sign = |_: &str, text: &[u8]| Ok([text, &[0; 256]].concat()[..256].to_vec());
+    let sign = |_, _: &str, text: &[u8]| Ok([text, &[0; 256]].concat()[..256].to_vec());
     let environment = Environment { variable: &variable, seed: [0; 16], sign };
     let loaded = load(document.to_string().as_bytes(), &environment);
     let (config, _) = loaded.unwrap_or_else(|mistakes| panic!("{mistakes}\n{document:#}"));
@@ -142,7 +142,8 @@ fn picture(document: &Value) -> String {
 /// A call, as text. That of an endpoint is not shown otherwise, since it has secrets in it.
 fn call(endpoint: &Endpoint) -> String {
     let (id, purpose) = (CallId(0), Purpose::Token);
-    let call = endpoint.call(id, purpose, &[], Repeat::Harmless, Timestamp::from_millis(0));
+    let now = Timestamp::from_millis(0);
+    let call = endpoint.call(id, purpose, &[], Repeat::Harmless, now).unwrap();
     format!("{} {:?} {} {:?}", call.cluster, call.headers, call.body, call.timeout)
 }
 

@@ -134,7 +134,7 @@ pub(super) fn endpoint(
         _ => Arc::new(client_auth(object)?),
     };
     let headers = headers.or_else(|| place.map(|base| base.headers.clone())).unwrap_or_default();
-    let is_set = auth.authorization().is_some() || matches!(defaults, Defaults::ClientToken);
+    let is_set = auth.sets_authorization() || matches!(defaults, Defaults::ClientToken);
     if is_set && headers.iter().any(|(name, _)| name == "authorization") {
         return headers_at
             .mistake("`authorization` is set by client authentication; remove it, or use auth_method \"none\"");

@@ -7,7 +7,7 @@ use super::key_table::{
 };
 use super::names::Names;
 use super::reader::{Key, Object};
-use super::values::{lives, secret, text};
+use super::values::{credential, lives, secret, text};
 use crate::oauth::token_response::is_usable;
 use crate::outbound::client::{ACCESS_TOKEN, Grant, grant_type};
 
@@ -106,7 +106,7 @@ pub(super) const GRANTS: &[GrantType; 6] = &[
         needs_endpoint: true,
         parameters: &["grant_type", "scope", "audience", "resource", "assertion", "refresh_token"],
         read: |object, _| {
-            let assertion = object.read_key(&ASSERTION, secret)?;
+            let assertion = object.read_key(&ASSERTION, credential)?;
             Some(Grant::JwtBearer { assertion })
         },
     },
@@ -179,7 +179,7 @@ fn password(object: &mut Object<'_>, _: Names<'_>) -> Option<Grant> {
          possible",
     );
     let username = object.read_key(&USERNAME, secret);
-    let password = object.read_key(&PASSWORD, secret);
+    let password = object.read_key(&PASSWORD, credential);
     Some(Grant::Password { username: username?, password: password? })
 }
 
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn each_grant_reads_the_keys_of_its_row_and_needs_those_that_it_says() {
-        let sign = |_: &str, _: &[u8]| Err(SignError::BadKey);
+        let sign = |_, _: &str, _: &[u8]| Err(SignError::BadKey);
         let environment = Environment { variable: &|_| None, seed: [0; 16], sign };
         for grant in GRANTS {
             let reader = Reader::new(&environment);
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn keys_of_other_grants_are_refused_with_the_grants_that_have_them() {
-        let sign = |_: &str, _: &[u8]| Err(SignError::BadKey);
+        let sign = |_, _: &str, _: &[u8]| Err(SignError::BadKey);
         let environment = Environment { variable: &|_| None, seed: [0; 16], sign };
         for (key, text) in [
             ("username", "only valid with grant_type password"),

@@ -3,11 +3,13 @@
 use super::error::{ConfigError, ConfigErrors};
 use super::names::Names;
 use super::reader::{Field, Reader};
+use super::values::sources;
 use super::{document, inbound, outbound};
 use crate::cache::identity::Identity;
 use crate::environment::Environment;
 use crate::ids::ClientId;
 use crate::inbound::guard::Guard;
+use crate::oauth::secret::OpenSecret;
 use crate::outbound::ClientConfig;
 
 /// A valid configuration of one direction or both.
@@ -27,8 +29,20 @@ pub(crate) fn load(
     bytes: &[u8],
     host: &Environment<'_>,
 ) -> Result<(Config, Vec<ConfigError>), ConfigErrors> {
+    read(bytes, Reader::new(host))
+}
+
+/// The same for a host with secrets that may change.
+pub(crate) fn load_with_sources(
+    bytes: &[u8],
+    host: &Environment<'_>,
+    open: OpenSecret<'_>,
+) -> Result<(Config, Vec<ConfigError>), ConfigErrors> {
+    read(bytes, Reader::new(host).with_sources(Some(sources(open))))
+}
+
+fn read(bytes: &[u8], reader: Reader<'_>) -> Result<(Config, Vec<ConfigError>), ConfigErrors> {
     let document = document::read(bytes)?;
-    let reader = Reader::new(host);
     let config = config(&reader.document(&document));
     reader.close(config)
 }

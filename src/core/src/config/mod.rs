@@ -40,7 +40,7 @@ mod values;
 pub use error::{ConfigError, ConfigErrors};
 #[cfg(feature = "review")]
 pub use key_table::{DefaultValue, KeyRow, KeyTable};
-pub(crate) use load::load;
+pub(crate) use load::{Config, load, load_with_sources};
 #[cfg(feature = "review")]
 pub use review::{Review, review};
 #[cfg(feature = "review")]

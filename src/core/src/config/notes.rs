@@ -37,6 +37,10 @@ pub(super) enum Shape {
     Members,
     /// The only valid keys of such an object.
     Keys(Vec<&'static str>),
+    /// An object with exactly one of its keys.
+    OneOf,
+    /// An object that others define.
+    Foreign,
     /// Keys that may have a language tag after a `#`.
     Languages(&'static [&'static str]),
 }

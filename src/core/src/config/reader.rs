@@ -15,6 +15,7 @@ use super::notes::{Observer, Shape};
 use crate::environment::Environment;
 use crate::oauth::json;
 use crate::oauth::json::escaped;
+use crate::oauth::secret::{Credential, OpenSecret};
 
 /// Collects errors and warnings, and provides access to the host.
 pub(super) struct Reader<'a> {
@@ -26,12 +27,26 @@ pub(super) struct Reader<'a> {
     /// Receives observations.
     pub(super) notes: Observer,
     pub(super) host: &'a Environment<'a>,
+    /// `None` if the host has no secrets that may change.
+    pub(super) sources: Option<Sources<'a>>,
+}
+
+/// Reads secrets that may change. A host that has none has no code for it, either.
+#[derive(Clone, Copy)]
+pub(super) struct Sources<'a> {
+    pub(super) read: fn(&Field<'_>, OpenSecret<'_>) -> Option<Credential>,
+    pub(super) open: OpenSecret<'a>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(host: &'a Environment<'a>) -> Self {
         let (places, mistakes, warnings, notes) = Default::default();
-        Self { places, mistakes, warnings, notes, host }
+        Self { places, mistakes, warnings, notes, host, sources: None }
+    }
+
+    /// The same for a host with secrets that may change.
+    pub(super) fn with_sources(self, sources: Option<Sources<'a>>) -> Self {
+        Self { sources, ..self }
     }
 
     /// The value of an environment variable of the VM.

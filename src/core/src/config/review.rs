@@ -5,7 +5,9 @@ use super::error::ConfigError;
 use super::load::config;
 use super::notes::Noted;
 use super::reader::Reader;
+use super::values::sources;
 use crate::environment::Environment;
+use crate::oauth::secret::OpenSecret;
 
 /// The review of a document.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -22,15 +24,16 @@ pub struct Review {
     pub secrets: Vec<String>,
 }
 
-/// Reviews a document as received from the host.
-pub fn review(bytes: &[u8], host: &Environment<'_>) -> Review {
+/// Reviews a document as received from the host, which opens secrets that may change with `open`, if
+/// it has any.
+pub fn review(bytes: &[u8], host: &Environment<'_>, open: Option<OpenSecret<'_>>) -> Review {
     let document = match document::read(bytes) {
         Ok(document) => document,
         Err(mistakes) => {
             return Review { mistakes: mistakes.iter().cloned().collect(), ..Review::default() };
         }
     };
-    let reader = Reader::new(host);
+    let reader = Reader::new(host).with_sources(open.map(sources));
     config(&reader.document(&document));
     let (mistakes, mut warnings, noted) = reader.into_parts();
     // An invalid value was read as absent, so a warning about its absence would be wrong.

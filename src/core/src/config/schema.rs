@@ -12,8 +12,10 @@ use super::key_table::KeyTable;
 use super::load::config;
 use super::notes::{Noted, Shape};
 use super::reader::Reader;
+use super::values::sources;
 use crate::environment::Environment;
 use crate::oauth::client_assertion::SignError;
+use crate::oauth::secret::SecretPlace;
 
 /// What a duration looks like, as a regular expression.
 const DURATION: &str = r"^([0-9]+(\.[0-9]{1,9})?h)?([0-9]+(\.[0-9]{1,9})?m)?([0-9]+(\.[0-9]{1,9})?s)?([0-9]+(\.[0-9]{1,9})?ms)?$";
@@ -62,6 +64,8 @@ struct Members {
     required: BTreeSet<&'static str>,
     /// The keys that may have a language tag.
     languages: &'static [&'static str],
+    /// Whether there is exactly one of the keys.
+    is_one: bool,
     /// The documentation of the keys: the first table with the key counts.
     tables: Vec<&'static KeyTable>,
 }
@@ -69,10 +73,14 @@ struct Members {
 impl Place<'_> {
     /// What the reader reports for a document with this value here.
     fn read(&self, value: Value) -> Noted {
-        let sign = |_: &str, _: &[u8]| Err(SignError::BadKey);
         let variable = |_: &str| Some("secret".to_owned());
-        let environment = Environment { variable: &variable, seed: [0; 16], sign };
-        let reader = Reader::new(&environment);
+        let environment = Environment {
+            variable: &variable,
+            seed: [0; 16],
+            sign: |_, _, _| Err(SignError::BadKey),
+        };
+        let open = |_: SecretPlace<'_>| Err(String::new());
+        let reader = Reader::new(&environment).with_sources(Some(sources(&open)));
         let document = (self.wrap)(value);
         config(&reader.document(&document));
         reader.into_parts().2
@@ -182,6 +190,7 @@ impl Place<'_> {
         let mut languages: &'static [&'static str] = &[];
         let keys = noted.keys.iter().filter(|(place, _)| at_here(place)).map(|(_, keys)| keys);
         let told = noted.forms.iter().filter(|(place, _)| at_here(place)).map(|(_, form)| form);
+        let mut is_one = false;
         let mut add = |keys: &[&'static str]| {
             for key in keys {
                 if !known.contains(key) {
@@ -194,6 +203,7 @@ impl Place<'_> {
             match form {
                 Shape::Keys(keys) => add(keys),
                 Shape::Languages(keys) => languages = keys,
+                Shape::OneOf => is_one = true,
                 _ => {}
             }
         }
@@ -230,7 +240,7 @@ impl Place<'_> {
         let keys = keys.into_iter().map(|(key, shape)| (key, shape.unwrap_or_default())).collect();
         let tables = noted.tables.into_iter().filter(|(place, _)| at_here(place));
         let tables = tables.map(|(_, table)| table).collect();
-        Members { kind, keys, required, languages, tables }
+        Members { kind, keys, required, languages, is_one, tables }
     }
 
     /// What is valid for a key of the object here, if the reader reads it beside these.
@@ -285,6 +295,7 @@ impl ProbedShape {
                 Shape::Url => {
                     json!({"type": "string", "format": "uri", "pattern": "^[hH][tT][tT][pP][sS]?://[^/]"})
                 }
+                Shape::Foreign => json!({"type": "object"}),
                 Shape::Text(what) if !is_special => {
                     json!({"type": "string", "minLength": 1, "description": what})
                 }
@@ -336,6 +347,10 @@ impl Members {
         if let Value::Object(members) = &mut schema {
             if !required.is_empty() {
                 members.insert("required".to_owned(), json!(required));
+            }
+            if self.is_one {
+                members
+                    .extend(["minProperties", "maxProperties"].map(|key| (key.into(), 1.into())));
             }
             if !self.languages.is_empty() {
                 let pattern = format!("^({})#", self.languages.join("|"));

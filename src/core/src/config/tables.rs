@@ -3,10 +3,13 @@
 use super::key_table::KeyTable;
 use super::{
     client, endpoint, forward, grants, inbound, metadata, outbound, policy, servers, sources,
+    values,
 };
 
 /// The tables of the reference, in its order.
-pub const KEY_TABLES: [&KeyTable; 16] = [
+pub const KEY_TABLES: [&KeyTable; 18] = [
+    &values::SECRET_TABLE,
+    &values::SDS_TABLE,
     &endpoint::ENDPOINT_TABLE,
     &inbound::INBOUND_TABLE,
     &servers::SERVER_TABLE,

@@ -4,14 +4,19 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+#[cfg(feature = "review")]
+use super::key_table::{
+    DefaultValue::{Required, Words},
+    KeyRow, KeyTable,
+};
 use super::notes::Shape;
-use super::reader::Field;
+use super::reader::{Field, Sources};
 use crate::http::header_name::is_token_char;
 use crate::http::url::HttpUrl;
 use crate::oauth::claims::ClaimPath;
 use crate::oauth::json::escaped;
 use crate::oauth::scope::ScopeNeed;
-use crate::oauth::secret::Secret;
+use crate::oauth::secret::{Credential, OpenSecret, Secret, SecretPlace};
 
 const DURATION: &str = "a duration such as \"250ms\", \"5s\", \"1.5s\", \"1m30s\" or \"1h\"";
 
@@ -145,27 +150,57 @@ pub(super) fn one_or_any(field: &Field<'_>, what: &str) -> Option<Vec<Box<str>>>
     }
 }
 
-/// A secret: the text itself, or `{"env": "NAME"}`.
+/// The keys of a secret that is not written in the document.
+#[cfg(feature = "review")]
+pub(super) const SECRET_TABLE: KeyTable = KeyTable {
+    heading: "### Secrets",
+    parts: &[&[
+        KeyRow::new(
+            &["env"],
+            "string",
+            Words("none"),
+            "an environment variable: of the VM (`vm_config.environment_variables`, Istio \
+             `vmConfig.env`), or of Envoy with the dynamic module",
+        ),
+        KeyRow::new(
+            &["file"],
+            "string",
+            Words("none"),
+            "the absolute path of a file, which is read again after a change. Dynamic module only",
+        ),
+        KeyRow::new(
+            &["sds"],
+            "string or object",
+            Words("none"),
+            "a secret that Envoy has, as `generic_secret`. Dynamic module only, Envoy 1.40",
+        ),
+    ]],
+};
+
+/// The keys of a secret that Envoy obtains.
+#[cfg(feature = "review")]
+pub(super) const SDS_TABLE: KeyTable = KeyTable {
+    heading: "#### `sds`",
+    parts: &[&[
+        KeyRow::new(&["name"], "string", Required, "the name of the secret"),
+        KeyRow::new(
+            &["sds_config"],
+            "object",
+            Words("a static secret of the bootstrap"),
+            "where Envoy obtains it: an `envoy.config.core.v3.ConfigSource`",
+        ),
+    ]],
+};
+
+/// A secret that is read once: the text itself, or `{"env": "NAME"}`.
 pub(super) fn secret(field: &Field<'_>) -> Option<Secret> {
     const WHAT: &str = "a secret as a string, or {\"env\": \"NAME\"}";
     match field.value {
         Value::Object(_) => {
             let mut object = field.object(WHAT)?;
-            let at = object.at("env");
-            let name = object.need("env", "an environment variable of the VM", |f| {
-                text(f, "an environment variable name")
-            });
+            let name = object.need("env", "an environment variable of the VM", |f| Some(*f));
             object.check_keys();
-            let name = name?;
-            match at.reader.environment(&name).filter(|value| !value.is_empty()) {
-                Some(value) => Some(Secret::new(value)),
-                None => at.mistake(format_args!(
-                    "environment variable `{}` is unset or empty; pass it to the VM with \
-                     vm_config.environment_variables (Istio: vmConfig.env, Envoy Gateway: \
-                     env.hostKeys)",
-                    escaped(&name)
-                )),
-            }
+            variable(&name?)
         }
         Value::String(_) => {
             field.is_secret();
@@ -173,6 +208,87 @@ pub(super) fn secret(field: &Field<'_>) -> Option<Secret> {
         }
         _ => field.expected(WHAT),
     }
+}
+
+/// A secret that is read for each call, so that it may change: in other hosts than the module also
+/// `{"file": "PATH"}` or `{"sds": "NAME"}`.
+pub(super) fn credential(field: &Field<'_>) -> Option<Credential> {
+    if let Some(sources) = field.reader.sources
+        && field.value.is_object()
+    {
+        return (sources.read)(field, sources.open);
+    }
+    if field.value.get("file").or_else(|| field.value.get("sds")).is_some() {
+        return field.mistake("only in the dynamic module; use {\"env\": \"NAME\"}");
+    }
+    secret(field).map(Credential::fixed)
+}
+
+/// Reads secrets whose sources are opened by `open`.
+pub(super) fn sources(open: OpenSecret<'_>) -> Sources<'_> {
+    Sources { read: changing, open }
+}
+
+/// A secret that may change.
+fn changing(field: &Field<'_>, open: OpenSecret<'_>) -> Option<Credential> {
+    const WHAT: &str = "{\"env\": \"NAME\"}, {\"file\": \"PATH\"} or {\"sds\": \"NAME\"}";
+    field.looks_for(|| Shape::OneOf);
+    let mut object = field.object(WHAT)?;
+    #[cfg(feature = "review")]
+    object.described(&[&SECRET_TABLE]);
+    let [env, file, sds] = ["env", "file", "sds"].map(|key| object.take(key));
+    object.check_keys();
+    let (at, source) = match (env, file, sds) {
+        (Some(env), None, None) => return variable(&env).map(Credential::fixed),
+        (None, Some(file), None) => {
+            let path = text(&file, "a path")?;
+            (file, open(SecretPlace::File(&path)))
+        }
+        (None, None, Some(sds)) => {
+            let (name, sds_config) = subscription(&sds)?;
+            let sds_config = sds_config.as_deref();
+            (sds, open(SecretPlace::Sds { name: &name, sds_config }))
+        }
+        _ => return field.mistake(format_args!("expected {WHAT}")),
+    };
+    match source {
+        Ok(source) => Some(Credential::changing(field.value.to_string(), source)),
+        Err(error) => at.mistake(error),
+    }
+}
+
+/// The secret in an environment variable.
+fn variable(field: &Field<'_>) -> Option<Secret> {
+    let name = text(field, "an environment variable name")?;
+    match field.reader.environment(&name).filter(|value| !value.is_empty()) {
+        Some(value) => Some(Secret::new(value)),
+        None => field.mistake(format_args!(
+            "environment variable `{}` is unset or empty; pass it to the VM with \
+             vm_config.environment_variables (Istio: vmConfig.env, Envoy Gateway: env.hostKeys)",
+            escaped(&name)
+        )),
+    }
+}
+
+/// The name of a secret that Envoy obtains, and from where.
+fn subscription(field: &Field<'_>) -> Option<(String, Option<String>)> {
+    if !field.value.is_object() {
+        return Some((text(field, "the name of a secret")?, None));
+    }
+    let mut object = field.object("an object with name and sds_config")?;
+    #[cfg(feature = "review")]
+    object.described(&[&SDS_TABLE]);
+    let name = object.need("name", "the name of the secret", |f| text(f, "the name of a secret"));
+    let sds_config = object.read("sds_config", |field| {
+        field.looks_for(|| Shape::Foreign);
+        if field.value.is_object() {
+            Some(field.value.to_string())
+        } else {
+            field.expected("an object")
+        }
+    });
+    object.check_keys();
+    Some((name?, sds_config))
 }
 
 /// Required scopes: all of `"a b"`, any one entry of `["a", "b c"]`.

@@ -159,8 +159,7 @@ impl Fetcher {
             let (config, _) = self.client(client).ok_or(Failure::Defect)?;
             let actor = actor.map(|actor| actor.token.clone());
             let sent = SentTokens { subject: subject.token.clone(), actor };
-            let call = config.call(id, &TokenRequest::Grant, Some(&sent), run.now);
-            call.ok_or(Failure::Defect)
+            config.call(id, &TokenRequest::Grant, Some(&sent), run.now).ok_or(Failure::NoSecret)
         });
         match request {
             Ok(request) => {
@@ -170,6 +169,7 @@ impl Fetcher {
                 self.flights.resume(flight, Progress::Exchange(exchange));
             }
             Err(failure) => {
+                self.not_called(client, failure, run);
                 self.release_exchange(client, fingerprint, permit, None, run);
                 self.end_exchange(flight, client, &subject, Err(failure), run);
             }

@@ -157,16 +157,20 @@ impl Fetcher {
         let IntrospectionStage::Leading(call) = introspection.stage else { return };
         let introspect = &introspection.introspect;
         let server = self.guard.as_deref().and_then(|guard| guard.server(introspect.server));
-        let failure = match (server, token) {
-            (Some(server), Ok(token)) => {
-                let mut request = server.introspection.request(id, &introspect.token, run.now);
+        let request = token.and_then(|token| {
+            let server = server.ok_or(Failure::Defect)?;
+            let request = server.introspection.request(id, &introspect.token, run.now);
+            let request = request.ok_or(Failure::NoSecret)?;
+            Ok((token, request))
+        });
+        let failure = match request {
+            Ok((token, mut request)) => {
                 let sent = token.map(|(client, token)| token.authorize(client, &mut request));
                 introspection.stage = IntrospectionStage::Calling(call, sent);
                 run.output.calls.push(request);
                 return;
             }
-            (None, _) => Failure::Defect,
-            (_, Err(failure)) => failure,
+            Err(failure) => failure,
         };
         if let Some((Progress::Introspection(introspection), flight)) = self.flights.take(id) {
             let Introspection { introspect, fingerprint, .. } = introspection;

@@ -145,6 +145,7 @@ impl Fetcher {
         call: TokenCall,
         run: &mut Run<'_>,
     ) -> Result<CallId, Failure> {
+        let mut failure = Failure::Defect;
         if let Some((client, _)) = self.client(id) {
             if let Some(request) = client.call(flight.id, &call.request, None, run.now) {
                 run.output.calls.push(request);
@@ -153,9 +154,19 @@ impl Fetcher {
                 return Ok(self.flights.resume(flight, Progress::ClientToken(obtaining)));
             }
             run.store.release(LeaseKey::Client(&client.key), call.lease.owner, None, run.now);
+            failure = Failure::NoSecret;
         }
-        self.obtained(flight, id, dependents, Err(Failure::Defect), run);
-        Err(Failure::Defect)
+        self.not_called(id, failure, run);
+        self.obtained(flight, id, dependents, Err(failure), run);
+        Err(failure)
+    }
+
+    /// Logs that there is no secret for a call of this client. Other failures have a line already.
+    pub(super) fn not_called(&mut self, id: ClientId, failure: Failure, run: &Run<'_>) {
+        if let (Failure::NoSecret, Some(failures)) = (failure, self.failures.get_mut(id.index())) {
+            let explain = |failure| Explained::new(failure, Err(failure), &|_| {});
+            failures.note(Some(&failure), &explain, run.now);
+        }
     }
 
     /// Checks whether another worker has obtained the client's token.

@@ -139,7 +139,8 @@ mod tests {
         let requests = "injected.reason.token kept.reason.own_header \
                         unauthenticated.reason.failure_mode_allow";
         let denied = "no_token server_unavailable server_timeout server_refused_client \
-                      server_bad_answer no_grant subject_refused exchange_refused overloaded \
+                      server_bad_answer no_grant no_secret subject_refused exchange_refused \
+                      overloaded \
                       host_error";
         let names = |before: &str, ends: &str| -> Vec<String> {
             ends.split_ascii_whitespace()

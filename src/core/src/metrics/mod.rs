@@ -149,7 +149,7 @@ mod tests {
                       unproved_cnf insufficient_scope claim_not_met \
                       insufficient_user_authentication no_server access_denied unmatched \
                       server_unavailable server_timeout server_refused_client server_bad_answer \
-                      no_grant overloaded host_error";
+                      no_grant no_secret overloaded host_error";
         let outcomes = "active inactive unavailable timeout refused_client bad_answer";
         let known = [
             names("requests.decision.", others),

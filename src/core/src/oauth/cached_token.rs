@@ -168,6 +168,11 @@ impl CachedToken {
         (now < token.expires()).then_some(token)
     }
 
+    /// Its length in bytes, encoded.
+    pub fn size(&self) -> usize {
+        self.encoded_len()
+    }
+
     /// When its token expires, good or not.
     pub fn expires(&self) -> Option<Timestamp> {
         self.token.as_ref().map(GrantedToken::expires)

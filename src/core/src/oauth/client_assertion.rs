@@ -6,54 +6,102 @@ use std::time::Duration;
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::{Map, Value};
 
-use crate::oauth::secret::Secret;
+use crate::oauth::secret::{Credential, Secret};
 use crate::random::Random;
 use crate::timestamp::Timestamp;
 
-/// Signs the SHA-256 hash of a text with a private key in PEM format: RSA (PKCS #1 v1.5), or ECDSA
-/// on P-256 with the signature in DER. The host provides it: Envoy has a function `sign`.
-pub type Sign = fn(private_key: &str, text: &[u8]) -> Result<Vec<u8>, SignError>;
+/// Signs a text with a private key in PEM format. The signature is as the algorithm makes it: that
+/// of ECDSA in DER. The host provides it; a host that signs with RS256 and ES256 only may choose
+/// between these two by the key.
+pub type Sign = fn(Algorithm, private_key: &str, text: &[u8]) -> Result<Vec<u8>, SignError>;
 
 /// Why there is no signature.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SignError {
     /// The host cannot sign.
     Absent,
+    /// The host cannot sign with this algorithm.
+    Unsupported,
     /// The host rejects the key.
     BadKey,
+}
+
+/// Why a key cannot make assertions.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum KeyMistake {
+    /// A key that may change needs an algorithm.
+    AlgorithmNeeded,
+    /// The key is one for another algorithm.
+    Requires(Algorithm),
+    Sign(SignError),
 }
 
 /// The size of a signature by the shortest RSA key of RS256 (RFC 7518, section 3.3): 2048 bits.
 const RSA_SIGNATURE: usize = 256;
 
+/// The size of a signature by Ed25519.
+const EDDSA_SIGNATURE: usize = 64;
+
 /// The value of `client_assertion_type`.
 pub(crate) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// How a signature is made (RFC 7518, section 3.1).
+/// How a signature is made (RFC 7518, section 3.1; RFC 8037, section 3.1).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Algorithm {
+pub enum Algorithm {
     /// RSASSA-PKCS1-v1_5 with SHA-256.
     Rs256,
     /// ECDSA with P-256 and SHA-256.
     Es256,
+    /// RSASSA-PSS with SHA-256.
+    Ps256,
+    /// Ed25519.
+    EdDsa,
 }
 
 impl Algorithm {
-    /// The algorithm that made this signature, if it is one of these: other elliptic curves make
-    /// longer ones in DER, and RSA keys that are too short for RS256 shorter ones.
-    fn of(signature: &[u8]) -> Option<Self> {
-        if joined(signature).is_some() {
-            return Some(Self::Es256);
-        }
-        (signature.len() >= RSA_SIGNATURE).then_some(Self::Rs256)
-    }
+    /// All of them. Of those that a key allows, the first is its default.
+    pub(crate) const ALL: [Self; 4] = [Self::Rs256, Self::Es256, Self::Ps256, Self::EdDsa];
 
     /// Its name in JOSE.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Rs256 => "RS256",
             Self::Es256 => "ES256",
+            Self::Ps256 => "PS256",
+            Self::EdDsa => "EdDSA",
         }
+    }
+
+    /// A signature as JOSE has it, if it is one by this algorithm: other elliptic curves make
+    /// longer ones in DER, and RSA keys that are too short shorter ones.
+    fn encode(self, signature: Vec<u8>) -> Option<Vec<u8>> {
+        let elliptic = joined(&signature);
+        match self {
+            Self::Es256 => elliptic,
+            Self::EdDsa => Some(signature).filter(|it| it.len() == EDDSA_SIGNATURE),
+            Self::Rs256 | Self::Ps256 => {
+                Some(signature).filter(|it| elliptic.is_none() && it.len() >= RSA_SIGNATURE)
+            }
+        }
+    }
+
+    /// The signature of a text.
+    fn sign(self, sign: Sign, key: &Secret, text: &[u8]) -> Result<Vec<u8>, SignError> {
+        let signature = sign(self, key.reveal(), text)?;
+        self.encode(signature).ok_or(SignError::BadKey)
+    }
+
+    /// The default algorithm of a key.
+    fn of(sign: Sign, key: &Secret) -> Result<Self, SignError> {
+        let mut result = Err(SignError::BadKey);
+        for algorithm in Self::ALL {
+            match algorithm.sign(sign, key, b"") {
+                Ok(_) => return Ok(algorithm),
+                Err(SignError::Absent) => result = Err(SignError::Absent),
+                Err(_) => {}
+            }
+        }
+        result
     }
 }
 
@@ -70,7 +118,7 @@ pub(crate) struct AssertionOptions {
     /// From `iat` to `exp`.
     pub(crate) lifetime: Duration,
     /// The key in PEM format.
-    pub(crate) private_key: Secret,
+    pub(crate) private_key: Credential,
     pub(crate) sign: Sign,
 }
 
@@ -83,13 +131,32 @@ pub(crate) struct Assertions {
 }
 
 impl Assertions {
-    /// Creates assertions, after trying the key once.
+    /// Creates assertions, after trying the key once. `alg` is the algorithm, unless it is the key's
+    /// default.
     ///
     /// # Errors
     /// The host cannot sign, or rejects this key.
-    pub(crate) fn new(options: AssertionOptions, seed: [u8; 16]) -> Result<Self, SignError> {
-        let signature = (options.sign)(options.private_key.reveal(), b"")?;
-        let algorithm = Algorithm::of(&signature).ok_or(SignError::BadKey)?;
+    pub(crate) fn new(
+        options: AssertionOptions,
+        alg: Option<Algorithm>,
+        seed: [u8; 16],
+    ) -> Result<Self, KeyMistake> {
+        let AssertionOptions { private_key, sign, .. } = &options;
+        let algorithm = match (alg, private_key.current()) {
+            (None, _) if !private_key.is_fixed() => return Err(KeyMistake::AlgorithmNeeded),
+            (None, Some(key)) => Algorithm::of(*sign, &key).map_err(KeyMistake::Sign)?,
+            (Some(alg), Some(key)) => match alg.sign(*sign, &key, b"") {
+                Ok(_) => alg,
+                Err(error) => {
+                    let other = Algorithm::of(*sign, &key);
+                    let other = other.ok().filter(|_| error == SignError::BadKey);
+                    return Err(other.map_or(KeyMistake::Sign(error), KeyMistake::Requires));
+                }
+            },
+            // It may come later.
+            (Some(alg), None) => alg,
+            (None, None) => return Err(KeyMistake::Sign(SignError::BadKey)),
+        };
         let random = Random::new(seed, "client assertions");
         Ok(Self { options, algorithm, random })
     }
@@ -99,13 +166,14 @@ impl Assertions {
         &self.options.client_id
     }
 
-    /// Distinguishes these credentials from others.
-    pub(crate) fn identity(&self) -> impl Iterator<Item = &str> {
+    /// Adds what distinguishes these credentials from others.
+    pub(crate) fn identify<'s>(&'s self, parts: &mut Vec<&'s str>) {
         let AssertionOptions { client_id, aud, private_key, .. } = &self.options;
-        [client_id.as_str(), aud, private_key.reveal()].into_iter()
+        parts.extend([client_id.as_str(), aud]);
+        private_key.identify(parts);
     }
 
-    /// A new assertion (RFC 7523, section 3); `None` if the host can no longer sign.
+    /// A new assertion (RFC 7523, section 3); `None` if there is no key, or it cannot sign.
     pub(crate) fn assertion(&self, now: Timestamp) -> Option<String> {
         let AssertionOptions { client_id, aud, kid, typ, lifetime, private_key, sign } =
             &self.options;
@@ -120,12 +188,9 @@ impl Assertions {
             ("exp", now.plus(*lifetime).as_seconds().into()),
         ];
         let signed = format!("{}.{}", encoded(header), encoded(payload));
-        let signature = sign(private_key.reveal(), signed.as_bytes()).ok()?;
-        let signature = match self.algorithm {
-            Algorithm::Rs256 => signature,
-            Algorithm::Es256 => joined(&signature)?,
-        };
-        Some(format!("{signed}.{}", Base64UrlUnpadded::encode_string(signature.as_ref())))
+        let signature =
+            self.algorithm.sign(*sign, &private_key.current()?, signed.as_bytes()).ok()?;
+        Some(format!("{signed}.{}", Base64UrlUnpadded::encode_string(&signature)))
     }
 }
 
@@ -169,7 +234,10 @@ impl fmt::Debug for Assertions {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+    use crate::oauth::secret::SecretSource;
     use serde_json::json;
 
     /// A signature in DER whose numbers have 33 bytes (a zero before a high bit) and 31 bytes.
@@ -184,7 +252,7 @@ mod tests {
             kid: Some("k1".into()),
             typ: "client-authentication+jwt".into(),
             lifetime: Duration::from_mins(1),
-            private_key: Secret::new("k3y".into()),
+            private_key: Credential::fixed(Secret::new("k3y".into())),
             sign,
         }
     }
@@ -195,7 +263,8 @@ mod tests {
 
     #[test]
     fn cl_7523_02_cl_10070_01_cl_10070_02_an_assertion_says_who_to_whom_and_for_how_long() {
-        let assertions = Assertions::new(options(|_, _| Ok(vec![7; 256])), [0; 16]).unwrap();
+        let assertions =
+            Assertions::new(options(|_, _, _| Ok(vec![7; 256])), None, [0; 16]).unwrap();
         let now = Timestamp::from_millis(1_700_000_000_900);
         let made = assertions.assertion(now).unwrap();
         let [header, payload, signature] = parts(&made).try_into().unwrap();
@@ -215,14 +284,15 @@ mod tests {
 
     #[test]
     fn cl_7523_04_d6_06_every_try_is_a_new_assertion() {
-        let assertions = Assertions::new(options(|_, _| Ok(vec![7; 256])), [0; 16]).unwrap();
+        let assertions =
+            Assertions::new(options(|_, _, _| Ok(vec![7; 256])), None, [0; 16]).unwrap();
         let now = Timestamp::from_millis(0);
         assert_ne!(assertions.assertion(now), assertions.assertion(now));
     }
 
     #[test]
     fn an_elliptic_signature_is_two_numbers_of_32_bytes() {
-        let assertions = Assertions::new(options(|_, _| Ok(der())), [0; 16]).unwrap();
+        let assertions = Assertions::new(options(|_, _, _| Ok(der())), None, [0; 16]).unwrap();
         let made = assertions.assertion(Timestamp::from_millis(0)).unwrap();
         let [header, _, signature] = parts(&made).try_into().unwrap();
         assert!(String::from_utf8(header).unwrap().contains("ES256"));
@@ -244,24 +314,24 @@ mod tests {
 
     #[test]
     fn a_key_of_another_kind_or_too_short_is_found_by_its_signature() {
-        let p384: Sign = |_, _| {
+        let p384: Sign = |_, _, _| {
             Ok([&[0x30, 102, 0x02, 49, 0, 0x80][..], &[1; 47], &[0x02, 49, 0, 0x80], &[2; 47]]
                 .concat())
         };
-        let short_rsa: Sign = |_, _| Ok(vec![7; 255]);
+        let short_rsa: Sign = |_, _, _| Ok(vec![7; 255]);
         for sign in [p384, short_rsa] {
-            let made = Assertions::new(options(sign), [0; 16]);
-            assert_eq!(made.err(), Some(SignError::BadKey));
+            let made = Assertions::new(options(sign), None, [0; 16]);
+            assert_eq!(made.err(), Some(KeyMistake::Sign(SignError::BadKey)));
         }
     }
 
     #[test]
     fn the_text_is_signed_with_the_key_and_neither_shows() {
-        let sign: Sign = |key, text| {
+        let sign: Sign = |_, key, text| {
             assert_eq!(key, "k3y");
             Ok([vec![9; 256], text.to_vec()].concat())
         };
-        let assertions = Assertions::new(options(sign), [0; 16]).unwrap();
+        let assertions = Assertions::new(options(sign), None, [0; 16]).unwrap();
         let made = assertions.assertion(Timestamp::from_millis(0)).unwrap();
         let (signed, _) = made.rsplit_once('.').unwrap();
         assert_eq!(parts(&made)[2][256..], *signed.as_bytes());
@@ -272,10 +342,94 @@ mod tests {
     fn a_key_that_the_host_does_not_take_is_found_at_once() {
         for error in [SignError::Absent, SignError::BadKey] {
             let sign: Sign = match error {
-                SignError::Absent => |_, _| Err(SignError::Absent),
-                SignError::BadKey => |_, _| Err(SignError::BadKey),
+                SignError::Absent => |_, _, _| Err(SignError::Absent),
+                _ => |_, _, _| Err(SignError::BadKey),
             };
-            assert_eq!(Assertions::new(options(sign), [0; 16]).err(), Some(error));
+            let made = Assertions::new(options(sign), None, [0; 16]);
+            assert_eq!(made.err(), Some(KeyMistake::Sign(error)));
         }
+    }
+
+    /// Signs as a host with an RSA key does, which makes a signature of each of its algorithms.
+    fn rsa(algorithm: Algorithm, _: &str, _: &[u8]) -> Result<Vec<u8>, SignError> {
+        match algorithm {
+            Algorithm::Rs256 | Algorithm::Ps256 => Ok(vec![7; 256]),
+            Algorithm::Es256 | Algorithm::EdDsa => Err(SignError::BadKey),
+        }
+    }
+
+    fn header(assertions: &Assertions) -> String {
+        let made = assertions.assertion(Timestamp::from_millis(0)).unwrap();
+        String::from_utf8(parts(&made)[0].clone()).unwrap()
+    }
+
+    #[test]
+    fn an_algorithm_is_the_keys_default_or_another_one_that_it_allows() {
+        let made = |alg| Assertions::new(options(rsa), alg, [0; 16]);
+        assert!(header(&made(None).unwrap()).contains("\"RS256\""));
+        assert!(header(&made(Some(Algorithm::Ps256)).unwrap()).contains("\"PS256\""));
+        for other in [Algorithm::Es256, Algorithm::EdDsa] {
+            let expected = KeyMistake::Requires(Algorithm::Rs256);
+            assert_eq!(made(Some(other)).err(), Some(expected));
+        }
+        let ed25519: Sign = |algorithm, _, _| match algorithm {
+            Algorithm::EdDsa => Ok(vec![7; 64]),
+            _ => Err(SignError::BadKey),
+        };
+        let made = Assertions::new(options(ed25519), None, [0; 16]).unwrap();
+        assert!(header(&made).contains("\"EdDSA\""));
+    }
+
+    #[test]
+    fn a_host_without_an_algorithm_says_so() {
+        let sign: Sign = |algorithm, key, text| match algorithm {
+            Algorithm::Rs256 | Algorithm::Es256 => rsa(algorithm, key, text),
+            _ => Err(SignError::Unsupported),
+        };
+        for alg in [Algorithm::Ps256, Algorithm::EdDsa] {
+            let made = Assertions::new(options(sign), Some(alg), [0; 16]);
+            assert_eq!(made.err(), Some(KeyMistake::Sign(SignError::Unsupported)));
+        }
+    }
+
+    /// A key that changes.
+    struct Source(Mutex<Option<&'static str>>);
+
+    impl SecretSource for Source {
+        fn current(&self) -> Option<String> {
+            self.0.lock().unwrap().map(str::to_owned)
+        }
+
+        fn each_recent(&self, _: &mut dyn FnMut(&str)) {}
+    }
+
+    #[test]
+    fn a_key_that_changes_keeps_its_algorithm_and_without_it_there_is_no_assertion() {
+        let source = Arc::new(Source(Mutex::new(Some("rsa"))));
+        let sign: Sign = |algorithm, key, text| match key {
+            "rsa" | "other rsa" => rsa(algorithm, key, text),
+            _ => Ok(der()),
+        };
+        let changing = || {
+            let source: Arc<dyn SecretSource> = Arc::clone(&source) as _;
+            let private_key = Credential::changing("file".into(), source);
+            AssertionOptions { private_key, ..options(sign) }
+        };
+        let needed = Assertions::new(changing(), None, [0; 16]);
+        assert_eq!(needed.err(), Some(KeyMistake::AlgorithmNeeded));
+        let made = Assertions::new(changing(), Some(Algorithm::Rs256), [0; 16]).unwrap();
+        let now = Timestamp::from_millis(0);
+        for (key, signs) in
+            [(Some("rsa"), true), (Some("p256"), false), (None, false), (Some("other rsa"), true)]
+        {
+            *source.0.lock().unwrap() = key;
+            assert_eq!(made.assertion(now).is_some(), signs, "{key:?}");
+        }
+        // A key that is not there yet may come later.
+        *source.0.lock().unwrap() = None;
+        let made = Assertions::new(changing(), Some(Algorithm::Es256), [0; 16]).unwrap();
+        assert_eq!(made.assertion(now), None);
+        *source.0.lock().unwrap() = Some("p256");
+        assert!(header(&made).contains("\"ES256\""));
     }
 }

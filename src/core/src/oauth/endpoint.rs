@@ -106,6 +106,9 @@ impl Endpoint {
 
     /// A call with these form parameters, followed by the additional ones and those of client
     /// authentication.
+    ///
+    /// # Errors
+    /// There is no secret to authenticate with.
     pub(crate) fn call(
         &self,
         id: CallId,
@@ -113,14 +116,15 @@ impl Endpoint {
         parameters: &[(&str, &str)],
         repeat: Repeat,
         now: Timestamp,
-    ) -> Call {
+    ) -> Option<Call> {
+        let proof = self.auth.proof(now)?;
         let body = Serializer::new(String::new())
             .extend_pairs(parameters)
             .extend_pairs(&self.parameters)
-            .extend_pairs(self.auth.parameters(now))
+            .extend_pairs(proof.parameters)
             .finish();
         let mut headers = self.head.clone();
-        headers.extend(self.auth.authorization().map(|v| ("authorization".into(), v.into())));
+        headers.extend(proof.authorization.map(|v| ("authorization".into(), v.into())));
         if self.retries > 0 {
             let on = match repeat {
                 Repeat::Harmless if !self.auth.is_single_use() => {
@@ -135,7 +139,7 @@ impl Endpoint {
         }
         let cluster = Arc::clone(&self.cluster);
         let timeout = self.timeout;
-        Call { id, cluster, headers, body, timeout, purpose }
+        Some(Call { id, cluster, headers, body, timeout, purpose })
     }
 }
 
@@ -159,13 +163,17 @@ impl fmt::Debug for Endpoint {
 mod tests {
     use super::*;
     use crate::cache::identity::Identity;
-    use crate::oauth::secret::Secret;
+    use crate::oauth::secret::{Credential, Secret};
+
+    fn fixed(secret: &str) -> Credential {
+        Credential::fixed(Secret::new(secret.into()))
+    }
 
     fn options(url: &str) -> EndpointOptions {
         EndpointOptions {
             url: HttpUrl::parse(url).unwrap(),
             cluster: None,
-            auth: Arc::new(ClientAuth::basic("id", &Secret::new("s3cr3t".into()))),
+            auth: Arc::new(ClientAuth::basic("id".into(), fixed("s3cr3t"))),
             headers: vec![("x-api-key".into(), "k3y".into())],
             parameters: vec![("p".into(), "v4lue".into())],
             timeout: Duration::from_secs(5),
@@ -176,7 +184,7 @@ mod tests {
     impl Endpoint {
         fn ask(&self, parameters: &[(&str, &str)]) -> Call {
             let now = Timestamp::from_millis(0);
-            self.call(CallId(1), Purpose::Introspection, parameters, Repeat::Harmless, now)
+            self.call(CallId(1), Purpose::Introspection, parameters, Repeat::Harmless, now).unwrap()
         }
     }
 
@@ -233,7 +241,7 @@ mod tests {
             change(&mut options);
             Identity::new(&Endpoint::new(options).identity()).fingerprint("t")
         };
-        let basic = |id: &str, secret: &str| ClientAuth::basic(id, &Secret::new(secret.into()));
+        let basic = |id: &str, secret: &str| ClientAuth::basic(id.into(), fixed(secret));
         let all = [
             changed(|_| {}),
             changed(|o| o.url = HttpUrl::parse("https://as.test/j").unwrap()),
@@ -259,11 +267,7 @@ mod tests {
             changed(|o| o.auth = ClientAuth::None { client_id: None }.into()),
             changed(|o| o.auth = ClientAuth::None { client_id: Some("id".into()) }.into()),
             changed(|o| {
-                o.auth = ClientAuth::Post {
-                    client_id: "id".into(),
-                    client_secret: Secret::new("s3cr3t".into()),
-                }
-                .into();
+                o.auth = ClientAuth::post("id".into(), fixed("s3cr3t")).into();
             }),
         ];
         let with_client = |id, secret| {
@@ -287,8 +291,8 @@ mod tests {
         assert_eq!(values(&call, "x-envoy-retry-on"), ["connect-failure,reset,gateway-error"]);
         let endpoint = Endpoint::new(options("http://as.test/"));
         let id = CallId(1);
-        let once =
-            endpoint.call(id, Purpose::Token, &[], Repeat::Harmful, Timestamp::from_millis(0));
+        let now = Timestamp::from_millis(0);
+        let once = endpoint.call(id, Purpose::Token, &[], Repeat::Harmful, now).unwrap();
         assert_eq!(values(&once, "x-envoy-retry-on"), ["connect-failure,refused-stream"]);
         let none = EndpointOptions { retries: 0, ..options("http://as.test/") };
         let call = Endpoint::new(none).ask(&[]);

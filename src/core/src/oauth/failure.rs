@@ -38,6 +38,8 @@ pub enum Failure {
     Member(&'static str),
     /// The token expired, and there is no grant or refresh token to obtain a new one.
     NoGrant,
+    /// There is no secret to authenticate a call with, or its key cannot sign.
+    NoSecret,
     /// The client backs off after a failed call.
     BackOff {
         /// The reason of that failure.
@@ -190,6 +192,7 @@ impl Failure {
             Self::Call(_) | Self::Busy { .. } => Reason::ServerUnavailable,
             Self::Refused { .. } => Reason::ServerRefusedClient,
             Self::NoGrant => Reason::NoGrant,
+            Self::NoSecret => Reason::NoSecret,
             Self::Defect => Reason::HostError,
             Self::BackOff { reason, .. } => reason,
         }
@@ -230,6 +233,7 @@ impl Failure {
             Self::Call(_)
             | Self::Busy { .. }
             | Self::NoGrant
+            | Self::NoSecret
             | Self::BackOff { .. }
             | Self::Defect => Concern::All,
         }
@@ -253,7 +257,7 @@ impl Failure {
             Self::Call(failure) => failure == CallFailure::TooLarge,
             Self::Busy { status, .. } => status < 500,
             Self::Refused { .. } | Self::Status(_) | Self::NotJson | Self::Member(_) => true,
-            Self::NoGrant | Self::BackOff { .. } | Self::Defect => false,
+            Self::NoGrant | Self::NoSecret | Self::BackOff { .. } | Self::Defect => false,
         }
     }
 
@@ -276,7 +280,7 @@ impl Failure {
         match self.reason() {
             Reason::ServerTimeout => CallOutcome::Timeout,
             Reason::ServerRefusedClient => CallOutcome::RefusedClient,
-            Reason::ServerUnavailable => CallOutcome::Unavailable,
+            Reason::ServerUnavailable | Reason::NoSecret => CallOutcome::Unavailable,
             _ => CallOutcome::BadAnswer,
         }
     }
@@ -320,6 +324,7 @@ impl fmt::Display for Failure {
             Self::NotJson => f.write_str("response is not a JSON object"),
             Self::Member(what) => write!(f, "invalid response: {what}"),
             Self::NoGrant => f.write_str("token expired; no grant or refresh token to renew it"),
+            Self::NoSecret => f.write_str("no secret, or a key that cannot sign"),
             Self::BackOff { .. } => f.write_str("backing off after a failed call"),
             Self::Defect => f.write_str("internal error"),
         }

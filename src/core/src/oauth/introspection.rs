@@ -31,7 +31,10 @@ pub(crate) const PARAMETERS: [&str; 2] = ["token", "token_type_hint"];
 
 impl Introspection {
     /// The introspection request for a token.
-    pub(crate) fn request(&self, id: CallId, token: &Secret, now: Timestamp) -> Call {
+    ///
+    /// # Errors
+    /// There is no secret to authenticate with.
+    pub(crate) fn request(&self, id: CallId, token: &Secret, now: Timestamp) -> Option<Call> {
         let token = ("token", token.reveal());
         let hint = ("token_type_hint", self.token_type_hint.as_str());
         let with_hint = [token, hint];

@@ -176,6 +176,13 @@ table! {
             description: NOT_OBTAINED,
             counted: Counted::Everywhere,
         },
+        /// A secret of the configuration is missing, or its key cannot sign.
+        NoSecret => &Row {
+            details: "oauth2_no_secret",
+            error: &TEMPORARILY_UNAVAILABLE,
+            description: NOT_NOW,
+            counted: Counted::Everywhere,
+        },
         /// The authorization server does not exchange this caller's token.
         SubjectRefused => &Row {
             details: "oauth2_subject_refused",

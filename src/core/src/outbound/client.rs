@@ -11,7 +11,7 @@ use crate::oauth::cached_token::{CachedToken, Lifetime};
 use crate::oauth::call::{Call, Purpose};
 use crate::oauth::endpoint::{Endpoint, Repeat};
 use crate::oauth::failure::{Failure, OAuthError};
-use crate::oauth::secret::Secret;
+use crate::oauth::secret::{Credential, Secret};
 use crate::oauth::token_response::TokenResponseKind;
 use crate::store::ClientKey;
 use crate::timestamp::Timestamp;
@@ -61,7 +61,7 @@ pub(crate) enum Grant {
         /// The username of the resource owner.
         username: Secret,
         /// The password of the resource owner.
-        password: Secret,
+        password: Credential,
     },
     /// A refresh token that was obtained elsewhere (RFC 6749, section 6).
     RefreshToken(Secret),
@@ -75,7 +75,7 @@ pub(crate) enum Grant {
     /// An assertion (RFC 7523, section 2.1).
     JwtBearer {
         /// A JWT, sent as configured.
-        assertion: Secret,
+        assertion: Credential,
     },
     /// An exchange of the caller's token (RFC 8693).
     TokenExchange {
@@ -166,9 +166,9 @@ impl Client {
         match &self.grant {
             Grant::Password { username, password } => {
                 check(username.reveal());
-                check(password.reveal());
+                password.each(check);
             }
-            Grant::JwtBearer { assertion } => check(assertion.reveal()),
+            Grant::JwtBearer { assertion } => assertion.each(check),
             // Sent in requests of their own, or not at all.
             Grant::ClientCredentials
             | Grant::RefreshToken(_)
@@ -269,6 +269,9 @@ impl Client {
     }
 
     /// The call for a token request. A token exchange needs the tokens in `exchanged`.
+    ///
+    /// # Errors
+    /// A secret is missing, or the request is not one of this client's.
     pub(crate) fn call(
         &self,
         id: CallId,
@@ -276,6 +279,7 @@ impl Client {
         exchanged: Option<&SentTokens>,
         now: Timestamp,
     ) -> Option<Call> {
+        let secret;
         let mut form: Vec<(&str, &str)> = Vec::new();
         let mut scope = self.asked.scope.as_deref();
         let mut audience = self.asked.audience.as_deref();
@@ -287,7 +291,8 @@ impl Client {
                     ("refresh_token", token.reveal()),
                 ]);
                 if !matches!(grant, Grant::RefreshToken(_)) {
-                    scope = self.refresh.as_ref()?.scope.as_deref();
+                    let refresh = self.refresh.as_ref()?;
+                    scope = refresh.scope.as_deref();
                     audience = None;
                 }
                 repeat = Repeat::Harmful;
@@ -295,15 +300,19 @@ impl Client {
             (TokenRequest::Grant, Grant::ClientCredentials) => {
                 form.push(("grant_type", grant_type::CLIENT_CREDENTIALS));
             }
-            (TokenRequest::Grant, Grant::Password { username, password }) => form.extend([
-                ("grant_type", grant_type::PASSWORD),
-                ("username", username.reveal()),
-                ("password", password.reveal()),
-            ]),
+            (TokenRequest::Grant, Grant::Password { username, password }) => {
+                secret = password.current()?;
+                form.extend([
+                    ("grant_type", grant_type::PASSWORD),
+                    ("username", username.reveal()),
+                    ("password", secret.reveal()),
+                ]);
+            }
             (TokenRequest::Grant, Grant::JwtBearer { assertion }) => {
+                secret = assertion.current()?;
                 form.extend([
                     ("grant_type", grant_type::JWT_BEARER),
-                    ("assertion", assertion.reveal()),
+                    ("assertion", secret.reveal()),
                 ]);
                 repeat = Repeat::Harmful;
             }
@@ -333,7 +342,8 @@ impl Client {
         form.extend(scope.map(|scope| ("scope", scope)));
         form.extend(audience.map(|audience| ("audience", audience)));
         form.extend(self.asked.resource.iter().map(|resource| ("resource", resource.as_str())));
-        Some(self.endpoint_for(ask)?.call(id, Purpose::Token, &form, repeat, now))
+        let endpoint = self.endpoint_for(ask)?;
+        endpoint.call(id, Purpose::Token, &form, repeat, now)
     }
 }
 

@@ -154,6 +154,14 @@ impl ClientToken {
         self.before = before.or_else(|| self.before.take());
     }
 
+    /// Stops using the token of this number, which a service has rejected, until the fetcher says
+    /// whether it is dropped.
+    pub(crate) fn doubt(&mut self, number: u64) {
+        if self.current.as_ref().is_some_and(|current| current.number == number) {
+            self.replace(None);
+        }
+    }
+
     /// Drops the token if it has expired.
     pub(crate) fn let_go(&mut self, now: Timestamp) {
         if self.current.as_ref().is_some_and(|current| now >= current.expires) {

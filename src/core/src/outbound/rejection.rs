@@ -19,7 +19,13 @@ impl Outbound {
         }
         let Some(client) = self.config.client(sent.client) else { return };
         let rejected = match sent.subject {
-            None => Some(Lookup::Rejected(sent.client, sent.number)),
+            None => {
+                // The next request asks the fetcher, which may be elsewhere and hear of this later.
+                if let Some(token) = self.tokens.get_mut(sent.client.index()) {
+                    token.doubt(sent.number);
+                }
+                Some(Lookup::Rejected(sent.client, sent.number))
+            }
             Some(key) => {
                 let rejected = self.exchanged.reject(client, key, sent.number, run.store, run.now);
                 rejected.map(|(fingerprint, record)| {

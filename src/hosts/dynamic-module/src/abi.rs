@@ -110,6 +110,9 @@ functions! {
     get_attribute_string as envoy_dynamic_module_callback_http_filter_get_attribute_string(
         filter: Envoy, attribute: i32, value: *mut Buffer
     ) -> bool;
+    get_route_config as envoy_dynamic_module_callback_get_most_specific_route_config(
+        filter: Envoy
+    ) -> *const c_void;
     get_worker_index as envoy_dynamic_module_callback_http_filter_get_worker_index(
         filter: Envoy
     ) -> u32;
@@ -224,6 +227,39 @@ impl ConfigMetrics {
                 c"envoy_dynamic_module_callback_http_filter_config_record_histogram_value",
             )?,
         })
+    }
+}
+
+/// The functions for secrets that Envoy has, which exist since Envoy 1.40.
+#[derive(Clone, Copy)]
+pub(crate) struct Secrets {
+    /// Only while a configuration of a filter is created. The result is the number of the secret,
+    /// or 0 if Envoy cannot obtain it.
+    pub(crate) subscribe:
+        unsafe extern "C" fn(config: Envoy, name: Buffer, source: Buffer) -> usize,
+    /// The value is empty before it has arrived, and valid until the hook ends.
+    pub(crate) get: unsafe extern "C" fn(config: Envoy, number: usize, value: *mut Buffer) -> bool,
+}
+
+impl Secrets {
+    /// The functions, if this Envoy has them.
+    pub(crate) fn find() -> Option<Self> {
+        let subscribe =
+            optional(c"envoy_dynamic_module_callback_http_filter_config_generic_secret_subscribe")?;
+        let get = optional(c"envoy_dynamic_module_callback_http_filter_config_get_generic_secret")?;
+        // SAFETY: the functions of these names have these types.
+        unsafe {
+            Some(Self {
+                subscribe: std::mem::transmute::<
+                    *mut c_void,
+                    unsafe extern "C" fn(Envoy, Buffer, Buffer) -> usize,
+                >(subscribe),
+                get: std::mem::transmute::<
+                    *mut c_void,
+                    unsafe extern "C" fn(Envoy, usize, *mut Buffer) -> bool,
+                >(get),
+            })
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 use std::io::Write;
 use std::marker::PhantomData;
+use std::num::NonZeroUsize;
 use std::time::SystemTime;
 
 use oauth2_filter_core::{
@@ -14,7 +15,7 @@ use oauth2_filter_driver::{
     CallResponse, Changed, Host, HostCall, HostError, Map, MetricKind, Metrics as _, call_result,
 };
 
-use super::abi::{self, Buffer, ConfigMetrics, Envoy, Header};
+use super::abi::{self, Buffer, ConfigMetrics, Envoy, Header, Secrets};
 use super::metrics::{Metric, Metrics, Name};
 
 /// `response.code_details`.
@@ -97,8 +98,21 @@ impl NewConfig<'_> {
         changed(HostCall::DefineMetric, status).map(|()| id)
     }
 
+    /// Has Envoy obtain a secret: from an `envoy.config.core.v3.ConfigSource` in JSON, or a static
+    /// one.
+    pub(crate) fn subscribe(&self, name: &str, source: Option<&str>) -> Result<SecretId, String> {
+        let secrets = Secrets::find().ok_or("requires Envoy 1.40")?;
+        let source = source.unwrap_or_default();
+        let (name, source) = (Buffer::of(name.as_bytes()), Buffer::of(source.as_bytes()));
+        // SAFETY: the configuration is being created, and the buffers are live memory.
+        match unsafe { (secrets.subscribe)(self.0, name, source) } {
+            0 => Err("rejected by Envoy, whose log says why".to_owned()),
+            number => Ok(SecretId { number, secrets }),
+        }
+    }
+
     /// What remains of the configuration afterwards.
-    pub(crate) fn finish(self) -> Config {
+    pub(crate) fn finish(&self) -> Config {
         // SAFETY: the configuration is being created, on the main thread.
         let scheduler = unsafe { abi::config_scheduler_new(self.0) };
         Config { envoy: self.0, scheduler, functions: &FILTER }
@@ -113,6 +127,13 @@ impl NewConfig<'_> {
         };
         Config { envoy: self.0, scheduler, functions: &BOOTSTRAP }
     }
+}
+
+/// A secret that Envoy obtains.
+#[derive(Clone, Copy)]
+pub(crate) struct SecretId {
+    number: usize,
+    secrets: Secrets,
 }
 
 /// A configuration of Envoy's, until its destruction is announced.
@@ -161,10 +182,12 @@ impl Config {
     /// Sends a request to a cluster, and returns the number under which its end is announced. It
     /// may end before this function returns. It must be called on the main thread.
     pub(crate) fn http_call(&self, call: &Call) -> Result<u64, CallFailure> {
-        let headers: Vec<Header> = call
-            .headers
-            .iter()
-            .map(|(name, value)| Header::of(name.as_bytes(), value.as_bytes()))
+        // Envoy adds it to the calls of filters only, and many servers read no chunked bodies.
+        let length = call.body.len().to_string();
+        let headers = call.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let headers: Vec<Header> = headers
+            .chain([(b"content-length".as_slice(), length.as_bytes())])
+            .map(|(name, value)| Header::of(name, value))
             .collect();
         let timeout = u64::try_from(call.timeout.as_millis()).unwrap_or(u64::MAX);
         let mut number = 0;
@@ -186,6 +209,16 @@ impl Config {
             2 => Err(CallFailure::UnknownCluster),
             _ => Err(CallFailure::NotSent),
         }
+    }
+
+    /// A secret as Envoy has it now; empty if there is none. It must be one of this configuration.
+    pub(crate) fn secret(&self, id: SecretId) -> Option<Vec<u8>> {
+        let mut value = Buffer::NONE;
+        // SAFETY: the configuration lives until its destruction is announced, which drops `self`,
+        // and the pointer is to live memory.
+        let found = unsafe { (id.secrets.get)(self.envoy, id.number, &raw mut value) };
+        // SAFETY: the value lives until the hook ends, and is copied here.
+        found.then(|| unsafe { value.bytes() }.to_vec())
     }
 
     /// Identifies it among all that live.
@@ -266,13 +299,28 @@ impl oauth2_filter_driver::Metrics for MainMetrics<'_> {
 pub(crate) struct Request<'h> {
     filter: Envoy,
     metrics: &'h Metrics,
+    route: Option<RouteAddress>,
 }
+
+/// What Envoy got for the document of a route.
+pub(crate) type RouteAddress = NonZeroUsize;
 
 impl<'h> Request<'h> {
     /// # Safety
     /// `filter` must be the filter of Envoy whose hook runs during `'h`, on its worker thread.
     pub(crate) unsafe fn new(filter: Envoy, metrics: &'h Metrics) -> Self {
-        Self { filter, metrics }
+        Self { filter, metrics, route: None }
+    }
+
+    /// The same for a request that the document of this route decides on.
+    pub(crate) fn of_route(self, route: RouteAddress, metrics: &'h Metrics) -> Self {
+        Self { metrics, route: Some(route), ..self }
+    }
+
+    /// The document of the request's route. It may be one of another module.
+    pub(crate) fn route(self) -> Option<RouteAddress> {
+        // SAFETY: the filter lives during the hook.
+        NonZeroUsize::new(unsafe { abi::get_route_config(self.filter) }.addr())
     }
 
     /// The number of the worker thread.
@@ -450,7 +498,8 @@ impl Host for Request<'_> {
     fn select_route_again(&self, _: Changed) -> Result<(), HostError> {
         // SAFETY: the filter lives during the hook.
         unsafe { abi::clear_route_cache(self.filter) }
-        Ok(())
+        // What another document says of the request is not known.
+        done(HostCall::ForeignFunction, self.route() == self.route)
     }
 
     fn send_local_response(&self, reply: &Reply) -> Result<(), HostError> {

@@ -6,14 +6,18 @@ use std::sync::{Arc, LazyLock, Mutex, Weak};
 use std::time::Duration;
 
 use log::{error, warn};
-use oauth2_filter_core::{CallFailure, Configuration, Environment, Event, Lookups, StreamId};
-use oauth2_filter_driver::{Metrics as _, Reports, Statistics};
+use oauth2_filter_core::{
+    CallFailure, Configuration, Environment, Event, Lookups, SecretPlace, StreamId,
+};
+use oauth2_filter_driver::{HostCall, HostError, Metrics as _, Reports, Statistics};
 
 use super::callers::{Caller, Callers, FetcherCall};
 use super::envoy::{self, MainMetrics, NewConfig};
 use super::locked::lock;
 use super::main_thread::Main;
 use super::metrics::{Defined, Metrics};
+use super::routes::{Documents, Routes};
+use super::secrets::{self, ReadSecret};
 use super::sign::sign;
 use super::store::MemoryStore;
 use super::ticker::Ticker;
@@ -30,8 +34,9 @@ pub(crate) struct Process {
     pub(crate) store: MemoryStore,
     pub(crate) callers: Callers,
     pub(crate) ticker: Ticker,
+    pub(crate) documents: Documents,
     /// The configurations, some of which may be gone.
-    filters: Mutex<Vec<Weak<FilterConfig>>>,
+    pub(crate) filters: Mutex<Vec<Weak<FilterConfig>>>,
 }
 
 /// What all configurations of the process share.
@@ -39,6 +44,7 @@ pub(crate) static PROCESS: LazyLock<Process> = LazyLock::new(|| Process {
     store: MemoryStore::new(),
     callers: Callers::default(),
     ticker: Ticker::default(),
+    documents: Documents::default(),
     filters: Mutex::default(),
 });
 
@@ -54,9 +60,11 @@ impl Process {
     }
 }
 
-/// One configuration of the filter.
+/// One configuration of the filter, or of a route in it.
 pub(crate) struct FilterConfig {
     configuration: Configuration,
+    /// All metrics that a configuration can have, which Envoy defines only once.
+    pub(crate) defined: Defined,
     pub(crate) metrics: Metrics,
     pub(crate) statistics: Statistics,
     pub(crate) reports: Reports,
@@ -74,6 +82,10 @@ pub(crate) struct FilterConfig {
     has_counts: AtomicBool,
     /// Whether the fetcher follows calls of other configurations.
     pub(crate) follows: AtomicBool,
+    /// Whether it is destroyed, so that nobody handles its messages.
+    is_destroyed: AtomicBool,
+    /// The configurations of routes in this filter.
+    pub(crate) routes: Routes,
 }
 
 /// A message for the main thread.
@@ -84,46 +96,52 @@ pub(crate) enum ToMain {
     Count(Event),
 }
 
+/// Loads a document. The reason for `None` is in the log.
+pub(crate) fn load(
+    name: &[u8],
+    document: &[u8],
+    subscribe: secrets::Subscribe<'_>,
+) -> Option<Configuration> {
+    if name != NAME.as_bytes() {
+        let name = String::from_utf8_lossy(name);
+        error!("filter_name is {name:?}; the filter of this module is {NAME:?}");
+        return None;
+    }
+    let mut seed = [0; 16];
+    if let Err(error) = getrandom::fill(&mut seed) {
+        error!("failed to get random bytes: {error}");
+        return None;
+    }
+    let variable = |name: &str| std::env::var(name).ok();
+    let open = |place: SecretPlace<'_>| secrets::open(place, subscribe);
+    let environment = Environment { variable: &variable, seed, sign };
+    let (configuration, warnings) = Configuration::load_with_sources(document, &environment, &open)
+        .inspect_err(|mistakes| error!("{mistakes}"))
+        .ok()?;
+    for warning in warnings {
+        warn!("{warning}");
+    }
+    Some(configuration)
+}
+
 impl FilterConfig {
     /// Loads a configuration. The reason for `None` is in the log.
-    pub(crate) fn load(name: &[u8], document: &[u8], config: NewConfig<'_>) -> Option<Arc<Self>> {
-        if name != NAME.as_bytes() {
-            let name = String::from_utf8_lossy(name);
-            error!("filter_name is {name:?}; the filter of this module is {NAME:?}");
-            return None;
-        }
-        let mut seed = [0; 16];
-        if let Err(error) = getrandom::fill(&mut seed) {
-            error!("failed to get random bytes: {error}");
-            return None;
-        }
-        let variable = |name: &str| std::env::var(name).ok();
-        let environment = Environment { variable: &variable, seed, sign };
-        let (configuration, warnings) = Configuration::load(document, &environment)
-            .inspect_err(|mistakes| error!("{mistakes}"))
-            .ok()?;
-        for warning in warnings {
-            warn!("{warning}");
-        }
+    pub(crate) fn load(name: &[u8], document: &[u8], config: &NewConfig<'_>) -> Option<Arc<Self>> {
+        let caller = Arc::new(Caller::new(config.finish()));
+        let subscribe = |name: &str, source: Option<&str>| -> Result<ReadSecret, String> {
+            let (id, caller) = (config.subscribe(name, source)?, Arc::clone(&caller));
+            Ok(Box::new(move || caller.with(|config| config.secret(id))?))
+        };
+        let configuration = load(name, document, &subscribe)?;
         let defined = Defined::default();
         let define =
             |kind, name: &str| defined.define(kind, name, |name| config.define(kind, name));
         let statistics = Statistics::define(define, configuration.clients());
+        let metrics = defined.metrics();
+        // A route's document may have clients where that of the filter has none.
+        Statistics::define(define, [""].into_iter());
         let workers = envoy::concurrency();
-        let filter = Arc::new(Self {
-            slots: (0..workers).map(|worker| Slot::new(&configuration, worker, workers)).collect(),
-            main: Mutex::new(Main::new(configuration.fetcher())),
-            configuration,
-            metrics: defined.finish(),
-            statistics,
-            reports: Reports::default(),
-            caller: Arc::new(Caller::new(config.finish())),
-            inbox: Mutex::default(),
-            is_tick_due: AtomicBool::new(false),
-            has_counts: AtomicBool::new(false),
-            follows: AtomicBool::new(false),
-        });
-        lock(&PROCESS.filters).push(Arc::downgrade(&filter));
+        let filter = Self::new(configuration, workers, (defined, metrics, statistics), caller);
         PROCESS.callers.add(Arc::clone(&filter.caller));
         filter.caller.with(|config| {
             if let Some(metrics) = MainMetrics::new(config, &filter.metrics) {
@@ -133,6 +151,56 @@ impl FilterConfig {
         // Its delivery shows that Envoy has accepted the configuration.
         filter.caller.schedule();
         Some(filter)
+    }
+
+    /// The configuration of a route in this filter.
+    pub(crate) fn with_document(&self, configuration: Configuration) -> Arc<Self> {
+        let defined = self.defined.copy();
+        let unknown = HostError { call: HostCall::DefineMetric, status: 1 };
+        let define = |kind, name: &str| defined.define(kind, name, |_| Err(unknown));
+        let statistics = Statistics::define(define, configuration.clients());
+        let metrics = defined.metrics();
+        let workers = u32::try_from(self.slots.len()).unwrap_or_default();
+        let caller = Arc::clone(&self.caller);
+        Self::new(configuration, workers, (defined, metrics, statistics), caller)
+    }
+
+    fn new(
+        configuration: Configuration,
+        workers: u32,
+        (defined, metrics, statistics): (Defined, Metrics, Statistics),
+        caller: Arc<Caller>,
+    ) -> Arc<Self> {
+        let filter = Arc::new(Self {
+            slots: (0..workers).map(|worker| Slot::new(&configuration, worker, workers)).collect(),
+            main: Mutex::new(Main::new(configuration.fetcher())),
+            configuration,
+            defined,
+            metrics,
+            statistics,
+            reports: Reports::default(),
+            caller,
+            inbox: Mutex::default(),
+            is_tick_due: AtomicBool::new(false),
+            has_counts: AtomicBool::new(false),
+            follows: AtomicBool::new(false),
+            is_destroyed: AtomicBool::new(false),
+            routes: Routes::default(),
+        });
+        lock(&PROCESS.filters).push(Arc::downgrade(&filter));
+        filter
+    }
+
+    /// Whether its messages are handled.
+    pub(crate) fn is_alive(&self) -> bool {
+        !self.is_destroyed.load(Ordering::Relaxed) && self.caller.is_alive()
+    }
+
+    /// Whether the main thread has something to do for it.
+    pub(crate) fn has_work(&self) -> bool {
+        self.is_tick_due.load(Ordering::Relaxed)
+            || self.has_counts.load(Ordering::Relaxed)
+            || !lock(&self.inbox).is_empty()
     }
 
     /// What the filter reads of its configuration.
@@ -163,7 +231,7 @@ impl FilterConfig {
             inbox.len() == 1
         };
         // One event has the main thread handle all messages.
-        !was_empty || self.caller.schedule()
+        (!was_empty || self.caller.schedule()) && !self.is_destroyed.load(Ordering::Relaxed)
     }
 
     /// The messages for the main thread.
@@ -223,24 +291,34 @@ impl FilterConfig {
         }
     }
 
-    /// Envoy destroys the configuration, in any thread.
+    /// Envoy destroys the configuration of the filter, in any thread.
     pub(crate) fn destroyed(self: &Arc<Self>) {
+        self.routes.take().iter().for_each(Self::leave);
+        self.leave();
+        let config = self.caller.destroyed();
+        PROCESS.ticker.set(self, None);
+        PROCESS.reset_calls(&self.caller);
+        drop(config);
+        let filters = lock(&PROCESS.filters);
+        if filters.is_empty() {
+            drop(filters);
+            PROCESS.ticker.end();
+        }
+    }
+
+    /// Nothing needs this configuration any more. A request that still waits is denied.
+    pub(crate) fn leave(self: &Arc<Self>) {
+        self.is_destroyed.store(true, Ordering::Relaxed);
         self.flush();
         self.caller.with(|config| {
             if let Some(metrics) = MainMetrics::new(config, &self.metrics) {
                 self.statistics.forget(&metrics, &self.reports);
             }
         });
-        let config = self.caller.destroyed();
         PROCESS.ticker.set(self, None);
-        PROCESS.reset_calls(&self.caller);
-        drop(config);
+        self.slots.iter().for_each(Slot::lose_waiting);
         let mut filters = lock(&PROCESS.filters);
         filters.retain(|filter| filter.upgrade().is_some_and(|other| !Arc::ptr_eq(&other, self)));
-        if filters.is_empty() {
-            drop(filters);
-            PROCESS.ticker.end();
-        }
     }
 
     /// Fails a call of a configuration that is gone, so that other configurations need not wait for

@@ -2,12 +2,11 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char, c_void};
+use std::num::NonZeroUsize;
 use std::panic::{self, AssertUnwindSafe};
 use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
-
-use log::error;
 
 use super::abi::{Buffer, Envoy, Header, list};
 use super::callers::Caller;
@@ -15,6 +14,7 @@ use super::envoy::{self, NewConfig, Request, Response};
 use super::filter::{FilterConfig, PROCESS};
 use super::logger;
 use super::main_thread::{Work, handle};
+use super::routes;
 use super::stream::HttpStream;
 
 /// The version of the ABI. Older Envoys log that they do not know it, and load the module.
@@ -58,9 +58,9 @@ unsafe fn with_stream<R>(
         Rc::increment_strong_count(stream);
         Rc::from_raw(stream)
     };
-    let config = Arc::clone(&stream.filter);
+    let config = Arc::clone(stream.config());
     // SAFETY: the filter lives during the hook.
-    let request = unsafe { Request::new(filter, &config.metrics) };
+    let request = stream.request(unsafe { Request::new(filter, &config.metrics) });
     let run = || {
         #[cfg(feature = "panic-on-command")]
         super::panic_on_command::obey(request, name);
@@ -115,7 +115,7 @@ hooks! {
             // as this hook.
             let (config, name, document) =
                 unsafe { (NewConfig::new(config), name.bytes(), document.bytes()) };
-            FilterConfig::load(name, document, config).map_or(ptr::null(), Arc::into_raw)
+            FilterConfig::load(name, document, &config).map_or(ptr::null(), Arc::into_raw)
         })
     }
 
@@ -134,7 +134,7 @@ hooks! {
         unsafe {
             with_config(filter, |filter| {
                 filter.caller.accepted();
-                handle(Work::Look(filter));
+                filter.with_work().into_iter().for_each(|config| handle(Work::Look(config)));
             });
         }
     }
@@ -295,15 +295,26 @@ hooks! {
         CONTINUE
     }
 
-    /// A document for a route.
+    /// A document for a route. Null rejects it.
     fn envoy_dynamic_module_on_http_filter_per_route_config_new(
-        _name: Buffer, _document: Buffer,
+        name: Buffer, document: Buffer,
     ) -> *const c_void {
-        error!("this filter has no configuration for single routes");
-        ptr::null()
+        guard(ptr::null(), || {
+            // SAFETY: Envoy passes buffers that live as long as this hook.
+            let (name, document) = unsafe { (name.bytes(), document.bytes()) };
+            let address = routes::load(name, document);
+            address.map_or(ptr::null(), |address| ptr::without_provenance(address.get()))
+        })
     }
 
-    fn envoy_dynamic_module_on_http_filter_per_route_config_destroy(_route: *const c_void) {}
+    /// A document for a route is destroyed, in any thread.
+    fn envoy_dynamic_module_on_http_filter_per_route_config_destroy(route: *const c_void) {
+        guard((), || {
+            if let Some(address) = NonZeroUsize::new(route.addr()) {
+                routes::destroyed(address);
+            }
+        });
+    }
 
     // Envoy requires the functions that follow, but calls none of them: this module makes no calls
     // and opens no streams of requests, and asks for no notices of watermarks.

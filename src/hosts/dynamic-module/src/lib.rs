@@ -28,6 +28,8 @@ mod main_thread;
 mod metrics;
 #[cfg(feature = "panic-on-command")]
 mod panic_on_command;
+mod routes;
+mod secrets;
 mod sign;
 mod store;
 mod stream;

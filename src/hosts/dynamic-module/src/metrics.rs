@@ -183,10 +183,14 @@ impl Defined {
         Some(number)
     }
 
-    /// The metrics that were defined.
-    pub(crate) fn finish(self) -> Metrics {
-        let metrics = self.0.into_inner().unwrap_or_default();
-        Metrics(metrics.into_iter().map(|(_, metric)| metric).collect())
+    /// The metrics that were defined so far.
+    pub(crate) fn metrics(&self) -> Metrics {
+        Metrics(lock(&self.0).iter().map(|(_, metric)| metric.clone()).collect())
+    }
+
+    /// The same, for more metrics with the same names and other labels.
+    pub(crate) fn copy(&self) -> Self {
+        Self(Mutex::new(lock(&self.0).clone()))
     }
 }
 
@@ -223,7 +227,7 @@ mod tests {
         let define = |name, id| defined.define(MetricKind::Counter, name, |_| Ok(id));
         assert_eq!(define("a.b.c.d", 7), Some(0));
         assert_eq!(define("a.b.c.e", 8), Some(1));
-        let metrics = defined.finish();
+        let metrics = defined.metrics();
         assert_eq!(
             metrics.get(1).map(|metric| (metric.id, metric.labels.concat())),
             Some((7, "e".to_owned()))

@@ -4,8 +4,8 @@
 //! The records of different servers and clients are told apart by their identities, which include
 //! their secrets, so nothing is encrypted here.
 
-use std::hash::{BuildHasher, Hash};
-use std::num::NonZero;
+use std::hash::BuildHasher;
+use std::iter;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -31,8 +31,11 @@ const LEASES: usize = 4096;
 /// The capacity for clients.
 const CLIENTS: usize = 4096;
 
-/// The maximum length of a response that is stored, in bytes, as in shared data.
-const MAX_BODY: usize = 4 << 10;
+/// The maximum length of a response that is stored, in bytes.
+const MAX_BODY: usize = 64 << 10;
+
+/// The maximum memory of a part of a map with responses, in bytes: 64 MiB for all parts.
+const MAX_BYTES: usize = (64 << 20) / SHARDS;
 
 /// How long a failure is stored for the fetchers that wait for the call.
 const FAILED: Duration = Duration::from_secs(1);
@@ -78,31 +81,59 @@ struct LeaseState {
 }
 
 /// A map in parts. A fingerprint is a hash already, so some of its bits choose the part.
-struct Sharded<V>(Vec<Mutex<LruCache<Fingerprint, Timed<V>, FnvBuildHasher>>>);
+struct Sharded<V>(Vec<Mutex<Part<V>>>);
+
+/// A part of a map.
+struct Part<V> {
+    values: LruCache<Fingerprint, Timed<V>, FnvBuildHasher>,
+    /// What the values have on the heap, in bytes.
+    bytes: usize,
+}
 
 /// A value that expires.
 struct Timed<V> {
     expires: Timestamp,
+    /// What it has on the heap, in bytes.
+    bytes: usize,
     value: V,
 }
 
-/// The parts of a map.
-fn shards<K: Eq + Hash, V>() -> Vec<Mutex<LruCache<K, V, FnvBuildHasher>>> {
+impl<V> Part<V> {
+    fn remove(&mut self, key: Fingerprint) {
+        if let Some(removed) = self.values.pop(&key) {
+            self.bytes = self.bytes.saturating_sub(removed.bytes);
+        }
+    }
+
+    /// Stores a value in place of those that were not used for longest, so that there are at most
+    /// `most`.
+    fn put(&mut self, key: Fingerprint, value: Timed<V>, most: usize) {
+        self.remove(key);
+        self.bytes = self.bytes.saturating_add(value.bytes);
+        self.values.put(key, value);
+        while (self.values.len() > most || self.bytes > MAX_BYTES)
+            && let Some((_, evicted)) = self.values.pop_lru()
+        {
+            self.bytes = self.bytes.saturating_sub(evicted.bytes);
+        }
+    }
+}
+
+/// The parts of the map of clients.
+fn clients() -> Vec<Mutex<LruCache<String, ClientState, FnvBuildHasher>>> {
     let part = || Mutex::new(LruCache::unbounded_with_hasher(FnvBuildHasher::default()));
-    std::iter::repeat_with(part).take(SHARDS).collect()
+    iter::repeat_with(part).take(SHARDS).collect()
 }
 
 impl<V> Sharded<V> {
     fn new() -> Self {
-        Self(shards())
+        let values = || LruCache::unbounded_with_hasher(FnvBuildHasher::default());
+        let part = || Mutex::new(Part { values: values(), bytes: 0 });
+        Self(iter::repeat_with(part).take(SHARDS).collect())
     }
 
     /// Runs `with` with the part of a fingerprint, unless there are no parts.
-    fn with<R>(
-        &self,
-        key: Fingerprint,
-        with: impl FnOnce(&mut LruCache<Fingerprint, Timed<V>, FnvBuildHasher>) -> R,
-    ) -> Option<R> {
+    fn with<R>(&self, key: Fingerprint, with: impl FnOnce(&mut Part<V>) -> R) -> Option<R> {
         let parts = u64::try_from(self.0.len()).ok()?;
         let part = usize::try_from(key.number().checked_rem(parts)?).ok()?;
         self.0.get(part).map(|part| with(&mut lock(part)))
@@ -114,28 +145,25 @@ impl<V> Sharded<V> {
         V: Clone,
     {
         self.with(key, |part| {
-            let found = part.get(&key)?;
+            let found = part.values.get(&key)?;
             if now < found.expires {
                 return Some(found.value.clone());
             }
-            part.pop(&key);
+            part.remove(key);
             None
         })?
     }
 
-    /// Stores a value, in place of the least recently used one if all of them are `most`.
-    fn put(&self, key: Fingerprint, value: V, expires: Timestamp, most: usize) {
-        let Some(most) = NonZero::new(most.div_ceil(SHARDS)) else { return };
-        self.with(key, |part| {
-            while part.len() >= most.get() && part.peek(&key).is_none() {
-                part.pop_lru();
-            }
-            part.put(key, Timed { expires, value });
-        });
+    /// Stores a value with this many bytes on the heap, so that there are at most `most`.
+    fn put(&self, key: Fingerprint, value: V, bytes: usize, expires: Timestamp, most: usize) {
+        if most > 0 {
+            let value = Timed { expires, bytes, value };
+            self.with(key, |part| part.put(key, value, most.div_ceil(SHARDS)));
+        }
     }
 
     fn remove(&self, key: Fingerprint) {
-        self.with(key, |part| part.pop(&key));
+        self.with(key, |part| part.remove(key));
     }
 }
 
@@ -146,7 +174,7 @@ impl MemoryStore {
             rejected: Sharded::new(),
             exchanged: Sharded::new(),
             leases: Sharded::new(),
-            clients: shards(),
+            clients: clients(),
         }
     }
 
@@ -222,7 +250,7 @@ impl Store for MemoryStore {
             } else {
                 (&self.rejected, key.negative_max_entries)
             };
-            responses.put(token, response.clone(), response.expires, most);
+            responses.put(token, response.clone(), response.body.len(), response.expires, most);
         }
     }
 
@@ -232,7 +260,7 @@ impl Store for MemoryStore {
 
     fn publish_exchanged_token(&self, key: TokenKey<'_>, token: &CachedToken, now: Timestamp) {
         if let Some(expires) = token.expires().filter(|expires| *expires > now) {
-            self.exchanged.put(key.token, token.clone(), expires, EXCHANGED);
+            self.exchanged.put(key.token, token.clone(), token.size(), expires, EXCHANGED);
         }
     }
 
@@ -288,12 +316,10 @@ impl Store for MemoryStore {
                 Ok(())
             }),
             LeaseKey::Token(key) => self.leases.with(key.token, |part| {
-                let last = part.get(&key.token).map(|last| last.value);
+                let last = part.values.get(&key.token).map(|last| last.value);
                 let value = acquire(last, lease, after, now)?;
-                while part.len() >= LEASES.div_ceil(SHARDS) && last.is_none() {
-                    part.pop_lru();
-                }
-                part.put(key.token, Timed { expires: lease.ends, value });
+                let value = Timed { expires: lease.ends, bytes: 0, value };
+                part.put(key.token, value, LEASES.div_ceil(SHARDS));
                 Ok(())
             }),
         };
@@ -322,9 +348,10 @@ impl Store for MemoryStore {
         let released = match key {
             LeaseKey::Client(client) => self.client(client, |state| release(state.lease.as_mut())),
             LeaseKey::Token(key) => self.leases.with(key.token, |part| {
-                let released = release(part.get_mut(&key.token).map(|last| &mut last.value));
+                let last = part.values.get_mut(&key.token);
+                let released = release(last.map(|last| &mut last.value));
                 if released && failure.is_none() {
-                    part.pop(&key.token);
+                    part.remove(key.token);
                 }
                 released
             }),

@@ -1,18 +1,20 @@
 //! One request, from its headers to its end.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
 
 use oauth2_filter_core::StreamId;
 use oauth2_filter_driver::{Apply, Host as _, HostCall, HostError, Stream};
 
-use super::envoy::{self, Request};
+use super::envoy::{self, Request, RouteAddress};
 use super::filter::FilterConfig;
 use super::worker::{LOST, Step};
 
 /// One request. Envoy may end it while one of its hooks runs, so hooks hold a reference.
 pub(crate) struct HttpStream {
-    pub(crate) filter: Arc<FilterConfig>,
+    filter: Arc<FilterConfig>,
+    /// The configuration of its route's document, if it has one.
+    route: OnceCell<(RouteAddress, Arc<FilterConfig>)>,
     state: Cell<State>,
 }
 
@@ -28,11 +30,24 @@ enum State {
 
 impl HttpStream {
     pub(crate) fn new(filter: Arc<FilterConfig>) -> Self {
-        Self { filter, state: Cell::new(State::New) }
+        Self { filter, route: OnceCell::new(), state: Cell::new(State::New) }
+    }
+
+    /// The configuration that decides on it.
+    pub(crate) fn config(&self) -> &Arc<FilterConfig> {
+        self.route.get().map_or(&self.filter, |(_, config)| config)
+    }
+
+    /// The request of a hook, with what its route's document changes.
+    pub(crate) fn request<'h>(&'h self, request: Request<'h>) -> Request<'h> {
+        match self.route.get() {
+            Some((route, config)) => request.of_route(*route, &config.metrics),
+            None => request,
+        }
     }
 
     fn apply<'a>(&'a self, request: &'a Request<'a>) -> Apply<'a, Request<'a>> {
-        let FilterConfig { reports, statistics, .. } = &*self.filter;
+        let FilterConfig { reports, statistics, .. } = &**self.config();
         Apply { host: request, reports, statistics: Some(statistics) }
     }
 
@@ -40,10 +55,18 @@ impl HttpStream {
     pub(crate) fn headers(&self, request: Request<'_>, end_of_stream: bool) -> bool {
         // Unless something else is decided.
         self.state.set(State::Decided(Stream::Refused));
+        if let Some(route) = request.route() {
+            let Some(config) = self.filter.of_route(route) else {
+                self.fail(request, HostError { call: HostCall::Property, status: 1 });
+                return false;
+            };
+            self.route.get_or_init(|| (route, config));
+        }
+        let request = self.request(request);
         let apply = self.apply(&request);
-        let worker = self.filter.slot(request.worker()).ok_or(LOST);
+        let worker = self.config().slot(request.worker()).ok_or(LOST);
         let state = match worker.and_then(|slot| {
-            let step = slot.decide(&self.filter, request, envoy::now()?);
+            let step = slot.decide(self.config(), request, envoy::now()?);
             Ok((step, !end_of_stream && slot.guards_trailers))
         }) {
             Ok((Step::Decided(verdict), guards_trailers)) => {
@@ -77,7 +100,7 @@ impl HttpStream {
         };
         if guards {
             let apply = self.apply(&request);
-            let slot = self.filter.slot(request.worker()).ok_or(LOST);
+            let slot = self.config().slot(request.worker()).ok_or(LOST);
             let guarded =
                 slot.and_then(|slot| slot.with_decider(|decider| apply.guard_trailers(decider)));
             if let Err(error) = guarded {
@@ -90,9 +113,9 @@ impl HttpStream {
     /// Another thread has something for the request.
     pub(crate) fn scheduled(&self, request: Request<'_>) {
         let State::Waiting(stream, guards_trailers) = self.state.get() else { return };
-        let slot = self.filter.slot_of(stream).ok_or(LOST);
+        let slot = self.config().slot_of(stream).ok_or(LOST);
         let verdict = match slot.and_then(|slot| Ok((slot, envoy::now()?))) {
-            Ok((slot, now)) => match slot.take(&self.filter, request, stream, now) {
+            Ok((slot, now)) => match slot.take(self.config(), request, stream, now) {
                 Some(verdict) => verdict,
                 None => return,
             },
@@ -114,20 +137,20 @@ impl HttpStream {
     /// The headers of the response have arrived.
     pub(crate) fn response(&self, request: Request<'_>) {
         let State::Decided(stream) = self.state.get() else { return };
-        let Some(slot) = self.filter.slot(request.worker()) else { return };
+        let Some(slot) = self.config().slot(request.worker()) else { return };
         let apply = self.apply(&request);
         let refused = apply.response(stream, |sent, status| slot.is_refusal(sent, status));
         if let (Some(refused), Ok(now)) = (refused, envoy::now()) {
-            slot.rejected(&self.filter, request, refused, now);
+            slot.rejected(self.config(), request, refused, now);
         }
     }
 
     /// The request has ended.
     pub(crate) fn ended(&self) {
         if let State::Waiting(stream, _) = self.state.replace(State::Decided(Stream::Refused))
-            && let Some(slot) = self.filter.slot_of(stream)
+            && let Some(slot) = self.config().slot_of(stream)
         {
-            slot.gone(&self.filter, stream);
+            slot.gone(self.config(), stream);
         }
     }
 
@@ -140,8 +163,8 @@ impl HttpStream {
     /// A hook has panicked. All state that it may have spoiled is lost, and the request is denied
     /// unless it has ended.
     pub(crate) fn panicked(&self, request: Request<'_>, has_ended: bool) {
-        if let Some(slot) = self.filter.slot(request.worker()) {
-            slot.lose_decider(&self.filter);
+        if let Some(slot) = self.config().slot(request.worker()) {
+            slot.lose_decider(self.config());
         }
         if !has_ended {
             self.fail(request, LOST);

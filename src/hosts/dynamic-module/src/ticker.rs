@@ -45,7 +45,7 @@ impl Ticker {
     pub(crate) fn set(&'static self, filter: &Arc<FilterConfig>, period: Option<Duration>) {
         let mut state = lock(&self.state);
         // Under this lock, so that no timer is set after it is removed for good.
-        let period = period.filter(|_| filter.caller.is_alive());
+        let period = period.filter(|_| filter.is_alive());
         let at = state.timers.iter().position(|timer| Arc::ptr_eq(&timer.filter, filter));
         let Some(period) = period else {
             at.map(|at| state.timers.swap_remove(at));

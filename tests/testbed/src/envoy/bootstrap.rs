@@ -25,6 +25,7 @@ pub struct Bootstrap {
     directory: TempDir,
     clusters: Vec<Value>,
     listeners: Vec<Value>,
+    secrets: Vec<Value>,
     yaml: String,
 }
 
@@ -32,7 +33,8 @@ impl Bootstrap {
     /// Without clusters and listeners.
     pub fn new() -> Self {
         let directory = TempDir::with_prefix("envoy-").expect("a temporary directory");
-        Self { directory, clusters: Vec::new(), listeners: Vec::new(), yaml: String::new() }
+        let (clusters, listeners, secrets, yaml) = Default::default();
+        Self { directory, clusters, listeners, secrets, yaml }
     }
 
     /// Adds a cluster of this one host.
@@ -55,6 +57,14 @@ impl Bootstrap {
         self
     }
 
+    /// Adds a static secret.
+    #[must_use]
+    pub fn secret(mut self, name: &str, secret: &str) -> Self {
+        let secret = json!({"inline_string": secret});
+        self.secrets.push(json!({"name": name, "generic_secret": {"secret": secret}}));
+        self
+    }
+
     /// Adds fields at the top, in YAML as it stands in a file.
     #[must_use]
     pub fn yaml(mut self, fields: &str) -> Self {
@@ -67,7 +77,9 @@ impl Bootstrap {
         let mut value = json!({
             // A discovered filter wants to know for whom it is.
             "node": {"id": "testbed", "cluster": "testbed"},
-            "static_resources": {"clusters": self.clusters, "listeners": self.listeners},
+            "static_resources": {
+                "clusters": self.clusters, "listeners": self.listeners, "secrets": self.secrets,
+            },
         });
         if native::is_chosen() {
             merge(&mut value, native::bootstrap());

@@ -103,9 +103,11 @@ pub(super) fn typed_config(plugin: &Value) -> Value {
     for (name, value) in variables.into_iter().flatten() {
         // Plugins may have different values of one name, Envoy cannot.
         let own = format!("{name}_{number}");
-        if let Some(text) = configuration["value"].as_str() {
-            let named = |name: &str| format!("{{\"env\":\"{name}\"}}");
-            configuration["value"] = text.replace(&named(name), &named(&own)).into();
+        if let Some(text) = configuration["value"].as_str()
+            && let Ok(mut document) = serde_json::from_str(text)
+        {
+            rename(&mut document, name, &own);
+            configuration["value"] = document.to_string().into();
         }
         let value = value.as_str().unwrap_or_default().to_owned();
         VARIABLES.lock().unwrap_or_else(PoisonError::into_inner).push((own, value));
@@ -161,3 +163,19 @@ const WASM: &str = "\"@type\": type.googleapis.com/envoy.extensions.filters.http
 /// The type of the filter with a dynamic module.
 const FILTER: &str =
     "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter";
+
+/// Renames a variable wherever a document names it.
+fn rename(value: &mut Value, name: &str, own: &str) {
+    match value {
+        Value::Object(members) => {
+            for (key, value) in members {
+                if key == "env" && value == name {
+                    *value = own.into();
+                }
+                rename(value, name, own);
+            }
+        }
+        Value::Array(elements) => elements.iter_mut().for_each(|value| rename(value, name, own)),
+        _ => {}
+    }
+}

@@ -180,9 +180,8 @@ impl Store for Contended {
 
 /// Has a request come under this document, and its lease wanted.
 fn contend(document: &str) {
-    let variable = |_: &str| None;
-    let sign = |_: &str, _: &[u8]| Ok(Vec::new());
-    let environment = Environment { variable: &variable, seed: [1; 16], sign };
+    let environment =
+        Environment { variable: &|_| None, seed: [1; 16], sign: |_, _, _| Ok(Vec::new()) };
     let (configuration, _) = Configuration::load(document.as_bytes(), &environment).unwrap();
     let (mut decider, mut fetcher) = (configuration.decider(), configuration.fetcher());
     let (store, mut output) = (Contended::default(), Output::default());

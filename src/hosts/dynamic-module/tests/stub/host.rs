@@ -93,6 +93,11 @@ unsafe extern "C" {
         body: *const Buffer,
         chunks: usize,
     );
+    fn envoy_dynamic_module_on_http_filter_per_route_config_new(
+        name: Buffer,
+        document: Buffer,
+    ) -> Module;
+    fn envoy_dynamic_module_on_http_filter_per_route_config_destroy(route: Module);
     fn envoy_dynamic_module_on_http_filter_new(module: Module, filter: Envoy) -> Module;
     fn envoy_dynamic_module_on_http_filter_destroy(stream: Module);
     fn envoy_dynamic_module_on_http_filter_request_headers(
@@ -310,6 +315,31 @@ impl Drop for Config {
     }
 }
 
+/// A document for a route. Whoever has it last, in whatever thread, destroys it.
+pub struct Route(AtomicPtr<c_void>);
+
+impl Route {
+    /// Loads a document, on the main thread.
+    pub fn load(document: &str) -> Option<Arc<Self>> {
+        let (name, document) = (Buffer::of(b"oauth2"), Buffer::of(document.as_bytes()));
+        // SAFETY: the buffers live during the hook.
+        let module =
+            unsafe { envoy_dynamic_module_on_http_filter_per_route_config_new(name, document) };
+        (!module.is_null()).then(|| Arc::new(Self(AtomicPtr::new(module.cast_mut()))))
+    }
+
+    fn module(&self) -> Module {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Route {
+    fn drop(&mut self) {
+        // SAFETY: it is destroyed once.
+        unsafe { envoy_dynamic_module_on_http_filter_per_route_config_destroy(self.module()) }
+    }
+}
+
 /// Handles one event of the main thread, if there is one.
 pub fn run_main(patience: Duration) {
     if let Some(config) = MAIN.pop(patience) {
@@ -365,12 +395,18 @@ pub struct Stream {
     has_ended: Cell<bool>,
     /// Keeps its configuration.
     config: Arc<Config>,
+    /// Keeps the document of its route.
+    route: Option<Arc<Route>>,
 }
 
 impl Stream {
     /// A request arrives with these headers.
     #[expect(clippy::unnecessary_box_returns, reason = "the module has its address")]
-    pub fn arrive(worker: usize, config: Arc<Config>, headers: &[(&str, &str)]) -> Box<Self> {
+    pub fn arrive(
+        worker: usize,
+        (config, route): (Arc<Config>, Option<Arc<Route>>),
+        headers: &[(&str, &str)],
+    ) -> Box<Self> {
         let headers = headers.iter().map(|(name, value)| ((*name).into(), (*value).into()));
         let stream = Box::new(Self {
             number: number(),
@@ -380,6 +416,7 @@ impl Stream {
             outcome: Cell::new(Outcome::Waits),
             has_ended: Cell::new(false),
             config,
+            route,
         });
         // SAFETY: the configuration and the request live.
         let module = unsafe {
@@ -624,6 +661,10 @@ callbacks! {
     ) -> bool {
         drop((name.bytes(), value.bytes()));
         true
+    }
+
+    fn envoy_dynamic_module_callback_get_most_specific_route_config(filter: Envoy) -> Module {
+        stream(filter).route.as_ref().map_or(ptr::null(), |route| route.module())
     }
 
     fn envoy_dynamic_module_callback_http_clear_route_cache(filter: Envoy) {

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use host::{Config, OF_WORKERS, Outcome, Stream, WORKERS};
+use host::{Config, OF_WORKERS, Outcome, Route, Stream, WORKERS};
 use oauth2_filter_dynamic_module as _;
 use random::{one_in, random, seed};
 
@@ -92,10 +92,26 @@ struct Counts {
     left: AtomicUsize,
 }
 
+/// What requests that arrive are handled by.
+struct Current {
+    config: Arc<Config>,
+    /// The document of the route that half of them take.
+    route: Arc<Route>,
+}
+
+impl Current {
+    fn load(number: usize) -> Self {
+        Self {
+            config: Config::load(&document(number)).expect("a good document"),
+            route: Route::load(&document(number / 2)).expect("a good document"),
+        }
+    }
+}
+
 /// One worker.
 struct Worker<'t> {
     number: usize,
-    current: &'t Mutex<Arc<Config>>,
+    current: &'t Mutex<Current>,
     counts: &'t Counts,
     streams: BTreeMap<u64, (Box<Stream>, String)>,
 }
@@ -122,8 +138,11 @@ impl Worker<'_> {
         if cfg!(feature = "panic-on-command") && one_in(100) {
             headers.push(("x-panic-on-command", HOOKS[random(HOOKS.len())]));
         }
-        let config = Arc::clone(&lock(self.current));
-        let stream = Stream::arrive(self.number, config, &headers);
+        let (config, route) = {
+            let current = lock(self.current);
+            (Arc::clone(&current.config), one_in(2).then(|| Arc::clone(&current.route)))
+        };
+        let stream = Stream::arrive(self.number, (config, route), &headers);
         self.streams.insert(stream.number(), (stream, token));
     }
 
@@ -217,8 +236,7 @@ impl Worker<'_> {
 
 /// Two workers with many requests, and the main thread, which this is.
 fn run(number: u64, counts: &Counts) {
-    let load = |number| Config::load(&document(number)).expect("a good document");
-    let current = Mutex::new(load(0));
+    let current = Mutex::new(Current::load(0));
     let current = &current;
     thread::scope(|scope| {
         let workers: Vec<_> = (0..WORKERS)
@@ -238,11 +256,12 @@ fn run(number: u64, counts: &Counts) {
             }
             if updates < UPDATES && one_in(300) {
                 updates += 1;
-                let new = load(updates);
+                let new = Current::load(updates);
                 // The old one is dropped outside of the lock.
                 let old = std::mem::replace(&mut *lock(current), new);
                 drop(old);
                 assert!(Config::load("{").is_none(), "an update with a mistake");
+                assert!(Route::load("{").is_none(), "the same for a route");
             }
         }
         println!("{updates} updates");
