@@ -401,7 +401,6 @@ pub struct Stream {
 
 impl Stream {
     /// A request arrives with these headers.
-    #[expect(clippy::unnecessary_box_returns, reason = "the module has its address")]
     pub fn arrive(
         worker: usize,
         (config, route): (Arc<Config>, Option<Arc<Route>>),
