@@ -126,9 +126,6 @@ async fn a_panic_on_the_main_thread_denies_what_waits_and_changes_nothing_that_i
     }
 }
 
-/// How many updates a configuration has to bear.
-const UPDATES: usize = 1000;
-
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a minute: make native-test runs it"]
 async fn a_thousand_updates_under_load_lose_no_request_let_none_through_and_keep_no_memory() {
