@@ -123,15 +123,30 @@ SMOKE := table:: native:: abi:: sharing:: trailers:: bodies::a_large_body client
 	outbound::placing::cl_9700_04 retrying::the_program_sees updates::d6_11 updates::no_request \
 	updates::requests_that_wait waiting::d6_13_the_others waiting::rs_7662_09
 
+# The dynamic module in an Envoy that only pretends, whose requests may make it panic.
+PANICKING := --package oauth2-filter-dynamic-module --features panic-on-command --lib --test stub
+
 .PHONY: test
 test: panics build envoy prometheus tools services $(if $(filter skip,$(NATIVE)),,native nativepanics) ## every test: units, simulated host, real Envoy, real services (SERVICES=skip leaves these out, NATIVE=skip the dynamic module)
 	@OAUTH2_FILTER_SERVICES=$(SERVICES) cargo test --workspace
+	@[ '$(NATIVE)' = skip ] || cargo test --quiet $(PANICKING)
 	@[ '$(NATIVE)' = skip ] || FILTER_HOST=native cargo test --quiet --test envoy -- $(SMOKE)
 
 .PHONY: native-test
 native-test: panics build native nativepanics envoy tools ## all tests in Envoy with the dynamic module, and those that take long
 	@FILTER_HOST=native cargo test --test envoy
 	@FILTER_HOST=native cargo test --test envoy native:: -- --ignored --nocapture
+
+.PHONY: native-asan
+native-asan: toolchain ## the dynamic module in an Envoy that only pretends, under AddressSanitizer
+	@RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo test --target $(HERE)-unknown-linux-gnu \
+		--target-dir target/asan $(PANICKING) -- --nocapture
+
+.PHONY: native-tsan
+native-tsan: toolchain ## the same under ThreadSanitizer, with a standard library that is built for it
+	@rustup component add rust-src
+	@RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=thread cargo test -Zbuild-std --target $(HERE)-unknown-linux-gnu \
+		--target-dir target/tsan $(PANICKING) -- --nocapture
 
 .PHONY: flood
 flood: build envoy ## a million refused tokens, then a million malformed ones: what memory the proxy takes
@@ -177,6 +192,7 @@ check: toolchain ## format, lints for both targets, documentation
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- --deny warnings
 	cargo clippy --package oauth2-filter-core --all-targets -- --deny warnings
+	cargo clippy --package oauth2-filter-dynamic-module --all-targets --all-features -- --deny warnings
 	@# Cargo refuses the filter without the linker of the module, whatever it is to do with it.
 	@RUSTFLAGS='$(FLAGS)' cargo clippy --lib --target $(TARGET) -- --deny warnings
 	@RUSTFLAGS='$(FLAGS)' cargo clippy --lib --target $(TARGET) --all-features -- --deny warnings

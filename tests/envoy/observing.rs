@@ -225,6 +225,8 @@ async fn every_statistic_is_zero_at_first_and_moves_by_what_happens() {
             "oauth2_filter_requests{decision=\"denied\",reason=\"bad_host\"}",
             "oauth2_filter_requests{decision=\"denied\",reason=\"host_error\"}",
             "oauth2_filter_requests{decision=\"denied\",reason=\"no_grant\"}",
+            // Only the dynamic module has secrets that may be missing.
+            "oauth2_filter_requests{decision=\"denied\",reason=\"no_secret\"}",
             "oauth2_filter_requests{decision=\"denied\",reason=\"overloaded\"}",
             "oauth2_filter_waiting_requests",
         ]

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use fnv::FnvHashMap;
 use log::error;
-use oauth2_filter_core::{Call, CallFailure, Timestamp};
+use oauth2_filter_core::{Call, CallFailure, CallId, Timestamp};
 use oauth2_filter_driver::InFlight;
 
 use super::envoy::{Config, NewConfig};
@@ -84,7 +84,34 @@ type CallKey = (usize, u64);
 #[derive(Debug)]
 pub(crate) struct Flight {
     pub(crate) filter: Arc<FilterConfig>,
+    pub(crate) fetcher: FetcherId,
     pub(crate) call: InFlight,
+}
+
+/// Identifies a fetcher among those of a configuration. One that takes the place of another numbers
+/// its calls from the start, and must not get the responses to the other's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FetcherId(u64);
+
+impl FetcherId {
+    /// The fetcher that takes its place.
+    pub(crate) fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+}
+
+impl Flight {
+    /// The call, as its fetcher knows it.
+    pub(crate) fn call(&self) -> FetcherCall {
+        FetcherCall { fetcher: self.fetcher, id: self.call.id }
+    }
+}
+
+/// A call of a fetcher.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FetcherCall {
+    pub(crate) fetcher: FetcherId,
+    pub(crate) id: CallId,
 }
 
 /// All callers, and the calls in flight.
@@ -117,6 +144,7 @@ impl Callers {
     pub(crate) fn call(
         &self,
         filter: &Arc<FilterConfig>,
+        fetcher: FetcherId,
         call: &Call,
         now: Timestamp,
     ) -> Result<(), CallFailure> {
@@ -130,7 +158,7 @@ impl Callers {
         let number =
             caller.with(|config| config.http_call(call)).unwrap_or(Err(CallFailure::NotSent))?;
         let call = InFlight { id: call.id, started: now, timeout: call.timeout };
-        let flight = Flight { filter: Arc::clone(filter), call };
+        let flight = Flight { filter: Arc::clone(filter), fetcher, call };
         lock(&self.flights).insert((caller.address, number), flight);
         Ok(())
     }

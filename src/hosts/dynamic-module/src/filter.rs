@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use log::{error, warn};
 use oauth2_filter_core::{
-    CallFailure, CallId, Configuration, Environment, Event, Lookups, SecretPlace, StreamId,
+    CallFailure, Configuration, Environment, Event, Lookups, SecretPlace, StreamId,
 };
 use oauth2_filter_driver::{HostCall, HostError, Metrics as _, Reports, Statistics};
 
-use super::callers::{Caller, Callers};
+use super::callers::{Caller, Callers, FetcherCall};
 use super::envoy::{self, MainMetrics, NewConfig};
 use super::locked::lock;
 use super::main_thread::Main;
@@ -52,9 +52,9 @@ impl Process {
     /// A caller is gone, and Envoy does not announce the ends of its calls.
     pub(crate) fn reset_calls(&self, caller: &Caller) {
         for flight in self.callers.remove(caller) {
-            let id = flight.call.id;
-            if !flight.filter.post(ToMain::CallEnded(id, CallFailure::Unreachable)) {
-                flight.filter.abandon(id);
+            let call = flight.call();
+            if !flight.filter.post(ToMain::CallEnded(call, CallFailure::Unreachable)) {
+                flight.filter.abandon(call);
             }
         }
     }
@@ -92,7 +92,7 @@ pub(crate) struct FilterConfig {
 pub(crate) enum ToMain {
     Lookups(Lookups),
     StreamEnded(StreamId),
-    CallEnded(CallId, CallFailure),
+    CallEnded(FetcherCall, CallFailure),
     Count(Event),
 }
 
@@ -323,9 +323,9 @@ impl FilterConfig {
 
     /// Fails a call of a configuration that is gone, so that other configurations need not wait for
     /// its lease to end.
-    fn abandon(&self, id: CallId) {
+    fn abandon(&self, call: FetcherCall) {
         if let Ok(now) = envoy::now() {
-            lock(&self.main).abandon(id, now);
+            lock(&self.main).abandon(call, now);
         }
     }
 

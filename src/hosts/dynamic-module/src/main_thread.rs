@@ -9,9 +9,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use oauth2_filter_core::{Answer, CallFailure, CallId, Context, Fetcher, Output, Run, Timestamp};
+use oauth2_filter_core::{Answer, CallFailure, Context, Fetcher, Output, Run, Timestamp};
 
-use super::callers::Caller;
+use super::callers::{Caller, FetcherCall, FetcherId};
 use super::envoy::{self, MainMetrics};
 use super::filter::{FilterConfig, PROCESS, ToMain};
 use super::locked::lock;
@@ -22,6 +22,7 @@ const FOLLOWING: Duration = Duration::from_millis(10);
 /// The state of a configuration in the main thread.
 pub(crate) struct Main {
     fetcher: Fetcher,
+    id: FetcherId,
     output: Output,
 }
 
@@ -34,7 +35,7 @@ pub(crate) enum Work {
     /// A call has ended: its caller, Envoy's number, and its response if it is complete.
     CallEnded(Arc<Caller>, u64, Option<Result<Answer, CallFailure>>),
     /// A call was not made.
-    NotMade(Arc<FilterConfig>, CallId, CallFailure),
+    NotMade(Arc<FilterConfig>, FetcherCall, CallFailure),
 }
 
 /// The work that is not handled yet.
@@ -73,7 +74,7 @@ pub(crate) fn handle(work: Work) {
 enum Input {
     Look,
     Tick,
-    CallEnded(CallId, Result<Answer, CallFailure>),
+    CallEnded(FetcherCall, Result<Answer, CallFailure>),
 }
 
 impl Work {
@@ -94,7 +95,7 @@ impl Work {
         Some(match self {
             Self::Look(filter) => (filter, Input::Look),
             Self::Tick(filter) => (filter, Input::Tick),
-            Self::NotMade(filter, id, failure) => (filter, Input::CallEnded(id, Err(failure))),
+            Self::NotMade(filter, call, failure) => (filter, Input::CallEnded(call, Err(failure))),
             Self::CallEnded(caller, number, result) => {
                 let flight = PROCESS.callers.ended(&caller, number)?;
                 let result = result.unwrap_or_else(|| {
@@ -103,7 +104,8 @@ impl Work {
                         .unwrap_or_else(|_| flight.call.started.plus(flight.call.timeout));
                     Err(flight.call.broken_off(now))
                 });
-                (flight.filter, Input::CallEnded(flight.call.id, result))
+                let call = flight.call();
+                (flight.filter, Input::CallEnded(call, result))
             }
         })
     }
@@ -111,14 +113,25 @@ impl Work {
 
 impl Main {
     pub(crate) fn new(fetcher: Fetcher) -> Self {
-        Self { fetcher, output: Output::default() }
+        Self { fetcher, id: FetcherId::default(), output: Output::default() }
+    }
+
+    /// Ends a call, unless it is one of an earlier fetcher.
+    fn call_ended(
+        &mut self,
+        call: FetcherCall,
+        result: Result<&Answer, CallFailure>,
+        now: Timestamp,
+    ) {
+        if call.fetcher == self.id {
+            let run = &mut Run::new(Context { now, store: &PROCESS.store }, &mut self.output);
+            self.fetcher.call_ended(call.id, result, run);
+        }
     }
 
     /// Handles the end of a call whose result nobody waits for any more.
-    pub(crate) fn abandon(&mut self, id: CallId, now: Timestamp) {
-        let context = Context { now, store: &PROCESS.store };
-        let run = &mut Run::new(context, &mut self.output);
-        self.fetcher.call_ended(id, Err(CallFailure::Unreachable), run);
+    pub(crate) fn abandon(&mut self, call: FetcherCall, now: Timestamp) {
+        self.call_ended(call, Err(CallFailure::Unreachable), now);
         self.output = Output::default();
     }
 }
@@ -140,32 +153,35 @@ impl FilterConfig {
         self.flush();
         let has_ended = matches!(input, Input::CallEnded(..));
         let mut events = Vec::new();
-        let (output, period) = {
+        let (output, fetcher, period) = {
             let main = &mut *lock(&self.main);
-            let run = &mut Run::new(Context { now, store: &PROCESS.store }, &mut main.output);
+            let context = Context { now, store: &PROCESS.store };
             match input {
                 Input::Look => {
                     for message in self.mail() {
                         match message {
-                            ToMain::Lookups(lookups) => main.fetcher.look_up(lookups, run),
+                            ToMain::Lookups(lookups) => {
+                                let run = &mut Run::new(context, &mut main.output);
+                                main.fetcher.look_up(lookups, run);
+                            }
                             ToMain::StreamEnded(stream) => main.fetcher.stream_ended(stream),
-                            ToMain::CallEnded(id, failure) => {
-                                main.fetcher.call_ended(id, Err(failure), run);
+                            ToMain::CallEnded(call, failure) => {
+                                main.call_ended(call, Err(failure), now);
                             }
                             ToMain::Count(event) => events.push(event),
                         }
                     }
                     if self.take_tick() {
-                        main.fetcher.tick(run);
+                        main.fetcher.tick(&mut Run::new(context, &mut main.output));
                     }
                 }
-                Input::Tick => main.fetcher.tick(run),
-                Input::CallEnded(id, result) => {
+                Input::Tick => main.fetcher.tick(&mut Run::new(context, &mut main.output)),
+                Input::CallEnded(call, result) => {
                     let result = result.as_ref().map_err(|failure| *failure);
-                    main.fetcher.call_ended(id, result, run);
+                    main.call_ended(call, result, now);
                 }
             }
-            (std::mem::take(&mut main.output), main.fetcher.tick_period())
+            (std::mem::take(&mut main.output), main.id, main.fetcher.tick_period())
         };
         let is_following = period.is_some_and(|period| period <= FOLLOWING);
         self.follows.store(is_following, Ordering::Relaxed);
@@ -181,8 +197,9 @@ impl FilterConfig {
         }
         self.count(events.into_iter().chain(output.events));
         for call in output.calls {
-            if let Err(failure) = PROCESS.callers.call(self, &call, now) {
-                handle(Work::NotMade(Arc::clone(self), call.id, failure));
+            if let Err(failure) = PROCESS.callers.call(self, fetcher, &call, now) {
+                let call = FetcherCall { fetcher, id: call.id };
+                handle(Work::NotMade(Arc::clone(self), call, failure));
             }
         }
         if has_ended {
@@ -192,7 +209,11 @@ impl FilterConfig {
 
     /// Replaces a fetcher that is in an unknown state. All requests that wait are denied.
     pub(crate) fn lose_fetcher(&self) {
-        *lock(&self.main) = Main::new(self.configuration().fetcher());
+        let fetcher = self.configuration().fetcher();
+        {
+            let main = &mut *lock(&self.main);
+            *main = Main { id: main.id.next(), ..Main::new(fetcher) };
+        }
         // Who has posted them is denied, too; and as long as they are there, nobody wakes the main
         // thread.
         drop(self.mail());

@@ -359,3 +359,6 @@ impl Store for MemoryStore {
         released.unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,291 @@
+//! The module in an Envoy that only pretends, in one process: what an address sanitizer can look at
+//! (`make native-asan`). Requests wait and are aborted, calls end and break off, configurations come
+//! and go, and hooks panic, all by chance and in three threads.
+
+mod host;
+mod random;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use host::{Config, OF_WORKERS, Outcome, Route, Stream, WORKERS};
+use oauth2_filter_dynamic_module as _;
+use random::{one_in, random, seed};
+
+/// What each worker does.
+const STEPS: usize = 5_000;
+
+/// How many updates there are at most.
+const UPDATES: usize = 50;
+
+/// How many requests may wait in each worker.
+const WAITING: usize = 50;
+
+/// How many tokens there are; every other one is active.
+const TOKENS: usize = 400;
+
+/// For how many hundredths of a second, or events, requests may wait at the end.
+const PATIENCE: usize = 6000;
+
+/// The hooks that may be told to panic.
+const HOOKS: [&str; 5] =
+    ["request_headers", "scheduled", "response_headers", "stream_complete", "main_thread"];
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The document of a configuration. Callers are checked, and requests get another token.
+fn document(number: usize) -> String {
+    format!(
+        r#"{{
+            "inbound": {{
+                "introspection": {{
+                    "endpoint": "https://as.test/introspect", "cluster": "as",
+                    "client_id": "service", "client_secret": "secret"
+                }},
+                "realm": "realm {number}"
+            }},
+            "outbound": {{
+                "clients": {{"client": {{
+                    "grant_type": "client_credentials", "endpoint": "https://as.test/token",
+                    "cluster": "as", "client_id": "client", "client_secret": "secret"
+                }}}},
+                "rules": [{{"hosts": ["service.test"], "client": "client"}}]
+            }}
+        }}"#
+    )
+}
+
+/// What the authorization server answers to the body of a request.
+fn answer(request: &str) -> Option<String> {
+    let parameter = |name: &str| {
+        let pairs = request.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.filter(|(other, _)| *other == name).map(|(_, value)| value).next()
+    };
+    let is_token_call = parameter("grant_type") == Some("client_credentials");
+    // After a failed one, the client backs off.
+    if one_in(if is_token_call { 100 } else { 10 }) {
+        return None;
+    }
+    if is_token_call {
+        let issued = r#"{"access_token": "proxy-token", "token_type": "Bearer", "expires_in": 2}"#;
+        return Some(issued.to_owned());
+    }
+    let is_active = parameter("token")?.starts_with("active");
+    Some(format!(r#"{{"active": {is_active}}}"#))
+}
+
+/// What came of all requests.
+#[derive(Debug, Default)]
+struct Counts {
+    forwarded: AtomicUsize,
+    refused: AtomicUsize,
+    failed: AtomicUsize,
+    left: AtomicUsize,
+}
+
+/// What requests that arrive are handled by.
+struct Current {
+    config: Arc<Config>,
+    /// The document of the route that half of them take.
+    route: Arc<Route>,
+}
+
+impl Current {
+    fn load(number: usize) -> Self {
+        Self {
+            config: Config::load(&document(number)).expect("a good document"),
+            route: Route::load(&document(number / 2)).expect("a good document"),
+        }
+    }
+}
+
+/// One worker.
+struct Worker<'t> {
+    number: usize,
+    current: &'t Mutex<Current>,
+    counts: &'t Counts,
+    streams: BTreeMap<u64, (Box<Stream>, String)>,
+}
+
+impl Worker<'_> {
+    /// A request arrives.
+    fn arrive(&mut self) {
+        let number = random(TOKENS);
+        let state = if number.is_multiple_of(2) { "active" } else { "unknown" };
+        let token = if one_in(10) { String::new() } else { format!("{state}-{number}") };
+        let bearer = format!("Bearer {token}");
+        let mut headers = vec![
+            (":method", "GET"),
+            (":path", "/"),
+            (":scheme", "https"),
+            (":authority", "service.test"),
+        ];
+        if !token.is_empty() {
+            headers.push(("authorization", &bearer));
+        }
+        if one_in(4) {
+            headers.push(("content-type", "application/grpc"));
+        }
+        if cfg!(feature = "panic-on-command") && one_in(100) {
+            headers.push(("x-panic-on-command", HOOKS[random(HOOKS.len())]));
+        }
+        let (config, route) = {
+            let current = lock(self.current);
+            (Arc::clone(&current.config), one_in(2).then(|| Arc::clone(&current.route)))
+        };
+        let stream = Stream::arrive(self.number, (config, route), &headers);
+        self.streams.insert(stream.number(), (stream, token));
+    }
+
+    /// Runs the hook for events, if one is due.
+    fn handle_event(&mut self, patience: Duration) {
+        let event = OF_WORKERS[self.number].pop(patience);
+        // Envoy drops events of requests that have ended.
+        if let Some((stream, _)) = event.and_then(|number| self.streams.get(&number))
+            && !stream.has_ended()
+        {
+            stream.scheduled();
+        }
+    }
+
+    /// The number of a request that has not ended.
+    fn any(&self) -> Option<u64> {
+        let living = self.streams.values().filter(|(stream, _)| !stream.has_ended());
+        let living: Vec<u64> = living.map(|(stream, _)| stream.number()).collect();
+        living.get(random(living.len().max(1))).copied()
+    }
+
+    fn waiting(&self) -> usize {
+        let streams = self.streams.values();
+        streams.filter(|(stream, _)| stream.outcome() == Outcome::Waits).count()
+    }
+
+    /// Requests leave that have been decided.
+    fn sweep(&mut self) {
+        let decided = |(stream, _): &(Box<Stream>, String)| stream.outcome() != Outcome::Waits;
+        let leaving: BTreeSet<u64> = self
+            .streams
+            .iter()
+            .filter(|(_, stream)| decided(stream) && (stream.0.has_ended() || one_in(4)))
+            .map(|(number, _)| *number)
+            .collect();
+        for number in leaving {
+            self.leave(number);
+        }
+    }
+
+    fn leave(&mut self, number: u64) {
+        let Some((stream, token)) = self.streams.remove(&number) else { return };
+        let counted = match stream.outcome() {
+            Outcome::Forwarded => {
+                assert!(token.starts_with("active"), "{token:?} is forwarded");
+                let sent = stream.header("authorization");
+                assert_eq!(sent.as_deref(), Some("Bearer proxy-token"), "what the service gets");
+                &self.counts.forwarded
+            }
+            Outcome::Answered(401) => {
+                assert!(!token.starts_with("active"), "{token} is refused");
+                &self.counts.refused
+            }
+            Outcome::Answered(status) => {
+                assert!(matches!(status, 502..=504), "{status}");
+                &self.counts.failed
+            }
+            Outcome::Waits | Outcome::Gone => &self.counts.left,
+        };
+        counted.fetch_add(1, Ordering::Relaxed);
+        stream.leave();
+    }
+
+    fn run(mut self) {
+        for _ in 0..STEPS {
+            match random(8) {
+                0..3 if self.waiting() < WAITING => self.arrive(),
+                3 if one_in(4) => {
+                    self.any().into_iter().for_each(|number| self.leave(number));
+                }
+                4 => {
+                    if let Some((stream, _)) = self.any().and_then(|it| self.streams.get(&it)) {
+                        stream.continue_request();
+                    }
+                }
+                _ => self.handle_event(Duration::from_micros(50)),
+            }
+            self.sweep();
+        }
+        for _ in 0..PATIENCE {
+            if self.waiting() == 0 {
+                break;
+            }
+            self.handle_event(Duration::from_millis(10));
+            self.sweep();
+        }
+        assert_eq!(self.waiting(), 0, "requests hang");
+        self.streams.keys().copied().collect::<Vec<_>>().into_iter().for_each(|it| self.leave(it));
+    }
+}
+
+/// Two workers with many requests, and the main thread, which this is.
+fn run(number: u64, counts: &Counts) {
+    let current = Mutex::new(Current::load(0));
+    let current = &current;
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..WORKERS)
+            .map(|worker| {
+                scope.spawn(move || {
+                    seed(number.wrapping_mul(3).wrapping_add(worker as u64));
+                    Worker { number: worker, current, counts, streams: BTreeMap::new() }.run();
+                })
+            })
+            .collect();
+        seed(number.wrapping_mul(3).wrapping_add(WORKERS as u64));
+        let mut updates = 0;
+        while !workers.iter().all(thread::ScopedJoinHandle::is_finished) {
+            host::run_main(Duration::from_micros(100));
+            if one_in(2) {
+                host::end_a_call(answer);
+            }
+            if updates < UPDATES && one_in(300) {
+                updates += 1;
+                let new = Current::load(updates);
+                // The old one is dropped outside of the lock.
+                let old = std::mem::replace(&mut *lock(current), new);
+                drop(old);
+                assert!(Config::load("{").is_none(), "an update with a mistake");
+                assert!(Route::load("{").is_none(), "the same for a route");
+            }
+        }
+        println!("{updates} updates");
+    });
+}
+
+#[test]
+fn whatever_happens_every_request_is_decided_once_and_rightly() {
+    host::load();
+    let counts = Counts::default();
+    for number in 0..4 {
+        // Without the bootstrap extension, calls end with their configurations.
+        let bootstrap = number % 2 == 1;
+        let bootstrap = bootstrap.then(|| Config::bootstrap().expect("the extension"));
+        run(number, &counts);
+        println!("{counts:?}, {} calls under way", host::calls());
+        drop(bootstrap);
+        assert_eq!(host::living(), 0, "all configurations are destroyed");
+    }
+    for count in [&counts.forwarded, &counts.refused, &counts.failed, &counts.left] {
+        assert!(count.load(Ordering::Relaxed) > 100, "{counts:?}");
+    }
+    let log = host::log();
+    let secrets = ["active-", "Bearer ", "proxy-token"];
+    let leaked = log.iter().find(|line| secrets.iter().any(|secret| line.contains(secret)));
+    assert_eq!(leaked, None, "no token is logged");
+}
