@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char, c_void};
+use std::sync::OnceLock;
 
 /// An object of Envoy's.
 pub(crate) type Envoy = *mut c_void;
@@ -207,6 +208,12 @@ pub(crate) struct ConfigMetrics {
 impl ConfigMetrics {
     /// The functions, if this Envoy has all of them.
     pub(crate) fn find() -> Option<Self> {
+        // The search takes longer than the change of a metric.
+        static FOUND: OnceLock<Option<ConfigMetrics>> = OnceLock::new();
+        *FOUND.get_or_init(Self::search)
+    }
+
+    fn search() -> Option<Self> {
         let find = |name: &CStr| {
             let symbol = optional(name)?;
             // SAFETY: the functions of these names have this type.

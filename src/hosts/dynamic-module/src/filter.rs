@@ -296,7 +296,6 @@ impl FilterConfig {
         self.routes.take().iter().for_each(Self::leave);
         self.leave();
         let config = self.caller.destroyed();
-        PROCESS.ticker.set(self, None);
         PROCESS.reset_calls(&self.caller);
         drop(config);
         let filters = lock(&PROCESS.filters);

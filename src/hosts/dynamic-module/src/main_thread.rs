@@ -214,8 +214,8 @@ impl FilterConfig {
             let main = &mut *lock(&self.main);
             *main = Main { id: main.id.next(), ..Main::new(fetcher) };
         }
-        // Who has posted them is denied, too; and as long as they are there, nobody wakes the main
-        // thread.
+        // The requests that posted them are denied, too. While messages are there, nothing wakes the
+        // main thread.
         drop(self.mail());
         self.slots().iter().for_each(super::worker::Slot::lose_waiting);
     }

@@ -1,7 +1,7 @@
 //! What all workers and configurations of the process share, in ordinary memory: bounded, and freed
 //! when it expires or is evicted.
 //!
-//! The records of different servers and clients are told apart by their identities, which include
+//! The records of different servers and clients are distinguished by their identities, which include
 //! their secrets, so nothing is encrypted here.
 
 use std::hash::BuildHasher;
