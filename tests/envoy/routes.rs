@@ -1,12 +1,8 @@
 //! Documents for routes. Only the dynamic module has them.
 
 use std::fs;
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
 
-use oauth2_filter_testbed::client::{Http2, Request};
+use oauth2_filter_testbed::client::Request;
 use oauth2_filter_testbed::envoy::{Envoy, Listener, WasmPlugin, native, workspace};
 use oauth2_filter_testbed::scripted::{Answer, Gate};
 use oauth2_filter_testbed::wait;
@@ -235,34 +231,18 @@ async fn no_request_is_lost_while_documents_of_routes_change() {
     }
 
     set_up.server.on(ENDPOINT, active());
-    let ended = Arc::new(AtomicBool::new(false));
-    let mut clients = JoinSet::new();
-    for client in 0..10 {
-        let ended = Arc::clone(&ended);
-        clients.spawn(async move {
-            let connection = Http2::open(address).await.expect("a connection");
-            let mut requests = 0;
-            while !ended.load(Ordering::Relaxed) {
-                let request = Request::get("/routed").bearer(&format!("token-{client}-{requests}"));
-                let answer = connection.send(&request).await.expect("an answer");
-                assert_eq!(answer.status, 200, "{}", answer.text());
-                requests += 1;
-            }
-            requests
-        });
-    }
-    for n in 2..50 {
-        write(n);
-        set_up.envoy.stat_reaches(&reloads, n as u64 + 1).await;
-        let realm = format!("realm=\"r{n}\"");
-        wait::until(&realm, async || {
-            let refused = set_up.send(&Request::get("/routed")).await;
-            refused.headers.get("www-authenticate").is_some_and(|it| it.contains(&realm))
-        })
-        .await;
-    }
-    ended.store(true, Ordering::Relaxed);
-    let requests: usize = clients.join_all().await.into_iter().sum();
-    assert!(requests > 0);
+    let load = set_up.under_load(10, "/routed", async || {
+        for n in 2..50 {
+            write(n);
+            set_up.envoy.stat_reaches(&reloads, n as u64 + 1).await;
+            let realm = format!("realm=\"r{n}\"");
+            wait::until(&realm, async || {
+                let refused = set_up.send(&Request::get("/routed")).await;
+                refused.headers.get("www-authenticate").is_some_and(|it| it.contains(&realm))
+            })
+            .await;
+        }
+    });
+    assert!(load.await > 0);
     set_up.comes_to_rest().await;
 }

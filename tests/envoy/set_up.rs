@@ -2,14 +2,17 @@
 //! service that keeps what reaches it, and an Envoy with the filter between them.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use oauth2_filter_testbed::client::{Request, Response};
+use oauth2_filter_testbed::client::{Http2, Request, Response};
 use oauth2_filter_testbed::envoy::{
     Bootstrap, Cluster, Envoy, Listener, Options, WasmPlugin, merge,
 };
 use oauth2_filter_testbed::scripted::{Answer, ScriptedServer};
 use oauth2_filter_testbed::{open_files, upstream::Upstream, wait};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 /// The path of the introspection endpoint.
 pub const ENDPOINT: &str = "/introspect";
@@ -98,6 +101,36 @@ impl SetUp {
     /// Sends a request by itself; panics if there is no answer.
     pub async fn send(&self, request: &Request) -> Response {
         request.send(self.address()).await.unwrap_or_else(|error| panic!("no answer: {error}"))
+    }
+
+    /// Sends requests for a path from so many connections, each request with a token of its own,
+    /// while `change` runs. All are allowed. Returns how many there were.
+    pub async fn under_load(
+        &self,
+        connections: usize,
+        path: &'static str,
+        change: impl AsyncFnOnce(),
+    ) -> usize {
+        let address = self.address();
+        let ended = Arc::new(AtomicBool::new(false));
+        let mut clients = JoinSet::new();
+        for client in 0..connections {
+            let ended = Arc::clone(&ended);
+            clients.spawn(async move {
+                let connection = Http2::open(address).await.expect("a connection");
+                let mut requests = 0;
+                while !ended.load(Ordering::Relaxed) {
+                    let request = Request::get(path).bearer(&format!("token-{client}-{requests}"));
+                    let answer = connection.send(&request).await.expect("an answer");
+                    assert_eq!(answer.status, 200, "{}", answer.text());
+                    requests += 1;
+                }
+                requests
+            });
+        }
+        change().await;
+        ended.store(true, Ordering::Relaxed);
+        clients.join_all().await.into_iter().sum()
     }
 
     /// How many introspection calls the server has had.

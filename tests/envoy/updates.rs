@@ -1,10 +1,5 @@
 //! Configurations that change while Envoy runs, and those that it refuses.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
-
 use oauth2_filter_testbed::client::{Http2, Request, Response};
 use oauth2_filter_testbed::envoy::{Cluster, Envoy, Listener, StartError, WasmPlugin, native};
 use oauth2_filter_testbed::scripted::{Answer, Gate};
@@ -79,29 +74,13 @@ async fn requests_that_wait_during_an_update_are_refused_by_the_configuration_th
 #[tokio::test(flavor = "multi_thread")]
 async fn no_request_is_lost_while_configurations_change() {
     let set_up = updatable(named("n0")).await;
-    let address = set_up.address();
-    let ended = Arc::new(AtomicBool::new(false));
-    let mut clients = JoinSet::new();
-    for client in 0..20 {
-        let ended = Arc::clone(&ended);
-        clients.spawn(async move {
-            let connection = Http2::open(address).await.expect("a connection");
-            let mut requests = 0;
-            while !ended.load(Ordering::Relaxed) {
-                let request = Request::get("/").bearer(&format!("token-{client}-{requests}"));
-                let answer = connection.send(&request).await.expect("an answer");
-                assert_eq!(answer.status, 200, "{}", answer.text());
-                requests += 1;
-            }
-            requests
-        });
-    }
-    for n in 1..10 {
-        let name = format!("n{n}");
-        update(&set_up, &name, named(&name)).await;
-    }
-    ended.store(true, Ordering::Relaxed);
-    let requests: usize = clients.join_all().await.into_iter().sum();
+    let load = set_up.under_load(20, "/", async || {
+        for n in 1..10 {
+            let name = format!("n{n}");
+            update(&set_up, &name, named(&name)).await;
+        }
+    });
+    let requests = load.await;
     assert_eq!(set_up.service.requests().len(), requests);
     assert!(set_up.calls() >= requests, "every token is new");
     set_up.comes_to_rest_after_updates().await;
