@@ -1,6 +1,6 @@
-//! The keyed hash that finds a token's kept answer.
+//! Keyed hashes of 128 bits.
 //!
-//! A crate by itself, since it is optimized for speed while the filter is for size: each request
+//! A crate by itself, because it is optimized for speed while the module is for size: each request
 //! hashes its token, and what is generic or inline there gets the level of the crate that uses it.
 
 #![forbid(unsafe_code)]
@@ -10,12 +10,22 @@ use std::hash::Hasher;
 
 use siphasher::sip128::{Hasher128, SipHasher24};
 
-/// SipHash-2-4 with 128 bits: who does not know its key can look for no two texts of one hash.
+#[cfg(not(target_family = "wasm"))]
+mod polynomial;
+#[cfg(not(target_family = "wasm"))]
+pub use polynomial::LookupHash;
+
+/// Finds cached values: no two texts can be searched for that have one hash, unless the key or a
+/// hash is known. So neither may leave the process.
+#[cfg(target_family = "wasm")]
+pub type LookupHash = KeyedHash;
+
+/// SipHash-2-4 with 128 bits, a pseudorandom function: its hashes say nothing about its key.
 #[derive(Clone, Copy)]
 pub struct KeyedHash(SipHasher24);
 
 impl KeyedHash {
-    /// The hash of this key.
+    /// The hash of this key, which must be random and secret.
     pub fn new(key: [u8; 16]) -> Self {
         Self(SipHasher24::new_with_key(&key))
     }

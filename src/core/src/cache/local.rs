@@ -3,16 +3,16 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
-use oauth2_filter_keyed_hash::KeyedHash;
+use oauth2_filter_keyed_hash::LookupHash;
 
 use crate::ids::{ClientId, ServerId};
 use crate::timestamp::Timestamp;
 
-/// The key of a cached value in this worker: a keyed hash (SipHash-2-4, 128 bits) of everything
-/// that identifies the value.
+/// The key of a cached value in this worker: a keyed hash of everything that identifies the
+/// value.
 ///
 /// The token itself is not stored. The hash key is random and secret to this worker, so an attacker
-/// cannot search for two tokens with one key.
+/// cannot search for two tokens with one key. No key leaves this worker.
 ///
 /// Stored in parts of 32 bits, because the alignment of a `u128` would make every place with a key
 /// a third larger.
@@ -27,7 +27,7 @@ impl Hash for CacheKey {
 }
 
 /// Makes keys with a secret hash key.
-pub(crate) struct Keyed(KeyedHash);
+pub(crate) struct Keyed(LookupHash);
 
 /// Separates the keys that one token has for different purposes.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +56,7 @@ impl KeySpace {
 impl Keyed {
     /// Makes keys that depend on `seed`.
     pub(crate) fn new(seed: [u8; 16]) -> Self {
-        Self(KeyedHash::new(seed))
+        Self(LookupHash::new(seed))
     }
 
     /// The key of a token in a key space.
