@@ -407,7 +407,7 @@ impl Story {
     fn tell_forward(&mut self, forward: &Forward) {
         let _ = writeln!(self.text, "\nThe upstream service receives:");
         let is_gone = |name: &str| forward.removed().any(|removed| **removed == *name);
-        let is_set = |name: &str| forward.set.iter().any(|(set, _)| **set == *name);
+        let is_set = |name: &str| forward.given().any(|(set, _)| **set == *name);
         for (name, value) in &self.head {
             let sign = if is_gone(name) || is_set(name) { '-' } else { ' ' };
             // A given value may be a secret.
@@ -415,7 +415,7 @@ impl Story {
             let value = if is_given { "[as given]" } else { &*value.replace(&self.token, TOKEN) };
             let _ = writeln!(self.text, "{sign} {name}: {value}");
         }
-        for (name, value) in &forward.set {
+        for (name, value) in forward.given() {
             let _ = writeln!(self.text, "+ {name}: {value}");
         }
     }

@@ -257,6 +257,11 @@ impl Host for Proxy {
         })
     }
 
+    fn add_header(&self, map: Map, name: &str, value: &str) -> Result<(), HostError> {
+        self.check(HostCall::AddHeader, name)?;
+        self.with_map(HostCall::AddHeader, map, |headers| headers.push((name.into(), value.into())))
+    }
+
     fn remove_header(&self, map: Map, name: &[u8]) -> Result<(), HostError> {
         self.check(HostCall::RemoveHeader, &String::from_utf8_lossy(name))?;
         self.with_map(HostCall::RemoveHeader, map, |headers| headers.retain(|(n, _)| n != name))

@@ -17,7 +17,7 @@ const DIGEST: (&str, &str) = (
     "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
 );
 
-/// A filter that uses every call on a request: it sets and removes headers, looks at all of them,
+/// A filter that uses every call on a request: it sets, adds and removes headers, looks at all of them,
 /// at the certificate, and sets filter state.
 pub fn everything() -> Value {
     json!({
@@ -32,9 +32,9 @@ fn bound() -> Value {
     json!({"active": true, "sub": "alice", "cnf": {"x5t#S256": DIGEST.1}})
 }
 
-/// A request whose caller wants to be another.
+/// A request whose caller wants to be another, and the next hop to take out who it is.
 fn spoofing() -> Request {
-    get("/").bearer("t").header("x-user", "root")
+    get("/").bearer("t").header("x-user", "root").header("connection", "x-user, keep-alive")
 }
 
 /// Sends it over TLS.
@@ -87,12 +87,13 @@ fn nothing_is_refused_where_everything_is_granted() {
 }
 
 /// The calls on which a decision depends, with what each is about and how it is logged.
-const DECISIVE: [(HostCall, Option<&str>, &str); 6] = [
+const DECISIVE: [(HostCall, Option<&str>, &str); 7] = [
     (HostCall::Now, None, "proxy_get_current_time_nanoseconds returned status 10"),
     (HostCall::Headers, None, "proxy_get_header_map_pairs returned status 10"),
     (HostCall::Property, None, "proxy_get_property returned status 10"),
     (HostCall::SetFilterState, Some("oauth2_decision"), "proxy_set_property returned status 10"),
     (HostCall::SetHeader, None, "proxy_replace_header_map_value returned status 10"),
+    (HostCall::AddHeader, None, "proxy_add_header_map_value returned status 10"),
     (HostCall::RemoveHeader, None, "proxy_remove_header_map_value returned status 10"),
 ];
 

@@ -292,7 +292,7 @@ impl SimulatedHost {
                     forward.removed().any(|n| **n == *name) || set.iter().any(|(n, _)| **n == *name)
                 };
                 let mut head: Vec<_> = head.into_iter().filter(|(name, _)| !gone(name)).collect();
-                head.extend(set.iter().map(|(n, v)| (n.to_string(), v.as_bytes().to_vec())));
+                head.extend(forward.given().map(|(n, v)| (n.to_string(), v.as_bytes().to_vec())));
                 Outcome::Passed(head)
             }
         };

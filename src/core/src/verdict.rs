@@ -10,7 +10,7 @@ use crate::oauth::call::TokenUse;
 use crate::oauth::denial::Reply;
 use crate::oauth::standing::Standing;
 use crate::oauth::token_source::Removal;
-use crate::oauth::token_state::TokenAttribute;
+use crate::oauth::token_state::{SharedHeaders, TokenAttribute};
 use crate::timestamp::Timestamp;
 
 /// The decision on a request.
@@ -81,7 +81,7 @@ pub enum Action {
     Respond(Reply),
 }
 
-/// The changes to a request that is forwarded: headers are removed first and set then.
+/// The changes to a request that is forwarded: headers are removed first, and then set and added.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Forward {
     /// The first header to remove, which needs no allocation: most requests have no other one.
@@ -90,6 +90,8 @@ pub struct Forward {
     pub(crate) remove: Vec<Arc<str>>,
     /// Headers, or `:path`, to set in place of all their values.
     pub set: Vec<(Arc<str>, Arc<str>)>,
+    /// Headers to add, of which the request then has no value: hosts need not look for one.
+    pub(crate) add: Option<SharedHeaders>,
     /// Whether the upstream response is for this caller only (RFC 6750, section 2.3).
     pub private: bool,
 }
@@ -113,14 +115,32 @@ impl Forward {
 
     /// Sets a header, in place of another value to set.
     fn put(&mut self, name: Arc<str>, value: Arc<str>) {
-        self.set.retain(|(set, _)| *set != name);
+        self.unset(&name);
         self.set.push((name, value));
     }
 
     /// Removes a header, in place of all other changes to it.
     pub(crate) fn drop_header(&mut self, name: &Arc<str>) {
-        self.set.retain(|(set, _)| set != name);
+        self.unset(name);
         self.take_out(&Removal::Remove(Arc::clone(name)));
+    }
+
+    /// Takes back the value that a header was to get.
+    fn unset(&mut self, name: &Arc<str>) {
+        self.set.retain(|(set, _)| set != name);
+        if self.added().any(|(added, _)| added == name) {
+            self.add = Some(self.added().filter(|(added, _)| added != name).cloned().collect());
+        }
+    }
+
+    /// The headers to add, of which the request has no value once others are removed.
+    pub fn added(&self) -> impl Iterator<Item = &(Arc<str>, Arc<str>)> {
+        self.add.iter().flat_map(|headers| headers.iter())
+    }
+
+    /// The headers that get a value.
+    pub fn given(&self) -> impl Iterator<Item = &(Arc<str>, Arc<str>)> {
+        self.set.iter().chain(self.added())
     }
 
     /// Prevents a caller from making the next hop remove these headers (`Connection`).
@@ -128,12 +148,12 @@ impl Forward {
         match connection_without(fields, names) {
             None => {}
             Some(rest) if rest.is_empty() => self.take_out(&Removal::Remove(CONNECTION.into())),
-            Some(rest) => self.add(vec![(CONNECTION.into(), rest.into())]),
+            Some(rest) => self.put_all(vec![(CONNECTION.into(), rest.into())]),
         }
     }
 
     /// Sets further headers, in place of other values to set.
-    pub(crate) fn add(&mut self, headers: Vec<(Arc<str>, Arc<str>)>) {
+    pub(crate) fn put_all(&mut self, headers: Vec<(Arc<str>, Arc<str>)>) {
         for (name, value) in headers {
             self.put(name, value);
         }
@@ -152,8 +172,10 @@ impl Forward {
 
 impl Footprint for Forward {
     fn owned_bytes(&self) -> usize {
-        let Self { first, remove, set, private: _ } = self;
+        let Self { first, remove, set, add, private: _ } = self;
         let first = first.as_ref().map_or(0, Footprint::owned_bytes);
-        [remove.owned_bytes(), set.owned_bytes()].into_iter().fold(first, usize::saturating_add)
+        [remove.owned_bytes(), set.owned_bytes(), add.owned_bytes()]
+            .into_iter()
+            .fold(first, usize::saturating_add)
     }
 }

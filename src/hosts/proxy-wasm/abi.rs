@@ -58,6 +58,13 @@ unsafe extern "C" {
         value: *const u8,
         value_size: usize,
     ) -> u32;
+    fn proxy_add_header_map_value(
+        map: u32,
+        key: *const u8,
+        key_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
     fn proxy_remove_header_map_value(map: u32, key: *const u8, key_size: usize) -> u32;
     fn proxy_get_buffer_bytes(
         buffer: u32,
@@ -254,6 +261,19 @@ impl Host for Abi {
         // SAFETY: the pointers are to live memory of the given sizes during the call.
         check(HostCall::SetHeader, unsafe {
             proxy_replace_header_map_value(
+                map as u32,
+                name.as_ptr(),
+                name.len(),
+                value.as_ptr(),
+                value.len(),
+            )
+        })
+    }
+
+    fn add_header(&self, map: Map, name: &str, value: &str) -> Result<(), HostError> {
+        // SAFETY: the pointers are to live memory of the given sizes during the call.
+        check(HostCall::AddHeader, unsafe {
+            proxy_add_header_map_value(
                 map as u32,
                 name.as_ptr(),
                 name.len(),

@@ -73,6 +73,19 @@ impl Fields {
         Some(Self { text, at })
     }
 
+    /// A copy of these names and values.
+    pub fn copy_of<'f>(fields: impl Iterator<Item = (&'f [u8], &'f [u8])> + Clone) -> Self {
+        let size = fields.clone().map(|(name, value)| name.len().saturating_add(value.len()));
+        let mut text = Vec::with_capacity(size.fold(0, usize::saturating_add));
+        let mut copy = |part: &[u8]| {
+            let start = text.len();
+            text.extend_from_slice(part);
+            (start, part.len())
+        };
+        let at = fields.map(|(name, value)| [copy(name), copy(value)]).collect();
+        Self { text, at }
+    }
+
     /// Each name and value, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.at.iter().map(|[name, value]| (self.part(*name), self.part(*value)))
@@ -122,14 +135,8 @@ impl Fields {
 
 impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Fields {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(fields: I) -> Self {
-        let mut this = Self::default();
-        let mut add = |part: &[u8]| {
-            let start = this.text.len();
-            this.text.extend_from_slice(part);
-            (start, part.len())
-        };
-        let at = fields.into_iter().map(|(n, v)| [add(n.as_ref()), add(v.as_ref())]).collect();
-        Self { at, ..this }
+        let fields: Vec<(N, V)> = fields.into_iter().collect();
+        Self::copy_of(fields.iter().map(|(name, value)| (name.as_ref(), value.as_ref())))
     }
 }
 

@@ -11,6 +11,7 @@ use crate::http::header_name::{CONNECTION, Spelling};
 use crate::oauth::claims::{ClaimPath, Claims, is_exact};
 use crate::oauth::reason::Reason;
 use crate::oauth::token_source::{Removal, TokenSource};
+use crate::oauth::token_state::SharedHeaders;
 use crate::verdict::Forward;
 
 /// The maximum length of a claim in a header or in filter state, in bytes.
@@ -135,14 +136,10 @@ impl Forwarding {
         clean: Forward,
         removal: &Removal,
         in_query: bool,
-        headers: &[(Arc<str>, Arc<str>)],
+        headers: Option<&SharedHeaders>,
     ) -> Forward {
-        let mut forward = Forward { private: in_query, ..clean };
-        if forward.set.is_empty() {
-            forward.set = headers.to_vec();
-        } else {
-            forward.set.extend_from_slice(headers);
-        }
+        // `clean` removes every value that the caller sent.
+        let mut forward = Forward { private: in_query, add: headers.cloned(), ..clean };
         // URLs are logged on every hop, so a token in the query is never forwarded.
         if in_query || !self.token {
             forward.take_out(removal);

@@ -245,7 +245,7 @@ impl Guard {
                 }
                 TokenState::Active(Arc::new(ActiveToken {
                     token,
-                    headers,
+                    headers: (!headers.is_empty()).then(|| headers.into()),
                     attributes,
                     stale: false,
                 }))
@@ -278,7 +278,7 @@ impl Guard {
                     clean,
                     &removal,
                     in_query,
-                    &known.headers,
+                    known.headers.as_ref(),
                 )),
                 decision: if known.stale { Decision::Stale } else { Decision::Allowed },
                 rule: Arc::clone(&needs.rule),
@@ -299,7 +299,7 @@ impl Guard {
             return self.refuse(&failure.denial(), &needs.rule, grpc);
         }
         Outcome {
-            action: Action::Forward(self.forward.with_token(clean, &removal, in_query, &[])),
+            action: Action::Forward(self.forward.with_token(clean, &removal, in_query, None)),
             decision: Decision::Unchecked,
             rule: Arc::clone(&needs.rule),
             known: None,

@@ -9,6 +9,9 @@ use crate::oauth::reason::Reason;
 /// Name and value of filter state that a token gives.
 pub(crate) type TokenAttribute = (&'static str, Arc<str>);
 
+/// Names and values of headers, which requests with the same token share.
+pub(crate) type SharedHeaders = Arc<[(Arc<str>, Arc<str>)]>;
+
 /// What is known of a token.
 #[derive(Clone, Debug)]
 pub(crate) enum TokenState {
@@ -24,7 +27,7 @@ pub(crate) struct ActiveToken {
     /// What is judged.
     pub(crate) token: IntrospectedToken,
     /// The headers that its requests get.
-    pub(crate) headers: Vec<(Arc<str>, Arc<str>)>,
+    pub(crate) headers: Option<SharedHeaders>,
     /// What its requests get as filter state, besides rule and decision.
     pub(crate) attributes: Arc<[TokenAttribute]>,
     /// Whether the response is served stale because the server fails.

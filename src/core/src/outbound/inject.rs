@@ -59,7 +59,7 @@ impl Outbound {
         forward.remove.extend(pending.leaked_headers.iter().cloned());
         if let Some(clean) = pending.clean.take() {
             forward.remove.extend(clean.removed().cloned());
-            forward.add(clean.set);
+            forward.put_all(clean.set);
         }
         // A token that was exchanged, or was to be exchanged, is not forwarded.
         if let Some(removal) = &pending.removal {

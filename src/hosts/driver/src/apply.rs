@@ -57,7 +57,10 @@ impl<H: Host> Apply<'_, H> {
         for (name, value) in &forward.set {
             self.host.set_header(Map::RequestHeaders, name, value)?;
         }
-        let edited = forward.removed().next().is_some() || !forward.set.is_empty();
+        for (name, value) in forward.added() {
+            self.host.add_header(Map::RequestHeaders, name, value)?;
+        }
+        let edited = forward.removed().next().is_some() || forward.given().next().is_some();
         if edited || has_state {
             let changed = if edited { Changed::Headers } else { Changed::FilterState };
             self.host.select_route_again(changed)?;

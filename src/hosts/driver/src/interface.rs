@@ -33,6 +33,9 @@ pub trait Host: Metrics {
     /// Sets a header; no other value of it remains.
     fn set_header(&self, map: Map, name: &str, value: &str) -> Result<(), HostError>;
 
+    /// Adds a value to a header.
+    fn add_header(&self, map: Map, name: &str, value: &str) -> Result<(), HostError>;
+
     /// Removes every value of a header.
     fn remove_header(&self, map: Map, name: &[u8]) -> Result<(), HostError>;
 
@@ -168,6 +171,7 @@ pub enum HostCall {
     Header,
     Headers,
     SetHeader,
+    AddHeader,
     RemoveHeader,
     Property,
     SetFilterState,
@@ -199,6 +203,7 @@ impl HostCall {
             Self::Header => "proxy_get_header_map_value",
             Self::Headers => "proxy_get_header_map_pairs",
             Self::SetHeader => "proxy_replace_header_map_value",
+            Self::AddHeader => "proxy_add_header_map_value",
             Self::RemoveHeader => "proxy_remove_header_map_value",
             Self::Property => "proxy_get_property",
             Self::SetFilterState => "proxy_set_property",

@@ -97,6 +97,9 @@ functions! {
     get_headers as envoy_dynamic_module_callback_http_get_headers(
         filter: Envoy, map: i32, headers: *mut Header
     ) -> bool;
+    add_header as envoy_dynamic_module_callback_http_add_header(
+        filter: Envoy, map: i32, name: Buffer, value: Buffer
+    ) -> bool;
     set_header as envoy_dynamic_module_callback_http_set_header(
         filter: Envoy, map: i32, name: Buffer, value: Buffer
     ) -> bool;

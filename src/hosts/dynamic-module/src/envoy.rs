@@ -456,12 +456,20 @@ impl Host for Request<'_> {
         }
         // SAFETY: the headers live until the hook ends or they change; here they are copied.
         let bytes = |buffer: Buffer| unsafe { buffer.bytes() };
-        Ok(headers.iter().map(|header| (bytes(header.name), bytes(header.value))).collect())
+        Ok(Fields::copy_of(headers.iter().map(|header| (bytes(header.name), bytes(header.value)))))
     }
 
     fn set_header(&self, map: Map, name: &str, value: &str) -> Result<(), HostError> {
         let value = Buffer::of(value.as_bytes());
         self.change_header(HostCall::SetHeader, map, name.as_bytes(), value)
+    }
+
+    fn add_header(&self, map: Map, name: &str, value: &str) -> Result<(), HostError> {
+        let call = HostCall::AddHeader;
+        let Some(map) = map_number(map) else { return done(call, false) };
+        let (name, value) = (Buffer::of(name.as_bytes()), Buffer::of(value.as_bytes()));
+        // SAFETY: the filter lives during the hook, and the pointers are to live memory.
+        done(call, unsafe { abi::add_header(self.filter, map, name, value) })
     }
 
     fn remove_header(&self, map: Map, name: &[u8]) -> Result<(), HostError> {

@@ -635,6 +635,16 @@ callbacks! {
         true
     }
 
+    fn envoy_dynamic_module_callback_http_add_header(
+        filter: Envoy, map: i32, name: Buffer, value: Buffer,
+    ) -> bool {
+        let stream = stream(filter);
+        stream.move_headers();
+        let map = &mut stream.maps.borrow_mut()[usize::try_from(map).expect("a map")];
+        map.push((name.bytes(), value.bytes()));
+        true
+    }
+
     fn envoy_dynamic_module_callback_http_send_response(
         filter: Envoy, status: u32, headers: *const Header, count: usize, body: Buffer,
         details: Buffer,
