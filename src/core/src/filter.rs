@@ -15,6 +15,7 @@ use crate::oauth::denial::{Denial, Reply, Resource};
 use crate::oauth::reason::Reason;
 use crate::oauth::secret::OpenSecret;
 use crate::outbound::{ClientConfig, Outbound};
+use crate::random::Random;
 use crate::run::{Context, Input, Output, Run, Step};
 use crate::verdict::Verdict;
 
@@ -25,6 +26,8 @@ pub struct Configuration {
     inbound: Option<Arc<Guard>>,
     outbound: Option<Arc<ClientConfig>>,
     seed: [u8; 16],
+    /// Shared by all fetchers, so that none has the leases of another.
+    random: Arc<Random>,
 }
 
 impl Configuration {
@@ -56,7 +59,8 @@ impl Configuration {
 
     fn new(config: Config, environment: &Environment<'_>) -> Self {
         let (inbound, outbound) = (config.inbound.map(Arc::new), config.outbound.map(Arc::new));
-        Self { inbound, outbound, seed: environment.seed }
+        let seed = environment.seed;
+        Self { inbound, outbound, seed, random: Arc::new(Random::new(seed, "fetcher")) }
     }
 
     /// The names of the outbound clients, in the order of
@@ -80,7 +84,8 @@ impl Configuration {
 
     /// The fetcher of these deciders.
     pub fn fetcher(&self) -> Fetcher {
-        Fetcher::new(self.inbound.clone(), self.outbound.clone(), self.seed)
+        let random = Arc::clone(&self.random);
+        Fetcher::new(self.inbound.clone(), self.outbound.clone(), self.seed, random)
     }
 }
 

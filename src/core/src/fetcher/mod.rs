@@ -66,7 +66,7 @@ pub struct Fetcher {
     /// Makes the keys of `flights`.
     keyed: Keyed,
     /// For jitter, and for the numbers of tokens and leases.
-    random: Random,
+    random: Arc<Random>,
     /// When the gauges are reported next; `None` before the first report.
     report_at: Option<Timestamp>,
     /// Whether a gauge may differ from zero, so that another report is needed.
@@ -131,6 +131,7 @@ impl Fetcher {
         guard: Option<Arc<Guard>>,
         config: Option<Arc<ClientConfig>>,
         seed: [u8; 16],
+        random: Arc<Random>,
     ) -> Self {
         let health = |server: &Server| {
             let cluster = &server.introspection.endpoint.cluster;
@@ -148,7 +149,7 @@ impl Fetcher {
             followed: Vec::new(),
             back_offs: ClockCache::new(ROOM),
             keyed: Keyed::new(seed),
-            random: Random::new(seed, "fetcher"),
+            random,
             report_at: None,
             reporting: false,
             guard,
@@ -310,4 +311,29 @@ fn lease(random: &Random, timeout: Duration, now: Timestamp) -> Lease {
 /// Reports a result to the requests that waited for it.
 fn resolve(streams: Vec<StreamId>, found: Found, run: &mut Run<'_>) {
     run.output.resolved.push(Resolved { streams, found });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::environment::Environment;
+    use crate::filter::Configuration;
+
+    #[test]
+    fn no_fetcher_of_a_configuration_has_the_leases_of_another() {
+        let environment =
+            Environment { variable: &|_| None, seed: [1; 16], sign: |_, _, _| Ok(Vec::new()) };
+        let document = br#"{"inbound": {"introspection": {
+            "endpoint": "https://as.test/introspect", "cluster": "as",
+            "client_id": "service", "client_secret": "secret"
+        }}}"#;
+        let (configuration, _) = Configuration::load(document, &environment).unwrap();
+        let owner = |fetcher: Fetcher| {
+            lease(&fetcher.random, Duration::ZERO, Timestamp::from_millis(1)).owner
+        };
+        let of_route = configuration.clone();
+        let owners = [configuration.fetcher(), configuration.fetcher(), of_route.fetcher()];
+        let [first, second, third] = owners.map(owner);
+        assert!(first != second && second != third && first != third, "{first:?}");
+    }
 }
