@@ -82,6 +82,7 @@ mod filter;
 mod http;
 mod ids;
 mod inbound;
+mod jose;
 mod lookup;
 mod metrics;
 mod oauth;

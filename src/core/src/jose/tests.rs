@@ -1,0 +1,356 @@
+//! The examples of the RFCs, and tokens and keys that must be rejected.
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use ring::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
+use serde_json::{Value, json};
+
+use super::algorithm::{KeyType, SignatureAlgorithm, ecdsa_to_der};
+use super::jwk::{BadKey, PublicKey};
+use super::jws::{Malformed, UnverifiedJwt, claimed_issuer};
+use super::key_set::{BadSet, KeySet};
+
+/// The modulus of RFC 7515 appendix A.2.
+const N: &str = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEz\
+    P1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5\
+    z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxX\
+    FvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ";
+
+/// The token of RFC 7515 appendix A.2.
+const RS256: &str = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9\
+    leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZ\
+    mh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75v\
+    RK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPq\
+    vhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw";
+
+/// The token of RFC 7515 appendix A.3.
+const ES256: &str = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9\
+    leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8IS\
+    lSApmWQxfKTUJqPP3-Kg6NU1Q";
+
+fn rsa() -> Value {
+    json!({"kty": "RSA", "n": N, "e": "AQAB"})
+}
+
+/// The key of RFC 7515 appendix A.3.
+fn p256() -> Value {
+    json!({"kty": "EC", "crv": "P-256",
+        "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+        "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"})
+}
+
+/// The key of RFC 8037 appendix A.2.
+fn ed25519() -> Value {
+    json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"})
+}
+
+fn key(jwk: &Value) -> Result<PublicKey, BadKey> {
+    PublicKey::of_jwk(jwk.as_object().unwrap())
+}
+
+/// `jwk` with other members.
+fn with(mut jwk: Value, members: &Value) -> Value {
+    for (name, value) in members.as_object().unwrap() {
+        jwk[name] = value.clone();
+    }
+    jwk
+}
+
+fn set(keys: &[Value]) -> Result<KeySet, BadSet> {
+    KeySet::parse(json!({"keys": keys}).to_string().as_bytes())
+}
+
+fn encode(text: impl AsRef<[u8]>) -> String {
+    Base64UrlUnpadded::encode_string(text.as_ref())
+}
+
+/// A token of these parts, whose signature is of one byte.
+fn token(header: &str, payload: &str) -> String {
+    format!("{}.{}.AA", encode(header), encode(payload))
+}
+
+#[test]
+fn the_examples_of_the_rfcs_verify() {
+    let table: [(&str, Value, &dyn VerificationAlgorithm); 2] = [
+        (RS256, rsa(), &signature::RSA_PKCS1_2048_8192_SHA256),
+        (ES256, p256(), &signature::ECDSA_P256_SHA256_FIXED),
+    ];
+    for (token, jwk, library) in table {
+        let jwt = UnverifiedJwt::parse(token).unwrap();
+        let key = key(&jwk).unwrap();
+        assert!(key.fits(jwt.header.algorithm.unwrap(), &jwt.signature));
+        assert_eq!(jwt.claims["iss"], "joe");
+        assert_eq!(claimed_issuer(token).as_deref(), Some("joe"));
+        let point = UnparsedPublicKey::new(library, key.subject_public_key());
+        let mut signature = jwt.signature.clone();
+        point.verify(jwt.signing_input.as_bytes(), &signature).expect("valid");
+        signature[0] ^= 1;
+        point.verify(jwt.signing_input.as_bytes(), &signature).expect_err("altered");
+    }
+    // Its payload is no JSON, so the token is no JWT.
+    let signature = "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM\
+        0KAg";
+    let signature = Base64UrlUnpadded::decode_vec(signature).unwrap();
+    let input = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc";
+    let key = key(&ed25519()).unwrap();
+    assert!(key.fits(SignatureAlgorithm::EdDsa, &signature));
+    UnparsedPublicKey::new(&signature::ED25519, key.subject_public_key())
+        .verify(input.as_bytes(), &signature)
+        .expect("valid");
+}
+
+#[test]
+fn a_signature_in_der_is_the_same() {
+    let jwt = UnverifiedJwt::parse(ES256).unwrap();
+    let point = key(&p256()).unwrap();
+    let library = &signature::ECDSA_P256_SHA256_ASN1;
+    UnparsedPublicKey::new(library, point.subject_public_key())
+        .verify(jwt.signing_input.as_bytes(), &ecdsa_to_der(&jwt.signature))
+        .expect("valid");
+}
+
+#[test]
+fn a_key_is_written_as_a_subject_public_key_info() {
+    let key = key(&ed25519()).unwrap();
+    let info = "MCowBQYDK2VwAyEA11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    assert_eq!(encode(key.subject_public_key_info()), info);
+    let info = encode(super::tests::key(&p256()).unwrap().subject_public_key_info());
+    assert!(info.starts_with("MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE"), "{info}");
+    let info = encode(super::tests::key(&rsa()).unwrap().subject_public_key_info());
+    assert!(info.starts_with("MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA"), "{info}");
+    assert!(info.ends_with("uXpoQIDAQAB"), "{info}");
+}
+
+#[test]
+fn keys_that_are_weak_malformed_or_of_another_kind_are_rejected() {
+    let coordinate = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
+    let modulus = |bytes: &[u8]| with(rsa(), &json!({"n": encode(bytes)}));
+    let sized = |bytes: usize| modulus(&[&[0x80], &*vec![1; bytes - 1]].concat());
+    assert!(key(&sized(256)).is_ok());
+    assert!(key(&sized(1024)).is_ok());
+    // Leading zeros are not significant.
+    assert!(key(&modulus(&[&[0, 0x80], &[1; 255][..]].concat())).is_ok());
+    let table = [
+        (sized(128), BadKey::Size),
+        (sized(255), BadKey::Size),
+        (modulus(&[&[0x7f], &[1; 255][..]].concat()), BadKey::Size),
+        (modulus(&[&[0, 0, 0x80], &[1; 254][..]].concat()), BadKey::Size),
+        (sized(1025), BadKey::Size),
+        (modulus(&[&[0x80], &[2; 255][..]].concat()), BadKey::Member("n")),
+        (modulus(&[]), BadKey::Member("n")),
+        (modulus(&[0; 256]), BadKey::Member("n")),
+        (with(rsa(), &json!({"n": null})), BadKey::Member("n")),
+        (with(rsa(), &json!({"n": format!("{N}=")})), BadKey::Member("n")),
+        (with(rsa(), &json!({"n": format!("{N} ")})), BadKey::Member("n")),
+        (with(rsa(), &json!({"e": "AQ"})), BadKey::Member("e")),
+        (with(rsa(), &json!({"e": "AA"})), BadKey::Member("e")),
+        (with(rsa(), &json!({"e": ""})), BadKey::Member("e")),
+        (with(rsa(), &json!({"e": "Ag"})), BadKey::Member("e")),
+        (with(rsa(), &json!({"e": encode([1, 0, 0, 0, 1])})), BadKey::Member("e")),
+        (with(rsa(), &json!({"e": 65537})), BadKey::Member("e")),
+        (with(p256(), &json!({"crv": "P-384"})), BadKey::Member("x")),
+        (with(p256(), &json!({"crv": "P-521"})), BadKey::Unsupported),
+        (with(p256(), &json!({"crv": "secp256k1"})), BadKey::Unsupported),
+        (with(p256(), &json!({"crv": "p-256"})), BadKey::Unsupported),
+        (with(p256(), &json!({"y": ""})), BadKey::Member("y")),
+        // One of these trailing bits is not zero.
+        (with(p256(), &json!({"x": coordinate.replace("VEU", "VEV")})), BadKey::Member("x")),
+        (with(p256(), &json!({"x": encode([1; 31])})), BadKey::Member("x")),
+        (with(p256(), &json!({"x": encode([1; 33])})), BadKey::Member("x")),
+        (with(ed25519(), &json!({"x": encode([1; 31])})), BadKey::Member("x")),
+        (with(ed25519(), &json!({"crv": "X25519"})), BadKey::Unsupported),
+        (json!({"kty": "oct", "k": "c2VjcmV0"}), BadKey::Unsupported),
+        (json!({"kty": "rsa", "n": N, "e": "AQAB"}), BadKey::Unsupported),
+        (json!({"n": N, "e": "AQAB"}), BadKey::Member("kty")),
+    ];
+    for (jwk, why) in table {
+        assert_eq!(key(&jwk), Err(why), "{jwk}");
+    }
+}
+
+#[test]
+fn a_key_verifies_its_own_algorithms_and_sizes_only() {
+    let types = [
+        (rsa(), KeyType::Rsa, 256),
+        (p256(), KeyType::P256, 64),
+        (ed25519(), KeyType::Ed25519, 64),
+    ];
+    for (jwk, key_type, size) in types {
+        let key = key(&jwk).unwrap();
+        assert_eq!(key.key_type(), key_type);
+        for algorithm in SignatureAlgorithm::ALL {
+            let is_own = algorithm.key_type() == key_type;
+            assert_eq!(key.fits(algorithm, &vec![1; size]), is_own, "{algorithm:?}");
+            for other in [0, size - 1, size + 1, 2 * size] {
+                assert!(!key.fits(algorithm, &vec![1; other]), "{algorithm:?} {other}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_set_has_the_keys_that_verify() {
+    let named = |jwk: Value, id: &str| with(jwk, &json!({"kid": id}));
+    let keys = [
+        named(rsa(), "a"),
+        with(named(rsa(), "b"), &json!({"alg": "RS512", "use": "sig"})),
+        with(named(rsa(), "c"), &json!({"use": "enc"})),
+        with(named(rsa(), "d"), &json!({"key_ops": ["encrypt"]})),
+        with(named(rsa(), "e"), &json!({"key_ops": ["verify"]})),
+        with(named(rsa(), "f"), &json!({"alg": "RSA-OAEP"})),
+        with(named(rsa(), "g"), &json!({"alg": "ES256"})),
+        with(named(rsa(), "h"), &json!({"use": 1})),
+        with(named(rsa(), "i"), &json!({"kid": 1})),
+        with(named(rsa(), "j"), &json!({"key_ops": "verify"})),
+        json!({"kty": "oct", "k": "c2VjcmV0", "kid": "k"}),
+        named(p256(), "a"),
+        p256(),
+    ];
+    let set = set(&keys).unwrap();
+    let found = |id: Option<&str>, algorithm| set.candidates(id, algorithm).count();
+    assert_eq!(found(Some("a"), SignatureAlgorithm::Rs256), 1);
+    assert_eq!(found(Some("a"), SignatureAlgorithm::Es256), 1);
+    assert_eq!(found(Some("a"), SignatureAlgorithm::Es384), 0);
+    assert_eq!(found(Some("b"), SignatureAlgorithm::Rs256), 0);
+    assert_eq!(found(Some("b"), SignatureAlgorithm::Rs512), 1);
+    assert_eq!(found(Some("e"), SignatureAlgorithm::Ps256), 1);
+    assert_eq!(found(None, SignatureAlgorithm::Rs256), 2);
+    assert_eq!(found(None, SignatureAlgorithm::Es256), 2);
+    for id in ["c", "d", "f", "g", "h", "i", "j", "k", "A", ""] {
+        assert!(!set.knows(id), "{id}");
+        assert_eq!(found(Some(id), SignatureAlgorithm::Rs256), 0, "{id}");
+    }
+}
+
+#[test]
+fn a_key_is_in_a_set_if_all_of_it_is() {
+    let first = |keys: &[Value]| {
+        let set = set(keys).unwrap();
+        set.candidates(None, SignatureAlgorithm::Es256).next().cloned().unwrap()
+    };
+    let (named, other) = (with(p256(), &json!({"kid": "a"})), with(p256(), &json!({"kid": "b"})));
+    let set = set(&[rsa(), named.clone()]).unwrap();
+    assert!(set.has(&first(&[named])));
+    assert!(!set.has(&first(&[other])));
+}
+
+#[test]
+fn a_signature_is_tried_with_five_keys() {
+    let keys: Vec<Value> = (0..9).map(|_| p256()).collect();
+    assert_eq!(set(&keys).unwrap().candidates(None, SignatureAlgorithm::Es256).count(), 5);
+}
+
+#[test]
+fn a_set_without_a_key_that_verifies_is_none() {
+    let parse = |text: &str| KeySet::parse(text.as_bytes());
+    for text in ["", "[]", "{}", r#"{"keys": {}}"#, r#"{"keys": [1]}"#, r#"{"keys": []} x"#] {
+        assert_eq!(parse(text), Err(BadSet::Malformed), "{text}");
+    }
+    let twice = format!(r#"{{"keys": [], "keys": [{}]}}"#, rsa());
+    assert_eq!(parse(&twice), Err(BadSet::Malformed));
+    let member_twice = rsa().to_string().replace(r#""kty""#, r#""kty": "EC", "kty""#);
+    assert_eq!(parse(&format!(r#"{{"keys": [{member_twice}]}}"#)), Err(BadSet::Malformed));
+    assert_eq!(parse(r#"{"keys": []}"#), Err(BadSet::NoUsableKey));
+    assert_eq!(set(&[with(rsa(), &json!({"use": "enc"}))]), Err(BadSet::NoUsableKey));
+    assert_eq!(set(&vec![p256(); 100]).map(|_| ()), Ok(()));
+    assert_eq!(set(&vec![p256(); 101]), Err(BadSet::TooManyKeys));
+    let padded = |size: usize| {
+        let text = json!({"keys": [p256()]}).to_string();
+        format!("{text}{}", " ".repeat(size - text.len()))
+    };
+    assert_eq!(parse(&padded(256 * 1024)).map(|_| ()), Ok(()));
+    assert_eq!(parse(&padded(256 * 1024 + 1)), Err(BadSet::TooLarge));
+}
+
+#[test]
+fn what_is_no_signed_jwt_is_malformed() {
+    let [header, payload, signature] =
+        <[&str; 3]>::try_from(ES256.split('.').collect::<Vec<_>>()).unwrap();
+    let table = [
+        String::new(),
+        "..".to_owned(),
+        format!("{header}.{payload}"),
+        format!("{header}.{payload}.{signature}."),
+        format!("{header}.{payload}.{signature}.a.b"),
+        format!("{header}.{payload}.{signature}="),
+        format!("{header}=.{payload}.{signature}"),
+        format!("{header}.{payload}==.{signature}"),
+        format!(" {header}.{payload}.{signature}"),
+        format!("{header}.{payload}.{signature}\n"),
+        format!("{header}.{payload}.{}", signature.replace('-', "+")),
+        // Its last bits are not zero.
+        format!("{header}.{payload}.{}", signature.replace("NU1Q", "NU1R")),
+        token("[]", "{}"),
+        token("", "{}"),
+        token("{}", "{}"),
+        token(r#"{"alg": 1}"#, "{}"),
+        token(r#"{"alg": null}"#, "{}"),
+        token(r#"{"alg": ["RS256"]}"#, "{}"),
+        token(r#"{"alg": "RS256", "alg": "RS256"}"#, "{}"),
+        token(r#"{"alg": "none", "alg": "RS256"}"#, "{}"),
+        token(r#"{"alg": "RS256", "crit": []}"#, "{}"),
+        token(r#"{"alg": "RS256", "crit": ["exp"], "exp": 1}"#, "{}"),
+        token(r#"{"alg": "RS256", "crit": ["b64"], "b64": false}"#, "{}"),
+        token(r#"{"alg": "RS256", "crit": null}"#, "{}"),
+        token(r#"{"alg": "RS256", "kid": 1}"#, "{}"),
+        token(r#"{"alg": "RS256", "kid": null}"#, "{}"),
+        token(r#"{"alg": "RS256", "typ": ["at+jwt"]}"#, "{}"),
+        token(r#"{"alg": "RS256"} {}"#, "{}"),
+        token(r#"{"alg": "RS256"}"#, "[]"),
+        token(r#"{"alg": "RS256"}"#, r#"{"sub": "a", "sub": "b"}"#),
+        token(r#"{"alg": "RS256"}"#, r#"{"sub": "a"}}"#),
+        token(r#"{"alg": "RS256"}"#, "{\"sub\": \"\u{0}\"}"),
+    ];
+    for token in table {
+        assert_eq!(UnverifiedJwt::parse(&token).map(|_| ()), Err(Malformed), "{token}");
+    }
+    let not_utf_8 =
+        format!("{}.{}.AA", encode(r#"{"alg": "RS256"}"#), encode(b"{\"a\": \"\xff\"}"));
+    assert_eq!(UnverifiedJwt::parse(&not_utf_8).map(|_| ()), Err(Malformed));
+}
+
+#[test]
+fn no_other_algorithm_is_one() {
+    for name in ["none", "None", "NONE", "", "HS256", "rs256", "RS256 ", "RS1", "ES256K", "ES512"] {
+        let token = token(&json!({"alg": name}).to_string(), "{}");
+        assert_eq!(UnverifiedJwt::parse(&token).unwrap().header.algorithm, None, "{name}");
+    }
+    for algorithm in SignatureAlgorithm::ALL {
+        let token = token(&json!({"alg": algorithm.name()}).to_string(), "{}");
+        let parsed = UnverifiedJwt::parse(&token).unwrap().header.algorithm;
+        assert_eq!(parsed, Some(algorithm));
+    }
+}
+
+#[test]
+fn types_are_compared_without_prefix_and_letter_case() {
+    let of = |token_type: &str| {
+        let token = token(&json!({"alg": "RS256", "typ": token_type}).to_string(), "{}");
+        UnverifiedJwt::parse(&token).unwrap().header.token_type
+    };
+    for token_type in ["at+jwt", "AT+JWT", "application/at+jwt", "Application/AT+jwt"] {
+        assert_eq!(of(token_type).as_deref(), Some("at+jwt"), "{token_type}");
+    }
+    for token_type in ["text/at+jwt", "at+jwt ", "application/application/at+jwt"] {
+        assert_ne!(of(token_type).as_deref(), Some("at+jwt"), "{token_type}");
+    }
+}
+
+#[test]
+fn only_what_looks_like_a_signed_jwt_has_an_issuer() {
+    let with_issuer = r#"{"iss": "https://as.test"}"#;
+    let header = r#"{"alg": "RS256"}"#;
+    assert_eq!(claimed_issuer(&token(header, with_issuer)).as_deref(), Some("https://as.test"));
+    // It is one of an issuer whatever else is wrong with it.
+    let critical = r#"{"alg": "none", "crit": ["x"]}"#;
+    assert_eq!(claimed_issuer(&token(critical, with_issuer)).as_deref(), Some("https://as.test"));
+    for other in [
+        "opaque".to_owned(),
+        "a.b.c".to_owned(),
+        format!("{}.x", token(header, with_issuer)),
+        token(header, "{}"),
+        token(header, r#"{"iss": ["https://as.test"]}"#),
+        token("{}", with_issuer),
+    ] {
+        assert_eq!(claimed_issuer(&other), None, "{other}");
+    }
+}
