@@ -18,4 +18,5 @@ mod signing;
 mod streams;
 mod table;
 mod trailers;
+mod verifying;
 mod words;

@@ -20,5 +20,7 @@ mod logger;
 #[cfg(all(target_arch = "wasm32", feature = "panic-on-command"))]
 mod panic_on_command;
 mod sign;
+mod verify;
 
 pub use sign::sign;
+pub use verify::verify;

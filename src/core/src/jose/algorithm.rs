@@ -5,7 +5,7 @@ use super::der;
 /// A signature algorithm (RFC 7518 section 3.1, RFC 8037 section 3.1). There is neither `none` nor
 /// HMAC, for which a public key would be a secret.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(crate) enum SignatureAlgorithm {
+pub enum SignatureAlgorithm {
     /// RSASSA-PKCS1-v1_5 with SHA-256.
     Rs256,
     /// RSASSA-PKCS1-v1_5 with SHA-384.
@@ -24,7 +24,7 @@ pub(crate) enum SignatureAlgorithm {
 
 /// What a key is, which decides on the algorithms that it verifies.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum KeyType {
+pub enum KeyType {
     /// An RSA key.
     Rsa,
     /// A point on P-256.
@@ -37,11 +37,11 @@ pub(crate) enum KeyType {
 
 impl SignatureAlgorithm {
     /// All of them.
-    pub(crate) const ALL: [Self; 7] =
+    pub const ALL: [Self; 7] =
         [Self::Rs256, Self::Rs384, Self::Rs512, Self::Ps256, Self::Es256, Self::Es384, Self::EdDsa];
 
     /// Its name in JOSE, which is case-sensitive.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Rs256 => "RS256",
             Self::Rs384 => "RS384",
@@ -59,7 +59,7 @@ impl SignatureAlgorithm {
     }
 
     /// The keys that it needs.
-    pub(crate) fn key_type(self) -> KeyType {
+    pub fn key_type(self) -> KeyType {
         match self {
             Self::Rs256 | Self::Rs384 | Self::Rs512 | Self::Ps256 => KeyType::Rsa,
             Self::Es256 => KeyType::P256,
@@ -80,7 +80,7 @@ impl SignatureAlgorithm {
 }
 
 /// The signature of ECDSA in DER, as most libraries want it, from the form that JOSE has.
-pub(crate) fn ecdsa_to_der(signature: &[u8]) -> Vec<u8> {
+pub fn ecdsa_to_der(signature: &[u8]) -> Vec<u8> {
     let (r, s) = signature.split_at(signature.len() / 2);
     der::sequence(&[der::unsigned(r), der::unsigned(s)])
 }

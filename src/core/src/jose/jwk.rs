@@ -25,7 +25,7 @@ const ED25519: [u8; 3] = [0x2b, 0x65, 0x70];
 
 /// A public key that verifies signatures.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct PublicKey {
+pub struct PublicKey {
     key_type: KeyType,
     /// `SubjectPublicKeyInfo` in DER.
     info: Box<[u8]>,
@@ -37,18 +37,18 @@ pub(crate) struct PublicKey {
 
 impl PublicKey {
     /// What it is.
-    pub(crate) fn key_type(&self) -> KeyType {
+    pub fn key_type(&self) -> KeyType {
         self.key_type
     }
 
     /// `SubjectPublicKeyInfo` in DER (RFC 5280 section 4.1).
-    pub(crate) fn subject_public_key_info(&self) -> &[u8] {
+    pub fn subject_public_key_info(&self) -> &[u8] {
         &self.info
     }
 
     /// The key without its kind: `RSAPublicKey` in DER (RFC 8017 appendix A.1.1), an uncompressed
     /// point, or the bytes of an Ed25519 key.
-    pub(crate) fn subject_public_key(&self) -> &[u8] {
+    pub fn subject_public_key(&self) -> &[u8] {
         self.info.get(self.key..).unwrap_or_default()
     }
 
@@ -107,7 +107,7 @@ impl PublicKey {
     ///
     /// # Errors
     /// It is no public key of a supported kind, or one of an unacceptable size.
-    pub(crate) fn of_jwk(jwk: &Map<String, Value>) -> Result<Self, BadKey> {
+    pub fn of_jwk(jwk: &Map<String, Value>) -> Result<Self, BadKey> {
         let text =
             |name: &'static str| jwk.get(name).and_then(Value::as_str).ok_or(BadKey::Member(name));
         let bytes = |name: &'static str| {
@@ -147,7 +147,7 @@ fn significant(number: &[u8]) -> &[u8] {
 
 /// Why a JWK cannot verify signatures.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum BadKey {
+pub enum BadKey {
     /// This member is missing or invalid.
     Member(&'static str),
     /// A kind of key, or a curve, that verifies none of the algorithms.

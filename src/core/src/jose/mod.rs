@@ -13,3 +13,4 @@ pub(crate) mod jws;
 pub(crate) mod key_set;
 #[cfg(test)]
 mod tests;
+pub(crate) mod verify;
