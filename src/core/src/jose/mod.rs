@@ -13,4 +13,5 @@ pub(crate) mod jws;
 pub(crate) mod key_set;
 #[cfg(test)]
 mod tests;
+pub(crate) mod upkeep;
 pub(crate) mod verify;
