@@ -27,6 +27,8 @@ class Try:
     method: str = "POST"
     path: str = "/mcp"
     chunked: bool = False
+    # Whether it needs a session, as requests of revision 2025-11-25 do.
+    in_session: bool = False
 
     def send(self, port, *more):
         """Its status, headers and body. A connection that the server closes is status 0."""
@@ -83,20 +85,28 @@ def headers(revision, tool=TOOL, method="tools/call"):
     return [*PLAIN, ("mcp-protocol-version", revision), ("mcp-method", method), ("mcp-name", tool)]
 
 
+def honest(tool, revision):
+    """The call of a client that tries nothing."""
+    return Try(
+        f"{revision}: {tool}",
+        call(tool, revision).encode(),
+        headers(revision, tool),
+        in_session=revision == OLD,
+    )
+
+
 def tries():
-    """All of them. Those of revision 2025-11-25 need a session besides."""
     found = []
     for revision in (OLD, NEW):
         admin = call(ADMIN_TOOL, revision).encode()
         other = NEW if revision == OLD else OLD
 
-        def add(what, body=admin, sent=None, revision=revision, **more):
+        def add(what, body=admin, sent=None, revision=revision, in_session=revision == OLD, **more):
             sent = headers(revision) if sent is None else sent
-            found.append(Try(f"{revision}: {what}", body, sent, **more))
+            found.append(Try(f"{revision}: {what}", body, sent, in_session=in_session, **more))
 
         # Headers that say something else than the body.
         version = ("mcp-protocol-version", revision)
-        add("as it is", sent=headers(revision, ADMIN_TOOL))
         add("another tool in the header")
         add("the tool in the header only", call(TOOL, revision).encode(), headers(revision, ADMIN_TOOL))
         add("two tools in headers", sent=[*headers(revision), ("mcp-name", ADMIN_TOOL)])
@@ -114,6 +124,9 @@ def tries():
         add(
             "two revisions in headers", sent=[*headers(revision, ADMIN_TOOL), ("mcp-protocol-version", other)]
         )
+        add("without a session", sent=headers(revision, ADMIN_TOOL), in_session=False)
+        add("in a session", sent=headers(revision, ADMIN_TOOL), in_session=True)
+        add("in a session, the other revision", sent=headers(other, ADMIN_TOOL), in_session=True)
         add("an old revision in the header", sent=headers("2024-11-05", ADMIN_TOOL))
         add("an unknown revision in the header", sent=headers("2099-01-01", ADMIN_TOOL))
         add("a wide scope in a header", sent=[*headers(revision, ADMIN_TOOL), ("x-scope", "mcp:admin")])

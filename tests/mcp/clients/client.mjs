@@ -4,12 +4,9 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { first, run, second } from './scenario.mjs';
 
+const part = (name) => import(`@modelcontextprotocol/sdk/${name}.js`);
 const sdk = process.argv[2] === '1'
-  ? first(...await Promise.all([
-    import('@modelcontextprotocol/sdk/client/index.js'), import('@modelcontextprotocol/sdk/client/streamableHttp.js'),
-    Promise.all([import('@modelcontextprotocol/sdk/types.js'), import('@modelcontextprotocol/sdk/client/auth.js')])
-      .then((modules) => Object.assign({}, ...modules)),
-  ]))
+  ? first(...await Promise.all(['client/index', 'client/streamableHttp', 'client/auth', 'types'].map(part)))
   : second(await import('@modelcontextprotocol/client'));
 const { agent, ...settings } = JSON.parse(process.env.SETTINGS);
 await run({

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from urllib.parse import parse_qsl, urlsplit
 
 import anyio
@@ -100,7 +101,6 @@ async def first(changes):
         async with streamable_http_client(SETTINGS["url"], http_client=http) as (read, write, _):
             async with ClientSession(read, write, message_handler=changes) as session:
                 report("connect", protocol=(await session.initialize()).protocolVersion)
-                session.listens = False
                 yield session
 
 
@@ -122,8 +122,11 @@ async def second(changes):
             )
         async with Client(transport, mode=SETTINGS["era"], message_handler=changes) as client:
             report("connect", protocol=client.protocol_version)
-            client.listens = client.protocol_version >= "2026-07-28"
-            yield client
+            async with anyio.create_task_group() as tasks:
+                if client.protocol_version >= "2026-07-28":
+                    await tasks.start(changes.subscribed, client)
+                yield client
+                tasks.cancel_scope.cancel()
 
 
 @asynccontextmanager
@@ -133,48 +136,43 @@ async def fastmcp(changes):
     os.environ["BROWSER"] = f"{SETTINGS['agent']} %s &"
     async with Client(SETTINGS["url"], auth="oauth", message_handler=changes) as client:
         report("connect", protocol=client.session.protocol_version)
-        client.listens = False
         yield client
 
 
+def kind_of_client():
+    if sys.argv[1] == "fastmcp":
+        return fastmcp
+    return first if version("mcp").startswith("1.") else second
+
+
 async def main():
-    changes, progress = Changes(), 0
+    kind, changes, progress = kind_of_client(), Changes(), 0
+    reports_progress = "progress_handler" if kind is fastmcp else "progress_callback"
 
     async def progressed(*_):
         nonlocal progress
         progress += 1
 
-    async def call(tool, **arguments):
-        more = (
-            {"progress_handler" if kind is fastmcp else "progress_callback": progressed} if arguments else {}
-        )
-        return (await client.call_tool(tool, arguments, **more)).content[0].text
-
-    async def attempt(step, tool, **arguments):
-        try:
-            report(step, text=await call(tool, **arguments))
-        except Exception as error:
-            report(step, error=repr(error))
-
-    if sys.argv[1] == "fastmcp":
-        kind = fastmcp
-    else:
-        from importlib.metadata import version
-
-        kind = first if version("mcp").startswith("1.") else second
     async with kind(changes) as client:
+
+        async def call(tool, **arguments):
+            result = await client.call_tool(tool, arguments, **{reports_progress: progressed})
+            return result.content[0].text
+
+        async def attempt(step, tool, **arguments):
+            try:
+                report(step, text=await call(tool, **arguments))
+            except Exception as error:
+                report(step, error=repr(error))
+
         listed = await client.list_tools()
         report("tools", tools=[tool.name for tool in getattr(listed, "tools", listed)])
         await attempt("call", "list_orders", status="open")
 
-        async with anyio.create_task_group() as tasks:
-            if client.listens:
-                await tasks.start(changes.subscribed, client)
-            began = time.monotonic()
-            text = await call("get_order", seconds=SETTINGS["seconds"])
-            seconds = time.monotonic() - began
-            report("stream", text=text, progress=progress, changes=changes.count, seconds=seconds)
-            tasks.cancel_scope.cancel()
+        began = time.monotonic()
+        text = await call("get_order", seconds=SETTINGS["seconds"])
+        seconds = time.monotonic() - began
+        report("stream", text=text, progress=progress, changes=changes.count, seconds=seconds)
         report("refresh", text=await call("list_orders"))
 
         await attempt("admin", "delete_order")

@@ -21,14 +21,10 @@ class Provider {
   redirectToAuthorization(url) { this.callback = this.authorize(url); }
 }
 
-/** `sdk` is one of the two below; `era` is what the client negotiates: `legacy`, `auto` or a revision. */
+/** `sdk` is one of the two below; `era` is what the client negotiates, `legacy` or `auto`. */
 export const run = async ({ sdk, url, era, seconds, report, ...options }) => {
   const provider = new Provider(options);
   let transport;
-  const connect = async (client) => {
-    transport = new sdk.Transport(new URL(url), { authProvider: provider });
-    await client.connect(transport);
-  };
   // The user signs in, as often as the client asks for it.
   const signedIn = async (what) => {
     for (;;) {
@@ -44,22 +40,25 @@ export const run = async ({ sdk, url, era, seconds, report, ...options }) => {
   const client = sdk.client({ name: 'typescript', version: '1.0.0' }, era);
   let changes = 0;
   sdk.onToolsChanged(client, () => { changes += 1; });
-  await signedIn(() => connect(client));
+  await signedIn(() => {
+    transport = new sdk.Transport(new URL(url), { authProvider: provider });
+    return client.connect(transport);
+  });
   report({ step: 'connect', protocol: sdk.protocol(client, transport) });
   const call = (name, args = {}, more = {}) => signedIn(() => sdk.call(client, { name, arguments: args }, more));
   const text = ({ content: [{ text }] }) => text;
-
-  const { tools } = await client.listTools();
-  report({ step: 'tools', tools: tools.map(({ name }) => name) });
-  const reported = async (step, what) => {
+  const attempt = async (step, what) => {
     try {
       report({ step, text: text(await what()) });
     } catch (error) {
       report({ step, error: String(error) });
     }
   };
-  await reported('call', () => call('list_orders', { status: 'open' }));
-  if (sdk.callWithHeader) await reported('header', () => sdk.callWithHeader(client, 'list_orders', 'status', 'open'));
+
+  const { tools } = await client.listTools();
+  report({ step: 'tools', tools: tools.map(({ name }) => name) });
+  await attempt('call', () => call('list_orders', { status: 'open' }));
+  if (sdk.callWithHeader) await attempt('header', () => sdk.callWithHeader(client, 'list_orders', 'status', 'open'));
 
   const subscription = await sdk.listen(client);
   const began = Date.now();
@@ -69,7 +68,7 @@ export const run = async ({ sdk, url, era, seconds, report, ...options }) => {
   await subscription?.close();
   report({ step: 'refresh', text: text(await call('list_orders')) });
 
-  await reported('admin', () => call('delete_order'));
+  await attempt('admin', () => call('delete_order'));
   report({ step: 'after', text: text(await call('list_orders')) });
   await transport.terminateSession();
   await client.close();
@@ -77,8 +76,8 @@ export const run = async ({ sdk, url, era, seconds, report, ...options }) => {
 };
 
 /** `@modelcontextprotocol/sdk`, whose parts are modules. */
-export const first = (index, http, types) => ({
-  Transport: http.StreamableHTTPClientTransport, UnauthorizedError: http.UnauthorizedError ?? types.UnauthorizedError,
+export const first = (index, http, auth, types) => ({
+  Transport: http.StreamableHTTPClientTransport, UnauthorizedError: auth.UnauthorizedError,
   client: (info) => new index.Client(info),
   finished: (parameters) => parameters.get('code'),
   protocol: (client, transport) => transport.protocolVersion,
@@ -90,9 +89,7 @@ export const first = (index, http, types) => ({
 /** `@modelcontextprotocol/client`. */
 export const second = (module) => ({
   Transport: module.StreamableHTTPClientTransport, UnauthorizedError: module.UnauthorizedError,
-  client: (info, era) => new module.Client(info, {
-    versionNegotiation: { mode: ['auto', 'legacy'].includes(era) ? era : { pin: era } },
-  }),
+  client: (info, era) => new module.Client(info, { versionNegotiation: { mode: era } }),
   finished: (parameters) => parameters,
   protocol: (client) => client.getNegotiatedProtocolVersion(),
   onToolsChanged: (client, handle) => client.setNotificationHandler('notifications/tools/list_changed', handle),
