@@ -221,11 +221,15 @@ class Visit:
         return [set(event["scope"].split()) - {"offline_access"} for event in requests]
 
     def in_access_log(self, line):
-        return until(lambda: any(line in each for each in world.access(self.envoy)), line, 10)
+        """Envoy writes it a little later, and for a stream when that ends."""
+        try:
+            return until(lambda: any(line in each for each in world.access(self.envoy)), line, 10)
+        except TimeoutError:
+            return False
 
     def signs_in(self):
-        self.in_access_log("/mcp 401 oauth2_no_token")
-        self.check("finds the metadata after 401", self.in_access_log(METADATA))
+        found = self.in_access_log("/mcp 401 oauth2_no_token") and self.in_access_log(METADATA)
+        self.check("finds the metadata after 401", found)
         self.check("signs in with the scope of the challenge", self.asked()[:1] == [BASIC])
         resources = {event["resource"] for event in self.events if event["what"] != "registration"}
         self.check("names the resource in every request", resources == {world.url})
@@ -276,9 +280,9 @@ class Visit:
             claim = f"known: it does not ask for more scope ({report})"
             self.check(claim, stays and not self.ran(ADMIN_TOOL))
         else:
-            self.in_access_log("POST /mcp 403")
+            refused = self.in_access_log("POST /mcp 403")
             scopes = [set(seen["x-scope"].split()) for seen in self.ran(ADMIN_TOOL)]
-            stepped = self.done("admin", ADMIN_TOOL) and self.asked()[-1:] == [ALL]
+            stepped = refused and self.done("admin", ADMIN_TOOL) and self.asked()[-1:] == [ALL]
             self.check("steps up for a tool that needs more scope", stepped and scopes == [ALL])
 
     def ends(self):
