@@ -211,6 +211,11 @@ interop: build envoy ## test both directions with real authorization servers, wh
 	@echo "== building the runner (first time: about a minute)"
 	@cargo run --quiet --package oauth2-filter-testbed --features tls --bin interop -- $(SERVERS)
 
+.PHONY: mcp
+mcp: build envoy ## real MCP clients and servers with envoy/mcp*.yaml, which it installs (Node.js; ONLY="Inspector" runs some)
+	@sh tests/setup/mcp.sh target/mcp
+	@sh tests/mcp/run.sh
+
 # What `make matrix` runs: the newest of each minor release, as PyPI has it.
 ENVOYS := 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0
 

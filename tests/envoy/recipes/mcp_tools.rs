@@ -146,7 +146,8 @@ async fn a_client_steps_up_within_its_session() {
             let answer = scene.send(http, &plain(message.to_string()).bearer(token)).await;
             assert_eq!(answer.status, status, "{http:?} {token}: {}", answer.text());
         }
-        for method in ["initialize", "ping", "tools/list", "notifications/initialized"] {
+        let listen = "subscriptions/listen";
+        for method in ["initialize", "ping", "tools/list", listen, "notifications/initialized"] {
             let message = json!({"jsonrpc": "2.0", "id": 1, "method": method});
             let request = plain(message.to_string()).bearer("mcp.tools");
             let answer = scene.send(http, &request).await;
