@@ -386,6 +386,25 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
             "inbound.scope_claim: expected a claim name, with dots for nested claims, found an \
              empty string",
         ),
+        (
+            with("inbound/scope_claim", json!(["scope", ""])),
+            "inbound.scope_claim[1]: expected a claim name, with dots for nested claims, found an \
+             empty string",
+        ),
+        (with("inbound/scope_claim", json!([])), "inbound.scope_claim: must not be empty"),
+        (
+            introspection("scope_claim", json!({})),
+            "inbound.introspection.scope_claim: expected a claim name, with dots for nested \
+             claims, or a list of them, found an object",
+        ),
+        (
+            introspection("scope_wildcards", json!("yes")),
+            "inbound.introspection.scope_wildcards: expected a boolean",
+        ),
+        (
+            with("inbound/scope_wildcards", json!("*")),
+            "inbound.scope_wildcards: expected a boolean",
+        ),
         (with("inbound/clock_skew", json!(true)), "inbound.clock_skew: expected a duration"),
         (
             introspection("endpoint", json!("https:///introspect")),
@@ -625,6 +644,19 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
         (
             with("inbound/claims", json!({"a": {"exists": false}})),
             "inbound.claims.a.exists: expected true",
+        ),
+        (
+            with("inbound/claims", json!({"a": {"members": []}})),
+            "inbound.claims.a.members: must not be empty; expected the name of a member, or a list \
+             of them",
+        ),
+        (
+            with("inbound/claims", json!({"a": {"members": [1]}})),
+            "inbound.claims.a.members[0]: expected the name of a member, found a number",
+        ),
+        (
+            with("inbound/claims", json!({"a": {"members": "b", "exists": true}})),
+            "inbound.claims.a: expected a value, a list",
         ),
         (
             with("inbound/claims", json!({"a": {"any": ["b"]}})),
@@ -1257,13 +1289,13 @@ pub fn every_inbound_key() -> Value {
             "endpoint": "https://as.test/introspect?tenant=1", "cluster": "as", "timeout": "4294967295ms",
             "retries": 3, "headers": {"x-api-key": "k"}, "parameters": {"realm": "a"},
             "token_type_hint": "", "client_id": "rs", "client_secret": "s",
-            "auth_method": "client_secret_post"
+            "auth_method": "client_secret_post", "scope_claim": "scp", "scope_wildcards": false
         },
         "cache": {
             "max_ttl": "8784h", "negative_ttl": "1s", "max_entries": 10, "negative_max_entries": 0
         },
         "realm": "orders", "scope": ["a b", "c"], "audience": ["x", "y"], "issuer": "i",
-        "scope_claim": "realm_access.roles", "clock_skew": "30s",
+        "scope_claim": ["realm_access.roles", "scp"], "scope_wildcards": true, "clock_skew": "30s",
         "rules": [{
             "name": "one", "hosts": ["a.test", "*.b.test"], "methods": ["GET"], "paths": ["/a/*"],
             "access": "optional", "scope": "d", "audience": "z", "issuer": ["j"]

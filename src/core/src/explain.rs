@@ -62,7 +62,7 @@ impl Filter {
                 let claims = |ClaimId(at): ClaimId| {
                     guard.reading.claims.get(at).map(|path| path.as_str().to_owned())
                 };
-                let is_typed = |server: &Server| server.token_type == TokenType::Required;
+                let is_typed = |server: &Server| server.reading.token_type == TokenType::Required;
                 let token_type = guard.servers.iter().any(is_typed);
                 let needs =
                     |needs: &Needs| TokenNeeds { token_type, ..TokenNeeds::of(needs, claims) };
@@ -135,6 +135,9 @@ fn test_text(test: &ClaimTest) -> String {
         ClaimTest::AnyOf(values) => list(values, " or "),
         ClaimTest::All(values) => list(values, " and "),
         ClaimTest::Not(values) => format!("present, and not {}", list(values, " nor ")),
+        ClaimTest::Members(names) => {
+            format!("an object with {}", names.join(" or "))
+        }
         ClaimTest::Exists => "there".to_owned(),
     }
 }

@@ -142,6 +142,10 @@ fn the_rule_that_decides_is_named_with_all_that_it_needs() {
         let told = explain(&guard(), &[&["--url"], arguments].concat());
         assert!(told.contains(lines), "{arguments:?}: {told}");
     }
+    let mut roles = guard();
+    roles["inbound"]["rules"] = json!([{"claims": {"roles": {"members": ["admin", "editor"]}}}]);
+    let told = explain(&roles, &["--url", "https://a/"]);
+    assert!(told.contains("requires  claim roles: an object with admin or editor\n"), "{told}");
     // What is asked by a scope has all else that the rule needs.
     let told = explain(&guard(), &["--url", "https://a/admin/x", "--scope", ""]);
     assert!(told.contains("reason    claim_not_met\n"), "{told}");

@@ -13,17 +13,24 @@ use super::key_table::{
 use super::names::Names;
 use super::policy::list;
 use super::reader::Field;
+use super::scopes::scope_reading;
 use super::values::{one_or_any, text};
 use crate::cache::identity::Identity;
 use crate::http::authority::HostPattern;
 use crate::inbound::servers::{Server, When};
 use crate::oauth::endpoint::Endpoint;
-use crate::oauth::introspection::{self, Introspection, TokenType};
+use crate::oauth::introspection::{self, Introspection, ServerReading, TokenType};
+use crate::oauth::scope::ScopeReading;
 
-/// Reads one block, or a list of them.
-pub(super) fn servers(field: &Field<'_>, names: Names<'_>) -> Option<Vec<Server>> {
+/// Reads one block, or a list of them. `scope` is how scopes are read where a block has no keys for
+/// that.
+pub(super) fn servers(
+    field: &Field<'_>,
+    names: Names<'_>,
+    scope: &ScopeReading,
+) -> Option<Vec<Server>> {
     const WHAT: &str = "an object with endpoint, cluster, client_id, client_secret";
-    let server = |field: &Field<'_>| server(field, names);
+    let server = |field: &Field<'_>| server(field, names, scope);
     match field.value {
         Value::Array(_) => {
             let servers = field.list_of(&format!("a list of objects, each {WHAT}"), server)?;
@@ -77,12 +84,24 @@ pub(super) const SERVER_TABLE: KeyTable = KeyTable {
             "`\"required\"`: a response without `token_type` is rejected, for servers that report \
              ID and refresh tokens as active, without it (Spring Authorization Server)",
         ),
+        KeyRow::new(
+            &["scope_claim"],
+            "string or list",
+            Words("as in `inbound`"),
+            "the claim with the scopes in its responses",
+        ),
+        KeyRow::new(
+            &["scope_wildcards"],
+            "boolean",
+            Words("as in `inbound`"),
+            "whether `*` in its scopes stands for a component",
+        ),
         KeyRow::new(&["when"], "object", Words("always"), "which tokens belong to this server")
             .see("inboundintrospectionwhen"),
     ]],
 };
 
-fn server(field: &Field<'_>, names: Names<'_>) -> Option<Server> {
+fn server(field: &Field<'_>, names: Names<'_>, scope: &ScopeReading) -> Option<Server> {
     let mut object = field.object("an object with endpoint, cluster, client_id, client_secret")?;
     #[cfg(feature = "review")]
     object.described(&[&SERVER_TABLE, &ENDPOINT_TABLE]);
@@ -93,6 +112,7 @@ fn server(field: &Field<'_>, names: Names<'_>) -> Option<Server> {
     let hint = object.read("token_type_hint", |f| f.string("a string, or \"\" for none"));
     let issuer = object.read("issuer", |f| text(f, "an issuer"));
     let token_type = object.read("token_type", |field| field.choice(&["optional", "required"]));
+    let scope = scope_reading(&mut object, scope);
     let when = object.read("when", when).unwrap_or_default();
     object.check_keys();
     let endpoint = Endpoint::new(options?);
@@ -108,7 +128,12 @@ fn server(field: &Field<'_>, names: Names<'_>) -> Option<Server> {
     let introspection = Introspection { endpoint, token_type_hint, client };
     let token_type =
         if token_type == "required" { TokenType::Required } else { TokenType::Optional };
-    Some(Server { introspection, when, issuer, token_type, identity })
+    Some(Server {
+        introspection,
+        when,
+        reading: ServerReading { issuer, token_type, scope },
+        identity,
+    })
 }
 
 /// The keys of `when`.

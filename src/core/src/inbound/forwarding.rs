@@ -10,6 +10,7 @@ use crate::http::head::{Head, Lengths};
 use crate::http::header_name::{CONNECTION, Spelling};
 use crate::oauth::claims::{ClaimPath, Claims, is_exact};
 use crate::oauth::reason::Reason;
+use crate::oauth::scope::ScopeReading;
 use crate::oauth::token_source::{Removal, TokenSource};
 use crate::verdict::Forward;
 
@@ -108,12 +109,12 @@ impl Forwarding {
     pub(crate) fn headers(
         &self,
         claims: &Claims,
-        scope_claim: &ClaimPath,
+        scope: &ScopeReading,
         body: &[u8],
     ) -> Vec<(Arc<str>, Arc<str>)> {
         let mut headers = Vec::new();
         for (name, path) in &self.claims {
-            let separator = if path == scope_claim { ' ' } else { ',' };
+            let separator = if scope.claims.contains(path) { ' ' } else { ',' };
             let value = path.find(claims).and_then(|claim| header_value(claim, separator));
             if let Some(value) = value {
                 headers.push((Arc::clone(name), value.into()));
@@ -297,7 +298,7 @@ mod tests {
     fn the_payload_is_the_answer_as_it_came() {
         let body = br#"{"active": true, "sub":"a"}"#;
         let Ok(Value::Object(claims)) = crate::oauth::json::parse(body) else { unreachable!() };
-        let scope = ClaimPath::new("scope");
+        let scope = ScopeReading { claims: Vec::new(), wildcards: false };
         let forwarding = Forwarding::new(false, Vec::new(), Some("x-payload".to_owned()));
         let headers = forwarding.headers(&claims, &scope, body);
         assert_eq!(&*headers[0].1, "eyJhY3RpdmUiOiB0cnVlLCAic3ViIjoiYSJ9");

@@ -17,10 +17,11 @@ use crate::inbound::servers::{self, Server};
 use crate::lookup::{Introspected, Unavailable};
 use crate::metrics::Decision;
 use crate::oauth::bearer::BearerToken;
-use crate::oauth::claims::{ClaimPath, Claims};
+use crate::oauth::claims::Claims;
 use crate::oauth::denial::{Denial, Resource};
 use crate::oauth::introspection::{IntrospectedToken, Reading, Response};
 use crate::oauth::reason::Reason;
+use crate::oauth::scope::ScopeReading;
 use crate::oauth::sender_constraint::{Confirmation, MutualTls};
 use crate::oauth::token_source::{Presented, Removal, TokenSource, present};
 use crate::oauth::token_state::{ActiveToken, TokenAttribute, TokenState};
@@ -223,10 +224,8 @@ impl Guard {
         let Response::Active(claims) = response else {
             return TokenState::Rejected(Reason::Inactive);
         };
-        let issuer = server.issuer.as_deref();
-        let token =
-            IntrospectedToken::from_claims(claims, &self.reading, issuer, server.token_type);
-        match token {
+        let scope = &server.reading.scope;
+        match IntrospectedToken::from_claims(claims, &self.reading, &server.reading) {
             Err(reason) => TokenState::Rejected(reason),
             Ok(token) if token.expires.is_some_and(|end| now >= end.plus(self.clock_skew)) => {
                 TokenState::Rejected(Reason::Expired)
@@ -235,8 +234,8 @@ impl Guard {
                 TokenState::Rejected(Reason::UnprovedCnf)
             }
             Ok(token) => {
-                let attributes = attributes(claims, &self.reading.scope_claim);
-                let mut headers = self.forward.headers(claims, &self.reading.scope_claim, body);
+                let attributes = attributes(claims, scope);
+                let mut headers = self.forward.headers(claims, scope, body);
                 // Both are cached for long and often have equal values, which are shared.
                 for (_, value) in &mut headers {
                     if let Some((_, same)) = attributes.iter().find(|(_, text)| text == value) {
@@ -323,12 +322,12 @@ impl Guard {
 }
 
 /// The filter state of requests with a token.
-fn attributes(claims: &Claims, scope_claim: &ClaimPath) -> Arc<[TokenAttribute]> {
+fn attributes(claims: &Claims, scope: &ScopeReading) -> Arc<[TokenAttribute]> {
     let text = |claim: Option<&Value>| {
         let text = claim.and_then(Value::as_str).filter(|text| text.len() <= MAX_CLAIM);
         text.map(Arc::<str>::from)
     };
-    let scope = scope_claim.find(claims).and_then(|claim| header_value(claim, ' '));
+    let scope = scope.claim(claims).and_then(|claim| header_value(claim, ' '));
     let attributes = [
         ("oauth2_subject", text(claims.get("sub"))),
         ("oauth2_client", text(claims.get("client_id"))),

@@ -75,6 +75,8 @@ pub(crate) enum ClaimTest {
     All(Vec<Value>),
     /// Present, and none of these.
     Not(Vec<Value>),
+    /// An object with one of these members, whose value is neither false nor null.
+    Members(Vec<Box<str>>),
     Exists,
 }
 
@@ -92,9 +94,17 @@ impl ClaimTest {
             Self::All(wanted) => wanted.iter().all(holds),
             // Of another type, so it cannot be compared.
             Self::Not(unwanted) => elements.iter().any(is_scalar) && !unwanted.iter().any(holds),
+            Self::Members(names) => members(claim).any(|name| names.iter().any(|n| **n == *name)),
             Self::Exists => true,
         }
     }
+}
+
+/// The names of an object's members whose value is neither false nor null.
+pub(crate) fn members(claim: &Value) -> impl Iterator<Item = &String> {
+    let is_held =
+        |(_, value): &(&String, &Value)| !matches!(value, Value::Null | Value::Bool(false));
+    claim.as_object().into_iter().flatten().filter(is_held).map(|(name, _)| name)
 }
 
 /// Whether the value can be compared: a string, number or boolean.
@@ -177,6 +187,9 @@ mod tests {
         let any = |values: Value| ClaimTest::AnyOf(values.as_array().unwrap().clone());
         let all = |values: Value| ClaimTest::All(values.as_array().unwrap().clone());
         let not = |values: Value| ClaimTest::Not(values.as_array().unwrap().clone());
+        let members = |names: &[&str]| {
+            ClaimTest::Members(names.iter().map(|name| Box::from(*name)).collect())
+        };
         let table = [
             (any(json!(["sales"])), json!("sales"), true),
             (any(json!(["sales"])), json!("Sales"), false),
@@ -208,13 +221,32 @@ mod tests {
             (not(json!(["a"])), json!(["c", "a"]), false),
             (not(json!(["a"])), json!({"a": 1}), false),
             (not(json!(["a"])), json!([]), false),
+            (members(&["admin"]), json!({"admin": {"1": "example.org"}}), true),
+            (members(&["admin", "dev"]), json!({"ops": 1, "dev": {}}), true),
+            (members(&["admin"]), json!({"admin": 0}), true),
+            (members(&["admin"]), json!({"admin": ""}), true),
+            (members(&["admin"]), json!({"admin": false}), false),
+            (members(&["admin"]), json!({"admin": null}), false),
+            (members(&["admin"]), json!({"Admin": {}}), false),
+            (members(&["admin"]), json!({"dev": {"admin": {}}}), false),
+            (members(&["admin"]), json!([{"admin": {}}]), false),
+            (members(&["admin"]), json!(["admin"]), false),
+            (members(&["admin"]), json!("admin"), false),
+            (members(&["a,b"]), json!({"a,b": true}), true),
+            (members(&["a,b"]), json!({"a": true, "b": true}), false),
             (ClaimTest::Exists, json!(false), true),
             (ClaimTest::Exists, json!([]), true),
         ];
         for (test, claim, met) in table {
             assert_eq!(test.is_met(Some(&claim)), met, "{test:?} {claim}");
         }
-        for test in [any(json!(["a"])), all(json!(["a"])), not(json!(["a"])), ClaimTest::Exists] {
+        for test in [
+            any(json!(["a"])),
+            all(json!(["a"])),
+            not(json!(["a"])),
+            members(&["a"]),
+            ClaimTest::Exists,
+        ] {
             assert!(!test.is_met(None), "{test:?}");
         }
     }

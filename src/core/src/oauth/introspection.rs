@@ -11,7 +11,7 @@ use crate::oauth::endpoint::{Endpoint, Repeat};
 use crate::oauth::failure::Failure;
 use crate::oauth::json;
 use crate::oauth::reason::Reason;
-use crate::oauth::scope::{Implied, ScopeSet};
+use crate::oauth::scope::{Implied, ScopeReading, ScopeSet};
 use crate::oauth::secret::Secret;
 use crate::oauth::sender_constraint::Confirmation;
 use crate::timestamp::Timestamp;
@@ -112,11 +112,19 @@ pub(crate) enum TokenType {
     Required,
 }
 
+/// How the responses of one server are read.
+#[derive(Debug)]
+pub(crate) struct ServerReading {
+    /// The issuer of its tokens, if known.
+    pub(crate) issuer: Option<String>,
+    /// Whether its responses on access tokens have a `token_type`.
+    pub(crate) token_type: TokenType,
+    pub(crate) scope: ScopeReading,
+}
+
 /// How responses are read: which claims matter.
 #[derive(Debug)]
 pub(crate) struct Reading {
-    /// The claim with the scopes.
-    pub(crate) scope_claim: ClaimPath,
     /// The scopes that other scopes imply.
     pub(crate) implied: Implied,
     /// The claims that rules require.
@@ -159,7 +167,7 @@ impl Footprint for IntrospectedToken {
 }
 
 impl IntrospectedToken {
-    /// Extracts what is required from an active response of the server of `issuer`.
+    /// Extracts what is required from an active response of a server.
     ///
     /// # Errors
     /// [`Reason::NotAnAccessToken`], [`Reason::UnprovedCnf`] or [`Reason::WrongIssuer`]: no rule
@@ -167,8 +175,7 @@ impl IntrospectedToken {
     pub(crate) fn from_claims(
         claims: &Claims,
         reading: &Reading,
-        issuer: Option<&str>,
-        token_type: TokenType,
+        server: &ServerReading,
     ) -> Result<Self, Reason> {
         let present = |name: &str| claims.get(name).filter(|value| !value.is_null());
         let mut of_type_dpop = false;
@@ -178,11 +185,12 @@ impl IntrospectedToken {
             }
         }
         let text = |name| present(name).and_then(Value::as_str).map(Box::<str>::from);
-        if token_type == TokenType::Required
+        if server.token_type == TokenType::Required
             && text("token_type").is_none_or(|token_type| token_type.is_empty())
         {
             return Err(Reason::NotAnAccessToken);
         }
+        let issuer = server.issuer.as_deref();
         if let (Some(claimed), Some(issuer)) = (present("iss"), issuer)
             && claimed.as_str() != Some(issuer)
         {
@@ -194,7 +202,6 @@ impl IntrospectedToken {
             present(name).map(|v| Timestamp::from_numeric_date(v).unwrap_or(unreadable))
         };
         let asked = reading.asked;
-        let scope = reading.scope_claim.find(claims).filter(|_| asked.scope);
         let audience = present("aud").filter(|_| asked.audience);
         let confirmation = present("cnf").map(Confirmation::from_claim);
         Ok(Self {
@@ -202,7 +209,11 @@ impl IntrospectedToken {
             not_before: time("nbf", Timestamp::NEVER),
             issuer: text("iss").or_else(|| issuer.map(Into::into)).filter(|_| asked.issuer),
             audience: strings(audience).map(Into::into).collect(),
-            scope: ScopeSet::from_claim(scope).with_implied(&reading.implied),
+            scope: if asked.scope {
+                server.scope.scopes(claims).with_implied(&reading.implied)
+            } else {
+                ScopeSet::default()
+            },
             acr: text("acr").filter(|_| asked.acr),
             authenticated: present("auth_time").and_then(Timestamp::from_numeric_date),
             // Bound to a key according to its type, but presented as a bearer token (RFC 9449,
@@ -260,13 +271,17 @@ mod tests {
         issuer: Option<&str>,
         token_type: TokenType,
     ) -> Result<IntrospectedToken, Reason> {
+        let server = ServerReading {
+            issuer: issuer.map(str::to_owned),
+            token_type,
+            scope: ScopeReading { claims: vec![ClaimPath::new("scope")], wildcards: false },
+        };
         let reading = Reading {
-            scope_claim: ClaimPath::new("scope"),
             implied: Implied::default(),
             claims: Vec::new(),
             asked: RequiredClaims { issuer: true, audience: true, scope: true, acr: true },
         };
-        IntrospectedToken::from_claims(claims.as_object().unwrap(), &reading, issuer, token_type)
+        IntrospectedToken::from_claims(claims.as_object().unwrap(), &reading, &server)
     }
 
     #[test]
