@@ -9,8 +9,9 @@ use std::time::{Duration, SystemTime};
 use base64ct::{Base64UrlUnpadded, Encoding};
 use lexopt::{Arg, Parser, ValueExt};
 use oauth2_filter_core::{
-    Action, Answer, Call, Context, Explanation, Fields, Filter, Forward, Input, NotWritten, Output,
-    Purpose, Reply, SharedData, SharedStore, Step, StreamId, Timestamp, TokenNeeds, Verdict,
+    Action, Answer, Call, Context, Dropped, Event, Explanation, Fields, Filter, Forward, Input,
+    NotWritten, Output, Purpose, Reply, SharedData, SharedStore, Step, StreamId, Timestamp,
+    TokenNeeds, Verdict,
 };
 use serde_json::{Map, Value, json};
 
@@ -333,6 +334,12 @@ impl Story {
             for call in std::mem::take(&mut output.calls) {
                 let answer = self.answer(&call);
                 let _ = filter.handle(Input::CallEnded(call.id, Ok(&answer)), context, &mut output);
+            }
+        }
+        for event in &output.events {
+            if let Event::Dropped(Dropped { header, cause }) = event {
+                let name = filter.claim_headers().nth(header.index()).unwrap_or_default();
+                self.line("dropped", &format!("header {name}: its claim is {cause}"));
             }
         }
         output.decided.pop().map(|(_, verdict)| verdict)

@@ -548,6 +548,36 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
              claims, found an empty string",
         ),
         (
+            with("inbound/forward", json!({"claims": {"x-user": ["sub"]}})),
+            "inbound.forward.claims.x-user: expected a claim name, with dots for nested claims, or \
+             an object with claim, encoding, format, found a list",
+        ),
+        (
+            with("inbound/forward", json!({"claims": {"x-user": {"encoding": "percent"}}})),
+            "inbound.forward.claims.x-user.claim: required: a claim name",
+        ),
+        (
+            with(
+                "inbound/forward",
+                json!({"claims": {"x-user": {"claim": "a", "encoding": "b64"}}}),
+            ),
+            "inbound.forward.claims.x-user.encoding: expected \"percent\" or \"base64url\"",
+        ),
+        (
+            with(
+                "inbound/forward",
+                json!({"claims": {"x-user": {"claim": "a", "format": "json"}}}),
+            ),
+            "inbound.forward.claims.x-user.format: expected \"members\"",
+        ),
+        (
+            with(
+                "inbound/forward",
+                json!({"claims": {"x-user": {"claim": "a", "formt": "members"}}}),
+            ),
+            "inbound.forward.claims.x-user.formt: unknown key; did you mean `format`?",
+        ),
+        (
             with("inbound/forward", json!({"claims": {"x-user": "sub", "x_user": "sub"}})),
             "inbound.forward.claims.x_user: duplicate header; services may treat all \
              characters other than letters and digits as equal",
@@ -1301,6 +1331,12 @@ pub fn every_inbound_key() -> Value {
             "access": "optional", "scope": "d", "audience": "z", "issuer": ["j"]
         }],
         "unmatched": "token",
-        "forward": {"token": true, "claims": {"X-User": "sub"}, "payload": "x-payload"}
+        "forward": {
+            "token": true, "payload": "x-payload", "claims": {
+                "X-User": "sub",
+                "x-name": {"claim": "name", "encoding": "percent"},
+                "x-roles": {"claim": "roles", "encoding": "base64url", "format": "members"}
+            }
+        }
     }})
 }

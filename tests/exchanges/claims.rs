@@ -6,7 +6,7 @@ use super::*;
 
 /// Every exchange about them.
 pub(super) fn exchanges() -> Vec<Exchange> {
-    [scope_claims(), wildcards(), members()].into_iter().flatten().collect()
+    [scope_claims(), wildcards(), members(), headers()].into_iter().flatten().collect()
 }
 
 fn lacks(scope: &'static str) -> Refusal {
@@ -116,5 +116,75 @@ fn members() -> Vec<Exchange> {
             )
             .passes(get("/").bearer("editor"))
             .refuses_tokens(count, access_denied("oauth2_claim_not_met")),
+    ]
+}
+
+fn headers() -> Vec<Exchange> {
+    let groups: Vec<String> = (0..300).map(|n| format!("group-{n:032}")).collect();
+    vec![
+        exchange("rs_7662_11 d4_03 an encoded claim is forwarded whatever it contains, and splits no header")
+            .inbound(json!({"forward": {"claims": {
+                "x-name": {"claim": "name", "encoding": "percent"},
+                "x-note": {"claim": "note", "encoding": "base64url"},
+                "x-groups": {"claim": "groups", "encoding": "percent"},
+                "x-scope": {"claim": "scope", "encoding": "percent"},
+                "x-sub": {"claim": "sub"},
+            }}}))
+            .server([active(json!({
+                "name": "Zoë Müller", "note": "a\r\nx-admin: true", "groups": ["a,admin", "é"],
+                "scope": "a b", "sub": "zoe"
+            }))])
+            .passes(get("/").bearer("t").header("x-note", "evil"))
+            .with("x-name", "Zo%C3%AB%20M%C3%BCller")
+            .with("x-note", "YQ0KeC1hZG1pbjogdHJ1ZQ")
+            .with("x-groups", "a%2Cadmin,%C3%A9")
+            .with("x-scope", "a%20b")
+            .with("x-sub", "zoe")
+            .without("x-admin"),
+        exchange("d4_03 names of members are a list in which none reads as two")
+            .inbound(json!({"forward": {"claims": {
+                "x-roles": {"claim": "roles", "format": "members"},
+                "x-encoded": {"claim": "roles", "format": "members", "encoding": "percent"},
+            }}}))
+            .server(
+                [
+                    json!({"dev": {"1": "example.org"}, "admin": true, "no": false, "none": null}),
+                    json!({"a,admin": {}, "b": {}}),
+                    json!({"Rôle\r\nx-admin: 1": {}}),
+                    json!(["admin"]),
+                    json!("admin"),
+                    json!({}),
+                ]
+                .map(|roles| active(json!({ "roles": roles }))),
+            )
+            .passes(get("/").bearer("1"))
+            .with("x-roles", "admin,dev")
+            .with("x-encoded", "admin,dev")
+            .passes(get("/").bearer("2").header("x-roles", "evil"))
+            .without("x-roles")
+            .with("x-encoded", "a%2Cadmin,b")
+            .passes(get("/").bearer("3"))
+            .without("x-roles")
+            .without("x-admin")
+            .with("x-encoded", "R%C3%B4le%0D%0Ax-admin%3A%201")
+            .passes(get("/").bearer("4").header("x-encoded", "evil"))
+            .without("x-roles")
+            .without("x-encoded")
+            .passes(get("/").bearer("5"))
+            .without("x-roles")
+            .without("x-encoded")
+            .passes(get("/").bearer("6"))
+            .without("x-roles")
+            .without("x-encoded"),
+        exchange("d4_03 a claim of more than 8 KiB is not forwarded, encoded or not")
+            .inbound(json!({"forward": {"claims": {
+                "x-groups": "groups", "x-encoded": {"claim": "groups", "encoding": "base64url"},
+                "x-user": "sub",
+            }}}))
+            .server([active(json!({"groups": groups, "sub": "alice"}))])
+            .passes(get("/").bearer("t").header("x-groups", "evil").header("x-encoded", "evil"))
+            .without("x-groups")
+            .without("x-encoded")
+            .with("x-user", "alice"),
     ]
 }

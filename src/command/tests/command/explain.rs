@@ -376,3 +376,30 @@ fn no_secret_is_explained() {
         assert_eq!((checked.status, explained.status), (0, 0), "{text}\n{}", checked.out);
     }
 }
+
+#[test]
+fn a_claim_that_is_not_forwarded_is_named_with_the_reason() {
+    let mut document = guard();
+    document["inbound"]["rules"] = json!([{}]);
+    document["inbound"]["forward"] = json!({"claims": {
+        "x-name": "name", "x-groups": "groups", "x-n": "n",
+        "x-roles": {"claim": "name", "format": "members"}, "x-absent": "absent", "x-none": "none",
+        "x-percent": {"claim": "name", "encoding": "percent"},
+    }});
+    let groups: Vec<String> = (0..300).map(|n| format!("group-{n:032}")).collect();
+    let claims = json!({
+        "aud": "https://api.test", "name": "Zoë", "groups": groups, "n": 1e20, "none": [],
+    });
+    let claims = file("explain/dropped.json", &claims.to_string());
+    let told =
+        explain(&document, &["--url", "https://a/", "--claims", claims.to_str().expect("text")]);
+    let dropped = "\
+dropped   header x-groups: its claim is too long for a header
+dropped   header x-n: its claim is an integer of more than 64 bits
+dropped   header x-name: its claim is not printable ASCII, or ambiguous: set `encoding`
+dropped   header x-roles: its claim is not an object
+decision  allowed
+";
+    assert!(told.contains(dropped), "{told}");
+    assert!(told.ends_with("- authorization: Bearer TOKEN\n+ x-percent: Zo%C3%AB\n"), "{told}");
+}

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::cache::footprint::Footprint;
 use crate::http::head::{Head, is_grpc};
 use crate::ids::ServerId;
-use crate::inbound::forwarding::{Forwarding, MAX_CLAIM, header_value};
+use crate::inbound::forwarding::{ClaimHeaders, Forwarding};
 use crate::inbound::introspection_cache::{CacheConfig, Freshness};
 use crate::inbound::policy::{Access, Needs, Rule};
 use crate::inbound::resource_metadata::ResourceMetadata;
@@ -17,6 +17,7 @@ use crate::inbound::servers::{self, Server};
 use crate::lookup::{Introspected, Unavailable};
 use crate::metrics::Decision;
 use crate::oauth::bearer::BearerToken;
+use crate::oauth::claim_header::{ClaimText, MAX_CLAIM};
 use crate::oauth::claims::Claims;
 use crate::oauth::denial::{Denial, Resource};
 use crate::oauth::introspection::{IntrospectedToken, Reading, Response};
@@ -210,46 +211,50 @@ impl Guard {
         body: &[u8],
         at: Timestamp,
     ) -> Introspected {
-        Introspected { state: self.state(server, response, body, at), at }
-    }
-
-    /// The state of a token according to a response.
-    fn state(
-        &self,
-        server: &Server,
-        response: &Response,
-        body: &[u8],
-        now: Timestamp,
-    ) -> TokenState {
-        let Response::Active(claims) = response else {
-            return TokenState::Rejected(Reason::Inactive);
+        let accepted = match response {
+            Response::Active(claims) => {
+                self.accept(server, claims, at).map(|token| (claims, token))
+            }
+            Response::Inactive => Err(Reason::Inactive),
+        };
+        let (claims, token) = match accepted {
+            Ok(accepted) => accepted,
+            Err(reason) => {
+                let state = TokenState::Rejected(reason);
+                return Introspected { state, dropped: Vec::new(), at };
+            }
         };
         let scope = &server.reading.scope;
-        match IntrospectedToken::from_claims(claims, &self.reading, &server.reading) {
-            Err(reason) => TokenState::Rejected(reason),
-            Ok(token) if token.expires.is_some_and(|end| now >= end.plus(self.clock_skew)) => {
-                TokenState::Rejected(Reason::Expired)
-            }
-            Ok(token) if token.confirmation == Some(Confirmation::Other) => {
-                TokenState::Rejected(Reason::UnprovedCnf)
-            }
-            Ok(token) => {
-                let attributes = attributes(claims, scope);
-                let mut headers = self.forward.headers(claims, scope, body);
-                // Both are cached for long and often have equal values, which are shared.
-                for (_, value) in &mut headers {
-                    if let Some((_, same)) = attributes.iter().find(|(_, text)| text == value) {
-                        *value = Arc::clone(same);
-                    }
-                }
-                TokenState::Active(Arc::new(ActiveToken {
-                    token,
-                    headers,
-                    attributes,
-                    stale: false,
-                }))
+        let attributes = attributes(claims, scope);
+        let ClaimHeaders { set: mut headers, dropped } = self.forward.headers(claims, scope, body);
+        // Both are cached for long and often have equal values, which are shared.
+        for (_, value) in &mut headers {
+            if let Some((_, same)) = attributes.iter().find(|(_, text)| text == value) {
+                *value = Arc::clone(same);
             }
         }
+        let token = ActiveToken { token, headers, attributes, stale: false };
+        Introspected { state: TokenState::Active(Arc::new(token)), dropped, at }
+    }
+
+    /// The token that an active response describes.
+    ///
+    /// # Errors
+    /// It is rejected, whatever the rule.
+    fn accept(
+        &self,
+        server: &Server,
+        claims: &Claims,
+        now: Timestamp,
+    ) -> Result<IntrospectedToken, Reason> {
+        let token = IntrospectedToken::from_claims(claims, &self.reading, &server.reading)?;
+        if token.expires.is_some_and(|end| now >= end.plus(self.clock_skew)) {
+            return Err(Reason::Expired);
+        }
+        if token.confirmation == Some(Confirmation::Other) {
+            return Err(Reason::UnprovedCnf);
+        }
+        Ok(token)
     }
 
     /// Decides on a request from the state of its token.
@@ -327,7 +332,8 @@ fn attributes(claims: &Claims, scope: &ScopeReading) -> Arc<[TokenAttribute]> {
         let text = claim.and_then(Value::as_str).filter(|text| text.len() <= MAX_CLAIM);
         text.map(Arc::<str>::from)
     };
-    let scope = scope.claim(claims).and_then(|claim| header_value(claim, ' '));
+    let scope = scope.claim(claims);
+    let scope = scope.and_then(|claim| ClaimText::default().of(claim, ' ').ok().flatten());
     let attributes = [
         ("oauth2_subject", text(claims.get("sub"))),
         ("oauth2_client", text(claims.get("client_id"))),

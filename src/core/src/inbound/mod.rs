@@ -14,17 +14,18 @@ pub(crate) mod servers;
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::debug;
+use log::{debug, warn};
 
 use crate::cache::footprint::Footprint;
 use crate::cache::local::{CacheKey, KeySpace, Keyed};
 use crate::defect;
 use crate::http::head::{Head, is_grpc};
-use crate::ids::ServerId;
+use crate::ids::{HeaderId, ServerId};
 use crate::inbound::guard::{Admission, Bearer, Guard, Outcome};
 use crate::inbound::introspection_cache::IntrospectionCache;
 use crate::lookup::{Introspect, Introspected, Unavailable};
 use crate::metrics::{self, Counter, Decision, Event};
+use crate::oauth::claim_header::Dropped;
 use crate::oauth::failure::Failure;
 use crate::oauth::reason::Reason;
 use crate::oauth::secret::Secret;
@@ -65,6 +66,8 @@ pub(crate) struct Inbound {
     by_host: bool,
     /// Whether there are rules, so that their names are worth reporting.
     has_rules: bool,
+    /// The headers about which the log says that their claims are not forwarded.
+    reported: Vec<HeaderId>,
 }
 
 impl Inbound {
@@ -75,6 +78,7 @@ impl Inbound {
             cache: IntrospectionCache::new(&guard.cache),
             by_host: guard.servers.iter().any(|server| server.when.hosts.is_some()),
             has_rules: !guard.rules.is_empty(),
+            reported: Vec::new(),
             guard,
         }
     }
@@ -82,6 +86,11 @@ impl Inbound {
     /// Whether a trailer with this name must not be forwarded.
     pub(crate) fn is_reserved(&self, name: &[u8]) -> bool {
         self.guard.forward.is_reserved(name)
+    }
+
+    /// The names of the headers with claims.
+    pub(crate) fn claim_headers(&self) -> impl Iterator<Item = &str> {
+        self.guard.forward.claim_headers()
     }
 
     #[cfg(feature = "review")]
@@ -166,18 +175,31 @@ impl Inbound {
         run: &mut Run<'_>,
     ) -> Result<TokenState, Unavailable> {
         match (result, key) {
-            (Ok(response), Some(key)) => {
+            (Ok(response), key) => {
+                self.note_dropped(&response.dropped, run);
+                let Some(key) = key else { return Ok(response.state) };
                 let freshness = self.guard.freshness(&response);
                 self.cache.insert(key, &response, freshness, run.now);
                 Ok(response.state)
             }
-            (Ok(response), None) => Ok(response.state),
             (Err(unavailable), Some(key)) if unavailable.may_serve_stale => {
                 let stale = self.cache.stale(key, STALE_PAUSE, run.now).ok_or(unavailable)?;
                 run.count(Event::Count(Counter::Lookup(metrics::Lookup::Stale)));
                 Ok(TokenState::Active(stale))
             }
             (Err(unavailable), _) => Err(unavailable),
+        }
+    }
+
+    /// Counts the claims of a response that are not forwarded, and logs the first of each header.
+    fn note_dropped(&mut self, dropped: &[Dropped], run: &mut Run<'_>) {
+        for one @ Dropped { header, cause } in dropped {
+            run.count(Event::Dropped(*one));
+            if !self.reported.contains(header) {
+                self.reported.push(*header);
+                let name = self.guard.forward.claim_headers().nth(header.index());
+                warn!("header {} is not set: its claim is {cause}", name.unwrap_or_default());
+            }
         }
     }
 

@@ -94,17 +94,17 @@ impl ClaimTest {
             Self::All(wanted) => wanted.iter().all(holds),
             // Of another type, so it cannot be compared.
             Self::Not(unwanted) => elements.iter().any(is_scalar) && !unwanted.iter().any(holds),
-            Self::Members(names) => members(claim).any(|name| names.iter().any(|n| **n == *name)),
+            Self::Members(names) => {
+                names.iter().any(|name| claim.get(&**name).is_some_and(is_held))
+            }
             Self::Exists => true,
         }
     }
 }
 
-/// The names of an object's members whose value is neither false nor null.
-pub(crate) fn members(claim: &Value) -> impl Iterator<Item = &String> {
-    let is_held =
-        |(_, value): &(&String, &Value)| !matches!(value, Value::Null | Value::Bool(false));
-    claim.as_object().into_iter().flatten().filter(is_held).map(|(name, _)| name)
+/// Whether the value of a member counts: it is neither false nor null.
+pub(crate) fn is_held(value: &Value) -> bool {
+    !matches!(value, Value::Null | Value::Bool(false))
 }
 
 /// Whether the value can be compared: a string, number or boolean.

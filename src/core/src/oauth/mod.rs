@@ -9,6 +9,7 @@ pub(crate) mod back_off;
 pub(crate) mod bearer;
 pub(crate) mod cached_token;
 pub(crate) mod call;
+pub(crate) mod claim_header;
 pub(crate) mod claims;
 pub(crate) mod client_assertion;
 pub(crate) mod client_auth;

@@ -88,24 +88,44 @@ impl Footprint for ScopeSet {
     }
 }
 
-/// What separates the components of a scope.
-const SEPARATORS: [char; 3] = ['.', '/', ':'];
-
 /// The component that stands for any other.
-const WILDCARD: &str = "*";
+const WILDCARD: &[u8] = b"*";
+
+/// The first component of a scope, and what begins with the next separator.
+fn component(scope: &[u8]) -> (&[u8], &[u8]) {
+    let end = scope.iter().position(|byte| matches!(byte, b'.' | b'/' | b':'));
+    scope.split_at_checked(end.unwrap_or(scope.len())).unwrap_or_default()
+}
 
 /// Whether a scope stands for others. One without a literal component would stand for all.
 fn is_pattern(scope: &str) -> bool {
-    let components = || scope.split(SEPARATORS);
-    components().any(|part| part == WILDCARD)
-        && components().any(|part| part != WILDCARD && !part.is_empty())
+    let (mut has_wildcard, mut has_literal) = (false, false);
+    let mut next = Some(scope.as_bytes());
+    while let Some(rest) = next {
+        let (part, rest) = component(rest);
+        has_wildcard |= part == WILDCARD;
+        has_literal |= part != WILDCARD && !part.is_empty();
+        next = rest.split_first().map(|(_, rest)| rest);
+    }
+    has_wildcard && has_literal
 }
 
 /// Whether a scope is one of those that `pattern` stands for: each wildcard for one component.
 fn covers(pattern: &str, scope: &str) -> bool {
-    let mut components = pattern.split(SEPARATORS).zip(scope.split(SEPARATORS));
-    pattern.matches(SEPARATORS).eq(scope.matches(SEPARATORS))
-        && components.all(|(any, part)| any == part || any == WILDCARD && !part.is_empty())
+    let (mut pattern, mut scope) = (pattern.as_bytes(), scope.as_bytes());
+    loop {
+        let ((any, more), (part, rest)) = (component(pattern), component(scope));
+        if any != part && (any != WILDCARD || part.is_empty()) {
+            return false;
+        }
+        match (more.split_first(), rest.split_first()) {
+            (Some((one, more)), Some((other, rest))) if one == other => {
+                (pattern, scope) = (more, rest);
+            }
+            (None, None) => return true,
+            _ => return false,
+        }
+    }
 }
 
 /// Which scopes a scope implies.
