@@ -22,6 +22,9 @@ use crate::{Failure, check, contents, read_file, review, say, text_value};
 /// The placeholder for the caller's token.
 const TOKEN: &str = "TOKEN";
 
+/// A JWT of the authorization server: `{"alg":"RS256"}.{}` with a signature of three bytes.
+const JWT: &str = "eyJhbGciOiJSUzI1NiJ9.e30.c2ln";
+
 /// The stream of the only request.
 const STREAM: StreamId = StreamId(1);
 
@@ -140,7 +143,15 @@ impl Question {
         let mut claims = Map::from_iter([("active".to_owned(), json!(true))]);
         if let Some(given) = &self.claims {
             claims.extend(given.clone());
+        }
+        if needs.jwt_response && !claims.contains_key("jwt") {
+            claims.insert("jwt".to_owned(), JWT.into());
+        }
+        if self.claims.is_some() {
             return claims;
+        }
+        if let Some(claim) = &needs.bearer {
+            claims.insert(claim.clone(), JWT.into());
         }
         for (name, values) in
             [("aud", &needs.audience), ("iss", &needs.issuer), ("acr", &needs.acr_values)]
@@ -313,6 +324,9 @@ impl Story {
         }
         if needs.token_type {
             self.line("requires", "token_type in the introspection response");
+        }
+        if let Some(claim) = &needs.bearer {
+            self.line("requires", &format!("claim {claim}: a token, which replaces the caller's"));
         }
         for (claim, test) in &needs.claims {
             self.line("requires", &format!("claim {claim}: {test}"));

@@ -548,6 +548,47 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
              claims, found an empty string",
         ),
         (
+            with("inbound/forward", json!({"token": true, "bearer": {"claim": "jwt"}})),
+            "inbound.forward.bearer: conflicts with `token`; remove one of the two",
+        ),
+        (
+            {
+                let mut both = with("inbound/forward", json!({"bearer": {"claim": "jwt"}}));
+                both["outbound"] =
+                    document(client(json!({"header": "Authorization"})))["outbound"].take();
+                both
+            },
+            "inbound.forward.bearer: conflicts with an outbound client that sets `authorization`; \
+             give the client another `header`, or remove `bearer`",
+        ),
+        (
+            with("inbound/forward", json!({"bearer": "jwt"})),
+            "inbound.forward.bearer: expected an object with claim, found a string",
+        ),
+        (
+            with("inbound/forward", json!({"bearer": {}})),
+            "inbound.forward.bearer.claim: required: a claim name",
+        ),
+        (
+            with("inbound/forward", json!({"bearer": {"claim": "jwt", "scheme": "DPoP"}})),
+            "inbound.forward.bearer.scheme: unknown key; expected one of: claim",
+        ),
+        (
+            introspection("response_format", json!("JWT")),
+            "inbound.introspection.response_format: expected \"json\" or \"jwt\"",
+        ),
+        (
+            with(
+                "inbound/introspection",
+                json!({
+                    "endpoint": "https://as.test/i", "auth_method": "none",
+                    "response_format": "jwt", "headers": {"Accept": "application/json"}
+                }),
+            ),
+            "inbound.introspection.headers: `accept` conflicts with `response_format`; remove one \
+             of the two",
+        ),
+        (
             with("inbound/forward", json!({"claims": {"x-user": ["sub"]}})),
             "inbound.forward.claims.x-user: expected a claim name, with dots for nested claims, or \
              an object with claim, encoding, format, found a list",

@@ -403,3 +403,24 @@ decision  allowed
     assert!(told.contains(dropped), "{told}");
     assert!(told.ends_with("- authorization: Bearer TOKEN\n+ x-percent: Zo%C3%AB\n"), "{told}");
 }
+
+#[test]
+fn the_token_that_replaces_the_callers_is_told_and_a_response_without_it_is_refused() {
+    let mut document = guard();
+    document["inbound"]["introspection"]["response_format"] = "jwt".into();
+    document["inbound"]["rules"] = json!([{"paths": ["/public"], "access": "public"}, {}]);
+    document["inbound"]["forward"] = json!({"bearer": {"claim": "jwt"}});
+    let told = explain(&document, &["--url", "https://a/", "--scope", "a"]);
+    let line = "requires  claim jwt: a token, which replaces the caller's\n";
+    assert!(told.contains(line), "{told}");
+    let forwarded = "- authorization: Bearer TOKEN\n\
+                     + authorization: Bearer eyJhbGciOiJSUzI1NiJ9.e30.c2ln\n";
+    assert!(told.ends_with(forwarded), "{told}");
+    let told = explain(&document, &["--url", "https://a/public"]);
+    assert!(told.ends_with("- authorization: Bearer TOKEN\n"), "{told}");
+    document["inbound"]["forward"] = json!({"bearer": {"claim": "phantom"}});
+    let claims = file("explain/phantom.json", r#"{"aud": "https://api.test", "phantom": "a b"}"#);
+    let arguments = ["--url", "https://a/", "--claims", claims.to_str().expect("text")];
+    let told = explain(&document, &arguments);
+    assert!(told.contains("reason    server_bad_answer\n"), "{told}");
+}

@@ -40,6 +40,15 @@ pub(super) const FORWARD_TABLE: KeyTable = KeyTable {
         )
         .see("inboundforwardclaims"),
         KeyRow::new(
+            &["bearer"],
+            "object",
+            Words("none"),
+            "`{\"claim\": \"jwt\"}`: the text of this claim, a token of up to 32 KiB, replaces the \
+             caller's token as `Authorization: Bearer`; 502 without it. The caller's \
+             `Authorization` is removed on every path, public ones too. Not with `token`, or an \
+             outbound client that sets that header",
+        ),
+        KeyRow::new(
             &["payload"],
             "string",
             Words(""),
@@ -96,8 +105,18 @@ fn claim(field: &Field<'_>) -> Option<(ClaimPath, ClaimText)> {
     }
 }
 
+/// `bearer`: the claim with the token.
+fn bearer(field: &Field<'_>) -> Option<ClaimPath> {
+    let mut object = field.object("an object with claim")?;
+    #[cfg(feature = "review")]
+    object.described(&[&CLAIM_TABLE]);
+    let claim = object.need("claim", "a claim name", claim_path);
+    object.check_keys();
+    claim
+}
+
 pub(super) fn forward(field: &Field<'_>) -> Option<Forwarding> {
-    let mut object = field.object("an object with token, claims, payload")?;
+    let mut object = field.object("an object with token, bearer, claims, payload")?;
     #[cfg(feature = "review")]
     object.described(&[&FORWARD_TABLE]);
     let token = object.read("token", boolean).unwrap_or(false);
@@ -128,6 +147,14 @@ pub(super) fn forward(field: &Field<'_>) -> Option<Forwarding> {
         )
     });
     let payload = object.read("payload", |field| own_header(&text(field, "a header name")?, field));
+    let bearer = object.read("bearer", |field| {
+        let claim = bearer(field)?;
+        if token {
+            return field.mistake("conflicts with `token`; remove one of the two");
+        }
+        Some(claim)
+    });
     object.check_keys();
-    Some(Forwarding::new(token, claims.unwrap_or_default(), payload.map(Into::into)))
+    let (claims, payload) = (claims.unwrap_or_default(), payload.map(Into::into));
+    Some(Forwarding::new(token, claims, payload, bearer))
 }

@@ -6,17 +6,28 @@ use std::sync::Arc;
 use crate::http::head::{Head, Lengths};
 use crate::http::header_name::{CONNECTION, Spelling};
 use crate::ids::HeaderId;
+use crate::oauth::bearer::is_b64token;
 use crate::oauth::claim_header::{ClaimHeader, DropCause, Dropped};
-use crate::oauth::claims::Claims;
+use crate::oauth::claims::{ClaimPath, Claims};
+use crate::oauth::failure::Failure;
 use crate::oauth::reason::Reason;
 use crate::oauth::scope::ScopeReading;
 use crate::oauth::token_source::{Removal, TokenSource};
 use crate::verdict::Forward;
 use base64ct::{Base64UrlUnpadded, Encoding};
+use serde_json::Value;
 
 /// The maximum length of the encoded payload header, in bytes. Hosts reject much larger heads
 /// altogether.
 const MAX_PAYLOAD: usize = 32 * 1024;
+
+/// The maximum length of a token that takes the place of the caller's, in bytes.
+const MAX_BEARER: usize = 32 * 1024;
+
+const AUTHORIZATION: &str = "authorization";
+
+/// The scheme before a token.
+const BEARER: &str = "Bearer ";
 
 /// The configuration of forwarding.
 #[derive(Debug, Default)]
@@ -26,6 +37,8 @@ pub(crate) struct Forwarding {
     claims: Vec<ClaimHeader>,
     /// The header that carries the whole introspection response.
     payload: Option<Arc<str>>,
+    /// The claim whose text takes the place of the caller's token.
+    bearer: Option<ClaimPath>,
     /// All headers that the filter sets.
     own: Vec<Spelling>,
     /// The headers in which tokens are accepted.
@@ -55,9 +68,16 @@ impl ClaimHeaders {
 
 impl Forwarding {
     /// Creates the configuration. Header names are in lower case.
-    pub(crate) fn new(token: bool, claims: Vec<ClaimHeader>, payload: Option<Arc<str>>) -> Self {
-        let mut forwarding = Self { token, claims, payload, ..Self::default() };
-        forwarding.own = forwarding.claim_headers().map(Spelling::of).collect();
+    pub(crate) fn new(
+        token: bool,
+        claims: Vec<ClaimHeader>,
+        payload: Option<Arc<str>>,
+        bearer: Option<ClaimPath>,
+    ) -> Self {
+        let mut forwarding = Self { token, claims, payload, bearer, ..Self::default() };
+        let of_bearer = forwarding.bearer.as_ref().map(|_| AUTHORIZATION);
+        let own = forwarding.claim_headers().chain(of_bearer);
+        forwarding.own = own.map(Spelling::of).collect();
         forwarding.set_token_sources(&[]);
         forwarding
     }
@@ -125,7 +145,7 @@ impl Forwarding {
     ) -> ClaimHeaders {
         let mut headers = ClaimHeaders::default();
         for (place, ClaimHeader { name, claim, text }) in self.claims.iter().enumerate() {
-            let separator = if scope.claims.contains(claim) { ' ' } else { ',' };
+            let separator = if scope.claims.contains(claim) { b' ' } else { b',' };
             let value = claim.find(claims).map_or(Ok(None), |claim| text.of(claim, separator));
             headers.add(HeaderId(place), name, value);
         }
@@ -136,6 +156,35 @@ impl Forwarding {
             headers.add(HeaderId(self.claims.len()), name, value);
         }
         headers
+    }
+
+    /// Whether the filter sets `Authorization`.
+    pub(crate) fn sets_authorization(&self) -> bool {
+        self.bearer.is_some()
+    }
+
+    /// The claim with the token that takes the place of the caller's.
+    #[cfg(feature = "review")]
+    pub(crate) fn bearer_claim(&self) -> Option<&ClaimPath> {
+        self.bearer.as_ref()
+    }
+
+    /// `Authorization` with the token that takes the place of the caller's, if one does.
+    ///
+    /// # Errors
+    /// The response has no such token.
+    pub(crate) fn bearer(&self, claims: &Claims) -> Result<Option<(Arc<str>, Arc<str>)>, Failure> {
+        let Some(claim) = &self.bearer else { return Ok(None) };
+        let token = claim.find(claims).and_then(Value::as_str);
+        let token = token.filter(|token| token.len() <= MAX_BEARER && is_b64token(token));
+        let token = token.ok_or(Failure::Member("the claim of `forward.bearer` is not a token"))?;
+        Ok(Some((AUTHORIZATION.into(), [BEARER, token].concat().into())))
+    }
+
+    /// The token that takes the place of the caller's, among the headers of a token.
+    pub(crate) fn bearer_in<'s>(&self, set: &'s [(Arc<str>, Arc<str>)]) -> Option<&'s str> {
+        let (_, value) = set.last().filter(|_| self.sets_authorization())?;
+        value.strip_prefix(BEARER)
     }
 
     /// Adds to `clean` the headers that are set for the token, and the token's removal if it is not
@@ -166,7 +215,6 @@ mod tests {
     use super::*;
     use crate::http::head::Fields;
     use crate::oauth::claim_header::ClaimText;
-    use crate::oauth::claims::ClaimPath;
 
     fn claim() -> Vec<ClaimHeader> {
         let (claim, text) = (ClaimPath::new("sub"), ClaimText::default());
@@ -175,7 +223,7 @@ mod tests {
 
     #[test]
     fn rs_9700_05_d4_02_every_spelling_of_our_headers_is_taken_out() {
-        let mut forwarding = Forwarding::new(false, claim(), Some("x-payload".into()));
+        let mut forwarding = Forwarding::new(false, claim(), Some("x-payload".into()), None);
         forwarding.set_token_sources(&[
             TokenSource::authorization(),
             TokenSource::Header("x-token".into()),
@@ -211,14 +259,14 @@ mod tests {
 
     #[test]
     fn a_name_that_cannot_be_taken_out_refuses_the_request() {
-        let forwarding = Forwarding::new(false, claim(), None);
+        let forwarding = Forwarding::new(false, claim(), None, None);
         let head = Fields::from_iter([(b"x\xffuser", b"root")]);
         assert_eq!(forwarding.clean(&head), Err(Reason::HostError));
     }
 
     #[test]
     fn the_next_hop_is_not_told_to_take_our_headers_out() {
-        let forwarding = Forwarding::new(false, claim(), None);
+        let forwarding = Forwarding::new(false, claim(), None, None);
         let clean = |value: &str| {
             let head = Fields::from_iter([("connection", value), ("upgrade", "websocket")]);
             forwarding.clean(&head).unwrap()
@@ -231,19 +279,17 @@ mod tests {
     #[test]
     fn the_whole_head_is_needed_where_a_header_of_ours_could_be_spoofed() {
         let payload = || Some("x-payload".into());
-        assert!(Forwarding::new(false, claim(), None).needs_whole_head());
-        assert!(Forwarding::new(false, Vec::new(), payload()).needs_whole_head());
-        assert!(!Forwarding::new(true, Vec::new(), None).needs_whole_head());
+        assert!(Forwarding::new(false, claim(), None, None).needs_whole_head());
+        assert!(Forwarding::new(false, Vec::new(), payload(), None).needs_whole_head());
+        assert!(!Forwarding::new(true, Vec::new(), None, None).needs_whole_head());
     }
 
     #[test]
     fn the_payload_is_the_answer_as_it_came() {
         let body = br#"{"active": true, "sub":"a"}"#;
-        let Ok(serde_json::Value::Object(claims)) = crate::oauth::json::parse(body) else {
-            unreachable!()
-        };
+        let Ok(Value::Object(claims)) = crate::oauth::json::parse(body) else { unreachable!() };
         let scope = ScopeReading { claims: Vec::new(), wildcards: false };
-        let forwarding = Forwarding::new(false, Vec::new(), Some("x-payload".into()));
+        let forwarding = Forwarding::new(false, Vec::new(), Some("x-payload".into()), None);
         let headers = forwarding.headers(&claims, &scope, body);
         assert_eq!(&*headers.set[0].1, "eyJhY3RpdmUiOiB0cnVlLCAic3ViIjoiYSJ9");
         // 32 KiB of base64 encode 24 KiB.

@@ -20,7 +20,9 @@ use crate::oauth::bearer::BearerToken;
 use crate::oauth::claim_header::{ClaimText, MAX_CLAIM};
 use crate::oauth::claims::Claims;
 use crate::oauth::denial::{Denial, Resource};
-use crate::oauth::introspection::{IntrospectedToken, Reading, Response};
+use crate::oauth::failure::Failure;
+use crate::oauth::introspection::{IntrospectedToken, Reading};
+use crate::oauth::introspection_response::Response;
 use crate::oauth::reason::Reason;
 use crate::oauth::scope::ScopeReading;
 use crate::oauth::sender_constraint::{Confirmation, MutualTls};
@@ -204,37 +206,40 @@ impl Guard {
     }
 
     /// Evaluates a response that the server returned at this time.
+    ///
+    /// # Errors
+    /// The response lacks the token that requests are to have.
     pub(crate) fn introspected(
         &self,
         server: &Server,
-        response: &Response,
-        body: &[u8],
+        response: &Response<'_>,
         at: Timestamp,
-    ) -> Introspected {
+    ) -> Result<Introspected, Failure> {
         let accepted = match response {
-            Response::Active(claims) => {
-                self.accept(server, claims, at).map(|token| (claims, token))
+            Response::Active { claims, json } => {
+                self.accept(server, claims, at).map(|token| (claims, json, token))
             }
             Response::Inactive => Err(Reason::Inactive),
         };
-        let (claims, token) = match accepted {
+        let (claims, json, token) = match accepted {
             Ok(accepted) => accepted,
             Err(reason) => {
                 let state = TokenState::Rejected(reason);
-                return Introspected { state, dropped: Vec::new(), at };
+                return Ok(Introspected { state, dropped: Vec::new(), at });
             }
         };
         let scope = &server.reading.scope;
         let attributes = attributes(claims, scope);
-        let ClaimHeaders { set: mut headers, dropped } = self.forward.headers(claims, scope, body);
+        let ClaimHeaders { set: mut headers, dropped } = self.forward.headers(claims, scope, json);
         // Both are cached for long and often have equal values, which are shared.
         for (_, value) in &mut headers {
             if let Some((_, same)) = attributes.iter().find(|(_, text)| text == value) {
                 *value = Arc::clone(same);
             }
         }
+        headers.extend(self.forward.bearer(claims)?);
         let token = ActiveToken { token, headers, attributes, stale: false };
-        Introspected { state: TokenState::Active(Arc::new(token)), dropped, at }
+        Ok(Introspected { state: TokenState::Active(Arc::new(token)), dropped, at })
     }
 
     /// The token that an active response describes.
@@ -333,7 +338,7 @@ fn attributes(claims: &Claims, scope: &ScopeReading) -> Arc<[TokenAttribute]> {
         text.map(Arc::<str>::from)
     };
     let scope = scope.claim(claims);
-    let scope = scope.and_then(|claim| ClaimText::default().of(claim, ' ').ok().flatten());
+    let scope = scope.and_then(|claim| ClaimText::default().of(claim, b' ').ok().flatten());
     let attributes = [
         ("oauth2_subject", text(claims.get("sub"))),
         ("oauth2_client", text(claims.get("client_id"))),

@@ -17,6 +17,7 @@ use std::time::Duration;
 use log::{debug, warn};
 
 use crate::cache::footprint::Footprint;
+use crate::cache::issued::IssuedTokens;
 use crate::cache::local::{CacheKey, KeySpace, Keyed};
 use crate::defect;
 use crate::http::head::{Head, is_grpc};
@@ -33,6 +34,7 @@ use crate::oauth::standing::Standing;
 use crate::oauth::token_source::Presented;
 use crate::oauth::token_state::TokenState;
 use crate::run::Run;
+use crate::timestamp::Timestamp;
 use crate::verdict::{Attributes, Verdict, VerifiedSubject};
 
 /// How long a stale response is served before the unavailable server is called again.
@@ -66,6 +68,8 @@ pub(crate) struct Inbound {
     by_host: bool,
     /// Whether there are rules, so that their names are worth reporting.
     has_rules: bool,
+    /// The tokens that have taken the place of callers'.
+    issued: IssuedTokens,
     /// The headers about which the log says that their claims are not forwarded.
     reported: Vec<HeaderId>,
 }
@@ -78,6 +82,7 @@ impl Inbound {
             cache: IntrospectionCache::new(&guard.cache),
             by_host: guard.servers.iter().any(|server| server.when.hosts.is_some()),
             has_rules: !guard.rules.is_empty(),
+            issued: IssuedTokens::new(guard.cache.max_entries, seed),
             reported: Vec::new(),
             guard,
         }
@@ -120,7 +125,14 @@ impl Inbound {
         is_ours: &dyn Fn(&Presented<'_>) -> bool,
         run: &mut Run<'_>,
     ) -> Result<Progress<Outcome>, Outcome> {
-        let (bearer, presented) = match self.guard.admit(head, is_ours)? {
+        // After a redirect within Envoy, the head is the one that the filter has changed.
+        let is_issued = |presented: &Presented<'_>| {
+            self.guard.forward.sets_authorization()
+                && head.value("x-envoy-original-url").is_some()
+                && self.issued.has(presented.unchecked(), run.now)
+        };
+        let is_ours = |presented: &Presented<'_>| is_ours(presented) || is_issued(presented);
+        let (bearer, presented) = match self.guard.admit(head, &is_ours)? {
             Admission::Decided(decided) => return Ok(Progress::Decided(decided)),
             Admission::NeedsToken(bearer, presented) => (bearer, presented),
         };
@@ -177,6 +189,7 @@ impl Inbound {
         match (result, key) {
             (Ok(response), key) => {
                 self.note_dropped(&response.dropped, run);
+                self.note_issued(&response.state, run.now);
                 let Some(key) = key else { return Ok(response.state) };
                 let freshness = self.guard.freshness(&response);
                 self.cache.insert(key, &response, freshness, run.now);
@@ -188,6 +201,16 @@ impl Inbound {
                 Ok(TokenState::Active(stale))
             }
             (Err(unavailable), _) => Err(unavailable),
+        }
+    }
+
+    /// Remembers the token that takes the place of a caller's.
+    fn note_issued(&mut self, state: &TokenState, now: Timestamp) {
+        if let TokenState::Active(token) = state
+            && let Some(bearer) = self.guard.forward.bearer_in(&token.headers)
+        {
+            let until = token.token.expires.unwrap_or(Timestamp::NEVER);
+            self.issued.add(bearer, until, now);
         }
     }
 

@@ -86,7 +86,7 @@ impl fmt::Display for DropCause {
 impl ClaimText {
     /// The value of a header for a claim; `None` if the claim is empty. A list is joined with
     /// `separator`, each element encoded on its own.
-    pub(crate) fn of(self, claim: &Value, separator: char) -> Result<Option<String>, DropCause> {
+    pub(crate) fn of(self, claim: &Value, separator: u8) -> Result<Option<String>, DropCause> {
         if !is_exact(claim) {
             return Err(DropCause::Inexact);
         }
@@ -126,7 +126,7 @@ impl ClaimText {
 #[derive(Default)]
 struct TextList {
     encoding: Encoding,
-    separator: char,
+    separator: u8,
     text: String,
     /// The number of elements.
     elements: usize,
@@ -137,10 +137,11 @@ struct TextList {
 impl TextList {
     fn add(&mut self, element: &str) {
         if self.elements > 0 {
-            self.text.push(self.separator);
+            self.text.push(char::from(self.separator));
         }
         self.elements = self.elements.saturating_add(1);
-        self.is_ambiguous |= self.encoding == Encoding::Plain && element.contains(self.separator);
+        self.is_ambiguous |=
+            self.encoding == Encoding::Plain && element.as_bytes().contains(&self.separator);
         encode(self.encoding, element, &mut self.text);
     }
 }
@@ -213,13 +214,13 @@ mod tests {
             (json!("a".repeat(8193)), Err(TooLong)),
         ] {
             let expected = expected.map(|text| Some(text.to_owned()));
-            assert_eq!(PLAIN.of(&claim, ','), expected, "{claim}");
+            assert_eq!(PLAIN.of(&claim, b','), expected, "{claim}");
         }
         let longest = "a".repeat(8192);
-        assert_eq!(PLAIN.of(&json!(longest), ','), Ok(Some(longest)));
+        assert_eq!(PLAIN.of(&json!(longest), b','), Ok(Some(longest)));
         // There is nothing to forward, so nothing is missing.
         for empty in [json!(""), json!([]), json!([""])] {
-            assert_eq!(PLAIN.of(&empty, ','), Ok(None), "{empty}");
+            assert_eq!(PLAIN.of(&empty, b','), Ok(None), "{empty}");
         }
     }
 
@@ -239,23 +240,23 @@ mod tests {
                 [(Encoding::Percent, percent), (Encoding::Base64Url, base64url)]
             {
                 let text = ClaimText { encoding, ..PLAIN };
-                assert_eq!(text.of(&claim, ','), Ok(Some(expected.to_owned())), "{claim}");
+                assert_eq!(text.of(&claim, b','), Ok(Some(expected.to_owned())), "{claim}");
             }
         }
         for encoding in [Encoding::Percent, Encoding::Base64Url] {
             let text = ClaimText { encoding, ..PLAIN };
-            assert_eq!(text.of(&json!("é".repeat(4097)), ','), Err(DropCause::TooLong));
-            assert_eq!(text.of(&json!(1e20), ','), Err(DropCause::Inexact));
-            assert_eq!(text.of(&json!([]), ','), Ok(None));
+            assert_eq!(text.of(&json!("é".repeat(4097)), b','), Err(DropCause::TooLong));
+            assert_eq!(text.of(&json!(1e20), b','), Err(DropCause::Inexact));
+            assert_eq!(text.of(&json!([]), b','), Ok(None));
         }
         let percent = ClaimText { encoding: Encoding::Percent, ..PLAIN };
-        assert_eq!(percent.of(&json!(["a b", "c"]), ' '), Ok(Some("a%20b c".to_owned())));
+        assert_eq!(percent.of(&json!(["a b", "c"]), b' '), Ok(Some("a%20b c".to_owned())));
     }
 
     #[test]
     fn names_of_members_are_a_list_that_is_never_ambiguous() {
         let of = |encoding, claim: Value| {
-            ClaimText { format: Format::Members, encoding }.of(&claim, ',')
+            ClaimText { format: Format::Members, encoding }.of(&claim, b',')
         };
         let text = |text: &str| Ok(Some(text.to_owned()));
         let roles = json!({"dev": {"1": "x"}, "admin": true, "no": false, "none": null});

@@ -15,8 +15,13 @@ pub(crate) fn unverified_claims(token: &str) -> Option<Claims> {
     if parts.next().is_some() {
         return None;
     }
-    match json::parse(&Base64UrlUnpadded::decode_vec(payload).ok()?) {
-        Ok(Value::Object(claims)) => Some(claims),
+    encoded_object(payload)
+}
+
+/// The JSON object in a part of a JWT.
+pub(crate) fn encoded_object(part: &str) -> Option<Claims> {
+    match json::parse(&Base64UrlUnpadded::decode_vec(part).ok()?) {
+        Ok(Value::Object(object)) => Some(object),
         _ => None,
     }
 }

@@ -1,15 +1,14 @@
-//! Token introspection (RFC 7662): the request and the response.
+//! Token introspection (RFC 7662): the request, and what is read from the response.
 
 use serde_json::Value;
 
 use crate::cache::footprint::Footprint;
 use crate::cache::single_flight::CallId;
 use crate::ids::ClientId;
-use crate::oauth::call::{Answer, Call, Purpose};
+use crate::oauth::call::{Call, Purpose};
 use crate::oauth::claims::{ClaimPath, Claims, strings};
 use crate::oauth::endpoint::{Endpoint, Repeat};
-use crate::oauth::failure::Failure;
-use crate::oauth::json;
+use crate::oauth::introspection_response::ResponseFormat;
 use crate::oauth::reason::Reason;
 use crate::oauth::scope::{Implied, ScopeReading, ScopeSet};
 use crate::oauth::secret::Secret;
@@ -24,6 +23,7 @@ pub(crate) struct Introspection {
     pub(crate) token_type_hint: String,
     /// The outbound client whose token authenticates the call.
     pub(crate) client: Option<ClientId>,
+    pub(crate) format: ResponseFormat,
 }
 
 /// The form parameters of the request itself.
@@ -40,45 +40,6 @@ impl Introspection {
         let with_hint = [token, hint];
         let parameters = if hint.1.is_empty() { &with_hint[..1] } else { &with_hint[..] };
         self.endpoint.call(id, Purpose::Introspection, parameters, Repeat::Harmless, now)
-    }
-}
-
-/// The introspection response for a token.
-#[derive(Debug)]
-pub(crate) enum Response {
-    /// `"active": true`, with all claims.
-    Active(Claims),
-    Inactive,
-}
-
-impl Response {
-    /// Parses the response.
-    ///
-    /// # Errors
-    /// The status is not 200, or the body is not a JSON object with a boolean `active`.
-    pub(crate) fn read(outcome: Result<&Answer, Failure>, now: Timestamp) -> Result<Self, Failure> {
-        let answer = outcome?;
-        match Failure::of_status(answer, now) {
-            Some(failure) => Err(failure),
-            // 201 is not a valid status in RFC 7662.
-            None if answer.status != 200 => Err(Failure::Status(answer.status)),
-            None => Self::parse(&answer.body),
-        }
-    }
-
-    /// Parses the body of a response with status 200.
-    ///
-    /// # Errors
-    /// It is not a JSON object with a boolean `active`.
-    pub(crate) fn parse(body: &[u8]) -> Result<Self, Failure> {
-        let Ok(Value::Object(claims)) = json::parse(body) else {
-            return Err(Failure::NotJson);
-        };
-        match claims.get("active") {
-            Some(Value::Bool(true)) => Ok(Self::Active(claims)),
-            Some(Value::Bool(false)) => Ok(Self::Inactive),
-            _ => Err(Failure::Member("`active` is missing or not a boolean")),
-        }
     }
 }
 
@@ -257,11 +218,6 @@ mod tests {
 
     use super::*;
 
-    fn read(status: u16, body: &str) -> Result<Response, Failure> {
-        let body = body.as_bytes().to_vec();
-        Response::read(Ok(&Answer { status, retry_after: None, body }), Timestamp::from_millis(0))
-    }
-
     fn token(claims: &Value) -> Result<IntrospectedToken, Reason> {
         token_of(claims, None, TokenType::Optional)
     }
@@ -303,37 +259,6 @@ mod tests {
             assert_eq!(token(&claims).unwrap().confirmation, Some(Confirmation::Other));
         }
         assert_eq!(token(&json!({"cnf": null})).unwrap().confirmation, None);
-    }
-
-    #[test]
-    fn rs_7662_01_rs_7662_02_only_a_boolean_active_says_anything() {
-        assert!(matches!(read(200, r#"{"active":true}"#), Ok(Response::Active(_))));
-        assert!(matches!(read(200, r#"{"active":false}"#), Ok(Response::Inactive)));
-        for body in [r#"{"active":"true"}"#, r#"{"active":1}"#, r#"{"active":null}"#, "{}"] {
-            assert_eq!(
-                read(200, body).unwrap_err(),
-                Failure::Member("`active` is missing or not a boolean"),
-                "{body}"
-            );
-        }
-        for body in ["", "[]", "true", "{", r#"{"active":true,"active":true}"#] {
-            assert_eq!(read(200, body).unwrap_err(), Failure::NotJson, "{body}");
-        }
-    }
-
-    #[test]
-    fn rs_7662_03_each_status_has_its_own_failure() {
-        let body = r#"{"active":true}"#;
-        for status in [400, 401, 403] {
-            assert_eq!(read(status, body).unwrap_err(), Failure::Refused { status, error: None });
-        }
-        for status in [429, 500, 503, 599] {
-            let failure = read(status, body).unwrap_err();
-            assert_eq!(failure, Failure::Busy { status, retry_after: None });
-        }
-        for status in [100, 199, 201, 204, 301, 399, 402, 404, 428, 430, 499] {
-            assert_eq!(read(status, body).unwrap_err(), Failure::Status(status));
-        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub(crate) mod explanation;
 pub(crate) mod failure;
 pub(crate) mod failure_log;
 pub(crate) mod introspection;
+pub(crate) mod introspection_response;
 pub(crate) mod json;
 pub(crate) mod outcome;
 pub(crate) mod reason;
