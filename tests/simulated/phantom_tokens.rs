@@ -13,7 +13,7 @@ use crate::host::SimulatedHost;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A document whose server returns a JWT, with these additions to `inbound`.
-fn document(more: Value) -> Value {
+fn document(more: &Value) -> Value {
     let mut inbound = json!({
         "introspection": {"response_format": "jwt"}, "forward": {"bearer": {"claim": "jwt"}},
     });
@@ -45,7 +45,7 @@ fn passes(host: &mut SimulatedHost, token: &str, jwt: &str) {
 #[test]
 fn a_phantom_token_is_nobodys_after_a_redirect() {
     for max_ttl in ["60s", "0s"] {
-        let mut host = SimulatedHost::new(&document(json!({
+        let mut host = SimulatedHost::new(&document(&json!({
             "cache": {"max_ttl": max_ttl},
             "rules": [
                 {"paths": ["/public"], "access": "public"},
@@ -76,7 +76,7 @@ fn a_phantom_token_is_nobodys_after_a_redirect() {
 #[test]
 fn phantom_tokens_stay_within_the_memory_of_the_cache() {
     // Room for 4 MiB, which holds 1000 responses without such tokens.
-    let mut host = SimulatedHost::new(&document(json!({"cache": {"max_entries": 1000}})));
+    let mut host = SimulatedHost::new(&document(&json!({"cache": {"max_entries": 1000}})));
     let phantom = jwt("alice", 30_000);
     for n in 0..200 {
         passes(&mut host, &format!("token-{n}"), &phantom);
@@ -92,7 +92,7 @@ fn phantom_tokens_stay_within_the_memory_of_the_cache() {
 
 #[test]
 fn another_worker_reads_a_short_response_and_asks_for_a_long_one() {
-    let document = document(json!({}));
+    let document = document(&json!({}));
     let mut one = SimulatedHost::new(&document);
     let mut other = one.worker(&document);
     for (token, bytes, calls) in [("short", 100, 0), ("long", 5_000, 1)] {
@@ -111,7 +111,7 @@ fn another_worker_reads_a_short_response_and_asks_for_a_long_one() {
 #[test]
 fn a_cached_phantom_token_is_served_stale_while_responses_have_none() {
     let cache = json!({"max_ttl": "10s", "stale_if_error": "60s"});
-    let mut host = SimulatedHost::new(&document(json!({ "cache": cache })));
+    let mut host = SimulatedHost::new(&document(&json!({ "cache": cache })));
     let phantom = jwt("alice", 100);
     passes(&mut host, "t", &phantom);
     host.advance(10 * SECOND);
@@ -132,7 +132,7 @@ fn a_cached_phantom_token_is_served_stale_while_responses_have_none() {
 
 #[test]
 fn a_request_gets_a_phantom_token_and_one_of_ours_in_another_header() {
-    let mut document = document(json!({}));
+    let mut document = document(&json!({}));
     let client = |header: &str| {
         json!({
             "grant_type": "direct_token", "access_token": "ours", "header": header, "scheme": "",

@@ -132,10 +132,10 @@ async fn the_jwt_is_nobodys_token_after_a_redirect() {
     .await;
     let jwt = format!("Bearer {}", jwt(100));
     assert_eq!(scene.get(Http::One, "/go", "bare-100").await.status, 401);
-    assert_eq!(scene.seen("/go"), [jwt.clone()]);
+    assert_eq!(scene.seen("/go"), [&*jwt]);
     assert!(scene.service.requests("/end").is_empty());
     assert_eq!(scene.get(Http::One, "/go-public", "bare-100").await.status, 200);
-    assert_eq!(scene.seen("/go-public"), [jwt]);
+    assert_eq!(scene.seen("/go-public"), [&*jwt]);
     assert_eq!(scene.seen("/public"), [""; 0]);
     assert_eq!(scene.server.count(INTROSPECT), 1);
 }

@@ -137,12 +137,15 @@ impl Forwarding {
     }
 
     /// The headers that are set for an active token. `claims` was parsed from the response `body`.
+    ///
+    /// # Errors
+    /// The response lacks the token that takes the place of the caller's.
     pub(crate) fn headers(
         &self,
         claims: &Claims,
         scope: &ScopeReading,
         body: &[u8],
-    ) -> ClaimHeaders {
+    ) -> Result<ClaimHeaders, Failure> {
         let mut headers = ClaimHeaders::default();
         for (place, ClaimHeader { name, claim, text }) in self.claims.iter().enumerate() {
             let separator = if scope.claims.contains(claim) { b' ' } else { b',' };
@@ -155,7 +158,10 @@ impl Forwarding {
             let value = if fits { Ok(Some(value)) } else { Err(DropCause::TooLong) };
             headers.add(HeaderId(self.claims.len()), name, value);
         }
-        headers
+        if let Some(value) = self.bearer(claims)? {
+            headers.set.push((AUTHORIZATION.into(), value));
+        }
+        Ok(headers)
     }
 
     /// Whether the filter sets `Authorization`.
@@ -169,16 +175,13 @@ impl Forwarding {
         self.bearer.as_ref()
     }
 
-    /// `Authorization` with the token that takes the place of the caller's, if one does.
-    ///
-    /// # Errors
-    /// The response has no such token.
-    pub(crate) fn bearer(&self, claims: &Claims) -> Result<Option<(Arc<str>, Arc<str>)>, Failure> {
+    /// The value of `Authorization` with the token that takes the place of the caller's, if one does.
+    fn bearer(&self, claims: &Claims) -> Result<Option<Arc<str>>, Failure> {
         let Some(claim) = &self.bearer else { return Ok(None) };
         let token = claim.find(claims).and_then(Value::as_str);
         let token = token.filter(|token| token.len() <= MAX_BEARER && is_b64token(token));
         let token = token.ok_or(Failure::Member("the claim of `forward.bearer` is not a token"))?;
-        Ok(Some((AUTHORIZATION.into(), [BEARER, token].concat().into())))
+        Ok(Some([BEARER, token].concat().into()))
     }
 
     /// The token that takes the place of the caller's, among the headers of a token.
@@ -290,11 +293,14 @@ mod tests {
         let Ok(Value::Object(claims)) = crate::oauth::json::parse(body) else { unreachable!() };
         let scope = ScopeReading { claims: Vec::new(), wildcards: false };
         let forwarding = Forwarding::new(false, Vec::new(), Some("x-payload".into()), None);
-        let headers = forwarding.headers(&claims, &scope, body);
+        let headers = forwarding.headers(&claims, &scope, body).unwrap();
         assert_eq!(&*headers.set[0].1, "eyJhY3RpdmUiOiB0cnVlLCAic3ViIjoiYSJ9");
         // 32 KiB of base64 encode 24 KiB.
-        assert_eq!(forwarding.headers(&claims, &scope, &vec![b' '; 24 * 1024]).set.len(), 1);
-        let headers = forwarding.headers(&claims, &scope, &vec![b' '; 24 * 1024 + 1]);
+        assert_eq!(
+            forwarding.headers(&claims, &scope, &vec![b' '; 24 * 1024]).unwrap().set.len(),
+            1
+        );
+        let headers = forwarding.headers(&claims, &scope, &vec![b' '; 24 * 1024 + 1]).unwrap();
         assert!(headers.set.is_empty());
         let dropped = Dropped { header: HeaderId(0), cause: DropCause::TooLong };
         assert_eq!(headers.dropped, [dropped]);

@@ -230,14 +230,14 @@ impl Guard {
         };
         let scope = &server.reading.scope;
         let attributes = attributes(claims, scope);
-        let ClaimHeaders { set: mut headers, dropped } = self.forward.headers(claims, scope, json);
+        let ClaimHeaders { set: mut headers, dropped } =
+            self.forward.headers(claims, scope, json)?;
         // Both are cached for long and often have equal values, which are shared.
         for (_, value) in &mut headers {
             if let Some((_, same)) = attributes.iter().find(|(_, text)| text == value) {
                 *value = Arc::clone(same);
             }
         }
-        headers.extend(self.forward.bearer(claims)?);
         let token = ActiveToken { token, headers, attributes, stale: false };
         Ok(Introspected { state: TokenState::Active(Arc::new(token)), dropped, at })
     }
