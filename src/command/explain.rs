@@ -9,8 +9,9 @@ use std::time::{Duration, SystemTime};
 use base64ct::{Base64UrlUnpadded, Encoding};
 use lexopt::{Arg, Parser, ValueExt};
 use oauth2_filter_core::{
-    Action, Answer, Call, Context, Explanation, Fields, Filter, Forward, Input, NotWritten, Output,
-    Purpose, Reply, SharedData, SharedStore, Step, StreamId, Timestamp, TokenNeeds, Verdict,
+    Action, Answer, Call, Context, Dropped, Event, Explanation, Fields, Filter, Forward, Input,
+    NotWritten, Output, Purpose, Reply, SharedData, SharedStore, Step, StreamId, Timestamp,
+    TokenNeeds, Verdict,
 };
 use serde_json::{Map, Value, json};
 
@@ -20,6 +21,9 @@ use crate::{Failure, check, contents, read_file, review, say, text_value};
 
 /// The placeholder for the caller's token.
 const TOKEN: &str = "TOKEN";
+
+/// A JWT of the authorization server: `{"alg":"RS256"}.{}` with a signature of three bytes.
+const JWT: &str = "eyJhbGciOiJSUzI1NiJ9.e30.c2ln";
 
 /// The stream of the only request.
 const STREAM: StreamId = StreamId(1);
@@ -139,7 +143,15 @@ impl Question {
         let mut claims = Map::from_iter([("active".to_owned(), json!(true))]);
         if let Some(given) = &self.claims {
             claims.extend(given.clone());
+        }
+        if needs.jwt_response && !claims.contains_key("jwt") {
+            claims.insert("jwt".to_owned(), JWT.into());
+        }
+        if self.claims.is_some() {
             return claims;
+        }
+        if let Some(claim) = &needs.bearer {
+            claims.insert(claim.clone(), JWT.into());
         }
         for (name, values) in
             [("aud", &needs.audience), ("iss", &needs.issuer), ("acr", &needs.acr_values)]
@@ -313,6 +325,9 @@ impl Story {
         if needs.token_type {
             self.line("requires", "token_type in the introspection response");
         }
+        if let Some(claim) = &needs.bearer {
+            self.line("requires", &format!("claim {claim}: a token, which replaces the caller's"));
+        }
         for (claim, test) in &needs.claims {
             self.line("requires", &format!("claim {claim}: {test}"));
         }
@@ -333,6 +348,12 @@ impl Story {
             for call in std::mem::take(&mut output.calls) {
                 let answer = self.answer(&call);
                 let _ = filter.handle(Input::CallEnded(call.id, Ok(&answer)), context, &mut output);
+            }
+        }
+        for event in &output.events {
+            if let Event::Dropped(Dropped { header, cause }) = event {
+                let name = filter.claim_headers().nth(header.index()).unwrap_or_default();
+                self.line("dropped", &format!("header {name}: its claim is {cause}"));
             }
         }
         output.decided.pop().map(|(_, verdict)| verdict)

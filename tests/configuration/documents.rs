@@ -386,6 +386,25 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
             "inbound.scope_claim: expected a claim name, with dots for nested claims, found an \
              empty string",
         ),
+        (
+            with("inbound/scope_claim", json!(["scope", ""])),
+            "inbound.scope_claim[1]: expected a claim name, with dots for nested claims, found an \
+             empty string",
+        ),
+        (with("inbound/scope_claim", json!([])), "inbound.scope_claim: must not be empty"),
+        (
+            introspection("scope_claim", json!({})),
+            "inbound.introspection.scope_claim: expected a claim name, with dots for nested \
+             claims, or a list of them, found an object",
+        ),
+        (
+            introspection("scope_wildcards", json!("yes")),
+            "inbound.introspection.scope_wildcards: expected a boolean",
+        ),
+        (
+            with("inbound/scope_wildcards", json!("*")),
+            "inbound.scope_wildcards: expected a boolean",
+        ),
         (with("inbound/clock_skew", json!(true)), "inbound.clock_skew: expected a duration"),
         (
             introspection("endpoint", json!("https:///introspect")),
@@ -529,6 +548,77 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
              claims, found an empty string",
         ),
         (
+            with("inbound/forward", json!({"token": true, "bearer": {"claim": "jwt"}})),
+            "inbound.forward.bearer: conflicts with `token`; remove one of the two",
+        ),
+        (
+            {
+                let mut both = with("inbound/forward", json!({"bearer": {"claim": "jwt"}}));
+                both["outbound"] =
+                    document(client(json!({"header": "Authorization"})))["outbound"].take();
+                both
+            },
+            "inbound.forward.bearer: conflicts with an outbound client that sets `authorization`; \
+             give the client another `header`, or remove `bearer`",
+        ),
+        (
+            with("inbound/forward", json!({"bearer": "jwt"})),
+            "inbound.forward.bearer: expected an object with claim, found a string",
+        ),
+        (
+            with("inbound/forward", json!({"bearer": {}})),
+            "inbound.forward.bearer.claim: required: a claim name",
+        ),
+        (
+            with("inbound/forward", json!({"bearer": {"claim": "jwt", "scheme": "DPoP"}})),
+            "inbound.forward.bearer.scheme: unknown key; expected one of: claim",
+        ),
+        (
+            introspection("response_format", json!("JWT")),
+            "inbound.introspection.response_format: expected \"json\" or \"jwt\"",
+        ),
+        (
+            with(
+                "inbound/introspection",
+                json!({
+                    "endpoint": "https://as.test/i", "auth_method": "none",
+                    "response_format": "jwt", "headers": {"Accept": "application/json"}
+                }),
+            ),
+            "inbound.introspection.headers: `accept` conflicts with `response_format`; remove one \
+             of the two",
+        ),
+        (
+            with("inbound/forward", json!({"claims": {"x-user": ["sub"]}})),
+            "inbound.forward.claims.x-user: expected a claim name, with dots for nested claims, or \
+             an object with claim, encoding, format, found a list",
+        ),
+        (
+            with("inbound/forward", json!({"claims": {"x-user": {"encoding": "percent"}}})),
+            "inbound.forward.claims.x-user.claim: required: a claim name",
+        ),
+        (
+            with(
+                "inbound/forward",
+                json!({"claims": {"x-user": {"claim": "a", "encoding": "b64"}}}),
+            ),
+            "inbound.forward.claims.x-user.encoding: expected \"percent\" or \"base64url\"",
+        ),
+        (
+            with(
+                "inbound/forward",
+                json!({"claims": {"x-user": {"claim": "a", "format": "json"}}}),
+            ),
+            "inbound.forward.claims.x-user.format: expected \"members\"",
+        ),
+        (
+            with(
+                "inbound/forward",
+                json!({"claims": {"x-user": {"claim": "a", "formt": "members"}}}),
+            ),
+            "inbound.forward.claims.x-user.formt: unknown key; did you mean `format`?",
+        ),
+        (
             with("inbound/forward", json!({"claims": {"x-user": "sub", "x_user": "sub"}})),
             "inbound.forward.claims.x_user: duplicate header; services may treat all \
              characters other than letters and digits as equal",
@@ -625,6 +715,19 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
         (
             with("inbound/claims", json!({"a": {"exists": false}})),
             "inbound.claims.a.exists: expected true",
+        ),
+        (
+            with("inbound/claims", json!({"a": {"members": []}})),
+            "inbound.claims.a.members: must not be empty; expected the name of a member, or a list \
+             of them",
+        ),
+        (
+            with("inbound/claims", json!({"a": {"members": [1]}})),
+            "inbound.claims.a.members[0]: expected the name of a member, found a number",
+        ),
+        (
+            with("inbound/claims", json!({"a": {"members": "b", "exists": true}})),
+            "inbound.claims.a: expected a value, a list",
         ),
         (
             with("inbound/claims", json!({"a": {"any": ["b"]}})),
@@ -1257,18 +1360,24 @@ pub fn every_inbound_key() -> Value {
             "endpoint": "https://as.test/introspect?tenant=1", "cluster": "as", "timeout": "4294967295ms",
             "retries": 3, "headers": {"x-api-key": "k"}, "parameters": {"realm": "a"},
             "token_type_hint": "", "client_id": "rs", "client_secret": "s",
-            "auth_method": "client_secret_post"
+            "auth_method": "client_secret_post", "scope_claim": "scp", "scope_wildcards": false
         },
         "cache": {
             "max_ttl": "8784h", "negative_ttl": "1s", "max_entries": 10, "negative_max_entries": 0
         },
         "realm": "orders", "scope": ["a b", "c"], "audience": ["x", "y"], "issuer": "i",
-        "scope_claim": "realm_access.roles", "clock_skew": "30s",
+        "scope_claim": ["realm_access.roles", "scp"], "scope_wildcards": true, "clock_skew": "30s",
         "rules": [{
             "name": "one", "hosts": ["a.test", "*.b.test"], "methods": ["GET"], "paths": ["/a/*"],
             "access": "optional", "scope": "d", "audience": "z", "issuer": ["j"]
         }],
         "unmatched": "token",
-        "forward": {"token": true, "claims": {"X-User": "sub"}, "payload": "x-payload"}
+        "forward": {
+            "token": true, "payload": "x-payload", "claims": {
+                "X-User": "sub",
+                "x-name": {"claim": "name", "encoding": "percent"},
+                "x-roles": {"claim": "roles", "encoding": "base64url", "format": "members"}
+            }
+        }
     }})
 }

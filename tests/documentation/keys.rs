@@ -36,6 +36,7 @@ fn tables() -> Vec<Table> {
         table("### `inbound.cache`", "inbound.cache", json!({})),
         table("### `inbound.rules`", "inbound.rules[0]", json!({})),
         table("### `inbound.forward`", "inbound.forward", json!({})),
+        table("#### `inbound.forward.claims`", "inbound.forward.claims.x-a", json!({"claim": "a"})),
         table("### `inbound.resource_metadata`", "inbound.resource_metadata", json!({})),
         table("### `inbound.sender_constraint`", "inbound.sender_constraint", json!({})),
         table("### `outbound`", "outbound", json!({})),

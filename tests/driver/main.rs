@@ -7,6 +7,7 @@
 #[path = "../exchanges/call.rs"]
 mod call;
 mod calls;
+mod claims;
 #[path = "../exchanges/mod.rs"]
 mod exchanges;
 mod log_level;

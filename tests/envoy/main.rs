@@ -2,6 +2,7 @@
 
 mod abi;
 mod bodies;
+mod claims;
 mod client_authentication;
 mod clients;
 mod discovery;

@@ -7,6 +7,7 @@
 #![allow(clippy::too_many_lines, clippy::needless_pass_by_value)]
 
 mod check;
+mod claims;
 mod table;
 
 use serde_json::{Value, json};

@@ -20,6 +20,7 @@ pub fn table() -> Vec<Exchange> {
         metadata(),
         exceptions(),
         forwarding(),
+        claims::exchanges(),
         calls(),
         misbehaviour(),
     ]

@@ -9,6 +9,7 @@ mod exchanging;
 mod host;
 mod keeping;
 mod outbound;
+mod phantom_tokens;
 mod readers;
 mod recovery;
 mod sharing;

@@ -8,7 +8,7 @@ use crate::http::head::Head;
 use crate::http::path::{PathPattern, RequestPath};
 use crate::ids::ServerId;
 use crate::oauth::bearer::BearerToken;
-use crate::oauth::introspection::Response;
+use crate::oauth::introspection_response::{Response, ResponseFormat};
 use crate::rules::index::RuleIndex;
 use crate::rules::matcher::Matcher;
 use crate::rules::target::Target;
@@ -26,7 +26,7 @@ pub fn is_path(path: &[u8]) -> bool {
 
 /// Whether this is an introspection response on an active token.
 pub fn is_active(body: &[u8]) -> bool {
-    matches!(Response::parse(body), Ok(Response::Active(_)))
+    matches!(Response::parse(body, ResponseFormat::Json), Ok(Response::Active { .. }))
 }
 
 /// The key of a cached response.

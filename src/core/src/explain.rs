@@ -11,6 +11,7 @@ use crate::inbound::policy::{Access, Needs};
 use crate::inbound::servers::Server;
 use crate::oauth::claims::ClaimTest;
 use crate::oauth::introspection::TokenType;
+use crate::oauth::introspection_response::ResponseFormat;
 use crate::oauth::token_source::{TokenSource, present};
 use crate::outbound::client::Client;
 use crate::rules::target::Target;
@@ -46,6 +47,10 @@ pub struct TokenNeeds {
     pub max_age: Option<Duration>,
     /// Whether responses must have a `token_type`.
     pub token_type: bool,
+    /// Whether responses are a JWT, or have one.
+    pub jwt_response: bool,
+    /// The claim whose text replaces the caller's token.
+    pub bearer: Option<String>,
     /// Other claims, and the test of each in words.
     pub claims: Vec<(String, String)>,
 }
@@ -62,10 +67,15 @@ impl Filter {
                 let claims = |ClaimId(at): ClaimId| {
                     guard.reading.claims.get(at).map(|path| path.as_str().to_owned())
                 };
-                let is_typed = |server: &Server| server.token_type == TokenType::Required;
+                let is_typed = |server: &Server| server.reading.token_type == TokenType::Required;
                 let token_type = guard.servers.iter().any(is_typed);
-                let needs =
-                    |needs: &Needs| TokenNeeds { token_type, ..TokenNeeds::of(needs, claims) };
+                let jwt_response =
+                    guard.servers.iter().any(|s| s.introspection.format == ResponseFormat::Jwt);
+                let bearer = guard.forward.bearer_claim().map(|claim| claim.as_str().to_owned());
+                let needs = |needs: &Needs| {
+                    let bearer = bearer.clone();
+                    TokenNeeds { token_type, jwt_response, bearer, ..TokenNeeds::of(needs, claims) }
+                };
                 (explanation.access, explanation.needs) = match &rule.access {
                     Access::Public => ("public", TokenNeeds::default()),
                     Access::Deny(_) => ("deny", TokenNeeds::default()),
@@ -121,6 +131,8 @@ impl TokenNeeds {
             acr_values: texts(&needs.acr_values),
             max_age: needs.max_age,
             token_type: false,
+            jwt_response: false,
+            bearer: None,
             claims: needs.claims.iter().filter_map(test).collect(),
         }
     }
@@ -135,6 +147,9 @@ fn test_text(test: &ClaimTest) -> String {
         ClaimTest::AnyOf(values) => list(values, " or "),
         ClaimTest::All(values) => list(values, " and "),
         ClaimTest::Not(values) => format!("present, and not {}", list(values, " nor ")),
+        ClaimTest::Members(names) => {
+            format!("an object with {}", names.join(" or "))
+        }
         ClaimTest::Exists => "there".to_owned(),
     }
 }

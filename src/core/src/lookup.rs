@@ -13,6 +13,7 @@ use crate::ids::{ClientId, ServerId};
 use crate::oauth::access_token::AccessToken;
 use crate::oauth::cached_token::CachedToken;
 use crate::oauth::call::Call;
+use crate::oauth::claim_header::Dropped;
 use crate::oauth::failure::Failure;
 use crate::oauth::secret::Secret;
 use crate::oauth::standing::Standing;
@@ -110,6 +111,8 @@ pub(crate) enum Found {
 #[derive(Clone, Debug)]
 pub(crate) struct Introspected {
     pub(crate) state: TokenState,
+    /// The headers that are not set although their claims have values.
+    pub(crate) dropped: Vec<Dropped>,
     /// When the authorization server returned the response.
     pub(crate) at: Timestamp,
 }

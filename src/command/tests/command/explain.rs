@@ -142,6 +142,10 @@ fn the_rule_that_decides_is_named_with_all_that_it_needs() {
         let told = explain(&guard(), &[&["--url"], arguments].concat());
         assert!(told.contains(lines), "{arguments:?}: {told}");
     }
+    let mut roles = guard();
+    roles["inbound"]["rules"] = json!([{"claims": {"roles": {"members": ["admin", "editor"]}}}]);
+    let told = explain(&roles, &["--url", "https://a/"]);
+    assert!(told.contains("requires  claim roles: an object with admin or editor\n"), "{told}");
     // What is asked by a scope has all else that the rule needs.
     let told = explain(&guard(), &["--url", "https://a/admin/x", "--scope", ""]);
     assert!(told.contains("reason    claim_not_met\n"), "{told}");
@@ -371,4 +375,52 @@ fn no_secret_is_explained() {
         }
         assert_eq!((checked.status, explained.status), (0, 0), "{text}\n{}", checked.out);
     }
+}
+
+#[test]
+fn a_claim_that_is_not_forwarded_is_named_with_the_reason() {
+    let mut document = guard();
+    document["inbound"]["rules"] = json!([{}]);
+    document["inbound"]["forward"] = json!({"claims": {
+        "x-name": "name", "x-groups": "groups", "x-n": "n",
+        "x-roles": {"claim": "name", "format": "members"}, "x-absent": "absent", "x-none": "none",
+        "x-percent": {"claim": "name", "encoding": "percent"},
+    }});
+    let groups: Vec<String> = (0..300).map(|n| format!("group-{n:032}")).collect();
+    let claims = json!({
+        "aud": "https://api.test", "name": "Zoë", "groups": groups, "n": 1e20, "none": [],
+    });
+    let claims = file("explain/dropped.json", &claims.to_string());
+    let told =
+        explain(&document, &["--url", "https://a/", "--claims", claims.to_str().expect("text")]);
+    let dropped = "\
+dropped   header x-groups: its claim is too long for a header
+dropped   header x-n: its claim is an integer of more than 64 bits
+dropped   header x-name: its claim is not printable ASCII, or ambiguous: set `encoding`
+dropped   header x-roles: its claim is not an object
+decision  allowed
+";
+    assert!(told.contains(dropped), "{told}");
+    assert!(told.ends_with("- authorization: Bearer TOKEN\n+ x-percent: Zo%C3%AB\n"), "{told}");
+}
+
+#[test]
+fn the_token_that_replaces_the_callers_is_told_and_a_response_without_it_is_refused() {
+    let mut document = guard();
+    document["inbound"]["introspection"]["response_format"] = "jwt".into();
+    document["inbound"]["rules"] = json!([{"paths": ["/public"], "access": "public"}, {}]);
+    document["inbound"]["forward"] = json!({"bearer": {"claim": "jwt"}});
+    let told = explain(&document, &["--url", "https://a/", "--scope", "a"]);
+    let line = "requires  claim jwt: a token, which replaces the caller's\n";
+    assert!(told.contains(line), "{told}");
+    let forwarded = "- authorization: Bearer TOKEN\n\
+                     + authorization: Bearer eyJhbGciOiJSUzI1NiJ9.e30.c2ln\n";
+    assert!(told.ends_with(forwarded), "{told}");
+    let told = explain(&document, &["--url", "https://a/public"]);
+    assert!(told.ends_with("- authorization: Bearer TOKEN\n"), "{told}");
+    document["inbound"]["forward"] = json!({"bearer": {"claim": "phantom"}});
+    let claims = file("explain/phantom.json", r#"{"aud": "https://api.test", "phantom": "a b"}"#);
+    let arguments = ["--url", "https://a/", "--claims", claims.to_str().expect("text")];
+    let told = explain(&document, &arguments);
+    assert!(told.contains("reason    server_bad_answer\n"), "{told}");
 }

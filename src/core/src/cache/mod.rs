@@ -5,5 +5,6 @@
 
 pub(crate) mod footprint;
 pub(crate) mod identity;
+pub(crate) mod issued;
 pub(crate) mod local;
 pub(crate) mod single_flight;

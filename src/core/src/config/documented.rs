@@ -35,7 +35,7 @@ const TABLES: [(&KeyTable, &str); 10] = [
 ];
 
 /// A value of each key that is not its default.
-const OTHERS: [(&str, &str); 32] = [
+const OTHERS: [(&str, &str); 34] = [
     ("access", r#""optional""#),
     ("allow_cors_preflight", "true"),
     ("auth_method", r#""client_secret_post""#),
@@ -56,8 +56,10 @@ const OTHERS: [(&str, &str); 32] = [
     ("realm", r#""a""#),
     ("renew_on_status", "[403]"),
     ("retries", "7"),
+    ("response_format", r#""jwt""#),
     ("scheme", r#""DPoP""#),
     ("scope_claim", r#""scp""#),
+    ("scope_wildcards", "true"),
     ("scope_implies", r#"{"a": ["b"]}"#),
     ("stale_if_error", r#""7s""#),
     ("subject_token_type", r#""urn:ietf:params:oauth:token-type:jwt""#),

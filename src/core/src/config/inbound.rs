@@ -13,18 +13,18 @@ use super::metadata::metadata;
 use super::names::Names;
 use super::policy::{AskedClaims, needs, rule};
 use super::reader::Field;
+use super::scopes::scope_reading;
 use super::servers::servers;
 use super::sources::token_sources;
-use super::values::{boolean, claim_path, count, is_scope, one_or_any, text, ttl};
+use super::values::{boolean, count, is_scope, one_or_any, text, ttl};
 use crate::inbound::guard::Guard;
 use crate::inbound::introspection_cache::CacheConfig;
 use crate::inbound::policy::{Access, Rule};
-use crate::oauth::claims::ClaimPath;
 use crate::oauth::denial::{REALM, Resource};
 use crate::oauth::introspection::{Reading, RequiredClaims};
 use crate::oauth::json::escaped;
 use crate::oauth::reason::Reason;
-use crate::oauth::scope::Implied;
+use crate::oauth::scope::{Implied, ScopeReading};
 use crate::oauth::sender_constraint::MutualTls;
 use crate::oauth::token_source::TokenSource;
 use crate::rules::index::RuleIndex;
@@ -81,10 +81,19 @@ pub(super) const INBOUND_TABLE: KeyTable = KeyTable {
         ),
         KeyRow::new(
             &["scope_claim"],
-            "string",
+            "string or list",
             Json(r#""scope""#),
             "the claim with the scopes: a string separated by spaces, or a list. Dots address \
-             nested claims (`realm_access.roles`), unless a claim has this very name",
+             nested claims (`realm_access.roles`), unless a claim has this very name. Of several \
+             names, the first claim that is present counts",
+        ),
+        KeyRow::new(
+            &["scope_wildcards"],
+            "boolean",
+            Json("false"),
+            "`*` in a granted scope stands for one whole component between `.`, `/` and `:`, if \
+             another component is literal: `patient/*.read` for `patient/Observation.read`. Implied \
+             scopes are taken literally",
         ),
         KeyRow::new(
             &["clock_skew"],
@@ -134,12 +143,12 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     #[cfg(feature = "review")]
     object.described(&[&INBOUND_TABLE]);
     let asked = AskedClaims::default();
-    let servers =
-        object.need("introspection", "the introspection endpoint", |field| servers(field, names));
+    let scope = scope_reading(&mut object, &ScopeReading::default());
+    let servers = object
+        .need("introspection", "the introspection endpoint", |field| servers(field, names, &scope));
     let cache = object.read("cache", cache).unwrap_or_default();
     let token_sources = object.read("token_sources", token_sources);
     let realm = object.read("realm", realm).unwrap_or_else(|| REALM.to_owned());
-    let scope_claim = object.read("scope_claim", claim_path);
     let implied = object.read("scope_implies", scope_implies).unwrap_or_default();
     let clock_skew = object.read("clock_skew", ttl).unwrap_or_default();
     let needs = needs(&mut object, "unmatched".into(), None, &asked);
@@ -191,7 +200,6 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
              the audience of this service",
         );
     }
-    let scope_claim = scope_claim.unwrap_or_else(|| ClaimPath::new("scope"));
     let what = asked_of_tokens(rules.iter().map(|(_, rule)| rule).chain([&unmatched]));
     let token_sources = token_sources.unwrap_or_else(|| vec![TokenSource::authorization()]);
     forward.set_token_sources(&token_sources);
@@ -203,7 +211,7 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
         metadata,
         rules: RuleIndex::new(rules),
         unmatched,
-        reading: Reading { scope_claim, implied, claims: asked.into_paths(), asked: what },
+        reading: Reading { implied, claims: asked.into_paths(), asked: what },
         clock_skew,
         mutual_tls,
         allow_cors_preflight,

@@ -84,6 +84,12 @@ pub(super) fn config(field: &Field<'_>) -> Option<Config> {
     config.tell_answers_apart();
     if let (Some(guard), Some(clients)) = (&config.inbound, &mut config.outbound) {
         clients.resource = guard.resource.clone();
+        if guard.forward.sets_authorization() && clients.sets("authorization") {
+            return object.at("inbound.forward.bearer").mistake(
+                "conflicts with an outbound client that sets `authorization`; give the client \
+                 another `header`, or remove `bearer`",
+            );
+        }
     }
     Some(config)
 }

@@ -31,6 +31,7 @@ mod reader;
 mod review;
 #[cfg(feature = "review")]
 mod schema;
+mod scopes;
 mod servers;
 mod sources;
 #[cfg(feature = "review")]

@@ -101,14 +101,21 @@ pub(super) const TEST_TABLE: KeyTable = KeyTable {
             Words("none"),
             "the claim is present, and is none of these",
         ),
+        KeyRow::new(
+            &["members"],
+            "string or list",
+            Words("none"),
+            "the claim is an object with one of these members, and its value is neither false nor \
+             null",
+        ),
         KeyRow::new(&["exists"], "`true`", Words("none"), "the claim is present with any value"),
     ]],
 };
 
 /// A condition on a claim.
 fn claim_test(field: &Field<'_>) -> Option<ClaimTest> {
-    const WHAT: &str =
-        "a value, a list of alternatives, {\"all\": […]}, {\"not\": […]} or {\"exists\": true}";
+    const WHAT: &str = "a value, a list of alternatives, {\"all\": […]}, {\"not\": […]}, \
+                        {\"members\": […]} or {\"exists\": true}";
     match field.value {
         Value::Object(_) => {
             let mut object = field.object(WHAT)?;
@@ -116,12 +123,16 @@ fn claim_test(field: &Field<'_>) -> Option<ClaimTest> {
             object.described(&[&TEST_TABLE]);
             let all = object.take("all");
             let not = object.take("not");
+            let members = object.take("members");
             let exists = object.take("exists");
             object.check_keys();
-            match (all, not, exists) {
-                (Some(field), None, None) => scalars(&field).map(ClaimTest::All),
-                (None, Some(field), None) => scalars(&field).map(ClaimTest::Not),
-                (None, None, Some(field)) => {
+            match (all, not, members, exists) {
+                (Some(field), None, None, None) => scalars(&field).map(ClaimTest::All),
+                (None, Some(field), None, None) => scalars(&field).map(ClaimTest::Not),
+                (None, None, Some(field), None) => {
+                    one_or_any(&field, "the name of a member").map(ClaimTest::Members)
+                }
+                (None, None, None, Some(field)) => {
                     field.looks_for(|| Shape::Only(true));
                     match field.value {
                         Value::Bool(true) => Some(ClaimTest::Exists),

@@ -7,7 +7,7 @@ use super::{
 };
 
 /// The tables of the reference, in its order.
-pub const KEY_TABLES: [&KeyTable; 18] = [
+pub const KEY_TABLES: [&KeyTable; 19] = [
     &values::SECRET_TABLE,
     &values::SDS_TABLE,
     &endpoint::ENDPOINT_TABLE,
@@ -19,6 +19,7 @@ pub const KEY_TABLES: [&KeyTable; 18] = [
     &inbound::CACHE_TABLE,
     &policy::RULE_TABLE,
     &forward::FORWARD_TABLE,
+    &forward::CLAIM_TABLE,
     &metadata::METADATA_TABLE,
     &inbound::SENDER_TABLE,
     &outbound::OUTBOUND_TABLE,

@@ -18,8 +18,7 @@ use crate::oauth::access_token::AccessToken;
 use crate::oauth::call::{Answer, TokenUse};
 use crate::oauth::explanation::Explained;
 use crate::oauth::failure::{Cause, Failure};
-use crate::oauth::introspection::Response;
-use crate::oauth::outcome::CallOutcome;
+use crate::oauth::introspection_response::Response;
 use crate::oauth::token_state::TokenState;
 use crate::run::Run;
 use crate::store::{CachedResponse, LeaseKey, LeaseOwner, ResponseKey, Store, TokenKey};
@@ -227,39 +226,42 @@ impl Fetcher {
     ) {
         let now = run.now;
         let Introspect { server: id, key, .. } = *introspect;
-        let response = Response::read(outcome, now);
-        run.count(Event::Count(Counter::Call(call_outcome(&response))));
-        run.count(Event::CallTime(now.since(call.since)));
         let guard = self.guard.as_deref();
         let server = guard.and_then(|guard| Some((guard, guard.server(id)?)));
-        if let (Some(health), Some((_, server))) = (self.servers.get_mut(id.0), server) {
+        let Some((guard, server)) = server else {
+            let streams = self.flights.end(flight);
+            return resolve(streams, unresolved(key, Failure::Defect), run);
+        };
+        let body = outcome.map(|answer| answer.body.as_slice()).unwrap_or_default();
+        let read = Response::read(outcome, server.introspection.format, now);
+        let read = read.and_then(|response| {
+            let introspected = guard.introspected(server, &response, now)?;
+            Ok((response.outcome(), response.shared(body), introspected))
+        });
+        let (counted, body, result) = match read {
+            Ok((counted, body, introspected)) => (counted, body, Ok(introspected)),
+            Err(failure) => (failure.outcome(), body, Err(failure)),
+        };
+        run.count(Event::Count(Counter::Call(counted)));
+        run.count(Event::CallTime(now.since(call.since)));
+        if let Some(health) = self.servers.get_mut(id.0) {
             let secrets = |check: &mut dyn FnMut(&str)| {
                 server.introspection.endpoint.each_secret(check);
                 each_token(Some(&introspect.token), &self.tokens, check);
             };
             let explain = |failure| Explained::new(failure, outcome, &secrets);
-            health.failures.note(response.as_ref().err(), &explain, now);
+            health.failures.note(result.as_ref().err(), &explain, now);
         }
-        let Some((guard, server)) = server else {
-            let streams = self.flights.end(flight);
-            return resolve(streams, unresolved(key, Failure::Defect), run);
-        };
         let name = response_key(guard, server, fingerprint);
-        let result = match response {
-            Ok(response) => {
-                let body = outcome.map(|answer| answer.body.as_slice()).unwrap_or_default();
-                let introspected = guard.introspected(server, &response, body, now);
-                if key.is_some() {
-                    let expires = guard.freshness(&introspected).stale_until;
-                    let is_active = matches!(introspected.state, TokenState::Active(_));
-                    let body = body.to_vec();
-                    let response = CachedResponse { is_active, body, at: now, expires };
-                    run.store.publish_response(name, &response);
-                }
-                Ok(introspected)
-            }
-            Err(failure) => Err(failure),
-        };
+        if let Ok(introspected) = &result
+            && key.is_some()
+        {
+            let expires = guard.freshness(introspected).stale_until;
+            let is_active = matches!(introspected.state, TokenState::Active(_));
+            let body = body.to_vec();
+            let response = CachedResponse { is_active, body, at: now, expires };
+            run.store.publish_response(name, &response);
+        }
         if let Some(owner) = call.permit {
             let failure = result.as_ref().err().copied();
             run.store.release(LeaseKey::Token(name.token), owner, failure, now);
@@ -355,16 +357,7 @@ fn recall(
     now: Timestamp,
 ) -> Option<Introspected> {
     let CachedResponse { body, at, .. } = store.response(key, now)?;
-    let response = Response::parse(&body).ok()?;
-    let introspected = guard.introspected(server, &response, &body, at);
+    let response = Response::parse(&body, server.introspection.format).ok()?;
+    let introspected = guard.introspected(server, &response, at).ok()?;
     (now < guard.freshness(&introspected).fresh_until).then_some(introspected)
-}
-
-/// The outcome of a call as it is counted.
-fn call_outcome(response: &Result<Response, Failure>) -> CallOutcome {
-    match response {
-        Ok(Response::Active(_)) => CallOutcome::Active,
-        Ok(Response::Inactive) => CallOutcome::Inactive,
-        Err(failure) => failure.outcome(),
-    }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::cache::footprint::Footprint;
 use crate::http::head::{Head, is_grpc};
 use crate::ids::ServerId;
-use crate::inbound::forwarding::{Forwarding, MAX_CLAIM, header_value};
+use crate::inbound::forwarding::{ClaimHeaders, Forwarding};
 use crate::inbound::introspection_cache::{CacheConfig, Freshness};
 use crate::inbound::policy::{Access, Needs, Rule};
 use crate::inbound::resource_metadata::ResourceMetadata;
@@ -17,10 +17,14 @@ use crate::inbound::servers::{self, Server};
 use crate::lookup::{Introspected, Unavailable};
 use crate::metrics::Decision;
 use crate::oauth::bearer::BearerToken;
-use crate::oauth::claims::{ClaimPath, Claims};
+use crate::oauth::claim_header::{ClaimText, MAX_CLAIM};
+use crate::oauth::claims::Claims;
 use crate::oauth::denial::{Denial, Resource};
-use crate::oauth::introspection::{IntrospectedToken, Reading, Response};
+use crate::oauth::failure::Failure;
+use crate::oauth::introspection::{IntrospectedToken, Reading};
+use crate::oauth::introspection_response::Response;
 use crate::oauth::reason::Reason;
+use crate::oauth::scope::ScopeReading;
 use crate::oauth::sender_constraint::{Confirmation, MutualTls};
 use crate::oauth::token_source::{Presented, Removal, TokenSource, present};
 use crate::oauth::token_state::{ActiveToken, TokenAttribute, TokenState};
@@ -202,55 +206,60 @@ impl Guard {
     }
 
     /// Evaluates a response that the server returned at this time.
+    ///
+    /// # Errors
+    /// The response lacks the token that requests are to have.
     pub(crate) fn introspected(
         &self,
         server: &Server,
-        response: &Response,
-        body: &[u8],
+        response: &Response<'_>,
         at: Timestamp,
-    ) -> Introspected {
-        Introspected { state: self.state(server, response, body, at), at }
-    }
-
-    /// The state of a token according to a response.
-    fn state(
-        &self,
-        server: &Server,
-        response: &Response,
-        body: &[u8],
-        now: Timestamp,
-    ) -> TokenState {
-        let Response::Active(claims) = response else {
-            return TokenState::Rejected(Reason::Inactive);
+    ) -> Result<Introspected, Failure> {
+        let accepted = match response {
+            Response::Active { claims, json } => {
+                self.accept(server, claims, at).map(|token| (claims, json, token))
+            }
+            Response::Inactive => Err(Reason::Inactive),
         };
-        let issuer = server.issuer.as_deref();
-        let token =
-            IntrospectedToken::from_claims(claims, &self.reading, issuer, server.token_type);
-        match token {
-            Err(reason) => TokenState::Rejected(reason),
-            Ok(token) if token.expires.is_some_and(|end| now >= end.plus(self.clock_skew)) => {
-                TokenState::Rejected(Reason::Expired)
+        let (claims, json, token) = match accepted {
+            Ok(accepted) => accepted,
+            Err(reason) => {
+                let state = TokenState::Rejected(reason);
+                return Ok(Introspected { state, dropped: Vec::new(), at });
             }
-            Ok(token) if token.confirmation == Some(Confirmation::Other) => {
-                TokenState::Rejected(Reason::UnprovedCnf)
-            }
-            Ok(token) => {
-                let attributes = attributes(claims, &self.reading.scope_claim);
-                let mut headers = self.forward.headers(claims, &self.reading.scope_claim, body);
-                // Both are cached for long and often have equal values, which are shared.
-                for (_, value) in &mut headers {
-                    if let Some((_, same)) = attributes.iter().find(|(_, text)| text == value) {
-                        *value = Arc::clone(same);
-                    }
-                }
-                TokenState::Active(Arc::new(ActiveToken {
-                    token,
-                    headers: (!headers.is_empty()).then(|| headers.into()),
-                    attributes,
-                    stale: false,
-                }))
+        };
+        let scope = &server.reading.scope;
+        let attributes = attributes(claims, scope);
+        let ClaimHeaders { set: mut headers, dropped } =
+            self.forward.headers(claims, scope, json)?;
+        // Both are cached for long and often have equal values, which are shared.
+        for (_, value) in &mut headers {
+            if let Some((_, same)) = attributes.iter().find(|(_, text)| text == value) {
+                *value = Arc::clone(same);
             }
         }
+        let token = ActiveToken { token, headers: headers.into(), attributes, stale: false };
+        Ok(Introspected { state: TokenState::Active(Arc::new(token)), dropped, at })
+    }
+
+    /// The token that an active response describes.
+    ///
+    /// # Errors
+    /// It is rejected, whatever the rule.
+    fn accept(
+        &self,
+        server: &Server,
+        claims: &Claims,
+        now: Timestamp,
+    ) -> Result<IntrospectedToken, Reason> {
+        let token = IntrospectedToken::from_claims(claims, &self.reading, &server.reading)?;
+        if token.expires.is_some_and(|end| now >= end.plus(self.clock_skew)) {
+            return Err(Reason::Expired);
+        }
+        if token.confirmation == Some(Confirmation::Other) {
+            return Err(Reason::UnprovedCnf);
+        }
+        Ok(token)
     }
 
     /// Decides on a request from the state of its token.
@@ -278,7 +287,7 @@ impl Guard {
                     clean,
                     &removal,
                     in_query,
-                    known.headers.as_ref(),
+                    Some(&known.headers),
                 )),
                 decision: if known.stale { Decision::Stale } else { Decision::Allowed },
                 rule: Arc::clone(&needs.rule),
@@ -323,12 +332,13 @@ impl Guard {
 }
 
 /// The filter state of requests with a token.
-fn attributes(claims: &Claims, scope_claim: &ClaimPath) -> Arc<[TokenAttribute]> {
+fn attributes(claims: &Claims, scope: &ScopeReading) -> Arc<[TokenAttribute]> {
     let text = |claim: Option<&Value>| {
         let text = claim.and_then(Value::as_str).filter(|text| text.len() <= MAX_CLAIM);
         text.map(Arc::<str>::from)
     };
-    let scope = scope_claim.find(claims).and_then(|claim| header_value(claim, ' '));
+    let scope = scope.claim(claims);
+    let scope = scope.and_then(|claim| ClaimText::default().of(claim, b' ').ok().flatten());
     let attributes = [
         ("oauth2_subject", text(claims.get("sub"))),
         ("oauth2_client", text(claims.get("client_id"))),

@@ -14,17 +14,19 @@ pub(crate) mod servers;
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::debug;
+use log::{debug, warn};
 
 use crate::cache::footprint::Footprint;
+use crate::cache::issued::IssuedTokens;
 use crate::cache::local::{CacheKey, KeySpace, Keyed};
 use crate::defect;
 use crate::http::head::{Head, is_grpc};
-use crate::ids::ServerId;
+use crate::ids::{HeaderId, ServerId};
 use crate::inbound::guard::{Admission, Bearer, Guard, Outcome};
 use crate::inbound::introspection_cache::IntrospectionCache;
 use crate::lookup::{Introspect, Introspected, Unavailable};
 use crate::metrics::{self, Counter, Decision, Event};
+use crate::oauth::claim_header::Dropped;
 use crate::oauth::failure::Failure;
 use crate::oauth::reason::Reason;
 use crate::oauth::secret::Secret;
@@ -32,6 +34,7 @@ use crate::oauth::standing::Standing;
 use crate::oauth::token_source::Presented;
 use crate::oauth::token_state::TokenState;
 use crate::run::Run;
+use crate::timestamp::Timestamp;
 use crate::verdict::{Attributes, Verdict, VerifiedSubject};
 
 /// How long a stale response is served before the unavailable server is called again.
@@ -65,6 +68,10 @@ pub(crate) struct Inbound {
     by_host: bool,
     /// Whether there are rules, so that their names are worth reporting.
     has_rules: bool,
+    /// The tokens that have taken the place of callers'.
+    issued: IssuedTokens,
+    /// The headers about which the log says that their claims are not forwarded.
+    reported: Vec<HeaderId>,
 }
 
 impl Inbound {
@@ -75,6 +82,8 @@ impl Inbound {
             cache: IntrospectionCache::new(&guard.cache),
             by_host: guard.servers.iter().any(|server| server.when.hosts.is_some()),
             has_rules: !guard.rules.is_empty(),
+            issued: IssuedTokens::new(guard.cache.max_entries, seed),
+            reported: Vec::new(),
             guard,
         }
     }
@@ -82,6 +91,11 @@ impl Inbound {
     /// Whether a trailer with this name must not be forwarded.
     pub(crate) fn is_reserved(&self, name: &[u8]) -> bool {
         self.guard.forward.is_reserved(name)
+    }
+
+    /// The names of the headers with claims.
+    pub(crate) fn claim_headers(&self) -> impl Iterator<Item = &str> {
+        self.guard.forward.claim_headers()
     }
 
     #[cfg(feature = "review")]
@@ -111,7 +125,14 @@ impl Inbound {
         is_ours: &dyn Fn(&Presented<'_>) -> bool,
         run: &mut Run<'_>,
     ) -> Result<Progress<Outcome>, Outcome> {
-        let (bearer, presented) = match self.guard.admit(head, is_ours)? {
+        // After a redirect within Envoy, the head is the one that the filter has changed.
+        let is_issued = |presented: &Presented<'_>| {
+            self.guard.forward.sets_authorization()
+                && head.value("x-envoy-original-url").is_some()
+                && self.issued.has(presented.unchecked(), run.now)
+        };
+        let is_ours = |presented: &Presented<'_>| is_ours(presented) || is_issued(presented);
+        let (bearer, presented) = match self.guard.admit(head, &is_ours)? {
             Admission::Decided(decided) => return Ok(Progress::Decided(decided)),
             Admission::NeedsToken(bearer, presented) => (bearer, presented),
         };
@@ -166,18 +187,42 @@ impl Inbound {
         run: &mut Run<'_>,
     ) -> Result<TokenState, Unavailable> {
         match (result, key) {
-            (Ok(response), Some(key)) => {
+            (Ok(response), key) => {
+                self.note_dropped(&response.dropped, run);
+                self.note_issued(&response.state, run.now);
+                let Some(key) = key else { return Ok(response.state) };
                 let freshness = self.guard.freshness(&response);
                 self.cache.insert(key, &response, freshness, run.now);
                 Ok(response.state)
             }
-            (Ok(response), None) => Ok(response.state),
             (Err(unavailable), Some(key)) if unavailable.may_serve_stale => {
                 let stale = self.cache.stale(key, STALE_PAUSE, run.now).ok_or(unavailable)?;
                 run.count(Event::Count(Counter::Lookup(metrics::Lookup::Stale)));
                 Ok(TokenState::Active(stale))
             }
             (Err(unavailable), _) => Err(unavailable),
+        }
+    }
+
+    /// Remembers the token that takes the place of a caller's.
+    fn note_issued(&mut self, state: &TokenState, now: Timestamp) {
+        if let TokenState::Active(token) = state
+            && let Some(bearer) = self.guard.forward.bearer_in(&token.headers)
+        {
+            let until = token.token.expires.unwrap_or(Timestamp::NEVER);
+            self.issued.add(bearer, until, now);
+        }
+    }
+
+    /// Counts the claims of a response that are not forwarded, and logs the first of each header.
+    fn note_dropped(&mut self, dropped: &[Dropped], run: &mut Run<'_>) {
+        for one @ Dropped { header, cause } in dropped {
+            run.count(Event::Dropped(*one));
+            if !self.reported.contains(header) {
+                self.reported.push(*header);
+                let name = self.guard.forward.claim_headers().nth(header.index());
+                warn!("header {} is not set: its claim is {cause}", name.unwrap_or_default());
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use crate::http::authority::{BadHost, HostPattern};
 use crate::ids::ServerId;
 use crate::oauth::bearer::BearerToken;
 use crate::oauth::claims::unverified_claims;
-use crate::oauth::introspection::{Introspection, TokenType};
+use crate::oauth::introspection::{Introspection, ServerReading};
 
 /// An authorization server that introspects tokens.
 #[derive(Debug)]
@@ -16,10 +16,8 @@ pub(crate) struct Server {
     pub(crate) introspection: Introspection,
     /// The tokens and requests that this server is for.
     pub(crate) when: When,
-    /// The issuer of its tokens, if known.
-    pub(crate) issuer: Option<String>,
-    /// Whether its responses on access tokens have a `token_type`.
-    pub(crate) token_type: TokenType,
+    /// How its responses are read.
+    pub(crate) reading: ServerReading,
     /// Separates its responses in shared data from those of other servers.
     pub(crate) identity: Identity,
 }

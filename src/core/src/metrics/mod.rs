@@ -11,7 +11,8 @@ pub(crate) mod labels;
 
 use crate::ids::ClientId;
 use crate::metrics::client::ClientEvent;
-use crate::metrics::labels::Labels;
+use crate::metrics::labels::{Labels, label_value};
+use crate::oauth::claim_header::Dropped;
 use crate::oauth::outcome::CallOutcome;
 use crate::oauth::reason::Reason;
 use crate::table::table;
@@ -27,6 +28,8 @@ pub enum Event {
     CallTime(u64),
     /// The duration of a call to a token endpoint, in milliseconds.
     TokenCallTime(u64),
+    /// A claim of a response is not forwarded.
+    Dropped(Dropped),
     /// An event of the outbound client with this identifier.
     Client(ClientId, ClientEvent),
 }
@@ -39,6 +42,11 @@ pub const CALL_TIME: &str = "oauth2_filter.call_milliseconds.endpoint.introspect
 
 /// The name of the histogram of the duration of token requests.
 pub const TOKEN_CALL_TIME: &str = "oauth2_filter.call_milliseconds.endpoint.token";
+
+/// The name of the counter of claims that are not forwarded in this header.
+pub fn claims_dropped(header: &str) -> String {
+    format!("oauth2_filter.claims_dropped.header.{}", label_value(header))
+}
 
 /// A counter.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

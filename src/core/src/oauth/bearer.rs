@@ -19,18 +19,20 @@ impl<'a> BearerToken<'a> {
             return Err(Reason::TokenTooLong);
         }
         let text = std::str::from_utf8(token).map_err(|_| Reason::MalformedToken)?;
-        let body = text.trim_end_matches('=');
-        let is_b64 = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b);
-        if body.is_empty() || !body.bytes().all(is_b64) {
-            return Err(Reason::MalformedToken);
-        }
-        Ok(Self(text))
+        if is_b64token(text) { Ok(Self(text)) } else { Err(Reason::MalformedToken) }
     }
 
     /// The text of the token, for the introspection call and the cache key.
     pub(crate) fn reveal(self) -> &'a str {
         self.0
     }
+}
+
+/// Whether the text is a `b64token` of any length.
+pub(crate) fn is_b64token(text: &str) -> bool {
+    let body = text.trim_end_matches('=');
+    let is_b64 = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b);
+    !body.is_empty() && body.bytes().all(is_b64)
 }
 
 /// The range of the credentials of a scheme in a header value (RFC 9110, section 11.4), if the

@@ -27,7 +27,7 @@ pub(crate) struct ActiveToken {
     /// What is judged.
     pub(crate) token: IntrospectedToken,
     /// The headers that its requests get.
-    pub(crate) headers: Option<SharedHeaders>,
+    pub(crate) headers: SharedHeaders,
     /// What its requests get as filter state, besides rule and decision.
     pub(crate) attributes: Arc<[TokenAttribute]>,
     /// Whether the response is served stale because the server fails.

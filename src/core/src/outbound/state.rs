@@ -33,6 +33,12 @@ impl ClientConfig {
     pub(crate) fn client(&self, ClientId(place): ClientId) -> Option<&Client> {
         self.clients.get(place)
     }
+
+    /// Whether a rule puts a token into this header.
+    pub(crate) fn sets(&self, header: &str) -> bool {
+        let used = self.rules.iter().flatten().filter_map(|client| self.client(*client));
+        used.into_iter().any(|client| *client.placement.header == *header)
+    }
 }
 
 /// A request that waits for a token.

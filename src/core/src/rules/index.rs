@@ -62,6 +62,11 @@ impl<T> RuleIndex<T> {
         self.rules.is_empty()
     }
 
+    /// The content of all rules.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.rules.iter()
+    }
+
     /// Whether they require more than one property, so that reading all headers costs less than
     /// single ones.
     pub(crate) fn looks_at_several(&self) -> bool {

@@ -98,7 +98,8 @@ impl<H: ProxyWasm> Worker<H> {
                     warn!("{warning}");
                 }
                 let define = |kind, name: &str| number(&self.host, metrics, kind, name);
-                let statistics = Statistics::define(define, filter.clients());
+                let statistics =
+                    Statistics::define(define, filter.clients(), filter.claim_headers());
                 let filter = RefCell::new(filter);
                 let output = RefCell::default();
                 self.loaded.set(Loaded { document, filter, output, statistics }).is_ok()
