@@ -10,16 +10,29 @@ use crate::http::url::HttpUrl;
 use crate::ids::ClientId;
 use crate::inbound::policy::{Access, Rule};
 use crate::outbound::client::Client;
-use crate::rules::matcher::Matcher;
+use crate::rules::matcher::{Matcher, method_matches};
 
-/// Advises on rules that are never reached, because an earlier rule matches all their requests.
+/// Advises on rules that are never reached, because an earlier rule matches all their requests, and
+/// on those that no `HEAD` request reaches, because `GET` of an earlier rule includes it.
 pub(super) fn advise_on_order<T>(rules: &Field<'_>, list: &[(Matcher, T)]) {
     for (n, (later, _)) in list.iter().enumerate() {
-        let earlier = list.iter().take(n).position(|(earlier, _)| covers(earlier, later));
-        if let Some(earlier) = earlier {
-            rules.element(n).advise(|| {
-                let earlier = rules.element(earlier).place();
-                format!("never reached: {earlier} matches all of its requests first")
+        let earlier_than = |later: &Matcher| {
+            let earlier = list.iter().take(n).position(|(earlier, _)| covers(earlier, later))?;
+            Some(rules.element(earlier).place())
+        };
+        if let Some(earlier) = earlier_than(later) {
+            rules
+                .element(n)
+                .advise(|| format!("never reached: {earlier} matches all of its requests first"));
+        } else if later.methods.iter().flatten().any(|method| **method == *"HEAD")
+            && let methods = Some(vec!["HEAD".into()])
+            && let Some(earlier) = earlier_than(&Matcher { methods, ..later.clone() })
+        {
+            rules.element(n).member("methods").advise(|| {
+                format!(
+                    "`HEAD` never reaches this rule: {earlier} matches it first (`GET` includes \
+                     `HEAD`)"
+                )
             });
         }
     }
@@ -92,7 +105,9 @@ pub(super) fn advise_on_assertion(assertion: &Field<'_>, scope: Option<&str>) {
 /// Whether the first matches every request that the second matches.
 pub(super) fn covers(first: &Matcher, second: &Matcher) -> bool {
     list_covers(first.hosts.as_deref(), second.hosts.as_deref(), host_covers)
-        && list_covers(first.methods.as_deref(), second.methods.as_deref(), |a, b| a == b)
+        && list_covers(first.methods.as_deref(), second.methods.as_deref(), |a, b| {
+            method_matches(a, b)
+        })
         && list_covers(first.paths.as_deref(), second.paths.as_deref(), path_covers)
 }
 
@@ -189,7 +204,9 @@ mod tests {
         let get = matcher(Some(&["GET"]), None);
         let reads = matcher(Some(&["GET", "HEAD"]), Some("/a"));
         assert!(covers(&all, &get) && covers(&all, &all) && !covers(&get, &all));
-        assert!(!covers(&get, &reads) && !covers(&reads, &get));
+        // `GET` includes `HEAD`, but not the other way round.
+        assert!(covers(&get, &reads) && !covers(&reads, &get));
+        assert!(!covers(&matcher(Some(&["HEAD"]), None), &get));
         assert!(covers(&reads, &matcher(Some(&["GET"]), Some("/a"))));
         // What has no path fits no pattern, and every path fits `/**`.
         assert!(!covers(&matcher(None, Some("/**")), &all));

@@ -7,7 +7,7 @@ use crate::http::authority::HostPattern;
 use crate::http::path::{PathPattern, Segment};
 use crate::inbound::policy::{Access, Needs, Rule};
 use crate::oauth::scope::Implied;
-use crate::rules::matcher::Matcher;
+use crate::rules::matcher::{Matcher, method_matches};
 
 /// Notes that a path in another letter case needs less. It is noted once: documents that end in a
 /// rule for all other paths have many such paths, and whether the service minds case is not in them.
@@ -88,7 +88,9 @@ fn first_for_other_case<'r>(
 fn is_for_other_case(matcher: &Matcher, path: &PathPattern, other: &Matcher) -> bool {
     let hosts_meet = |a: &HostPattern, b: &HostPattern| host_covers(a, b) || host_covers(b, a);
     lists_meet(matcher.hosts.as_deref(), other.hosts.as_deref(), hosts_meet)
-        && lists_meet(matcher.methods.as_deref(), other.methods.as_deref(), |a, b| a == b)
+        && lists_meet(matcher.methods.as_deref(), other.methods.as_deref(), |a, b| {
+            method_matches(a, b) || method_matches(b, a)
+        })
         && other.paths.iter().all(|paths| paths.iter().any(|other| fits_other_case(path, other)))
 }
 

@@ -197,7 +197,7 @@ pub(super) const RULE_TABLE: KeyTable = KeyTable {
             Words("all"),
             r#"`"api.example.com"`, or `"*.example.com"` for hosts below it; ports are ignored"#,
         ),
-        KeyRow::new(&["methods"], "list", Words("all"), r#"`"GET"` does not include `HEAD`"#),
+        KeyRow::new(&["methods"], "list", Words("all"), r#"`"GET"` includes `HEAD`"#),
         KeyRow::new(
             &["paths"],
             "list",

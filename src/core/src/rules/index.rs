@@ -168,6 +168,10 @@ impl Block {
             }
             for method in one.matcher.methods.iter().flatten() {
                 methods.insert(method, number);
+                if &**method == "GET" {
+                    // HEAD is GET without the content of the response (RFC 9110, section 9.3.2).
+                    methods.insert("HEAD", number);
+                }
             }
         }
         let position = |at: usize| {

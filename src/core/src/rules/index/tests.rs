@@ -7,6 +7,7 @@ use super::*;
 use crate::http::authority::{Authority, HostPattern};
 use crate::http::head::{Fields, Head};
 use crate::http::path::BadPath;
+use crate::rules::matcher::method_matches;
 use crate::rules::target::*;
 
 /// Numbers that look random and are the same each time (xorshift64*).
@@ -40,7 +41,7 @@ impl Dice {
     }
 }
 
-const METHODS: [&str; 4] = ["GET", "PUT", "POST", "OPTIONS"];
+const METHODS: [&str; 5] = ["GET", "PUT", "HEAD", "POST", "OPTIONS"];
 
 fn matcher(dice: &mut Dice, segments: &[&str]) -> Matcher {
     const HOSTS: [&str; 8] =
@@ -104,8 +105,9 @@ fn scan(
             (Some(list), Ok(host)) => list.iter().any(|pattern| pattern.matches(host)),
             _ => true,
         };
-        let method_fits =
-            methods.as_ref().is_none_or(|list| list.iter().any(|one| **one == **method));
+        let method_fits = methods
+            .as_ref()
+            .is_none_or(|list| list.iter().any(|listed| method_matches(listed, method)));
         if !host_fits || !method_fits {
             continue;
         }
