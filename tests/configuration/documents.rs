@@ -484,6 +484,14 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
             "inbound.rules[2].paths[1]: `**` must be the last segment",
         ),
         (
+            rules(json!({"paths": ["/a*b*"]})),
+            "inbound.rules[2].paths[0]: a segment must not contain `*` more than once",
+        ),
+        (
+            rules(json!({"paths": ["/*%3Bv=1"]})),
+            "inbound.rules[2].paths[0]: a segment with parameters (`;`) must not contain `*`",
+        ),
+        (
             rules(json!({"paths": ["/a%2fb"]})),
             "inbound.rules[2].paths[0]: must not contain an encoded slash, dot segment, empty \
              segment except the last, backslash, control character or invalid escape: such \

@@ -521,6 +521,25 @@ fn paths() -> Vec<Exchange> {
             .refuses(get("/OPEN/a"), access_denied("oauth2_unmatched"))
             .refuses(get("/open%252fa"), invalid_request("oauth2_bad_path"))
             .calls(0),
+        exchange("a `*` in a segment is one or more characters of it, and `%2A` is an asterisk")
+            .inbound(json!({"rules": [
+                {"paths": ["/orders/*:cancel", "/files/*.pdf", "/%2A*"], "access": "public"}
+            ]}))
+            .passes(get("/orders/1:cancel"))
+            .passes(get("/orders/1%3acancel?x"))
+            .passes(get("/files/.pdf.pdf"))
+            .passes(get("/%2ax"))
+            .passes(get("/**"))
+            .refuses(get("/orders/:cancel"), access_denied("oauth2_unmatched"))
+            .refuses(get("/orders/1:cancel/"), access_denied("oauth2_unmatched"))
+            .refuses(get("/orders/1/2:cancel"), access_denied("oauth2_unmatched"))
+            .refuses(get("/files/.pdf"), access_denied("oauth2_unmatched"))
+            .refuses(get("/files/a.PDF"), access_denied("oauth2_unmatched"))
+            .refuses(get("/x*"), access_denied("oauth2_unmatched"))
+            .refuses(get("/files/a%2fb.pdf"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/files/a;x.pdf"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/files/..%3b.pdf"), invalid_request("oauth2_bad_path"))
+            .calls(0),
         exchange("d4_05 no header, query or method stands in for what a rule is about")
             .inbound(json!({"rules": [
                 {"methods": ["GET"], "hosts": ["api.test"], "paths": ["/open"], "access": "public"}

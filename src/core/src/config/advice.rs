@@ -134,10 +134,14 @@ pub(super) fn host_covers(first: &HostPattern, second: &HostPattern) -> bool {
 /// Whether all paths of the second are paths of the first.
 fn path_covers(first: &PathPattern, second: &PathPattern) -> bool {
     let segment_covers = |(first, second): (&Segment, &Segment)| match (first, second) {
-        (Segment::Any, Segment::Any) => true,
+        (Segment::Any, Segment::Any | Segment::Partial(_)) => true,
         (Segment::Any, Segment::Literal(text)) => !text.is_empty(),
-        (Segment::Literal(_), Segment::Any) => false,
         (Segment::Literal(one), Segment::Literal(other)) => one == other,
+        (Segment::Partial(affixes), Segment::Literal(text)) => affixes.match_segment(text),
+        (Segment::Partial(one), Segment::Partial(other)) => {
+            other.prefix.starts_with(&*one.prefix) && other.suffix.ends_with(&*one.suffix)
+        }
+        (Segment::Literal(_) | Segment::Partial(_), _) => false,
     };
     let length_covers = if first.rest {
         first.segments.len() <= second.segments.len()
@@ -163,6 +167,14 @@ mod tests {
             ("/a/**", "/a/b/**", true),
             ("/a/*", "/a/b", true),
             ("/*/b", "/*/b", true),
+            ("/a/*", "/a/*.pdf", true),
+            ("/*.pdf", "/a.pdf", true),
+            ("/*.pdf", "/a*b.pdf", true),
+            ("/a*", "/a*", true),
+            ("/*.pdf", "/.pdf", false),
+            ("/a*.pdf", "/*.pdf", false),
+            ("/*.pdf", "/*", false),
+            ("/a.pdf", "/*.pdf", false),
             ("/a/b/**", "/a/**", false),
             ("/a", "/a/**", false),
             ("/a", "/a/", false),

@@ -4,7 +4,7 @@
 use super::advice::{covers, host_covers};
 use super::reader::Field;
 use crate::http::authority::HostPattern;
-use crate::http::path::{PathPattern, Segment};
+use crate::http::path::{Affixes, PathPattern, Segment};
 use crate::inbound::policy::{Access, Needs, Rule};
 use crate::oauth::scope::Implied;
 use crate::rules::matcher::{Matcher, method_matches};
@@ -113,7 +113,18 @@ fn fits_other_case(path: &PathPattern, other: &PathPattern) -> bool {
         (Segment::Literal(text), Segment::Any) | (Segment::Any, Segment::Literal(text)) => {
             !text.is_empty()
         }
-        (Segment::Any, Segment::Any) => true,
+        (Segment::Literal(text), Segment::Partial(affixes))
+        | (Segment::Partial(affixes), Segment::Literal(text)) => {
+            in_lower_case(affixes).match_segment(&text.to_ascii_lowercase())
+        }
+        (Segment::Partial(one), Segment::Partial(other)) => {
+            let (one, other) = (in_lower_case(one), in_lower_case(other));
+            let (prefix, suffix) = (&*one.prefix, &*one.suffix);
+            (prefix.starts_with(&*other.prefix) || other.prefix.starts_with(prefix))
+                && (suffix.ends_with(&*other.suffix) || other.suffix.ends_with(suffix))
+        }
+        (Segment::Any, Segment::Any | Segment::Partial(_))
+        | (Segment::Partial(_), Segment::Any) => true,
     });
     // One that both name differs only if they name it differently.
     let is_free = |(one, other): (&Segment, &Segment)| has_case(one) && one != other;
@@ -128,9 +139,22 @@ fn in_any_case(path: &PathPattern) -> PathPattern {
     PathPattern { segments: path.segments.iter().map(segment).collect(), rest: path.rest }
 }
 
-/// Whether a segment contains letters. The hexadecimal digits of an escape do not count.
+fn in_lower_case(Affixes { prefix, suffix }: &Affixes) -> Affixes {
+    let [prefix, suffix] = [prefix, suffix].map(|text| text.to_ascii_lowercase().into());
+    Affixes { prefix, suffix }
+}
+
+/// Whether a segment contains letters.
 fn has_case(segment: &Segment) -> bool {
-    let Segment::Literal(text) = segment else { return false };
+    match segment {
+        Segment::Any => false,
+        Segment::Literal(text) => has_letter(text),
+        Segment::Partial(Affixes { prefix, suffix }) => has_letter(prefix) || has_letter(suffix),
+    }
+}
+
+/// Whether a text contains letters. The hexadecimal digits of an escape do not count.
+fn has_letter(text: &str) -> bool {
     let mut parts = text.split('%').enumerate();
     parts.any(|(n, part)| {
         let digits = if n == 0 { 0 } else { 2 };
@@ -181,6 +205,10 @@ mod tests {
             ("/v1/orders", "/v1/*/**", true),
             ("/*/admin", "/a/**", true),
             ("/a/**", "/*/b/c", true),
+            ("/*.pdf", "/*", true),
+            ("/*.pdf", "/A*.PDF", true),
+            ("/a*b", "/axb", true),
+            ("/Axb", "/a*b", true),
             // It is the same in either case, or another path.
             ("/admin/**", "/admin/*", false),
             ("/1/**", "/**", false),
@@ -190,6 +218,9 @@ mod tests {
             ("/admin/x", "/*", false),
             ("/v1/orders", "/v2/**", false),
             ("/*", "/**", false),
+            ("/*.1", "/*", false),
+            ("/a*", "/b*", false),
+            ("/*.pdf", "/a.txt", false),
         ] {
             let [path, other] = [path, other].map(|text| PathPattern::parse(text).unwrap());
             assert_eq!(fits_other_case(&path, &other), fits, "{path:?} {other:?}");

@@ -202,8 +202,9 @@ pub(super) const RULE_TABLE: KeyTable = KeyTable {
             &["paths"],
             "list",
             Words("all"),
-            "`*` matches one segment, `**` at the end any number: `/orders/**` matches `/orders`, \
-             `/orders/` and `/orders/1/items`",
+            "`*` matches one segment, or one or more characters of it (`/orders/*:cancel`, \
+             `/files/*.pdf`), `**` at the end any number of segments: `/orders/**` matches \
+             `/orders`, `/orders/` and `/orders/1/items`",
         ),
         KeyRow::new(
             &["access"],

@@ -136,6 +136,22 @@ fn utf8(bytes: Cow<'_, [u8]>) -> Result<Cow<'_, str>, BadPath> {
 
 /// One segment, decoded.
 fn segment(raw: &[u8]) -> Result<String, BadPath> {
+    let decoded = unescape(raw)?;
+    // Servlet containers remove parameters before they check for dot segments.
+    let name = decoded.split(';').next().unwrap_or_default();
+    let is_dots = matches!(name, "." | "..");
+    let is_nameless = name.is_empty() && !decoded.is_empty();
+    if is_dots || is_nameless || decoded.trim() != decoded || name.trim() != name {
+        return Err(BadPath);
+    }
+    if decoded.chars().any(char::is_control) || has_escape(decoded.as_bytes()) {
+        return Err(BadPath);
+    }
+    Ok(decoded)
+}
+
+/// Text without its escapes.
+fn unescape(raw: &[u8]) -> Result<String, BadPath> {
     let mut decoded = Vec::with_capacity(raw.len());
     let mut bytes = raw.iter().copied();
     while let Some(byte) = bytes.next() {
@@ -150,18 +166,7 @@ fn segment(raw: &[u8]) -> Result<String, BadPath> {
             _ => decoded.push(byte),
         }
     }
-    let decoded = String::from_utf8(decoded).map_err(|_| BadPath)?;
-    // Servlet containers remove parameters before they check for dot segments.
-    let name = decoded.split(';').next().unwrap_or_default();
-    let is_dots = matches!(name, "." | "..");
-    let is_nameless = name.is_empty() && !decoded.is_empty();
-    if is_dots || is_nameless || decoded.trim() != decoded || name.trim() != name {
-        return Err(BadPath);
-    }
-    if decoded.chars().any(char::is_control) || has_escape(decoded.as_bytes()) {
-        return Err(BadPath);
-    }
-    Ok(decoded)
+    String::from_utf8(decoded).map_err(|_| BadPath)
 }
 
 /// Whether decoded text contains another escape: some services decode twice.
@@ -178,7 +183,8 @@ fn hex(digit: Option<u8>) -> Result<u8, BadPath> {
     u8::try_from(value).map_err(|_| BadPath)
 }
 
-/// A pattern of whole segments: `*` matches any one, `**` at the end matches the rest, also none.
+/// A pattern of segments: `*` matches any one or a part of one, `**` at the end matches the rest,
+/// also none.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct PathPattern {
     /// The segments before the rest.
@@ -194,6 +200,24 @@ pub(crate) enum Segment {
     Any,
     /// This text, decoded.
     Literal(Box<str>),
+    /// `*.pdf`: any text between others.
+    Partial(Affixes),
+}
+
+/// The texts before and after a `*`, decoded.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Affixes {
+    pub(crate) prefix: Box<str>,
+    pub(crate) suffix: Box<str>,
+}
+
+impl Affixes {
+    /// Whether the segment has both, and at least one character between them.
+    pub(crate) fn match_segment(&self, segment: &str) -> bool {
+        let Self { prefix, suffix } = self;
+        let between = segment.strip_prefix(&**prefix).and_then(|rest| rest.strip_suffix(&**suffix));
+        between.is_some_and(|between| !between.is_empty())
+    }
 }
 
 impl PathPattern {
@@ -221,10 +245,21 @@ impl PathPattern {
         let read = |raw: &&str| match *raw {
             "*" => Ok(Segment::Any),
             "**" => Err("`**` must be the last segment"),
-            raw if raw.contains('*') => Err("`*` must be a whole segment"),
             raw => {
-                let text = segment(raw.as_bytes()).map_err(|BadPath| "invalid segment")?;
-                Ok(Segment::Literal(text.into()))
+                let text = |raw: &str| unescape(raw.as_bytes()).map(Into::into);
+                let read = match raw.split_once('*') {
+                    None => text(raw).map(Segment::Literal),
+                    Some((_, rest)) if rest.contains('*') => {
+                        return Err("a segment must not contain `*` more than once");
+                    }
+                    Some(_) if raw.contains(';') || raw.to_ascii_lowercase().contains("%3b") => {
+                        return Err("a segment with parameters (`;`) must not contain `*`");
+                    }
+                    Some((prefix, suffix)) => text(prefix).and_then(|prefix| {
+                        Ok(Segment::Partial(Affixes { prefix, suffix: text(suffix)? }))
+                    }),
+                };
+                read.map_err(|BadPath| "invalid segment")
             }
         };
         Ok(Self { segments: raw.iter().map(read).collect::<Result<_, _>>()?, rest })
@@ -238,6 +273,7 @@ impl PathPattern {
             let matches = match (segment, given.next()) {
                 (Segment::Any, Some(given)) => !given.is_empty(),
                 (Segment::Literal(text), Some(given)) => **text == *given,
+                (Segment::Partial(affixes), Some(given)) => affixes.match_segment(given),
                 (_, None) => false,
             };
             if !matches {
@@ -436,7 +472,7 @@ mod tests {
 
     #[test]
     fn patterns_match_whole_segments() {
-        let table: [(&str, &[&str], &[&str]); 9] = [
+        let table: [(&str, &[&str], &[&str]); 16] = [
             ("/", &["/"], &["/a"]),
             ("/healthz", &["/healthz", "/%68ealthz"], &["/healthz/", "/Healthz"]),
             ("/orders/*", &["/orders/1"], &["/orders", "/orders/", "/orders/1/2", "/orders/1/"]),
@@ -446,6 +482,22 @@ mod tests {
             ("/caf%c3%a9", &["/café", "/caf%C3%A9"], &["/cafe"]),
             ("/a/", &["/a/"], &["/a"]),
             ("/a%2A%3Ab", &["/a*:b", "/a%2a%3ab"], &["/ax:b"]),
+            (
+                "/orders/*:cancel",
+                &["/orders/1:cancel", "/orders/a%20b:canc%65l", "/orders/%2A%3acancel"],
+                &["/orders/:cancel", "/orders/1:cancel/", "/orders/1:Cancel", "/orders/1"],
+            ),
+            (
+                "/f/*.pdf",
+                &["/f/a.pdf", "/f/.pdf.pdf", "/f/é.pdf"],
+                &["/f/.pdf", "/f/a.pdfx", "/f/"],
+            ),
+            ("/v*", &["/v1", "/vv", "/v*"], &["/v", "/", "/V1", "/v1/"]),
+            ("/v*/x/**", &["/v1/x", "/v1/x/y"], &["/v/x", "/v1"]),
+            // The texts do not share a character.
+            ("/ab*ba", &["/abxba", "/ababa"], &["/aba", "/abba"]),
+            ("/%2A*%2a", &["/*x*", "/***"], &["/**", "/x*", "/*x"]),
+            ("/a%20*%25", &["/a%20x%25"], &["/a%20%25", "/ax%25"]),
         ];
         for (pattern, matching, others) in table {
             let matches = |path: &&&str| {
@@ -465,8 +517,9 @@ mod tests {
     #[test]
     fn patterns_that_could_not_mean_what_they_say_are_refused() {
         for pattern in [
-            "", "a", "*", "/a/**/b", "/a*", "/**a", "/a?b", "/a#b", "/a%2fb", "/%", "/a/../b",
-            "//a", "/a%252fb", "/a%20",
+            "", "a", "*", "/a/**/b", "/a**", "/**a", "/a*b*c", "/a;*", "/*%3bx", "/a%2*A", "/%20*",
+            "/a?b", "/a#b", "/a%2fb", "/%", "/a/../b", "//a", "/a%252fb", "/a%20", "/%c3*%a9",
+            "/*%2f",
         ] {
             assert!(PathPattern::parse(pattern).is_err(), "{pattern}");
         }

@@ -6,14 +6,15 @@
 //! The literature calls this bit vectors (Lakshman and Stiliadis, SIGCOMM 1998).
 //!
 //! So one look-up in each table covers [`BLOCK`] rules, regardless of their content: wildcards do
-//! not branch, and similar rules cost no more than others. More rules form several blocks, which
+//! not branch, and similar rules cost no more than others. Only patterns with a part of a segment
+//! (`*.pdf`) are compared one by one. More rules form several blocks, which
 //! are searched in order. Memory grows with the text of the rules.
 //!
 //! A rule with several paths has a number for each, because all segments must match the same path.
 //! Nothing is read from a request until a rule that may be the first requires it.
 
 use crate::http::authority::BadHost;
-use crate::http::path::{PathPattern, RequestPath, Segment};
+use crate::http::path::{Affixes, PathPattern, RequestPath, Segment};
 use crate::rules::matcher::Matcher;
 use crate::rules::set::{BLOCK, Hosts, Set, Table};
 use crate::rules::target::{Target, Undecided};
@@ -149,8 +150,34 @@ struct Block {
 struct Position {
     /// By its text.
     texts: Table,
+    /// The rules that match texts with these affixes.
+    affixes: Vec<(Affixes, usize)>,
     /// The rules that match a path that ends here.
     last: Set,
+}
+
+impl Position {
+    /// Removes the rules that do not match a segment with this text.
+    #[inline]
+    fn keep_fitting(&self, text: &str, fitting: &mut Set) {
+        let by_text = self.texts.fitting(text);
+        if self.affixes.is_empty() {
+            fitting.keep(by_text);
+        } else {
+            let mut all = *by_text;
+            for (affixes, number) in &self.affixes {
+                if affixes.match_segment(text) {
+                    all.insert(*number);
+                }
+            }
+            fitting.keep(&all);
+        }
+    }
+
+    /// Whether the pattern of this number has this very text here.
+    fn names(&self, text: &str, number: usize) -> bool {
+        !self.texts.others.has(number) && self.texts.fitting(text).has(number)
+    }
 }
 
 impl Block {
@@ -180,16 +207,19 @@ impl Block {
             let mut texts = Table::new(anything.or(&star));
             // `*` does not match an empty segment.
             texts.named.insert("".into(), anything);
+            let mut affixes = Vec::new();
             for (number, one) in numbered.iter().enumerate() {
-                if let Some(Segment::Literal(text)) = one.segment(at) {
-                    texts.insert(text, number);
+                match one.segment(at) {
+                    Some(Segment::Literal(text)) => texts.insert(text, number),
+                    Some(Segment::Partial(of_one)) => affixes.push((of_one.clone(), number)),
+                    Some(Segment::Any) | None => {}
                 }
             }
             let last = set(&|one| {
                 let end = one.length().checked_sub(1);
                 one.path.is_none_or(|path| end == Some(at) || (path.rest && end <= Some(at)))
             });
-            Position { texts, last }
+            Position { texts, affixes, last }
         };
         Self {
             rules: numbered.iter().map(|one| one.rule).collect(),
@@ -248,7 +278,7 @@ impl Block {
         let mut positions = self.segments.iter();
         path.segments().into_iter().flatten().all(|segment| {
             let position = positions.next();
-            !segment.contains(';') || position.is_some_and(|p| !p.texts.others.has(number))
+            !segment.contains(';') || position.is_some_and(|p| p.names(segment, number))
         })
     }
 
@@ -284,7 +314,7 @@ impl Block {
                 last = &self.longer;
                 break;
             };
-            fitting.keep(position.texts.fitting(segment));
+            position.keep_fitting(segment, &mut fitting);
             last = &position.last;
         }
         fitting.keep(last);

@@ -154,8 +154,11 @@ fn the_index_finds_what_a_scan_of_all_rules_finds() {
         let many = if round % 100 == 0 { 1500 } else { 24 };
         let count = dice.roll(many);
         // With few segments many patterns fit one path, with more most do not.
-        let segments: &[&str] =
-            if round % 2 == 0 { &["a", "*", "c;x"] } else { &["a", "b", "c", "*", "d"] };
+        let segments: &[&str] = if round % 2 == 0 {
+            &["a", "*", "c;x", "a*"]
+        } else {
+            &["a", "b", "c", "*", "d", "*b"]
+        };
         let build = |seed: u64| {
             let mut dice = Dice(seed);
             (0..count).map(|_| matcher(&mut dice, segments)).collect::<Vec<_>>()
@@ -163,7 +166,7 @@ fn the_index_finds_what_a_scan_of_all_rules_finds() {
         let seed = dice.0;
         let (rules, index) = (build(seed), index(build(seed)));
         for _ in 0..60 {
-            let request = request(&mut dice, &["a", "b", "c", "d", "a", "*", "c;x"]);
+            let request = request(&mut dice, &["a", "b", "c", "d", "a", "*", "c;x", "ab", "a;b"]);
             let expected = scan(&rules, &request, false);
             let head = head(&request);
             let got = index.find(&Target::new(&head)).map(Option::<&usize>::copied);
@@ -203,7 +206,7 @@ fn all_paths(most: usize, segments: &[&str]) -> Vec<String> {
 
 #[test]
 fn every_pattern_alone_fits_in_the_index_what_it_fits_by_itself() {
-    let mut patterns = all_paths(3, &["a", "*"]);
+    let mut patterns = all_paths(3, &["a", "*", "a*", "*b"]);
     patterns.extend(patterns.iter().map(|path| format!("{path}/")).collect::<Vec<_>>());
     patterns.push("/".to_owned());
     let below = |path: &String| format!("{}/**", path.trim_end_matches('/'));
@@ -212,7 +215,7 @@ fn every_pattern_alone_fits_in_the_index_what_it_fits_by_itself() {
         let pattern = PathPattern::parse(&pattern).unwrap();
         let paths = Some(vec![pattern.clone()]);
         let index = index(vec![Matcher { paths, ..Matcher::default() }]);
-        let paths = all_paths(4, &["a", "b"]);
+        let paths = all_paths(4, &["a", "ab"]);
         let ending = paths.iter().map(|path| format!("{path}/")).collect::<Vec<_>>();
         let paths = paths.iter().chain(&ending).map(String::as_str);
         for path in paths.chain(["*", "/"]) {
