@@ -503,6 +503,90 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
              omit the key for all methods",
         ),
         (
+            rules(json!({"headers": ["a"]})),
+            "inbound.rules[2].headers: expected an object of headers",
+        ),
+        (rules(json!({"headers": {}})), "inbound.rules[2].headers: must not be empty; expected"),
+        (
+            rules(json!({"headers": {"x a": "b"}})),
+            "inbound.rules[2].headers.x a: invalid header name; expected letters, digits, -, _ \
+             and .",
+        ),
+        (
+            rules(json!({"headers": {":path": "/"}})),
+            "inbound.rules[2].headers.:path: invalid header name",
+        ),
+        (
+            rules(json!({"headers": {"x": 1}})),
+            "inbound.rules[2].headers.x: expected a value, a list of alternatives, {\"prefix\": \
+             \"…\"} or {\"absent\": true}, found a number",
+        ),
+        (
+            rules(json!({"headers": {"x": ""}})),
+            "inbound.rules[2].headers.x: expected a value, found an empty string",
+        ),
+        (rules(json!({"headers": {"x": []}})), "inbound.rules[2].headers.x: must not be empty"),
+        (
+            rules(json!({"headers": {"x": ["a", "=?Base64?YQ==?="]}})),
+            "inbound.rules[2].headers.x: encoded; write the text that it stands for",
+        ),
+        (
+            rules(json!({"headers": {"x": {"prefix": "=?base64?"}}})),
+            "inbound.rules[2].headers.x.prefix: encoded; write the text that it stands for",
+        ),
+        (
+            rules(json!({"headers": {"x": {"prefix": ""}}})),
+            "inbound.rules[2].headers.x.prefix: expected a prefix, found an empty string",
+        ),
+        (
+            rules(json!({"headers": {"x": {"absent": false}}})),
+            "inbound.rules[2].headers.x.absent: expected true",
+        ),
+        (
+            rules(json!({"headers": {"x": {"prefix": "a", "absent": true}}})),
+            "inbound.rules[2].headers.x: expected a value, a list of alternatives",
+        ),
+        (
+            rules(json!({"headers": {"x": {"suffix": "a"}}})),
+            "inbound.rules[2].headers.x.suffix: unknown key; expected one of: prefix, absent",
+        ),
+        (rules(json!({"headers": {"Host": "a"}})), "inbound.rules[2].headers.host: use `hosts`"),
+        (
+            rules(json!({"headers": {"Cookie": {"absent": true}}})),
+            "inbound.rules[2].headers.cookie: must not be a header with credentials, or one that \
+             the filter sets",
+        ),
+        (
+            rules(json!({"headers": {"authorization": {"prefix": "Bearer "}}})),
+            "inbound.rules[2].headers.authorization: must not be a header with credentials",
+        ),
+        (
+            rules(json!({"headers": {"X-A": "b", "x-a": "c"}})),
+            "inbound.rules[2].headers.x-a: duplicate header; names are case-insensitive",
+        ),
+        (
+            {
+                let mut document = with("inbound/rules", json!([{"headers": {"x_token": "a"}}]));
+                document["inbound"]["token_sources"] = json!([{"header": "x-token"}]);
+                document
+            },
+            "inbound.rules[0].headers.x_token: must not be a header with credentials",
+        ),
+        (
+            {
+                let of_ours = json!({"headers": {"X-User": {"absent": true}}});
+                let mut document = with("inbound/rules", json!([{}, of_ours]));
+                document["inbound"]["forward"] = json!({"claims": {"x-user": "sub"}});
+                document
+            },
+            "inbound.rules[1].headers.x-user: must not be a header with credentials, or one that",
+        ),
+        (
+            rules(json!({"headers": {"x-a": "b", "x_a": "c"}})),
+            "inbound.rules[2].headers.x-a: another spelling of this header is tested; services may \
+             treat all characters other than letters and digits as equal",
+        ),
+        (
             rules(json!({"hosts": ["a.test:80"]})),
             "inbound.rules[2].hosts[0]: expected a host such as",
         ),
@@ -1274,6 +1358,7 @@ pub fn every_inbound_key() -> Value {
         "scope_claim": "realm_access.roles", "clock_skew": "30s",
         "rules": [{
             "name": "one", "hosts": ["a.test", "*.b.test"], "methods": ["GET"], "paths": ["/a/*"],
+            "headers": {"x-a": "b", "x-c": ["d"], "x-e": {"prefix": "f"}, "x-g": {"absent": true}},
             "access": "optional", "scope": "d", "audience": "z", "issuer": ["j"]
         }],
         "unmatched": "token",

@@ -12,6 +12,7 @@ pub fn table() -> Vec<Exchange> {
         bound(),
         sources(),
         rules(),
+        headers(),
         paths(),
         claims(),
         claim_rules(),
@@ -497,6 +498,67 @@ fn rules() -> Vec<Exchange> {
                 invalid_token("oauth2_wrong_issuer")
                     .challenge(r#", error="invalid_token", scope="a""#),
             ),
+    ]
+}
+
+/// Which headers a rule sees.
+fn headers() -> Vec<Exchange> {
+    let encoded = |text: &str| format!("=?base64?{text}?=");
+    let with = |name: &'static str, value: &str| get("/orders").header(name, value);
+    let denied = || access_denied("oauth2_access_denied");
+    let bad = || invalid_request("oauth2_bad_header");
+    vec![
+        exchange("a rule matches by exact values, prefixes and the absence of headers")
+            .inbound(json!({"rules": [
+                {"paths": ["/orders"], "access": "public",
+                 "headers": {"x-tenant": ["a", "b, c"], "X-Beta": {"absent": true}}},
+                {"paths": ["/tools"], "headers": {"mcp-name": {"prefix": "read_"}},
+                 "access": "public"},
+                {"access": "deny"}
+            ]}))
+            .passes(with("x-tenant", "a"))
+            .passes(with("X-Tenant", "a"))
+            .passes(with("x-tenant", "b, c"))
+            .passes(with("x-tenant", &encoded("YQ==")))
+            .refuses(get("/orders"), denied())
+            .refuses(with("x-tenant", ""), denied())
+            .refuses(with("x-tenant", "A"), denied())
+            .refuses(with("x-tenant", "a, b"), denied())
+            .refuses(with("x-tenant", "b,c"), denied())
+            .refuses(with("x-tenant", &encoded("IGE=")), denied())
+            .refuses(get("/orders").header("x-tenant", &b"a\xff"[..]), denied())
+            .refuses(with("x-tenant", &"a".repeat(50_000)), denied())
+            .refuses(with("x-tenant", "a").header("x-beta", ""), denied())
+            .refuses(with("x-tenant", "a").header("x-beta", "1"), denied())
+            .passes(get("/tools").header("mcp-name", "read_orders"))
+            .passes(get("/tools").header("mcp-name", encoded("cmVhZF/Dqw==")))
+            .refuses(get("/tools").header("mcp-name", "read"), denied())
+            .calls(0),
+        exchange("a header that services read in different ways is refused where a rule tests it")
+            .inbound(json!({"rules": [
+                {"paths": ["/orders"], "headers": {"x-tenant": "a", "x-beta": {"absent": true}},
+                 "access": "public"},
+                {"access": "deny"}
+            ]}))
+            .passes(with("x-tenant", "a"))
+            .refuses(with("x_tenant", "a"), bad())
+            .refuses(with("x-tenant", "a").header("X_Tenant", "b"), bad())
+            .refuses(with("x-tenant", "a").header("x.tenant", "a"), bad())
+            .refuses(with("x-tenant", "a").header("x-tenant", "a"), bad())
+            .refuses(with("x-tenant", "a").header("X-TENANT", "b"), bad())
+            .refuses(with("x-tenant", "a").header("x-tenant", ""), bad())
+            .refuses(with("x-tenant", "a").header("x_beta", "1"), bad())
+            .refuses(with("x-tenant", &encoded("YQ")), bad())
+            .refuses(with("x-tenant", &encoded("YR==")), bad())
+            .refuses(with("x-tenant", &encoded("/w==")), bad())
+            .refuses(with("x-tenant", "=?base64?YQ=="), bad())
+            .refuses(with("x-tenant", "=?BASE64?YQ==?="), bad())
+            .refuses(with("x-tenant", &encoded(&"YWFh".repeat(12_000))), denied())
+            .refuses(with("x_tenant", "a").grpc(), bad())
+            // No other value of this header would let the rule match.
+            .refuses(with("x_tenant", "a").header("x-beta", "1"), denied())
+            .refuses(get("/").header("x_tenant", "a"), denied())
+            .calls(0),
     ]
 }
 

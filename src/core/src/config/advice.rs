@@ -109,6 +109,7 @@ pub(super) fn covers(first: &Matcher, second: &Matcher) -> bool {
             method_matches(a, b)
         })
         && list_covers(first.paths.as_deref(), second.paths.as_deref(), path_covers)
+        && first.headers.iter().all(|wide| second.headers.iter().any(|test| wide.covers(test)))
 }
 
 /// Whether each of the second is covered by one of the first. An absent list matches everything.
@@ -153,6 +154,8 @@ fn path_covers(first: &PathPattern, second: &PathPattern) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -211,6 +214,7 @@ mod tests {
             hosts: None,
             methods: methods.map(|list| list.iter().map(|method| Box::from(*method)).collect()),
             paths: paths.map(|path| vec![PathPattern::parse(path).unwrap()]),
+            headers: Arc::default(),
         };
         let all = matcher(None, None);
         let get = matcher(Some(&["GET"]), None);

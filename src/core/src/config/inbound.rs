@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::forward::forward;
+use super::header_tests::check_names;
 #[cfg(feature = "review")]
 use super::key_table::{
     DefaultValue::{Json, JsonIf, Required, Words},
@@ -171,6 +172,9 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     let unmatched = Rule { name, access };
     object.check_keys();
     let rules = rules.unwrap_or_default();
+    let token_sources = token_sources.unwrap_or_else(|| vec![TokenSource::authorization()]);
+    forward.set_token_sources(&token_sources);
+    check_names(&object.at("rules"), &rules, &forward);
     #[cfg(feature = "review")]
     super::advice::advise_on_order(&object.at("rules"), &rules);
     #[cfg(feature = "review")]
@@ -193,8 +197,6 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     }
     let scope_claim = scope_claim.unwrap_or_else(|| ClaimPath::new("scope"));
     let what = asked_of_tokens(rules.iter().map(|(_, rule)| rule).chain([&unmatched]));
-    let token_sources = token_sources.unwrap_or_else(|| vec![TokenSource::authorization()]);
-    forward.set_token_sources(&token_sources);
     Some(Guard {
         servers: servers?,
         cache,

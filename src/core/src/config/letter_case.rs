@@ -1,6 +1,8 @@
 //! Paths that differ from the path of a rule only in letter case. Rules are case-sensitive, so
 //! another rule decides such a path, and may require less; but the service may ignore case.
 
+use std::sync::Arc;
+
 use super::advice::{covers, host_covers};
 use super::reader::Field;
 use crate::http::authority::HostPattern;
@@ -70,6 +72,7 @@ fn first_for_other_case<'r>(
         hosts: matcher.hosts.clone(),
         methods: matcher.methods.clone(),
         paths: Some(vec![in_any_case(path)]),
+        headers: Arc::clone(&matcher.headers),
     };
     for (n, (other, needs)) in later {
         if is_for_other_case(matcher, path, other) {
@@ -91,6 +94,7 @@ fn is_for_other_case(matcher: &Matcher, path: &PathPattern, other: &Matcher) -> 
         && lists_meet(matcher.methods.as_deref(), other.methods.as_deref(), |a, b| {
             method_matches(a, b) || method_matches(b, a)
         })
+        && matcher.headers.iter().all(|one| other.headers.iter().all(|test| one.meets(test)))
         && other.paths.iter().all(|paths| paths.iter().any(|other| fits_other_case(path, other)))
 }
 

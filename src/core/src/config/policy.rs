@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::header_tests::headers;
 #[cfg(feature = "review")]
 use super::key_table::{
     DefaultValue::{Json, Words},
@@ -207,6 +208,13 @@ pub(super) const RULE_TABLE: KeyTable = KeyTable {
              `/orders`, `/orders/` and `/orders/1/items`",
         ),
         KeyRow::new(
+            &["headers"],
+            "object",
+            Words("any"),
+            "values of headers, all of which must match",
+        )
+        .see("inboundrulesheaders"),
+        KeyRow::new(
             &["access"],
             "string",
             Json(r#""token""#),
@@ -258,7 +266,8 @@ pub(super) fn rule(
     object.described(&[&RULE_TABLE]);
     let name = object.read("name", |f| text(f, "a rule name"));
     let name: Arc<str> = name.unwrap_or_else(|| field.place()).into();
-    let matcher = matcher(&mut object);
+    let mut matcher = matcher(&mut object);
+    matcher.headers = object.read("headers", headers).unwrap_or_default();
     let access =
         object.read("access", |field| field.choice(&["token", "optional", "public", "deny"]));
     let asks = NEEDS.into_iter().find(|key| object.has(key));
@@ -290,7 +299,7 @@ pub(super) fn matcher(object: &mut Object<'_>) -> Matcher {
         }
     });
     let paths = list(object, "paths", "paths such as \"/orders/**\"", PathPattern::parse);
-    Matcher { hosts, methods, paths }
+    Matcher { hosts, methods, paths, ..Matcher::default() }
 }
 
 /// An optional list of strings, each read by `parse`.

@@ -172,7 +172,6 @@ impl<'r> Field<'r> {
     }
 
     /// A member of the object, whether it has it or not.
-    #[cfg(feature = "review")]
     pub(super) fn member(&self, name: &str) -> Self {
         let value = self.value.get(name).unwrap_or(&Value::Null);
         self.reader.field(join(&self.place(), name), value)

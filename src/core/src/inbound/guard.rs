@@ -112,7 +112,11 @@ impl Guard {
             head.fields();
         }
         let undecided = |reason: Reason| {
-            let what = if reason == Reason::BadHost { "host" } else { "path" };
+            let what = match reason {
+                Reason::BadHost => "host",
+                Reason::BadHeader => "header",
+                _ => "path",
+            };
             self.refuse(&Denial::new(reason), &what.into(), is_grpc(head))
         };
         let clean = self.forward.clean(head).map_err(undecided)?;

@@ -1,7 +1,7 @@
 //! An index of rules, which finds the first rule that matches a request without checking each rule.
 //!
 //! Rules are numbered in the order of the document. For each property (host, method, each segment
-//! of the path, and the end of the path), a table maps values to the set of rules that match. The
+//! of the path, the end of the path, each header that is tested), a table maps values to the set of rules that match. The
 //! rules that match a request are the intersection of a few sets, and the first of them decides.
 //! The literature calls this bit vectors (Lakshman and Stiliadis, SIGCOMM 1998).
 //!
@@ -14,7 +14,9 @@
 //! Nothing is read from a request until a rule that may be the first requires it.
 
 use crate::http::authority::BadHost;
+use crate::http::head::Fields;
 use crate::http::path::{Affixes, PathPattern, RequestPath, Segment};
+use crate::rules::header::{HeaderTable, HeaderTest};
 use crate::rules::matcher::Matcher;
 use crate::rules::set::{BLOCK, Hosts, Set, Table};
 use crate::rules::target::{Target, Undecided};
@@ -28,7 +30,7 @@ pub(crate) struct RuleIndex<T> {
     blocks: Vec<Block>,
     /// Whether any of them has paths.
     looks_at_paths: bool,
-    /// Whether they require more than one of host, method and path.
+    /// Whether they require headers, or more than one of host, method and path.
     looks_at_several: bool,
 }
 
@@ -54,7 +56,8 @@ impl<T> RuleIndex<T> {
             asked(|matcher| matcher.methods.is_some()),
             asked(|matcher| matcher.hosts.is_some()),
         ];
-        let looks_at_several = parts.into_iter().filter(|asked| *asked).count() > 1;
+        let looks_at_several = parts.into_iter().filter(|asked| *asked).count() > 1
+            || asked(|matcher| !matcher.headers.is_empty());
         Self { rules, blocks, looks_at_paths, looks_at_several }
     }
 
@@ -74,11 +77,16 @@ impl<T> RuleIndex<T> {
         self.looks_at_paths
     }
 
+    /// Whether any of them tests the header with this name or another spelling of it.
+    pub(crate) fn tests_header(&self, name: &[u8]) -> bool {
+        self.blocks.iter().flat_map(|block| &block.headers).any(|table| table.is_spelled(name))
+    }
+
     /// The first rule that matches.
     ///
     /// # Errors
-    /// A rule that otherwise matches requires a path or host that is ambiguous, or a path whose
-    /// parameters are not in the pattern that decides: some services ignore them.
+    /// A rule that otherwise matches requires a path, host or header that is ambiguous, or a path
+    /// whose parameters are not in the pattern that decides: some services ignore them.
     pub(crate) fn find(&self, target: &Target<'_>) -> Result<Option<&T>, Undecided> {
         for block in &self.blocks {
             if let Some(rule) = block.find(target, self.looks_at_paths)? {
@@ -137,6 +145,8 @@ struct Block {
     hosts: Hosts,
     /// By the method.
     methods: Table,
+    /// By each header that rules test.
+    headers: Vec<HeaderTable>,
     /// By each segment of the path, up to the length of the longest pattern.
     segments: Vec<Position>,
     /// The rules that match longer paths.
@@ -201,6 +211,20 @@ impl Block {
                 }
             }
         }
+        let mut headers: Vec<HeaderTable> = Vec::new();
+        for test in numbered.iter().flat_map(|one| one.matcher.headers.iter()) {
+            if !headers.iter().any(|table| table.is_for(&test.name)) {
+                let is_other = |other: &HeaderTest| other.name != test.name;
+                let others = set(&|one| one.matcher.headers.iter().all(is_other));
+                headers.push(HeaderTable::new(&test.name, others));
+            }
+        }
+        for (number, one) in numbered.iter().enumerate() {
+            for test in one.matcher.headers.iter() {
+                let tables = headers.iter_mut().filter(|table| table.is_for(&test.name));
+                tables.for_each(|table| table.insert(&test.value, number));
+            }
+        }
         let position = |at: usize| {
             let anything = set(&|one| one.segment(at).is_none());
             let star = set(&|one| one.segment(at) == Some(&Segment::Any));
@@ -226,6 +250,7 @@ impl Block {
             all: set(&|_| true),
             hosts,
             methods,
+            headers,
             segments: (0..numbered.iter().map(Numbered::length).max().unwrap_or(0))
                 .map(position)
                 .collect(),
@@ -237,7 +262,7 @@ impl Block {
     /// The index of the first rule that matches.
     fn find(&self, target: &Target<'_>, looks_at_paths: bool) -> Result<Option<usize>, Undecided> {
         let mut fitting = self.all;
-        let (mut host, mut method, mut path) = (false, false, false);
+        let (mut host, mut method, mut path, mut headers) = (false, false, false, false);
         let mut bad_host = false;
         if let Some(Ok(known)) = target.path.get() {
             fitting.keep(&self.on_path(known.as_ref()));
@@ -258,10 +283,21 @@ impl Block {
                 // match.
                 fitting.keep(&self.on_path(target.path()?));
                 path = true;
+            } else if !headers && self.tests_headers(number) {
+                for set in
+                    self.headers.iter().filter_map(|table| table.fitting(target.fields()).ok())
+                {
+                    fitting.keep(&set);
+                }
+                headers = true;
             } else {
-                // Last, because an ambiguous host only matters for rules that otherwise match.
+                // Last, because an ambiguous host or header only matters for rules that otherwise
+                // match.
                 if bad_host && !self.hosts.others.has(number) {
                     return Err(Undecided::BadHost);
+                }
+                if headers && self.tests_bad_header(number, target.fields()) {
+                    return Err(Undecided::BadHeader);
                 }
                 let parameters = target.parameters().filter(|_| looks_at_paths);
                 if parameters.is_some_and(|path| !self.names_parameters(number, path)) {
@@ -271,6 +307,17 @@ impl Block {
             }
         }
         Ok(None)
+    }
+
+    /// Whether this number tests any header.
+    fn tests_headers(&self, number: usize) -> bool {
+        self.headers.iter().any(|table| table.is_tested_by(number))
+    }
+
+    /// Whether this number tests a header that is ambiguous.
+    fn tests_bad_header(&self, number: usize, fields: &Fields) -> bool {
+        let mut tested = self.headers.iter().filter(|table| table.is_tested_by(number));
+        tested.any(|table| table.fitting(fields).is_err())
     }
 
     /// Whether the pattern of this number has each segment of the path that has parameters.
@@ -296,7 +343,7 @@ impl Block {
         for (number, rule) in self.rules.iter().enumerate().filter(|(n, _)| fitting.has(*n)) {
             candidates.push(*rule);
             let path_fits = path.is_some() || self.pathless.has(number);
-            if path_fits && self.methods.others.has(number) {
+            if path_fits && self.methods.others.has(number) && !self.tests_headers(number) {
                 return true;
             }
         }

@@ -1,8 +1,11 @@
 //! The requests that a rule matches. The first rule that matches decides: see
 //! [`index`](super::index).
 
+use std::sync::Arc;
+
 use crate::http::authority::HostPattern;
 use crate::http::path::PathPattern;
+use crate::rules::header::HeaderTest;
 
 /// The requests that a rule matches: all given lists must match.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +16,8 @@ pub(crate) struct Matcher {
     pub(crate) methods: Option<Vec<Box<str>>>,
     /// Any of these paths.
     pub(crate) paths: Option<Vec<PathPattern>>,
+    /// All of these.
+    pub(crate) headers: Arc<[HeaderTest]>,
 }
 
 /// Whether a listed method matches `method`.

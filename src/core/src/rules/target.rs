@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use crate::http::authority::{Authority, BadHost};
-use crate::http::head::Head;
+use crate::http::head::{Fields, Head};
 use crate::http::path::{BadPath, RequestPath};
 
 /// The properties of a request that rules use, each read once, when first required.
@@ -26,6 +26,8 @@ pub(crate) enum Undecided {
     BadPath,
     /// A rule requires the host, which is ambiguous.
     BadHost,
+    /// A rule requires a header, which is ambiguous.
+    BadHeader,
     /// The index refers to a rule that does not exist: a defect.
     Lost,
 }
@@ -70,6 +72,10 @@ impl<'a> Target<'a> {
     pub(crate) fn path(&self) -> Result<Option<&RequestPath<'a>>, BadPath> {
         let read = || self.head.value(":path").map(RequestPath::parse).transpose();
         self.path.get_or_init(read).as_ref().map(Option::as_ref).map_err(|bad| *bad)
+    }
+
+    pub(super) fn fields(&self) -> &'a Fields {
+        self.head.fields()
     }
 
     /// The path, if it was read and has parameters.
