@@ -456,6 +456,10 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
             "inbound.unmatched: expected \"deny\", \"token\" or \"public\"",
         ),
         (
+            with("inbound/encoded_slash", json!("decode")),
+            "inbound.encoded_slash: expected \"refuse\" or \"keep\"",
+        ),
+        (
             with("inbound/rules", json!({})),
             "inbound.rules: expected a list of rules, found an object",
         ),
@@ -528,7 +532,7 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
         (rules(json!({"headers": {"x": []}})), "inbound.rules[2].headers.x: must not be empty"),
         (
             rules(json!({"headers": {"x": ["a", "=?Base64?YQ==?="]}})),
-            "inbound.rules[2].headers.x: encoded; write the text that it stands for",
+            "inbound.rules[2].headers.x[1]: encoded; write the text that it stands for",
         ),
         (
             rules(json!({"headers": {"x": {"prefix": "=?base64?"}}})),
@@ -536,7 +540,7 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
         ),
         (
             rules(json!({"headers": {"x": {"prefix": ""}}})),
-            "inbound.rules[2].headers.x.prefix: expected a prefix, found an empty string",
+            "inbound.rules[2].headers.x.prefix: expected a value, found an empty string",
         ),
         (
             rules(json!({"headers": {"x": {"absent": false}}})),
@@ -550,19 +554,23 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
             rules(json!({"headers": {"x": {"suffix": "a"}}})),
             "inbound.rules[2].headers.x.suffix: unknown key; expected one of: prefix, absent",
         ),
-        (rules(json!({"headers": {"Host": "a"}})), "inbound.rules[2].headers.host: use `hosts`"),
+        (
+            rules(json!({"headers": {"Host": "a"}})),
+            "inbound.rules[2].headers.Host: must not be `host`, a header with credentials, or one \
+             that the filter sets",
+        ),
         (
             rules(json!({"headers": {"Cookie": {"absent": true}}})),
-            "inbound.rules[2].headers.cookie: must not be a header with credentials, or one that \
-             the filter sets",
+            "inbound.rules[2].headers.Cookie: must not be `host`, a header with credentials, or one",
         ),
         (
             rules(json!({"headers": {"authorization": {"prefix": "Bearer "}}})),
-            "inbound.rules[2].headers.authorization: must not be a header with credentials",
+            "inbound.rules[2].headers.authorization: must not be `host`, a header with credentials",
         ),
         (
             rules(json!({"headers": {"X-A": "b", "x-a": "c"}})),
-            "inbound.rules[2].headers.x-a: duplicate header; names are case-insensitive",
+            "inbound.rules[2].headers.x-a: duplicate header; services may treat all characters \
+             other than letters and digits as equal",
         ),
         (
             {
@@ -570,7 +578,7 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
                 document["inbound"]["token_sources"] = json!([{"header": "x-token"}]);
                 document
             },
-            "inbound.rules[0].headers.x_token: must not be a header with credentials",
+            "inbound.rules[0].headers.x_token: must not be `host`, a header with credentials",
         ),
         (
             {
@@ -579,12 +587,11 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
                 document["inbound"]["forward"] = json!({"claims": {"x-user": "sub"}});
                 document
             },
-            "inbound.rules[1].headers.x-user: must not be a header with credentials, or one that",
+            "inbound.rules[1].headers.X-User: must not be `host`, a header with credentials, or one",
         ),
         (
             rules(json!({"headers": {"x-a": "b", "x_a": "c"}})),
-            "inbound.rules[2].headers.x-a: another spelling of this header is tested; services may \
-             treat all characters other than letters and digits as equal",
+            "inbound.rules[2].headers.x_a: duplicate header; services may treat all characters",
         ),
         (
             rules(json!({"hosts": ["a.test:80"]})),
@@ -1361,7 +1368,7 @@ pub fn every_inbound_key() -> Value {
             "headers": {"x-a": "b", "x-c": ["d"], "x-e": {"prefix": "f"}, "x-g": {"absent": true}},
             "access": "optional", "scope": "d", "audience": "z", "issuer": ["j"]
         }],
-        "unmatched": "token",
+        "unmatched": "token", "encoded_slash": "refuse",
         "forward": {"token": true, "claims": {"X-User": "sub"}, "payload": "x-payload"}
     }})
 }

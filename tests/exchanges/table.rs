@@ -602,6 +602,41 @@ fn paths() -> Vec<Exchange> {
             .refuses(get("/files/a;x.pdf"), invalid_request("oauth2_bad_path"))
             .refuses(get("/files/..%3b.pdf"), invalid_request("oauth2_bad_path"))
             .calls(0),
+        exchange("d4_05 an escaped slash that is kept is judged as a character and as a slash")
+            .inbound(json!({
+                "encoded_slash": "keep",
+                "rules": [
+                    {"paths": ["/packages/*", "/packages/*/*"], "access": "public"},
+                    {"paths": ["/one/*"], "access": "public"},
+                    {"paths": ["/admin/**"], "access": "deny"},
+                    {"paths": ["/open/**"], "access": "public"}
+                ]
+            }))
+            .passes(get("/packages/@scope%2fname"))
+            .passes(get("/packages/%40scope%2Fname?x=%2f"))
+            .passes(get("/packages/name"))
+            .passes(get("/open/a%2fb%2Fc/"))
+            .refuses(get("/admin/a%2fb"), access_denied("oauth2_access_denied"))
+            .refuses(get("/nowhere%2fa"), access_denied("oauth2_unmatched"))
+            // Other rules decide if it is a slash.
+            .refuses(get("/packages/a%2fb%2fc"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/packages%2fname"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/one/a%2fb"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/admin%2fa"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open%2fa"), invalid_request("oauth2_bad_path"))
+            // What is between slashes of either kind.
+            .refuses(get("/open/..%2fadmin"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/x%2f..%2f..%2fadmin"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/%2e%2E%2fadmin"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/..;%2fadmin"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/%2fadmin"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/a%2f"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/a%2f/b"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/a%2F%2fb"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/a%252fb"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/a%5cb"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/a;x%2fb"), invalid_request("oauth2_bad_path"))
+            .calls(0),
         exchange("d4_05 no header, query or method stands in for what a rule is about")
             .inbound(json!({"rules": [
                 {"methods": ["GET"], "hosts": ["api.test"], "paths": ["/open"], "access": "public"}

@@ -138,7 +138,9 @@ fn path_covers(first: &PathPattern, second: &PathPattern) -> bool {
         (Segment::Any, Segment::Any | Segment::Partial(_)) => true,
         (Segment::Any, Segment::Literal(text)) => !text.is_empty(),
         (Segment::Literal(one), Segment::Literal(other)) => one == other,
-        (Segment::Partial(affixes), Segment::Literal(text)) => affixes.match_segment(text),
+        (Segment::Partial(affixes), Segment::Literal(text)) => {
+            affixes.match_segment(text.as_bytes())
+        }
         (Segment::Partial(one), Segment::Partial(other)) => {
             other.prefix.starts_with(&*one.prefix) && other.suffix.ends_with(&*one.suffix)
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::advice::{covers, host_covers};
 use super::reader::Field;
 use crate::http::authority::HostPattern;
-use crate::http::path::{Affixes, PathPattern, Segment};
+use crate::http::path::{PathPattern, Segment};
 use crate::inbound::policy::{Access, Needs, Rule};
 use crate::oauth::scope::Implied;
 use crate::rules::matcher::{Matcher, method_matches};
@@ -119,10 +119,10 @@ fn fits_other_case(path: &PathPattern, other: &PathPattern) -> bool {
         }
         (Segment::Literal(text), Segment::Partial(affixes))
         | (Segment::Partial(affixes), Segment::Literal(text)) => {
-            in_lower_case(affixes).match_segment(&text.to_ascii_lowercase())
+            affixes.in_lower_case().match_segment(text.to_ascii_lowercase().as_bytes())
         }
         (Segment::Partial(one), Segment::Partial(other)) => {
-            let (one, other) = (in_lower_case(one), in_lower_case(other));
+            let (one, other) = (one.in_lower_case(), other.in_lower_case());
             let (prefix, suffix) = (&*one.prefix, &*one.suffix);
             (prefix.starts_with(&*other.prefix) || other.prefix.starts_with(prefix))
                 && (suffix.ends_with(&*other.suffix) || other.suffix.ends_with(suffix))
@@ -143,17 +143,12 @@ fn in_any_case(path: &PathPattern) -> PathPattern {
     PathPattern { segments: path.segments.iter().map(segment).collect(), rest: path.rest }
 }
 
-fn in_lower_case(Affixes { prefix, suffix }: &Affixes) -> Affixes {
-    let [prefix, suffix] = [prefix, suffix].map(|text| text.to_ascii_lowercase().into());
-    Affixes { prefix, suffix }
-}
-
 /// Whether a segment contains letters.
 fn has_case(segment: &Segment) -> bool {
     match segment {
         Segment::Any => false,
         Segment::Literal(text) => has_letter(text),
-        Segment::Partial(Affixes { prefix, suffix }) => has_letter(prefix) || has_letter(suffix),
+        Segment::Partial(affixes) => has_letter(&affixes.prefix) || has_letter(&affixes.suffix),
     }
 }
 

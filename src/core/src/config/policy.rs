@@ -20,6 +20,7 @@ use crate::http::authority::HostPattern;
 use crate::http::header_name::is_token_char;
 use crate::http::path::PathPattern;
 use crate::ids::ClaimId;
+use crate::inbound::forwarding::Forwarding;
 use crate::inbound::policy::{Access, Needs, Rule};
 use crate::oauth::claims::{ClaimPath, ClaimTest, is_scalar};
 use crate::oauth::reason::Reason;
@@ -260,6 +261,7 @@ pub(super) fn rule(
     field: &Field<'_>,
     defaults: &Needs,
     asked: &AskedClaims,
+    forward: &Forwarding,
 ) -> Option<(Matcher, Rule)> {
     let mut object = field.object("an object with hosts, methods, paths, access")?;
     #[cfg(feature = "review")]
@@ -267,7 +269,8 @@ pub(super) fn rule(
     let name = object.read("name", |f| text(f, "a rule name"));
     let name: Arc<str> = name.unwrap_or_else(|| field.place()).into();
     let mut matcher = matcher(&mut object);
-    matcher.headers = object.read("headers", headers).unwrap_or_default();
+    let headers = object.read("headers", |field| headers(field, forward));
+    matcher.headers = headers.unwrap_or_default().into();
     let access =
         object.read("access", |field| field.choice(&["token", "optional", "public", "deny"]));
     let asks = NEEDS.into_iter().find(|key| object.has(key));

@@ -3,9 +3,8 @@
 use std::borrow::Cow;
 use std::slice;
 
-use base64ct::{Base64, Encoding};
+use base64ct::{Base64UrlUnpadded, Encoding};
 
-use super::set::{Set, Table};
 use crate::http::head::Fields;
 use crate::http::header_name::{Spelling, connection_without};
 
@@ -41,14 +40,11 @@ const ENCODED: &[u8] = b"=?base64?";
 /// - The header is repeated, or has another spelling.
 /// - `Connection` names it, so that the next hop may remove it.
 /// - It has the marker of an encoded value, but is not standard Base64 of UTF-8.
-fn read<'h>(
-    name: &str,
-    spelling: &Spelling,
-    fields: &'h Fields,
-) -> Result<Option<Cow<'h, [u8]>>, BadHeader> {
+fn read<'h>(name: &str, fields: &'h Fields) -> Result<Option<Cow<'h, [u8]>>, BadHeader> {
+    let spelling = Spelling::of(name);
     let mut found = fields.iter().filter(|(given, _)| spelling.matches(given));
     let Some((given, value)) = found.next() else { return Ok(None) };
-    let is_removed = || connection_without(fields, slice::from_ref(spelling)).is_some();
+    let is_removed = || connection_without(fields, slice::from_ref(&spelling)).is_some();
     if given != name.as_bytes() || found.next().is_some() || is_removed() {
         return Err(BadHeader);
     }
@@ -65,9 +61,23 @@ fn decoded(value: &[u8]) -> Result<Cow<'_, [u8]>, BadHeader> {
     }
     // Clients encode everything that looks encoded, but not all decoders look for the same.
     let encoded = rest.strip_suffix(b"?=").filter(|_| marker == ENCODED).ok_or(BadHeader)?;
-    let encoded = std::str::from_utf8(encoded).map_err(|_| BadHeader)?;
-    let text = Base64::decode_vec(encoded).map_err(|_| BadHeader)?;
+    let text = from_base64(encoded).ok_or(BadHeader)?;
     String::from_utf8(text).map(|text| text.into_bytes().into()).map_err(|_| BadHeader)
+}
+
+/// Decodes standard Base64 with padding, through the URL-safe form, whose decoder is needed anyway.
+fn from_base64(encoded: &[u8]) -> Option<Vec<u8>> {
+    let url_safe = |byte: &u8| match byte {
+        b'+' => b'-',
+        b'/' => b'_',
+        b'-' | b'_' => b'?',
+        byte => *byte,
+    };
+    let unpadded = encoded.strip_suffix(b"=").unwrap_or(encoded);
+    let unpadded = unpadded.strip_suffix(b"=").unwrap_or(unpadded);
+    let text: Vec<u8> = unpadded.iter().map(url_safe).collect();
+    let is_padded = encoded.len().is_multiple_of(4);
+    Base64UrlUnpadded::decode_vec(std::str::from_utf8(&text).ok()?).ok().filter(|_| is_padded)
 }
 
 /// Whether a value would have to be decoded before it is compared.
@@ -75,87 +85,26 @@ pub(crate) fn is_marked(value: &str) -> bool {
     value.as_bytes().get(..ENCODED.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(ENCODED))
 }
 
-/// A table from the values of a header to the numbers that match.
-#[derive(Debug)]
-pub(super) struct HeaderTable {
-    name: Box<str>,
-    spelling: Spelling,
-    /// By its value. The others are the numbers that do not test it.
-    values: Table,
-    /// The numbers that match values with a prefix.
-    prefixes: Vec<(Box<str>, usize)>,
-    /// The numbers that match requests without it.
-    absent: Set,
-}
-
-impl HeaderTable {
-    /// A table for this header. `others` do not test it.
-    pub(super) fn new(name: &str, others: Set) -> Self {
-        Self {
-            name: name.into(),
-            spelling: Spelling::of(name),
-            values: Table::new(others),
-            prefixes: Vec::new(),
-            absent: others,
-        }
-    }
-
-    /// Adds the condition of `number`.
-    pub(super) fn insert(&mut self, test: &ValueTest, number: usize) {
-        match test {
-            ValueTest::AnyOf(values) => {
-                values.iter().for_each(|value| self.values.insert(value, number));
+impl HeaderTest {
+    /// Whether a request with these headers meets the condition.
+    ///
+    /// # Errors
+    /// The header is ambiguous.
+    pub(crate) fn is_met(&self, fields: &Fields) -> Result<bool, BadHeader> {
+        let value = read(&self.name, fields)?;
+        Ok(match (&self.value, &value) {
+            (ValueTest::Absent, value) => value.is_none(),
+            (_, None) => false,
+            (ValueTest::AnyOf(values), Some(value)) => {
+                values.iter().any(|known| known.as_bytes() == &**value)
             }
-            ValueTest::Prefix(prefix) => self.prefixes.push((prefix.clone(), number)),
-            ValueTest::Absent => self.absent.insert(number),
-        }
-    }
-
-    pub(super) fn is_for(&self, name: &str) -> bool {
-        *self.name == *name
-    }
-
-    /// Whether this is a spelling of the header.
-    pub(super) fn is_spelled(&self, name: &[u8]) -> bool {
-        self.spelling.matches(name)
-    }
-
-    /// Whether `number` tests the header.
-    pub(super) fn is_tested_by(&self, number: usize) -> bool {
-        !self.values.others.has(number)
-    }
-
-    /// The numbers that match a request with these headers.
-    pub(super) fn fitting(&self, fields: &Fields) -> Result<Set, BadHeader> {
-        let Some(value) = read(&self.name, &self.spelling, fields)? else {
-            return Ok(self.absent);
-        };
-        let text = std::str::from_utf8(&value);
-        let mut fitting = *text.map_or(&self.values.others, |text| self.values.fitting(text));
-        for (prefix, number) in &self.prefixes {
-            if value.starts_with(prefix.as_bytes()) {
-                fitting.insert(*number);
-            }
-        }
-        Ok(fitting)
+            (ValueTest::Prefix(prefix), Some(value)) => value.starts_with(prefix.as_bytes()),
+        })
     }
 }
 
 #[cfg(any(test, feature = "review"))]
 impl HeaderTest {
-    /// Whether a request with these headers meets the condition: what the index must agree with.
-    pub(crate) fn is_met(&self, fields: &Fields) -> Result<bool, BadHeader> {
-        let value = read(&self.name, &Spelling::of(&self.name), fields)?;
-        Ok(match (&self.value, value) {
-            (ValueTest::Absent, value) => value.is_none(),
-            (_, None) => false,
-            (ValueTest::AnyOf(values), Some(value)) => {
-                values.iter().any(|known| known.as_bytes() == &*value)
-            }
-            (ValueTest::Prefix(prefix), Some(value)) => value.starts_with(prefix.as_bytes()),
-        })
-    }
-
     /// Whether every request that meets the other condition meets this one.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         self.name == other.name
@@ -197,7 +146,7 @@ mod tests {
 
     fn value(fields: &[(&str, &[u8])]) -> Result<Option<Vec<u8>>, BadHeader> {
         let fields = Fields::from_iter(fields.iter().copied());
-        let value = read("x-tenant", &Spelling::of("x-tenant"), &fields)?;
+        let value = read("x-tenant", &fields)?;
         Ok(value.map(Cow::into_owned))
     }
 
@@ -267,7 +216,7 @@ mod tests {
             assert_eq!(decoded(bad.as_bytes()), Err(BadHeader), "{bad}");
         }
         assert_eq!(decoded(b"=?base64?\xff?="), Err(BadHeader));
-        let long = Base64::encode_string(&[b'a'; 50_000]);
+        let long = base64ct::Base64::encode_string(&[b'a'; 50_000]);
         let encoded = format!("=?base64?{long}?=");
         assert_eq!(decoded(encoded.as_bytes()).map(|text| text.len()), Ok(50_000));
     }

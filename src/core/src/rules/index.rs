@@ -1,22 +1,24 @@
 //! An index of rules, which finds the first rule that matches a request without checking each rule.
 //!
 //! Rules are numbered in the order of the document. For each property (host, method, each segment
-//! of the path, the end of the path, each header that is tested), a table maps values to the set of rules that match. The
+//! of the path, and the end of the path), a table maps values to the set of rules that match. The
 //! rules that match a request are the intersection of a few sets, and the first of them decides.
 //! The literature calls this bit vectors (Lakshman and Stiliadis, SIGCOMM 1998).
 //!
 //! So one look-up in each table covers [`BLOCK`] rules, regardless of their content: wildcards do
-//! not branch, and similar rules cost no more than others. Only patterns with a part of a segment
-//! (`*.pdf`) are compared one by one. More rules form several blocks, which
+//! not branch, and similar rules cost no more than others. Only parts of segments (`*.pdf`) and
+//! conditions on headers are compared rule by rule, for rules that otherwise match. More rules form several blocks, which
 //! are searched in order. Memory grows with the text of the rules.
 //!
 //! A rule with several paths has a number for each, because all segments must match the same path.
 //! Nothing is read from a request until a rule that may be the first requires it.
 
+use std::sync::Arc;
+
 use crate::http::authority::BadHost;
-use crate::http::head::Fields;
+use crate::http::header_name::Spelling;
 use crate::http::path::{Affixes, PathPattern, RequestPath, Segment};
-use crate::rules::header::{HeaderTable, HeaderTest};
+use crate::rules::header::{BadHeader, HeaderTest};
 use crate::rules::matcher::Matcher;
 use crate::rules::set::{BLOCK, Hosts, Set, Table};
 use crate::rules::target::{Target, Undecided};
@@ -28,6 +30,9 @@ pub(crate) struct RuleIndex<T> {
     rules: Vec<T>,
     /// The requests that they match.
     blocks: Vec<Block>,
+    /// The same, for explanations.
+    #[cfg(feature = "review")]
+    pub(crate) matchers: Vec<Matcher>,
     /// Whether any of them has paths.
     looks_at_paths: bool,
     /// Whether they require headers, or more than one of host, method and path.
@@ -58,7 +63,14 @@ impl<T> RuleIndex<T> {
         ];
         let looks_at_several = parts.into_iter().filter(|asked| *asked).count() > 1
             || asked(|matcher| !matcher.headers.is_empty());
-        Self { rules, blocks, looks_at_paths, looks_at_several }
+        Self {
+            rules,
+            blocks,
+            #[cfg(feature = "review")]
+            matchers,
+            looks_at_paths,
+            looks_at_several,
+        }
     }
 
     /// Whether there are none.
@@ -79,18 +91,39 @@ impl<T> RuleIndex<T> {
 
     /// Whether any of them tests the header with this name or another spelling of it.
     pub(crate) fn tests_header(&self, name: &[u8]) -> bool {
-        self.blocks.iter().flat_map(|block| &block.headers).any(|table| table.is_spelled(name))
+        let tests = |test: &HeaderTest| Spelling::of(&test.name).matches(name);
+        self.blocks
+            .iter()
+            .any(|block| block.entries.iter().any(|one| one.headers.iter().any(tests)))
     }
 
     /// The first rule that matches.
     ///
     /// # Errors
     /// A rule that otherwise matches requires a path, host or header that is ambiguous, or a path
-    /// whose parameters are not in the pattern that decides: some services ignore them.
+    /// whose parameters are not in the pattern that decides: some services ignore them. Or the path
+    /// keeps escaped slashes, and another rule decides if they are slashes.
     pub(crate) fn find(&self, target: &Target<'_>) -> Result<Option<&T>, Undecided> {
+        let rule = self.position(target)?;
+        if let Some(other) = target.with_slashes()
+            && self.position(&other)? != rule
+        {
+            return Err(Undecided::BadPath);
+        }
+        rule.map(|rule| self.rules.get(rule).ok_or(Undecided::Lost)).transpose()
+    }
+
+    /// The content of a rule.
+    #[cfg(feature = "review")]
+    pub(crate) fn get(&self, rule: usize) -> Option<&T> {
+        self.rules.get(rule)
+    }
+
+    /// The index of the first rule that matches.
+    pub(crate) fn position(&self, target: &Target<'_>) -> Result<Option<usize>, Undecided> {
         for block in &self.blocks {
             if let Some(rule) = block.find(target, self.looks_at_paths)? {
-                return self.rules.get(rule).map(Some).ok_or(Undecided::Lost);
+                return Ok(Some(rule));
             }
         }
         match target.parameters() {
@@ -138,15 +171,13 @@ impl Numbered<'_> {
 /// The tables for up to [`BLOCK`] numbers.
 #[derive(Debug)]
 struct Block {
-    /// The index of the rule of each number.
-    rules: Vec<usize>,
+    /// What each number denotes.
+    entries: Vec<Entry>,
     all: Set,
     /// By the host.
     hosts: Hosts,
     /// By the method.
     methods: Table,
-    /// By each header that rules test.
-    headers: Vec<HeaderTable>,
     /// By each segment of the path, up to the length of the longest pattern.
     segments: Vec<Position>,
     /// The rules that match longer paths.
@@ -155,38 +186,56 @@ struct Block {
     pathless: Set,
 }
 
+/// A rule with one of its paths, and those conditions of both that are in no table.
+#[derive(Debug)]
+struct Entry {
+    /// The index of the rule.
+    rule: usize,
+    headers: Arc<Vec<HeaderTest>>,
+    /// The segments of which a part is given, each with its place.
+    partial: Vec<(usize, Arc<Affixes>)>,
+}
+
 /// A segment of the path.
 #[derive(Debug)]
 struct Position {
     /// By its text.
     texts: Table,
-    /// The rules that match texts with these affixes.
-    affixes: Vec<(Affixes, usize)>,
     /// The rules that match a path that ends here.
     last: Set,
 }
 
-impl Position {
-    /// Removes the rules that do not match a segment with this text.
-    #[inline]
-    fn keep_fitting(&self, text: &str, fitting: &mut Set) {
-        let by_text = self.texts.fitting(text);
-        if self.affixes.is_empty() {
-            fitting.keep(by_text);
-        } else {
-            let mut all = *by_text;
-            for (affixes, number) in &self.affixes {
-                if affixes.match_segment(text) {
-                    all.insert(*number);
-                }
-            }
-            fitting.keep(&all);
-        }
+impl Entry {
+    fn new(one: &Numbered<'_>) -> Self {
+        let segments = one.path.iter().flat_map(|path| path.segments.iter().enumerate());
+        let affixes = |(at, segment): (usize, &Segment)| match segment {
+            Segment::Partial(affixes) => Some((at, Arc::clone(affixes))),
+            Segment::Any | Segment::Literal(_) => None,
+        };
+        let headers = Arc::clone(&one.matcher.headers);
+        Self { rule: one.rule, headers, partial: segments.filter_map(affixes).collect() }
     }
 
-    /// Whether the pattern of this number has this very text here.
-    fn names(&self, text: &str, number: usize) -> bool {
-        !self.texts.others.has(number) && self.texts.fitting(text).has(number)
+    /// Whether the path has what is given of its segments.
+    fn fits_path(&self, path: Option<&RequestPath<'_>>) -> bool {
+        self.partial.iter().all(|(at, affixes)| {
+            let segment = path.and_then(|path| path.segment(*at));
+            segment.is_some_and(|segment| affixes.match_segment(segment))
+        })
+    }
+
+    /// Whether the headers meet all conditions on them. An ambiguous header only matters if all
+    /// other conditions are met.
+    fn fits_headers(&self, target: &Target<'_>) -> Result<bool, BadHeader> {
+        let mut fits = Ok(true);
+        for test in self.headers.iter() {
+            match test.is_met(target.fields()) {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                Err(BadHeader) => fits = Err(BadHeader),
+            }
+        }
+        fits
     }
 }
 
@@ -211,46 +260,29 @@ impl Block {
                 }
             }
         }
-        let mut headers: Vec<HeaderTable> = Vec::new();
-        for test in numbered.iter().flat_map(|one| one.matcher.headers.iter()) {
-            if !headers.iter().any(|table| table.is_for(&test.name)) {
-                let is_other = |other: &HeaderTest| other.name != test.name;
-                let others = set(&|one| one.matcher.headers.iter().all(is_other));
-                headers.push(HeaderTable::new(&test.name, others));
-            }
-        }
-        for (number, one) in numbered.iter().enumerate() {
-            for test in one.matcher.headers.iter() {
-                let tables = headers.iter_mut().filter(|table| table.is_for(&test.name));
-                tables.for_each(|table| table.insert(&test.value, number));
-            }
-        }
         let position = |at: usize| {
             let anything = set(&|one| one.segment(at).is_none());
-            let star = set(&|one| one.segment(at) == Some(&Segment::Any));
+            let star =
+                set(&|one| matches!(one.segment(at), Some(Segment::Any | Segment::Partial(_))));
             let mut texts = Table::new(anything.or(&star));
-            // `*` does not match an empty segment.
+            // `*` does not match an empty segment, nor does a part of one.
             texts.named.insert("".into(), anything);
-            let mut affixes = Vec::new();
             for (number, one) in numbered.iter().enumerate() {
-                match one.segment(at) {
-                    Some(Segment::Literal(text)) => texts.insert(text, number),
-                    Some(Segment::Partial(of_one)) => affixes.push((of_one.clone(), number)),
-                    Some(Segment::Any) | None => {}
+                if let Some(Segment::Literal(text)) = one.segment(at) {
+                    texts.insert(text, number);
                 }
             }
             let last = set(&|one| {
                 let end = one.length().checked_sub(1);
                 one.path.is_none_or(|path| end == Some(at) || (path.rest && end <= Some(at)))
             });
-            Position { texts, affixes, last }
+            Position { texts, last }
         };
         Self {
-            rules: numbered.iter().map(|one| one.rule).collect(),
+            entries: numbered.iter().map(Entry::new).collect(),
             all: set(&|_| true),
             hosts,
             methods,
-            headers,
             segments: (0..numbered.iter().map(Numbered::length).max().unwrap_or(0))
                 .map(position)
                 .collect(),
@@ -262,7 +294,7 @@ impl Block {
     /// The index of the first rule that matches.
     fn find(&self, target: &Target<'_>, looks_at_paths: bool) -> Result<Option<usize>, Undecided> {
         let mut fitting = self.all;
-        let (mut host, mut method, mut path, mut headers) = (false, false, false, false);
+        let (mut host, mut method, mut path) = (false, false, false);
         let mut bad_host = false;
         if let Some(Ok(known)) = target.path.get() {
             fitting.keep(&self.on_path(known.as_ref()));
@@ -283,41 +315,28 @@ impl Block {
                 // match.
                 fitting.keep(&self.on_path(target.path()?));
                 path = true;
-            } else if !headers && self.tests_headers(number) {
-                for set in
-                    self.headers.iter().filter_map(|table| table.fitting(target.fields()).ok())
-                {
-                    fitting.keep(&set);
-                }
-                headers = true;
             } else {
+                let entry = self.entries.get(number).ok_or(Undecided::Lost)?;
+                let fits_path = entry.partial.is_empty() || entry.fits_path(target.path()?);
+                let headers = if fits_path { entry.fits_headers(target) } else { Ok(false) };
+                if headers == Ok(false) {
+                    fitting.remove(number);
+                    continue;
+                }
                 // Last, because an ambiguous host or header only matters for rules that otherwise
                 // match.
                 if bad_host && !self.hosts.others.has(number) {
                     return Err(Undecided::BadHost);
                 }
-                if headers && self.tests_bad_header(number, target.fields()) {
-                    return Err(Undecided::BadHeader);
-                }
+                headers.map_err(|BadHeader| Undecided::BadHeader)?;
                 let parameters = target.parameters().filter(|_| looks_at_paths);
                 if parameters.is_some_and(|path| !self.names_parameters(number, path)) {
                     return Err(Undecided::BadPath);
                 }
-                return self.rules.get(number).copied().map(Some).ok_or(Undecided::Lost);
+                return Ok(Some(entry.rule));
             }
         }
         Ok(None)
-    }
-
-    /// Whether this number tests any header.
-    fn tests_headers(&self, number: usize) -> bool {
-        self.headers.iter().any(|table| table.is_tested_by(number))
-    }
-
-    /// Whether this number tests a header that is ambiguous.
-    fn tests_bad_header(&self, number: usize, fields: &Fields) -> bool {
-        let mut tested = self.headers.iter().filter(|table| table.is_tested_by(number));
-        tested.any(|table| table.fitting(fields).is_err())
     }
 
     /// Whether the pattern of this number has each segment of the path that has parameters.
@@ -325,7 +344,7 @@ impl Block {
         let mut positions = self.segments.iter();
         path.segments().into_iter().flatten().all(|segment| {
             let position = positions.next();
-            !segment.contains(';') || position.is_some_and(|p| p.names(segment, number))
+            !segment.contains(';') || position.is_some_and(|p| !p.texts.others.has(number))
         })
     }
 
@@ -340,10 +359,13 @@ impl Block {
         if path.is_some() {
             fitting.keep(&self.on_path(path));
         }
-        for (number, rule) in self.rules.iter().enumerate().filter(|(n, _)| fitting.has(*n)) {
-            candidates.push(*rule);
+        for (number, entry) in self.entries.iter().enumerate().filter(|(n, _)| fitting.has(*n)) {
+            if path.is_some() && !entry.fits_path(path) {
+                continue;
+            }
+            candidates.push(entry.rule);
             let path_fits = path.is_some() || self.pathless.has(number);
-            if path_fits && self.methods.others.has(number) && !self.tests_headers(number) {
+            if path_fits && self.methods.others.has(number) && entry.headers.is_empty() {
                 return true;
             }
         }
@@ -361,7 +383,7 @@ impl Block {
                 last = &self.longer;
                 break;
             };
-            position.keep_fitting(segment, &mut fitting);
+            fitting.keep(position.texts.fitting(segment));
             last = &position.last;
         }
         fitting.keep(last);

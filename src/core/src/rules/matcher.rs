@@ -17,7 +17,7 @@ pub(crate) struct Matcher {
     /// Any of these paths.
     pub(crate) paths: Option<Vec<PathPattern>>,
     /// All of these.
-    pub(crate) headers: Arc<[HeaderTest]>,
+    pub(crate) headers: Arc<Vec<HeaderTest>>,
 }
 
 /// Whether a listed method matches `method`.

@@ -7,5 +7,7 @@
 pub(crate) mod header;
 pub(crate) mod index;
 pub(crate) mod matcher;
+#[cfg(feature = "review")]
+pub(crate) mod near;
 mod set;
 pub(crate) mod target;

@@ -62,11 +62,11 @@ fn matcher(dice: &mut Dice, segments: &[&str]) -> Matcher {
 
 /// One that tests headers, too.
 fn matcher_of_headers(dice: &mut Dice, segments: &[&str]) -> Matcher {
-    Matcher { headers: header_tests(dice), ..matcher(dice, segments) }
+    Matcher { headers: header_tests(dice).into(), ..matcher(dice, segments) }
 }
 
 /// Conditions on none of two headers, one or both.
-fn header_tests(dice: &mut Dice) -> Arc<[HeaderTest]> {
+fn header_tests(dice: &mut Dice) -> Vec<HeaderTest> {
     let mut tests = Vec::new();
     for name in ["x-a", "x-b"] {
         let value = match dice.roll(16) {
@@ -77,7 +77,7 @@ fn header_tests(dice: &mut Dice) -> Arc<[HeaderTest]> {
         };
         tests.push(HeaderTest { name: name.into(), value });
     }
-    tests.into()
+    tests
 }
 
 /// A request: method, host, path, where there is one, and headers.
@@ -417,7 +417,7 @@ fn only_what_the_rules_ask_for_is_read_and_only_once() {
     is(read(&by_host(), "GET", "/%2f", false), Ok(Some(1)), &[":authority"]);
     // Headers are read for a rule that otherwise fits.
     let tenant = Matcher {
-        headers: [HeaderTest { name: "x-a".into(), value: ValueTest::Absent }].into(),
+        headers: vec![HeaderTest { name: "x-a".into(), value: ValueTest::Absent }].into(),
         ..rule(None, Some("PUT"), None)
     };
     let by_header = index(vec![rule(None, Some("POST"), None), tenant, rule(None, None, None)]);
@@ -437,7 +437,7 @@ fn a_rule_that_is_lost_refuses_the_request() {
     lost.rules.clear();
     assert_eq!(lost.find(&Target::new(&head)), Err(Undecided::Lost));
     let mut lost = index(vec![any()]);
-    lost.blocks[0].rules.clear();
+    lost.blocks[0].entries.clear();
     assert_eq!(lost.find(&Target::new(&head)), Err(Undecided::Lost));
 }
 
