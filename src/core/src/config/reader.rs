@@ -213,7 +213,11 @@ impl<'r> Field<'r> {
         if elements.is_empty() {
             return self.mistake(format_args!("must not be empty; expected {what}"));
         }
-        Some((0..elements.len()).map(|n| self.element(n)).collect())
+        let mut fields = Vec::new();
+        for n in 0..elements.len() {
+            fields.push(self.element(n));
+        }
+        Some(fields)
     }
 
     /// The value as an object with arbitrary keys, each member read by `read`.
@@ -230,10 +234,11 @@ impl<'r> Field<'r> {
 
     /// The members of the value with their keys. Not generic, so the module has it once.
     fn member_fields(&self, what: &str) -> Option<Vec<(&'r str, Self)>> {
-        let field = |(key, value): (&'r String, &'r Value)| {
-            (key.as_str(), self.reader.field(join(&self.place(), key), value))
-        };
-        Some(self.members(what)?.iter().map(field).collect())
+        let mut fields = Vec::new();
+        for (key, value) in self.members(what)? {
+            fields.push((key.as_str(), self.reader.field(join(&self.place(), key), value)));
+        }
+        Some(fields)
     }
 }
 

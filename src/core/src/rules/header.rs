@@ -42,10 +42,14 @@ const ENCODED: &[u8] = b"=?base64?";
 /// - It has the marker of an encoded value, but is not standard Base64 of UTF-8.
 fn read<'h>(name: &str, fields: &'h Fields) -> Result<Option<Cow<'h, [u8]>>, BadHeader> {
     let spelling = Spelling::of(name);
-    let mut found = fields.iter().filter(|(given, _)| spelling.matches(given));
-    let Some((given, value)) = found.next() else { return Ok(None) };
-    let is_removed = || connection_without(fields, slice::from_ref(&spelling)).is_some();
-    if given != name.as_bytes() || found.next().is_some() || is_removed() {
+    let mut found = None;
+    for (given, value) in fields.iter().filter(|(given, _)| spelling.matches(given)) {
+        if given != name.as_bytes() || found.replace(value).is_some() {
+            return Err(BadHeader);
+        }
+    }
+    let Some(value) = found else { return Ok(None) };
+    if connection_without(fields, slice::from_ref(&spelling)).is_some() {
         return Err(BadHeader);
     }
     decoded(value.trim_ascii()).map(Some)

@@ -207,13 +207,13 @@ struct Position {
 
 impl Entry {
     fn new(one: &Numbered<'_>) -> Self {
-        let segments = one.path.iter().flat_map(|path| path.segments.iter().enumerate());
-        let affixes = |(at, segment): (usize, &Segment)| match segment {
-            Segment::Partial(affixes) => Some((at, Arc::clone(affixes))),
-            Segment::Any | Segment::Literal(_) => None,
-        };
-        let headers = Arc::clone(&one.matcher.headers);
-        Self { rule: one.rule, headers, partial: segments.filter_map(affixes).collect() }
+        let mut partial = Vec::new();
+        for (at, segment) in one.path.map_or(&[][..], |path| &path.segments).iter().enumerate() {
+            if let Segment::Partial(affixes) = segment {
+                partial.push((at, Arc::clone(affixes)));
+            }
+        }
+        Self { rule: one.rule, headers: Arc::clone(&one.matcher.headers), partial }
     }
 
     /// Whether the path has what is given of its segments.
