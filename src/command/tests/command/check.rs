@@ -476,6 +476,32 @@ fn a_rule_that_head_no_longer_reaches_is_warned_of() {
 }
 
 #[test]
+fn two_spellings_of_a_header_and_rules_that_headers_cover_are_warned_of() {
+    let advice = |one: &str, other: &str| {
+        let rules = format!(r#", "rules": [{{"headers": {one}}}, {{"headers": {other}}}]"#);
+        let said =
+            run(["check", file("headers.json", &document(&rules)).to_str().expect("text")]).out;
+        said.lines()
+            .filter_map(|line| Some(line.split_once("warning: ")?.1.to_owned()))
+            .collect::<Vec<_>>()
+    };
+    let spelled = |place: &str, other: &str| {
+        format!(
+            "inbound.rules{place}: another rule tests `{other}`: a request with either gets 400 \
+             where the other is tested"
+        )
+    };
+    assert_eq!(
+        advice(r#"{"x-a": "b"}"#, r#"{"x_a": "b"}"#),
+        [spelled("[0].headers.x-a", "x_a"), spelled("[1].headers.x_a", "x-a")]
+    );
+    let covered =
+        "inbound.rules[1]: never reached: inbound.rules[0] matches all of its requests first";
+    assert_eq!(advice(r#"{"x-a": ["b", "c"]}"#, r#"{"x-a": "c", "x-d": "e"}"#), [covered]);
+    assert_eq!(advice(r#"{"x-a": "c", "x-d": "e"}"#, r#"{"x-a": "c"}"#), [""; 0]);
+}
+
+#[test]
 fn what_some_authorization_servers_make_unsafe_is_warned_of() {
     let advice = |document: Value| {
         let path = file("server.json", &document.to_string());

@@ -121,7 +121,7 @@ impl<'p> RequestPath<'p> {
     }
 
     /// The path with slashes in place of the escaped ones, if it keeps any.
-    pub(crate) fn with_slashes(&self) -> Option<RequestPath<'p>> {
+    pub(crate) fn with_slashes(&self) -> Option<Self> {
         let slash = |c| if c == KEPT_SLASH { '/' } else { c };
         self.keeps_slash.then(|| Self {
             text: self.text.chars().map(slash).collect::<String>().into(),

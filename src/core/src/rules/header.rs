@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     fn value(fields: &[(&str, &[u8])]) -> Result<Option<Vec<u8>>, BadHeader> {
-        let fields = Fields::from_iter(fields.iter().copied());
+        let fields: Fields = fields.iter().copied().collect();
         let value = read("x-tenant", &fields)?;
         Ok(value.map(Cow::into_owned))
     }
@@ -220,21 +220,20 @@ mod tests {
             assert_eq!(decoded(bad.as_bytes()), Err(BadHeader), "{bad}");
         }
         assert_eq!(decoded(b"=?base64?\xff?="), Err(BadHeader));
-        let long = base64ct::Base64::encode_string(&[b'a'; 50_000]);
+        let long = base64ct::Base64::encode_string(&vec![b'a'; 50_000]);
         let encoded = format!("=?base64?{long}?=");
         assert_eq!(decoded(encoded.as_bytes()).map(|text| text.len()), Ok(50_000));
     }
 
     #[test]
     fn one_condition_covers_another_if_all_that_meet_the_other_meet_it() {
-        let texts = ["a", "ab", "b"];
+        let values = ["a", "ab", "b"];
         let any_of =
             |list: &[&str]| ValueTest::AnyOf(list.iter().map(|text| (*text).into()).collect());
-        let mut values = vec![ValueTest::Absent, any_of(&texts), any_of(&["a", "ab"])];
-        values.extend(texts.map(|text| any_of(&[text])));
-        values.extend(texts.map(|text| ValueTest::Prefix(text.into())));
-        let tests =
-            values.iter().map(|value| HeaderTest { name: "x".into(), value: value.clone() });
+        let mut kinds = vec![ValueTest::Absent, any_of(&values), any_of(&["a", "ab"])];
+        kinds.extend(values.map(|text| any_of(&[text])));
+        kinds.extend(values.map(|text| ValueTest::Prefix(text.into())));
+        let tests = kinds.into_iter().map(|value| HeaderTest { name: "x".into(), value });
         let tests: Vec<HeaderTest> = tests.collect();
         // Each prefix has a value that is in no list.
         let requests = ["a", "ab", "b", "a1", "ab1", "b1"].map(|text| vec![("x", text)]);
