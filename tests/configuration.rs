@@ -241,6 +241,8 @@ fn what_is_accepted_but_should_be_known_is_warned_of() {
     document["inbound"].as_object_mut().unwrap().remove("audience");
     let warnings = load(&document).unwrap();
     assert!(warnings[0].starts_with("inbound.audience: not set"), "{warnings:?}");
+    let warnings = load(&with("inbound/encoded_slash", json!("keep"))).unwrap();
+    assert!(warnings[0].starts_with("inbound.encoded_slash: `%2F` is allowed"), "{warnings:?}");
 
     document["inbound"]["rules"] = json!([{"audience": "a"}, {"access": "public"}]);
     assert_eq!(load(&document).unwrap(), Vec::<String>::new());

@@ -302,6 +302,9 @@ impl Story {
         if let Some(client) = &explanation.client {
             self.line("client", client);
         }
+        for (rule, other) in &explanation.near {
+            self.line("nearly", &format!("{rule}, for {other}"));
+        }
         let Some(rule) = decided.or(explanation.rule.as_deref()) else { return };
         self.line("rule", rule);
         if explanation.rule.as_deref() != Some(rule) {

@@ -475,6 +475,10 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
             "inbound.unmatched: expected \"deny\", \"token\" or \"public\"",
         ),
         (
+            with("inbound/encoded_slash", json!("decode")),
+            "inbound.encoded_slash: expected \"refuse\" or \"keep\"",
+        ),
+        (
             with("inbound/rules", json!({})),
             "inbound.rules: expected a list of rules, found an object",
         ),
@@ -503,6 +507,14 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
             "inbound.rules[2].paths[1]: `**` must be the last segment",
         ),
         (
+            rules(json!({"paths": ["/a*b*"]})),
+            "inbound.rules[2].paths[0]: a segment must not contain `*` more than once",
+        ),
+        (
+            rules(json!({"paths": ["/*%3Bv=1"]})),
+            "inbound.rules[2].paths[0]: a segment with parameters (`;`) must not contain `*`",
+        ),
+        (
             rules(json!({"paths": ["/a%2fb"]})),
             "inbound.rules[2].paths[0]: must not contain an encoded slash, dot segment, empty \
              segment except the last, backslash, control character or invalid escape: such \
@@ -512,6 +524,93 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
             rules(json!({"methods": ["get"]})),
             "inbound.rules[2].methods[0]: expected a method in upper case such as \"GET\"; \
              omit the key for all methods",
+        ),
+        (
+            rules(json!({"headers": ["a"]})),
+            "inbound.rules[2].headers: expected an object of headers",
+        ),
+        (rules(json!({"headers": {}})), "inbound.rules[2].headers: must not be empty; expected"),
+        (
+            rules(json!({"headers": {"x a": "b"}})),
+            "inbound.rules[2].headers.x a: invalid header name; expected letters, digits, -, _ \
+             and .",
+        ),
+        (
+            rules(json!({"headers": {":path": "/"}})),
+            "inbound.rules[2].headers.:path: invalid header name",
+        ),
+        (
+            rules(json!({"headers": {"x": 1}})),
+            "inbound.rules[2].headers.x: expected a value, a list of alternatives, {\"prefix\": \
+             \"…\"} or {\"absent\": true}, found a number",
+        ),
+        (
+            rules(json!({"headers": {"x": ""}})),
+            "inbound.rules[2].headers.x: expected a value, found an empty string",
+        ),
+        (rules(json!({"headers": {"x": []}})), "inbound.rules[2].headers.x: must not be empty"),
+        (
+            rules(json!({"headers": {"x": ["a", "=?Base64?YQ==?="]}})),
+            "inbound.rules[2].headers.x[1]: encoded; write the text that it stands for",
+        ),
+        (
+            rules(json!({"headers": {"x": {"prefix": "=?base64?"}}})),
+            "inbound.rules[2].headers.x.prefix: encoded; write the text that it stands for",
+        ),
+        (
+            rules(json!({"headers": {"x": {"prefix": ""}}})),
+            "inbound.rules[2].headers.x.prefix: expected a value, found an empty string",
+        ),
+        (
+            rules(json!({"headers": {"x": {"absent": false}}})),
+            "inbound.rules[2].headers.x.absent: expected true",
+        ),
+        (
+            rules(json!({"headers": {"x": {"prefix": "a", "absent": true}}})),
+            "inbound.rules[2].headers.x: expected a value, a list of alternatives",
+        ),
+        (
+            rules(json!({"headers": {"x": {"suffix": "a"}}})),
+            "inbound.rules[2].headers.x.suffix: unknown key; expected one of: prefix, absent",
+        ),
+        (
+            rules(json!({"headers": {"Host": "a"}})),
+            "inbound.rules[2].headers.Host: must not be `host`, a header with credentials, or one \
+             that the filter sets",
+        ),
+        (
+            rules(json!({"headers": {"Cookie": {"absent": true}}})),
+            "inbound.rules[2].headers.Cookie: must not be `host`, a header with credentials, or one",
+        ),
+        (
+            rules(json!({"headers": {"authorization": {"prefix": "Bearer "}}})),
+            "inbound.rules[2].headers.authorization: must not be `host`, a header with credentials",
+        ),
+        (
+            rules(json!({"headers": {"X-A": "b", "x-a": "c"}})),
+            "inbound.rules[2].headers.x-a: duplicate header; services may treat all characters \
+             other than letters and digits as equal",
+        ),
+        (
+            {
+                let mut document = with("inbound/rules", json!([{"headers": {"x_token": "a"}}]));
+                document["inbound"]["token_sources"] = json!([{"header": "x-token"}]);
+                document
+            },
+            "inbound.rules[0].headers.x_token: must not be `host`, a header with credentials",
+        ),
+        (
+            {
+                let of_ours = json!({"headers": {"X-User": {"absent": true}}});
+                let mut document = with("inbound/rules", json!([{}, of_ours]));
+                document["inbound"]["forward"] = json!({"claims": {"x-user": "sub"}});
+                document
+            },
+            "inbound.rules[1].headers.X-User: must not be `host`, a header with credentials, or one",
+        ),
+        (
+            rules(json!({"headers": {"x-a": "b", "x_a": "c"}})),
+            "inbound.rules[2].headers.x_a: duplicate header; services may treat all characters",
         ),
         (
             rules(json!({"hosts": ["a.test:80"]})),
@@ -1369,9 +1468,10 @@ pub fn every_inbound_key() -> Value {
         "scope_claim": ["realm_access.roles", "scp"], "scope_wildcards": true, "clock_skew": "30s",
         "rules": [{
             "name": "one", "hosts": ["a.test", "*.b.test"], "methods": ["GET"], "paths": ["/a/*"],
+            "headers": {"x-a": "b", "x-c": ["d"], "x-e": {"prefix": "f"}, "x-g": {"absent": true}},
             "access": "optional", "scope": "d", "audience": "z", "issuer": ["j"]
         }],
-        "unmatched": "token",
+        "unmatched": "token", "encoded_slash": "refuse",
         "forward": {
             "token": true, "payload": "x-payload", "claims": {
                 "X-User": "sub",

@@ -127,6 +127,7 @@ fn script() -> Vec<Step> {
         unseen(Request::get("/"), 401, &denied("no_token")),
         unseen(get("/", "t-good").bearer("t-good"), 400, &denied("repeated_token")),
         unseen(get("/a%2fb", "t-good"), 400, &denied("bad_path")),
+        unseen(Request::get("/header").header("x_tenant", "a"), 400, &denied("bad_header")),
         unseen(get("/", "no b64token"), 401, &denied("malformed_token")),
         unseen(get("/", &"t".repeat(16 * 1024 + 1)), 401, &denied("token_too_long")),
         unseen(get("/", "other"), 401, &denied("no_server")),
@@ -161,6 +162,7 @@ async fn every_statistic_is_zero_at_first_and_moves_by_what_happens() {
         {"paths": ["/acr"], "acr_values": ["gold"]},
         {"paths": ["/audience"], "audience": "https://a.test"},
         {"paths": ["/issuer"], "issuer": "https://as.test"},
+        {"paths": ["/header"], "headers": {"x-tenant": "a"}},
         {"methods": ["GET"], "paths": ["/**"]},
     ]);
     let guarded = plugin(json!({

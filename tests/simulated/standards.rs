@@ -73,6 +73,7 @@ fn ways_to_be_refused() -> Vec<Way> {
             get("/").host("Zk9Q@a.test").bearer(MARK),
             None,
         ),
+        (json!({"rules": [{"headers": {"x-note": "a"}}]}), plain().header("x_note", MARK), None),
         (none(), plain().bearer("Zk9Q\"Zk9Q"), None),
         (none(), plain().bearer(&MARK.repeat(5000)), None),
         (none(), bearer(), says(200, json!({"active": false}))),

@@ -92,7 +92,7 @@ impl Rules {
         let matcher = |(method, path): &(String, String)| {
             let methods = Some(vec![method.as_str().into()]);
             let paths = Some(vec![PathPattern::parse(path)?]);
-            Ok(Matcher { hosts: None, methods, paths })
+            Ok(Matcher { methods, paths, ..Matcher::default() })
         };
         let matchers: Vec<Matcher> = rules.iter().map(matcher).collect::<Result<_, _>>()?;
         Ok(Self(RuleIndex::new(matchers.into_iter().zip(0..))))

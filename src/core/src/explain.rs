@@ -14,6 +14,8 @@ use crate::oauth::introspection::TokenType;
 use crate::oauth::introspection_response::ResponseFormat;
 use crate::oauth::token_source::{TokenSource, present};
 use crate::outbound::client::Client;
+use crate::rules::index::RuleIndex;
+use crate::rules::near::missed;
 use crate::rules::target::Target;
 
 /// The rules that a request matches, and what they require.
@@ -22,6 +24,8 @@ pub struct Explanation {
     /// The rule that applies: its name or position, or `unmatched`. `None` if there are no inbound
     /// rules, or if the path is ambiguous.
     pub rule: Option<String>,
+    /// Earlier rules that match but for one condition, each with what it matches instead.
+    pub near: Vec<(String, String)>,
     /// The `access` of the rule; empty if no rule applies.
     pub access: &'static str,
     /// The requirements on a token.
@@ -61,7 +65,9 @@ impl Filter {
         let mut explanation = Explanation::default();
         if let Some(inbound) = &self.decider.inbound {
             let guard = inbound.guard();
-            if let Ok(rule) = guard.rules.find(&Target::new(head)) {
+            let target = Target::with(head, guard.encoded_slash);
+            if let Ok(rule) = guard.rules.find(&target) {
+                explanation.near = near(&guard.rules, &target, |_, rule| rule.name.to_string());
                 let rule = rule.unwrap_or(&guard.unmatched);
                 explanation.rule = Some(rule.name.to_string());
                 let claims = |ClaimId(at): ClaimId| {
@@ -83,6 +89,10 @@ impl Filter {
                     Access::Optional(of_rule) => ("optional", needs(of_rule)),
                 };
             }
+        }
+        if let Some(outbound) = &self.decider.outbound {
+            let name = |n: usize, _: &_| format!("outbound.rules[{n}]");
+            explanation.near.extend(near(outbound.rules(), &Target::new(head), name));
         }
         let chosen = self.decider.outbound.as_ref().and_then(|outbound| outbound.chosen(head));
         explanation.client = chosen.map(|client| client.name.to_string());
@@ -113,6 +123,23 @@ impl Filter {
             }
         })
     }
+}
+
+/// The most rules that are said to match nearly.
+const MAX_NEAR: usize = 3;
+
+/// The rules before the one that decides that match but for one condition.
+fn near<T>(
+    rules: &RuleIndex<T>,
+    target: &Target<'_>,
+    name: impl Fn(usize, &T) -> String,
+) -> Vec<(String, String)> {
+    let Ok(decides) = rules.position(target) else { return Vec::new() };
+    let earlier = rules.matchers.iter().enumerate().take(decides.unwrap_or(rules.matchers.len()));
+    let near = earlier.filter_map(|(n, matcher)| {
+        Some((name(n, rules.get(n)?), missed(matcher, target, decides.is_none())?))
+    });
+    near.take(MAX_NEAR).collect()
 }
 
 impl TokenNeeds {

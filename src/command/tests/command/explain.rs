@@ -165,6 +165,87 @@ fn the_rule_that_decides_is_named_with_all_that_it_needs() {
 }
 
 #[test]
+fn a_rule_that_nearly_matches_is_told_with_what_it_matches_instead() {
+    let mut guard = guard();
+    guard["inbound"]["rules"] = json!([
+        {"name": "mcp", "paths": ["/mcp"]},
+        {"name": "hooks", "paths": ["/hooks/"], "access": "public"},
+        {"name": "read", "methods": ["GET"], "paths": ["/orders/*"]},
+        {"name": "a", "hosts": ["a.test"], "paths": ["/tenant"]},
+        {"name": "b", "headers": {"x-tenant": "b"}, "paths": ["/header"]},
+        {"name": "c", "headers": {"x-tenant": {"absent": true}}, "paths": ["/header"]},
+        {"name": "d", "headers": {"x-tenant": "b"}, "methods": ["PUT"], "paths": ["/header"]},
+        {"name": "rest", "hosts": ["a.test"], "access": "deny"},
+        {"name": "last", "paths": ["/last"]},
+    ]);
+    let told = |arguments: &[&str]| {
+        let told = explain(&guard, &[&["--url"], arguments].concat());
+        let is_about = |line: &&str| line.starts_with("nearly ") || line.starts_with("rule ");
+        told.lines().filter(is_about).map(|line| line[10..].to_owned()).collect::<Vec<_>>()
+    };
+    let header = ["--header", "X-Tenant: s3cr3t"];
+    for (arguments, lines) in [
+        (&["https://b/mcp"][..], &["mcp"][..]),
+        (
+            &["https://b/mcp/"],
+            &["mcp, for a path without a slash at the end", "rest, for another host", "unmatched"],
+        ),
+        (&["https://a.test/mcp/"], &["mcp, for a path without a slash at the end", "rest"]),
+        (&["https://a.test/hooks"], &["hooks, for a path with a slash at the end", "rest"]),
+        (&["https://a.test/MCP"], &["mcp, for a path in another letter case", "rest"]),
+        (
+            &["https://a.test/mcp/x"],
+            &["mcp, for a shorter path (`/**` matches those below it)", "rest"],
+        ),
+        (&["https://a.test/orders/1", "--method", "PUT"], &["read, for another method", "rest"]),
+        (&["https://a.test/orders/1", "--method", "HEAD"], &["read"]),
+        // Two conditions, or another path.
+        (&["https://a.test/ORDERS/1", "--method", "PUT"], &["rest"]),
+        (&["https://a.test/else"], &["rest"]),
+        // The host matters where no rule decides.
+        (&["https://b/tenant"], &["a, for another host", "rest, for another host", "unmatched"]),
+        (&["https://b/last"], &["last"]),
+        (
+            &[&["https://a.test/header"], &header[..]].concat(),
+            &[
+                "b, for another value of the header x-tenant",
+                "c, for requests without the header x-tenant",
+                "rest",
+            ],
+        ),
+        (&["https://a.test/header"], &["b, for another value of the header x-tenant", "c"]),
+        (&["https://a.test/header", "--header", "x_tenant: b"], &["header"]),
+        // What comes later than the rule that decides is not told.
+        (&["https://a.test/last/"], &["rest"]),
+    ] {
+        assert_eq!(told(arguments), lines, "{arguments:?}");
+    }
+    let told = explain(&guard, &[&["--url", "https://a.test/header"], &header[..]].concat());
+    assert!(!told.contains("s3cr3t"), "{told}");
+
+    // So are outbound rules, by their places.
+    let mut outbound = document(client(json!({})));
+    outbound["outbound"]["rules"] = json!([
+        {"hosts": ["api.test"], "paths": ["/v1/*"], "methods": ["GET"], "client": "a"},
+        {"hosts": ["*.test"], "client": null},
+    ]);
+    for (url, method, near) in [
+        ("https://api.test/v1/x", "PUT", Some("outbound.rules[0], for another method")),
+        (
+            "https://api.test/v1/x/",
+            "GET",
+            Some("outbound.rules[0], for a path without a slash at the end"),
+        ),
+        ("https://api.test/v1/x", "HEAD", None),
+        ("https://b.test/v1/x", "GET", None),
+    ] {
+        let told = explain(&outbound, &["--url", url, "--method", method]);
+        let line = told.lines().find_map(|line| line.strip_prefix("nearly    "));
+        assert_eq!(line, near, "{told}");
+    }
+}
+
+#[test]
 fn the_token_stands_where_the_filter_looks_for_it() {
     for (source, line) in [
         (json!({"header": "x-token"}), "- x-token: TOKEN\n"),

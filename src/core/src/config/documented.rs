@@ -35,13 +35,14 @@ const TABLES: [(&KeyTable, &str); 10] = [
 ];
 
 /// A value of each key that is not its default.
-const OTHERS: [(&str, &str); 34] = [
+const OTHERS: [(&str, &str); 35] = [
     ("access", r#""optional""#),
     ("allow_cors_preflight", "true"),
     ("auth_method", r#""client_secret_post""#),
     ("claims", r#"{"x-user": "sub"}"#),
     ("clock_skew", r#""7s""#),
     ("default_expires_in", r#""7s""#),
+    ("encoded_slash", r#""keep""#),
     ("failure_mode_allow", "true"),
     ("header", r#""x-token""#),
     ("headers", r#"{"x-a": "b"}"#),

@@ -17,6 +17,7 @@ use super::scopes::scope_reading;
 use super::servers::servers;
 use super::sources::token_sources;
 use super::values::{boolean, count, is_scope, one_or_any, text, ttl};
+use crate::http::path::EncodedSlash;
 use crate::inbound::guard::Guard;
 use crate::inbound::introspection_cache::CacheConfig;
 use crate::inbound::policy::{Access, Rule};
@@ -109,6 +110,14 @@ pub(super) const INBOUND_TABLE: KeyTable = KeyTable {
             JsonIf(r#""deny""#, "there are rules"),
             r#"what requests require that match no rule: `"deny"`, `"token"` or `"public"`"#,
         ),
+        KeyRow::new(
+            &["encoded_slash"],
+            "string",
+            Json(r#""refuse""#),
+            "`\"keep\"` allows `%2F` [in paths](operations.md#paths), with a warning: they are judged \
+             twice, with `%2F` as a character of its segment and as a slash. If different rules \
+             decide, or what is between slashes of either kind is empty or a dot segment: 400",
+        ),
         KeyRow::new(&["forward"], "object", Words(""), "what the upstream service receives")
             .see("inboundforward"),
         KeyRow::new(
@@ -152,12 +161,15 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     let implied = object.read("scope_implies", scope_implies).unwrap_or_default();
     let clock_skew = object.read("clock_skew", ttl).unwrap_or_default();
     let needs = needs(&mut object, "unmatched".into(), None, &asked);
+    let mut forward = object.read("forward", forward).unwrap_or_default();
+    let token_sources = token_sources.unwrap_or_else(|| vec![TokenSource::authorization()]);
+    forward.set_token_sources(&token_sources);
     let rules = object.read("rules", |field| {
-        field.list_of("a list of rules", |field| rule(field, &needs, &asked))
+        field.list_of("a list of rules", |field| rule(field, &needs, &asked, &forward))
     });
     let has_rules = object.has("rules");
     let unmatched = object.read("unmatched", unmatched);
-    let mut forward = object.read("forward", forward).unwrap_or_default();
+    let encoded_slash = object.read("encoded_slash", encoded_slash).unwrap_or_default();
     let allow_cors_preflight = object.read("allow_cors_preflight", boolean).unwrap_or(false);
     let failure_mode_allow = object.read("failure_mode_allow", |field| {
         let allow = boolean(field)?;
@@ -183,6 +195,8 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     #[cfg(feature = "review")]
     super::advice::advise_on_order(&object.at("rules"), &rules);
     #[cfg(feature = "review")]
+    super::header_tests::advise_on_spelling(&object.at("rules"), &rules);
+    #[cfg(feature = "review")]
     super::letter_case::note_on_letter_case(
         &object.at("rules"),
         &rules,
@@ -201,8 +215,6 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
         );
     }
     let what = asked_of_tokens(rules.iter().map(|(_, rule)| rule).chain([&unmatched]));
-    let token_sources = token_sources.unwrap_or_else(|| vec![TokenSource::authorization()]);
-    forward.set_token_sources(&token_sources);
     Some(Guard {
         servers: servers?,
         cache,
@@ -211,6 +223,7 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
         metadata,
         rules: RuleIndex::new(rules),
         unmatched,
+        encoded_slash,
         reading: Reading { implied, claims: asked.into_paths(), asked: what },
         clock_skew,
         mutual_tls,
@@ -351,6 +364,14 @@ fn unmatched(field: &Field<'_>) -> Option<Unmatched> {
         "token" => Some(Unmatched::Token),
         _ => Some(Unmatched::Public),
     }
+}
+
+fn encoded_slash(field: &Field<'_>) -> Option<EncodedSlash> {
+    if field.choice(&["refuse", "keep"])? == "refuse" {
+        return Some(EncodedSlash::Refuse);
+    }
+    field.warn("`%2F` is allowed in paths; some services take it for a slash, others do not");
+    Some(EncodedSlash::Keep)
 }
 
 /// The keys of `sender_constraint`.

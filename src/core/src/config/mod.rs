@@ -15,6 +15,7 @@ mod endpoint;
 mod error;
 mod forward;
 mod grants;
+mod header_tests;
 mod inbound;
 #[cfg(feature = "review")]
 mod key_table;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::header_tests::headers;
 #[cfg(feature = "review")]
 use super::key_table::{
     DefaultValue::{Json, Words},
@@ -19,6 +20,7 @@ use crate::http::authority::HostPattern;
 use crate::http::header_name::is_token_char;
 use crate::http::path::PathPattern;
 use crate::ids::ClaimId;
+use crate::inbound::forwarding::Forwarding;
 use crate::inbound::policy::{Access, Needs, Rule};
 use crate::oauth::claims::{ClaimPath, ClaimTest, is_scalar};
 use crate::oauth::reason::Reason;
@@ -208,14 +210,22 @@ pub(super) const RULE_TABLE: KeyTable = KeyTable {
             Words("all"),
             r#"`"api.example.com"`, or `"*.example.com"` for hosts below it; ports are ignored"#,
         ),
-        KeyRow::new(&["methods"], "list", Words("all"), r#"`"GET"` does not include `HEAD`"#),
+        KeyRow::new(&["methods"], "list", Words("all"), r#"`"GET"` includes `HEAD`"#),
         KeyRow::new(
             &["paths"],
             "list",
             Words("all"),
-            "`*` matches one segment, `**` at the end any number: `/orders/**` matches `/orders`, \
-             `/orders/` and `/orders/1/items`",
+            "`*` matches one segment, or one or more characters of it (`/orders/*:cancel`, \
+             `/files/*.pdf`), `**` at the end any number of segments: `/orders/**` matches \
+             `/orders`, `/orders/` and `/orders/1/items`",
         ),
+        KeyRow::new(
+            &["headers"],
+            "object",
+            Words("any"),
+            "values of headers, all of which must match",
+        )
+        .see("inboundrulesheaders"),
         KeyRow::new(
             &["access"],
             "string",
@@ -262,13 +272,16 @@ pub(super) fn rule(
     field: &Field<'_>,
     defaults: &Needs,
     asked: &AskedClaims,
+    forward: &Forwarding,
 ) -> Option<(Matcher, Rule)> {
     let mut object = field.object("an object with hosts, methods, paths, access")?;
     #[cfg(feature = "review")]
     object.described(&[&RULE_TABLE]);
     let name = object.read("name", |f| text(f, "a rule name"));
     let name: Arc<str> = name.unwrap_or_else(|| field.place()).into();
-    let matcher = matcher(&mut object);
+    let mut matcher = matcher(&mut object);
+    let headers = object.read("headers", |field| headers(field, forward));
+    matcher.headers = headers.unwrap_or_default().into();
     let access =
         object.read("access", |field| field.choice(&["token", "optional", "public", "deny"]));
     let asks = NEEDS.into_iter().find(|key| object.has(key));
@@ -300,7 +313,7 @@ pub(super) fn matcher(object: &mut Object<'_>) -> Matcher {
         }
     });
     let paths = list(object, "paths", "paths such as \"/orders/**\"", PathPattern::parse);
-    Matcher { hosts, methods, paths }
+    Matcher { hosts, methods, paths, ..Matcher::default() }
 }
 
 /// An optional list of strings, each read by `parse`.

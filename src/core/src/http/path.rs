@@ -5,6 +5,7 @@
 //! decides also apply to what the service sees.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// The maximum length of a path, in bytes and without the query.
 const MAX_PATH: usize = 8 * 1024;
@@ -15,30 +16,57 @@ const MAX_SEGMENTS: usize = 256;
 /// A path with decoded percent-escapes and its original slashes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct RequestPath<'p> {
-    /// The decoded text. No segment contains a slash.
+    /// The decoded text. No segment contains a slash; an escaped one that is kept is
+    /// [`KEPT_SLASH`].
     text: Cow<'p, str>,
     /// Whether a segment has parameters (`;v=1`), which some services drop.
     has_parameters: bool,
+    /// Whether it has an escaped slash.
+    keeps_slash: bool,
 }
+
+/// What becomes of escaped slashes (`%2F`).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum EncodedSlash {
+    /// The path is ambiguous.
+    #[default]
+    Refuse,
+    /// They are characters of their segment, between pieces that are valid segments.
+    Keep,
+}
+
+/// Stands for an escaped slash, because no segment contains a control character.
+const KEPT_SLASH: char = '\0';
 
 /// An ambiguous path, which no rule can match safely.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct BadPath;
 
 impl<'p> RequestPath<'p> {
+    /// Parses the `:path` of a request, without escaped slashes.
+    ///
+    /// # Errors
+    /// Those of [`parse_with`](Self::parse_with).
+    pub(crate) fn parse(path: impl Into<Cow<'p, [u8]>>) -> Result<Self, BadPath> {
+        Self::parse_with(path, EncodedSlash::Refuse)
+    }
+
     /// Parses the `:path` of a request. The query is ignored, unless it contains another question
     /// mark.
     ///
     /// # Errors
     /// - a dot segment, also with parameters (`..;`), or an empty segment that is not the last;
-    /// - an escaped delimiter (`/`, `?`, `#`), a backslash or a control character;
+    /// - an escaped delimiter (`/` unless it is kept, `?`, `#`), a backslash or a control character;
     /// - an escape that is incomplete, or that is escaped once more (`%252e`);
     /// - bytes that are not UTF-8, overlong forms included;
     /// - a segment that begins or ends with white space;
     /// - such a segment in the query, before its last question mark if it holds one;
     /// - more than 8 KiB or 256 segments;
     /// - no slash at the beginning, except for the `*` of `OPTIONS *`.
-    pub(crate) fn parse(path: impl Into<Cow<'p, [u8]>>) -> Result<Self, BadPath> {
+    pub(crate) fn parse_with(
+        path: impl Into<Cow<'p, [u8]>>,
+        encoded_slash: EncodedSlash,
+    ) -> Result<Self, BadPath> {
         let path = match path.into() {
             Cow::Borrowed(path) => Cow::Borrowed(without_query(path)?),
             Cow::Owned(mut path) => {
@@ -48,35 +76,68 @@ impl<'p> RequestPath<'p> {
             }
         };
         if is_plain(&path) {
-            return Ok(Self { text: utf8(path)?, has_parameters: false });
+            return Ok(Self::plain(utf8(path)?));
         }
-        Self::decode(&path)
+        Self::decode(&path, encoded_slash)
+    }
+
+    fn plain(text: Cow<'p, str>) -> Self {
+        Self { text, has_parameters: false, keeps_slash: false }
     }
 
     /// Parses a path with escapes or with segments to check.
-    fn decode(path: &[u8]) -> Result<Self, BadPath> {
+    fn decode(path: &[u8], encoded_slash: EncodedSlash) -> Result<Self, BadPath> {
         if path == b"*" {
-            return Ok(Self { text: "*".into(), has_parameters: false });
+            return Ok(Self::plain("*".into()));
         }
         let path = path.strip_prefix(b"/").ok_or(BadPath)?;
         let mut text = String::with_capacity(path.len().saturating_add(1));
-        let mut is_last = false;
-        for (number, raw) in path.split(|byte| *byte == b'/').enumerate() {
+        let (mut is_last, mut keeps_slash, mut count) = (false, false, 0_usize);
+        for raw in path.split(|byte| *byte == b'/') {
             // Only the last segment may be empty.
-            if is_last || number >= MAX_SEGMENTS {
+            if is_last {
                 return Err(BadPath);
             }
             is_last = raw.is_empty();
-            text.push('/');
-            text.push_str(&segment(raw)?);
+            let (mut before, mut rest) = ('/', Some(raw));
+            while let Some(raw) = rest {
+                let (piece, after) = match encoded_slash {
+                    EncodedSlash::Refuse => (raw, None),
+                    EncodedSlash::Keep => until_escaped_slash(raw),
+                };
+                let is_between = before == KEPT_SLASH || after.is_some();
+                count = count.saturating_add(1);
+                if count > MAX_SEGMENTS || (is_between && piece.is_empty()) {
+                    return Err(BadPath);
+                }
+                text.push(before);
+                text.push_str(&segment(piece)?);
+                keeps_slash |= is_between;
+                (before, rest) = (KEPT_SLASH, after);
+            }
         }
         let has_parameters = text.contains(';');
-        Ok(Self { text: text.into(), has_parameters })
+        Ok(Self { text: text.into(), has_parameters, keeps_slash })
+    }
+
+    /// The path with slashes in place of the escaped ones, if it keeps any.
+    pub(crate) fn with_slashes(&self) -> Option<Self> {
+        let slash = |c| if c == KEPT_SLASH { '/' } else { c };
+        self.keeps_slash.then(|| Self {
+            text: self.text.chars().map(slash).collect::<String>().into(),
+            has_parameters: self.has_parameters,
+            keeps_slash: false,
+        })
     }
 
     /// The text after each slash. `OPTIONS *` names no path, so it has none.
     pub(crate) fn segments(&self) -> Option<impl Iterator<Item = &str>> {
         self.text.strip_prefix('/').map(|path| path.split('/'))
+    }
+
+    /// The text after the slash of this number.
+    pub(crate) fn segment(&self, at: usize) -> Option<&[u8]> {
+        self.text.as_bytes().split(|byte| *byte == b'/').nth(at.saturating_add(1))
     }
 
     /// Whether a segment has parameters.
@@ -85,7 +146,7 @@ impl<'p> RequestPath<'p> {
     }
 
     /// The decoded text.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "review"))]
     pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
@@ -125,6 +186,14 @@ fn is_plain(path: &[u8]) -> bool {
     path.starts_with(b"/") && segments <= MAX_SEGMENTS
 }
 
+/// The part of a segment before its first escaped slash, and the part after it, if it has one.
+fn until_escaped_slash(raw: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let is_slash = |escape: &[u8]| escape.eq_ignore_ascii_case(b"%2F");
+    let at = raw.windows(3).position(is_slash).unwrap_or(raw.len());
+    let (piece, rest) = raw.split_at_checked(at).unwrap_or_default();
+    (piece, rest.get(3..))
+}
+
 /// Bytes as text.
 fn utf8(bytes: Cow<'_, [u8]>) -> Result<Cow<'_, str>, BadPath> {
     match bytes {
@@ -136,6 +205,22 @@ fn utf8(bytes: Cow<'_, [u8]>) -> Result<Cow<'_, str>, BadPath> {
 
 /// One segment, decoded.
 fn segment(raw: &[u8]) -> Result<String, BadPath> {
+    let decoded = unescape(raw)?;
+    // Servlet containers remove parameters before they check for dot segments.
+    let name = decoded.split(';').next().unwrap_or_default();
+    let is_dots = matches!(name, "." | "..");
+    let is_nameless = name.is_empty() && !decoded.is_empty();
+    if is_dots || is_nameless || decoded.trim() != decoded || name.trim() != name {
+        return Err(BadPath);
+    }
+    if decoded.chars().any(char::is_control) || has_escape(decoded.as_bytes()) {
+        return Err(BadPath);
+    }
+    Ok(decoded)
+}
+
+/// Text without its escapes.
+fn unescape(raw: &[u8]) -> Result<String, BadPath> {
     let mut decoded = Vec::with_capacity(raw.len());
     let mut bytes = raw.iter().copied();
     while let Some(byte) = bytes.next() {
@@ -150,18 +235,7 @@ fn segment(raw: &[u8]) -> Result<String, BadPath> {
             _ => decoded.push(byte),
         }
     }
-    let decoded = String::from_utf8(decoded).map_err(|_| BadPath)?;
-    // Servlet containers remove parameters before they check for dot segments.
-    let name = decoded.split(';').next().unwrap_or_default();
-    let is_dots = matches!(name, "." | "..");
-    let is_nameless = name.is_empty() && !decoded.is_empty();
-    if is_dots || is_nameless || decoded.trim() != decoded || name.trim() != name {
-        return Err(BadPath);
-    }
-    if decoded.chars().any(char::is_control) || has_escape(decoded.as_bytes()) {
-        return Err(BadPath);
-    }
-    Ok(decoded)
+    String::from_utf8(decoded).map_err(|_| BadPath)
 }
 
 /// Whether decoded text contains another escape: some services decode twice.
@@ -178,7 +252,8 @@ fn hex(digit: Option<u8>) -> Result<u8, BadPath> {
     u8::try_from(value).map_err(|_| BadPath)
 }
 
-/// A pattern of whole segments: `*` matches any one, `**` at the end matches the rest, also none.
+/// A pattern of segments: `*` matches any one or a part of one, `**` at the end matches the rest,
+/// also none.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct PathPattern {
     /// The segments before the rest.
@@ -194,6 +269,50 @@ pub(crate) enum Segment {
     Any,
     /// This text, decoded.
     Literal(Box<str>),
+    /// `*.pdf`: any text between others.
+    Partial(Arc<Affixes>),
+}
+
+/// The texts before and after a `*`, decoded.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Affixes {
+    pub(crate) prefix: Box<str>,
+    pub(crate) suffix: Box<str>,
+}
+
+impl Segment {
+    /// Parses a segment that is no wildcard as a whole, and which is valid.
+    fn parse(raw: &str) -> Result<Self, &'static str> {
+        let text = |raw: &str| unescape(raw.as_bytes()).map_err(|BadPath| "invalid segment");
+        let Some((prefix, suffix)) = raw.split_once('*') else {
+            return Ok(Self::Literal(text(raw)?.into()));
+        };
+        if suffix.contains('*') {
+            return Err("a segment must not contain `*` more than once");
+        }
+        let (prefix, suffix) = (text(prefix)?, text(suffix)?);
+        if prefix.contains(';') || suffix.contains(';') {
+            return Err("a segment with parameters (`;`) must not contain `*`");
+        }
+        Ok(Self::Partial(Arc::new(Affixes { prefix: prefix.into(), suffix: suffix.into() })))
+    }
+}
+
+impl Affixes {
+    #[cfg(feature = "review")]
+    pub(crate) fn in_lower_case(&self) -> Self {
+        let [prefix, suffix] =
+            [&self.prefix, &self.suffix].map(|text| text.to_ascii_lowercase().into());
+        Self { prefix, suffix }
+    }
+
+    /// Whether the segment has both, and at least one character between them.
+    pub(crate) fn match_segment(&self, segment: &[u8]) -> bool {
+        let Self { prefix, suffix } = self;
+        segment.len() > prefix.len().saturating_add(suffix.len())
+            && segment.starts_with(prefix.as_bytes())
+            && segment.ends_with(suffix.as_bytes())
+    }
 }
 
 impl PathPattern {
@@ -221,23 +340,37 @@ impl PathPattern {
         let read = |raw: &&str| match *raw {
             "*" => Ok(Segment::Any),
             "**" => Err("`**` must be the last segment"),
-            raw if raw.contains('*') => Err("`*` must be a whole segment"),
-            raw => {
-                let text = segment(raw.as_bytes()).map_err(|BadPath| "invalid segment")?;
-                Ok(Segment::Literal(text.into()))
-            }
+            raw => Segment::parse(raw),
         };
         Ok(Self { segments: raw.iter().map(read).collect::<Result<_, _>>()?, rest })
+    }
+
+    /// The pattern in lower case.
+    #[cfg(feature = "review")]
+    pub(crate) fn in_lower_case(&self) -> Self {
+        let segment = |segment: &Segment| match segment {
+            Segment::Any => Segment::Any,
+            Segment::Literal(text) => Segment::Literal(text.to_ascii_lowercase().into()),
+            Segment::Partial(affixes) => Segment::Partial(affixes.in_lower_case().into()),
+        };
+        Self { segments: self.segments.iter().map(segment).collect(), rest: self.rest }
     }
 
     /// Whether the path matches: what the index of rules must agree with.
     #[cfg(test)]
     pub(crate) fn matches(&self, path: &RequestPath<'_>) -> bool {
-        let mut given = path.text.split('/').skip(1);
+        self.matches_text(&path.text)
+    }
+
+    /// Whether a decoded path matches.
+    #[cfg(any(test, feature = "review"))]
+    pub(crate) fn matches_text(&self, path: &str) -> bool {
+        let mut given = path.split('/').skip(1);
         for segment in &self.segments {
             let matches = match (segment, given.next()) {
                 (Segment::Any, Some(given)) => !given.is_empty(),
                 (Segment::Literal(text), Some(given)) => **text == *given,
+                (Segment::Partial(affixes), Some(given)) => affixes.match_segment(given.as_bytes()),
                 (_, None) => false,
             };
             if !matches {
@@ -245,7 +378,7 @@ impl PathPattern {
             }
         }
         // `OPTIONS *` names no path, so nothing is below it.
-        path.text != "*" && (self.rest || given.next().is_none())
+        path != "*" && (self.rest || given.next().is_none())
     }
 }
 
@@ -405,7 +538,8 @@ mod tests {
         let mut check = |path: &[u8]| {
             let parsed = RequestPath::parse(path);
             let end = path.iter().position(|byte| *byte == b'?').unwrap_or(path.len());
-            let decoded = without_query(path).and_then(RequestPath::decode);
+            let refuse = |path| RequestPath::decode(path, EncodedSlash::Refuse);
+            let decoded = without_query(path).and_then(refuse);
             assert_eq!(parsed, decoded, "{:?}", path.escape_ascii());
             assert_eq!(parsed, RequestPath::parse(path.to_vec()), "{:?}", path.escape_ascii());
             plain += usize::from(is_plain(&path[..end]));
@@ -435,8 +569,69 @@ mod tests {
     }
 
     #[test]
+    fn an_escaped_slash_that_is_kept_is_a_character_between_valid_segments() {
+        let keep =
+            |path: &str| RequestPath::parse_with(path.as_bytes().to_vec(), EncodedSlash::Keep);
+        for (path, kept, slashes) in [
+            ("/a%2fb", "/a|b", "/a/b"),
+            ("/@scope%2Fname/1", "/@scope|name/1", "/@scope/name/1"),
+            ("/a%2Fb%2fc/", "/a|b|c/", "/a/b/c/"),
+            ("/%61%2F%62?x=%2f/..", "/a|b", "/a/b"),
+            ("/a%2F...%2F.b", "/a|...|.b", "/a/.../.b"),
+            ("/a;x%2Fb", "/a;x|b", "/a;x/b"),
+            ("/a%25%2Fb", "/a%|b", "/a%/b"),
+        ] {
+            let parsed = keep(path).unwrap();
+            assert_eq!(parsed.as_str().replace(KEPT_SLASH, "|"), kept, "{path}");
+            let other = parsed.with_slashes().unwrap();
+            assert_eq!(other.as_str(), slashes, "{path}");
+            assert_eq!(other.with_slashes(), None);
+            // As if it had these slashes.
+            assert_eq!(Ok(other), RequestPath::parse(slashes.replace('%', "%25").into_bytes()));
+            assert_eq!(text(path), Err(BadPath), "{path}");
+        }
+        for path in [
+            "/%2f",
+            "/%2Fa",
+            "/a%2f",
+            "/a%2F/b",
+            "/a/%2fb",
+            "/a%2F%2Fb",
+            "/a%2f?",
+            "/..%2fa",
+            "/a%2f..",
+            "/a%2F.%2Fb",
+            "/a%2f%2e%2E%2fb",
+            "/a%2f..;x",
+            "/a%2f;x",
+            "/a%2f%20b",
+            "/a%20%2fb",
+            "/a%5cb",
+            "/a%2fb%5C",
+            "/a%252fb",
+            "/a%2f%252e",
+            "/a%25%32%66b",
+            "/a%2%2Fb",
+            "/%%2f2fa",
+            "/a%2",
+            "/a%2f%00b",
+            "/a\0b",
+            "/a%2fb/../c",
+            "/a%2fb//c",
+            "/a?x%2fy?",
+            "%2fa",
+            "*%2fa",
+        ] {
+            assert_eq!(keep(path), Err(BadPath), "{path}");
+        }
+        assert_eq!(keep("/a/b").map(|path| path.with_slashes()), Ok(None));
+        assert!(keep(&"/a%2fa".repeat(128)).is_ok());
+        assert_eq!(keep(&format!("{}/a", "/a%2fa".repeat(128))), Err(BadPath));
+    }
+
+    #[test]
     fn patterns_match_whole_segments() {
-        let table: [(&str, &[&str], &[&str]); 9] = [
+        let table: [(&str, &[&str], &[&str]); 16] = [
             ("/", &["/"], &["/a"]),
             ("/healthz", &["/healthz", "/%68ealthz"], &["/healthz/", "/Healthz"]),
             ("/orders/*", &["/orders/1"], &["/orders", "/orders/", "/orders/1/2", "/orders/1/"]),
@@ -446,6 +641,22 @@ mod tests {
             ("/caf%c3%a9", &["/café", "/caf%C3%A9"], &["/cafe"]),
             ("/a/", &["/a/"], &["/a"]),
             ("/a%2A%3Ab", &["/a*:b", "/a%2a%3ab"], &["/ax:b"]),
+            (
+                "/orders/*:cancel",
+                &["/orders/1:cancel", "/orders/a%20b:canc%65l", "/orders/%2A%3acancel"],
+                &["/orders/:cancel", "/orders/1:cancel/", "/orders/1:Cancel", "/orders/1"],
+            ),
+            (
+                "/f/*.pdf",
+                &["/f/a.pdf", "/f/.pdf.pdf", "/f/é.pdf"],
+                &["/f/.pdf", "/f/a.pdfx", "/f/"],
+            ),
+            ("/v*", &["/v1", "/vv", "/v*"], &["/v", "/", "/V1", "/v1/"]),
+            ("/v*/x/**", &["/v1/x", "/v1/x/y"], &["/v/x", "/v1"]),
+            // The texts do not share a character.
+            ("/ab*ba", &["/abxba", "/ababa"], &["/aba", "/abba"]),
+            ("/%2A*%2a", &["/*x*", "/***"], &["/**", "/x*", "/*x"]),
+            ("/a%20*%25", &["/a%20x%25"], &["/a%20%25", "/ax%25"]),
         ];
         for (pattern, matching, others) in table {
             let matches = |path: &&&str| {
@@ -465,8 +676,9 @@ mod tests {
     #[test]
     fn patterns_that_could_not_mean_what_they_say_are_refused() {
         for pattern in [
-            "", "a", "*", "/a/**/b", "/a*", "/**a", "/a?b", "/a#b", "/a%2fb", "/%", "/a/../b",
-            "//a", "/a%252fb", "/a%20",
+            "", "a", "*", "/a/**/b", "/a**", "/**a", "/a*b*c", "/a;*", "/*%3bx", "/a%2*A", "/%20*",
+            "/a?b", "/a#b", "/a%2fb", "/%", "/a/../b", "//a", "/a%252fb", "/a%20", "/%c3*%a9",
+            "/*%2f",
         ] {
             assert!(PathPattern::parse(pattern).is_err(), "{pattern}");
         }

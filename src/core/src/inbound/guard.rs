@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::cache::footprint::Footprint;
 use crate::http::head::{Head, is_grpc};
+use crate::http::path::EncodedSlash;
 use crate::ids::ServerId;
 use crate::inbound::forwarding::{ClaimHeaders, Forwarding};
 use crate::inbound::introspection_cache::{CacheConfig, Freshness};
@@ -48,6 +49,8 @@ pub(crate) struct Guard {
     pub(crate) rules: RuleIndex<Rule>,
     /// Applies to requests that no other rule matches.
     pub(crate) unmatched: Rule,
+    /// What becomes of escaped slashes in paths.
+    pub(crate) encoded_slash: EncodedSlash,
     /// How introspection responses are interpreted.
     pub(crate) reading: Reading,
     /// Leeway for `exp`, `nbf` and `max_age`.
@@ -116,11 +119,15 @@ impl Guard {
             head.fields();
         }
         let undecided = |reason: Reason| {
-            let what = if reason == Reason::BadHost { "host" } else { "path" };
+            let what = match reason {
+                Reason::BadHost => "host",
+                Reason::BadHeader => "header",
+                _ => "path",
+            };
             self.refuse(&Denial::new(reason), &what.into(), is_grpc(head))
         };
         let clean = self.forward.clean(head).map_err(undecided)?;
-        let target = Target::new(head);
+        let target = Target::with(head, self.encoded_slash);
         // Where paths matter, an ambiguous path is rejected whichever rule would match otherwise.
         if self.metadata.is_some() || self.rules.looks_at_paths() {
             target.path().map_err(|bad| undecided(bad.into()))?;

@@ -90,7 +90,7 @@ impl Inbound {
 
     /// Whether a trailer with this name must not be forwarded.
     pub(crate) fn is_reserved(&self, name: &[u8]) -> bool {
-        self.guard.forward.is_reserved(name)
+        self.guard.forward.is_reserved(name) || self.guard.rules.tests_header(name)
     }
 
     /// The names of the headers with claims.

@@ -36,6 +36,13 @@ table! {
             description: "The host is ambiguous.",
             counted: Counted::Inbound,
         },
+        /// A header that a rule tests cannot be compared safely.
+        BadHeader => &Row {
+            details: "oauth2_bad_header",
+            error: &INVALID_REQUEST,
+            description: "A header is ambiguous.",
+            counted: Counted::Inbound,
+        },
         /// The token is not a `b64token`.
         MalformedToken => &Row {
             details: "oauth2_malformed_token",
@@ -392,6 +399,7 @@ impl From<Undecided> for Reason {
         match undecided {
             Undecided::BadPath => Self::BadPath,
             Undecided::BadHost => Self::BadHost,
+            Undecided::BadHeader => Self::BadHeader,
             Undecided::Lost => Self::HostError,
         }
     }

@@ -14,6 +14,8 @@ use crate::oauth::reason::Reason;
 use crate::oauth::secret::Secret;
 use crate::oauth::token_source::{Presented, Removal, present};
 use crate::outbound::client::{Client, Placement};
+#[cfg(feature = "review")]
+use crate::rules::index::RuleIndex;
 use crate::rules::target::Target;
 use crate::timestamp::Timestamp;
 use crate::verdict::Forward;
@@ -111,6 +113,11 @@ impl Outbound {
     #[cfg(feature = "review")]
     pub(crate) fn chosen(&self, head: &dyn Head) -> Option<&Client> {
         self.config.client(self.client_for(head).ok()??)
+    }
+
+    #[cfg(feature = "review")]
+    pub(crate) fn rules(&self) -> &RuleIndex<Option<ClientId>> {
+        &self.config.rules
     }
 
     /// The headers with tokens that were for the previous destination: Envoy has followed a

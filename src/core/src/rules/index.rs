@@ -6,14 +6,19 @@
 //! The literature calls this bit vectors (Lakshman and Stiliadis, SIGCOMM 1998).
 //!
 //! So one look-up in each table covers [`BLOCK`] rules, regardless of their content: wildcards do
-//! not branch, and similar rules cost no more than others. More rules form several blocks, which
+//! not branch, and similar rules cost no more than others. Only parts of segments (`*.pdf`) and
+//! conditions on headers are compared rule by rule, for rules that otherwise match. More rules form several blocks, which
 //! are searched in order. Memory grows with the text of the rules.
 //!
 //! A rule with several paths has a number for each, because all segments must match the same path.
 //! Nothing is read from a request until a rule that may be the first requires it.
 
+use std::sync::Arc;
+
 use crate::http::authority::BadHost;
-use crate::http::path::{PathPattern, RequestPath, Segment};
+use crate::http::header_name::Spelling;
+use crate::http::path::{Affixes, PathPattern, RequestPath, Segment};
+use crate::rules::header::{BadHeader, HeaderTest};
 use crate::rules::matcher::Matcher;
 use crate::rules::set::{BLOCK, Hosts, Set, Table};
 use crate::rules::target::{Target, Undecided};
@@ -25,9 +30,12 @@ pub(crate) struct RuleIndex<T> {
     rules: Vec<T>,
     /// The requests that they match.
     blocks: Vec<Block>,
+    /// The same, for explanations.
+    #[cfg(feature = "review")]
+    pub(crate) matchers: Vec<Matcher>,
     /// Whether any of them has paths.
     looks_at_paths: bool,
-    /// Whether they require more than one of host, method and path.
+    /// Whether they require headers, or more than one of host, method and path.
     looks_at_several: bool,
 }
 
@@ -53,8 +61,16 @@ impl<T> RuleIndex<T> {
             asked(|matcher| matcher.methods.is_some()),
             asked(|matcher| matcher.hosts.is_some()),
         ];
-        let looks_at_several = parts.into_iter().filter(|asked| *asked).count() > 1;
-        Self { rules, blocks, looks_at_paths, looks_at_several }
+        let looks_at_several = parts.into_iter().filter(|asked| *asked).count() > 1
+            || asked(|matcher| !matcher.headers.is_empty());
+        Self {
+            rules,
+            blocks,
+            #[cfg(feature = "review")]
+            matchers,
+            looks_at_paths,
+            looks_at_several,
+        }
     }
 
     /// Whether there are none.
@@ -78,15 +94,41 @@ impl<T> RuleIndex<T> {
         self.looks_at_paths
     }
 
+    /// Whether any of them tests the header with this name or another spelling of it.
+    pub(crate) fn tests_header(&self, name: &[u8]) -> bool {
+        let tests = |test: &HeaderTest| Spelling::of(&test.name).matches(name);
+        self.blocks
+            .iter()
+            .any(|block| block.entries.iter().any(|one| one.headers.iter().any(tests)))
+    }
+
     /// The first rule that matches.
     ///
     /// # Errors
-    /// A rule that otherwise matches requires a path or host that is ambiguous, or a path whose
-    /// parameters are not in the pattern that decides: some services ignore them.
+    /// A rule that otherwise matches requires a path, host or header that is ambiguous, or a path
+    /// whose parameters are not in the pattern that decides: some services ignore them. Or the path
+    /// keeps escaped slashes, and another rule decides if they are slashes.
     pub(crate) fn find(&self, target: &Target<'_>) -> Result<Option<&T>, Undecided> {
+        let rule = self.position(target)?;
+        if let Some(other) = target.with_slashes()
+            && self.position(&other)? != rule
+        {
+            return Err(Undecided::BadPath);
+        }
+        rule.map(|rule| self.rules.get(rule).ok_or(Undecided::Lost)).transpose()
+    }
+
+    /// The content of a rule.
+    #[cfg(feature = "review")]
+    pub(crate) fn get(&self, rule: usize) -> Option<&T> {
+        self.rules.get(rule)
+    }
+
+    /// The index of the first rule that matches.
+    pub(crate) fn position(&self, target: &Target<'_>) -> Result<Option<usize>, Undecided> {
         for block in &self.blocks {
             if let Some(rule) = block.find(target, self.looks_at_paths)? {
-                return self.rules.get(rule).map(Some).ok_or(Undecided::Lost);
+                return Ok(Some(rule));
             }
         }
         match target.parameters() {
@@ -134,8 +176,8 @@ impl Numbered<'_> {
 /// The tables for up to [`BLOCK`] numbers.
 #[derive(Debug)]
 struct Block {
-    /// The index of the rule of each number.
-    rules: Vec<usize>,
+    /// What each number denotes.
+    entries: Vec<Entry>,
     all: Set,
     /// By the host.
     hosts: Hosts,
@@ -149,6 +191,16 @@ struct Block {
     pathless: Set,
 }
 
+/// A rule with one of its paths, and those conditions of both that are in no table.
+#[derive(Debug)]
+struct Entry {
+    /// The index of the rule.
+    rule: usize,
+    headers: Arc<Vec<HeaderTest>>,
+    /// The segments of which a part is given, each with its place.
+    partial: Vec<(usize, Arc<Affixes>)>,
+}
+
 /// A segment of the path.
 #[derive(Debug)]
 struct Position {
@@ -156,6 +208,40 @@ struct Position {
     texts: Table,
     /// The rules that match a path that ends here.
     last: Set,
+}
+
+impl Entry {
+    fn new(one: &Numbered<'_>) -> Self {
+        let mut partial = Vec::new();
+        for (at, segment) in one.path.map_or(&[][..], |path| &path.segments).iter().enumerate() {
+            if let Segment::Partial(affixes) = segment {
+                partial.push((at, Arc::clone(affixes)));
+            }
+        }
+        Self { rule: one.rule, headers: Arc::clone(&one.matcher.headers), partial }
+    }
+
+    /// Whether the path has what is given of its segments.
+    fn fits_path(&self, path: Option<&RequestPath<'_>>) -> bool {
+        self.partial.iter().all(|(at, affixes)| {
+            let segment = path.and_then(|path| path.segment(*at));
+            segment.is_some_and(|segment| affixes.match_segment(segment))
+        })
+    }
+
+    /// Whether the headers meet all conditions on them. An ambiguous header only matters if all
+    /// other conditions are met.
+    fn fits_headers(&self, target: &Target<'_>) -> Result<bool, BadHeader> {
+        let mut fits = Ok(true);
+        for test in self.headers.iter() {
+            match test.is_met(target.fields()) {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                Err(BadHeader) => fits = Err(BadHeader),
+            }
+        }
+        fits
+    }
 }
 
 impl Block {
@@ -173,13 +259,18 @@ impl Block {
             }
             for method in one.matcher.methods.iter().flatten() {
                 methods.insert(method, number);
+                if &**method == "GET" {
+                    // HEAD is GET without the content of the response (RFC 9110, section 9.3.2).
+                    methods.insert("HEAD", number);
+                }
             }
         }
         let position = |at: usize| {
             let anything = set(&|one| one.segment(at).is_none());
-            let star = set(&|one| one.segment(at) == Some(&Segment::Any));
+            let star =
+                set(&|one| matches!(one.segment(at), Some(Segment::Any | Segment::Partial(_))));
             let mut texts = Table::new(anything.or(&star));
-            // `*` does not match an empty segment.
+            // `*` does not match an empty segment, nor does a part of one.
             texts.named.insert("".into(), anything);
             for (number, one) in numbered.iter().enumerate() {
                 if let Some(Segment::Literal(text)) = one.segment(at) {
@@ -193,7 +284,7 @@ impl Block {
             Position { texts, last }
         };
         Self {
-            rules: numbered.iter().map(|one| one.rule).collect(),
+            entries: numbered.iter().map(Entry::new).collect(),
             all: set(&|_| true),
             hosts,
             methods,
@@ -230,15 +321,24 @@ impl Block {
                 fitting.keep(&self.on_path(target.path()?));
                 path = true;
             } else {
-                // Last, because an ambiguous host only matters for rules that otherwise match.
+                let entry = self.entries.get(number).ok_or(Undecided::Lost)?;
+                let fits_path = entry.partial.is_empty() || entry.fits_path(target.path()?);
+                let headers = if fits_path { entry.fits_headers(target) } else { Ok(false) };
+                if headers == Ok(false) {
+                    fitting.remove(number);
+                    continue;
+                }
+                // Last, because an ambiguous host or header only matters for rules that otherwise
+                // match.
                 if bad_host && !self.hosts.others.has(number) {
                     return Err(Undecided::BadHost);
                 }
+                headers.map_err(|BadHeader| Undecided::BadHeader)?;
                 let parameters = target.parameters().filter(|_| looks_at_paths);
                 if parameters.is_some_and(|path| !self.names_parameters(number, path)) {
                     return Err(Undecided::BadPath);
                 }
-                return self.rules.get(number).copied().map(Some).ok_or(Undecided::Lost);
+                return Ok(Some(entry.rule));
             }
         }
         Ok(None)
@@ -264,10 +364,13 @@ impl Block {
         if path.is_some() {
             fitting.keep(&self.on_path(path));
         }
-        for (number, rule) in self.rules.iter().enumerate().filter(|(n, _)| fitting.has(*n)) {
-            candidates.push(*rule);
+        for (number, entry) in self.entries.iter().enumerate().filter(|(n, _)| fitting.has(*n)) {
+            if path.is_some() && !entry.fits_path(path) {
+                continue;
+            }
+            candidates.push(entry.rule);
             let path_fits = path.is_some() || self.pathless.has(number);
-            if path_fits && self.methods.others.has(number) {
+            if path_fits && self.methods.others.has(number) && entry.headers.is_empty() {
                 return true;
             }
         }
