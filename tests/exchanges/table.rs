@@ -346,6 +346,18 @@ fn sources() -> Vec<Exchange> {
         exchange("rs_6750_05 rs_9700_03 mcp_08 a token in a place that is not configured is none")
             .refuses(get("/?access_token=t").header("cookie", "at=t"), no_token())
             .calls(0),
+        exchange("an empty value is no token, and does not count beside one")
+            .inbound(everywhere.clone())
+            .passes(get("/").header("cookie", "at=").bearer("t"))
+            .with("cookie", "at=")
+            .passes(get("/?access_token=").header("x-token", "").header("cookie", "a=1; at=t"))
+            .with("cookie", "a=1")
+            .refuses(get("/?access_token").header("cookie", "at=\"\""), no_token())
+            .refuses(
+                get("/").header("cookie", "at=; at=t"),
+                invalid_request("oauth2_repeated_token"),
+            )
+            .calls(1),
         exchange("the syntax of a token is checked wherever it stands")
             .inbound(everywhere)
             .refuses(get("/?access_token=a%26b"), invalid_token("oauth2_malformed_token"))

@@ -175,6 +175,24 @@ impl TokenSource {
     }
 }
 
+/// The value in the place of a token.
+enum Value<T> {
+    Text(T),
+    /// The value of a variant of the name: some services interpret it as the token.
+    Variant,
+}
+
+impl<T: AsRef<[u8]> + Default> Value<T> {
+    /// The text in place of the token, which is empty only if it counts as a malformed token. An
+    /// empty value is what clients leave after signing out, and no token.
+    fn token(self) -> Option<T> {
+        match self {
+            Self::Text(text) => (!text.as_ref().is_empty()).then_some(text),
+            Self::Variant => Some(T::default()),
+        }
+    }
+}
+
 /// The token in a query parameter, which is removed from the forwarded path.
 fn in_query<'h>(parameter: &str, head: &'h dyn Head) -> Result<Option<Presented<'h>>, Reason> {
     let path = head.value(":path").unwrap_or_default();
@@ -185,17 +203,17 @@ fn in_query<'h>(parameter: &str, head: &'h dyn Head) -> Result<Option<Presented<
     for (pair, name) in parameters(query, parameter) {
         let value = match name {
             Match::Exact => {
-                form_urlencoded::parse(pair).next().map(|(_, value)| value.into_owned())
+                let value = form_urlencoded::parse(pair).next().map(|(_, value)| value);
+                Value::Text(value.unwrap_or_default().into_owned())
             }
-            // Some services interpret it as the token, so it counts as a malformed token.
-            Match::Variant => Some(String::new()),
+            Match::Variant => Value::Variant,
             Match::Other => continue,
         };
-        if found.replace(value.unwrap_or_default()).is_some() {
+        if found.replace(value).is_some() {
             return Err(Reason::RepeatedToken);
         }
     }
-    let Some(token) = found else { return Ok(None) };
+    let Some(token) = found.and_then(Value::token) else { return Ok(None) };
     let is_kept = |(_, name): &(&[u8], Match)| *name == Match::Other;
     let kept: Vec<&[u8]> =
         parameters(query, parameter).filter(is_kept).map(|(pair, _)| pair).collect();
@@ -226,10 +244,9 @@ fn in_cookie<'h>(wanted: &str, head: &'h dyn Head) -> Result<Option<Presented<'h
             (Some(value), Match::Exact) => {
                 let value = value.trim_ascii();
                 let quoted = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\""));
-                quoted.unwrap_or(value)
+                Value::Text(quoted.unwrap_or(value))
             }
-            // Some services interpret it as the token, so it counts as a malformed token.
-            (Some(_), Match::Variant) => b"",
+            (Some(_), Match::Variant) => Value::Variant,
             _ => {
                 rest.push(cookie);
                 continue;
@@ -239,7 +256,7 @@ fn in_cookie<'h>(wanted: &str, head: &'h dyn Head) -> Result<Option<Presented<'h
             return Err(Reason::RepeatedToken);
         }
     }
-    let Some(token) = found else { return Ok(None) };
+    let Some(token) = found.and_then(Value::token) else { return Ok(None) };
     let removal = if rest.is_empty() {
         Removal::Remove("cookie".into())
     } else {
@@ -328,10 +345,14 @@ mod tests {
 
     #[test]
     fn what_only_looks_like_a_token_is_none() {
-        let table: [&[(&str, &str)]; 7] = [
+        let table: [&[(&str, &str)]; 11] = [
             &[],
             &[("authorization", "Basic dTpw")],
             &[("x-token", "")],
+            &[(":path", "/?access_token=")],
+            &[(":path", "/?a&access_token")],
+            &[("cookie", "at=")],
+            &[("cookie", "a=1; at=\"\"; b=2")],
             &[(":path", "/access_token=t")],
             &[(":path", "/?access_tokens=t&Access_Token=t")],
             &[("cookie", "At=t; xat=t; at")],
@@ -343,14 +364,28 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_token_and_a_variant_of_its_name_are_malformed() {
+    fn an_empty_value_is_no_token_beside_one_and_two_values_are_too_many() {
+        let found = |token: &str, removal| Ok(Some((token.to_owned(), removal)));
+        for (headers, expected) in [
+            ([("cookie", "at="), ("x-token", "t")], found("t", remove("x-token"))),
+            ([(":path", "/?access_token="), ("x-token", "t")], found("t", remove("x-token"))),
+            ([("cookie", "at="), ("cookie", "at=t")], Err(Reason::RepeatedToken)),
+            ([("x-token", ""), ("x-token", "t")], Err(Reason::RepeatedToken)),
+            ([("cookie", "at=; at[]=u"), ("x-a", "")], Err(Reason::RepeatedToken)),
+            ([("cookie", "at[]="), ("x-token", "t")], Err(Reason::RepeatedToken)),
+        ] {
+            assert_eq!(look(&headers), expected, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_variant_of_its_name_is_a_malformed_token() {
         for headers in [
-            [(":path", "/?access_token=")],
             [(":path", "/?access_token[]=t")],
             [(":path", "/?a=1;access_token=t")],
-            [("cookie", "at=")],
             [("cookie", "a%74=t")],
             [("cookie", "at[]=t")],
+            [("cookie", "at[]=")],
             [("x-token", "a b")],
             [("x-auth", "Token\tt")],
         ] {
