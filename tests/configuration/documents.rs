@@ -545,7 +545,8 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
         ),
         (
             with("inbound/token_sources", json!([{"header": "a", "query": "b"}])),
-            "inbound.token_sources[0]: expected exactly one of header, query and cookie",
+            "inbound.token_sources[0]: expected exactly one of header, query, cookie, \
+             websocket_protocol and basic",
         ),
         (
             with("inbound/token_sources", json!([{"query": "a", "scheme": "b"}])),
@@ -583,6 +584,40 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
         ),
         (
             with("inbound/token_sources", json!([{"header": "a"}, {"header": "A", "scheme": "b"}])),
+            "inbound.token_sources[1]: duplicate token source",
+        ),
+        (
+            with("inbound/token_sources", json!([{"basic": "username"}])),
+            "inbound.token_sources[0].basic: expected \"password\"",
+        ),
+        (
+            with("inbound/token_sources", json!([{"basic": "password"}, {"basic": "password"}])),
+            "inbound.token_sources[1]: duplicate token source",
+        ),
+        (
+            with("inbound/token_sources", json!([{"basic": "password", "scheme": "Basic"}])),
+            "inbound.token_sources[0].scheme: requires `header`",
+        ),
+        (
+            with("inbound/token_sources", json!([{"websocket_protocol": "bearer, v1"}])),
+            "inbound.token_sources[0].websocket_protocol: expected a subprotocol such as",
+        ),
+        (
+            with("inbound/token_sources", json!([{"websocket_protocol": ""}])),
+            "inbound.token_sources[0].websocket_protocol: expected a subprotocol such as",
+        ),
+        (
+            with(
+                "inbound/token_sources",
+                json!([{"websocket_protocol": "a"}, {"websocket_protocol": "A"}]),
+            ),
+            "inbound.token_sources[1]: duplicate token source",
+        ),
+        (
+            with(
+                "inbound/token_sources",
+                json!([{"header": "Sec_WebSocket_Protocol"}, {"websocket_protocol": "a"}]),
+            ),
             "inbound.token_sources[1]: duplicate token source",
         ),
         (

@@ -358,6 +358,63 @@ fn sources() -> Vec<Exchange> {
                 invalid_request("oauth2_repeated_token"),
             )
             .calls(1),
+        exchange("a WebSocket hands over its token in the list of subprotocols")
+            .inbound(json!({"token_sources": [{"websocket_protocol": "bearer"}]}))
+            .passes(get("/").header("sec-websocket-protocol", "bearer, t, chat.v2, chat.v1"))
+            .with("sec-websocket-protocol", "chat.v2, chat.v1")
+            .passes(
+                get("/")
+                    .header("sec-websocket-protocol", "chat.v1, bearer, t")
+                    .header("sec-websocket-protocol", "chat.v2"),
+            )
+            .with("sec-websocket-protocol", "chat.v1, chat.v2")
+            .passes(get("/").header("sec-websocket-protocol", "bearer,t"))
+            .without("sec-websocket-protocol")
+            .refuses(get("/").header("sec-websocket-protocol", "chat.v1"), no_token())
+            .refuses(
+                get("/").header("sec-websocket-protocol", "chat.v1, bearer"),
+                invalid_token("oauth2_malformed_token"),
+            )
+            .refuses(
+                get("/").header("sec-websocket-protocol", "Bearer, t, chat.v1"),
+                invalid_token("oauth2_malformed_token"),
+            )
+            .refuses(
+                get("/").header("sec-websocket-protocol", "bearer,bearer,t"),
+                invalid_request("oauth2_repeated_token"),
+            )
+            .refuses(
+                get("/")
+                    .header("sec-websocket-protocol", "bearer, t")
+                    .header("sec-websocket-protocol", "bearer, u"),
+                invalid_request("oauth2_repeated_token"),
+            )
+            .calls(1),
+        exchange("the password of Basic credentials is a token where that is configured")
+            .inbound(json!({
+                "token_sources": [{"header": "authorization", "scheme": "Bearer"}, {"basic": "password"}]
+            }))
+            .refuses(get("/"), no_token().challenge(r#", Basic realm="oauth2""#))
+            // git:t
+            .passes(get("/").header("authorization", "Basic Z2l0OnQ="))
+            .without("authorization")
+            .passes(get("/").bearer("t"))
+            .calls(1)
+            // git: without a password, and a user name without a colon.
+            .refuses(
+                get("/").header("authorization", "Basic Z2l0Og=="),
+                no_token().challenge(r#", Basic realm="oauth2""#),
+            )
+            .refuses(
+                get("/").header("authorization", "Basic Z2l0"),
+                invalid_token("oauth2_malformed_token")
+                    .challenge(r#", error="invalid_token", Basic realm="oauth2""#),
+            )
+            .refuses(
+                get("/").header("authorization", "Basic Z2l0OnQ=").bearer("t"),
+                invalid_request("oauth2_repeated_token"),
+            )
+            .calls(1),
         exchange("the syntax of a token is checked wherever it stands")
             .inbound(everywhere)
             .refuses(get("/?access_token=a%26b"), invalid_token("oauth2_malformed_token"))

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use base64ct::{Base64, Encoding};
 use serde_json::Value;
 
 use crate::filter::Filter;
@@ -95,6 +96,13 @@ impl Filter {
             }
             TokenSource::Header(header) => (header.to_string(), token.to_owned()),
             TokenSource::Cookie(name) => ("cookie".to_owned(), format!("{name}={token}")),
+            TokenSource::WebSocketProtocol(marker) => {
+                ("sec-websocket-protocol".to_owned(), format!("{marker}, {token}"))
+            }
+            TokenSource::BasicPassword => {
+                let credentials = Base64::encode_string(format!(":{token}").as_bytes());
+                ("authorization".to_owned(), format!("Basic {credentials}"))
+            }
             TokenSource::Query(name) => {
                 let path = head.value(":path").unwrap_or_default();
                 let path = String::from_utf8_lossy(&path);

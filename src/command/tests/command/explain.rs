@@ -167,6 +167,8 @@ fn the_token_stands_where_the_filter_looks_for_it() {
         (json!({"header": "x-token", "scheme": "DPoP"}), "- x-token: DPoP TOKEN\n"),
         (json!({"query": "t"}), "- :path: /orders/1?t=TOKEN\n+ :path: /orders/1\n"),
         (json!({"cookie": "t"}), "- cookie: t=TOKEN\n"),
+        (json!({"websocket_protocol": "t"}), "- sec-websocket-protocol: t, TOKEN\n"),
+        (json!({"basic": "password"}), "- authorization: Basic BASE64(:TOKEN)\n"),
     ] {
         let mut document = guard();
         document["inbound"]["token_sources"] = json!([source]);

@@ -195,11 +195,16 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     let what = asked_of_tokens(rules.iter().map(|(_, rule)| rule).chain([&unmatched]));
     let token_sources = token_sources.unwrap_or_else(|| vec![TokenSource::authorization()]);
     forward.set_token_sources(&token_sources);
+    let accepts_basic = token_sources.contains(&TokenSource::BasicPassword);
     Some(Guard {
         servers: servers?,
         cache,
         token_sources,
-        resource: Resource { realm, metadata_url: metadata.as_ref().map(|m| m.url.clone()) },
+        resource: Resource {
+            realm,
+            metadata_url: metadata.as_ref().map(|m| m.url.clone()),
+            accepts_basic,
+        },
         metadata,
         rules: RuleIndex::new(rules),
         unmatched,

@@ -29,8 +29,7 @@ pub(super) const SOURCE_TABLE: KeyTable = KeyTable {
             &["scheme"],
             "string",
             Words("none"),
-            "the scheme before the token; required for `authorization`. Not `Basic`, which is a \
-             user name and a password",
+            "the scheme before the token; required for `authorization`. Not `Basic`: use `basic`",
         ),
         KeyRow::new(
             &["query"],
@@ -39,68 +38,96 @@ pub(super) const SOURCE_TABLE: KeyTable = KeyTable {
             "a query parameter name, with a warning: URLs appear in logs",
         ),
         KeyRow::new(&["cookie"], "string", Words("none"), "a cookie name"),
+        KeyRow::new(
+            &["websocket_protocol"],
+            "string",
+            Words("none"),
+            "a subprotocol such as `\"bearer\"`: the next one in `Sec-WebSocket-Protocol` is the \
+             token. Both are removed, the others are forwarded",
+        ),
+        KeyRow::new(
+            &["basic"],
+            "string",
+            Words("none"),
+            "`\"password\"`: the password of Basic credentials is the token; the user name is \
+             ignored. 401 then also has a Basic challenge. What callers send as a password goes to \
+             the authorization server",
+        ),
     ]],
 };
 
-/// One source: exactly one of `header`, `query` and `cookie`.
+/// One source: exactly one place.
 fn source(field: &Field<'_>) -> Option<TokenSource> {
-    const WHAT: &str = "an object with header, query or cookie";
-    let mut object = field.object(WHAT)?;
+    let mut object = field.object("an object with header, query or cookie")?;
     #[cfg(feature = "review")]
     object.described(&[&SOURCE_TABLE]);
-    let (header, scheme) = (object.take("header"), object.take("scheme"));
-    let (query, cookie) = (object.take("query"), object.take("cookie"));
+    let scheme = object.take("scheme");
+    let places = ["header", "query", "cookie", "websocket_protocol", "basic"];
+    let mut given = places.into_iter().filter_map(|key| Some((key, object.take(key)?)));
+    let (place, others) = (given.next(), given.count());
     object.check_keys();
-    if scheme.is_some() && header.is_none() {
+    if scheme.is_some() && !matches!(place, Some(("header", _))) {
         return object.at("scheme").mistake("requires `header`");
     }
-    let word = |field: &Field<'_>, what: &str| {
-        let word = text(field, what)?;
-        if word.bytes().all(is_token_char) {
-            Some(word)
-        } else {
-            field.mistake(format_args!("expected {what}: letters, digits, - and _"))
+    let (key, field) = match (place, others) {
+        (Some(place), 0) => place,
+        _ => {
+            return field.mistake(
+                "expected exactly one of header, query, cookie, websocket_protocol and basic",
+            );
         }
     };
-    match (header, query, cookie) {
-        (Some(header), None, None) => {
-            let name = header_name(&text(&header, "a header name")?, &header)?;
-            // It would be removed from the request.
-            if frames_or_steers(&name) {
-                return header.mistake("reserved header; choose another");
-            }
-            match scheme {
-                Some(scheme) => {
-                    let text = word(&scheme, "a scheme such as \"Bearer\"")?;
-                    // Introspection would send a user name and a password to the authorization
-                    // server.
-                    if text.eq_ignore_ascii_case("Basic") {
-                        return scheme.mistake(
-                            "Basic credentials are not tokens; the filter would send callers' \
-                             passwords to the authorization server",
-                        );
-                    }
-                    Some(TokenSource::Scheme { header: name.into(), scheme: text.into() })
-                }
-                None if name == "authorization" => {
-                    header.mistake("`authorization` requires a scheme; add \"scheme\": \"Bearer\"")
-                }
-                None if name == "cookie" => {
-                    header.mistake("reserved header; use {\"cookie\": \"NAME\"}")
-                }
-                None => Some(TokenSource::Header(name.into())),
-            }
-        }
-        (None, Some(query), None) => {
-            query.warn(
+    match key {
+        "header" => header(&field, scheme),
+        "query" => {
+            field.warn(
                 "tokens in URLs are exposed in logs and caches (RFC 9700 section 4.3.2); \
                  use a header",
             );
-            Some(TokenSource::Query(text(&query, "a query parameter name")?.into()))
+            Some(TokenSource::Query(text(&field, "a query parameter name")?.into()))
         }
-        (None, None, Some(cookie)) => {
-            Some(TokenSource::Cookie(word(&cookie, "a cookie name")?.into()))
+        "cookie" => Some(TokenSource::Cookie(word(&field, "a cookie name")?.into())),
+        "websocket_protocol" => {
+            let marker = word(&field, "a subprotocol such as \"bearer\"")?;
+            Some(TokenSource::WebSocketProtocol(marker.into()))
         }
-        _ => field.mistake(format_args!("expected exactly one of header, query and cookie")),
+        _ => field.choice(&["password"]).map(|_| TokenSource::BasicPassword),
+    }
+}
+
+/// A header with the token alone, or with a scheme before it.
+fn header(field: &Field<'_>, scheme: Option<Field<'_>>) -> Option<TokenSource> {
+    let name = header_name(&text(field, "a header name")?, field)?;
+    // It would be removed from the request.
+    if frames_or_steers(&name) {
+        return field.mistake("reserved header; choose another");
+    }
+    match scheme {
+        Some(scheme) => {
+            let text = word(&scheme, "a scheme such as \"Bearer\"")?;
+            // Introspection would send a user name and a password to the authorization server.
+            if text.eq_ignore_ascii_case("Basic") {
+                return scheme.mistake(
+                    "Basic credentials are not tokens; the filter would send callers' passwords to \
+                     the authorization server. For tokens as passwords, use {\"basic\": \"password\"}",
+                );
+            }
+            Some(TokenSource::Scheme { header: name.into(), scheme: text.into() })
+        }
+        None if name == "authorization" => {
+            field.mistake("`authorization` requires a scheme; add \"scheme\": \"Bearer\"")
+        }
+        None if name == "cookie" => field.mistake("reserved header; use {\"cookie\": \"NAME\"}"),
+        None => Some(TokenSource::Header(name.into())),
+    }
+}
+
+/// One word.
+fn word(field: &Field<'_>, what: &str) -> Option<String> {
+    let word = text(field, what)?;
+    if word.bytes().all(is_token_char) {
+        Some(word)
+    } else {
+        field.mistake(format_args!("expected {what}: letters, digits, - and _"))
     }
 }

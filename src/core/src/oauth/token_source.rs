@@ -1,14 +1,15 @@
-//! Where a request carries its token, and how to remove it (RFC 6750, section 2).
+//! Where a request may carry its token, and how to remove it (RFC 6750, section 2).
 
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
+use base64ct::{Base64, Encoding};
 use url::form_urlencoded;
 
 use crate::cache::footprint::Footprint;
 use crate::http::head::Head;
-use crate::http::header_name::Spelling;
+use crate::http::header_name::{Spelling, is_token_char};
 use crate::http::parameter::{Match, match_cookie, match_rest, parameters};
 use crate::oauth::bearer::{BearerToken, credentials, holds, is_repeated};
 use crate::oauth::reason::Reason;
@@ -28,7 +29,16 @@ pub(crate) enum TokenSource {
     /// A query parameter.
     Query(Box<str>),
     Cookie(Box<str>),
+    /// The element of `Sec-WebSocket-Protocol` after this one, for browsers, which can set no other
+    /// header of a WebSocket.
+    WebSocketProtocol(Box<str>),
+    /// The password of Basic credentials (RFC 7617).
+    BasicPassword,
 }
+
+const AUTHORIZATION: &str = "authorization";
+const BASIC: &str = "Basic";
+const WEBSOCKET_PROTOCOL: &str = "sec-websocket-protocol";
 
 /// A token, and where it was found.
 pub(crate) struct Presented<'h> {
@@ -110,7 +120,7 @@ pub(crate) fn present<'h>(
 
 impl TokenSource {
     pub(crate) fn authorization() -> Self {
-        Self::Scheme { header: "authorization".into(), scheme: "Bearer".into() }
+        Self::Scheme { header: AUTHORIZATION.into(), scheme: "Bearer".into() }
     }
 
     /// Whether another source is the same place.
@@ -124,6 +134,13 @@ impl TokenSource {
                 let is_same = Spelling::of(header) == Spelling::of(other);
                 is_same && (header != other || scheme.eq_ignore_ascii_case(others))
             }
+            (Self::WebSocketProtocol(one), Self::WebSocketProtocol(other)) => {
+                one.eq_ignore_ascii_case(other)
+            }
+            (Self::WebSocketProtocol(_), Self::Scheme { header, .. } | Self::Header(header))
+            | (Self::Scheme { header, .. } | Self::Header(header), Self::WebSocketProtocol(_)) => {
+                Spelling::of(header) == Spelling::of(WEBSOCKET_PROTOCOL)
+            }
             _ => self == other,
         }
     }
@@ -132,6 +149,8 @@ impl TokenSource {
     pub(crate) fn header(&self) -> Option<&str> {
         match self {
             Self::Scheme { header, .. } | Self::Header(header) => Some(header),
+            Self::WebSocketProtocol(_) => Some(WEBSOCKET_PROTOCOL),
+            Self::BasicPassword => Some(AUTHORIZATION),
             Self::Query(_) | Self::Cookie(_) => None,
         }
     }
@@ -140,25 +159,28 @@ impl TokenSource {
     /// header then, except for `authorization`, whose values it joins.
     pub(crate) fn needs_whole_head(&self) -> bool {
         match self {
-            Self::Scheme { header, .. } => **header != *"authorization",
-            Self::Header(_) | Self::Cookie(_) => true,
-            Self::Query(_) => false,
+            Self::Scheme { header, .. } => **header != *AUTHORIZATION,
+            Self::Header(_) | Self::Cookie(_) | Self::WebSocketProtocol(_) => true,
+            Self::Query(_) | Self::BasicPassword => false,
         }
     }
 
     /// The token in this place, if any.
-    fn look<'h>(&'h self, head: &'h dyn Head) -> Result<Option<Presented<'h>>, Reason> {
+    ///
+    /// # Errors
+    /// [`Reason::RepeatedToken`] if there is more than one.
+    pub(super) fn look<'h>(&'h self, head: &'h dyn Head) -> Result<Option<Presented<'h>>, Reason> {
         match self {
             Self::Scheme { header, scheme } => {
-                let Some(text) = head.value(header) else { return Ok(None) };
-                let Some(at) = credentials(&text, scheme) else {
-                    let others = is_repeated(&text, scheme) || holds(&text, scheme);
-                    return if others { Err(Reason::RepeatedToken) } else { Ok(None) };
+                let Some((text, at)) = after_scheme(header, scheme, head)? else {
+                    return Ok(None);
                 };
                 let removal = Removal::Remove(Arc::clone(header));
                 let scheme = Some(&**scheme);
                 Ok(Some(Presented { text, at, scheme, removal, in_query: false }))
             }
+            Self::WebSocketProtocol(marker) => in_websocket_protocol(marker, head),
+            Self::BasicPassword => in_basic_password(head),
             Self::Header(header) => {
                 let mut values = head.fields().values(header);
                 let Some(value) = values.next() else { return Ok(None) };
@@ -175,11 +197,87 @@ impl TokenSource {
     }
 }
 
+/// The credentials of this scheme in a header: its value, and where they are in it.
+fn after_scheme<'h>(
+    header: &str,
+    scheme: &str,
+    head: &'h dyn Head,
+) -> Result<Option<(Cow<'h, [u8]>, Range<usize>)>, Reason> {
+    let Some(text) = head.value(header) else { return Ok(None) };
+    match credentials(&text, scheme) {
+        Some(at) => Ok(Some((text, at))),
+        None if is_repeated(&text, scheme) || holds(&text, scheme) => Err(Reason::RepeatedToken),
+        None => Ok(None),
+    }
+}
+
+/// The token in the password of Basic credentials. The user name is ignored.
+fn in_basic_password(head: &dyn Head) -> Result<Option<Presented<'_>>, Reason> {
+    let Some((text, at)) = after_scheme(AUTHORIZATION, BASIC, head)? else { return Ok(None) };
+    if is_repeated(&text, BASIC) {
+        return Err(Reason::RepeatedToken);
+    }
+    let encoded = text.get(at).and_then(|encoded| std::str::from_utf8(encoded).ok());
+    let decoded = encoded.and_then(|encoded| Base64::decode_vec(encoded).ok());
+    let password = decoded.and_then(|mut decoded| {
+        let colon = decoded.iter().position(|byte| *byte == b':')?;
+        Some(decoded.split_off(colon.saturating_add(1)))
+    });
+    let token = password.map_or(Value::Malformed, Value::Text).token();
+    Ok(token.map(|token| Presented::whole(token, Removal::Remove(AUTHORIZATION.into()))))
+}
+
+/// The token after `marker` in the list of WebSocket subprotocols (RFC 6455, section 11.3.4), which
+/// may be spread over several headers. The others stay.
+fn in_websocket_protocol<'h>(
+    marker: &str,
+    head: &'h dyn Head,
+) -> Result<Option<Presented<'h>>, Reason> {
+    let mut found = None;
+    let mut rest: Vec<&[u8]> = Vec::new();
+    let headers = head.fields().values(WEBSOCKET_PROTOCOL);
+    let elements = headers.flat_map(|value| value.split(|byte| *byte == b','));
+    let mut elements = elements.map(<[u8]>::trim_ascii).filter(|element| !element.is_empty());
+    // A subprotocol is one word, and compared with its letter case. Whatever else has the marker as
+    // a word could be interpreted as the marker.
+    let has_marker = |element: &[u8]| {
+        let mut words = element.split(|byte| !is_token_char(*byte));
+        words.any(|word| word.eq_ignore_ascii_case(marker.as_bytes()))
+    };
+    while let Some(element) = elements.next() {
+        if !has_marker(element) {
+            rest.push(element);
+            continue;
+        }
+        let token = elements.next();
+        let value = match token {
+            Some(token) if element == marker.as_bytes() => Value::Text(token),
+            _ => Value::Malformed,
+        };
+        if found.replace(value).is_some() || token.is_some_and(has_marker) {
+            return Err(Reason::RepeatedToken);
+        }
+    }
+    let Some(token) = found.and_then(Value::token) else { return Ok(None) };
+    let removal = rest_of_list(WEBSOCKET_PROTOCOL, &rest, b", ");
+    Ok(Some(Presented::whole(token, removal)))
+}
+
+/// Leaves these elements in the list of a header.
+fn rest_of_list(header: &'static str, rest: &[&[u8]], separator: &[u8]) -> Removal {
+    if rest.is_empty() {
+        return Removal::Remove(header.into());
+    }
+    let rest = String::from_utf8_lossy(&rest.join(separator)).into_owned();
+    Removal::Replace(header.into(), rest.into())
+}
+
 /// The value in the place of a token.
 enum Value<T> {
     Text(T),
-    /// The value of a variant of the name: some services interpret it as the token.
-    Variant,
+    /// What counts as a malformed token, such as the value of a variant of the name, which some
+    /// services interpret as the token.
+    Malformed,
 }
 
 impl<T: AsRef<[u8]> + Default> Value<T> {
@@ -188,7 +286,7 @@ impl<T: AsRef<[u8]> + Default> Value<T> {
     fn token(self) -> Option<T> {
         match self {
             Self::Text(text) => (!text.as_ref().is_empty()).then_some(text),
-            Self::Variant => Some(T::default()),
+            Self::Malformed => Some(T::default()),
         }
     }
 }
@@ -206,7 +304,7 @@ fn in_query<'h>(parameter: &str, head: &'h dyn Head) -> Result<Option<Presented<
                 let value = form_urlencoded::parse(pair).next().map(|(_, value)| value);
                 Value::Text(value.unwrap_or_default().into_owned())
             }
-            Match::Variant => Value::Variant,
+            Match::Variant => Value::Malformed,
             Match::Other => continue,
         };
         if found.replace(value).is_some() {
@@ -246,7 +344,7 @@ fn in_cookie<'h>(wanted: &str, head: &'h dyn Head) -> Result<Option<Presented<'h
                 let quoted = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\""));
                 Value::Text(quoted.unwrap_or(value))
             }
-            (Some(_), Match::Variant) => Value::Variant,
+            (Some(_), Match::Variant) => Value::Malformed,
             _ => {
                 rest.push(cookie);
                 continue;
@@ -257,12 +355,7 @@ fn in_cookie<'h>(wanted: &str, head: &'h dyn Head) -> Result<Option<Presented<'h
         }
     }
     let Some(token) = found.and_then(Value::token) else { return Ok(None) };
-    let removal = if rest.is_empty() {
-        Removal::Remove("cookie".into())
-    } else {
-        let rest = String::from_utf8_lossy(&rest.join(&b"; "[..])).into_owned();
-        Removal::Replace("cookie".into(), rest.into())
-    };
+    let removal = rest_of_list("cookie", &rest, b"; ");
     Ok(Some(Presented::whole(token, removal)))
 }
 
@@ -286,8 +379,15 @@ mod tests {
     }
 
     fn look(headers: &[(&str, &str)]) -> Result<Option<(String, Removal)>, Reason> {
-        let (sources, head) = (all(), headers.iter().copied().collect::<Fields>());
-        let Some(presented) = present(&sources, &head)? else { return Ok(None) };
+        look_in(&all(), headers)
+    }
+
+    fn look_in(
+        sources: &[TokenSource],
+        headers: &[(&str, &str)],
+    ) -> Result<Option<(String, Removal)>, Reason> {
+        let head = headers.iter().copied().collect::<Fields>();
+        let Some(presented) = present(sources, &head)? else { return Ok(None) };
         let token = presented.token()?.reveal().to_owned();
         Ok(Some((token, presented.removal)))
     }
@@ -390,6 +490,83 @@ mod tests {
             [("x-auth", "Token\tt")],
         ] {
             assert_eq!(look(&headers), Err(Reason::MalformedToken), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_websocket_hands_over_its_token_in_the_list_of_subprotocols() {
+        let sources = [TokenSource::WebSocketProtocol("bearer".into())];
+        let (malformed, repeated) = (Err(Reason::MalformedToken), Err(Reason::RepeatedToken));
+        let found = |token: &str, removal| Ok(Some((token.to_owned(), removal)));
+        let rest = |rest| replace(WEBSOCKET_PROTOCOL, rest);
+        let table: [(&[&str], _); 26] = [
+            (&["bearer, t"], found("t", remove(WEBSOCKET_PROTOCOL))),
+            (&["bearer,t,chat"], found("t", rest("chat"))),
+            (&["chat.v1,  bearer , t-._~+/== ,, v2"], found("t-._~+/==", rest("chat.v1, v2"))),
+            (&["bearer,, t, chat"], found("t", rest("chat"))),
+            // Several headers are one list.
+            (&["chat", "bearer, t"], found("t", rest("chat"))),
+            (&["bearer, t", "chat, v2"], found("t", rest("chat, v2"))),
+            (&["chat, bearer", "t, v2"], found("t", rest("chat, v2"))),
+            (&[], Ok(None)),
+            (&["", ","], Ok(None)),
+            (&["chat, bearers, x-bearer, bearer.v1"], Ok(None)),
+            (&["bearer"], malformed.clone()),
+            (&["chat, bearer"], malformed.clone()),
+            (&["bearer, a b"], malformed.clone()),
+            (&["bearer, \"t\""], malformed.clone()),
+            (&["Bearer, t"], malformed.clone()),
+            (&["chat, BEARER"], malformed.clone()),
+            (&["\"bearer\", t"], malformed.clone()),
+            (&["\"bearer, t\""], malformed.clone()),
+            (&["bearer t"], malformed.clone()),
+            (&["bearer=t, chat"], malformed.clone()),
+            (&["chat\tbearer, t"], malformed),
+            (&["bearer, bearer"], repeated.clone()),
+            (&["bearer, bearer, t"], repeated.clone()),
+            (&["bearer, t, bearer, t"], repeated.clone()),
+            (&["bearer, t", "Bearer, u"], repeated.clone()),
+            (&["Bearer, bearer, t"], repeated),
+        ];
+        for (values, expected) in table {
+            let headers: Vec<_> = values.iter().map(|value| (WEBSOCKET_PROTOCOL, *value)).collect();
+            assert_eq!(look_in(&sources, &headers), expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn the_password_of_basic_credentials_is_a_token() {
+        let sources = [TokenSource::authorization(), TokenSource::BasicPassword];
+        let (malformed, repeated) = (Err(Reason::MalformedToken), Err(Reason::RepeatedToken));
+        let found = |token: &str| Ok(Some((token.to_owned(), remove(AUTHORIZATION))));
+        let table: [(&[&str], _); 20] = [
+            // user:t, :t, ü:t, and a user name with a colon, which the first one ends.
+            (&["Basic dXNlcjp0"], found("t")),
+            (&["basic  OnQ="], found("t")),
+            (&["BASIC w7w6dA=="], found("t")),
+            (&["Bearer t"], found("t")),
+            (&["Basic dXNlcjo="], Ok(None)),
+            (&["Basicx dXNlcjp0"], Ok(None)),
+            (&["Digest a=\"b\", c=\"d\""], Ok(None)),
+            (&["Basic"], malformed.clone()),
+            (&["Basic "], malformed.clone()),
+            // No colon, several, a blank, a byte that is no UTF-8.
+            (&["Basic dXNlcg=="], malformed.clone()),
+            (&["Basic dXNlcjphOmI="], malformed.clone()),
+            (&["Basic dXNlcjphIGI="], malformed.clone()),
+            (&["Basic dXNlcjr/"], malformed.clone()),
+            // Padding, an alphabet and last bits that are not those of RFC 4648, section 4.
+            (&["Basic OnQ"], malformed.clone()),
+            (&["Basic OnR="], malformed.clone()),
+            (&["Basic dX-_cjp0"], malformed.clone()),
+            (&["Basic dXNl cjp0"], malformed),
+            (&["Basic dXNlcjp0,Basic dXNlcjp0"], repeated.clone()),
+            (&["Basic dXNlcjp0", "Bearer t"], repeated.clone()),
+            (&["Digest a=\"b\", Basic dXNlcjp0"], repeated),
+        ];
+        for (values, expected) in table {
+            let headers: Vec<_> = values.iter().map(|value| (AUTHORIZATION, *value)).collect();
+            assert_eq!(look_in(&sources, &headers), expected, "{values:?}");
         }
     }
 }
