@@ -621,6 +621,18 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
             "inbound.token_sources[1]: duplicate token source",
         ),
         (
+            with("inbound/token_precedence", json!("last")),
+            "inbound.token_precedence: expected \"single\" or \"first\"",
+        ),
+        (
+            with("inbound/max_token_bytes", json!(49153)),
+            "inbound.max_token_bytes: expected a whole number from 1 to 49152",
+        ),
+        (
+            with("inbound/max_token_bytes", json!(0)),
+            "inbound.max_token_bytes: expected a whole number from 1 to 49152",
+        ),
+        (
             with("inbound/cache", json!({"stale_if_error": 5})),
             "inbound.cache.stale_if_error: expected a duration",
         ),

@@ -77,7 +77,7 @@ pub fn check(seen: &Seen, expected: &Expected, at: &str) {
 /// The gRPC status that stands for an HTTP status.
 fn grpc_status_for(status: u16) -> u32 {
     match status {
-        400 => 3,
+        400 | 431 => 3,
         401 => 16,
         403 => 7,
         502 | 503 => 14,

@@ -133,7 +133,25 @@ fn tokens() -> Vec<Exchange> {
             .calls(0),
         exchange("d3_04 a token has at most 16 KiB")
             .passes(get("/").bearer(&long))
-            .refuses(get("/").bearer(&(long + "a")), invalid_token("oauth2_token_too_long"))
+            .refuses(get("/").bearer(&(long.clone() + "a")), token_too_long())
+            .refuses(get("/").grpc().bearer(&(long.clone() + "a")), token_too_long())
+            .calls(1),
+        exchange("d3_04 a token has at most max_token_bytes, and the rest of the head has room beside it")
+            .inbound(json!({"max_token_bytes": 48 * 1024}))
+            .passes(get("/").bearer(&"a".repeat(48 * 1024)))
+            .refuses(get("/").bearer(&"a".repeat(48 * 1024 + 1)), token_too_long())
+            .calls(1),
+        exchange("d3_04 the length of a token is that of what is decoded")
+            .inbound(json!({
+                "max_token_bytes": 3, "token_sources": [{"query": "t"}, {"basic": "password"}]
+            }))
+            .passes(get("/?t=%61%62%63"))
+            .refuses(
+                get("/?t=%61%62%63%64"),
+                token_too_long(),
+            )
+            // long-name:abc
+            .passes(get("/").header("authorization", "Basic bG9uZy1uYW1lOmFiYw=="))
             .calls(1),
         exchange("rs_6750_03 rs_6750_10 two tokens are a malformed request")
             .refuses(get("/").bearer("a").bearer("b"), invalid_request("oauth2_repeated_token"))
@@ -415,6 +433,39 @@ fn sources() -> Vec<Exchange> {
                 invalid_request("oauth2_repeated_token"),
             )
             .calls(1),
+        exchange("of several tokens the first source's counts where that is configured, and all are removed")
+            .inbound(json!({
+                "token_precedence": "first", "forward": {"token": true},
+                "token_sources": [
+                    {"header": "authorization", "scheme": "Bearer"}, {"cookie": "at"},
+                    {"cookie": "old"}, {"query": "access_token"}
+                ]
+            }))
+            .server([active(json!({})), inactive()])
+            .passes(get("/a?access_token=v&b").bearer("t").header("cookie", "at=u; a=1; old=w"))
+            .without("authorization")
+            .with("cookie", "a=1")
+            .with(":path", "/a?b")
+            .passes(get("/").bearer("t").header("cookie", "old=u; at=v"))
+            .without("authorization")
+            .without("cookie")
+            .passes(get("/").header("cookie", "at=; old=t"))
+            .with("cookie", "at=")
+            .calls(1)
+            // No other source is tried.
+            .refuses(
+                get("/").bearer("a b").header("cookie", "at=t"),
+                invalid_token("oauth2_malformed_token"),
+            )
+            .refuses(
+                get("/").bearer("u").header("cookie", "at=t"),
+                invalid_token("oauth2_inactive"),
+            )
+            .refuses(
+                get("/").bearer("t").header("cookie", "at=t; at=t"),
+                invalid_request("oauth2_repeated_token"),
+            )
+            .calls(2),
         exchange("the syntax of a token is checked wherever it stands")
             .inbound(everywhere)
             .refuses(get("/?access_token=a%26b"), invalid_token("oauth2_malformed_token"))

@@ -12,7 +12,8 @@ use crate::inbound::policy::{Access, Needs};
 use crate::inbound::servers::Server;
 use crate::oauth::claims::ClaimTest;
 use crate::oauth::introspection::TokenType;
-use crate::oauth::token_source::{TokenSource, present};
+use crate::oauth::token_source::TokenSource;
+use crate::oauth::token_sources::TokenSources;
 use crate::outbound::client::Client;
 use crate::rules::target::Target;
 
@@ -87,10 +88,10 @@ impl Filter {
     pub fn carrier(&self, head: &dyn Head, token: &str) -> Option<(String, String)> {
         let sources = match &self.decider.inbound {
             Some(inbound) => inbound.guard().token_sources.clone(),
-            None => vec![TokenSource::authorization()],
+            None => TokenSources::default(),
         };
-        let Ok(None) = present(&sources, head) else { return None };
-        Some(match sources.first()? {
+        let Ok(None) = sources.present(head) else { return None };
+        Some(match sources.places.first()? {
             TokenSource::Scheme { header, scheme } => {
                 (header.to_string(), format!("{scheme} {token}"))
             }

@@ -27,6 +27,7 @@ use crate::oauth::reason::Reason;
 use crate::oauth::scope::Implied;
 use crate::oauth::sender_constraint::MutualTls;
 use crate::oauth::token_source::TokenSource;
+use crate::oauth::token_sources::Precedence;
 use crate::rules::index::RuleIndex;
 
 /// The maximum of `max_entries`: the memory of a worker is limited to 1 GiB.
@@ -47,6 +48,20 @@ pub(super) const INBOUND_TABLE: KeyTable = KeyTable {
             "where requests carry the token",
         )
         .see("inboundtoken_sources"),
+        KeyRow::new(
+            &["token_precedence"],
+            "string",
+            Json(r#""single""#),
+            "`\"single\"`: several tokens in a request are rejected. `\"first\"`: the first source \
+             with a value counts, [even if malformed](#inboundtoken_sources)",
+        ),
+        KeyRow::new(
+            &["max_token_bytes"],
+            "number",
+            Json("16384"),
+            "the maximum length of a token, up to 49152: longer ones get 431. Above 60 KiB in all \
+             headers, Envoy needs a larger `max_request_headers_kb`",
+        ),
         KeyRow::new(&["realm"], "string", Json(r#""oauth2""#), "the `realm` of every challenge"),
         KeyRow::new(
             &["audience"],
@@ -137,7 +152,7 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     let servers =
         object.need("introspection", "the introspection endpoint", |field| servers(field, names));
     let cache = object.read("cache", cache).unwrap_or_default();
-    let token_sources = object.read("token_sources", token_sources);
+    let token_sources = token_sources(&mut object);
     let realm = object.read("realm", realm).unwrap_or_else(|| REALM.to_owned());
     let scope_claim = object.read("scope_claim", claim_path);
     let implied = object.read("scope_implies", scope_implies).unwrap_or_default();
@@ -193,9 +208,13 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     }
     let scope_claim = scope_claim.unwrap_or_else(|| ClaimPath::new("scope"));
     let what = asked_of_tokens(rules.iter().map(|(_, rule)| rule).chain([&unmatched]));
-    let token_sources = token_sources.unwrap_or_else(|| vec![TokenSource::authorization()]);
-    forward.set_token_sources(&token_sources);
-    let accepts_basic = token_sources.contains(&TokenSource::BasicPassword);
+    forward.set_token_sources(&token_sources.places);
+    if token_sources.precedence == Precedence::First && forward.withhold_token() {
+        object.at("forward.token").warn(
+            "no effect with token_precedence \"first\", which removes the values of all token_sources",
+        );
+    }
+    let accepts_basic = token_sources.places.contains(&TokenSource::BasicPassword);
     Some(Guard {
         servers: servers?,
         cache,

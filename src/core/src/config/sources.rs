@@ -2,13 +2,37 @@
 
 #[cfg(feature = "review")]
 use super::key_table::{DefaultValue::Words, KeyRow, KeyTable};
-use super::reader::Field;
-use super::values::{frames_or_steers, header_name, text};
+use super::reader::{Field, Object};
+use super::values::{count_from, frames_or_steers, header_name, text};
 use crate::http::header_name::is_token_char;
 use crate::oauth::token_source::TokenSource;
+use crate::oauth::token_sources::{Precedence, TokenSources};
+
+/// The maximum of `max_token_bytes`: with it, the other headers fit into Envoy's default of
+/// `max_request_headers_kb`, 60.
+const MOST_TOKEN_BYTES: u32 = 48 * 1024;
+
+/// Reads the keys of `inbound` about tokens in requests.
+pub(super) fn token_sources(object: &mut Object<'_>) -> TokenSources {
+    let defaults = TokenSources::default();
+    let precedence = object.read("token_precedence", |field| {
+        Some(match field.choice(&["single", "first"])? {
+            "first" => Precedence::First,
+            _ => Precedence::Single,
+        })
+    });
+    let max_bytes = object.read("max_token_bytes", |field| {
+        usize::try_from(count_from(field, 1, MOST_TOKEN_BYTES)?).ok()
+    });
+    TokenSources {
+        places: object.read("token_sources", places).unwrap_or(defaults.places),
+        precedence: precedence.unwrap_or(defaults.precedence),
+        max_bytes: max_bytes.unwrap_or(defaults.max_bytes),
+    }
+}
 
 /// Reads the list.
-pub(super) fn token_sources(field: &Field<'_>) -> Option<Vec<TokenSource>> {
+fn places(field: &Field<'_>) -> Option<Vec<TokenSource>> {
     let sources =
         field.list_of("a list of token sources, such as {\"header\": \"x-token\"}", source)?;
     for (n, source) in sources.iter().enumerate() {

@@ -22,7 +22,8 @@ use crate::oauth::denial::{Denial, Resource};
 use crate::oauth::introspection::{IntrospectedToken, Reading, Response};
 use crate::oauth::reason::Reason;
 use crate::oauth::sender_constraint::{Confirmation, MutualTls};
-use crate::oauth::token_source::{Presented, Removal, TokenSource, present};
+use crate::oauth::token_source::{Presented, Removals, TokenSource};
+use crate::oauth::token_sources::TokenSources;
 use crate::oauth::token_state::{ActiveToken, TokenAttribute, TokenState};
 use crate::rules::index::RuleIndex;
 use crate::rules::target::{Target, host_of};
@@ -35,7 +36,7 @@ pub(crate) struct Guard {
     /// The first server whose `when` matches introspects a token.
     pub(crate) servers: Vec<Server>,
     pub(crate) cache: CacheConfig,
-    pub(crate) token_sources: Vec<TokenSource>,
+    pub(crate) token_sources: TokenSources,
     /// Parameters of every `WWW-Authenticate` challenge.
     pub(crate) resource: Resource,
     /// The metadata document of the resource (RFC 9728), if it is served.
@@ -73,7 +74,7 @@ pub(crate) struct Bearer {
     /// Changes to the head that do not depend on the token.
     pub(crate) clean: Forward,
     /// Removes the token from the request.
-    pub(crate) removal: Removal,
+    pub(crate) removals: Removals,
     pub(crate) in_query: bool,
     /// The SHA-256 digest of the client's TLS certificate.
     pub(crate) certificate: Option<[u8; 32]>,
@@ -81,8 +82,8 @@ pub(crate) struct Bearer {
 
 impl Footprint for Bearer {
     fn owned_bytes(&self) -> usize {
-        let Self { needs: _, clean, removal, in_query: _, certificate: _ } = self;
-        clean.owned_bytes().saturating_add(removal.owned_bytes())
+        let Self { needs: _, clean, removals, in_query: _, certificate: _ } = self;
+        clean.owned_bytes().saturating_add(removals.owned_bytes())
     }
 }
 
@@ -106,7 +107,7 @@ impl Guard {
     ) -> Result<Admission<'h>, Outcome> {
         if self.forward.needs_whole_head()
             || self.rules.looks_at_several()
-            || self.token_sources.iter().any(TokenSource::needs_whole_head)
+            || self.token_sources.places.iter().any(TokenSource::needs_whole_head)
         {
             // Read first, because single values are then taken from it.
             head.fields();
@@ -154,7 +155,7 @@ impl Guard {
         let deny = |reason| self.deny(reason, needs, is_grpc(head));
         // Envoy may run a request through the filter again after one of the proxy's own tokens was
         // put on it: the caller did not present that token.
-        let presented = present(&self.token_sources, head).map_err(deny)?;
+        let presented = self.token_sources.present(head).map_err(deny)?;
         let presented = match presented.filter(|presented| !is_ours(presented)) {
             Some(presented) => presented,
             None if optional => return Ok(public(clean)),
@@ -163,7 +164,7 @@ impl Guard {
         let bearer = Bearer {
             needs: Arc::clone(needs),
             clean,
-            removal: presented.removal.clone(),
+            removals: presented.removals.clone(),
             in_query: presented.in_query,
             certificate: match self.mutual_tls {
                 MutualTls::Off => None,
@@ -261,7 +262,7 @@ impl Guard {
         grpc: impl FnOnce() -> bool,
         now: Timestamp,
     ) -> Outcome {
-        let Bearer { needs, clean, removal, in_query, certificate } = bearer;
+        let Bearer { needs, clean, removals, in_query, certificate } = bearer;
         let known = match finding {
             TokenState::Active(known) => known,
             TokenState::Rejected(reason) => return self.deny(reason, &needs, grpc()),
@@ -276,7 +277,7 @@ impl Guard {
             Ok(()) => Outcome {
                 action: Action::Forward(self.forward.with_token(
                     clean,
-                    &removal,
+                    &removals,
                     in_query,
                     &known.headers,
                 )),
@@ -293,13 +294,13 @@ impl Guard {
 
     /// Decides on a request whose token could not be introspected.
     pub(crate) fn fail(&self, unavailable: Unavailable, bearer: Bearer, grpc: bool) -> Outcome {
-        let Bearer { needs, clean, removal, in_query, .. } = bearer;
+        let Bearer { needs, clean, removals, in_query, .. } = bearer;
         let Unavailable { failure, excused, .. } = unavailable;
         if !self.failure_mode_allow || !excused {
             return self.refuse(&failure.denial(), &needs.rule, grpc);
         }
         Outcome {
-            action: Action::Forward(self.forward.with_token(clean, &removal, in_query, &[])),
+            action: Action::Forward(self.forward.with_token(clean, &removals, in_query, &[])),
             decision: Decision::Unchecked,
             rule: Arc::clone(&needs.rule),
             known: None,

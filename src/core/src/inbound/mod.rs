@@ -122,7 +122,7 @@ impl Inbound {
         let mut key = self.keyed.key(KeySpace::Server(ServerId(0)), presented.unchecked());
         let mut server = None;
         if self.by_host {
-            let token = presented.token().map_err(deny)?;
+            let token = presented.token(self.guard.token_sources.max_bytes).map_err(deny)?;
             let of_host = self.guard.server_for(token, head).map_err(deny)?;
             key = self.keyed.key(KeySpace::Server(of_host), token.reveal());
             server = Some(of_host);
@@ -140,7 +140,7 @@ impl Inbound {
                 run.now,
             )));
         }
-        let token = presented.token().map_err(deny)?;
+        let token = presented.token(self.guard.token_sources.max_bytes).map_err(deny)?;
         let server = match server {
             Some(server) => server,
             None => self.guard.server_for(token, head).map_err(deny)?,

@@ -8,7 +8,7 @@ use base64ct::{Base64, Encoding};
 use url::form_urlencoded;
 
 use crate::cache::footprint::Footprint;
-use crate::http::head::Head;
+use crate::http::head::{Fields, Head};
 use crate::http::header_name::{Spelling, is_token_char};
 use crate::http::parameter::{Match, match_cookie, match_rest, parameters};
 use crate::oauth::bearer::{BearerToken, credentials, holds, is_repeated};
@@ -47,8 +47,8 @@ pub(crate) struct Presented<'h> {
     at: Range<usize>,
     /// The scheme before it, after which further credentials may follow.
     scheme: Option<&'h str>,
-    /// The edit that removes it from the request.
-    pub(crate) removal: Removal,
+    /// The edits that remove it from the request, and with it the tokens that do not count.
+    pub(crate) removals: Removals,
     /// Whether it was in the query, which appears in caches and logs.
     pub(crate) in_query: bool,
 }
@@ -62,6 +62,57 @@ pub(crate) enum Removal {
     Replace(Arc<str>, Arc<str>),
 }
 
+/// How to remove all tokens from a request: at most one change of each header.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Removals {
+    first: Removal,
+    others: Vec<Removal>,
+}
+
+impl From<Removal> for Removals {
+    fn from(first: Removal) -> Self {
+        Self { first, others: Vec::new() }
+    }
+}
+
+impl Removals {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Removal> {
+        [&self.first].into_iter().chain(&self.others)
+    }
+
+    /// Adds changes to a head that these have been applied to.
+    pub(super) fn add(&mut self, later: Self) {
+        for removal in [later.first].into_iter().chain(later.others) {
+            if self.first.header() == removal.header() {
+                self.first = removal;
+            } else {
+                self.others.retain(|earlier| earlier.header() != removal.header());
+                self.others.push(removal);
+            }
+        }
+    }
+
+    /// The head after these changes.
+    pub(super) fn apply(&self, head: &Fields) -> Fields {
+        let is_changed =
+            |name: &[u8]| self.iter().any(|removal| removal.header().as_bytes() == name);
+        let replaced = self.iter().filter_map(|removal| match removal {
+            Removal::Remove(_) => None,
+            Removal::Replace(name, value) => Some((name.as_bytes(), value.as_bytes())),
+        });
+        head.iter().filter(|(name, _)| !is_changed(name)).chain(replaced).collect()
+    }
+}
+
+impl Removal {
+    /// The header that changes.
+    fn header(&self) -> &Arc<str> {
+        match self {
+            Self::Remove(name) | Self::Replace(name, _) => name,
+        }
+    }
+}
+
 impl Footprint for Removal {
     fn owned_bytes(&self) -> usize {
         match self {
@@ -72,11 +123,18 @@ impl Footprint for Removal {
     }
 }
 
+impl Footprint for Removals {
+    fn owned_bytes(&self) -> usize {
+        let Self { first, others } = self;
+        first.owned_bytes().saturating_add(others.owned_bytes())
+    }
+}
+
 impl<'h> Presented<'h> {
     /// A token that is the whole `text`.
     fn whole(text: impl Into<Cow<'h, [u8]>>, removal: Removal) -> Self {
         let text = text.into();
-        Self { at: 0..text.len(), text, scheme: None, removal, in_query: false }
+        Self { at: 0..text.len(), text, scheme: None, removals: removal.into(), in_query: false }
     }
 
     /// The text in place of the token, which may not be valid.
@@ -84,38 +142,18 @@ impl<'h> Presented<'h> {
         self.text.get(self.at.clone()).unwrap_or_default()
     }
 
-    /// The token, if its syntax is valid.
+    /// The token, if its syntax is valid and it has at most this many bytes.
     ///
     /// # Errors
     /// [`Reason::TokenTooLong`], [`Reason::MalformedToken`], or [`Reason::RepeatedToken`] if others
     /// are joined to it.
-    pub(crate) fn token(&self) -> Result<BearerToken<'_>, Reason> {
+    pub(crate) fn token(&self, max_bytes: usize) -> Result<BearerToken<'_>, Reason> {
         // No token contains the comma that joins them.
-        BearerToken::parse(self.unchecked()).map_err(|reason| match self.scheme {
+        BearerToken::parse(self.unchecked(), max_bytes).map_err(|reason| match self.scheme {
             Some(scheme) if is_repeated(&self.text, scheme) => Reason::RepeatedToken,
             _ => reason,
         })
     }
-}
-
-/// The one token of a request, if it has one.
-///
-/// # Errors
-/// [`Reason::RepeatedToken`] if there is more than one, in one place or in several. Tokens joined
-/// in one header are detected when the syntax is checked.
-pub(crate) fn present<'h>(
-    sources: &'h [TokenSource],
-    head: &'h dyn Head,
-) -> Result<Option<Presented<'h>>, Reason> {
-    let mut presented = None;
-    for source in sources {
-        if let Some(found) = source.look(head)?
-            && presented.replace(found).is_some()
-        {
-            return Err(Reason::RepeatedToken);
-        }
-    }
-    Ok(presented)
 }
 
 impl TokenSource {
@@ -175,9 +213,9 @@ impl TokenSource {
                 let Some((text, at)) = after_scheme(header, scheme, head)? else {
                     return Ok(None);
                 };
-                let removal = Removal::Remove(Arc::clone(header));
+                let removals = Removal::Remove(Arc::clone(header)).into();
                 let scheme = Some(&**scheme);
-                Ok(Some(Presented { text, at, scheme, removal, in_query: false }))
+                Ok(Some(Presented { text, at, scheme, removals, in_query: false }))
             }
             Self::WebSocketProtocol(marker) => in_websocket_protocol(marker, head),
             Self::BasicPassword => in_basic_password(head),
@@ -362,7 +400,7 @@ fn in_cookie<'h>(wanted: &str, head: &'h dyn Head) -> Result<Option<Presented<'h
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::head::Fields;
+    use crate::oauth::token_sources::TokenSources;
 
     fn scheme(header: &str, scheme: &str) -> TokenSource {
         TokenSource::Scheme { header: header.into(), scheme: scheme.into() }
@@ -383,13 +421,14 @@ mod tests {
     }
 
     fn look_in(
-        sources: &[TokenSource],
+        places: &[TokenSource],
         headers: &[(&str, &str)],
     ) -> Result<Option<(String, Removal)>, Reason> {
         let head = headers.iter().copied().collect::<Fields>();
-        let Some(presented) = present(sources, &head)? else { return Ok(None) };
-        let token = presented.token()?.reveal().to_owned();
-        Ok(Some((token, presented.removal)))
+        let sources = TokenSources { places: places.to_vec(), ..TokenSources::default() };
+        let Some(presented) = sources.present(&head)? else { return Ok(None) };
+        let token = presented.token(sources.max_bytes)?.reveal().to_owned();
+        Ok(Some((token, presented.removals.first)))
     }
 
     fn remove(header: &str) -> Removal {
