@@ -775,6 +775,19 @@ fn claims() -> Vec<Exchange> {
             .passes(get("/").bearer("3"))
             .passes(get("/").bearer("4"))
             .calls(4),
+        exchange("a token that has just been issued by a clock slightly ahead is valid")
+            .server(
+                [
+                    json!({"nbf": seconds_from_now(4)}),
+                    // With room for a machine on which the table takes minutes.
+                    json!({"nbf": seconds_from_now(3600)}),
+                    json!({"exp": seconds_from_now(-1)}),
+                ]
+                .map(active),
+            )
+            .passes(get("/").bearer("1"))
+            .refuses(get("/").bearer("2"), invalid_token("oauth2_not_yet_valid"))
+            .refuses(get("/").bearer("3"), invalid_token("oauth2_expired")),
         exchange("clock_skew is leeway for exp and nbf")
             // With room for a machine on which the table takes minutes.
             .inbound(json!({"clock_skew": "1h"}))

@@ -16,6 +16,7 @@ use super::reader::Field;
 use super::servers::servers;
 use super::sources::token_sources;
 use super::values::{boolean, claim_path, count, is_scope, one_or_any, text, ttl};
+use crate::inbound::clock_skew::ClockSkew;
 use crate::inbound::guard::Guard;
 use crate::inbound::introspection_cache::CacheConfig;
 use crate::inbound::policy::{Access, Rule};
@@ -104,8 +105,8 @@ pub(super) const INBOUND_TABLE: KeyTable = KeyTable {
         KeyRow::new(
             &["clock_skew"],
             "duration",
-            Json(r#""0s""#),
-            "tolerance for `exp`, `nbf` and `max_age`",
+            Words(r#"`"5s"` for `nbf`, `"0s"` for `exp` and `max_age`"#),
+            "tolerance for `exp`, `nbf` and `max_age`; a given value is for all three",
         ),
         KeyRow::new(&["rules"], "list", Words("all require a token"), "what each request requires")
             .see("inboundrules"),
@@ -156,7 +157,7 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     let realm = object.read("realm", realm).unwrap_or_else(|| REALM.to_owned());
     let scope_claim = object.read("scope_claim", claim_path);
     let implied = object.read("scope_implies", scope_implies).unwrap_or_default();
-    let clock_skew = object.read("clock_skew", ttl).unwrap_or_default();
+    let clock_skew = object.read("clock_skew", ttl).map(ClockSkew::from).unwrap_or_default();
     let needs = needs(&mut object, "unmatched".into(), None, &asked);
     let rules = object.read("rules", |field| {
         field.list_of("a list of rules", |field| rule(field, &needs, &asked))

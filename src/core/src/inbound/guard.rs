@@ -2,13 +2,13 @@
 //! state of its token. This module has no state of its own.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::cache::footprint::Footprint;
 use crate::http::head::{Head, is_grpc};
 use crate::ids::ServerId;
+use crate::inbound::clock_skew::ClockSkew;
 use crate::inbound::forwarding::{Forwarding, MAX_CLAIM, header_value};
 use crate::inbound::introspection_cache::{CacheConfig, Freshness};
 use crate::inbound::policy::{Access, Needs, Rule};
@@ -47,8 +47,7 @@ pub(crate) struct Guard {
     pub(crate) unmatched: Rule,
     /// How introspection responses are interpreted.
     pub(crate) reading: Reading,
-    /// Leeway for `exp`, `nbf` and `max_age`.
-    pub(crate) clock_skew: Duration,
+    pub(crate) clock_skew: ClockSkew,
     /// The requirements on certificate-bound tokens (RFC 8705).
     pub(crate) mutual_tls: MutualTls,
     /// Whether CORS preflight requests are allowed without a token.
@@ -199,7 +198,7 @@ impl Guard {
     }
 
     pub(crate) fn freshness(&self, response: &Introspected) -> Freshness {
-        self.cache.freshness(response, self.clock_skew)
+        self.cache.freshness(response, self.clock_skew.late)
     }
 
     /// Evaluates a response that the server returned at this time.
@@ -229,7 +228,7 @@ impl Guard {
             IntrospectedToken::from_claims(claims, &self.reading, issuer, server.token_type);
         match token {
             Err(reason) => TokenState::Rejected(reason),
-            Ok(token) if token.expires.is_some_and(|end| now >= end.plus(self.clock_skew)) => {
+            Ok(token) if token.expires.is_some_and(|end| now >= end.plus(self.clock_skew.late)) => {
                 TokenState::Rejected(Reason::Expired)
             }
             Ok(token) if token.confirmation == Some(Confirmation::Other) => {

@@ -4,6 +4,7 @@
 //! lookups of states that are not cached. This module does not depend on the outbound direction:
 //! the caller recognizes the proxy's own tokens.
 
+pub(crate) mod clock_skew;
 pub(crate) mod forwarding;
 pub(crate) mod guard;
 pub(crate) mod introspection_cache;
