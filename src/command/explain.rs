@@ -310,6 +310,14 @@ impl Story {
                 self.line("requires", &format!("{name}: {}", values.join(", or ")));
             }
         }
+        match needs.max_ttl {
+            Some(Duration::ZERO) => self.line("requires", "a new introspection response"),
+            Some(age) => {
+                let age = format!("an introspection response less than {age:?} old");
+                self.line("requires", &age);
+            }
+            None => {}
+        }
         if needs.token_type {
             self.line("requires", "token_type in the introspection response");
         }

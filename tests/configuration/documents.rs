@@ -621,6 +621,18 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
             "inbound.token_sources[1]: duplicate token source",
         ),
         (
+            with("inbound/rules", json!([{}, {"max_ttl": "61s"}])),
+            "inbound.rules[1].max_ttl: must not be longer than cache.max_ttl",
+        ),
+        (
+            with("inbound/rules", json!([{"max_ttl": 5}])),
+            "inbound.rules[0].max_ttl: expected a duration",
+        ),
+        (
+            with("inbound/rules", json!([{"access": "public", "max_ttl": "0s"}])),
+            "inbound.rules[0].max_ttl: conflicts with access \"public\"; remove one of the two",
+        ),
+        (
             with("inbound/token_precedence", json!("last")),
             "inbound.token_precedence: expected \"single\" or \"first\"",
         ),

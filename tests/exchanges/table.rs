@@ -200,6 +200,23 @@ fn tokens() -> Vec<Exchange> {
             .passes(get("/").bearer("t"))
             .refuses(get("/").bearer("t"), invalid_token("oauth2_inactive"))
             .calls(3),
+        exchange("d2_03 a rule may limit the age of what decides on its requests")
+            .inbound(json!({
+                "rules": [{"paths": ["/pay/**"], "max_ttl": "0s"}, {"paths": ["/**"]}],
+                "cache": {"negative_ttl": "1h"}
+            }))
+            .server([active(json!({})), active(json!({})), inactive(), active(json!({}))])
+            .passes(get("/orders").bearer("t"))
+            .passes(get("/orders").bearer("t"))
+            .calls(1)
+            .passes(get("/pay/1").bearer("t"))
+            .refuses(get("/pay/1").bearer("t"), invalid_token("oauth2_inactive"))
+            .calls(3)
+            .refuses(get("/orders").bearer("t"), invalid_token("oauth2_inactive"))
+            .calls(3)
+            .passes(get("/pay/1").bearer("t"))
+            .passes(get("/orders").bearer("t"))
+            .calls(4),
         exchange("max_entries 0 keeps no answer")
             .inbound(json!({"cache": {"max_entries": 0, "negative_max_entries": 0}}))
             .passes(get("/").bearer("t"))

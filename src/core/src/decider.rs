@@ -177,7 +177,12 @@ impl Decider {
         match found {
             Found::Response(key, result) => {
                 let Some(inbound) = &mut self.inbound else { return self.lose_all(streams, run) };
-                let result = inbound.resolve(key, result, run);
+                let accepts_stale = |stream: &StreamId| match self.waiting.get(stream) {
+                    Some(Waiting::Introspection(waiter, _)) => waiter.accepts_stale(),
+                    Some(Waiting::Token(_)) | None => false,
+                };
+                let wants_stale = result.is_err() && streams.iter().any(accepts_stale);
+                let result = inbound.resolve(key, result, wants_stale, run);
                 for stream in streams {
                     let verdict = match (self.take(stream), &self.inbound) {
                         (Some(Waiting::Introspection(waiter, plan)), Some(inbound)) => {

@@ -46,6 +46,8 @@ pub struct TokenNeeds {
     pub acr_values: Vec<String>,
     /// The maximum time since the user was authenticated.
     pub max_age: Option<Duration>,
+    /// The maximum age of a cached response.
+    pub max_ttl: Option<Duration>,
     /// Whether responses must have a `token_type`.
     pub token_type: bool,
     /// Other claims, and the test of each in words.
@@ -129,6 +131,7 @@ impl TokenNeeds {
             issuer: texts(&needs.issuer),
             acr_values: texts(&needs.acr_values),
             max_age: needs.max_age,
+            max_ttl: needs.age.get(),
             token_type: false,
             claims: needs.claims.iter().filter_map(test).collect(),
         }

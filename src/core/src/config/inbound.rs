@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ages::limit_ages;
 use super::forward::forward;
 #[cfg(feature = "review")]
 use super::key_table::{
@@ -187,6 +188,7 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     let unmatched = Rule { name, access };
     object.check_keys();
     let rules = rules.unwrap_or_default();
+    let limits_age = limit_ages(&object, &rules, &cache);
     #[cfg(feature = "review")]
     super::advice::advise_on_order(&object.at("rules"), &rules);
     #[cfg(feature = "review")]
@@ -219,6 +221,7 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     Some(Guard {
         servers: servers?,
         cache,
+        limits_age,
         token_sources,
         resource: Resource {
             realm,
@@ -273,7 +276,8 @@ pub(super) const CACHE_TABLE: KeyTable = KeyTable {
             "duration",
             Json(r#""60s""#),
             "how long an active response is cached, at most until `exp`. A revoked token is \
-             accepted as long. `\"0s\"` introspects every request's token, except negative entries",
+             accepted as long. `\"0s\"` introspects every request's token, and caches no rejection, \
+             either. [Rules](#inboundrules) may have shorter times",
         ),
         KeyRow::new(
             &["negative_ttl"],

@@ -5,6 +5,7 @@
 
 #[cfg(feature = "review")]
 mod advice;
+mod ages;
 mod client;
 mod client_auth;
 mod document;

@@ -15,6 +15,7 @@ use super::key_table::{
 use super::notes::Shape;
 use super::reader::{Field, Object};
 use super::values::{one_or_any, scope, text, ttl};
+use crate::cache::age::AgeLimit;
 use crate::http::authority::HostPattern;
 use crate::http::header_name::is_token_char;
 use crate::http::path::PathPattern;
@@ -70,6 +71,7 @@ pub(super) fn needs(
         max_age: max_age.or_else(|| defaults?.max_age),
         scope: scope.or_else(|| defaults?.scope.clone()),
         claims: claims.or_else(|| defaults.map(|d| d.claims.clone())).unwrap_or_default(),
+        age: AgeLimit::default(),
     }
 }
 
@@ -243,6 +245,14 @@ pub(super) const RULE_TABLE: KeyTable = KeyTable {
             Words("as in `inbound`"),
             "the maximum time since the user authenticated",
         ),
+        KeyRow::new(
+            &["max_ttl"],
+            "duration",
+            Words("that of `cache`"),
+            "the maximum age of a cached response, active or not, that decides on these requests, \
+             [without `stale_if_error`](#inboundcache); `\"0s\"` introspects the token for each \
+             request. At most `max_ttl` of `cache`",
+        ),
     ]],
 };
 
@@ -260,8 +270,10 @@ pub(super) fn rule(
     let matcher = matcher(&mut object);
     let access =
         object.read("access", |field| field.choice(&["token", "optional", "public", "deny"]));
-    let asks = NEEDS.into_iter().find(|key| object.has(key));
-    let needs = Arc::new(needs(&mut object, Arc::clone(&name), Some(defaults), asked));
+    let asks = NEEDS.into_iter().chain(["max_ttl"]).find(|key| object.has(key));
+    let age = AgeLimit::new(object.read("max_ttl", ttl));
+    let needs = needs(&mut object, Arc::clone(&name), Some(defaults), asked);
+    let needs = Arc::new(Needs { age, ..needs });
     let access = match access {
         None | Some("token") => Some(Access::Token(needs)),
         Some("optional") => Some(Access::Optional(needs)),

@@ -36,6 +36,9 @@ pub(crate) struct Guard {
     /// The first server whose `when` matches introspects a token.
     pub(crate) servers: Vec<Server>,
     pub(crate) cache: CacheConfig,
+    /// Whether rules limit the age of responses, so that several calls about one token may be under
+    /// way.
+    pub(crate) limits_age: bool,
     pub(crate) token_sources: TokenSources,
     /// Parameters of every `WWW-Authenticate` challenge.
     pub(crate) resource: Resource,

@@ -51,6 +51,20 @@ pub(crate) struct Waiter {
     grpc: bool,
 }
 
+impl Waiter {
+    /// Whether the request may get a response that is served stale.
+    pub(crate) fn accepts_stale(&self) -> bool {
+        !self.bearer.needs.age.is_limited()
+    }
+}
+
+/// The result of a lookup.
+pub(crate) struct Resolution {
+    found: Result<TokenState, Unavailable>,
+    /// A response that is served instead of a failure, to requests that accept it.
+    stale: Option<TokenState>,
+}
+
 impl Footprint for Waiter {
     fn owned_bytes(&self) -> usize {
         size_of::<Self>().saturating_add(self.bearer.owned_bytes())
@@ -128,7 +142,7 @@ impl Inbound {
             key = self.keyed.key(KeySpace::Server(of_host), token.reveal());
             server = Some(of_host);
         }
-        if let Some(state) = self.cache.find(key, run.now) {
+        if let Some(state) = self.cache.find(key, bearer.needs.age, run.now) {
             run.count(Event::Count(Counter::Lookup(match state {
                 TokenState::Active(ref active) if active.stale => metrics::Lookup::Stale,
                 TokenState::Active(_) => metrics::Lookup::Hit,
@@ -149,8 +163,9 @@ impl Inbound {
         // With caching off, requests do not share a call.
         let key = (!self.guard.cache.max_ttl.is_zero()).then_some(key);
         let token = Secret::new(token.reveal().to_owned());
+        let introspect = Introspect { server, token, key, age: bearer.needs.age };
         let waiter = Waiter { grpc: is_grpc(head), bearer };
-        Ok(Progress::Waiting(Box::new(waiter), Introspect { server, token, key }))
+        Ok(Progress::Waiting(Box::new(waiter), introspect))
     }
 
     /// Denies a request for which there is no room to wait.
@@ -159,43 +174,49 @@ impl Inbound {
         self.pronounce(self.guard.deny(Reason::Overloaded, needs, waiter.grpc), run)
     }
 
-    /// Caches the result of a lookup. Returns the state of the token, which may be served stale.
+    /// Caches the result of a lookup. `wants_stale` is whether any request that waits accepts a
+    /// response that is served stale.
     pub(crate) fn resolve(
         &mut self,
         key: Option<CacheKey>,
         result: Result<Introspected, Unavailable>,
+        wants_stale: bool,
         run: &mut Run<'_>,
-    ) -> Result<TokenState, Unavailable> {
-        match (result, key) {
+    ) -> Resolution {
+        let mut stale = None;
+        match (&result, key) {
             (Ok(response), Some(key)) => {
-                let freshness = self.guard.freshness(&response);
-                self.cache.insert(key, &response, freshness, run.now);
-                Ok(response.state)
+                let freshness = self.guard.freshness(response);
+                self.cache.insert(key, response, freshness, run.now);
             }
-            (Ok(response), None) => Ok(response.state),
-            (Err(unavailable), Some(key)) if unavailable.may_serve_stale => {
-                let stale = self.cache.stale(key, STALE_PAUSE, run.now).ok_or(unavailable)?;
-                run.count(Event::Count(Counter::Lookup(metrics::Lookup::Stale)));
-                Ok(TokenState::Active(stale))
+            (Err(unavailable), Some(key)) if unavailable.may_serve_stale && wants_stale => {
+                stale = self.cache.stale(key, STALE_PAUSE, run.now).map(TokenState::Active);
+                if stale.is_some() {
+                    run.count(Event::Count(Counter::Lookup(metrics::Lookup::Stale)));
+                }
             }
-            (Err(unavailable), _) => Err(unavailable),
+            (Ok(_) | Err(_), _) => {}
         }
+        Resolution { found: result.map(|response| response.state), stale }
     }
 
     /// Decides on a request with the result of its lookup.
     pub(crate) fn conclude(
         &self,
         waiter: Waiter,
-        result: &Result<TokenState, Unavailable>,
+        result: &Resolution,
         run: &mut Run<'_>,
     ) -> Verdict {
+        let stale = result.stale.as_ref().filter(|_| waiter.accepts_stale());
         let Waiter { bearer, grpc } = waiter;
-        let decided = match result {
-            Ok(state) => self.guard.judge(state.clone(), bearer, || grpc, run.now),
-            Err(Unavailable { failure: Failure::Defect, .. }) => {
+        let decided = match (stale, &result.found) {
+            (Some(state), _) | (None, Ok(state)) => {
+                self.guard.judge(state.clone(), bearer, || grpc, run.now)
+            }
+            (None, Err(Unavailable { failure: Failure::Defect, .. })) => {
                 return defect::refuse("no state for an introspection call", run);
             }
-            Err(unavailable) => self.guard.fail(*unavailable, bearer, grpc),
+            (None, Err(unavailable)) => self.guard.fail(*unavailable, bearer, grpc),
         };
         self.pronounce(decided, run)
     }

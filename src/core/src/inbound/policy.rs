@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cache::age::AgeLimit;
 use crate::ids::ClaimId;
 use crate::inbound::clock_skew::ClockSkew;
 use crate::oauth::claims::ClaimTest;
@@ -49,6 +50,8 @@ pub(crate) struct Needs {
     pub(crate) scope: Option<ScopeNeed>,
     /// Tests of further claims, each with the ID of its claim.
     pub(crate) claims: Vec<(ClaimId, ClaimTest)>,
+    /// The maximum age of the response on the token.
+    pub(crate) age: AgeLimit,
 }
 
 impl Needs {

@@ -134,16 +134,18 @@ impl Store for SharedStore<'_> {
     fn response(&self, key: ResponseKey<'_>, now: Timestamp) -> Option<CachedResponse> {
         let find =
             |slots, is_active| Some(self.find(slots, key.token, now)?.into_response(is_active));
-        let active = find(Slots::active(key), true);
-        active.into_iter().chain(find(Slots::rejected(key), false)).max_by_key(|found| found.at)
+        let rejected = find(Slots::rejected(key), false);
+        // Of the same time, one on an active token is the later one: a rejection leaves no other.
+        rejected.into_iter().chain(find(Slots::active(key), true)).max_by_key(|found| found.at)
     }
 
     fn publish_response(&self, key: ResponseKey<'_>, response: &CachedResponse) {
         let CachedResponse { is_active, body, at, expires } = response;
-        if !is_active {
+        let is_stored = body.len() <= MAX_SHARED && expires > at;
+        if !is_active || !is_stored {
             self.remove(Slots::active(key), key.token.token);
         }
-        if body.len() <= MAX_SHARED && expires > at {
+        if is_stored {
             let slots = if *is_active { Slots::active(key) } else { Slots::rejected(key) };
             let record = Record { written: *at, ends: *expires, body: body.clone() };
             self.put(slots, key.token, &record);
@@ -215,8 +217,9 @@ impl Store for SharedStore<'_> {
             }
             let Some((group, key)) = group else { break };
             let mut failed = None;
-            let other = group.find(*key, now);
-            if let Some(other) = other.and_then(|record| LeaseRecord::read(&record.body)) {
+            let record = group.find(*key, now);
+            let since = record.as_ref().map_or(now, |record| record.written);
+            if let Some(other) = record.and_then(|record| LeaseRecord::read(&record.body)) {
                 failed = other.failed;
                 if let Some((owner, why)) = failed
                     && Some(owner) == after
@@ -224,7 +227,7 @@ impl Store for SharedStore<'_> {
                     return Acquire::Failed(why);
                 }
                 if other.is_under_way && after.is_none_or(|after| after == other.owner) {
-                    return Acquire::Busy(other.owner);
+                    return Acquire::Busy(other.owner, since);
                 }
             }
             let record = LeaseRecord { owner: lease.owner, is_under_way: true, failed };

@@ -74,6 +74,8 @@ impl ClientState {
 #[derive(Clone, Copy, Debug)]
 struct LeaseState {
     owner: LeaseOwner,
+    /// When it was acquired.
+    since: Timestamp,
     /// When its owner is presumed dead; `None` once it is released.
     under_way_until: Option<Timestamp>,
     /// The last call that failed, and until when that is worth knowing.
@@ -208,9 +210,9 @@ fn acquire(
     if let Some(other) = other
         && after.is_none_or(|after| after == other.owner)
     {
-        return Err(Acquire::Busy(other.owner));
+        return Err(Acquire::Busy(other.owner, other.since));
     }
-    Ok(LeaseState { owner: lease.owner, under_way_until: Some(lease.ends), failed })
+    Ok(LeaseState { owner: lease.owner, since: now, under_way_until: Some(lease.ends), failed })
 }
 
 /// Releases a lease, if it is still this one.
@@ -233,7 +235,8 @@ fn release(
 impl Store for MemoryStore {
     fn response(&self, key: ResponseKey<'_>, now: Timestamp) -> Option<CachedResponse> {
         let token = key.token.token;
-        let found = self.active.get(token, now).into_iter().chain(self.rejected.get(token, now));
+        // Of the same time, one on an active token is the later one: a rejection leaves no other.
+        let found = self.rejected.get(token, now).into_iter().chain(self.active.get(token, now));
         // A response from the future was cached before the clock was set back.
         let latest = now.plus(MAX_CLOCK_SKEW);
         found.filter(|found| found.at <= latest).max_by_key(|found| found.at)
@@ -241,10 +244,11 @@ impl Store for MemoryStore {
 
     fn publish_response(&self, key: ResponseKey<'_>, response: &CachedResponse) {
         let token = key.token.token;
-        if !response.is_active {
+        let is_stored = response.body.len() <= MAX_BODY && response.expires > response.at;
+        if !response.is_active || !is_stored {
             self.active.remove(token);
         }
-        if response.body.len() <= MAX_BODY && response.expires > response.at {
+        if is_stored {
             let (responses, most) = if response.is_active {
                 (&self.active, key.max_entries)
             } else {
