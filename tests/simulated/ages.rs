@@ -117,6 +117,24 @@ fn a_negative_entry_serves_no_longer_than_a_rule_allows() {
 }
 
 #[test]
+fn a_rejection_that_a_new_response_has_replaced_does_not_come_back() {
+    let document = document(json!({
+        "cache": {"max_ttl": "10s", "negative_ttl": "1h", "stale_if_error": "0s"}
+    }));
+    let mut one = SimulatedHost::new(&document);
+    let mut other = one.worker(&document);
+    assert_eq!(ask(&mut one, "/free", &inactive()), ("oauth2_inactive", true));
+    one.advance(MILLISECOND);
+    assert_eq!(ask(&mut one, "/pay", &active()), ("passed", true));
+    for host in [&mut other, &mut one] {
+        host.advance(11 * SECOND);
+        let stream = host.send(&to("/free"));
+        assert_eq!(host.state(stream), "waits");
+        host.answer(&Err(CallFailure::Unreachable));
+    }
+}
+
+#[test]
 fn a_response_from_the_future_has_no_age() {
     let [mut one, mut other] = workers();
     one.advance(MILLISECOND);

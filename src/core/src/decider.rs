@@ -177,16 +177,13 @@ impl Decider {
         match found {
             Found::Response(key, result) => {
                 let Some(inbound) = &mut self.inbound else { return self.lose_all(streams, run) };
-                let accepts_stale = |stream: &StreamId| match self.waiting.get(stream) {
-                    Some(Waiting::Introspection(waiter, _)) => waiter.accepts_stale(),
-                    Some(Waiting::Token(_)) | None => false,
-                };
-                let wants_stale = result.is_err() && streams.iter().any(accepts_stale);
-                let result = inbound.resolve(key, result, wants_stale, run);
+                if let (Ok(response), Some(key)) = (&result, key) {
+                    inbound.resolve(key, response, run);
+                }
                 for stream in streams {
-                    let verdict = match (self.take(stream), &self.inbound) {
+                    let verdict = match (self.take(stream), &mut self.inbound) {
                         (Some(Waiting::Introspection(waiter, plan)), Some(inbound)) => {
-                            let verdict = inbound.conclude(*waiter, &result, run);
+                            let verdict = inbound.conclude(*waiter, key, &result, run);
                             self.forward(stream, None, plan, verdict, run)
                         }
                         (Some(_), _) => Some(lose(run)),

@@ -13,6 +13,7 @@ impl AgeLimit {
         Self(limit)
     }
 
+    #[cfg(feature = "review")]
     pub(crate) fn get(self) -> Option<Duration> {
         self.0
     }

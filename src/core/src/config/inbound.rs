@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ages::limit_ages;
 use super::forward::forward;
 #[cfg(feature = "review")]
 use super::key_table::{
@@ -28,7 +27,6 @@ use crate::oauth::json::escaped;
 use crate::oauth::reason::Reason;
 use crate::oauth::scope::Implied;
 use crate::oauth::sender_constraint::MutualTls;
-use crate::oauth::token_source::TokenSource;
 use crate::oauth::token_sources::Precedence;
 use crate::rules::index::RuleIndex;
 
@@ -161,7 +159,7 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     let clock_skew = object.read("clock_skew", ttl).map(ClockSkew::from).unwrap_or_default();
     let needs = needs(&mut object, "unmatched".into(), None, &asked);
     let rules = object.read("rules", |field| {
-        field.list_of("a list of rules", |field| rule(field, &needs, &asked))
+        field.list_of("a list of rules", |field| rule(field, &needs, &asked, cache.max_ttl))
     });
     let has_rules = object.has("rules");
     let unmatched = object.read("unmatched", unmatched);
@@ -188,7 +186,6 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     let unmatched = Rule { name, access };
     object.check_keys();
     let rules = rules.unwrap_or_default();
-    let limits_age = limit_ages(&object, &rules, &cache);
     #[cfg(feature = "review")]
     super::advice::advise_on_order(&object.at("rules"), &rules);
     #[cfg(feature = "review")]
@@ -217,11 +214,11 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
             "no effect with token_precedence \"first\", which removes the values of all token_sources",
         );
     }
-    let accepts_basic = token_sources.places.contains(&TokenSource::BasicPassword);
+    let accepts_basic = token_sources.accept_basic();
     Some(Guard {
         servers: servers?,
         cache,
-        limits_age,
+        limits_age: rules.iter().any(|(_, rule)| rule.limits_age()),
         token_sources,
         resource: Resource {
             realm,

@@ -5,7 +5,6 @@
 
 #[cfg(feature = "review")]
 mod advice;
-mod ages;
 mod client;
 mod client_auth;
 mod document;

@@ -178,6 +178,14 @@ fn max_age(field: &Field<'_>) -> Option<Duration> {
 }
 
 impl Rule {
+    /// Whether it limits the age of responses.
+    pub(super) fn limits_age(&self) -> bool {
+        match &self.access {
+            Access::Token(needs) | Access::Optional(needs) => needs.age.is_limited(),
+            Access::Public | Access::Deny(_) => false,
+        }
+    }
+
     /// Whether it accepts tokens issued for other services.
     pub(super) fn takes_any_audience(&self) -> bool {
         match &self.access {
@@ -256,11 +264,21 @@ pub(super) const RULE_TABLE: KeyTable = KeyTable {
     ]],
 };
 
-/// One of `rules`.
+/// `max_ttl`: at most that of the cache, after which nothing is cached.
+fn shorter_ttl(field: &Field<'_>, most: Duration) -> Option<Duration> {
+    let max_ttl = ttl(field)?;
+    if max_ttl > most {
+        return field.mistake("must not be longer than cache.max_ttl (default \"60s\")");
+    }
+    Some(max_ttl)
+}
+
+/// One of `rules`. `max_ttl` is that of the cache.
 pub(super) fn rule(
     field: &Field<'_>,
     defaults: &Needs,
     asked: &AskedClaims,
+    max_ttl: Duration,
 ) -> Option<(Matcher, Rule)> {
     let mut object = field.object("an object with hosts, methods, paths, access")?;
     #[cfg(feature = "review")]
@@ -271,9 +289,10 @@ pub(super) fn rule(
     let access =
         object.read("access", |field| field.choice(&["token", "optional", "public", "deny"]));
     let asks = NEEDS.into_iter().chain(["max_ttl"]).find(|key| object.has(key));
-    let age = AgeLimit::new(object.read("max_ttl", ttl));
-    let needs = needs(&mut object, Arc::clone(&name), Some(defaults), asked);
-    let needs = Arc::new(Needs { age, ..needs });
+    let age = AgeLimit::new(object.read("max_ttl", |field| shorter_ttl(field, max_ttl)));
+    let mut needs = needs(&mut object, Arc::clone(&name), Some(defaults), asked);
+    needs.age = age;
+    let needs = Arc::new(needs);
     let access = match access {
         None | Some("token") => Some(Access::Token(needs)),
         Some("optional") => Some(Access::Optional(needs)),

@@ -5,6 +5,7 @@ use super::key_table::{DefaultValue::Words, KeyRow, KeyTable};
 use super::reader::{Field, Object};
 use super::values::{count_from, frames_or_steers, header_name, text};
 use crate::http::header_name::is_token_char;
+use crate::oauth::bearer::MAX_TOKEN_BYTES;
 use crate::oauth::token_source::TokenSource;
 use crate::oauth::token_sources::{Precedence, TokenSources};
 
@@ -14,7 +15,7 @@ const MOST_TOKEN_BYTES: u32 = 48 * 1024;
 
 /// Reads the keys of `inbound` about tokens in requests.
 pub(super) fn token_sources(object: &mut Object<'_>) -> TokenSources {
-    let defaults = TokenSources::default();
+    let places = object.read("token_sources", places);
     let precedence = object.read("token_precedence", |field| {
         Some(match field.choice(&["single", "first"])? {
             "first" => Precedence::First,
@@ -25,9 +26,9 @@ pub(super) fn token_sources(object: &mut Object<'_>) -> TokenSources {
         usize::try_from(count_from(field, 1, MOST_TOKEN_BYTES)?).ok()
     });
     TokenSources {
-        places: object.read("token_sources", places).unwrap_or(defaults.places),
-        precedence: precedence.unwrap_or(defaults.precedence),
-        max_bytes: max_bytes.unwrap_or(defaults.max_bytes),
+        places: places.unwrap_or_else(|| vec![TokenSource::authorization()]),
+        precedence: precedence.unwrap_or_default(),
+        max_bytes: max_bytes.unwrap_or(MAX_TOKEN_BYTES),
     }
 }
 
@@ -85,42 +86,39 @@ fn source(field: &Field<'_>) -> Option<TokenSource> {
     let mut object = field.object("an object with header, query or cookie")?;
     #[cfg(feature = "review")]
     object.described(&[&SOURCE_TABLE]);
-    let scheme = object.take("scheme");
-    let places = ["header", "query", "cookie", "websocket_protocol", "basic"];
-    let mut given = places.into_iter().filter_map(|key| Some((key, object.take(key)?)));
-    let (place, others) = (given.next(), given.count());
+    let [header, scheme, query, cookie, protocol, basic] =
+        ["header", "scheme", "query", "cookie", "websocket_protocol", "basic"]
+            .map(|key| object.take(key));
     object.check_keys();
-    if scheme.is_some() && !matches!(place, Some(("header", _))) {
+    if scheme.is_some() && header.is_none() {
         return object.at("scheme").mistake("requires `header`");
     }
-    let (key, field) = match (place, others) {
-        (Some(place), 0) => place,
-        _ => {
-            return field.mistake(
-                "expected exactly one of header, query, cookie, websocket_protocol and basic",
-            );
-        }
-    };
-    match key {
-        "header" => header(&field, scheme),
-        "query" => {
-            field.warn(
+    match (header, query, cookie, protocol, basic) {
+        (Some(header), None, None, None, None) => in_header(&header, scheme),
+        (None, Some(query), None, None, None) => {
+            query.warn(
                 "tokens in URLs are exposed in logs and caches (RFC 9700 section 4.3.2); \
                  use a header",
             );
-            Some(TokenSource::Query(text(&field, "a query parameter name")?.into()))
+            Some(TokenSource::Query(text(&query, "a query parameter name")?.into()))
         }
-        "cookie" => Some(TokenSource::Cookie(word(&field, "a cookie name")?.into())),
-        "websocket_protocol" => {
-            let marker = word(&field, "a subprotocol such as \"bearer\"")?;
+        (None, None, Some(cookie), None, None) => {
+            Some(TokenSource::Cookie(word(&cookie, "a cookie name")?.into()))
+        }
+        (None, None, None, Some(protocol), None) => {
+            let marker = word(&protocol, "a subprotocol such as \"bearer\"")?;
             Some(TokenSource::WebSocketProtocol(marker.into()))
         }
-        _ => field.choice(&["password"]).map(|_| TokenSource::BasicPassword),
+        (None, None, None, None, Some(basic)) => {
+            basic.choice(&["password"]).map(|_| TokenSource::BasicPassword)
+        }
+        _ => field
+            .mistake("expected exactly one of header, query, cookie, websocket_protocol and basic"),
     }
 }
 
 /// A header with the token alone, or with a scheme before it.
-fn header(field: &Field<'_>, scheme: Option<Field<'_>>) -> Option<TokenSource> {
+fn in_header(field: &Field<'_>, scheme: Option<Field<'_>>) -> Option<TokenSource> {
     let name = header_name(&text(field, "a header name")?, field)?;
     // It would be removed from the request.
     if frames_or_steers(&name) {

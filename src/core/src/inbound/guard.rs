@@ -157,23 +157,22 @@ impl Guard {
         let deny = |reason| self.deny(reason, needs, is_grpc(head));
         // Envoy may run a request through the filter again after one of the proxy's own tokens was
         // put on it: the caller did not present that token.
-        let presented = self.token_sources.present(head).map_err(deny)?;
-        let presented = match presented.filter(|presented| !is_ours(presented)) {
-            Some(presented) => presented,
-            None if optional => return Ok(public(clean)),
-            None => return Err(deny(Reason::NoToken)),
+        let found = match self.token_sources.find(head).map_err(deny)? {
+            Some(found) if !is_ours(&found.token) => found,
+            _ if optional => return Ok(public(clean)),
+            _ => return Err(deny(Reason::NoToken)),
         };
         let bearer = Bearer {
             needs: Arc::clone(needs),
             clean,
-            removals: presented.removals.clone(),
-            in_query: presented.in_query,
+            removals: found.removals,
+            in_query: found.in_query,
             certificate: match self.mutual_tls {
                 MutualTls::Off => None,
                 MutualTls::Optional | MutualTls::Required => head.peer_certificate(),
             },
         };
-        Ok(Admission::NeedsToken(bearer, presented))
+        Ok(Admission::NeedsToken(bearer, found.token))
     }
 
     /// Whether this is a CORS preflight request (Fetch standard), and those are allowed.
@@ -257,6 +256,7 @@ impl Guard {
     }
 
     /// Decides on a request from the state of its token.
+    #[inline(never)] // There are two callers, and in each it would take a kilobyte of the module.
     pub(crate) fn judge(
         &self,
         finding: TokenState,

@@ -145,18 +145,19 @@ impl IntrospectionCache {
     }
 
     /// Returns a response to serve while the server is unavailable. One that is no longer fresh is
-    /// served stale, without another call for `pause`.
+    /// served stale from now on, without another call for `pause`; returns whether this begins.
     pub(crate) fn stale(
         &mut self,
         key: CacheKey,
         pause: Duration,
         now: Timestamp,
-    ) -> Option<Arc<ActiveToken>> {
+    ) -> Option<(Arc<ActiveToken>, bool)> {
         let entry = self.active.get(key, now).filter(|entry| is_past(entry.at, now))?;
-        if now >= entry.fresh_until {
+        let begins = now >= entry.fresh_until;
+        if begins {
             entry.fresh_until = now.plus(pause);
             Arc::make_mut(&mut entry.token).stale = true;
         }
-        Some(Arc::clone(&entry.token))
+        Some((Arc::clone(&entry.token), begins))
     }
 }

@@ -51,20 +51,6 @@ pub(crate) struct Waiter {
     grpc: bool,
 }
 
-impl Waiter {
-    /// Whether the request may get a response that is served stale.
-    pub(crate) fn accepts_stale(&self) -> bool {
-        !self.bearer.needs.age.is_limited()
-    }
-}
-
-/// The result of a lookup.
-pub(crate) struct Resolution {
-    found: Result<TokenState, Unavailable>,
-    /// A response that is served instead of a failure, to requests that accept it.
-    stale: Option<TokenState>,
-}
-
 impl Footprint for Waiter {
     fn owned_bytes(&self) -> usize {
         size_of::<Self>().saturating_add(self.bearer.owned_bytes())
@@ -137,7 +123,7 @@ impl Inbound {
         let mut key = self.keyed.key(KeySpace::Server(ServerId(0)), presented.unchecked());
         let mut server = None;
         if self.by_host {
-            let token = presented.token(self.guard.token_sources.max_bytes).map_err(deny)?;
+            let token = presented.parse(self.guard.token_sources.max_bytes).map_err(deny)?;
             let of_host = self.guard.server_for(token, head).map_err(deny)?;
             key = self.keyed.key(KeySpace::Server(of_host), token.reveal());
             server = Some(of_host);
@@ -155,7 +141,7 @@ impl Inbound {
                 run.now,
             )));
         }
-        let token = presented.token(self.guard.token_sources.max_bytes).map_err(deny)?;
+        let token = presented.parse(self.guard.token_sources.max_bytes).map_err(deny)?;
         let server = match server {
             Some(server) => server,
             None => self.guard.server_for(token, head).map_err(deny)?,
@@ -174,51 +160,51 @@ impl Inbound {
         self.pronounce(self.guard.deny(Reason::Overloaded, needs, waiter.grpc), run)
     }
 
-    /// Caches the result of a lookup. `wants_stale` is whether any request that waits accepts a
-    /// response that is served stale.
-    pub(crate) fn resolve(
-        &mut self,
-        key: Option<CacheKey>,
-        result: Result<Introspected, Unavailable>,
-        wants_stale: bool,
-        run: &mut Run<'_>,
-    ) -> Resolution {
-        let mut stale = None;
-        match (&result, key) {
-            (Ok(response), Some(key)) => {
-                let freshness = self.guard.freshness(response);
-                self.cache.insert(key, response, freshness, run.now);
-            }
-            (Err(unavailable), Some(key)) if unavailable.may_serve_stale && wants_stale => {
-                stale = self.cache.stale(key, STALE_PAUSE, run.now).map(TokenState::Active);
-                if stale.is_some() {
-                    run.count(Event::Count(Counter::Lookup(metrics::Lookup::Stale)));
-                }
-            }
-            (Ok(_) | Err(_), _) => {}
-        }
-        Resolution { found: result.map(|response| response.state), stale }
+    /// Caches the result of a lookup.
+    pub(crate) fn resolve(&mut self, key: CacheKey, response: &Introspected, run: &Run<'_>) {
+        let freshness = self.guard.freshness(response);
+        self.cache.insert(key, response, freshness, run.now);
     }
 
     /// Decides on a request with the result of its lookup.
     pub(crate) fn conclude(
-        &self,
+        &mut self,
         waiter: Waiter,
-        result: &Resolution,
+        key: Option<CacheKey>,
+        result: &Result<Introspected, Unavailable>,
         run: &mut Run<'_>,
     ) -> Verdict {
-        let stale = result.stale.as_ref().filter(|_| waiter.accepts_stale());
         let Waiter { bearer, grpc } = waiter;
-        let decided = match (stale, &result.found) {
-            (Some(state), _) | (None, Ok(state)) => {
-                self.guard.judge(state.clone(), bearer, || grpc, run.now)
-            }
-            (None, Err(Unavailable { failure: Failure::Defect, .. })) => {
+        let state = match result {
+            Ok(response) => Ok(response.state.clone()),
+            Err(unavailable) => self.stale(&bearer, key, *unavailable, run).ok_or(unavailable),
+        };
+        let decided = match state {
+            Ok(state) => self.guard.judge(state, bearer, || grpc, run.now),
+            Err(Unavailable { failure: Failure::Defect, .. }) => {
                 return defect::refuse("no state for an introspection call", run);
             }
-            (None, Err(unavailable)) => self.guard.fail(*unavailable, bearer, grpc),
+            Err(unavailable) => self.guard.fail(*unavailable, bearer, grpc),
         };
         self.pronounce(decided, run)
+    }
+
+    /// The response that is served to a request although the server is unavailable.
+    fn stale(
+        &mut self,
+        bearer: &Bearer,
+        key: Option<CacheKey>,
+        unavailable: Unavailable,
+        run: &mut Run<'_>,
+    ) -> Option<TokenState> {
+        if !unavailable.may_serve_stale || bearer.needs.age.is_limited() {
+            return None;
+        }
+        let (response, is_first) = self.cache.stale(key?, STALE_PAUSE, run.now)?;
+        if is_first {
+            run.count(Event::Count(Counter::Lookup(metrics::Lookup::Stale)));
+        }
+        Some(TokenState::Active(response))
     }
 
     /// Counts and logs a decision, and turns it into a verdict.

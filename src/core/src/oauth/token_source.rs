@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use base64ct::{Base64, Encoding};
+use base64ct::{Base64UrlUnpadded, Encoding};
 use url::form_urlencoded;
 
 use crate::cache::footprint::Footprint;
@@ -40,17 +40,22 @@ const AUTHORIZATION: &str = "authorization";
 const BASIC: &str = "Basic";
 const WEBSOCKET_PROTOCOL: &str = "sec-websocket-protocol";
 
-/// A token, and where it was found.
+/// A token in its place.
+pub(crate) struct Found<'h> {
+    pub(crate) token: Presented<'h>,
+    /// Removes it from the request, and with it the tokens that do not count.
+    pub(crate) removals: Removals,
+    /// Whether one was in the query, which appears in caches and logs.
+    pub(crate) in_query: bool,
+}
+
+/// A token that a request presents.
 pub(crate) struct Presented<'h> {
     /// The text that contains it.
     text: Cow<'h, [u8]>,
     at: Range<usize>,
     /// The scheme before it, after which further credentials may follow.
     scheme: Option<&'h str>,
-    /// The edits that remove it from the request, and with it the tokens that do not count.
-    pub(crate) removals: Removals,
-    /// Whether it was in the query, which appears in caches and logs.
-    pub(crate) in_query: bool,
 }
 
 /// How to remove a token from a request.
@@ -65,7 +70,8 @@ pub(crate) enum Removal {
 /// How to remove all tokens from a request: at most one change of each header.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Removals {
-    first: Removal,
+    /// The only one, unless there are tokens in several headers.
+    pub(super) first: Removal,
     others: Vec<Removal>,
 }
 
@@ -80,27 +86,26 @@ impl Removals {
         [&self.first].into_iter().chain(&self.others)
     }
 
-    /// Adds changes to a head that these have been applied to.
-    pub(super) fn add(&mut self, later: Self) {
-        for removal in [later.first].into_iter().chain(later.others) {
-            if self.first.header() == removal.header() {
-                self.first = removal;
-            } else {
-                self.others.retain(|earlier| earlier.header() != removal.header());
-                self.others.push(removal);
-            }
+    /// Adds a change to a head that these have been applied to.
+    pub(super) fn add(&mut self, later: Removal) {
+        if self.first.header() == later.header() {
+            self.first = later;
+        } else {
+            self.others.retain(|earlier| earlier.header() != later.header());
+            self.others.push(later);
         }
     }
 
     /// The head after these changes.
     pub(super) fn apply(&self, head: &Fields) -> Fields {
-        let is_changed =
-            |name: &[u8]| self.iter().any(|removal| removal.header().as_bytes() == name);
-        let replaced = self.iter().filter_map(|removal| match removal {
-            Removal::Remove(_) => None,
-            Removal::Replace(name, value) => Some((name.as_bytes(), value.as_bytes())),
-        });
-        head.iter().filter(|(name, _)| !is_changed(name)).chain(replaced).collect()
+        let mut head = head.clone();
+        for removal in self.iter() {
+            match removal {
+                Removal::Remove(name) => head.set(name, None),
+                Removal::Replace(name, value) => head.set(name, Some(value)),
+            }
+        }
+        head
     }
 }
 
@@ -130,13 +135,16 @@ impl Footprint for Removals {
     }
 }
 
-impl<'h> Presented<'h> {
+impl<'h> Found<'h> {
     /// A token that is the whole `text`.
     fn whole(text: impl Into<Cow<'h, [u8]>>, removal: Removal) -> Self {
         let text = text.into();
-        Self { at: 0..text.len(), text, scheme: None, removals: removal.into(), in_query: false }
+        let token = Presented { at: 0..text.len(), text, scheme: None };
+        Self { token, removals: removal.into(), in_query: false }
     }
+}
 
+impl Presented<'_> {
     /// The text in place of the token, which may not be valid.
     pub(crate) fn unchecked(&self) -> &[u8] {
         self.text.get(self.at.clone()).unwrap_or_default()
@@ -147,7 +155,7 @@ impl<'h> Presented<'h> {
     /// # Errors
     /// [`Reason::TokenTooLong`], [`Reason::MalformedToken`], or [`Reason::RepeatedToken`] if others
     /// are joined to it.
-    pub(crate) fn token(&self, max_bytes: usize) -> Result<BearerToken<'_>, Reason> {
+    pub(crate) fn parse(&self, max_bytes: usize) -> Result<BearerToken<'_>, Reason> {
         // No token contains the comma that joins them.
         BearerToken::parse(self.unchecked(), max_bytes).map_err(|reason| match self.scheme {
             Some(scheme) if is_repeated(&self.text, scheme) => Reason::RepeatedToken,
@@ -207,15 +215,15 @@ impl TokenSource {
     ///
     /// # Errors
     /// [`Reason::RepeatedToken`] if there is more than one.
-    pub(super) fn look<'h>(&'h self, head: &'h dyn Head) -> Result<Option<Presented<'h>>, Reason> {
+    pub(super) fn look<'h>(&'h self, head: &'h dyn Head) -> Result<Option<Found<'h>>, Reason> {
         match self {
             Self::Scheme { header, scheme } => {
                 let Some((text, at)) = after_scheme(header, scheme, head)? else {
                     return Ok(None);
                 };
                 let removals = Removal::Remove(Arc::clone(header)).into();
-                let scheme = Some(&**scheme);
-                Ok(Some(Presented { text, at, scheme, removals, in_query: false }))
+                let token = Presented { text, at, scheme: Some(scheme) };
+                Ok(Some(Found { token, removals, in_query: false }))
             }
             Self::WebSocketProtocol(marker) => in_websocket_protocol(marker, head),
             Self::BasicPassword => in_basic_password(head),
@@ -227,7 +235,7 @@ impl TokenSource {
                 }
                 let text = value.trim_ascii();
                 let removal = Removal::Remove(Arc::clone(header));
-                Ok((!text.is_empty()).then(|| Presented::whole(text, removal)))
+                Ok((!text.is_empty()).then(|| Found::whole(text, removal)))
             }
             Self::Query(parameter) => in_query(parameter, head),
             Self::Cookie(name) => in_cookie(name, head),
@@ -250,19 +258,35 @@ fn after_scheme<'h>(
 }
 
 /// The token in the password of Basic credentials. The user name is ignored.
-fn in_basic_password(head: &dyn Head) -> Result<Option<Presented<'_>>, Reason> {
+fn in_basic_password(head: &dyn Head) -> Result<Option<Found<'_>>, Reason> {
     let Some((text, at)) = after_scheme(AUTHORIZATION, BASIC, head)? else { return Ok(None) };
     if is_repeated(&text, BASIC) {
         return Err(Reason::RepeatedToken);
     }
-    let encoded = text.get(at).and_then(|encoded| std::str::from_utf8(encoded).ok());
-    let decoded = encoded.and_then(|encoded| Base64::decode_vec(encoded).ok());
+    let decoded = decode(text.get(at).unwrap_or_default());
     let password = decoded.and_then(|mut decoded| {
         let colon = decoded.iter().position(|byte| *byte == b':')?;
         Some(decoded.split_off(colon.saturating_add(1)))
     });
     let token = password.map_or(Value::Malformed, Value::Text).token();
-    Ok(token.map(|token| Presented::whole(token, Removal::Remove(AUTHORIZATION.into()))))
+    Ok(token.map(|token| Found::whole(token, Removal::Remove(AUTHORIZATION.into()))))
+}
+
+/// Decodes base64 with padding (RFC 4648, section 4).
+fn decode(encoded: &[u8]) -> Option<Vec<u8>> {
+    if encoded.len() % 4 != 0 {
+        return None;
+    }
+    let padding = encoded.iter().rev().take(2).take_while(|byte| **byte == b'=').count();
+    let text = encoded.get(..encoded.len().saturating_sub(padding))?;
+    // The other alphabet is read anyway, and each takes a kilobyte of the module.
+    let text = text.iter().map(|byte| match byte {
+        b'+' => '-',
+        b'/' => '_',
+        b'-' | b'_' => '=',
+        byte => char::from(*byte),
+    });
+    Base64UrlUnpadded::decode_vec(&text.collect::<String>()).ok()
 }
 
 /// The token after `marker` in the list of WebSocket subprotocols (RFC 6455, section 11.3.4), which
@@ -270,35 +294,37 @@ fn in_basic_password(head: &dyn Head) -> Result<Option<Presented<'_>>, Reason> {
 fn in_websocket_protocol<'h>(
     marker: &str,
     head: &'h dyn Head,
-) -> Result<Option<Presented<'h>>, Reason> {
-    let mut found = None;
-    let mut rest: Vec<&[u8]> = Vec::new();
-    let headers = head.fields().values(WEBSOCKET_PROTOCOL);
-    let elements = headers.flat_map(|value| value.split(|byte| *byte == b','));
-    let mut elements = elements.map(<[u8]>::trim_ascii).filter(|element| !element.is_empty());
+) -> Result<Option<Found<'h>>, Reason> {
+    let Some(list) = head.fields().joined(WEBSOCKET_PROTOCOL) else { return Ok(None) };
     // A subprotocol is one word, and compared with its letter case. Whatever else has the marker as
     // a word could be interpreted as the marker.
     let has_marker = |element: &[u8]| {
         let mut words = element.split(|byte| !is_token_char(*byte));
         words.any(|word| word.eq_ignore_ascii_case(marker.as_bytes()))
     };
-    while let Some(element) = elements.next() {
-        if !has_marker(element) {
-            rest.push(element);
+    let mut found = None;
+    let mut rest: Vec<&[u8]> = Vec::new();
+    // After a marker: whether it was the exact one, so that the next element is the token.
+    let mut next = None;
+    for element in list.split(|byte| *byte == b',') {
+        let element = element.trim_ascii();
+        if element.is_empty() {
             continue;
         }
-        let token = elements.next();
-        let value = match token {
-            Some(token) if element == marker.as_bytes() => Value::Text(token),
-            _ => Value::Malformed,
-        };
-        if found.replace(value).is_some() || token.is_some_and(has_marker) {
-            return Err(Reason::RepeatedToken);
+        match (next.take(), has_marker(element)) {
+            (Some(_), true) => return Err(Reason::RepeatedToken),
+            (None, true) if found.is_some() => return Err(Reason::RepeatedToken),
+            (None, true) => {
+                next = Some(element == marker.as_bytes());
+                found = Some(Value::Malformed);
+            }
+            (Some(true), false) => found = Some(Value::Text(element.to_vec())),
+            (Some(false), false) => {}
+            (None, false) => rest.push(element),
         }
     }
     let Some(token) = found.and_then(Value::token) else { return Ok(None) };
-    let removal = rest_of_list(WEBSOCKET_PROTOCOL, &rest, b", ");
-    Ok(Some(Presented::whole(token, removal)))
+    Ok(Some(Found::whole(token, rest_of_list(WEBSOCKET_PROTOCOL, &rest, b", "))))
 }
 
 /// Leaves these elements in the list of a header.
@@ -330,7 +356,7 @@ impl<T: AsRef<[u8]> + Default> Value<T> {
 }
 
 /// The token in a query parameter, which is removed from the forwarded path.
-fn in_query<'h>(parameter: &str, head: &'h dyn Head) -> Result<Option<Presented<'h>>, Reason> {
+fn in_query<'h>(parameter: &str, head: &'h dyn Head) -> Result<Option<Found<'h>>, Reason> {
     let path = head.value(":path").unwrap_or_default();
     let Some(mark) = path.iter().position(|b| *b == b'?') else { return Ok(None) };
     let (before, query) = path.split_at_checked(mark).unwrap_or_default();
@@ -360,11 +386,11 @@ fn in_query<'h>(parameter: &str, head: &'h dyn Head) -> Result<Option<Presented<
     }
     let path = String::from_utf8(path).map_err(|_| Reason::BadPath)?;
     let removal = Removal::Replace(":path".into(), path.into());
-    Ok(Some(Presented { in_query: true, ..Presented::whole(token.into_bytes(), removal) }))
+    Ok(Some(Found { in_query: true, ..Found::whole(token.into_bytes(), removal) }))
 }
 
 /// The token in a cookie (RFC 6265, section 4.2). The other cookies stay.
-fn in_cookie<'h>(wanted: &str, head: &'h dyn Head) -> Result<Option<Presented<'h>>, Reason> {
+fn in_cookie<'h>(wanted: &str, head: &'h dyn Head) -> Result<Option<Found<'h>>, Reason> {
     let mut found = None;
     let mut rest: Vec<&[u8]> = Vec::new();
     let headers = head.fields().values("cookie");
@@ -394,7 +420,7 @@ fn in_cookie<'h>(wanted: &str, head: &'h dyn Head) -> Result<Option<Presented<'h
     }
     let Some(token) = found.and_then(Value::token) else { return Ok(None) };
     let removal = rest_of_list("cookie", &rest, b"; ");
-    Ok(Some(Presented::whole(token, removal)))
+    Ok(Some(Found::whole(token, removal)))
 }
 
 #[cfg(test)]
@@ -426,9 +452,9 @@ mod tests {
     ) -> Result<Option<(String, Removal)>, Reason> {
         let head = headers.iter().copied().collect::<Fields>();
         let sources = TokenSources { places: places.to_vec(), ..TokenSources::default() };
-        let Some(presented) = sources.present(&head)? else { return Ok(None) };
-        let token = presented.token(sources.max_bytes)?.reveal().to_owned();
-        Ok(Some((token, presented.removals.first)))
+        let Some(found) = sources.find(&head)? else { return Ok(None) };
+        let token = found.token.parse(sources.max_bytes)?.reveal().to_owned();
+        Ok(Some((token, found.removals.first)))
     }
 
     fn remove(header: &str) -> Removal {

@@ -3,7 +3,7 @@
 use crate::http::head::Head;
 use crate::oauth::bearer::MAX_TOKEN_BYTES;
 use crate::oauth::reason::Reason;
-use crate::oauth::token_source::{Presented, TokenSource};
+use crate::oauth::token_source::{Found, TokenSource};
 
 /// The places in which tokens are accepted.
 #[derive(Clone, Debug)]
@@ -36,44 +36,40 @@ impl Default for TokenSources {
 }
 
 impl TokenSources {
+    /// Whether Basic credentials may contain a token.
+    pub(crate) fn accept_basic(&self) -> bool {
+        self.places.iter().any(|place| matches!(place, TokenSource::BasicPassword))
+    }
+
     /// The token of a request that counts, if it has one.
     ///
     /// # Errors
     /// [`Reason::RepeatedToken`] if there are several in one place or, unless the first counts, in
     /// several places. Tokens joined in one header are detected when the syntax is checked.
-    pub(crate) fn present<'h>(
-        &'h self,
-        head: &'h dyn Head,
-    ) -> Result<Option<Presented<'h>>, Reason> {
-        let mut places = self.places.iter();
-        let mut presented = loop {
-            let Some(place) = places.next() else { return Ok(None) };
-            if let Some(presented) = place.look(head)? {
-                break presented;
-            }
-        };
-        match self.precedence {
-            Precedence::Single => {
-                for place in places {
+    pub(crate) fn find<'h>(&'h self, head: &'h dyn Head) -> Result<Option<Found<'h>>, Reason> {
+        let mut found: Option<Found<'_>> = None;
+        for place in &self.places {
+            let Some(counts) = &mut found else {
+                found = place.look(head)?;
+                continue;
+            };
+            match self.precedence {
+                Precedence::Single => {
                     if place.look(head)?.is_some() {
                         return Err(Reason::RepeatedToken);
                     }
                 }
-            }
-            Precedence::First if places.len() == 0 => {}
-            Precedence::First => {
-                let fields = head.fields();
-                let mut rest = presented.removals.apply(fields);
-                for place in places {
+                Precedence::First => {
                     // Two places may be in one header, so each removal is of what the others leave.
-                    let Some(other) = place.look(&rest)? else { continue };
-                    presented.in_query |= other.in_query;
-                    presented.removals.add(other.removals);
-                    rest = presented.removals.apply(fields);
+                    let rest = counts.removals.apply(head.fields());
+                    if let Some(other) = place.look(&rest)? {
+                        counts.in_query |= other.in_query;
+                        counts.removals.add(other.removals.first);
+                    }
                 }
             }
         }
-        Ok(Some(presented))
+        Ok(found)
     }
 }
 
@@ -81,7 +77,7 @@ impl TokenSources {
 mod tests {
     use super::*;
     use crate::http::head::Fields;
-    use crate::oauth::token_source::Removal;
+    use crate::oauth::token_source::{Removal, Removals};
 
     fn first(places: &[TokenSource]) -> TokenSources {
         TokenSources {
@@ -96,12 +92,12 @@ mod tests {
 
     fn look(sources: &TokenSources, headers: &[(&str, &str)]) -> Seen {
         let head = headers.iter().copied().collect::<Fields>();
-        let Some(presented) = sources.present(&head)? else { return Ok(None) };
-        let token = presented.token(sources.max_bytes).map(|token| token.reveal().to_owned());
+        let Some(found) = sources.find(&head)? else { return Ok(None) };
+        let token = found.token.parse(sources.max_bytes).map(|token| token.reveal().to_owned());
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let rest = presented.removals.apply(&head);
+        let rest = found.removals.apply(&head);
         let rest = rest.iter().map(|(name, value)| (text(name), text(value))).collect();
-        Ok(Some((token, presented.in_query, rest)))
+        Ok(Some((token, found.in_query, rest)))
     }
 
     fn found(token: &str, in_query: bool, rest: &[(&str, &str)]) -> Seen {
@@ -176,14 +172,14 @@ mod tests {
     fn a_later_change_to_a_header_takes_the_place_of_an_earlier_one() {
         let head = Fields::from_iter([("cookie", "a=1"), ("x", "y")]);
         let replace = |value: &str| Removal::Replace("cookie".into(), value.into());
-        let mut removals = super::super::token_source::Removals::from(replace("b"));
-        removals.add(replace("c").into());
-        let left = |removals: &super::super::token_source::Removals| {
+        let mut removals = Removals::from(replace("b"));
+        removals.add(replace("c"));
+        let left = |removals: &Removals| {
             removals.apply(&head).joined("cookie").map(|value| value.into_owned())
         };
         assert_eq!(left(&removals), Some(b"c".to_vec()));
-        removals.add(Removal::Remove("x".into()).into());
-        removals.add(Removal::Remove("cookie".into()).into());
+        removals.add(Removal::Remove("x".into()));
+        removals.add(Removal::Remove("cookie".into()));
         assert_eq!(left(&removals), None);
         assert_eq!(removals.iter().count(), 2);
     }

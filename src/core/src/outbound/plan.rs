@@ -66,8 +66,8 @@ impl Outbound {
     /// The caller's token to exchange, and its removal.
     fn subject(&self, head: &dyn Head) -> Result<(Presentation, Option<Removals>), Reason> {
         let sources = &self.config.token_sources;
-        let presented = match sources.present(head) {
-            Ok(Some(presented)) => presented,
+        let found = match sources.find(head) {
+            Ok(Some(found)) => found,
             Ok(None) => return Ok((Presentation::Absent, None)),
             // Where callers' tokens are checked, the inbound direction rejects invalid ones, except on
             // paths that need none.
@@ -76,12 +76,12 @@ impl Outbound {
             }
             Err(reason) => return Err(reason),
         };
-        let subject = match presented.token(sources.max_bytes) {
+        let subject = match found.token.parse(sources.max_bytes) {
             Ok(token) => Presentation::Token(Secret::new(token.reveal().to_owned())),
             Err(_) if self.config.guarded => Presentation::Absent,
             Err(reason) => return Err(reason),
         };
-        Ok((subject, Some(presented.removals)))
+        Ok((subject, Some(found.removals)))
     }
 
     /// Whether the proxy has put this token on the request before: Envoy has followed a redirect,

@@ -32,8 +32,8 @@ pub trait Store {
     /// The newest response on a token, unless it has expired.
     fn response(&self, key: ResponseKey<'_>, now: Timestamp) -> Option<CachedResponse>;
 
-    /// Publishes a response in place of an earlier one, which is also removed if this response is a
-    /// rejection or too long to be stored.
+    /// Publishes a response in place of earlier ones, which are also removed if it is too long to be
+    /// stored.
     fn publish_response(&self, key: ResponseKey<'_>, response: &CachedResponse);
 
     /// The token that was exchanged for a caller's, unless it has expired.

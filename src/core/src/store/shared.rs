@@ -5,6 +5,7 @@
 //! with a key that requires the secrets of this configuration.
 
 use std::fmt;
+use std::mem;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -134,21 +135,22 @@ impl Store for SharedStore<'_> {
     fn response(&self, key: ResponseKey<'_>, now: Timestamp) -> Option<CachedResponse> {
         let find =
             |slots, is_active| Some(self.find(slots, key.token, now)?.into_response(is_active));
-        let rejected = find(Slots::rejected(key), false);
-        // Of the same time, one on an active token is the later one: a rejection leaves no other.
-        rejected.into_iter().chain(find(Slots::active(key), true)).max_by_key(|found| found.at)
+        let active = find(Slots::active(key), true);
+        active.into_iter().chain(find(Slots::rejected(key), false)).max_by_key(|found| found.at)
     }
 
     fn publish_response(&self, key: ResponseKey<'_>, response: &CachedResponse) {
         let CachedResponse { is_active, body, at, expires } = response;
-        let is_stored = body.len() <= MAX_SHARED && expires > at;
-        if !is_active || !is_stored {
-            self.remove(Slots::active(key), key.token.token);
+        let (mut slots, mut others) = (Slots::active(key), Slots::rejected(key));
+        if !is_active {
+            mem::swap(&mut slots, &mut others);
         }
-        if is_stored {
-            let slots = if *is_active { Slots::active(key) } else { Slots::rejected(key) };
+        self.remove(others, key.token.token);
+        if body.len() <= MAX_SHARED && expires > at {
             let record = Record { written: *at, ends: *expires, body: body.clone() };
             self.put(slots, key.token, &record);
+        } else {
+            self.remove(slots, key.token.token);
         }
     }
 

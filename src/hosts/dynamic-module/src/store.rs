@@ -235,8 +235,7 @@ fn release(
 impl Store for MemoryStore {
     fn response(&self, key: ResponseKey<'_>, now: Timestamp) -> Option<CachedResponse> {
         let token = key.token.token;
-        // Of the same time, one on an active token is the later one: a rejection leaves no other.
-        let found = self.rejected.get(token, now).into_iter().chain(self.active.get(token, now));
+        let found = self.active.get(token, now).into_iter().chain(self.rejected.get(token, now));
         // A response from the future was cached before the clock was set back.
         let latest = now.plus(MAX_CLOCK_SKEW);
         found.filter(|found| found.at <= latest).max_by_key(|found| found.at)
@@ -244,17 +243,16 @@ impl Store for MemoryStore {
 
     fn publish_response(&self, key: ResponseKey<'_>, response: &CachedResponse) {
         let token = key.token.token;
-        let is_stored = response.body.len() <= MAX_BODY && response.expires > response.at;
-        if !response.is_active || !is_stored {
-            self.active.remove(token);
-        }
-        if is_stored {
-            let (responses, most) = if response.is_active {
-                (&self.active, key.max_entries)
-            } else {
-                (&self.rejected, key.negative_max_entries)
-            };
+        let (responses, others, most) = if response.is_active {
+            (&self.active, &self.rejected, key.max_entries)
+        } else {
+            (&self.rejected, &self.active, key.negative_max_entries)
+        };
+        others.remove(token);
+        if response.body.len() <= MAX_BODY && response.expires > response.at {
             responses.put(token, response.clone(), response.body.len(), response.expires, most);
+        } else {
+            responses.remove(token);
         }
     }
 

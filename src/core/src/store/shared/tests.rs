@@ -284,7 +284,7 @@ fn the_newest_response_on_a_token_counts_and_a_rejection_leaves_no_other() {
     store.publish_response(key, &response(false, 5));
     assert_eq!(store.response(key, at(5)), Some(response(false, 5)));
     store.publish_response(key, &response(true, 5));
-    assert_eq!(store.response(key, at(5)), Some(response(true, 5)), "at the same time");
+    assert_eq!(store.response(key, at(5)), Some(response(true, 5)), "it takes its place");
     store.publish_response(key, &response(true, 7));
     assert_eq!(store.response(key, at(7)), Some(response(true, 7)));
     store.publish_response(key, &response(false, 6));
