@@ -236,6 +236,39 @@ async fn a_websocket_needs_a_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_outlives_its_token_ends_with_max_stream_duration() {
+    let ends = Ends::start().await;
+    let upgrade =
+        Answer::status(101).header("connection", "upgrade").header("upgrade", "websocket");
+    ends.server.on("/socket", upgrade.until_close().hang_after_head());
+    let sources = json!({"token_sources": [{"websocket_protocol": "bearer"}]});
+    let listener = Listener::to(LISTENER, "as")
+        .filter(plugin(sources).filter("oauth2"))
+        .connection_manager(json!({
+            "upgrade_configs": [{"upgrade_type": "websocket"}],
+            "common_http_protocol_options": {"max_stream_duration": "0.5s"},
+        }));
+    let bootstrap = ends.bootstrap().listener(listener);
+    let set_up = ends.with(bootstrap).await;
+    let request = Request::get("/socket")
+        .header("connection", "upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-protocol", "chat, bearer, good");
+    let mut connection = Connection::open(set_up.address()).await.expect("a connection");
+    connection.send_head(&request).await.expect("a request");
+    let answer = connection.response("GET").await.expect("an answer");
+    assert_eq!(answer.status, 101);
+    // Nothing but this time ends it.
+    connection.closed().await.expect("the stream ends");
+    let name = format!("http.{LISTENER}.downstream_rq_max_duration_reached");
+    set_up.envoy.stat_reaches(&name, 1).await;
+    let request = set_up.server.requests("/socket").pop().expect("a request");
+    assert_eq!(request.header("sec-websocket-protocol").as_deref(), Some("chat"));
+    set_up.comes_to_rest().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_closes_its_half_is_gone_for_envoy_and_for_the_filter() {
     let set_up = SetUp::new(json!({})).await;
     let gate = Gate::new();

@@ -146,6 +146,7 @@ fn tokens() -> Vec<Exchange> {
                 "max_token_bytes": 3, "token_sources": [{"query": "t"}, {"basic": "password"}]
             }))
             .passes(get("/?t=%61%62%63"))
+            .with(":path", "/")
             .refuses(
                 get("/?t=%61%62%63%64"),
                 token_too_long(),

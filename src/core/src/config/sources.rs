@@ -75,8 +75,7 @@ pub(super) const SOURCE_TABLE: KeyTable = KeyTable {
             "string",
             Words("none"),
             "`\"password\"`: the password of Basic credentials is the token; the user name is \
-             ignored. 401 then also has a Basic challenge. What callers send as a password goes to \
-             the authorization server",
+             ignored. Whatever callers send as a password goes to the authorization server",
         ),
     ]],
 };
