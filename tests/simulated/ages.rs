@@ -1,5 +1,8 @@
 //! Rules that limit the age of cached responses (`max_ttl`), beside rules that do not.
 
+// Parts of documents read best when they are given as values.
+#![allow(clippy::needless_pass_by_value)]
+
 use std::time::Duration;
 
 use oauth2_filter_core::{CallFailure, StreamId};
@@ -10,6 +13,7 @@ use crate::host::SimulatedHost;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
+const JUST_BELOW_FIVE_SECONDS: Duration = Duration::from_millis(4_999);
 
 /// `/pay` introspects each request's token, `/brief` accepts five seconds, and `/free` a minute.
 fn document(more: Value) -> Value {
@@ -69,7 +73,7 @@ fn each_rule_gets_responses_of_its_own_age_in_this_worker_and_in_others() {
     assert_eq!(ask(&mut one, "/free", &active()), ("passed", true));
     for host in [&mut one, &mut other] {
         assert_eq!(ask(host, "/brief", &inactive()), ("passed", false));
-        host.advance(5 * SECOND - MILLISECOND);
+        host.advance(JUST_BELOW_FIVE_SECONDS);
         assert_eq!(ask(host, "/brief", &inactive()), ("passed", false));
         host.advance(MILLISECOND);
     }
@@ -180,7 +184,7 @@ fn a_request_follows_a_call_of_another_worker_only_within_its_age() {
     let [mut young, mut old] = [one.worker(&document), one.worker(&document)];
     one.send(&to("/free"));
     for host in [&mut young, &mut old] {
-        host.advance(5 * SECOND - MILLISECOND);
+        host.advance(JUST_BELOW_FIVE_SECONDS);
     }
     // Within the age of the rule, also for a request that joins one that follows.
     let follow = [young.send(&to("/brief")), young.send(&to("/free")), young.send(&to("/brief"))];

@@ -16,19 +16,17 @@ const MOST_TOKEN_BYTES: u32 = 48 * 1024;
 /// Reads the keys of `inbound` about tokens in requests.
 pub(super) fn token_sources(object: &mut Object<'_>) -> TokenSources {
     let places = object.read("token_sources", places);
-    let precedence = object.read("token_precedence", |field| {
-        Some(match field.choice(&["single", "first"])? {
-            "first" => Precedence::First,
-            _ => Precedence::Single,
-        })
-    });
-    let max_bytes = object.read("max_token_bytes", |field| {
-        usize::try_from(count_from(field, 1, MOST_TOKEN_BYTES)?).ok()
-    });
+    let precedence = object.take("token_precedence");
+    let precedence = precedence.and_then(|field| field.choice(&["single", "first"]));
+    let max_bytes = object.take("max_token_bytes");
+    let max_bytes = max_bytes.and_then(|field| count_from(&field, 1, MOST_TOKEN_BYTES));
     TokenSources {
         places: places.unwrap_or_else(|| vec![TokenSource::authorization()]),
-        precedence: precedence.unwrap_or_default(),
-        max_bytes: max_bytes.unwrap_or(MAX_TOKEN_BYTES),
+        precedence: match precedence {
+            Some("first") => Precedence::First,
+            _ => Precedence::Single,
+        },
+        max_bytes: max_bytes.and_then(|bytes| bytes.try_into().ok()).unwrap_or(MAX_TOKEN_BYTES),
     }
 }
 

@@ -218,11 +218,8 @@ impl TokenSource {
     pub(super) fn look<'h>(&'h self, head: &'h dyn Head) -> Result<Option<Found<'h>>, Reason> {
         match self {
             Self::Scheme { header, scheme } => {
-                let Some((text, at)) = after_scheme(header, scheme, head)? else {
-                    return Ok(None);
-                };
+                let Some(token) = after_scheme(header, scheme, head)? else { return Ok(None) };
                 let removals = Removal::Remove(Arc::clone(header)).into();
-                let token = Presented { text, at, scheme: Some(scheme) };
                 Ok(Some(Found { token, removals, in_query: false }))
             }
             Self::WebSocketProtocol(marker) => in_websocket_protocol(marker, head),
@@ -243,15 +240,15 @@ impl TokenSource {
     }
 }
 
-/// The credentials of this scheme in a header: its value, and where they are in it.
+/// The credentials of this scheme in a header.
 fn after_scheme<'h>(
     header: &str,
-    scheme: &str,
+    scheme: &'h str,
     head: &'h dyn Head,
-) -> Result<Option<(Cow<'h, [u8]>, Range<usize>)>, Reason> {
+) -> Result<Option<Presented<'h>>, Reason> {
     let Some(text) = head.value(header) else { return Ok(None) };
     match credentials(&text, scheme) {
-        Some(at) => Ok(Some((text, at))),
+        Some(at) => Ok(Some(Presented { text, at, scheme: Some(scheme) })),
         None if is_repeated(&text, scheme) || holds(&text, scheme) => Err(Reason::RepeatedToken),
         None => Ok(None),
     }
@@ -259,11 +256,11 @@ fn after_scheme<'h>(
 
 /// The token in the password of Basic credentials. The user name is ignored.
 fn in_basic_password(head: &dyn Head) -> Result<Option<Found<'_>>, Reason> {
-    let Some((text, at)) = after_scheme(AUTHORIZATION, BASIC, head)? else { return Ok(None) };
-    if is_repeated(&text, BASIC) {
+    let Some(credentials) = after_scheme(AUTHORIZATION, BASIC, head)? else { return Ok(None) };
+    if is_repeated(&credentials.text, BASIC) {
         return Err(Reason::RepeatedToken);
     }
-    let decoded = decode(text.get(at).unwrap_or_default());
+    let decoded = decode(credentials.unchecked());
     let password = decoded.and_then(|mut decoded| {
         let colon = decoded.iter().position(|byte| *byte == b':')?;
         Some(decoded.split_off(colon.saturating_add(1)))
@@ -274,7 +271,7 @@ fn in_basic_password(head: &dyn Head) -> Result<Option<Found<'_>>, Reason> {
 
 /// Decodes base64 with padding (RFC 4648, section 4).
 fn decode(encoded: &[u8]) -> Option<Vec<u8>> {
-    if encoded.len() % 4 != 0 {
+    if !encoded.len().is_multiple_of(4) {
         return None;
     }
     let padding = encoded.iter().rev().take(2).take_while(|byte| **byte == b'=').count();

@@ -75,6 +75,8 @@ impl TokenSources {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
     use crate::http::head::Fields;
     use crate::oauth::token_source::{Removal, Removals};
@@ -100,15 +102,14 @@ mod tests {
         Ok(Some((token, found.in_query, rest)))
     }
 
-    fn found(token: &str, in_query: bool, rest: &[(&str, &str)]) -> Seen {
-        let rest = rest.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let token =
-            if token.is_empty() { Err(Reason::MalformedToken) } else { Ok(token.to_owned()) };
-        Ok(Some((token, in_query, rest.collect())))
-    }
-
     #[test]
     fn the_first_place_with_a_value_counts_and_all_values_are_taken_out() {
+        // Without a text, the token is malformed.
+        let found = |token: &str, in_query: bool, rest: &[(&str, &str)]| {
+            let rest = rest.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            let token = (!token.is_empty()).then(|| token.to_owned());
+            Ok(Some((token.ok_or(Reason::MalformedToken), in_query, rest.collect())))
+        };
         let sources = first(&[
             TokenSource::Cookie("at".into()),
             TokenSource::authorization(),
@@ -174,9 +175,8 @@ mod tests {
         let replace = |value: &str| Removal::Replace("cookie".into(), value.into());
         let mut removals = Removals::from(replace("b"));
         removals.add(replace("c"));
-        let left = |removals: &Removals| {
-            removals.apply(&head).joined("cookie").map(|value| value.into_owned())
-        };
+        let left =
+            |removals: &Removals| removals.apply(&head).joined("cookie").map(Cow::into_owned);
         assert_eq!(left(&removals), Some(b"c".to_vec()));
         removals.add(Removal::Remove("x".into()));
         removals.add(Removal::Remove("cookie".into()));
