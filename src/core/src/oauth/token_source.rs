@@ -217,13 +217,18 @@ impl TokenSource {
     /// [`Reason::RepeatedToken`] if there is more than one.
     pub(super) fn look<'h>(&'h self, head: &'h dyn Head) -> Result<Option<Found<'h>>, Reason> {
         match self {
-            Self::Scheme { header, scheme } => {
-                let Some(token) = after_scheme(header, scheme, head)? else { return Ok(None) };
+            Self::Scheme { .. } | Self::BasicPassword => {
+                let (header, scheme) = match self {
+                    Self::Scheme { header, scheme } => (Some(header), &**scheme),
+                    _ => (None, BASIC),
+                };
+                let name = header.map_or(AUTHORIZATION, |header| header);
+                let Some(token) = after_scheme(name, scheme, head)? else { return Ok(None) };
+                let Some(header) = header else { return in_basic_password(&token) };
                 let removals = Removal::Remove(Arc::clone(header)).into();
                 Ok(Some(Found { token, removals, in_query: false }))
             }
             Self::WebSocketProtocol(marker) => in_websocket_protocol(marker, head),
-            Self::BasicPassword => in_basic_password(head),
             Self::Header(header) => {
                 let mut values = head.fields().values(header);
                 let Some(value) = values.next() else { return Ok(None) };
@@ -255,8 +260,7 @@ fn after_scheme<'h>(
 }
 
 /// The token in the password of Basic credentials. The user name is ignored.
-fn in_basic_password(head: &dyn Head) -> Result<Option<Found<'_>>, Reason> {
-    let Some(credentials) = after_scheme(AUTHORIZATION, BASIC, head)? else { return Ok(None) };
+fn in_basic_password<'h>(credentials: &Presented<'_>) -> Result<Option<Found<'h>>, Reason> {
     if is_repeated(&credentials.text, BASIC) {
         return Err(Reason::RepeatedToken);
     }

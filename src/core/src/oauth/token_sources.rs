@@ -47,6 +47,10 @@ impl TokenSources {
     /// [`Reason::RepeatedToken`] if there are several in one place or, unless the first counts, in
     /// several places. Tokens joined in one header are detected when the syntax is checked.
     pub(crate) fn find<'h>(&'h self, head: &'h dyn Head) -> Result<Option<Found<'h>>, Reason> {
+        // Most configurations have one place.
+        if let [only] = &*self.places {
+            return only.look(head);
+        }
         let mut found: Option<Found<'_>> = None;
         for place in &self.places {
             let Some(counts) = &mut found else {
