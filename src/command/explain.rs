@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use base64ct::{Base64UrlUnpadded, Encoding};
+use base64ct::{Base64, Base64UrlUnpadded, Encoding};
 use lexopt::{Arg, Parser, ValueExt};
 use oauth2_filter_core::{
     Action, Answer, Call, Context, Dropped, Event, Explanation, Fields, Filter, Forward, Input,
@@ -325,6 +325,14 @@ impl Story {
                 self.line("requires", &format!("{name}: {}", values.join(", or ")));
             }
         }
+        match needs.max_ttl {
+            Some(Duration::ZERO) => self.line("requires", "a new introspection response"),
+            Some(age) => {
+                let age = format!("an introspection response less than {age:?} old");
+                self.line("requires", &age);
+            }
+            None => {}
+        }
         if needs.token_type {
             self.line("requires", "token_type in the introspection response");
         }
@@ -432,11 +440,13 @@ impl Story {
         let _ = writeln!(self.text, "\nThe upstream service receives:");
         let is_gone = |name: &str| forward.removed().any(|removed| **removed == *name);
         let is_set = |name: &str| forward.given().any(|(set, _)| **set == *name);
+        let password = Base64::encode_string(format!(":{}", self.token).as_bytes());
         for (name, value) in &self.head {
             let sign = if is_gone(name) || is_set(name) { '-' } else { ' ' };
             // A given value may be a secret.
             let is_given = self.given.contains(name);
-            let value = if is_given { "[as given]" } else { &*value.replace(&self.token, TOKEN) };
+            let value = value.replace(&password, "BASE64(:TOKEN)").replace(&self.token, TOKEN);
+            let value = if is_given { "[as given]" } else { &*value };
             let _ = writeln!(self.text, "{sign} {name}: {value}");
         }
         for (name, value) in forward.given() {
@@ -454,6 +464,7 @@ fn phrase(status: u16) -> &'static str {
         401 => "Unauthorized",
         403 => "Forbidden",
         405 => "Method Not Allowed",
+        431 => "Request Header Fields Too Large",
         502 => "Bad Gateway",
         503 => "Service Unavailable",
         _ => "",

@@ -734,7 +734,8 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
         ),
         (
             with("inbound/token_sources", json!([{"header": "a", "query": "b"}])),
-            "inbound.token_sources[0]: expected exactly one of header, query and cookie",
+            "inbound.token_sources[0]: expected exactly one of header, query, cookie, \
+             websocket_protocol and basic",
         ),
         (
             with("inbound/token_sources", json!([{"query": "a", "scheme": "b"}])),
@@ -773,6 +774,64 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
         (
             with("inbound/token_sources", json!([{"header": "a"}, {"header": "A", "scheme": "b"}])),
             "inbound.token_sources[1]: duplicate token source",
+        ),
+        (
+            with("inbound/token_sources", json!([{"basic": "username"}])),
+            "inbound.token_sources[0].basic: expected \"password\"",
+        ),
+        (
+            with("inbound/token_sources", json!([{"basic": "password"}, {"basic": "password"}])),
+            "inbound.token_sources[1]: duplicate token source",
+        ),
+        (
+            with("inbound/token_sources", json!([{"basic": "password", "scheme": "Basic"}])),
+            "inbound.token_sources[0].scheme: requires `header`",
+        ),
+        (
+            with("inbound/token_sources", json!([{"websocket_protocol": "bearer, v1"}])),
+            "inbound.token_sources[0].websocket_protocol: expected a subprotocol such as",
+        ),
+        (
+            with("inbound/token_sources", json!([{"websocket_protocol": ""}])),
+            "inbound.token_sources[0].websocket_protocol: expected a subprotocol such as",
+        ),
+        (
+            with(
+                "inbound/token_sources",
+                json!([{"websocket_protocol": "a"}, {"websocket_protocol": "A"}]),
+            ),
+            "inbound.token_sources[1]: duplicate token source",
+        ),
+        (
+            with(
+                "inbound/token_sources",
+                json!([{"header": "Sec_WebSocket_Protocol"}, {"websocket_protocol": "a"}]),
+            ),
+            "inbound.token_sources[1]: duplicate token source",
+        ),
+        (
+            with("inbound/rules", json!([{}, {"max_ttl": "61s"}])),
+            "inbound.rules[1].max_ttl: must not be longer than cache.max_ttl",
+        ),
+        (
+            with("inbound/rules", json!([{"max_ttl": 5}])),
+            "inbound.rules[0].max_ttl: expected a duration",
+        ),
+        (
+            with("inbound/rules", json!([{"access": "public", "max_ttl": "0s"}])),
+            "inbound.rules[0].max_ttl: conflicts with access \"public\"; remove one of the two",
+        ),
+        (
+            with("inbound/token_precedence", json!("last")),
+            "inbound.token_precedence: expected \"single\" or \"first\"",
+        ),
+        (
+            with("inbound/max_token_bytes", json!(49153)),
+            "inbound.max_token_bytes: expected a whole number from 1 to 49152",
+        ),
+        (
+            with("inbound/max_token_bytes", json!(0)),
+            "inbound.max_token_bytes: expected a whole number from 1 to 49152",
         ),
         (
             with("inbound/cache", json!({"stale_if_error": 5})),

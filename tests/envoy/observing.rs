@@ -129,7 +129,7 @@ fn script() -> Vec<Step> {
         unseen(get("/a%2fb", "t-good"), 400, &denied("bad_path")),
         unseen(Request::get("/header").header("x_tenant", "a"), 400, &denied("bad_header")),
         unseen(get("/", "no b64token"), 401, &denied("malformed_token")),
-        unseen(get("/", &"t".repeat(16 * 1024 + 1)), 401, &denied("token_too_long")),
+        unseen(get("/", &"t".repeat(16 * 1024 + 1)), 431, &denied("token_too_long")),
         unseen(get("/", "other"), 401, &denied("no_server")),
         unseen(get("/deny", "t-good"), 403, &denied("access_denied")),
         unseen(Request::post("/", "").bearer("t-good"), 403, &denied("unmatched")),

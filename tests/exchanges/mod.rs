@@ -325,6 +325,11 @@ pub fn invalid_request(details: &'static str) -> Refusal {
     Refusal { status: 400, details, challenge, error: "invalid_request", retry_after: None }
 }
 
+/// 431: the token is too long.
+pub fn token_too_long() -> Refusal {
+    Refusal { status: 431, ..invalid_request("oauth2_token_too_long") }
+}
+
 /// 403 with the challenge's parameters after the realm.
 pub fn insufficient_scope(challenge: &'static str) -> Refusal {
     let (details, error) = ("oauth2_insufficient_scope", "insufficient_scope");

@@ -135,7 +135,26 @@ fn tokens() -> Vec<Exchange> {
             .calls(0),
         exchange("d3_04 a token has at most 16 KiB")
             .passes(get("/").bearer(&long))
-            .refuses(get("/").bearer(&(long + "a")), invalid_token("oauth2_token_too_long"))
+            .refuses(get("/").bearer(&(long.clone() + "a")), token_too_long())
+            .refuses(get("/").grpc().bearer(&(long.clone() + "a")), token_too_long())
+            .calls(1),
+        exchange("d3_04 a token has at most max_token_bytes, and the rest of the head has room beside it")
+            .inbound(json!({"max_token_bytes": 48 * 1024}))
+            .passes(get("/").bearer(&"a".repeat(48 * 1024)))
+            .refuses(get("/").bearer(&"a".repeat(48 * 1024 + 1)), token_too_long())
+            .calls(1),
+        exchange("d3_04 the length of a token is that of what is decoded")
+            .inbound(json!({
+                "max_token_bytes": 3, "token_sources": [{"query": "t"}, {"basic": "password"}]
+            }))
+            .passes(get("/?t=%61%62%63"))
+            .with(":path", "/")
+            .refuses(
+                get("/?t=%61%62%63%64"),
+                token_too_long(),
+            )
+            // long-name:abc
+            .passes(get("/").header("authorization", "Basic bG9uZy1uYW1lOmFiYw=="))
             .calls(1),
         exchange("rs_6750_03 rs_6750_10 two tokens are a malformed request")
             .refuses(get("/").bearer("a").bearer("b"), invalid_request("oauth2_repeated_token"))
@@ -184,6 +203,23 @@ fn tokens() -> Vec<Exchange> {
             .passes(get("/").bearer("t"))
             .refuses(get("/").bearer("t"), invalid_token("oauth2_inactive"))
             .calls(3),
+        exchange("d2_03 a rule may limit the age of what decides on its requests")
+            .inbound(json!({
+                "rules": [{"paths": ["/pay/**"], "max_ttl": "0s"}, {"paths": ["/**"]}],
+                "cache": {"negative_ttl": "1h"}
+            }))
+            .server([active(json!({})), active(json!({})), inactive(), active(json!({}))])
+            .passes(get("/orders").bearer("t"))
+            .passes(get("/orders").bearer("t"))
+            .calls(1)
+            .passes(get("/pay/1").bearer("t"))
+            .refuses(get("/pay/1").bearer("t"), invalid_token("oauth2_inactive"))
+            .calls(3)
+            .refuses(get("/orders").bearer("t"), invalid_token("oauth2_inactive"))
+            .calls(3)
+            .passes(get("/pay/1").bearer("t"))
+            .passes(get("/orders").bearer("t"))
+            .calls(4),
         exchange("max_entries 0 keeps no answer")
             .inbound(json!({"cache": {"max_entries": 0, "negative_max_entries": 0}}))
             .passes(get("/").bearer("t"))
@@ -348,6 +384,108 @@ fn sources() -> Vec<Exchange> {
         exchange("rs_6750_05 rs_9700_03 mcp_08 a token in a place that is not configured is none")
             .refuses(get("/?access_token=t").header("cookie", "at=t"), no_token())
             .calls(0),
+        exchange("an empty value is no token, and does not count beside one")
+            .inbound(everywhere.clone())
+            .passes(get("/").header("cookie", "at=").bearer("t"))
+            .with("cookie", "at=")
+            .passes(get("/?access_token=").header("x-token", "").header("cookie", "a=1; at=t"))
+            .with("cookie", "a=1")
+            .refuses(get("/?access_token").header("cookie", "at=\"\""), no_token())
+            .refuses(
+                get("/").header("cookie", "at=; at=t"),
+                invalid_request("oauth2_repeated_token"),
+            )
+            .calls(1),
+        exchange("a WebSocket hands over its token in the list of subprotocols")
+            .inbound(json!({"token_sources": [{"websocket_protocol": "bearer"}]}))
+            .passes(get("/").header("sec-websocket-protocol", "bearer, t, chat.v2, chat.v1"))
+            .with("sec-websocket-protocol", "chat.v2, chat.v1")
+            .passes(
+                get("/")
+                    .header("sec-websocket-protocol", "chat.v1, bearer, t")
+                    .header("sec-websocket-protocol", "chat.v2"),
+            )
+            .with("sec-websocket-protocol", "chat.v1, chat.v2")
+            .passes(get("/").header("sec-websocket-protocol", "bearer,t"))
+            .without("sec-websocket-protocol")
+            .refuses(get("/").header("sec-websocket-protocol", "chat.v1"), no_token())
+            .refuses(
+                get("/").header("sec-websocket-protocol", "chat.v1, bearer"),
+                invalid_token("oauth2_malformed_token"),
+            )
+            .refuses(
+                get("/").header("sec-websocket-protocol", "Bearer, t, chat.v1"),
+                invalid_token("oauth2_malformed_token"),
+            )
+            .refuses(
+                get("/").header("sec-websocket-protocol", "bearer,bearer,t"),
+                invalid_request("oauth2_repeated_token"),
+            )
+            .refuses(
+                get("/")
+                    .header("sec-websocket-protocol", "bearer, t")
+                    .header("sec-websocket-protocol", "bearer, u"),
+                invalid_request("oauth2_repeated_token"),
+            )
+            .calls(1),
+        exchange("the password of Basic credentials is a token where that is configured")
+            .inbound(json!({
+                "token_sources": [{"header": "authorization", "scheme": "Bearer"}, {"basic": "password"}]
+            }))
+            .refuses(get("/"), no_token().challenge(r#", Basic realm="oauth2""#))
+            // git:t
+            .passes(get("/").header("authorization", "Basic Z2l0OnQ="))
+            .without("authorization")
+            .passes(get("/").bearer("t"))
+            .calls(1)
+            // git: without a password, and a user name without a colon.
+            .refuses(
+                get("/").header("authorization", "Basic Z2l0Og=="),
+                no_token().challenge(r#", Basic realm="oauth2""#),
+            )
+            .refuses(
+                get("/").header("authorization", "Basic Z2l0"),
+                invalid_token("oauth2_malformed_token")
+                    .challenge(r#", error="invalid_token", Basic realm="oauth2""#),
+            )
+            .refuses(
+                get("/").header("authorization", "Basic Z2l0OnQ=").bearer("t"),
+                invalid_request("oauth2_repeated_token"),
+            )
+            .calls(1),
+        exchange("of several tokens the first source's counts where that is configured, and all are removed")
+            .inbound(json!({
+                "token_precedence": "first", "forward": {"token": true},
+                "token_sources": [
+                    {"header": "authorization", "scheme": "Bearer"}, {"cookie": "at"},
+                    {"cookie": "old"}, {"query": "access_token"}
+                ]
+            }))
+            .server([active(json!({})), inactive()])
+            .passes(get("/a?access_token=v&b").bearer("t").header("cookie", "at=u; a=1; old=w"))
+            .without("authorization")
+            .with("cookie", "a=1")
+            .with(":path", "/a?b")
+            .passes(get("/").bearer("t").header("cookie", "old=u; at=v"))
+            .without("authorization")
+            .without("cookie")
+            .passes(get("/").header("cookie", "at=; old=t"))
+            .with("cookie", "at=")
+            .calls(1)
+            // No other source is tried.
+            .refuses(
+                get("/").bearer("a b").header("cookie", "at=t"),
+                invalid_token("oauth2_malformed_token"),
+            )
+            .refuses(
+                get("/").bearer("u").header("cookie", "at=t"),
+                invalid_token("oauth2_inactive"),
+            )
+            .refuses(
+                get("/").bearer("t").header("cookie", "at=t; at=t"),
+                invalid_request("oauth2_repeated_token"),
+            )
+            .calls(2),
         exchange("the syntax of a token is checked wherever it stands")
             .inbound(everywhere)
             .refuses(get("/?access_token=a%26b"), invalid_token("oauth2_malformed_token"))
@@ -769,6 +907,19 @@ fn claims() -> Vec<Exchange> {
             .passes(get("/").bearer("3"))
             .passes(get("/").bearer("4"))
             .calls(4),
+        exchange("a token that has just been issued by a clock slightly ahead is valid")
+            .server(
+                [
+                    json!({"nbf": seconds_from_now(4)}),
+                    // With room for a machine on which the table takes minutes.
+                    json!({"nbf": seconds_from_now(3600)}),
+                    json!({"exp": seconds_from_now(-1)}),
+                ]
+                .map(active),
+            )
+            .passes(get("/").bearer("1"))
+            .refuses(get("/").bearer("2"), invalid_token("oauth2_not_yet_valid"))
+            .refuses(get("/").bearer("3"), invalid_token("oauth2_expired")),
         exchange("clock_skew is leeway for exp and nbf")
             // With room for a machine on which the table takes minutes.
             .inbound(json!({"clock_skew": "1h"}))

@@ -105,6 +105,11 @@ impl SimulatedHost {
         self.now = self.now.plus(duration);
     }
 
+    /// The clock is set back.
+    pub fn set_back(&mut self, duration: Duration) {
+        self.now = self.now.minus(duration);
+    }
+
     /// A request comes in.
     pub fn send(&mut self, request: &Request) -> StreamId {
         let mut head: Vec<(String, Vec<u8>)> = vec![

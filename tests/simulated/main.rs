@@ -1,5 +1,6 @@
 //! The filter in a simulated host: exact times, races and failures.
 
+mod ages;
 #[path = "../exchanges/call.rs"]
 mod call;
 mod clients;

@@ -7,7 +7,7 @@ use crate::cache::local::{self, KeySpace};
 use crate::http::head::Head;
 use crate::http::path::{PathPattern, RequestPath};
 use crate::ids::ServerId;
-use crate::oauth::bearer::BearerToken;
+use crate::oauth::bearer::{BearerToken, MAX_TOKEN_BYTES};
 use crate::oauth::introspection_response::{Response, ResponseFormat};
 use crate::rules::index::RuleIndex;
 use crate::rules::matcher::Matcher;
@@ -16,7 +16,7 @@ use crate::timestamp::Timestamp;
 
 /// Whether these bytes are a valid token.
 pub fn is_token(token: &[u8]) -> bool {
-    BearerToken::parse(token).is_ok()
+    BearerToken::parse(token, MAX_TOKEN_BYTES).is_ok()
 }
 
 /// Whether this path can be matched by rules.

@@ -177,11 +177,13 @@ impl Decider {
         match found {
             Found::Response(key, result) => {
                 let Some(inbound) = &mut self.inbound else { return self.lose_all(streams, run) };
-                let result = inbound.resolve(key, result, run);
+                if let Ok(response) = &result {
+                    inbound.resolve(key, response, run);
+                }
                 for stream in streams {
-                    let verdict = match (self.take(stream), &self.inbound) {
+                    let verdict = match (self.take(stream), &mut self.inbound) {
                         (Some(Waiting::Introspection(waiter, plan)), Some(inbound)) => {
-                            let verdict = inbound.conclude(*waiter, &result, run);
+                            let verdict = inbound.conclude(*waiter, key, &result, run);
                             self.forward(stream, None, plan, verdict, run)
                         }
                         (Some(_), _) => Some(lose(run)),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use base64ct::{Base64, Encoding};
 use serde_json::Value;
 
 use crate::filter::Filter;
@@ -12,7 +13,8 @@ use crate::inbound::servers::Server;
 use crate::oauth::claims::ClaimTest;
 use crate::oauth::introspection::TokenType;
 use crate::oauth::introspection_response::ResponseFormat;
-use crate::oauth::token_source::{TokenSource, present};
+use crate::oauth::token_source::TokenSource;
+use crate::oauth::token_sources::TokenSources;
 use crate::outbound::client::Client;
 use crate::rules::index::RuleIndex;
 use crate::rules::near::missed;
@@ -49,6 +51,8 @@ pub struct TokenNeeds {
     pub acr_values: Vec<String>,
     /// The maximum time since the user was authenticated.
     pub max_age: Option<Duration>,
+    /// The maximum age of a cached response.
+    pub max_ttl: Option<Duration>,
     /// Whether responses must have a `token_type`.
     pub token_type: bool,
     /// Whether responses are a JWT, or have one.
@@ -106,15 +110,22 @@ impl Filter {
     pub fn carrier(&self, head: &dyn Head, token: &str) -> Option<(String, String)> {
         let sources = match &self.decider.inbound {
             Some(inbound) => inbound.guard().token_sources.clone(),
-            None => vec![TokenSource::authorization()],
+            None => TokenSources::default(),
         };
-        let Ok(None) = present(&sources, head) else { return None };
-        Some(match sources.first()? {
+        let Ok(None) = sources.find(head) else { return None };
+        Some(match sources.places.first()? {
             TokenSource::Scheme { header, scheme } => {
                 (header.to_string(), format!("{scheme} {token}"))
             }
             TokenSource::Header(header) => (header.to_string(), token.to_owned()),
             TokenSource::Cookie(name) => ("cookie".to_owned(), format!("{name}={token}")),
+            TokenSource::WebSocketProtocol(marker) => {
+                ("sec-websocket-protocol".to_owned(), format!("{marker}, {token}"))
+            }
+            TokenSource::BasicPassword => {
+                let credentials = Base64::encode_string(format!(":{token}").as_bytes());
+                ("authorization".to_owned(), format!("Basic {credentials}"))
+            }
             TokenSource::Query(name) => {
                 let path = head.value(":path").unwrap_or_default();
                 let path = String::from_utf8_lossy(&path);
@@ -157,6 +168,7 @@ impl TokenNeeds {
             issuer: texts(&needs.issuer),
             acr_values: texts(&needs.acr_values),
             max_age: needs.max_age,
+            max_ttl: needs.age.get(),
             token_type: false,
             jwt_response: false,
             bearer: None,

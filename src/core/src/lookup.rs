@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::cache::age::AgeLimit;
 use crate::cache::identity::Fingerprint;
 use crate::cache::local::CacheKey;
 use crate::cache::single_flight::StreamId;
@@ -59,6 +60,8 @@ pub(crate) struct Introspect {
     /// The key of the response in the cache; `None` if caching is off, so that requests do not
     /// share a call.
     pub(crate) key: Option<CacheKey>,
+    /// The strictest limit of the requests that wait.
+    pub(crate) age: AgeLimit,
 }
 
 /// A caller's token to exchange.

@@ -155,6 +155,18 @@ fn the_rule_that_decides_is_named_with_all_that_it_needs() {
     let told = explain(&typed, &["--url", "https://a/orders/1", "--scope", "orders:read"]);
     let needed = "requires  token_type in the introspection response\n";
     assert!(told.contains(needed) && told.contains("decision  allowed\n"), "{told}");
+    // Where a rule limits the age of cached responses, that is told.
+    for (max_ttl, line) in [
+        ("0s", "requires  a new introspection response\n"),
+        ("1.5s", "requires  an introspection response less than 1.5s old\n"),
+    ] {
+        let mut limited = guard();
+        limited["inbound"]["rules"][0]["max_ttl"] = max_ttl.into();
+        limited["inbound"]["rules"][0]["access"] = "token".into();
+        limited["inbound"]["rules"][0]["paths"] = json!(["/**"]);
+        let told = explain(&limited, &["--url", "https://a/orders/1"]);
+        assert!(told.contains(line), "{told}");
+    }
     // What answers before the rules is named, and no rule.
     let mut document = guard();
     document["inbound"]["resource_metadata"] = json!({"resource": "https://api.test/"});
@@ -252,6 +264,8 @@ fn the_token_stands_where_the_filter_looks_for_it() {
         (json!({"header": "x-token", "scheme": "DPoP"}), "- x-token: DPoP TOKEN\n"),
         (json!({"query": "t"}), "- :path: /orders/1?t=TOKEN\n+ :path: /orders/1\n"),
         (json!({"cookie": "t"}), "- cookie: t=TOKEN\n"),
+        (json!({"websocket_protocol": "t"}), "- sec-websocket-protocol: t, TOKEN\n"),
+        (json!({"basic": "password"}), "- authorization: Basic BASE64(:TOKEN)\n"),
     ] {
         let mut document = guard();
         document["inbound"]["token_sources"] = json!([source]);

@@ -35,7 +35,7 @@ const TABLES: [(&KeyTable, &str); 10] = [
 ];
 
 /// A value of each key that is not its default.
-const OTHERS: [(&str, &str); 35] = [
+const OTHERS: [(&str, &str); 37] = [
     ("access", r#""optional""#),
     ("allow_cors_preflight", "true"),
     ("auth_method", r#""client_secret_post""#),
@@ -48,6 +48,7 @@ const OTHERS: [(&str, &str); 35] = [
     ("headers", r#"{"x-a": "b"}"#),
     ("lifetime", r#""7s""#),
     ("max_entries", "7"),
+    ("max_token_bytes", "7"),
     ("max_ttl", r#""7s""#),
     ("mtls", r#""required""#),
     ("negative_max_entries", "7"),
@@ -66,6 +67,7 @@ const OTHERS: [(&str, &str); 35] = [
     ("subject_token_type", r#""urn:ietf:params:oauth:token-type:jwt""#),
     ("timeout", r#""7s""#),
     ("token", "true"),
+    ("token_precedence", r#""first""#),
     ("token_sources", r#"[{"header": "x-token"}]"#),
     ("token_type", r#""required""#),
     ("token_type_hint", r#""""#),

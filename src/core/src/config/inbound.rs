@@ -18,6 +18,7 @@ use super::servers::servers;
 use super::sources::token_sources;
 use super::values::{boolean, count, is_scope, one_or_any, text, ttl};
 use crate::http::path::EncodedSlash;
+use crate::inbound::clock_skew::ClockSkew;
 use crate::inbound::guard::Guard;
 use crate::inbound::introspection_cache::CacheConfig;
 use crate::inbound::policy::{Access, Rule};
@@ -27,7 +28,7 @@ use crate::oauth::json::escaped;
 use crate::oauth::reason::Reason;
 use crate::oauth::scope::{Implied, ScopeReading};
 use crate::oauth::sender_constraint::MutualTls;
-use crate::oauth::token_source::TokenSource;
+use crate::oauth::token_sources::Precedence;
 use crate::rules::index::RuleIndex;
 
 /// The maximum of `max_entries`: the memory of a worker is limited to 1 GiB.
@@ -48,6 +49,20 @@ pub(super) const INBOUND_TABLE: KeyTable = KeyTable {
             "where requests carry the token",
         )
         .see("inboundtoken_sources"),
+        KeyRow::new(
+            &["token_precedence"],
+            "string",
+            Json(r#""single""#),
+            "`\"single\"`: several tokens in a request are rejected. `\"first\"`: the first source \
+             with a value counts, [even if malformed](#inboundtoken_sources)",
+        ),
+        KeyRow::new(
+            &["max_token_bytes"],
+            "number",
+            Json("16384"),
+            "the maximum length of a token, up to 49152: longer ones get 431. Above 60 KiB in all \
+             headers, Envoy needs a larger `max_request_headers_kb`",
+        ),
         KeyRow::new(&["realm"], "string", Json(r#""oauth2""#), "the `realm` of every challenge"),
         KeyRow::new(
             &["audience"],
@@ -99,8 +114,8 @@ pub(super) const INBOUND_TABLE: KeyTable = KeyTable {
         KeyRow::new(
             &["clock_skew"],
             "duration",
-            Json(r#""0s""#),
-            "tolerance for `exp`, `nbf` and `max_age`",
+            Words(r#"`"5s"` for `nbf`, `"0s"` for `exp` and `max_age`"#),
+            "tolerance for `exp`, `nbf` and `max_age`; a given value is for all three",
         ),
         KeyRow::new(&["rules"], "list", Words("all require a token"), "what each request requires")
             .see("inboundrules"),
@@ -156,16 +171,17 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     let servers = object
         .need("introspection", "the introspection endpoint", |field| servers(field, names, &scope));
     let cache = object.read("cache", cache).unwrap_or_default();
-    let token_sources = object.read("token_sources", token_sources);
+    let token_sources = token_sources(&mut object);
     let realm = object.read("realm", realm).unwrap_or_else(|| REALM.to_owned());
     let implied = object.read("scope_implies", scope_implies).unwrap_or_default();
-    let clock_skew = object.read("clock_skew", ttl).unwrap_or_default();
+    let clock_skew = object.read("clock_skew", ttl).map(ClockSkew::from).unwrap_or_default();
     let needs = needs(&mut object, "unmatched".into(), None, &asked);
     let mut forward = object.read("forward", forward).unwrap_or_default();
-    let token_sources = token_sources.unwrap_or_else(|| vec![TokenSource::authorization()]);
-    forward.set_token_sources(&token_sources);
+    forward.set_token_sources(&token_sources.places);
     let rules = object.read("rules", |field| {
-        field.list_of("a list of rules", |field| rule(field, &needs, &asked, &forward))
+        field.list_of("a list of rules", |field| {
+            rule(field, &needs, &asked, &forward, cache.max_ttl)
+        })
     });
     let has_rules = object.has("rules");
     let unmatched = object.read("unmatched", unmatched);
@@ -215,11 +231,22 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
         );
     }
     let what = asked_of_tokens(rules.iter().map(|(_, rule)| rule).chain([&unmatched]));
+    if token_sources.precedence == Precedence::First && forward.withhold_token() {
+        object.at("forward.token").warn(
+            "no effect with token_precedence \"first\", which removes the values of all token_sources",
+        );
+    }
+    let accepts_basic = token_sources.accept_basic();
     Some(Guard {
         servers: servers?,
         cache,
+        limits_age: rules.iter().any(|(_, rule)| rule.limits_age()),
         token_sources,
-        resource: Resource { realm, metadata_url: metadata.as_ref().map(|m| m.url.clone()) },
+        resource: Resource {
+            realm,
+            metadata_url: metadata.as_ref().map(|m| m.url.clone()),
+            accepts_basic,
+        },
         metadata,
         rules: RuleIndex::new(rules),
         unmatched,
@@ -269,7 +296,8 @@ pub(super) const CACHE_TABLE: KeyTable = KeyTable {
             "duration",
             Json(r#""60s""#),
             "how long an active response is cached, at most until `exp`. A revoked token is \
-             accepted as long. `\"0s\"` introspects every request's token, except negative entries",
+             accepted as long. `\"0s\"` introspects every request's token, and caches no rejection, \
+             either. [Rules](#inboundrules) may have shorter times",
         ),
         KeyRow::new(
             &["negative_ttl"],

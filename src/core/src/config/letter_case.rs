@@ -186,6 +186,7 @@ fn needs_as_much(first: &Needs, second: &Needs, implied: &Implied) -> bool {
         && within(&first.audience, &second.audience)
         && within(&first.acr_values, &second.acr_values)
         && max_age
+        && first.age.is_as_strict_as(second.age)
         && scope
         && second.claims.iter().all(|claim| first.claims.contains(claim))
 }

@@ -10,6 +10,7 @@ use crate::environment::Environment;
 use crate::ids::ClientId;
 use crate::inbound::guard::Guard;
 use crate::oauth::secret::OpenSecret;
+use crate::oauth::token_sources::TokenSources;
 use crate::outbound::ClientConfig;
 
 /// A valid configuration of one direction or both.
@@ -61,9 +62,10 @@ pub(super) fn config(field: &Field<'_>) -> Option<Config> {
             guard.servers.iter().filter_map(|server| server.introspection.client).collect()
         }),
     };
-    let sources = inbound
-        .as_ref()
-        .map(|guard| guard.as_ref().map(|guard| guard.token_sources.clone()).unwrap_or_default());
+    let sources = inbound.as_ref().map(|guard| match guard {
+        Some(guard) => guard.token_sources.clone(),
+        None => TokenSources { places: Vec::new(), ..TokenSources::default() },
+    });
     let outbound =
         outbound.map(|field| outbound::outbound(&field, names, used.as_deref(), sources));
     object.check_keys();

@@ -17,6 +17,7 @@ use crate::cache::identity::Identity;
 use crate::ids::ClientId;
 use crate::oauth::denial::Resource;
 use crate::oauth::token_source::TokenSource;
+use crate::oauth::token_sources::TokenSources;
 use crate::outbound::ClientConfig;
 use crate::outbound::client::Client;
 use crate::rules::index::RuleIndex;
@@ -53,7 +54,7 @@ pub(super) fn outbound(
     field: &Field<'_>,
     names: Names<'_>,
     used: Option<&[ClientId]>,
-    token_sources: Option<Vec<TokenSource>>,
+    token_sources: Option<TokenSources>,
 ) -> Option<ClientConfig> {
     let mut object = field.object("an object with clients and rules")?;
     #[cfg(feature = "review")]
@@ -85,7 +86,7 @@ pub(super) fn outbound(
         );
     }
     let guarded = token_sources.is_some();
-    let token_sources = token_sources.unwrap_or_else(|| vec![TokenSource::authorization()]);
+    let token_sources = token_sources.unwrap_or_default();
     #[cfg(feature = "review")]
     {
         super::advice::advise_on_order(&object.at("rules"), &rules);
@@ -94,7 +95,7 @@ pub(super) fn outbound(
     join_actors(&object, &mut clients)?;
     for Client { name, placement, .. } in clients.iter().filter(|client| client.is_exchange()) {
         let is_read = |source: &TokenSource| source.header() == Some(&*placement.header);
-        if !placement.overwrite && token_sources.iter().any(is_read) {
+        if !placement.overwrite && token_sources.places.iter().any(is_read) {
             return object
                 .at(&format!("clients.{name}.overwrite"))
                 .mistake("must be true; the caller's token in this header is to be exchanged");

@@ -16,6 +16,7 @@ use super::key_table::{
 use super::notes::Shape;
 use super::reader::{Field, Object};
 use super::values::{one_or_any, scope, text, ttl};
+use crate::cache::age::AgeLimit;
 use crate::http::authority::HostPattern;
 use crate::http::header_name::is_token_char;
 use crate::http::path::PathPattern;
@@ -72,6 +73,7 @@ pub(super) fn needs(
         max_age: max_age.or_else(|| defaults?.max_age),
         scope: scope.or_else(|| defaults?.scope.clone()),
         claims: claims.or_else(|| defaults.map(|d| d.claims.clone())).unwrap_or_default(),
+        age: AgeLimit::default(),
     }
 }
 
@@ -189,6 +191,14 @@ fn max_age(field: &Field<'_>) -> Option<Duration> {
 }
 
 impl Rule {
+    /// Whether it limits the age of responses.
+    pub(super) fn limits_age(&self) -> bool {
+        match &self.access {
+            Access::Token(needs) | Access::Optional(needs) => needs.age.is_limited(),
+            Access::Public | Access::Deny(_) => false,
+        }
+    }
+
     /// Whether it accepts tokens issued for other services.
     pub(super) fn takes_any_audience(&self) -> bool {
         match &self.access {
@@ -264,15 +274,33 @@ pub(super) const RULE_TABLE: KeyTable = KeyTable {
             Words("as in `inbound`"),
             "the maximum time since the user authenticated",
         ),
+        KeyRow::new(
+            &["max_ttl"],
+            "duration",
+            Words("that of `cache`"),
+            "the maximum age of a cached response, active or not, that decides on these requests, \
+             [without `stale_if_error`](#inboundcache); `\"0s\"` introspects the token for each \
+             request. At most `max_ttl` of `cache`",
+        ),
     ]],
 };
 
-/// One of `rules`.
+/// `max_ttl`: at most that of the cache, after which nothing is cached.
+fn shorter_ttl(field: &Field<'_>, most: Duration) -> Option<Duration> {
+    let max_ttl = ttl(field)?;
+    if max_ttl > most {
+        return field.mistake("must not be longer than cache.max_ttl (default \"60s\")");
+    }
+    Some(max_ttl)
+}
+
+/// One of `rules`. `max_ttl` is that of the cache.
 pub(super) fn rule(
     field: &Field<'_>,
     defaults: &Needs,
     asked: &AskedClaims,
     forward: &Forwarding,
+    max_ttl: Duration,
 ) -> Option<(Matcher, Rule)> {
     let mut object = field.object("an object with hosts, methods, paths, access")?;
     #[cfg(feature = "review")]
@@ -284,8 +312,11 @@ pub(super) fn rule(
     matcher.headers = headers.unwrap_or_default().into();
     let access =
         object.read("access", |field| field.choice(&["token", "optional", "public", "deny"]));
-    let asks = NEEDS.into_iter().find(|key| object.has(key));
-    let needs = Arc::new(needs(&mut object, Arc::clone(&name), Some(defaults), asked));
+    let asks = NEEDS.into_iter().chain(["max_ttl"]).find(|key| object.has(key));
+    let age = AgeLimit::new(object.read("max_ttl", |field| shorter_ttl(field, max_ttl)));
+    let mut needs = needs(&mut object, Arc::clone(&name), Some(defaults), asked);
+    needs.age = age;
+    let needs = Arc::new(needs);
     let access = match access {
         None | Some("token") => Some(Access::Token(needs)),
         Some("optional") => Some(Access::Optional(needs)),

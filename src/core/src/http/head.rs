@@ -20,7 +20,7 @@ pub trait Head {
 }
 
 /// All headers of a request, in one buffer.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Fields {
     /// Names and values.
     text: Vec<u8>,
@@ -115,6 +115,21 @@ impl Fields {
         None
     }
 
+    /// Sets a header in place of all its values, or removes them.
+    pub(crate) fn set(&mut self, name: &str, value: Option<&str>) {
+        let Self { text, at } = self;
+        let part = |(start, size): Span| text.get(start..start.saturating_add(size));
+        at.retain(|[field, _]| part(*field) != Some(name.as_bytes()));
+        if let Some(value) = value {
+            let mut add = |part: &str| {
+                let start = text.len();
+                text.extend_from_slice(part.as_bytes());
+                (start, part.len())
+            };
+            at.push([add(name), add(value)]);
+        }
+    }
+
     /// A part of the text.
     fn part(&self, (start, size): Span) -> &[u8] {
         self.text.get(start..start.saturating_add(size)).unwrap_or_default()
@@ -190,6 +205,17 @@ mod tests {
         assert_eq!(read.joined("b").as_deref(), Some(&b""[..]));
         assert_eq!(read.joined("c"), None);
         assert!(Fields::parse(serialized(&[])).unwrap().iter().next().is_none());
+    }
+
+    #[test]
+    fn a_header_is_set_in_place_of_all_its_values() {
+        let mut fields = Fields::from_iter([("a", "1"), ("b", "2"), ("a", "3")]);
+        fields.set("a", Some("4"));
+        fields.set("c", None);
+        let read = |fields: &Fields, name| fields.joined(name).map(Cow::into_owned);
+        assert_eq!(read(&fields, "a"), Some(b"4".to_vec()));
+        fields.set("a", None);
+        assert_eq!((read(&fields, "a"), read(&fields, "b")), (None, Some(b"2".to_vec())));
     }
 
     #[test]

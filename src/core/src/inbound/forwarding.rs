@@ -1,6 +1,7 @@
 //! Headers of forwarded requests: those that are set from the token, and those that are removed so
 //! that a caller cannot forge them (RFC 9700, section 4.13).
 
+use std::mem;
 use std::sync::Arc;
 
 use crate::http::head::{Head, Lengths};
@@ -12,7 +13,7 @@ use crate::oauth::claims::{ClaimPath, Claims};
 use crate::oauth::failure::Failure;
 use crate::oauth::reason::Reason;
 use crate::oauth::scope::ScopeReading;
-use crate::oauth::token_source::{Removal, TokenSource};
+use crate::oauth::token_source::{Removals, TokenSource};
 use crate::oauth::token_state::SharedHeaders;
 use crate::verdict::Forward;
 use base64ct::{Base64UrlUnpadded, Encoding};
@@ -96,6 +97,11 @@ impl Forwarding {
         self.variants = pairs.filter(|(spelling, _)| spelling.has_others()).collect();
         let spellings = self.own.iter().chain(self.variants.iter().map(|(spelling, _)| spelling));
         self.lengths = spellings.map(Spelling::len).chain([CONNECTION.len()]).collect();
+    }
+
+    /// Forwards no token. Returns whether it was to be forwarded.
+    pub(crate) fn withhold_token(&mut self) -> bool {
+        mem::take(&mut self.token)
     }
 
     /// The changes that every request gets, on every path: the headers that the filter sets are
@@ -196,7 +202,7 @@ impl Forwarding {
     pub(crate) fn with_token(
         &self,
         clean: Forward,
-        removal: &Removal,
+        removals: &Removals,
         in_query: bool,
         headers: Option<&SharedHeaders>,
     ) -> Forward {
@@ -208,7 +214,7 @@ impl Forwarding {
         };
         // URLs are logged on every hop, so a token in the query is never forwarded.
         if in_query || !self.token {
-            forward.take_out(removal);
+            removals.iter().for_each(|removal| forward.take_out(removal));
         }
         forward
     }

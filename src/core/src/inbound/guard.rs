@@ -2,7 +2,6 @@
 //! state of its token. This module has no state of its own.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -10,6 +9,7 @@ use crate::cache::footprint::Footprint;
 use crate::http::head::{Head, is_grpc};
 use crate::http::path::EncodedSlash;
 use crate::ids::ServerId;
+use crate::inbound::clock_skew::ClockSkew;
 use crate::inbound::forwarding::{ClaimHeaders, Forwarding};
 use crate::inbound::introspection_cache::{CacheConfig, Freshness};
 use crate::inbound::policy::{Access, Needs, Rule};
@@ -27,7 +27,8 @@ use crate::oauth::introspection_response::Response;
 use crate::oauth::reason::Reason;
 use crate::oauth::scope::ScopeReading;
 use crate::oauth::sender_constraint::{Confirmation, MutualTls};
-use crate::oauth::token_source::{Presented, Removal, TokenSource, present};
+use crate::oauth::token_source::{Presented, Removals, TokenSource};
+use crate::oauth::token_sources::TokenSources;
 use crate::oauth::token_state::{ActiveToken, TokenAttribute, TokenState};
 use crate::rules::index::RuleIndex;
 use crate::rules::target::{Target, host_of};
@@ -40,7 +41,10 @@ pub(crate) struct Guard {
     /// The first server whose `when` matches introspects a token.
     pub(crate) servers: Vec<Server>,
     pub(crate) cache: CacheConfig,
-    pub(crate) token_sources: Vec<TokenSource>,
+    /// Whether rules limit the age of responses, so that several calls about one token may be under
+    /// way.
+    pub(crate) limits_age: bool,
+    pub(crate) token_sources: TokenSources,
     /// Parameters of every `WWW-Authenticate` challenge.
     pub(crate) resource: Resource,
     /// The metadata document of the resource (RFC 9728), if it is served.
@@ -53,8 +57,7 @@ pub(crate) struct Guard {
     pub(crate) encoded_slash: EncodedSlash,
     /// How introspection responses are interpreted.
     pub(crate) reading: Reading,
-    /// Leeway for `exp`, `nbf` and `max_age`.
-    pub(crate) clock_skew: Duration,
+    pub(crate) clock_skew: ClockSkew,
     /// The requirements on certificate-bound tokens (RFC 8705).
     pub(crate) mutual_tls: MutualTls,
     /// Whether CORS preflight requests are allowed without a token.
@@ -80,7 +83,7 @@ pub(crate) struct Bearer {
     /// Changes to the head that do not depend on the token.
     pub(crate) clean: Forward,
     /// Removes the token from the request.
-    pub(crate) removal: Removal,
+    pub(crate) removals: Removals,
     pub(crate) in_query: bool,
     /// The SHA-256 digest of the client's TLS certificate.
     pub(crate) certificate: Option<[u8; 32]>,
@@ -88,8 +91,8 @@ pub(crate) struct Bearer {
 
 impl Footprint for Bearer {
     fn owned_bytes(&self) -> usize {
-        let Self { needs: _, clean, removal, in_query: _, certificate: _ } = self;
-        clean.owned_bytes().saturating_add(removal.owned_bytes())
+        let Self { needs: _, clean, removals, in_query: _, certificate: _ } = self;
+        clean.owned_bytes().saturating_add(removals.owned_bytes())
     }
 }
 
@@ -113,7 +116,7 @@ impl Guard {
     ) -> Result<Admission<'h>, Outcome> {
         if self.forward.needs_whole_head()
             || self.rules.looks_at_several()
-            || self.token_sources.iter().any(TokenSource::needs_whole_head)
+            || self.token_sources.places.iter().any(TokenSource::needs_whole_head)
         {
             // Read first, because single values are then taken from it.
             head.fields();
@@ -165,23 +168,22 @@ impl Guard {
         let deny = |reason| self.deny(reason, needs, is_grpc(head));
         // Envoy may run a request through the filter again after one of the proxy's own tokens was
         // put on it: the caller did not present that token.
-        let presented = present(&self.token_sources, head).map_err(deny)?;
-        let presented = match presented.filter(|presented| !is_ours(presented)) {
-            Some(presented) => presented,
-            None if optional => return Ok(public(clean)),
-            None => return Err(deny(Reason::NoToken)),
+        let found = match self.token_sources.find(head).map_err(deny)? {
+            Some(found) if !is_ours(&found.token) => found,
+            _ if optional => return Ok(public(clean)),
+            _ => return Err(deny(Reason::NoToken)),
         };
         let bearer = Bearer {
             needs: Arc::clone(needs),
             clean,
-            removal: presented.removal.clone(),
-            in_query: presented.in_query,
+            removals: found.removals,
+            in_query: found.in_query,
             certificate: match self.mutual_tls {
                 MutualTls::Off => None,
                 MutualTls::Optional | MutualTls::Required => head.peer_certificate(),
             },
         };
-        Ok(Admission::NeedsToken(bearer, presented))
+        Ok(Admission::NeedsToken(bearer, found.token))
     }
 
     /// Whether this is a CORS preflight request (Fetch standard), and those are allowed.
@@ -209,7 +211,7 @@ impl Guard {
     }
 
     pub(crate) fn freshness(&self, response: &Introspected) -> Freshness {
-        self.cache.freshness(response, self.clock_skew)
+        self.cache.freshness(response, self.clock_skew.late)
     }
 
     /// Evaluates a response that the server returned at this time.
@@ -260,7 +262,7 @@ impl Guard {
         now: Timestamp,
     ) -> Result<IntrospectedToken, Reason> {
         let token = IntrospectedToken::from_claims(claims, &self.reading, &server.reading)?;
-        if token.expires.is_some_and(|end| now >= end.plus(self.clock_skew)) {
+        if token.expires.is_some_and(|end| now >= end.plus(self.clock_skew.late)) {
             return Err(Reason::Expired);
         }
         if token.confirmation == Some(Confirmation::Other) {
@@ -270,6 +272,7 @@ impl Guard {
     }
 
     /// Decides on a request from the state of its token.
+    #[inline(never)] // There are two callers, and in each it would take a kilobyte of the module.
     pub(crate) fn judge(
         &self,
         finding: TokenState,
@@ -277,7 +280,7 @@ impl Guard {
         grpc: impl FnOnce() -> bool,
         now: Timestamp,
     ) -> Outcome {
-        let Bearer { needs, clean, removal, in_query, certificate } = bearer;
+        let Bearer { needs, clean, removals, in_query, certificate } = bearer;
         let known = match finding {
             TokenState::Active(known) => known,
             TokenState::Rejected(reason) => return self.deny(reason, &needs, grpc()),
@@ -292,7 +295,7 @@ impl Guard {
             Ok(()) => Outcome {
                 action: Action::Forward(self.forward.with_token(
                     clean,
-                    &removal,
+                    &removals,
                     in_query,
                     Some(&known.headers),
                 )),
@@ -309,13 +312,13 @@ impl Guard {
 
     /// Decides on a request whose token could not be introspected.
     pub(crate) fn fail(&self, unavailable: Unavailable, bearer: Bearer, grpc: bool) -> Outcome {
-        let Bearer { needs, clean, removal, in_query, .. } = bearer;
+        let Bearer { needs, clean, removals, in_query, .. } = bearer;
         let Unavailable { failure, excused, .. } = unavailable;
         if !self.failure_mode_allow || !excused {
             return self.refuse(&failure.denial(), &needs.rule, grpc);
         }
         Outcome {
-            action: Action::Forward(self.forward.with_token(clean, &removal, in_query, None)),
+            action: Action::Forward(self.forward.with_token(clean, &removals, in_query, None)),
             decision: Decision::Unchecked,
             rule: Arc::clone(&needs.rule),
             known: None,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cache::age::AgeLimit;
 use crate::cache::footprint::Footprint;
 use crate::cache::local::{CacheKey, ClockCache, Room};
 use crate::lookup::Introspected;
@@ -104,17 +105,23 @@ impl IntrospectionCache {
         Self { active: ClockCache::new(room), rejected: ClockCache::new(negative_room) }
     }
 
-    /// The state of a token, if it is cached and fresh.
-    pub(crate) fn find(&mut self, key: CacheKey, now: Timestamp) -> Option<TokenState> {
-        let is_fresh = |entry: &&mut Active| now < entry.fresh_until && is_past(entry.at, now);
+    /// The state of a token, if it is cached, fresh and within this limit.
+    pub(crate) fn find(
+        &mut self,
+        key: CacheKey,
+        age: AgeLimit,
+        now: Timestamp,
+    ) -> Option<TokenState> {
+        let is_usable = |at| is_past(at, now) && age.allows(at, now);
+        let is_fresh = |entry: &&mut Active| now < entry.fresh_until && is_usable(entry.at);
         if let Some(entry) = self.active.get(key, now).filter(is_fresh) {
             return Some(TokenState::Active(Arc::clone(&entry.token)));
         }
-        let rejected = self.rejected.get(key, now).filter(|rejected| is_past(rejected.at, now));
+        let rejected = self.rejected.get(key, now).filter(|rejected| is_usable(rejected.at));
         rejected.map(|rejected| TokenState::Rejected(rejected.reason))
     }
 
-    /// Caches a response. A rejection evicts an earlier response on an active token.
+    /// Caches a response in place of an earlier one.
     pub(crate) fn insert(
         &mut self,
         key: CacheKey,
@@ -127,6 +134,7 @@ impl IntrospectionCache {
         match &response.state {
             TokenState::Active(token) => {
                 let entry = Active { token: Arc::clone(token), at, fresh_until };
+                self.rejected.remove(key);
                 self.active.insert(key, entry, token.owned_bytes(), stale_until, now);
             }
             TokenState::Rejected(reason) => {
@@ -136,17 +144,20 @@ impl IntrospectionCache {
         }
     }
 
-    /// Returns a response to serve stale while the server is unavailable, and serves it without
-    /// another call for `pause`.
+    /// Returns a response to serve while the server is unavailable. One that is no longer fresh is
+    /// served stale from now on, without another call for `pause`; returns whether this begins.
     pub(crate) fn stale(
         &mut self,
         key: CacheKey,
         pause: Duration,
         now: Timestamp,
-    ) -> Option<Arc<ActiveToken>> {
+    ) -> Option<(Arc<ActiveToken>, bool)> {
         let entry = self.active.get(key, now).filter(|entry| is_past(entry.at, now))?;
-        entry.fresh_until = now.plus(pause);
-        Arc::make_mut(&mut entry.token).stale = true;
-        Some(Arc::clone(&entry.token))
+        let begins = now >= entry.fresh_until;
+        if begins {
+            entry.fresh_until = now.plus(pause);
+            Arc::make_mut(&mut entry.token).stale = true;
+        }
+        Some((Arc::clone(&entry.token), begins))
     }
 }

@@ -4,6 +4,7 @@
 //! lookups of states that are not cached. This module does not depend on the outbound direction:
 //! the caller recognizes the proxy's own tokens.
 
+pub(crate) mod clock_skew;
 pub(crate) mod forwarding;
 pub(crate) mod guard;
 pub(crate) mod introspection_cache;
@@ -143,12 +144,12 @@ impl Inbound {
         let mut key = self.keyed.key(KeySpace::Server(ServerId(0)), presented.unchecked());
         let mut server = None;
         if self.by_host {
-            let token = presented.token().map_err(deny)?;
+            let token = presented.parse(self.guard.token_sources.max_bytes).map_err(deny)?;
             let of_host = self.guard.server_for(token, head).map_err(deny)?;
             key = self.keyed.key(KeySpace::Server(of_host), token.reveal());
             server = Some(of_host);
         }
-        if let Some(state) = self.cache.find(key, run.now) {
+        if let Some(state) = self.cache.find(key, bearer.needs.age, run.now) {
             run.count(Event::Count(Counter::Lookup(match state {
                 TokenState::Active(ref active) if active.stale => metrics::Lookup::Stale,
                 TokenState::Active(_) => metrics::Lookup::Hit,
@@ -161,7 +162,7 @@ impl Inbound {
                 run.now,
             )));
         }
-        let token = presented.token().map_err(deny)?;
+        let token = presented.parse(self.guard.token_sources.max_bytes).map_err(deny)?;
         let server = match server {
             Some(server) => server,
             None => self.guard.server_for(token, head).map_err(deny)?,
@@ -169,8 +170,9 @@ impl Inbound {
         // With caching off, requests do not share a call.
         let key = (!self.guard.cache.max_ttl.is_zero()).then_some(key);
         let token = Secret::new(token.reveal().to_owned());
+        let introspect = Introspect { server, token, key, age: bearer.needs.age };
         let waiter = Waiter { grpc: is_grpc(head), bearer };
-        Ok(Progress::Waiting(Box::new(waiter), Introspect { server, token, key }))
+        Ok(Progress::Waiting(Box::new(waiter), introspect))
     }
 
     /// Denies a request for which there is no room to wait.
@@ -179,28 +181,18 @@ impl Inbound {
         self.pronounce(self.guard.deny(Reason::Overloaded, needs, waiter.grpc), run)
     }
 
-    /// Caches the result of a lookup. Returns the state of the token, which may be served stale.
+    /// Takes note of the result of a lookup, and caches it if it has a key.
     pub(crate) fn resolve(
         &mut self,
         key: Option<CacheKey>,
-        result: Result<Introspected, Unavailable>,
+        response: &Introspected,
         run: &mut Run<'_>,
-    ) -> Result<TokenState, Unavailable> {
-        match (result, key) {
-            (Ok(response), key) => {
-                self.note_dropped(&response.dropped, run);
-                self.note_issued(&response.state, run.now);
-                let Some(key) = key else { return Ok(response.state) };
-                let freshness = self.guard.freshness(&response);
-                self.cache.insert(key, &response, freshness, run.now);
-                Ok(response.state)
-            }
-            (Err(unavailable), Some(key)) if unavailable.may_serve_stale => {
-                let stale = self.cache.stale(key, STALE_PAUSE, run.now).ok_or(unavailable)?;
-                run.count(Event::Count(Counter::Lookup(metrics::Lookup::Stale)));
-                Ok(TokenState::Active(stale))
-            }
-            (Err(unavailable), _) => Err(unavailable),
+    ) {
+        self.note_dropped(&response.dropped, run);
+        self.note_issued(&response.state, run.now);
+        if let Some(key) = key {
+            let freshness = self.guard.freshness(response);
+            self.cache.insert(key, response, freshness, run.now);
         }
     }
 
@@ -228,20 +220,43 @@ impl Inbound {
 
     /// Decides on a request with the result of its lookup.
     pub(crate) fn conclude(
-        &self,
+        &mut self,
         waiter: Waiter,
-        result: &Result<TokenState, Unavailable>,
+        key: Option<CacheKey>,
+        result: &Result<Introspected, Unavailable>,
         run: &mut Run<'_>,
     ) -> Verdict {
         let Waiter { bearer, grpc } = waiter;
-        let decided = match result {
-            Ok(state) => self.guard.judge(state.clone(), bearer, || grpc, run.now),
+        let state = match result {
+            Ok(response) => Ok(response.state.clone()),
+            Err(unavailable) => self.stale(&bearer, key, *unavailable, run).ok_or(unavailable),
+        };
+        let decided = match state {
+            Ok(state) => self.guard.judge(state, bearer, || grpc, run.now),
             Err(Unavailable { failure: Failure::Defect, .. }) => {
                 return defect::refuse("no state for an introspection call", run);
             }
             Err(unavailable) => self.guard.fail(*unavailable, bearer, grpc),
         };
         self.pronounce(decided, run)
+    }
+
+    /// The response that is served to a request although the server is unavailable.
+    fn stale(
+        &mut self,
+        bearer: &Bearer,
+        key: Option<CacheKey>,
+        unavailable: Unavailable,
+        run: &mut Run<'_>,
+    ) -> Option<TokenState> {
+        if !unavailable.may_serve_stale || bearer.needs.age.is_limited() {
+            return None;
+        }
+        let (response, is_first) = self.cache.stale(key?, STALE_PAUSE, run.now)?;
+        if is_first {
+            run.count(Event::Count(Counter::Lookup(metrics::Lookup::Stale)));
+        }
+        Some(TokenState::Active(response))
     }
 
     /// Counts and logs a decision, and turns it into a verdict.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cache::age::AgeLimit;
 use crate::ids::ClaimId;
+use crate::inbound::clock_skew::ClockSkew;
 use crate::oauth::claims::ClaimTest;
 use crate::oauth::denial::Denial;
 use crate::oauth::introspection::IntrospectedToken;
@@ -48,6 +50,8 @@ pub(crate) struct Needs {
     pub(crate) scope: Option<ScopeNeed>,
     /// Tests of further claims, each with the ID of its claim.
     pub(crate) claims: Vec<(ClaimId, ClaimTest)>,
+    /// The maximum age of the response on the token.
+    pub(crate) age: AgeLimit,
 }
 
 impl Needs {
@@ -64,13 +68,13 @@ impl Needs {
     pub(crate) fn check(
         &self,
         token: &IntrospectedToken,
-        skew: Duration,
+        skew: ClockSkew,
         now: Timestamp,
     ) -> Result<(), Denial> {
-        if token.expires.is_some_and(|end| now >= end.plus(skew)) {
+        if token.expires.is_some_and(|end| now >= end.plus(skew.late)) {
             return Err(self.deny(Reason::Expired));
         }
-        if token.not_before.is_some_and(|start| now.plus(skew) < start) {
+        if token.not_before.is_some_and(|start| now.plus(skew.early) < start) {
             return Err(self.deny(Reason::NotYetValid));
         }
         if !self.issuer.is_empty() && !self.issuer.iter().any(|i| token.issuer.as_ref() == Some(i))
@@ -80,7 +84,7 @@ impl Needs {
         if !self.audience.is_empty() && !self.audience.iter().any(|a| token.audience.contains(a)) {
             return Err(self.deny(Reason::WrongAudience));
         }
-        if !self.is_authenticated(token, skew, now) {
+        if !self.is_authenticated(token, skew.late, now) {
             let acr_values = (!self.acr_values.is_empty()).then(|| self.acr_values.join(" "));
             let max_age = self.max_age.map(|age| age.as_secs());
             let denial = self.deny(Reason::InsufficientUserAuthentication);

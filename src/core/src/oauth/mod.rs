@@ -29,4 +29,5 @@ pub(crate) mod sender_constraint;
 pub(crate) mod standing;
 pub(crate) mod token_response;
 pub(crate) mod token_source;
+pub(crate) mod token_sources;
 pub(crate) mod token_state;

@@ -50,10 +50,10 @@ table! {
             description: "The access token is malformed.",
             counted: Counted::Inbound,
         },
-        /// The token is over 16 KiB.
+        /// The token is longer than `max_token_bytes`.
         TokenTooLong => &Row {
             details: "oauth2_token_too_long",
-            error: &INVALID_TOKEN,
+            error: &TOO_LARGE,
             description: "The access token is too long.",
             counted: Counted::Inbound,
         },
@@ -298,6 +298,10 @@ static INVALID_REQUEST: ErrorCode = ErrorCode {
     challenge: Challenge::WithError,
 };
 
+/// The request is malformed because of its size (RFC 6585, section 5). A new token would be as long,
+/// so the client must not conclude that the token is invalid.
+static TOO_LARGE: ErrorCode = ErrorCode { status: 431, ..INVALID_REQUEST };
+
 /// The token cannot be accepted by any rule.
 static INVALID_TOKEN: ErrorCode = ErrorCode {
     code: "invalid_token",
@@ -427,7 +431,7 @@ mod tests {
         for reason in Reason::ALL.iter().copied() {
             let ErrorCode { status, grpc_status, .. } = reason.row().error;
             let expected = match status {
-                400 => 3,
+                400 | 431 => 3,
                 401 => 16,
                 403 => 7,
                 502 | 503 => 14,

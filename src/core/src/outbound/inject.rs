@@ -20,6 +20,7 @@ use crate::oauth::failure::Failure;
 use crate::oauth::reason::Reason;
 use crate::oauth::secret::Secret;
 use crate::oauth::standing::Standing;
+use crate::oauth::token_source::Removals;
 use crate::run::Run;
 use crate::timestamp::Timestamp;
 use crate::verdict::{Action, Verdict, VerifiedSubject};
@@ -62,7 +63,7 @@ impl Outbound {
             forward.put_all(clean.set);
         }
         // A token that was exchanged, or was to be exchanged, is not forwarded.
-        if let Some(removal) = &pending.removal {
+        for removal in pending.removals.iter().flat_map(Removals::iter) {
             forward.take_out(removal);
         }
         let header = &client.placement.header;

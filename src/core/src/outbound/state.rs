@@ -6,7 +6,7 @@ use crate::cache::footprint::Footprint;
 use crate::cache::local::Keyed;
 use crate::ids::ClientId;
 use crate::oauth::denial::Resource;
-use crate::oauth::token_source::TokenSource;
+use crate::oauth::token_sources::TokenSources;
 use crate::outbound::client::Client;
 use crate::outbound::client_token::ClientToken;
 use crate::outbound::exchanged_tokens::ExchangedTokens;
@@ -22,7 +22,7 @@ pub(crate) struct ClientConfig {
     /// The client whose token a request gets, if any. The first rule that matches applies.
     pub(crate) rules: RuleIndex<Option<ClientId>>,
     /// Where callers' tokens to exchange are found.
-    pub(crate) token_sources: Vec<TokenSource>,
+    pub(crate) token_sources: TokenSources,
     /// Whether the inbound direction checks callers' tokens first.
     pub(crate) guarded: bool,
     /// Parameters of every `WWW-Authenticate` challenge.

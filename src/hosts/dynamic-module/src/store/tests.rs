@@ -97,8 +97,9 @@ impl Contended {
                     assert!(store.release(key, owner, failure, NOW), "nobody has taken it over");
                     assert!(!store.release(key, owner, failure, NOW), "it is released once");
                 }
-                Acquire::Busy(other) => {
+                Acquire::Busy(other, since) => {
                     assert_ne!(other, owner);
+                    assert_eq!(since, NOW);
                     thread::yield_now();
                 }
                 other => panic!("{other:?}"),
