@@ -7,9 +7,10 @@ use serde_json::Value;
 use crate::filter::Filter;
 use crate::http::head::Head;
 use crate::ids::ClaimId;
-use crate::inbound::policy::{Access, Needs};
+use crate::inbound::policy::{Access, Audience, Needs};
 use crate::inbound::servers::Server;
 use crate::oauth::claims::ClaimTest;
+use crate::oauth::denial::Resource;
 use crate::oauth::introspection::TokenType;
 use crate::oauth::token_source::{TokenSource, present};
 use crate::outbound::client::Client;
@@ -21,6 +22,8 @@ pub struct Explanation {
     /// The rule that applies: its name or position, or `unmatched`. `None` if there are no inbound
     /// rules, or if the path is ambiguous.
     pub rule: Option<String>,
+    /// The resource that covers the request, of a list of them.
+    pub resource: Option<String>,
     /// The `access` of the rule; empty if no rule applies.
     pub access: &'static str,
     /// The requirements on a token.
@@ -56,7 +59,14 @@ impl Filter {
         let mut explanation = Explanation::default();
         if let Some(inbound) = &self.decider.inbound {
             let guard = inbound.guard();
-            if let Ok(rule) = guard.rules.find(&Target::new(head)) {
+            let target = Target::new(head);
+            let covering = guard.resources.covering(&target).ok().flatten();
+            let of_list = covering.filter(|_| guard.resources.look_at_several());
+            explanation.resource =
+                of_list.and_then(|resource| resource.audience.first()).map(ToString::to_string);
+            let unknown = guard.resources.of_unknown();
+            let resource = covering.unwrap_or(unknown);
+            if let Ok(rule) = guard.rules.find(&target) {
                 let rule = rule.unwrap_or(&guard.unmatched);
                 explanation.rule = Some(rule.name.to_string());
                 let claims = |ClaimId(at): ClaimId| {
@@ -64,8 +74,10 @@ impl Filter {
                 };
                 let is_typed = |server: &Server| server.token_type == TokenType::Required;
                 let token_type = guard.servers.iter().any(is_typed);
-                let needs =
-                    |needs: &Needs| TokenNeeds { token_type, ..TokenNeeds::of(needs, claims) };
+                let needs = |needs: &Needs| TokenNeeds {
+                    token_type,
+                    ..TokenNeeds::of(needs, resource, claims)
+                };
                 (explanation.access, explanation.needs) = match &rule.access {
                     Access::Public => ("public", TokenNeeds::default()),
                     Access::Deny(_) => ("deny", TokenNeeds::default()),
@@ -106,8 +118,9 @@ impl Filter {
 }
 
 impl TokenNeeds {
-    /// Describes the requirements of a rule. `claims` returns the name of a claim.
-    fn of(needs: &Needs, claims: impl Fn(ClaimId) -> Option<String>) -> Self {
+    /// Describes the requirements of a rule for requests to `resource`. `claims` returns the name
+    /// of a claim.
+    fn of(needs: &Needs, resource: &Resource, claims: impl Fn(ClaimId) -> Option<String>) -> Self {
         let texts = |list: &[Box<str>]| list.iter().map(ToString::to_string).collect();
         let test = |(at, test): &(ClaimId, ClaimTest)| Some((claims(*at)?, test_text(test)));
         Self {
@@ -116,7 +129,11 @@ impl TokenNeeds {
                 .as_ref()
                 .map(|scope| scope.texts().map(str::to_owned).collect())
                 .unwrap_or_default(),
-            audience: texts(&needs.audience),
+            audience: match &needs.audience {
+                Audience::Any => Vec::new(),
+                Audience::OneOf(accepted) => texts(accepted),
+                Audience::Resource => texts(&resource.audience),
+            },
             issuer: texts(&needs.issuer),
             acr_values: texts(&needs.acr_values),
             max_age: needs.max_age,

@@ -8,7 +8,7 @@ use crate::http::authority::HostPattern;
 use crate::http::path::{PathPattern, Segment};
 use crate::http::url::HttpUrl;
 use crate::ids::ClientId;
-use crate::inbound::policy::{Access, Rule};
+use crate::inbound::policy::{Access, Audience, Rule};
 use crate::outbound::client::Client;
 use crate::rules::matcher::Matcher;
 
@@ -56,6 +56,10 @@ pub(super) fn advise_on_token_type<'r>(
             Some(&needs.audience)
         }
         _ => None,
+    });
+    let audiences = audiences.filter_map(|audience| match audience {
+        Audience::OneOf(accepted) => Some(accepted),
+        Audience::Any | Audience::Resource => None,
     });
     let audiences: Vec<_> = audiences.flatten().collect();
     let servers = match introspection.value {

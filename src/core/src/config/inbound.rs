@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::forward::forward;
 #[cfg(feature = "review")]
 use super::key_table::{
     DefaultValue::{Json, JsonIf, Required, Words},
     KeyRow, KeyTable,
 };
-use super::metadata::metadata;
+use super::metadata::documents;
 use super::names::Names;
 use super::policy::{AskedClaims, needs, rule};
 use super::reader::Field;
@@ -18,9 +20,10 @@ use super::sources::token_sources;
 use super::values::{boolean, claim_path, count, is_scope, one_or_any, text, ttl};
 use crate::inbound::guard::Guard;
 use crate::inbound::introspection_cache::CacheConfig;
-use crate::inbound::policy::{Access, Rule};
+use crate::inbound::policy::{Access, Audience, Rule};
+use crate::inbound::resources::Resources;
 use crate::oauth::claims::ClaimPath;
-use crate::oauth::denial::{REALM, Resource};
+use crate::oauth::denial::REALM;
 use crate::oauth::introspection::{Reading, RequiredClaims};
 use crate::oauth::json::escaped;
 use crate::oauth::reason::Reason;
@@ -53,7 +56,8 @@ pub(super) const INBOUND_TABLE: KeyTable = KeyTable {
             "string or list",
             Words("any"),
             "accepted values of `aud`. Set it: otherwise, tokens issued for other services are \
-             accepted",
+             accepted. With a list of `resource_metadata`, the default is the resource of the \
+             request, and `\"*\"` accepts any",
         )
         .strong("Set it"),
         KeyRow::new(&["issuer"], "string or list", Words("any"), "accepted values of `iss`"),
@@ -119,7 +123,7 @@ pub(super) const INBOUND_TABLE: KeyTable = KeyTable {
         ),
         KeyRow::new(
             &["resource_metadata"],
-            "object",
+            "object or list",
             Words("none"),
             "the protected resource metadata (RFC 9728)",
         )
@@ -142,9 +146,14 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     let scope_claim = object.read("scope_claim", claim_path);
     let implied = object.read("scope_implies", scope_implies).unwrap_or_default();
     let clock_skew = object.read("clock_skew", ttl).unwrap_or_default();
-    let needs = needs(&mut object, "unmatched".into(), None, &asked);
+    // Of several resources, each is the audience of its tokens.
+    let unset = match object.at("resource_metadata").value {
+        Value::Array(_) => Audience::Resource,
+        _ => Audience::Any,
+    };
+    let needs = needs(&mut object, "unmatched".into(), None, &asked, &unset);
     let rules = object.read("rules", |field| {
-        field.list_of("a list of rules", |field| rule(field, &needs, &asked))
+        field.list_of("a list of rules", |field| rule(field, &needs, &asked, &unset))
     });
     let has_rules = object.has("rules");
     let unmatched = object.read("unmatched", unmatched);
@@ -159,7 +168,7 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
         }
         Some(allow)
     });
-    let metadata = object.read("resource_metadata", metadata);
+    let documents = object.read("resource_metadata", documents).unwrap_or_default();
     let mutual_tls = object.read("sender_constraint", sender_constraint).unwrap_or_default();
     let unmatched = unmatched.unwrap_or(if has_rules { Unmatched::Deny } else { Unmatched::Token });
     let name = Arc::clone(&needs.rule);
@@ -185,7 +194,9 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
         &object.at("introspection"),
         rules.iter().map(|(_, rule)| rule).chain([&unmatched]),
     );
-    if rules.iter().map(|(_, rule)| rule).chain([&unmatched]).any(Rule::takes_any_audience) {
+    if matches!(unset, Audience::Any)
+        && rules.iter().map(|(_, rule)| rule).chain([&unmatched]).any(Rule::takes_any_audience)
+    {
         object.at("audience").warn(
             "not set: tokens issued for other services are accepted (RFC 9700 section 2.3); set \
              the audience of this service",
@@ -199,8 +210,7 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
         servers: servers?,
         cache,
         token_sources,
-        resource: Resource { realm, metadata_url: metadata.as_ref().map(|m| m.url.clone()) },
-        metadata,
+        resources: Resources::new(&realm, documents),
         rules: RuleIndex::new(rules),
         unmatched,
         reading: Reading { scope_claim, implied, claims: asked.into_paths(), asked: what },
@@ -218,7 +228,7 @@ fn asked_of_tokens<'r>(rules: impl Iterator<Item = &'r Rule>) -> RequiredClaims 
     for rule in rules {
         if let Access::Token(needs) | Access::Optional(needs) = &rule.access {
             asked.issuer |= !needs.issuer.is_empty();
-            asked.audience |= !needs.audience.is_empty();
+            asked.audience |= !matches!(needs.audience, Audience::Any);
             asked.scope |= needs.scope.is_some();
             asked.acr |= !needs.acr_values.is_empty();
         }

@@ -12,6 +12,9 @@ use super::reader::Field;
 use super::values::{boolean, endpoint_url, one_or_any, text};
 use crate::http::url::{HttpUrl, is_absolute_uri};
 use crate::inbound::resource_metadata::ResourceMetadata;
+use crate::inbound::resources::Documents;
+
+const WHAT: &str = "an RFC 9728 document with resource";
 
 /// Members that are lists of strings.
 const LISTS: [&str; 6] = [
@@ -107,9 +110,40 @@ pub(super) const METADATA_TABLE: KeyTable = KeyTable {
     ]],
 };
 
-/// Reads the document.
-pub(super) fn metadata(field: &Field<'_>) -> Option<ResourceMetadata> {
-    const WHAT: &str = "an RFC 9728 document with resource";
+/// Reads one document, or a list of them.
+pub(super) fn documents(field: &Field<'_>) -> Option<Documents> {
+    match field.value {
+        Value::Array(_) => several(field).map(Documents::Several),
+        Value::Object(_) => metadata(field).map(Documents::One),
+        _ => field.expected(&format!("{WHAT}, or a list of them")),
+    }
+}
+
+/// Documents of resources that requests tell apart by host and path.
+fn several(field: &Field<'_>) -> Option<Vec<ResourceMetadata>> {
+    let list = field.list_of(&format!("a list of objects, each {WHAT}"), metadata)?;
+    let is_same = |one: &ResourceMetadata, other: &ResourceMetadata| {
+        one.host == other.host && one.segments().eq(other.segments())
+    };
+    for (n, metadata) in list.iter().enumerate() {
+        if metadata.query.is_some() {
+            let resource = field.element(n);
+            return resource.mistake(
+                "`resource` has a query; in a list, requests are assigned by host and path",
+            );
+        }
+        if let Some(first) = list.iter().take(n).position(|other| is_same(metadata, other)) {
+            return field.element(n).mistake(format_args!(
+                "`resource` has the host and path of {}; remove one of the two",
+                field.element(first).place()
+            ));
+        }
+    }
+    Some(list)
+}
+
+/// Reads a document.
+fn metadata(field: &Field<'_>) -> Option<ResourceMetadata> {
     field.looks_for(|| {
         let keys = ["resource"].into_iter().chain(LISTS).chain(STRINGS).chain(TEXTS).chain(FLAGS);
         Shape::Keys(keys.collect())

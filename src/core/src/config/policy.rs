@@ -19,7 +19,7 @@ use crate::http::authority::HostPattern;
 use crate::http::header_name::is_token_char;
 use crate::http::path::PathPattern;
 use crate::ids::ClaimId;
-use crate::inbound::policy::{Access, Needs, Rule};
+use crate::inbound::policy::{Access, Audience, Needs, Rule};
 use crate::oauth::claims::{ClaimPath, ClaimTest, is_scalar};
 use crate::oauth::reason::Reason;
 use crate::rules::matcher::Matcher;
@@ -47,15 +47,17 @@ impl AskedClaims {
 /// The keys of requirements.
 const NEEDS: [&str; 6] = ["audience", "issuer", "scope", "claims", "acr_values", "max_age"];
 
-/// Reads requirements. Missing ones are taken from `defaults`.
+/// Reads requirements. Missing ones are taken from `defaults`; `unset` is the audience if there is
+/// none.
 pub(super) fn needs(
     object: &mut Object<'_>,
     rule: Arc<str>,
     defaults: Option<&Needs>,
     asked: &AskedClaims,
+    unset: &Audience,
 ) -> Needs {
     let issuer = object.read("issuer", |f| one_or_any(f, "an issuer"));
-    let audience = object.read("audience", |f| one_or_any(f, "an audience"));
+    let audience = object.read("audience", |f| audience(f, unset));
     let claims = object.read("claims", |f| claims(f, asked));
     let acr_values = object.read("acr_values", acr_values);
     let max_age = object.read("max_age", max_age);
@@ -63,13 +65,29 @@ pub(super) fn needs(
     Needs {
         rule,
         issuer: issuer.or_else(|| defaults.map(|d| d.issuer.clone())).unwrap_or_default(),
-        audience: audience.or_else(|| defaults.map(|d| d.audience.clone())).unwrap_or_default(),
+        audience: audience.unwrap_or_else(|| defaults.map_or(unset, |d| &d.audience).clone()),
         acr_values: acr_values
             .or_else(|| defaults.map(|d| d.acr_values.clone()))
             .unwrap_or_default(),
         max_age: max_age.or_else(|| defaults?.max_age),
         scope: scope.or_else(|| defaults?.scope.clone()),
         claims: claims.or_else(|| defaults.map(|d| d.claims.clone())).unwrap_or_default(),
+    }
+}
+
+/// `audience`: `"*"` is for documents where the default is not any.
+fn audience(field: &Field<'_>, unset: &Audience) -> Option<Audience> {
+    let accepted = one_or_any(field, "an audience")?;
+    let is_star = |audience: &Box<str>| **audience == *"*";
+    match unset {
+        Audience::Resource if accepted.iter().all(is_star) => {
+            field.warn("tokens issued for other services are accepted (RFC 9700 section 2.3)");
+            Some(Audience::Any)
+        }
+        Audience::Resource if accepted.iter().any(is_star) => {
+            field.mistake("\"*\" accepts any audience; remove the others")
+        }
+        _ => Some(Audience::OneOf(accepted)),
     }
 }
 
@@ -179,7 +197,9 @@ impl Rule {
     /// Whether it accepts tokens issued for other services.
     pub(super) fn takes_any_audience(&self) -> bool {
         match &self.access {
-            Access::Token(needs) | Access::Optional(needs) => needs.audience.is_empty(),
+            Access::Token(needs) | Access::Optional(needs) => {
+                matches!(needs.audience, Audience::Any)
+            }
             Access::Public | Access::Deny(_) => false,
         }
     }
@@ -251,6 +271,7 @@ pub(super) fn rule(
     field: &Field<'_>,
     defaults: &Needs,
     asked: &AskedClaims,
+    unset: &Audience,
 ) -> Option<(Matcher, Rule)> {
     let mut object = field.object("an object with hosts, methods, paths, access")?;
     #[cfg(feature = "review")]
@@ -261,7 +282,7 @@ pub(super) fn rule(
     let access =
         object.read("access", |field| field.choice(&["token", "optional", "public", "deny"]));
     let asks = NEEDS.into_iter().find(|key| object.has(key));
-    let needs = Arc::new(needs(&mut object, Arc::clone(&name), Some(defaults), asked));
+    let needs = Arc::new(needs(&mut object, Arc::clone(&name), Some(defaults), asked, unset));
     let access = match access {
         None | Some("token") => Some(Access::Token(needs)),
         Some("optional") => Some(Access::Optional(needs)),

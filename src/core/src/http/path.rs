@@ -85,7 +85,6 @@ impl<'p> RequestPath<'p> {
     }
 
     /// The decoded text.
-    #[cfg(test)]
     pub(crate) fn as_str(&self) -> &str {
         &self.text
     }

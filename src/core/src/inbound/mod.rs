@@ -10,6 +10,7 @@ pub(crate) mod introspection_cache;
 pub(crate) mod outage;
 pub(crate) mod policy;
 pub(crate) mod resource_metadata;
+pub(crate) mod resources;
 pub(crate) mod servers;
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,7 +116,8 @@ impl Inbound {
             Admission::Decided(decided) => return Ok(Progress::Decided(decided)),
             Admission::NeedsToken(bearer, presented) => (bearer, presented),
         };
-        let deny = |reason| self.guard.deny(reason, &bearer.needs, is_grpc(head));
+        let deny =
+            |reason| Outcome::of_token(reason, &bearer.needs, &bearer.resource, is_grpc(head));
         // Without conditions on hosts, the token alone determines the server, so responses are
         // found before the server is determined. Only valid tokens are cached, so a hit needs no
         // check of the syntax.
@@ -154,8 +156,9 @@ impl Inbound {
 
     /// Denies a request for which there is no room to wait.
     pub(crate) fn overloaded(&self, waiter: &Waiter, run: &mut Run<'_>) -> Verdict {
-        let needs = &waiter.bearer.needs;
-        self.pronounce(self.guard.deny(Reason::Overloaded, needs, waiter.grpc), run)
+        let Bearer { needs, resource, .. } = &waiter.bearer;
+        let outcome = Outcome::of_token(Reason::Overloaded, needs, resource, waiter.grpc);
+        self.pronounce(outcome, run)
     }
 
     /// Caches the result of a lookup. Returns the state of the token, which may be served stale.
@@ -201,7 +204,7 @@ impl Inbound {
 
     /// Counts and logs a decision, and turns it into a verdict.
     fn pronounce(&self, outcome: Outcome, run: &mut Run<'_>) -> Verdict {
-        let Outcome { action, decision, rule, known } = outcome;
+        let Outcome { action, decision, rule, known, resource } = outcome;
         if let Decision::Denied(reason) = decision {
             debug!("denied by {rule}: {}", reason.details());
         }
@@ -215,6 +218,6 @@ impl Inbound {
             expires: known.token.expires,
             standing: if known.stale { Standing::Unknown } else { Standing::Active },
         });
-        Verdict { action, attributes, sent: None, checked }
+        Verdict { action, attributes, sent: None, checked, resource }
     }
 }

@@ -2,20 +2,28 @@
 
 use serde_json::{Map, Value};
 
+use crate::http::authority::Authority;
 use crate::http::head::Head;
 use crate::http::path::RequestPath;
 use crate::http::url::HttpUrl;
 use crate::oauth::denial::Reply;
 
-/// The metadata document, and where it is served.
+/// Where documents are served, before the path of the resource.
+pub(crate) const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
+
+/// The metadata document of a resource, and where it is served.
 #[derive(Debug)]
 pub(crate) struct ResourceMetadata {
     /// The URL of the document, which is in every challenge.
     pub(crate) url: String,
-    /// The path of `url`, in the form in which paths are compared.
-    path: RequestPath<'static>,
+    /// The host of the resource, in the form in which hosts are compared.
+    pub(crate) host: Box<str>,
+    /// The path of the resource, in the form in which paths are compared; empty for the root.
+    pub(crate) path: Box<str>,
     /// The query of `url`, which is that of the resource.
-    query: Option<String>,
+    pub(crate) query: Option<String>,
+    /// The resource as an audience: a slash after an empty path is ignored.
+    pub(crate) audience: Vec<Box<str>>,
     document: String,
 }
 
@@ -27,84 +35,63 @@ impl ResourceMetadata {
         document.extend(members.into_iter().filter(|(_, value)| {
             !value.is_null() && value.as_array().is_none_or(|elements| !elements.is_empty())
         }));
-        let path = match &*resource.path {
-            "/" => "",
-            path => path,
+        let path = RequestPath::parse(resource.path.as_bytes()).ok()?;
+        let (path, raw) = match path.as_str() {
+            "/" => ("", ""),
+            path => (path, &*resource.path),
         };
-        let path = format!("/.well-known/oauth-protected-resource{path}");
         let mut url = resource.clone();
-        url.path = path;
+        url.path = format!("{WELL_KNOWN}{raw}");
+        let text = resource.text();
+        let bare = text.strip_suffix('/').filter(|_| path.is_empty());
         Some(Self {
-            path: RequestPath::parse(url.path.clone().into_bytes()).ok()?,
+            host: Authority::parse(resource.host.as_bytes()).ok()?.host.into(),
+            path: path.into(),
+            audience: bare.into_iter().chain([&*text]).map(Into::into).collect(),
             url: url.text(),
             query: url.query,
             document: Value::Object(document).to_string(),
         })
     }
 
-    /// The response, if the request is for the document.
-    pub(crate) fn answer(&self, path: Option<&RequestPath<'_>>, head: &dyn Head) -> Option<Reply> {
-        if path != Some(&self.path) || self.query != query(head) {
-            return None;
-        }
-        let body = match &*head.value(":method")? {
-            b"GET" | b"HEAD" => self.document.clone(),
-            b"OPTIONS" => String::new(),
-            _ => return None,
-        };
-        // The document is public, so browsers may read it from any origin. `authorization` must be
-        // listed, because the wildcard does not cover it (Fetch standard, CORS non-wildcard
-        // request-header name).
-        let headers = vec![
-            ("cache-control", "no-store".into()),
-            ("content-type", "application/json".into()),
-            ("access-control-allow-origin", "*".into()),
-            ("access-control-allow-methods", "GET, HEAD, OPTIONS".into()),
-            ("access-control-allow-headers", "*, authorization".into()),
-            ("access-control-max-age", "3600".into()),
-        ];
-        let details = "oauth2_resource_metadata";
-        Some(Reply { status: 200, grpc_status: 0, details, headers, body })
+    /// The segments of the resource's path, without an empty last one.
+    pub(crate) fn segments(&self) -> impl Iterator<Item = &str> {
+        let path = self.path.strip_suffix('/').unwrap_or(&self.path);
+        path.split('/').skip(1)
+    }
+
+    /// The response to a request for the document.
+    pub(crate) fn reply(&self, method: &str) -> Reply {
+        reply(200, method, &self.document)
     }
 }
 
-fn query(head: &dyn Head) -> Option<String> {
+/// The response where clients may look for a document and there is none.
+pub(crate) fn not_found(method: &str) -> Reply {
+    let status = if method == "OPTIONS" { 200 } else { 404 };
+    reply(status, method, r#"{"error":"not_found"}"#)
+}
+
+fn reply(status: u16, method: &str, body: &str) -> Reply {
+    // The document is public, so browsers may read it from any origin. `authorization` must be
+    // listed, because the wildcard does not cover it (Fetch standard, CORS non-wildcard
+    // request-header name).
+    let headers = vec![
+        ("cache-control", "no-store".into()),
+        ("content-type", "application/json".into()),
+        ("access-control-allow-origin", "*".into()),
+        ("access-control-allow-methods", "GET, HEAD, OPTIONS".into()),
+        ("access-control-allow-headers", "*, authorization".into()),
+        ("access-control-max-age", "3600".into()),
+    ];
+    let body = if method == "OPTIONS" { String::new() } else { body.to_owned() };
+    Reply { status, grpc_status: 0, details: "oauth2_resource_metadata", headers, body }
+}
+
+/// The query of a request.
+pub(crate) fn query(head: &dyn Head) -> Option<String> {
     let path = head.value(":path")?;
     let mark = path.iter().position(|b| *b == b'?')?;
     let (_, query) = path.split_at_checked(mark.checked_add(1)?)?;
     Some(String::from_utf8_lossy(query).into_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::http::head::Fields;
-
-    #[test]
-    fn rs_9728_01_reading_gets_the_document_asking_gets_nothing_and_changing_no_answer() {
-        let resource = HttpUrl::parse("https://api.test/mcp?v=1").unwrap();
-        let members = vec![("resource".to_owned(), json!(resource.text()))];
-        let metadata = ResourceMetadata::new(&resource, members).unwrap();
-        let document = r#"{"resource":"https://api.test/mcp?v=1"}"#;
-        let path = "/.well-known/oauth-protected-resource/mcp";
-        let asked = format!("{path}?v=1");
-        for (method, target, body) in [
-            ("GET", asked.as_str(), Some(document)),
-            ("HEAD", &asked, Some(document)),
-            ("OPTIONS", &asked, Some("")),
-            ("POST", &asked, None),
-            ("get", &asked, None),
-            ("GET", path, None),
-            ("GET", &format!("{path}?v=2"), None),
-            ("GET", "/mcp?v=1", None),
-        ] {
-            let head = Fields::from_iter([(":method", method), (":path", target)]);
-            let path = RequestPath::parse(target.as_bytes()).ok();
-            let answer = metadata.answer(path.as_ref(), &head);
-            assert_eq!(answer.as_ref().map(|reply| &*reply.body), body, "{method} {target}");
-            assert!(answer.is_none_or(|reply| reply.status == 200), "{method} {target}");
-        }
-    }
 }

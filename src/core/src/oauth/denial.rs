@@ -114,18 +114,20 @@ pub(crate) const RETRY_AFTER: u32 = 1;
 /// The default `realm` of challenges.
 pub(crate) const REALM: &str = "oauth2";
 
-/// The parts of challenges that describe the resource, in printable ASCII.
-#[derive(Clone, Debug)]
+/// A protected resource, as challenges describe it in printable ASCII and tokens name it.
+#[derive(Debug, Eq, PartialEq)]
 pub(crate) struct Resource {
     /// The protected space.
     pub(crate) realm: String,
     /// The URL of the resource's metadata (RFC 9728, section 5.1).
     pub(crate) metadata_url: Option<String>,
+    /// The values of `aud` that name it.
+    pub(crate) audience: Vec<Box<str>>,
 }
 
 impl Default for Resource {
     fn default() -> Self {
-        Self { realm: REALM.to_owned(), metadata_url: None }
+        Self { realm: REALM.to_owned(), metadata_url: None, audience: Vec::new() }
     }
 }
 
@@ -186,8 +188,11 @@ mod tests {
 
     /// Every answer that there is, with all that can stand in it.
     fn every_answer() -> impl Iterator<Item = (Reason, bool, Reply)> {
-        let resource =
-            Resource { realm: r#"a "b" \c"#.to_owned(), metadata_url: Some(METADATA.to_owned()) };
+        let resource = Resource {
+            realm: r#"a "b" \c"#.to_owned(),
+            metadata_url: Some(METADATA.to_owned()),
+            audience: Vec::new(),
+        };
         let denial = |reason| {
             Denial::new(reason)
                 .with_scope(Some("a b"))

@@ -61,7 +61,7 @@ impl<'a> Target<'a> {
         std::str::from_utf8(method).unwrap_or_default()
     }
 
-    pub(super) fn host(&self) -> Result<&str, BadHost> {
+    pub(crate) fn host(&self) -> Result<&str, BadHost> {
         let host = self.host.get_or_init(|| host_of(self.head));
         host.as_deref().map_err(|bad| *bad)
     }
