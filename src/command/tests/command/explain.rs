@@ -158,6 +158,23 @@ fn the_rule_that_decides_is_named_with_all_that_it_needs() {
     let told = explain(&document, &["--url", url]);
     let lines = "\nrule      resource_metadata\ndecision  answered\n";
     assert!(told.contains(lines) && told.contains("\nHTTP 200 OK\n"), "{told}");
+    // Of several resources, the one that covers the request is named.
+    document["inbound"]["resource_metadata"] = json!([
+        {"resource": "https://api.test/orders"}, {"resource": "https://api.test/orders/1"}
+    ]);
+    document["inbound"].as_object_mut().expect("an object").remove("audience");
+    let url = "https://api.test/orders/1";
+    let told = explain(&document, &["--url", url, "--scope", "orders:read"]);
+    let lines = "rule      inbound.rules[1]\nresource  https://api.test/orders/1\naccess    token\n\
+                 requires  scope: orders:read, or a b\n\
+                 requires  audience: https://api.test/orders/1\n";
+    assert!(told.contains(lines) && told.contains("\ndecision  allowed\n"), "{told}");
+    let told = explain(&document, &["--url", "https://api.test/admin/x"]);
+    let lines = "rule      resource_metadata\nresource  none covers this request\n\
+                 decision  denied\nreason    unmatched\n";
+    assert!(told.contains(lines), "{told}");
+    let told = explain(&document, &["--url", "https://api.test/healthz"]);
+    assert!(told.contains("rule      inbound.rules[0]\naccess    public\n"), "{told}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::cors::cors;
 use super::forward::forward;
 #[cfg(feature = "review")]
 use super::key_table::{
@@ -114,6 +115,13 @@ pub(super) const INBOUND_TABLE: KeyTable = KeyTable {
              token. Rules that list `methods` must list `OPTIONS`",
         ),
         KeyRow::new(
+            &["cors"],
+            "object",
+            Words("none"),
+            "scripts of other origins, where Envoy's CORS filter cannot be before this one",
+        )
+        .see("inboundcors"),
+        KeyRow::new(
             &["failure_mode_allow"],
             "boolean",
             Json("false"),
@@ -159,6 +167,13 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     let unmatched = object.read("unmatched", unmatched);
     let mut forward = object.read("forward", forward).unwrap_or_default();
     let allow_cors_preflight = object.read("allow_cors_preflight", boolean).unwrap_or(false);
+    let sources = token_sources.as_deref().unwrap_or_default();
+    let cors = object.read("cors", |field| cors(field, sources));
+    if allow_cors_preflight && object.has("cors") {
+        object.at("allow_cors_preflight").mistake::<()>(
+            "conflicts with `cors`, with which the filter answers preflights; remove one of the two",
+        );
+    }
     let failure_mode_allow = object.read("failure_mode_allow", |field| {
         let allow = boolean(field)?;
         if allow {
@@ -217,6 +232,7 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
         clock_skew,
         mutual_tls,
         allow_cors_preflight,
+        cors,
         failure_mode_allow: failure_mode_allow.unwrap_or(false),
         forward,
     })

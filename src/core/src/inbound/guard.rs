@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::cache::footprint::Footprint;
 use crate::http::head::{Head, is_grpc};
 use crate::ids::ServerId;
+use crate::inbound::cors::Cors;
 use crate::inbound::forwarding::{Forwarding, MAX_CLAIM, header_value};
 use crate::inbound::introspection_cache::{CacheConfig, Freshness};
 use crate::inbound::policy::{Access, Needs, Rule};
@@ -50,6 +51,8 @@ pub(crate) struct Guard {
     pub(crate) mutual_tls: MutualTls,
     /// Whether CORS preflight requests are allowed without a token.
     pub(crate) allow_cors_preflight: bool,
+    /// How scripts of other origins are treated.
+    pub(crate) cors: Option<Cors>,
     /// Whether requests are forwarded unchecked while the authorization server is unavailable.
     pub(crate) failure_mode_allow: bool,
     pub(crate) forward: Forwarding,
@@ -134,6 +137,12 @@ impl Guard {
             let rule = METADATA.into();
             let decision = Decision::Metadata;
             return Ok(Admission::Decided(Outcome::of(action, decision, rule)));
+        }
+        if let Some(cors) = &self.cors
+            && let Some(reply) = cors.preflight(target.method(), head)
+        {
+            let action = Action::Respond(reply);
+            return Ok(Admission::Decided(Outcome::of(action, Decision::Preflight, "cors".into())));
         }
         let matching = self.rules.find(&target).map_err(|why| undecided(why.into()))?;
         let rule = matching.unwrap_or(&self.unmatched);

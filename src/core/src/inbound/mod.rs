@@ -4,6 +4,7 @@
 //! lookups of states that are not cached. This module does not depend on the outbound direction:
 //! the caller recognizes the proxy's own tokens.
 
+pub(crate) mod cors;
 pub(crate) mod forwarding;
 pub(crate) mod guard;
 pub(crate) mod introspection_cache;
@@ -22,6 +23,7 @@ use crate::cache::local::{CacheKey, KeySpace, Keyed};
 use crate::defect;
 use crate::http::head::{Head, is_grpc};
 use crate::ids::ServerId;
+use crate::inbound::cors::Cors;
 use crate::inbound::guard::{Admission, Bearer, Guard, Outcome};
 use crate::inbound::introspection_cache::IntrospectionCache;
 use crate::lookup::{Introspect, Introspected, Unavailable};
@@ -83,6 +85,11 @@ impl Inbound {
     /// Whether a trailer with this name must not be forwarded.
     pub(crate) fn is_reserved(&self, name: &[u8]) -> bool {
         self.guard.forward.is_reserved(name)
+    }
+
+    /// How scripts of other origins are treated, if that is configured.
+    pub(crate) fn cors(&self) -> Option<&Cors> {
+        self.guard.cors.as_ref()
     }
 
     #[cfg(feature = "review")]

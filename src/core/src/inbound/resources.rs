@@ -168,3 +168,61 @@ impl ResourceMetadata {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::http::head::Fields;
+    use crate::http::url::HttpUrl;
+
+    fn metadata(resource: &str) -> ResourceMetadata {
+        let url = HttpUrl::parse(resource).unwrap();
+        ResourceMetadata::new(&url, vec![("resource".to_owned(), json!(resource))]).unwrap()
+    }
+
+    #[test]
+    fn rs_9728_01_reading_gets_the_document_asking_gets_nothing_and_changing_no_answer() {
+        let resources = Resources::new("", Documents::One(metadata("https://api.test/mcp?v=1")));
+        let document = r#"{"resource":"https://api.test/mcp?v=1"}"#;
+        let path = "/.well-known/oauth-protected-resource/mcp";
+        let asked = format!("{path}?v=1");
+        for (method, target, body) in [
+            ("GET", asked.as_str(), Some(document)),
+            ("HEAD", &asked, Some(document)),
+            ("OPTIONS", &asked, Some("")),
+            ("POST", &asked, None),
+            ("get", &asked, None),
+            ("GET", path, None),
+            ("GET", &format!("{path}?v=2"), None),
+            ("GET", "/mcp?v=1", None),
+        ] {
+            let head = Fields::from_iter([(":method", method), (":path", target)]);
+            let answer = resources.answer(&Target::new(&head), &head).unwrap();
+            assert_eq!(answer.as_ref().map(|reply| &*reply.body), body, "{method} {target}");
+            assert!(answer.is_none_or(|reply| reply.status == 200), "{method} {target}");
+        }
+    }
+
+    #[test]
+    fn a_request_without_a_host_or_a_path_is_for_none_of_several_resources() {
+        let several = Documents::Several(vec![metadata("https://api.test/")]);
+        let several = Resources::new("", several);
+        let one = Resources::new("", Documents::One(metadata("https://api.test/")));
+        let host = (":authority", "api.test");
+        let path = (":path", "/");
+        for (head, covered) in [
+            (vec![host, path], true),
+            (vec![path], false),
+            (vec![(":authority", ""), path], false),
+            (vec![host, (":path", "*")], false),
+            (vec![host], false),
+        ] {
+            let fields: Fields = head.iter().copied().collect();
+            let found = several.covering(&Target::new(&fields)).unwrap();
+            assert_eq!(found.is_some(), covered, "{head:?}");
+            assert!(one.covering(&Target::new(&fields)).unwrap().is_some(), "{head:?}");
+        }
+    }
+}
