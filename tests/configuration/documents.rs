@@ -716,8 +716,8 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
                     {"resource": "http://a.test:8080/%62/"}
                 ]),
             ),
-            "inbound.resource_metadata[2]: `resource` has the host and path of \
-             inbound.resource_metadata[0]; remove one of the two",
+            "inbound.resource_metadata[2]: `resource` has the host and path of another one; \
+             remove one of the two",
         ),
         (
             cors(json!({"allow_methods": ["GET"]})),
@@ -725,21 +725,21 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
         ),
         (
             cors(json!({"allow_origins": ["https://a.test", "*"]})),
-            "inbound.cors.allow_origins[1]: expected an origin as browsers send it, such as \
+            "inbound.cors.allow_origins: expected an origin as browsers send it, such as \
              \"https://app.example.com\": in lower case, without default port, path and slash at \
              the end; not \"*\" or \"null\"",
         ),
         (
-            cors(json!({"allow_origins": "https://a.test"})),
-            "inbound.cors.allow_origins: expected a list of origins",
+            cors(json!({"allow_origins": []})),
+            "inbound.cors.allow_origins: must not be empty; expected an origin, or a list of them",
         ),
         (
             cors(json!({"allow_origins": ["https://a.test"], "allow_methods": ["get"]})),
-            "inbound.cors.allow_methods[0]: expected a method in upper case",
+            "inbound.cors.allow_methods: expected methods in upper case such as \"GET\"",
         ),
         (
             cors(json!({"allow_origins": ["https://a.test"], "allow_headers": ["*"]})),
-            "inbound.cors.allow_headers[0]: expected a header name, or the beginning of one and \
+            "inbound.cors.allow_headers: expected names of headers, or the beginning of one and \
              an asterisk",
         ),
         (

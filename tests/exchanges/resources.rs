@@ -249,7 +249,7 @@ pub fn cross_origin() -> Vec<Exchange> {
             .answers(request, 200, "oauth2_cors_preflight")
             .with(ALLOW, app)
             .with("access-control-allow-methods", "GET, PUT")
-            .with("access-control-allow-headers", format!("authorization, x-a{more}"))
+            .with("access-control-allow-headers", format!("Authorization, x-a{more}"))
             .with("access-control-max-age", "3600")
             .with("vary", "origin")
             .without("access-control-allow-credentials");

@@ -10,6 +10,7 @@ use crate::cache::footprint::Footprint;
 use crate::cache::single_flight::StreamId;
 use crate::defect;
 use crate::http::head::Head;
+use crate::inbound::cors::Origin;
 use crate::inbound::{self, Inbound};
 use crate::lookup::{Found, Lookup, Resolved};
 use crate::oauth::access_token::AccessToken;
@@ -41,16 +42,17 @@ pub struct Decider {
 }
 
 /// A request, as long as its decision may depend on a lookup.
+#[derive(Clone, Copy)]
 struct Caller {
     stream: StreamId,
     /// The origin of the script that sent it, if it may read responses.
-    origin: Option<Arc<str>>,
+    origin: Option<Origin>,
 }
 
 /// A request that waits, and the origin of its caller.
 struct Held {
     waiting: Waiting,
-    origin: Option<Arc<str>>,
+    origin: Option<Origin>,
 }
 
 /// A request that waits, with everything that is needed to continue it.
@@ -89,14 +91,14 @@ impl Decider {
         run: &mut Run<'_>,
     ) -> Option<Verdict> {
         let cors = self.inbound.as_ref().and_then(Inbound::cors);
-        let origin = cors.and_then(|cors| cors.origin(head)).cloned();
-        let mut verdict = self.decide(Caller { stream, origin: origin.clone() }, head, run)?;
-        self.expose(&mut verdict, origin.as_ref());
+        let origin = cors.and_then(|cors| cors.origin(head));
+        let mut verdict = self.decide(Caller { stream, origin }, head, run)?;
+        self.expose(&mut verdict, origin);
         Some(verdict)
     }
 
     /// Lets scripts read a response, if their origin may.
-    fn expose(&self, verdict: &mut Verdict, origin: Option<&Arc<str>>) {
+    fn expose(&self, verdict: &mut Verdict, origin: Option<Origin>) {
         let cors = self.inbound.as_ref().and_then(Inbound::cors);
         if let (Some(cors), Action::Respond(reply)) = (cors, &mut verdict.action) {
             cors.expose(reply, origin);
@@ -217,7 +219,7 @@ impl Decider {
                     let verdict = match (waiting, &self.inbound) {
                         (Waiting::Introspection(waiter, plan), Some(inbound)) => {
                             let verdict = inbound.conclude(*waiter, &result, run);
-                            let caller = Caller { stream, origin: origin.clone() };
+                            let caller = Caller { stream, origin };
                             self.forward(caller, None, plan, verdict, run)
                         }
                         _ => Some(lose(run)),
@@ -262,7 +264,7 @@ impl Decider {
 
     /// Passes on the verdict on a request that waited.
     fn pass_on(&self, caller: Caller, mut verdict: Verdict, run: &mut Run<'_>) {
-        self.expose(&mut verdict, caller.origin.as_ref());
+        self.expose(&mut verdict, caller.origin);
         run.output.decided.push((caller.stream, verdict));
     }
 

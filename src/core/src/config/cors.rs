@@ -1,16 +1,16 @@
 //! `cors`: the origins whose scripts may call the service.
 
-use std::time::Duration;
-
 #[cfg(feature = "review")]
 use super::key_table::{
     DefaultValue::{Json, Required, Words},
     KeyRow, KeyTable,
 };
-use super::policy::{list, method};
+use super::policy::is_method;
 use super::reader::{Field, Object};
-use super::values::{boolean, header_name, text, ttl};
-use crate::http::url::{HttpUrl, is_absolute_uri, split_scheme};
+use super::values::{boolean, one_or_any, ttl};
+use crate::http::authority::Authority;
+use crate::http::header_name::is_token_char;
+use crate::http::url::{is_absolute_uri, split_scheme};
 use crate::inbound::cors::Cors;
 use crate::oauth::token_source::TokenSource;
 
@@ -20,19 +20,19 @@ pub(super) const CORS_TABLE: KeyTable = KeyTable {
     parts: &[&[
         KeyRow::new(
             &["allow_origins"],
-            "list",
+            "string or list",
             Required,
             "the origins, exactly as browsers send them: `\"https://app.example.com\"`",
         ),
         KeyRow::new(
             &["allow_methods"],
-            "list",
+            "string or list",
             Json(r#"["GET", "HEAD", "POST"]"#),
             "the methods that scripts may use",
         ),
         KeyRow::new(
             &["allow_headers"],
-            "list",
+            "string or list",
             Words("none"),
             "the headers that scripts may send, such as `authorization` and `content-type`; \
              `\"mcp-param-*\"` stands for all that begin so",
@@ -58,23 +58,52 @@ pub(super) fn cors(field: &Field<'_>, sources: &[TokenSource]) -> Option<Cors> {
     #[cfg(feature = "review")]
     object.described(&[&CORS_TABLE]);
     let origins = object.need("allow_origins", "the origins of scripts", |field| {
-        field.list_of("a list of origins such as \"https://app.example.com\"", origin)
+        texts(
+            field,
+            is_origin,
+            "an origin",
+            "an origin as browsers send it, such as \
+             \"https://app.example.com\": in lower case, without default port, path and slash at \
+             the end; not \"*\" or \"null\"",
+        )
     });
-    let methods = list(&mut object, "allow_methods", "methods such as \"GET\"", method);
+    let methods = object.read("allow_methods", |field| {
+        texts(field, is_method, "a method", "methods in upper case such as \"GET\"")
+    });
     let headers = object.read("allow_headers", |field| {
-        field.list_of("a list of headers such as \"authorization\"", allowed_header)
+        texts(
+            field,
+            is_header,
+            "a header name",
+            "names of headers, or the beginning of one and an asterisk",
+        )
     });
     let max_age = object.read("max_age", max_age);
     let allow_credentials = object.read("allow_credentials", boolean).unwrap_or(false);
     object.check_keys();
     check_credentials(&object, allow_credentials, sources);
     Some(Cors {
-        origins: origins?.into_iter().map(Into::into).collect(),
+        origins: origins?,
         methods: methods.unwrap_or_else(|| ["GET", "HEAD", "POST"].map(Box::from).into()),
         headers: headers.unwrap_or_default(),
-        max_age: max_age.map(|age| age.as_secs()),
+        max_age,
         allow_credentials,
     })
+}
+
+/// A text, or a list of them, which are all valid.
+fn texts(
+    field: &Field<'_>,
+    is_valid: fn(&str) -> bool,
+    what: &str,
+    expected: &str,
+) -> Option<Vec<Box<str>>> {
+    let texts = one_or_any(field, what)?;
+    if texts.iter().all(|text| is_valid(text)) {
+        Some(texts)
+    } else {
+        field.mistake(format_args!("expected {expected}"))
+    }
 }
 
 fn check_credentials(object: &Object<'_>, allow_credentials: bool, sources: &[TokenSource]) {
@@ -86,43 +115,34 @@ fn check_credentials(object: &Object<'_>, allow_credentials: bool, sources: &[To
     }
 }
 
-/// An origin in the form in which browsers send it (RFC 6454, section 6.2).
-fn origin(field: &Field<'_>) -> Option<String> {
-    let origin = text(field, "an origin such as \"https://app.example.com\"")?;
-    let is_normal = match HttpUrl::parse(&origin) {
-        Ok(url) => url.text().strip_suffix('/') == Some(&*origin),
-        Err(_) => split_scheme(&origin).is_some_and(|(scheme, host)| {
-            !matches!(scheme, "http" | "https")
-                && is_absolute_uri(&origin)
-                && !host.is_empty()
-                && !origin.contains(|c: char| c.is_ascii_uppercase() || "*@?".contains(c))
-                && !host.contains('/')
-        }),
+/// Whether this is an origin in the form in which browsers send it (RFC 6454, section 6.2).
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = split_scheme(text) else { return false };
+    let default = match scheme {
+        "https" => Some(443),
+        "http" => Some(80),
+        _ => None,
     };
-    if is_normal {
-        Some(origin)
-    } else {
-        field.mistake(
-            "expected an origin as browsers send it, such as \"https://app.example.com\": in lower \
-             case, without default port, path and slash at the end; not \"*\" or \"null\"",
-        )
-    }
+    let is_authority = Authority::parse(host.as_bytes()).is_ok_and(|authority| {
+        !authority.host.is_empty() && (authority.port.is_none() || authority.port != default)
+    });
+    is_authority
+        && !host.ends_with(':')
+        && is_absolute_uri(text)
+        && !text.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
-/// A header name, or the beginning of some with an asterisk.
-fn allowed_header(field: &Field<'_>) -> Option<Box<str>> {
-    let name = header_name(&text(field, "a header name")?, field)?;
-    let begin = name.strip_suffix('*').unwrap_or(&name);
-    if begin.is_empty() || begin.contains('*') {
-        return field.mistake("expected a header name, or the beginning of one and an asterisk");
-    }
-    Some(name.into())
+/// Whether this is the name of a header in any case, or the beginning of some and an asterisk.
+fn is_header(text: &str) -> bool {
+    let begin = text.strip_suffix('*').unwrap_or(text);
+    !begin.is_empty() && begin.bytes().all(|byte| is_token_char(byte) && byte != b'*')
 }
 
-fn max_age(field: &Field<'_>) -> Option<Duration> {
+/// Seconds, as in the header.
+fn max_age(field: &Field<'_>) -> Option<String> {
     let age = ttl(field)?;
     if age.subsec_millis() != 0 {
         return field.mistake("must be whole seconds");
     }
-    Some(age)
+    Some(age.as_secs().to_string())
 }

@@ -22,9 +22,9 @@ use super::values::{boolean, claim_path, count, is_scope, one_or_any, text, ttl}
 use crate::inbound::guard::Guard;
 use crate::inbound::introspection_cache::CacheConfig;
 use crate::inbound::policy::{Access, Audience, Rule};
-use crate::inbound::resources::Resources;
+use crate::inbound::resources::{Coverage, Resources};
 use crate::oauth::claims::ClaimPath;
-use crate::oauth::denial::REALM;
+use crate::oauth::denial::{REALM, Resource};
 use crate::oauth::introspection::{Reading, RequiredClaims};
 use crate::oauth::json::escaped;
 use crate::oauth::reason::Reason;
@@ -183,7 +183,8 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
         }
         Some(allow)
     });
-    let documents = object.read("resource_metadata", documents).unwrap_or_default();
+    let documents = object.read("resource_metadata", |field| documents(field, &realm));
+    let described = documents.unwrap_or_default();
     let mutual_tls = object.read("sender_constraint", sender_constraint).unwrap_or_default();
     let unmatched = unmatched.unwrap_or(if has_rules { Unmatched::Deny } else { Unmatched::Token });
     let name = Arc::clone(&needs.rule);
@@ -219,13 +220,19 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     }
     let scope_claim = scope_claim.unwrap_or_else(|| ClaimPath::new("scope"));
     let what = asked_of_tokens(rules.iter().map(|(_, rule)| rule).chain([&unmatched]));
+    let unknown = || Arc::new(Resource { realm, ..Resource::default() });
+    let coverage = match (&unset, described.first()) {
+        (Audience::Any, Some(only)) => Coverage::All(Arc::clone(&only.resource)),
+        (Audience::Any, None) => Coverage::All(unknown()),
+        _ => Coverage::ByTarget(unknown()),
+    };
     let token_sources = token_sources.unwrap_or_else(|| vec![TokenSource::authorization()]);
     forward.set_token_sources(&token_sources);
     Some(Guard {
         servers: servers?,
         cache,
         token_sources,
-        resources: Resources::new(&realm, documents),
+        resources: Resources { described, coverage },
         rules: RuleIndex::new(rules),
         unmatched,
         reading: Reading { scope_claim, implied, claims: asked.into_paths(), asked: what },

@@ -12,7 +12,6 @@ use super::reader::Field;
 use super::values::{boolean, endpoint_url, one_or_any, text};
 use crate::http::url::{HttpUrl, is_absolute_uri};
 use crate::inbound::resource_metadata::ResourceMetadata;
-use crate::inbound::resources::Documents;
 
 const WHAT: &str = "an RFC 9728 document with resource";
 
@@ -110,40 +109,40 @@ pub(super) const METADATA_TABLE: KeyTable = KeyTable {
     ]],
 };
 
-/// Reads one document, or a list of them.
-pub(super) fn documents(field: &Field<'_>) -> Option<Documents> {
+/// Reads one document, or a list of them. Challenges name the realm.
+pub(super) fn documents(field: &Field<'_>, realm: &str) -> Option<Vec<ResourceMetadata>> {
+    let read = |field: &Field<'_>| metadata(field, realm);
     match field.value {
-        Value::Array(_) => several(field).map(Documents::Several),
-        Value::Object(_) => metadata(field).map(Documents::One),
+        Value::Array(_) => {
+            let list = field.list_of(&format!("a list of objects, each {WHAT}"), read)?;
+            check_coverage(field, &list);
+            Some(list)
+        }
+        Value::Object(_) => read(field).map(|metadata| vec![metadata]),
         _ => field.expected(&format!("{WHAT}, or a list of them")),
     }
 }
 
-/// Documents of resources that requests tell apart by host and path.
-fn several(field: &Field<'_>) -> Option<Vec<ResourceMetadata>> {
-    let list = field.list_of(&format!("a list of objects, each {WHAT}"), metadata)?;
-    let is_same = |one: &ResourceMetadata, other: &ResourceMetadata| {
-        one.host == other.host && one.segments().eq(other.segments())
-    };
+/// Checks that requests tell resources apart by host and path.
+fn check_coverage(field: &Field<'_>, list: &[ResourceMetadata]) {
     for (n, metadata) in list.iter().enumerate() {
+        let is_same = |other: &ResourceMetadata| {
+            metadata.host == other.host && metadata.base() == other.base()
+        };
         if metadata.query.is_some() {
-            let resource = field.element(n);
-            return resource.mistake(
+            field.element(n).mistake::<()>(
                 "`resource` has a query; in a list, requests are assigned by host and path",
             );
-        }
-        if let Some(first) = list.iter().take(n).position(|other| is_same(metadata, other)) {
-            return field.element(n).mistake(format_args!(
-                "`resource` has the host and path of {}; remove one of the two",
-                field.element(first).place()
-            ));
+        } else if list.iter().take(n).any(is_same) {
+            field.element(n).mistake::<()>(
+                "`resource` has the host and path of another one; remove one of the two",
+            );
         }
     }
-    Some(list)
 }
 
 /// Reads a document.
-fn metadata(field: &Field<'_>) -> Option<ResourceMetadata> {
+fn metadata(field: &Field<'_>, realm: &str) -> Option<ResourceMetadata> {
     field.looks_for(|| {
         let keys = ["resource"].into_iter().chain(LISTS).chain(STRINGS).chain(TEXTS).chain(FLAGS);
         Shape::Keys(keys.collect())
@@ -170,7 +169,7 @@ fn metadata(field: &Field<'_>) -> Option<ResourceMetadata> {
         };
         Some((name.to_owned(), value))
     });
-    let metadata = ResourceMetadata::new(&resource?, members?);
+    let metadata = ResourceMetadata::new(&resource?, realm, members?);
     metadata.or_else(|| {
         field.mistake(
             "the path of `resource` contains an escape sequence that is rejected in requests",

@@ -301,19 +301,21 @@ pub(super) fn rule(
 /// `hosts`, `methods` and `paths`.
 pub(super) fn matcher(object: &mut Object<'_>) -> Matcher {
     let hosts = list(object, "hosts", "hosts such as \"api.example.com\"", HostPattern::parse);
-    let methods = list(object, "methods", "methods such as \"GET\"", method);
+    let methods = list(object, "methods", "methods such as \"GET\"", |text| {
+        if is_method(text) {
+            Ok(Box::from(text))
+        } else {
+            Err("expected a method in upper case such as \"GET\"; omit the key for all methods")
+        }
+    });
     let paths = list(object, "paths", "paths such as \"/orders/**\"", PathPattern::parse);
     Matcher { hosts, methods, paths }
 }
 
-/// The name of a method.
-pub(super) fn method(text: &str) -> Result<Box<str>, &'static str> {
-    let is_method = |b: u8| is_token_char(b) && !b.is_ascii_lowercase() && b != b'*';
-    if !text.is_empty() && text.bytes().all(is_method) {
-        Ok(Box::from(text))
-    } else {
-        Err("expected a method in upper case such as \"GET\"; omit the key for all methods")
-    }
+/// Whether this is the name of a method, without lower case.
+pub(super) fn is_method(text: &str) -> bool {
+    let is_in_name = |b: u8| is_token_char(b) && !b.is_ascii_lowercase() && b != b'*';
+    !text.is_empty() && text.bytes().all(is_in_name)
 }
 
 /// An optional list of strings, each read by `parse`.

@@ -201,16 +201,24 @@ impl<'r> Field<'r> {
         what: &str,
         mut read: impl FnMut(&Self) -> Option<T>,
     ) -> Option<Vec<T>> {
-        self.looks_for(|| Shape::List { least: 1 });
-        let Value::Array(elements) = self.value else { return self.expected(what) };
-        if elements.is_empty() {
-            return self.mistake(format_args!("must not be empty; expected {what}"));
-        }
         let mut values = Some(Vec::new());
-        for n in 0..elements.len() {
+        for n in 0..self.length(what)? {
             collect(&mut values, read(&self.element(n)));
         }
         values
+    }
+
+    /// The length of the value as a list with at least one element. This is apart because the
+    /// others are compiled for each type.
+    fn length(&self, what: &str) -> Option<usize> {
+        self.looks_for(|| Shape::List { least: 1 });
+        match self.value {
+            Value::Array(elements) if elements.is_empty() => {
+                self.mistake(format_args!("must not be empty; expected {what}"))
+            }
+            Value::Array(elements) => Some(elements.len()),
+            _ => self.expected(what),
+        }
     }
 
     /// The value as an object with arbitrary keys, each member read by `read`.

@@ -1,8 +1,6 @@
 //! Cross-origin requests of scripts (CORS, Fetch standard): their preflights are answered, and they
 //! may read the filter's own responses.
 
-use std::sync::Arc;
-
 use crate::http::head::Head;
 use crate::http::header_name::is_token_char;
 use crate::oauth::denial::Reply;
@@ -14,21 +12,25 @@ const EXPOSED: &str = "www-authenticate, retry-after, grpc-status, grpc-message"
 #[derive(Debug)]
 pub(crate) struct Cors {
     /// As browsers send them: compared byte for byte.
-    pub(crate) origins: Vec<Arc<str>>,
+    pub(crate) origins: Vec<Box<str>>,
     pub(crate) methods: Vec<Box<str>>,
-    /// In lower case; an asterisk at the end stands for any characters.
+    /// In any case; an asterisk at the end stands for any characters.
     pub(crate) headers: Vec<Box<str>>,
     /// How many seconds a browser may cache the response to a preflight.
-    pub(crate) max_age: Option<u64>,
+    pub(crate) max_age: Option<String>,
     /// Whether scripts may send cookies.
     pub(crate) allow_credentials: bool,
 }
 
+/// A listed origin, by its position.
+#[derive(Clone, Copy)]
+pub(crate) struct Origin(usize);
+
 impl Cors {
     /// The origin of a request, if it is listed.
-    pub(crate) fn origin(&self, head: &dyn Head) -> Option<&Arc<str>> {
+    pub(crate) fn origin(&self, head: &dyn Head) -> Option<Origin> {
         let origin = only(head, "origin")?;
-        self.origins.iter().find(|listed| listed.as_bytes() == origin)
+        self.origins.iter().position(|listed| listed.as_bytes() == origin).map(Origin)
     }
 
     /// The response to a preflight of which origin, method and headers are listed.
@@ -41,26 +43,29 @@ impl Cors {
         if !self.methods.iter().any(|listed| listed.as_bytes() == method) {
             return None;
         }
-        let is_exact = |listed: &&Box<str>| !listed.ends_with('*');
-        let mut allowed: Vec<&str> = self.headers.iter().filter(is_exact).map(|h| &**h).collect();
-        let asked = head.fields().values("access-control-request-headers");
-        for name in asked.flat_map(|value| value.split(|byte| *byte == b',')) {
-            let name = name.trim_ascii();
-            // A list may have empty elements (RFC 9110, section 5.6.1).
-            if name.is_empty() || allowed.iter().any(|known| is_same(known.as_bytes(), name)) {
-                continue;
+        let mut allowed = String::new();
+        for listed in self.headers.iter().filter(|listed| !listed.ends_with('*')) {
+            add(&mut allowed, listed);
+        }
+        for names in head.fields().values("access-control-request-headers") {
+            for name in names.split(|byte| *byte == b',') {
+                let name = name.trim_ascii();
+                // A list may have empty elements (RFC 9110, section 5.6.1).
+                let is_listed = |listed: &Box<str>| listed.as_bytes().eq_ignore_ascii_case(name);
+                if !name.is_empty() && !self.headers.iter().any(is_listed) {
+                    add(&mut allowed, self.below_a_prefix(name)?);
+                }
             }
-            allowed.push(self.below_a_prefix(name)?);
         }
         let mut headers = vec![
             ("cache-control", "no-store".into()),
             ("access-control-allow-methods", self.methods.join(", ").into()),
         ];
         if !allowed.is_empty() {
-            headers.push(("access-control-allow-headers", allowed.join(", ").into()));
+            headers.push(("access-control-allow-headers", allowed.into()));
         }
-        if let Some(seconds) = self.max_age {
-            headers.push(("access-control-max-age", seconds.to_string().into()));
+        if let Some(seconds) = &self.max_age {
+            headers.push(("access-control-max-age", seconds.clone().into()));
         }
         let (details, body) = ("oauth2_cors_preflight", String::new());
         Some(Reply { status: 200, grpc_status: 0, details, headers, body })
@@ -68,20 +73,23 @@ impl Cors {
 
     /// The name, if it begins like a listed one that ends in an asterisk.
     fn below_a_prefix<'n>(&self, name: &'n [u8]) -> Option<&'n str> {
-        let mut prefixes = self.headers.iter().filter_map(|listed| listed.strip_suffix('*'));
-        let begins = |prefix: &str| {
-            name.get(..prefix.len()).is_some_and(|begin| is_same(prefix.as_bytes(), begin))
+        let begins = |listed: &Box<str>| {
+            let prefix = listed.strip_suffix('*').unwrap_or_default().as_bytes();
+            let begin = name.get(..prefix.len());
+            !prefix.is_empty() && begin.is_some_and(|begin| begin.eq_ignore_ascii_case(prefix))
         };
-        let is_name = prefixes.any(begins) && name.iter().copied().all(is_token_char);
-        std::str::from_utf8(name).ok().filter(|_| is_name)
+        let is_name = |byte: &u8| is_token_char(*byte) && *byte != b'*';
+        let is_below = self.headers.iter().any(begins) && name.iter().all(is_name);
+        std::str::from_utf8(name).ok().filter(|_| is_below)
     }
 
     /// Lets scripts of a listed origin read a response. The metadata document has an origin of its
     /// own: any.
-    pub(crate) fn expose(&self, reply: &mut Reply, origin: Option<&Arc<str>>) {
+    pub(crate) fn expose(&self, reply: &mut Reply, origin: Option<Origin>) {
         const ALLOW_ORIGIN: &str = "access-control-allow-origin";
         let headers = &mut reply.headers;
         headers.push(("vary", "origin".into()));
+        let origin = origin.and_then(|Origin(at)| self.origins.get(at));
         let Some(origin) = origin else { return };
         if headers.iter().any(|(name, _)| *name == ALLOW_ORIGIN) {
             return;
@@ -94,8 +102,10 @@ impl Cors {
     }
 }
 
-fn is_same(name: &[u8], other: &[u8]) -> bool {
-    name.eq_ignore_ascii_case(other)
+/// Adds to a list.
+fn add(list: &mut String, element: &str) {
+    let separator = if list.is_empty() { "" } else { ", " };
+    list.extend([separator, element]);
 }
 
 /// The value of a header that the request has once.

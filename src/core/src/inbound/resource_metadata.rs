@@ -1,12 +1,14 @@
 //! Protected resource metadata, in which clients find the authorization server (RFC 9728).
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use crate::http::authority::Authority;
 use crate::http::head::Head;
 use crate::http::path::RequestPath;
 use crate::http::url::HttpUrl;
-use crate::oauth::denial::Reply;
+use crate::oauth::denial::{Reply, Resource};
 
 /// Where documents are served, before the path of the resource.
 pub(crate) const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
@@ -14,23 +16,25 @@ pub(crate) const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 /// The metadata document of a resource, and where it is served.
 #[derive(Debug)]
 pub(crate) struct ResourceMetadata {
-    /// The URL of the document, which is in every challenge.
-    pub(crate) url: String,
+    /// The resource, which is described by the URL of the document.
+    pub(crate) resource: Arc<Resource>,
     /// The host of the resource, in the form in which hosts are compared.
     pub(crate) host: Box<str>,
     /// The path of the resource, in the form in which paths are compared; empty for the root.
     pub(crate) path: Box<str>,
-    /// The query of `url`, which is that of the resource.
+    /// The query of that URL, which is that of the resource.
     pub(crate) query: Option<String>,
-    /// The resource as an audience: a slash after an empty path is ignored.
-    pub(crate) audience: Vec<Box<str>>,
     document: String,
 }
 
 impl ResourceMetadata {
     /// The metadata of `resource`. `members` are valid; those without elements are omitted (section
     /// 3.2). `None` if the path of the resource is ambiguous.
-    pub(crate) fn new(resource: &HttpUrl, members: Vec<(String, Value)>) -> Option<Self> {
+    pub(crate) fn new(
+        resource: &HttpUrl,
+        realm: &str,
+        members: Vec<(String, Value)>,
+    ) -> Option<Self> {
         let mut document = Map::new();
         document.extend(members.into_iter().filter(|(_, value)| {
             !value.is_null() && value.as_array().is_none_or(|elements| !elements.is_empty())
@@ -43,36 +47,32 @@ impl ResourceMetadata {
         let mut url = resource.clone();
         url.path = format!("{WELL_KNOWN}{raw}");
         let text = resource.text();
+        // As an audience, a slash after an empty path is ignored.
         let bare = text.strip_suffix('/').filter(|_| path.is_empty());
+        let audience = bare.into_iter().chain([&*text]).map(Into::into).collect();
+        let (realm, metadata_url) = (realm.to_owned(), Some(url.text()));
         Some(Self {
             host: Authority::parse(resource.host.as_bytes()).ok()?.host.into(),
             path: path.into(),
-            audience: bare.into_iter().chain([&*text]).map(Into::into).collect(),
-            url: url.text(),
+            resource: Arc::new(Resource { realm, metadata_url, audience }),
             query: url.query,
             document: Value::Object(document).to_string(),
         })
     }
 
-    /// The segments of the resource's path, without an empty last one.
-    pub(crate) fn segments(&self) -> impl Iterator<Item = &str> {
-        let path = self.path.strip_suffix('/').unwrap_or(&self.path);
-        path.split('/').skip(1)
-    }
-
-    /// The response to a request for the document.
-    pub(crate) fn reply(&self, method: &str) -> Reply {
-        reply(200, method, &self.document)
+    /// The path of the resource without a slash at the end: what is below it, the resource covers.
+    pub(crate) fn base(&self) -> &str {
+        self.path.strip_suffix('/').unwrap_or(&self.path)
     }
 }
 
-/// The response where clients may look for a document and there is none.
-pub(crate) fn not_found(method: &str) -> Reply {
-    let status = if method == "OPTIONS" { 200 } else { 404 };
-    reply(status, method, r#"{"error":"not_found"}"#)
-}
-
-fn reply(status: u16, method: &str, body: &str) -> Reply {
+/// The response to a request for the document, or where clients may look for one and there is none.
+pub(crate) fn reply(method: &str, metadata: Option<&ResourceMetadata>) -> Reply {
+    let (status, body) = match metadata {
+        _ if method == "OPTIONS" => (200, ""),
+        Some(metadata) => (200, &*metadata.document),
+        None => (404, r#"{"error":"not_found"}"#),
+    };
     // The document is public, so browsers may read it from any origin. `authorization` must be
     // listed, because the wildcard does not cover it (Fetch standard, CORS non-wildcard
     // request-header name).
@@ -84,8 +84,8 @@ fn reply(status: u16, method: &str, body: &str) -> Reply {
         ("access-control-allow-headers", "*, authorization".into()),
         ("access-control-max-age", "3600".into()),
     ];
-    let body = if method == "OPTIONS" { String::new() } else { body.to_owned() };
-    Reply { status, grpc_status: 0, details: "oauth2_resource_metadata", headers, body }
+    let details = "oauth2_resource_metadata";
+    Reply { status, grpc_status: 0, details, headers, body: body.to_owned() }
 }
 
 /// The query of a request.
