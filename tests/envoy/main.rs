@@ -4,6 +4,7 @@ mod abi;
 mod bodies;
 mod client_authentication;
 mod clients;
+mod cors;
 mod discovery;
 #[path = "../exchanges/mod.rs"]
 mod exchanges;
