@@ -175,6 +175,24 @@ fn the_rule_that_decides_is_named_with_all_that_it_needs() {
     assert!(told.contains(lines), "{told}");
     let told = explain(&document, &["--url", "https://api.test/healthz"]);
     assert!(told.contains("rule      inbound.rules[0]\naccess    public\n"), "{told}");
+    // So is what answers a preflight.
+    let mut document = guard();
+    document["inbound"]["cors"] = json!({"allow_origins": ["https://app.test"]});
+    let preflight = [
+        "--url",
+        "https://api.test/orders/1",
+        "--method",
+        "OPTIONS",
+        "--no-token",
+        "--header",
+        "origin: https://app.test",
+        "--header",
+        "access-control-request-method: GET",
+    ];
+    let told = explain(&document, &preflight);
+    let lines = "rule      cors\ndecision  answered\nreason    cors_preflight\n\
+                 details   oauth2_cors_preflight\n\nThe client receives:\nHTTP 200 OK\n";
+    assert!(told.contains(lines) && told.contains("\nvary: origin\n"), "{told}");
 }
 
 #[test]

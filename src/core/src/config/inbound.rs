@@ -199,6 +199,10 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     #[cfg(feature = "review")]
     super::advice::advise_on_order(&object.at("rules"), &rules);
     #[cfg(feature = "review")]
+    if matches!(unset, Audience::Resource) {
+        super::advice::advise_on_coverage(&object.at("rules"), &rules, &described);
+    }
+    #[cfg(feature = "review")]
     super::letter_case::note_on_letter_case(
         &object.at("rules"),
         &rules,
