@@ -273,6 +273,7 @@ pub fn cross_origin() -> Vec<Exchange> {
         asking(&["authorization,x-evil"]),
         asking(&["x-evil", "authorization"]),
         asking(&["*"]),
+        asking(&["mcp-param-*"]),
         asking(&["mcp-param"]),
         asking(&["mcp-param-a b"]),
         asking(&["x-a;x-b"]),

@@ -15,7 +15,7 @@ use super::key_table::{
 use super::metadata::documents;
 use super::names::Names;
 use super::policy::{AskedClaims, needs, rule};
-use super::reader::Field;
+use super::reader::{Field, Object};
 use super::servers::servers;
 use super::sources::token_sources;
 use super::values::{boolean, claim_path, count, is_scope, one_or_any, text, ttl};
@@ -183,8 +183,7 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
         }
         Some(allow)
     });
-    let documents = object.read("resource_metadata", |field| documents(field, &realm));
-    let described = documents.unwrap_or_default();
+    let resources = resources(&mut object, realm, &unset);
     let mutual_tls = object.read("sender_constraint", sender_constraint).unwrap_or_default();
     let unmatched = unmatched.unwrap_or(if has_rules { Unmatched::Deny } else { Unmatched::Token });
     let name = Arc::clone(&needs.rule);
@@ -200,7 +199,7 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     super::advice::advise_on_order(&object.at("rules"), &rules);
     #[cfg(feature = "review")]
     if matches!(unset, Audience::Resource) {
-        super::advice::advise_on_coverage(&object.at("rules"), &rules, &described);
+        super::advice::advise_on_coverage(&object.at("rules"), &rules, &resources.described);
     }
     #[cfg(feature = "review")]
     super::letter_case::note_on_letter_case(
@@ -224,19 +223,13 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     }
     let scope_claim = scope_claim.unwrap_or_else(|| ClaimPath::new("scope"));
     let what = asked_of_tokens(rules.iter().map(|(_, rule)| rule).chain([&unmatched]));
-    let unknown = || Arc::new(Resource { realm, ..Resource::default() });
-    let coverage = match (&unset, described.first()) {
-        (Audience::Any, Some(only)) => Coverage::All(Arc::clone(&only.resource)),
-        (Audience::Any, None) => Coverage::All(unknown()),
-        _ => Coverage::ByTarget(unknown()),
-    };
     let token_sources = token_sources.unwrap_or_else(|| vec![TokenSource::authorization()]);
     forward.set_token_sources(&token_sources);
     Some(Guard {
         servers: servers?,
         cache,
         token_sources,
-        resources: Resources { described, coverage },
+        resources,
         rules: RuleIndex::new(rules),
         unmatched,
         reading: Reading { scope_claim, implied, claims: asked.into_paths(), asked: what },
@@ -247,6 +240,19 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
         failure_mode_allow: failure_mode_allow.unwrap_or(false),
         forward,
     })
+}
+
+/// The resources that `resource_metadata` describes; `unset` says whether there are several.
+fn resources(object: &mut Object<'_>, realm: String, unset: &Audience) -> Resources {
+    let documents = object.read("resource_metadata", |field| documents(field, &realm));
+    let described = documents.unwrap_or_default();
+    let unknown = || Arc::new(Resource { realm, ..Resource::default() });
+    let coverage = match (unset, described.first()) {
+        (Audience::Any, Some(only)) => Coverage::All(Arc::clone(&only.resource)),
+        (Audience::Any, None) => Coverage::All(unknown()),
+        _ => Coverage::ByTarget(unknown()),
+    };
+    Resources { described, coverage }
 }
 
 /// The claims that rules require of tokens.

@@ -78,13 +78,13 @@ pub(super) fn needs(
 /// `audience`: `"*"` is for documents where the default is not any.
 fn audience(field: &Field<'_>, unset: &Audience) -> Option<Audience> {
     let accepted = one_or_any(field, "an audience")?;
-    let is_star = |audience: &Box<str>| **audience == *"*";
+    let mut stars = accepted.iter().map(|audience| **audience == *"*");
     match unset {
-        Audience::Resource if accepted.iter().all(is_star) => {
+        Audience::Resource if stars.clone().all(|is_star| is_star) => {
             field.warn("tokens issued for other services are accepted (RFC 9700 section 2.3)");
             Some(Audience::Any)
         }
-        Audience::Resource if accepted.iter().any(is_star) => {
+        Audience::Resource if stars.any(|is_star| is_star) => {
             field.mistake("\"*\" accepts any audience; remove the others")
         }
         _ => Some(Audience::OneOf(accepted)),

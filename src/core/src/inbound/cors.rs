@@ -44,15 +44,15 @@ impl Cors {
             return None;
         }
         let mut allowed = String::new();
-        for listed in self.headers.iter().filter(|listed| !listed.ends_with('*')) {
+        for listed in self.names() {
             add(&mut allowed, listed);
         }
         for names in head.fields().values("access-control-request-headers") {
             for name in names.split(|byte| *byte == b',') {
                 let name = name.trim_ascii();
                 // A list may have empty elements (RFC 9110, section 5.6.1).
-                let is_listed = |listed: &Box<str>| listed.as_bytes().eq_ignore_ascii_case(name);
-                if !name.is_empty() && !self.headers.iter().any(is_listed) {
+                let is_same = |listed: &str| listed.as_bytes().eq_ignore_ascii_case(name);
+                if !name.is_empty() && !self.names().any(is_same) {
                     add(&mut allowed, self.below_a_prefix(name)?);
                 }
             }
@@ -71,16 +71,22 @@ impl Cors {
         Some(Reply { status: 200, grpc_status: 0, details, headers, body })
     }
 
+    /// The listed headers that are named in full.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let names = self.headers.iter().filter(|listed| !listed.ends_with('*'));
+        names.map(|name| &**name)
+    }
+
     /// The name, if it begins like a listed one that ends in an asterisk.
     fn below_a_prefix<'n>(&self, name: &'n [u8]) -> Option<&'n str> {
-        let begins = |listed: &Box<str>| {
-            let prefix = listed.strip_suffix('*').unwrap_or_default().as_bytes();
+        let mut prefixes = self.headers.iter().filter_map(|listed| listed.strip_suffix('*'));
+        let is_below = prefixes.any(|prefix| {
+            let prefix = prefix.as_bytes();
             let begin = name.get(..prefix.len());
-            !prefix.is_empty() && begin.is_some_and(|begin| begin.eq_ignore_ascii_case(prefix))
-        };
+            begin.is_some_and(|begin| begin.eq_ignore_ascii_case(prefix))
+        });
         let is_name = |byte: &u8| is_token_char(*byte) && *byte != b'*';
-        let is_below = self.headers.iter().any(begins) && name.iter().all(is_name);
-        std::str::from_utf8(name).ok().filter(|_| is_below)
+        std::str::from_utf8(name).ok().filter(|_| is_below && name.iter().all(is_name))
     }
 
     /// Lets scripts of a listed origin read a response. The metadata document has an origin of its
