@@ -90,8 +90,10 @@ impl Decider {
         head: &dyn Head,
         run: &mut Run<'_>,
     ) -> Option<Verdict> {
-        let cors = self.inbound.as_ref().and_then(Inbound::cors);
-        let origin = cors.and_then(|cors| cors.origin(head));
+        let Some(cors) = self.inbound.as_ref().and_then(Inbound::cors) else {
+            return self.decide(Caller { stream, origin: None }, head, run);
+        };
+        let origin = cors.origin(head);
         let mut verdict = self.decide(Caller { stream, origin }, head, run)?;
         self.expose(&mut verdict, origin);
         Some(verdict)
