@@ -293,12 +293,11 @@ impl Story {
 
     /// Prints the rule that decides, and what it requires.
     fn tell_rule(&mut self, explanation: &Explanation, verdict: Option<&Verdict>) {
-        let decided = verdict.and_then(|verdict| {
-            verdict
-                .attributes
-                .iter()
-                .find_map(|(name, rule)| (name == "oauth2_rule").then_some(rule))
-        });
+        let state = |wanted: &str| {
+            let mut state = verdict.into_iter().flat_map(|verdict| verdict.attributes.iter());
+            state.find_map(|(name, value)| (name == wanted).then_some(value))
+        };
+        let decided = state("oauth2_rule");
         if let Some(client) = &explanation.client {
             self.line("client", client);
         }
@@ -307,6 +306,11 @@ impl Story {
         }
         let Some(rule) = decided.or(explanation.rule.as_deref()) else { return };
         self.line("rule", rule);
+        if rule == "resource_metadata" && state("oauth2_decision") == Some("denied") {
+            self.line("resource", "none covers this request");
+        } else if let Some(resource) = &explanation.resource {
+            self.line("resource", resource);
+        }
         if explanation.rule.as_deref() != Some(rule) {
             // Something other than a rule decided.
             return;
@@ -418,7 +422,8 @@ impl Story {
 
     /// Prints the response to the client.
     fn tell_reply(&mut self, reply: &Reply) {
-        let is_grpc = reply.headers.iter().all(|(name, _)| *name != "content-type");
+        let is_grpc =
+            reply.grpc_status != 0 && reply.headers.iter().all(|(name, _)| *name != "content-type");
         self.line("details", reply.details);
         let _ = writeln!(self.text, "\nThe client receives:");
         if is_grpc {
@@ -463,6 +468,7 @@ fn phrase(status: u16) -> &'static str {
         400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",
+        404 => "Not Found",
         405 => "Method Not Allowed",
         431 => "Request Header Fields Too Large",
         502 => "Bad Gateway",

@@ -35,6 +35,25 @@ pub fn with(path: &str, value: Value) -> Value {
     document
 }
 
+/// A document with these cross-origin requests.
+fn cors(value: Value) -> Value {
+    with("inbound/cors", value)
+}
+
+/// A document with cross-origin requests, and this in `inbound`.
+fn cors_and(key: &str, value: Value) -> Value {
+    let mut document = cors(json!({"allow_origins": ["https://a.test"]}));
+    document["inbound"][key] = value;
+    document
+}
+
+/// A document with several resources, and this in `inbound`.
+pub fn resources_with(key: &str, value: Value) -> Value {
+    let mut document = with("inbound/resource_metadata", json!([{"resource": "https://a.test"}]));
+    document["inbound"][key] = value;
+    document
+}
+
 /// A client without mistakes, with these members set; null takes one out.
 pub fn client(more: Value) -> Value {
     let client = json!({
@@ -931,6 +950,81 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
                 json!({"resource": "https://a.test", "scopes_supported": "a"}),
             ),
             "inbound.resource_metadata.scopes_supported: expected a list of strings",
+        ),
+        (
+            with("inbound/resource_metadata", json!("https://a.test")),
+            "inbound.resource_metadata: expected an RFC 9728 document with resource, or a list of \
+             them, found a string",
+        ),
+        (
+            with("inbound/resource_metadata", json!([])),
+            "inbound.resource_metadata: must not be empty; expected a list of objects",
+        ),
+        (
+            with("inbound/resource_metadata", json!([{"resource": "https://a.test"}, {}])),
+            "inbound.resource_metadata[1].resource: required",
+        ),
+        (
+            with("inbound/resource_metadata", json!([{"resource": "https://a.test/b?c=d"}])),
+            "inbound.resource_metadata[0]: `resource` has a query; in a list, requests are \
+             assigned by host and path",
+        ),
+        (
+            with(
+                "inbound/resource_metadata",
+                json!([
+                    {"resource": "https://a.test/b"}, {"resource": "https://a.test"},
+                    {"resource": "http://a.test:8080/%62/"}
+                ]),
+            ),
+            "inbound.resource_metadata[2]: `resource` has the host and path of another one; \
+             remove one of the two",
+        ),
+        (
+            cors(json!({"allow_methods": ["GET"]})),
+            "inbound.cors.allow_origins: required: the origins of scripts",
+        ),
+        (
+            cors(json!({"allow_origins": ["https://a.test", "*"]})),
+            "inbound.cors.allow_origins: expected an origin as browsers send it, such as \
+             \"https://app.example.com\": in lower case, without default port, path and slash at \
+             the end; not \"*\" or \"null\"",
+        ),
+        (
+            cors(json!({"allow_origins": []})),
+            "inbound.cors.allow_origins: must not be empty; expected an origin, or a list of them",
+        ),
+        (
+            cors(json!({"allow_origins": ["https://a.test"], "allow_methods": ["get"]})),
+            "inbound.cors.allow_methods: expected methods in upper case such as \"GET\"",
+        ),
+        (
+            cors(json!({"allow_origins": ["https://a.test"], "allow_headers": ["*"]})),
+            "inbound.cors.allow_headers: expected names of headers, or the beginning of one and \
+             an asterisk",
+        ),
+        (
+            cors(json!({"allow_origins": ["https://a.test"], "max_age": "1500ms"})),
+            "inbound.cors.max_age: must be whole seconds",
+        ),
+        (
+            cors(json!({"allow_origins": ["https://a.test"], "expose_headers": ["a"]})),
+            "inbound.cors.expose_headers: unknown key; expected one of: allow_origins, \
+             allow_methods, allow_headers, max_age, allow_credentials",
+        ),
+        (
+            cors_and("token_sources", json!([{"cookie": "a"}])),
+            "inbound.cors.allow_credentials: must be true: without it, browsers do not send the \
+             cookie of `token_sources`",
+        ),
+        (
+            cors_and("allow_cors_preflight", json!(true)),
+            "inbound.allow_cors_preflight: conflicts with `cors`, with which the filter answers \
+             preflights; remove one of the two",
+        ),
+        (
+            resources_with("audience", json!(["*", "a"])),
+            "inbound.audience: \"*\" accepts any audience; remove the others",
         ),
         (introspection("client", json!("billing")), "inbound.introspection.client: unknown client"),
         (

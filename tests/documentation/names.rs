@@ -8,14 +8,17 @@ use oauth2_filter_testbed::examples::InboundYaml;
 use crate::pages::{OURS, REFERENCE};
 use crate::series::{every_series, series};
 
-/// Where the response that is not a refusal is made.
-const METADATA: &str = include_str!("../../src/core/src/inbound/resource_metadata.rs");
+/// Where the responses that are not refusals are made.
+const OTHERS: [&str; 2] = [
+    include_str!("../../src/core/src/inbound/resource_metadata.rs"),
+    include_str!("../../src/core/src/inbound/cors.rs"),
+];
 
 #[test]
 fn every_reason_stands_in_the_reference_and_no_page_has_another() {
     let refusals = Reason::ALL.iter().map(|reason| reason.details());
-    let known: BTreeSet<&str> = refusals.chain(reasons(METADATA)).collect();
-    assert!(known.len() > Reason::ALL.len(), "{known:?}");
+    let known: BTreeSet<&str> = refusals.chain(OTHERS.into_iter().flat_map(reasons)).collect();
+    assert_eq!(known.len(), Reason::ALL.len() + OTHERS.len(), "{known:?}");
     assert_eq!(reasons(REFERENCE.text), known);
     for page in OURS {
         let others: Vec<_> = reasons(page.text).difference(&known).copied().collect();

@@ -5,6 +5,7 @@ mod bodies;
 mod claims;
 mod client_authentication;
 mod clients;
+mod cors;
 mod discovery;
 #[path = "../exchanges/mod.rs"]
 mod exchanges;

@@ -139,6 +139,13 @@ fn script() -> Vec<Step> {
             200,
             "answered.reason.resource_metadata",
         ),
+        unseen(
+            Request::new("OPTIONS", "/deny")
+                .header("origin", "https://app.test")
+                .header("access-control-request-method", "GET"),
+            200,
+            "answered.reason.cors_preflight",
+        ),
     ];
     // The server is down for everybody once calls about two tokens have failed.
     for (token, status, decision) in [
@@ -169,6 +176,7 @@ async fn every_statistic_is_zero_at_first_and_moves_by_what_happens() {
         "introspection": {"timeout": "3s", "retries": 0, "when": {"token_prefix": ["t"]}},
         "rules": rules,
         "resource_metadata": {"resource": "https://api.test"},
+        "cors": {"allow_origins": ["https://app.test"]},
     }));
     let open = plugin(json!({"introspection": {"retries": 0}, "failure_mode_allow": true}));
     let ends = Ends::start().await;

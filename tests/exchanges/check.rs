@@ -70,6 +70,22 @@ pub fn check(seen: &Seen, expected: &Expected, at: &str) {
             let body: Value = serde_json::from_str(body).expect("a JSON body");
             assert_eq!(body, *document, "{at}");
         }
+        (
+            Seen::Answered { status, grpc_status, details, headers, .. },
+            Expected::Answered { status: expected, details: reason, has, lacks },
+        ) => {
+            assert_eq!(details, reason, "{at}: {seen:?}");
+            match grpc_status {
+                Some(grpc_status) => assert_eq!(*grpc_status, grpc_status_for(*expected), "{at}"),
+                None => assert_eq!(status, expected, "{at}: {seen:?}"),
+            }
+            for (name, value) in has {
+                assert_eq!(values(headers, name), [value], "{at}: {name}");
+            }
+            for name in lacks {
+                assert!(values(headers, name).is_empty(), "{at}: {name} is there: {seen:?}");
+            }
+        }
         _ => panic!("{at}: {seen:?}"),
     }
 }

@@ -8,6 +8,7 @@
 
 mod check;
 mod claims;
+mod resources;
 mod table;
 
 use serde_json::{Value, json};
@@ -101,6 +102,17 @@ pub enum Expected {
     },
     /// The filter answers it with the resource's metadata.
     Described(Value),
+    /// The filter answers it so.
+    Answered {
+        /// The status; gRPC requests get the one that belongs to it.
+        status: u16,
+        /// `%RESPONSE_CODE_DETAILS%`.
+        details: &'static str,
+        /// Headers that it must have, each exactly once.
+        has: Vec<(&'static str, String)>,
+        /// Headers that it must not have.
+        lacks: Vec<&'static str>,
+    },
 }
 
 /// What a call to the authorization server must look like.
@@ -178,20 +190,30 @@ impl Exchange {
         self.expect(request, Expected::Described(document))
     }
 
-    /// The service must get this header in the last request.
+    /// Sends a request that the filter must answer so.
+    pub fn answers(self, request: Request, status: u16, details: &'static str) -> Self {
+        let (has, lacks) = (Vec::new(), Vec::new());
+        self.expect(request, Expected::Answered { status, details, has, lacks })
+    }
+
+    /// The service must get this header in the last request, or the answer must have it.
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         match self.steps.last_mut().map(|step| &mut step.expected) {
-            Some(Expected::Passed { has, .. }) => has.push((name, value.into())),
-            _ => panic!("{}: `with` follows `passes`", self.name),
+            Some(Expected::Passed { has, .. } | Expected::Answered { has, .. }) => {
+                has.push((name, value.into()));
+            }
+            _ => panic!("{}: `with` follows `passes` or `answers`", self.name),
         }
         self
     }
 
-    /// The service must not get this header in the last request.
+    /// The service must not get this header in the last request, or the answer must lack it.
     pub fn without(mut self, name: &'static str) -> Self {
         match self.steps.last_mut().map(|step| &mut step.expected) {
-            Some(Expected::Passed { lacks, .. }) => lacks.push(name),
-            _ => panic!("{}: `without` follows `passes`", self.name),
+            Some(Expected::Passed { lacks, .. } | Expected::Answered { lacks, .. }) => {
+                lacks.push(name);
+            }
+            _ => panic!("{}: `without` follows `passes` or `answers`", self.name),
         }
         self
     }

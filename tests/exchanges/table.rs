@@ -19,6 +19,8 @@ pub fn table() -> Vec<Exchange> {
         step_up(),
         servers(),
         metadata(),
+        resources::resources(),
+        resources::cross_origin(),
         exceptions(),
         forwarding(),
         claims::exchanges(),
@@ -1353,11 +1355,10 @@ fn metadata() -> Vec<Exchange> {
                     r#", resource_metadata="https://api.test/.well-known/oauth-protected-resource""#,
                 ),
             )
-            .refuses(
+            .answers(
                 get("/.well-known/oauth-protected-resource/"),
-                no_token().challenge(
-                    r#", resource_metadata="https://api.test/.well-known/oauth-protected-resource""#,
-                ),
+                404,
+                "oauth2_resource_metadata",
             ),
         exchange("rs_9728_06 nothing that a request says of its host moves the metadata")
             .inbound(json!({"resource_metadata": {"resource": "https://api.test/v1"}}))

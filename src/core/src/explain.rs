@@ -8,9 +8,10 @@ use serde_json::Value;
 use crate::filter::Filter;
 use crate::http::head::Head;
 use crate::ids::ClaimId;
-use crate::inbound::policy::{Access, Needs};
+use crate::inbound::policy::{Access, Audience, Needs};
 use crate::inbound::servers::Server;
 use crate::oauth::claims::ClaimTest;
+use crate::oauth::denial::Resource;
 use crate::oauth::introspection::TokenType;
 use crate::oauth::introspection_response::ResponseFormat;
 use crate::oauth::token_source::TokenSource;
@@ -28,6 +29,8 @@ pub struct Explanation {
     pub rule: Option<String>,
     /// Earlier rules that match but for one condition, each with what it matches instead.
     pub near: Vec<(String, String)>,
+    /// The resource that covers the request, of a list of them.
+    pub resource: Option<String>,
     /// The `access` of the rule; empty if no rule applies.
     pub access: &'static str,
     /// The requirements on a token.
@@ -70,6 +73,12 @@ impl Filter {
         if let Some(inbound) = &self.decider.inbound {
             let guard = inbound.guard();
             let target = Target::with(head, guard.encoded_slash);
+            let covering = guard.resources.covering(&target).ok().flatten();
+            let of_list = covering.filter(|_| guard.resources.look_at_several());
+            explanation.resource =
+                of_list.and_then(|resource| resource.audience.first()).map(ToString::to_string);
+            let unknown = guard.resources.of_unknown();
+            let resource = covering.unwrap_or(unknown);
             if let Ok(rule) = guard.rules.find(&target) {
                 explanation.near = near(&guard.rules, &target, |_, rule| rule.name.to_string());
                 let rule = rule.unwrap_or(&guard.unmatched);
@@ -84,7 +93,12 @@ impl Filter {
                 let bearer = guard.forward.bearer_claim().map(|claim| claim.as_str().to_owned());
                 let needs = |needs: &Needs| {
                     let bearer = bearer.clone();
-                    TokenNeeds { token_type, jwt_response, bearer, ..TokenNeeds::of(needs, claims) }
+                    TokenNeeds {
+                        token_type,
+                        jwt_response,
+                        bearer,
+                        ..TokenNeeds::of(needs, resource, claims)
+                    }
                 };
                 (explanation.access, explanation.needs) = match &rule.access {
                     Access::Public => ("public", TokenNeeds::default()),
@@ -154,8 +168,9 @@ fn near<T>(
 }
 
 impl TokenNeeds {
-    /// Describes the requirements of a rule. `claims` returns the name of a claim.
-    fn of(needs: &Needs, claims: impl Fn(ClaimId) -> Option<String>) -> Self {
+    /// Describes the requirements of a rule for requests to `resource`. `claims` returns the name
+    /// of a claim.
+    fn of(needs: &Needs, resource: &Resource, claims: impl Fn(ClaimId) -> Option<String>) -> Self {
         let texts = |list: &[Box<str>]| list.iter().map(ToString::to_string).collect();
         let test = |(at, test): &(ClaimId, ClaimTest)| Some((claims(*at)?, test_text(test)));
         Self {
@@ -164,7 +179,11 @@ impl TokenNeeds {
                 .as_ref()
                 .map(|scope| scope.texts().map(str::to_owned).collect())
                 .unwrap_or_default(),
-            audience: texts(&needs.audience),
+            audience: match &needs.audience {
+                Audience::Any => Vec::new(),
+                Audience::OneOf(accepted) => texts(accepted),
+                Audience::Resource => texts(&resource.audience),
+            },
             issuer: texts(&needs.issuer),
             acr_values: texts(&needs.acr_values),
             max_age: needs.max_age,

@@ -7,7 +7,7 @@ use crate::http::head::Fields;
 use crate::http::header_name::{CONNECTION, Spelling, connection_without};
 use crate::metrics::Decision;
 use crate::oauth::call::TokenUse;
-use crate::oauth::denial::Reply;
+use crate::oauth::denial::{Reply, Resource};
 use crate::oauth::standing::Standing;
 use crate::oauth::token_source::Removal;
 use crate::oauth::token_state::{SharedHeaders, TokenAttribute};
@@ -25,6 +25,8 @@ pub struct Verdict {
     pub sent: Option<TokenUse>,
     /// The caller's token, if it was checked and is active.
     pub(crate) checked: Option<VerifiedSubject>,
+    /// The resource that a request with a token is for, which challenges that follow describe.
+    pub(crate) resource: Option<Arc<Resource>>,
 }
 
 /// A caller's token that was checked.
@@ -43,7 +45,13 @@ impl Verdict {
 
     /// A verdict with this action and nothing else.
     pub(crate) fn of(action: Action) -> Self {
-        Self { action, attributes: Attributes::default(), sent: None, checked: None }
+        Self {
+            action,
+            attributes: Attributes::default(),
+            sent: None,
+            checked: None,
+            resource: None,
+        }
     }
 }
 

@@ -502,6 +502,40 @@ fn two_spellings_of_a_header_and_rules_that_headers_cover_are_warned_of() {
 }
 
 #[test]
+fn a_rule_for_requests_that_no_resource_covers_is_warned_of() {
+    let warned = |rule: &Value| {
+        let mut found: Value = serde_json::from_str(&document("")).expect("a document");
+        found["inbound"]["resource_metadata"] = json!([
+            {"resource": "https://api.test/a"}, {"resource": "https://mcp.test/b/c"}
+        ]);
+        found["inbound"]["rules"] = json!([rule]);
+        let path = file("resources.json", &found.to_string());
+        let said = run(["check", path.to_str().expect("text")]).out;
+        let line = "inbound.rules[0]: no resource of `resource_metadata` covers its requests: they \
+                    get 403";
+        said.contains(line)
+    };
+    for rule in [
+        json!({}),
+        json!({"paths": ["/a"]}),
+        json!({"paths": ["/x", "/*/b"]}),
+        json!({"paths": ["/b/**"]}),
+        json!({"paths": ["/b/c/d"], "hosts": ["*.test"]}),
+        json!({"paths": ["/x"], "access": "public"}),
+        json!({"paths": ["/x"], "access": "deny"}),
+    ] {
+        assert!(!warned(&rule), "{rule}");
+    }
+    for rule in [
+        json!({"paths": ["/ab", "/b", "/b/x/**", "/"]}),
+        json!({"paths": ["/a"], "hosts": ["mcp.test"]}),
+        json!({"hosts": ["other.test"], "access": "optional"}),
+    ] {
+        assert!(warned(&rule), "{rule}");
+    }
+}
+
+#[test]
 fn what_some_authorization_servers_make_unsafe_is_warned_of() {
     let advice = |document: Value| {
         let path = file("server.json", &document.to_string());

@@ -174,6 +174,41 @@ fn the_rule_that_decides_is_named_with_all_that_it_needs() {
     let told = explain(&document, &["--url", url]);
     let lines = "\nrule      resource_metadata\ndecision  answered\n";
     assert!(told.contains(lines) && told.contains("\nHTTP 200 OK\n"), "{told}");
+    // Of several resources, the one that covers the request is named.
+    document["inbound"]["resource_metadata"] = json!([
+        {"resource": "https://api.test/orders"}, {"resource": "https://api.test/orders/1"}
+    ]);
+    document["inbound"].as_object_mut().expect("an object").remove("audience");
+    let url = "https://api.test/orders/1";
+    let told = explain(&document, &["--url", url, "--scope", "orders:read"]);
+    let lines = "rule      inbound.rules[1]\nresource  https://api.test/orders/1\naccess    token\n\
+                 requires  scope: orders:read, or a b\n\
+                 requires  audience: https://api.test/orders/1\n";
+    assert!(told.contains(lines) && told.contains("\ndecision  allowed\n"), "{told}");
+    let told = explain(&document, &["--url", "https://api.test/admin/x"]);
+    let lines = "rule      resource_metadata\nresource  none covers this request\n\
+                 decision  denied\nreason    unmatched\n";
+    assert!(told.contains(lines), "{told}");
+    let told = explain(&document, &["--url", "https://api.test/healthz"]);
+    assert!(told.contains("rule      inbound.rules[0]\naccess    public\n"), "{told}");
+    // So is what answers a preflight.
+    let mut document = guard();
+    document["inbound"]["cors"] = json!({"allow_origins": ["https://app.test"]});
+    let preflight = [
+        "--url",
+        "https://api.test/orders/1",
+        "--method",
+        "OPTIONS",
+        "--no-token",
+        "--header",
+        "origin: https://app.test",
+        "--header",
+        "access-control-request-method: GET",
+    ];
+    let told = explain(&document, &preflight);
+    let lines = "rule      cors\ndecision  answered\nreason    cors_preflight\n\
+                 details   oauth2_cors_preflight\n\nThe client receives:\nHTTP 200 OK\n";
+    assert!(told.contains(lines) && told.contains("\nvary: origin\n"), "{told}");
 }
 
 #[test]

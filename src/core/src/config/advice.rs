@@ -8,7 +8,8 @@ use crate::http::authority::HostPattern;
 use crate::http::path::{PathPattern, Segment};
 use crate::http::url::HttpUrl;
 use crate::ids::ClientId;
-use crate::inbound::policy::{Access, Rule};
+use crate::inbound::policy::{Access, Audience, Rule};
+use crate::inbound::resource_metadata::ResourceMetadata;
 use crate::outbound::client::Client;
 use crate::rules::matcher::{Matcher, method_matches};
 
@@ -36,6 +37,37 @@ pub(super) fn advise_on_order<T>(rules: &Field<'_>, list: &[(Matcher, T)]) {
             });
         }
     }
+}
+
+/// Advises on rules whose requests none of several resources covers.
+pub(super) fn advise_on_coverage(
+    rules: &Field<'_>,
+    list: &[(Matcher, Rule)],
+    resources: &[ResourceMetadata],
+) {
+    for (n, (matcher, rule)) in list.iter().enumerate() {
+        let needs_resource = matches!(rule.access, Access::Token(_) | Access::Optional(_));
+        if needs_resource && !resources.iter().any(|resource| meets(matcher, resource)) {
+            rules.element(n).advise(|| {
+                "no resource of `resource_metadata` covers its requests: they get 403".to_owned()
+            });
+        }
+    }
+}
+
+/// Whether the resource covers some of the requests.
+fn meets(matcher: &Matcher, resource: &ResourceMetadata) -> bool {
+    let meets_path = |pattern: &PathPattern| {
+        let mut segments = pattern.segments.iter();
+        resource.base().split('/').skip(1).all(|text| match segments.next() {
+            Some(Segment::Literal(literal)) => **literal == *text,
+            Some(Segment::Any) => true,
+            Some(Segment::Partial(affixes)) => affixes.match_segment(text.as_bytes()),
+            None => pattern.rest,
+        })
+    };
+    matcher.hosts.as_ref().is_none_or(|hosts| hosts.iter().any(|host| host.matches(&resource.host)))
+        && matcher.paths.as_ref().is_none_or(|paths| paths.iter().any(meets_path))
 }
 
 /// Advises on clients whose token is not used.
@@ -69,6 +101,10 @@ pub(super) fn advise_on_token_type<'r>(
             Some(&needs.audience)
         }
         _ => None,
+    });
+    let audiences = audiences.filter_map(|audience| match audience {
+        Audience::OneOf(accepted) => Some(accepted),
+        Audience::Any | Audience::Resource => None,
     });
     let audiences: Vec<_> = audiences.flatten().collect();
     let servers = match introspection.value {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::client::CLIENT_TABLE;
+use super::cors::CORS_TABLE;
 use super::endpoint::ENDPOINT_TABLE;
 use super::forward::FORWARD_TABLE;
 use super::grants::GRANT_TABLE;
@@ -21,7 +22,7 @@ use crate::outbound::client::Client;
 use crate::timestamp::Timestamp;
 
 /// A table of keys, and where its object is in the document below.
-const TABLES: [(&KeyTable, &str); 10] = [
+const TABLES: [(&KeyTable, &str); 11] = [
     (&ENDPOINT_TABLE, "/inbound/introspection"),
     (&ENDPOINT_TABLE, "/outbound/clients/a"),
     (&INBOUND_TABLE, "/inbound"),
@@ -29,15 +30,18 @@ const TABLES: [(&KeyTable, &str); 10] = [
     (&CACHE_TABLE, "/inbound/cache"),
     (&RULE_TABLE, "/inbound/rules/0"),
     (&FORWARD_TABLE, "/inbound/forward"),
+    (&CORS_TABLE, "/inbound/cors"),
     (&SENDER_TABLE, "/inbound/sender_constraint"),
     (&CLIENT_TABLE, "/outbound/clients/a"),
     (&GRANT_TABLE, "/outbound/clients/exchange"),
 ];
 
 /// A value of each key that is not its default.
-const OTHERS: [(&str, &str); 37] = [
+const OTHERS: [(&str, &str); 39] = [
     ("access", r#""optional""#),
     ("allow_cors_preflight", "true"),
+    ("allow_credentials", "true"),
+    ("allow_methods", r#"["PUT"]"#),
     ("auth_method", r#""client_secret_post""#),
     ("claims", r#"{"x-user": "sub"}"#),
     ("clock_skew", r#""7s""#),
@@ -83,6 +87,7 @@ fn document() -> Value {
                 "endpoint": "https://as.test/", "client_id": "a", "client_secret": "s",
             },
             "cache": {}, "rules": [{}], "forward": {}, "sender_constraint": {},
+            "cors": {"allow_origins": ["https://app.test"]},
         },
         "outbound": {
             "clients": {
@@ -161,6 +166,9 @@ fn with(place: &str, key: &str, value: Value) -> Value {
         object.insert("auth_method".into(), json!("private_key_jwt"));
         object.insert("private_key".into(), json!("k"));
         object.insert("aud".into(), json!("https://as.test"));
+    }
+    if key == "allow_cors_preflight" {
+        object.remove("cors");
     }
     if !value.is_null() {
         object.insert(key.to_owned(), value);

@@ -3,16 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
+
+use super::cors::cors;
 use super::forward::forward;
 #[cfg(feature = "review")]
 use super::key_table::{
     DefaultValue::{Json, JsonIf, Required, Words},
     KeyRow, KeyTable,
 };
-use super::metadata::metadata;
+use super::metadata::documents;
 use super::names::Names;
 use super::policy::{AskedClaims, needs, rule};
-use super::reader::Field;
+use super::reader::{Field, Object};
 use super::scopes::scope_reading;
 use super::servers::servers;
 use super::sources::token_sources;
@@ -21,7 +24,8 @@ use crate::http::path::EncodedSlash;
 use crate::inbound::clock_skew::ClockSkew;
 use crate::inbound::guard::Guard;
 use crate::inbound::introspection_cache::CacheConfig;
-use crate::inbound::policy::{Access, Rule};
+use crate::inbound::policy::{Access, Audience, Rule};
+use crate::inbound::resources::{Coverage, Resources};
 use crate::oauth::denial::{REALM, Resource};
 use crate::oauth::introspection::{Reading, RequiredClaims};
 use crate::oauth::json::escaped;
@@ -69,7 +73,8 @@ pub(super) const INBOUND_TABLE: KeyTable = KeyTable {
             "string or list",
             Words("any"),
             "accepted values of `aud`. Set it: otherwise, tokens issued for other services are \
-             accepted",
+             accepted. With a list of `resource_metadata`, the default is the resource of the \
+             request, and `\"*\"` accepts any",
         )
         .strong("Set it"),
         KeyRow::new(&["issuer"], "string or list", Words("any"), "accepted values of `iss`"),
@@ -143,6 +148,13 @@ pub(super) const INBOUND_TABLE: KeyTable = KeyTable {
              token. Rules that list `methods` must list `OPTIONS`",
         ),
         KeyRow::new(
+            &["cors"],
+            "object",
+            Words("none"),
+            "scripts of other origins, where Envoy's CORS filter cannot be before this one",
+        )
+        .see("inboundcors"),
+        KeyRow::new(
             &["failure_mode_allow"],
             "boolean",
             Json("false"),
@@ -152,7 +164,7 @@ pub(super) const INBOUND_TABLE: KeyTable = KeyTable {
         ),
         KeyRow::new(
             &["resource_metadata"],
-            "object",
+            "object or list",
             Words("none"),
             "the protected resource metadata (RFC 9728)",
         )
@@ -175,18 +187,29 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     let realm = object.read("realm", realm).unwrap_or_else(|| REALM.to_owned());
     let implied = object.read("scope_implies", scope_implies).unwrap_or_default();
     let clock_skew = object.read("clock_skew", ttl).map(ClockSkew::from).unwrap_or_default();
-    let needs = needs(&mut object, "unmatched".into(), None, &asked);
+    // Of several resources, each is the audience of its tokens.
+    let unset = match object.at("resource_metadata").value {
+        Value::Array(_) => Audience::Resource,
+        _ => Audience::Any,
+    };
+    let needs = needs(&mut object, "unmatched".into(), None, &asked, &unset);
     let mut forward = object.read("forward", forward).unwrap_or_default();
     forward.set_token_sources(&token_sources.places);
     let rules = object.read("rules", |field| {
         field.list_of("a list of rules", |field| {
-            rule(field, &needs, &asked, &forward, cache.max_ttl)
+            rule(field, &needs, &asked, &unset, &forward, cache.max_ttl)
         })
     });
     let has_rules = object.has("rules");
     let unmatched = object.read("unmatched", unmatched);
     let encoded_slash = object.read("encoded_slash", encoded_slash).unwrap_or_default();
     let allow_cors_preflight = object.read("allow_cors_preflight", boolean).unwrap_or(false);
+    let cors = object.read("cors", |field| cors(field, &token_sources.places));
+    if allow_cors_preflight && object.has("cors") {
+        object.at("allow_cors_preflight").mistake::<()>(
+            "conflicts with `cors`, with which the filter answers preflights; remove one of the two",
+        );
+    }
     let failure_mode_allow = object.read("failure_mode_allow", |field| {
         let allow = boolean(field)?;
         if allow {
@@ -196,7 +219,9 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
         }
         Some(allow)
     });
-    let metadata = object.read("resource_metadata", metadata);
+    let accepts_basic = token_sources.accept_basic();
+    let resource = Resource { realm, accepts_basic, ..Resource::default() };
+    let resources = resources(&mut object, resource, &unset);
     let mutual_tls = object.read("sender_constraint", sender_constraint).unwrap_or_default();
     let unmatched = unmatched.unwrap_or(if has_rules { Unmatched::Deny } else { Unmatched::Token });
     let name = Arc::clone(&needs.rule);
@@ -212,6 +237,9 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     super::advice::advise_on_order(&object.at("rules"), &rules);
     #[cfg(feature = "review")]
     super::header_tests::advise_on_spelling(&object.at("rules"), &rules);
+    if matches!(unset, Audience::Resource) {
+        super::advice::advise_on_coverage(&object.at("rules"), &rules, &resources.described);
+    }
     #[cfg(feature = "review")]
     super::letter_case::note_on_letter_case(
         &object.at("rules"),
@@ -224,7 +252,9 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
         &object.at("introspection"),
         rules.iter().map(|(_, rule)| rule).chain([&unmatched]),
     );
-    if rules.iter().map(|(_, rule)| rule).chain([&unmatched]).any(Rule::takes_any_audience) {
+    if matches!(unset, Audience::Any)
+        && rules.iter().map(|(_, rule)| rule).chain([&unmatched]).any(Rule::takes_any_audience)
+    {
         object.at("audience").warn(
             "not set: tokens issued for other services are accepted (RFC 9700 section 2.3); set \
              the audience of this service",
@@ -236,18 +266,12 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
             "no effect with token_precedence \"first\", which removes the values of all token_sources",
         );
     }
-    let accepts_basic = token_sources.accept_basic();
     Some(Guard {
         servers: servers?,
         cache,
         limits_age: rules.iter().any(|(_, rule)| rule.limits_age()),
         token_sources,
-        resource: Resource {
-            realm,
-            metadata_url: metadata.as_ref().map(|m| m.url.clone()),
-            accepts_basic,
-        },
-        metadata,
+        resources,
         rules: RuleIndex::new(rules),
         unmatched,
         encoded_slash,
@@ -255,9 +279,23 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
         clock_skew,
         mutual_tls,
         allow_cors_preflight,
+        cors,
         failure_mode_allow: failure_mode_allow.unwrap_or(false),
         forward,
     })
+}
+
+/// The resources that `resource_metadata` describes; `unset` says whether there are several. Other
+/// requests are for `undescribed`.
+fn resources(object: &mut Object<'_>, undescribed: Resource, unset: &Audience) -> Resources {
+    let documents = object.read("resource_metadata", |field| documents(field, &undescribed));
+    let described = documents.unwrap_or_default();
+    let coverage = match (unset, described.first()) {
+        (Audience::Any, Some(only)) => Coverage::All(Arc::clone(&only.resource)),
+        (Audience::Any, None) => Coverage::All(Arc::new(undescribed)),
+        _ => Coverage::ByTarget(Arc::new(undescribed)),
+    };
+    Resources { described, coverage }
 }
 
 /// The claims that rules require of tokens.
@@ -266,7 +304,7 @@ fn asked_of_tokens<'r>(rules: impl Iterator<Item = &'r Rule>) -> RequiredClaims 
     for rule in rules {
         if let Access::Token(needs) | Access::Optional(needs) = &rule.access {
             asked.issuer |= !needs.issuer.is_empty();
-            asked.audience |= !needs.audience.is_empty();
+            asked.audience |= !matches!(needs.audience, Audience::Any);
             asked.scope |= needs.scope.is_some();
             asked.acr |= !needs.acr_values.is_empty();
         }

@@ -7,7 +7,7 @@ use super::advice::{covers, host_covers};
 use super::reader::Field;
 use crate::http::authority::HostPattern;
 use crate::http::path::{PathPattern, Segment};
-use crate::inbound::policy::{Access, Needs, Rule};
+use crate::inbound::policy::{Access, Audience, Needs, Rule};
 use crate::oauth::scope::Implied;
 use crate::rules::matcher::{Matcher, method_matches};
 
@@ -181,9 +181,14 @@ fn needs_as_much(first: &Needs, second: &Needs, implied: &Implied) -> bool {
         (None, Some(_)) => false,
         (Some(first), Some(second)) => first.implies(second, implied),
     };
+    let audience = match (&first.audience, &second.audience) {
+        (_, Audience::Any) | (Audience::Resource, Audience::Resource) => true,
+        (Audience::OneOf(first), Audience::OneOf(second)) => within(first, second),
+        (_, Audience::OneOf(_) | Audience::Resource) => false,
+    };
     let max_age = second.max_age.is_none_or(|most| first.max_age.is_some_and(|age| age <= most));
     within(&first.issuer, &second.issuer)
-        && within(&first.audience, &second.audience)
+        && audience
         && within(&first.acr_values, &second.acr_values)
         && max_age
         && first.age.is_as_strict_as(second.age)

@@ -1,5 +1,7 @@
 //! Loads the whole document: both directions, and what they share.
 
+use std::sync::Arc;
+
 use super::error::{ConfigError, ConfigErrors};
 use super::names::Names;
 use super::reader::{Field, Reader};
@@ -85,7 +87,7 @@ pub(super) fn config(field: &Field<'_>) -> Option<Config> {
     };
     config.tell_answers_apart();
     if let (Some(guard), Some(clients)) = (&config.inbound, &mut config.outbound) {
-        clients.resource = guard.resource.clone();
+        clients.resource = Arc::clone(guard.resources.of_unknown());
         if guard.forward.sets_authorization() && clients.sets("authorization") {
             return object.at("inbound.forward.bearer").mistake(
                 "conflicts with an outbound client that sets `authorization`; give the client \

@@ -7,6 +7,7 @@
 mod advice;
 mod client;
 mod client_auth;
+mod cors;
 mod document;
 #[cfg(test)]
 #[cfg(feature = "review")]

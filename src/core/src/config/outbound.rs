@@ -1,5 +1,7 @@
 //! The `outbound` object: which requests get the token of which client.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::client::client;
@@ -15,7 +17,6 @@ use super::reader::{Field, Object};
 use super::values::text;
 use crate::cache::identity::Identity;
 use crate::ids::ClientId;
-use crate::oauth::denial::Resource;
 use crate::oauth::token_source::TokenSource;
 use crate::oauth::token_sources::TokenSources;
 use crate::outbound::ClientConfig;
@@ -109,8 +110,7 @@ pub(super) fn outbound(
         }
     }
     let rules = RuleIndex::new(rules);
-    let resource = Resource::default();
-    Some(ClientConfig { clients, rules, token_sources, guarded, resource })
+    Some(ClientConfig { clients, rules, token_sources, guarded, resource: Arc::default() })
 }
 
 /// The default rules: the only client is for every request.

@@ -22,7 +22,7 @@ use crate::http::header_name::is_token_char;
 use crate::http::path::PathPattern;
 use crate::ids::ClaimId;
 use crate::inbound::forwarding::Forwarding;
-use crate::inbound::policy::{Access, Needs, Rule};
+use crate::inbound::policy::{Access, Audience, Needs, Rule};
 use crate::oauth::claims::{ClaimPath, ClaimTest, is_scalar};
 use crate::oauth::reason::Reason;
 use crate::rules::matcher::Matcher;
@@ -50,15 +50,17 @@ impl AskedClaims {
 /// The keys of requirements.
 const NEEDS: [&str; 6] = ["audience", "issuer", "scope", "claims", "acr_values", "max_age"];
 
-/// Reads requirements. Missing ones are taken from `defaults`.
+/// Reads requirements. Missing ones are taken from `defaults`; `unset` is the audience if there is
+/// none.
 pub(super) fn needs(
     object: &mut Object<'_>,
     rule: Arc<str>,
     defaults: Option<&Needs>,
     asked: &AskedClaims,
+    unset: &Audience,
 ) -> Needs {
     let issuer = object.read("issuer", |f| one_or_any(f, "an issuer"));
-    let audience = object.read("audience", |f| one_or_any(f, "an audience"));
+    let audience = object.read("audience", |f| audience(f, unset));
     let claims = object.read("claims", |f| claims(f, asked));
     let acr_values = object.read("acr_values", acr_values);
     let max_age = object.read("max_age", max_age);
@@ -66,7 +68,7 @@ pub(super) fn needs(
     Needs {
         rule,
         issuer: issuer.or_else(|| defaults.map(|d| d.issuer.clone())).unwrap_or_default(),
-        audience: audience.or_else(|| defaults.map(|d| d.audience.clone())).unwrap_or_default(),
+        audience: audience.unwrap_or_else(|| defaults.map_or(unset, |d| &d.audience).clone()),
         acr_values: acr_values
             .or_else(|| defaults.map(|d| d.acr_values.clone()))
             .unwrap_or_default(),
@@ -74,6 +76,22 @@ pub(super) fn needs(
         scope: scope.or_else(|| defaults?.scope.clone()),
         claims: claims.or_else(|| defaults.map(|d| d.claims.clone())).unwrap_or_default(),
         age: AgeLimit::default(),
+    }
+}
+
+/// `audience`: `"*"` is for documents where the default is not any.
+fn audience(field: &Field<'_>, unset: &Audience) -> Option<Audience> {
+    let accepted = one_or_any(field, "an audience")?;
+    let mut stars = accepted.iter().map(|audience| **audience == *"*");
+    match unset {
+        Audience::Resource if stars.clone().all(|is_star| is_star) => {
+            field.warn("tokens issued for other services are accepted (RFC 9700 section 2.3)");
+            Some(Audience::Any)
+        }
+        Audience::Resource if stars.any(|is_star| is_star) => {
+            field.mistake("\"*\" accepts any audience; remove the others")
+        }
+        _ => Some(Audience::OneOf(accepted)),
     }
 }
 
@@ -202,7 +220,9 @@ impl Rule {
     /// Whether it accepts tokens issued for other services.
     pub(super) fn takes_any_audience(&self) -> bool {
         match &self.access {
-            Access::Token(needs) | Access::Optional(needs) => needs.audience.is_empty(),
+            Access::Token(needs) | Access::Optional(needs) => {
+                matches!(needs.audience, Audience::Any)
+            }
             Access::Public | Access::Deny(_) => false,
         }
     }
@@ -299,6 +319,7 @@ pub(super) fn rule(
     field: &Field<'_>,
     defaults: &Needs,
     asked: &AskedClaims,
+    unset: &Audience,
     forward: &Forwarding,
     max_ttl: Duration,
 ) -> Option<(Matcher, Rule)> {
@@ -314,7 +335,7 @@ pub(super) fn rule(
         object.read("access", |field| field.choice(&["token", "optional", "public", "deny"]));
     let asks = NEEDS.into_iter().chain(["max_ttl"]).find(|key| object.has(key));
     let age = AgeLimit::new(object.read("max_ttl", |field| shorter_ttl(field, max_ttl)));
-    let mut needs = needs(&mut object, Arc::clone(&name), Some(defaults), asked);
+    let mut needs = needs(&mut object, Arc::clone(&name), Some(defaults), asked, unset);
     needs.age = age;
     let needs = Arc::new(needs);
     let access = match access {
@@ -336,8 +357,7 @@ pub(super) fn rule(
 pub(super) fn matcher(object: &mut Object<'_>) -> Matcher {
     let hosts = list(object, "hosts", "hosts such as \"api.example.com\"", HostPattern::parse);
     let methods = list(object, "methods", "methods such as \"GET\"", |text| {
-        let is_method = |b: u8| is_token_char(b) && !b.is_ascii_lowercase() && b != b'*';
-        if !text.is_empty() && text.bytes().all(is_method) {
+        if is_method(text) {
             Ok(Box::from(text))
         } else {
             Err("expected a method in upper case such as \"GET\"; omit the key for all methods")
@@ -345,6 +365,12 @@ pub(super) fn matcher(object: &mut Object<'_>) -> Matcher {
     });
     let paths = list(object, "paths", "paths such as \"/orders/**\"", PathPattern::parse);
     Matcher { hosts, methods, paths, ..Matcher::default() }
+}
+
+/// Whether this is the name of a method, without lower case.
+pub(super) fn is_method(text: &str) -> bool {
+    let is_in_name = |b: u8| is_token_char(b) && !b.is_ascii_lowercase() && b != b'*';
+    !text.is_empty() && text.bytes().all(is_in_name)
 }
 
 /// An optional list of strings, each read by `parse`.

@@ -2,12 +2,12 @@
 
 use super::key_table::KeyTable;
 use super::{
-    client, endpoint, forward, grants, header_tests, inbound, metadata, outbound, policy, servers,
-    sources, values,
+    client, cors, endpoint, forward, grants, header_tests, inbound, metadata, outbound, policy,
+    servers, sources, values,
 };
 
 /// The tables of the reference, in its order.
-pub const KEY_TABLES: [&KeyTable; 20] = [
+pub const KEY_TABLES: [&KeyTable; 21] = [
     &values::SECRET_TABLE,
     &values::SDS_TABLE,
     &endpoint::ENDPOINT_TABLE,
@@ -22,6 +22,7 @@ pub const KEY_TABLES: [&KeyTable; 20] = [
     &forward::FORWARD_TABLE,
     &forward::CLAIM_TABLE,
     &metadata::METADATA_TABLE,
+    &cors::CORS_TABLE,
     &inbound::SENDER_TABLE,
     &outbound::OUTBOUND_TABLE,
     &client::CLIENT_TABLE,

@@ -146,7 +146,6 @@ impl<'p> RequestPath<'p> {
     }
 
     /// The decoded text.
-    #[cfg(any(test, feature = "review"))]
     pub(crate) fn as_str(&self) -> &str {
         &self.text
     }

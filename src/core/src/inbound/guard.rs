@@ -10,10 +10,11 @@ use crate::http::head::{Head, is_grpc};
 use crate::http::path::EncodedSlash;
 use crate::ids::ServerId;
 use crate::inbound::clock_skew::ClockSkew;
+use crate::inbound::cors::Cors;
 use crate::inbound::forwarding::{ClaimHeaders, Forwarding};
 use crate::inbound::introspection_cache::{CacheConfig, Freshness};
 use crate::inbound::policy::{Access, Needs, Rule};
-use crate::inbound::resource_metadata::ResourceMetadata;
+use crate::inbound::resources::Resources;
 use crate::inbound::servers::{self, Server};
 use crate::lookup::{Introspected, Unavailable};
 use crate::metrics::Decision;
@@ -45,10 +46,8 @@ pub(crate) struct Guard {
     /// way.
     pub(crate) limits_age: bool,
     pub(crate) token_sources: TokenSources,
-    /// Parameters of every `WWW-Authenticate` challenge.
-    pub(crate) resource: Resource,
-    /// The metadata document of the resource (RFC 9728), if it is served.
-    pub(crate) metadata: Option<ResourceMetadata>,
+    /// The resources behind the proxy, with their metadata (RFC 9728).
+    pub(crate) resources: Resources,
     /// The first rule that matches applies.
     pub(crate) rules: RuleIndex<Rule>,
     /// Applies to requests that no other rule matches.
@@ -62,10 +61,15 @@ pub(crate) struct Guard {
     pub(crate) mutual_tls: MutualTls,
     /// Whether CORS preflight requests are allowed without a token.
     pub(crate) allow_cors_preflight: bool,
+    /// How scripts of other origins are treated.
+    pub(crate) cors: Option<Cors>,
     /// Whether requests are forwarded unchecked while the authorization server is unavailable.
     pub(crate) failure_mode_allow: bool,
     pub(crate) forward: Forwarding,
 }
+
+/// What decides, in place of a rule, where `resource_metadata` does.
+const METADATA: &str = "resource_metadata";
 
 /// A decision that has not been counted yet.
 pub(crate) struct Outcome {
@@ -75,11 +79,15 @@ pub(crate) struct Outcome {
     pub(crate) rule: Arc<str>,
     /// The token of the request, if it was found active.
     pub(crate) known: Option<Arc<ActiveToken>>,
+    /// The resource that a request with a token is for.
+    pub(crate) resource: Option<Arc<Resource>>,
 }
 
 /// The parts of a request that are needed once the state of its token is known.
 pub(crate) struct Bearer {
     pub(crate) needs: Arc<Needs>,
+    /// The resource that the request is for.
+    pub(crate) resource: Arc<Resource>,
     /// Changes to the head that do not depend on the token.
     pub(crate) clean: Forward,
     /// Removes the token from the request.
@@ -91,7 +99,7 @@ pub(crate) struct Bearer {
 
 impl Footprint for Bearer {
     fn owned_bytes(&self) -> usize {
-        let Self { needs: _, clean, removals, in_query: _, certificate: _ } = self;
+        let Self { needs: _, resource: _, clean, removals, in_query: _, certificate: _ } = self;
         clean.owned_bytes().saturating_add(removals.owned_bytes())
     }
 }
@@ -116,6 +124,7 @@ impl Guard {
     ) -> Result<Admission<'h>, Outcome> {
         if self.forward.needs_whole_head()
             || self.rules.looks_at_several()
+            || self.resources.look_at_several()
             || self.token_sources.places.iter().any(TokenSource::needs_whole_head)
         {
             // Read first, because single values are then taken from it.
@@ -127,45 +136,59 @@ impl Guard {
                 Reason::BadHeader => "header",
                 _ => "path",
             };
-            self.refuse(&Denial::new(reason), &what.into(), is_grpc(head))
+            let resource = self.resources.of_unknown();
+            Outcome::denied(&Denial::new(reason), &what.into(), resource, is_grpc(head))
         };
         let clean = self.forward.clean(head).map_err(undecided)?;
         let target = Target::with(head, self.encoded_slash);
         // Where paths matter, an ambiguous path is rejected whichever rule would match otherwise.
-        if self.metadata.is_some() || self.rules.looks_at_paths() {
+        if self.resources.look_at_paths() || self.rules.looks_at_paths() {
             target.path().map_err(|bad| undecided(bad.into()))?;
         }
-        if let Some(metadata) = &self.metadata
-            && let Some(reply) = metadata.answer(target.path().unwrap_or_default(), head)
+        let answer = self.resources.answer(&target, head);
+        if let Some(reply) = answer.map_err(|why| undecided(why.into()))? {
+            let action = Action::Respond(reply);
+            let rule = METADATA.into();
+            let decision = Decision::Metadata;
+            return Ok(Admission::Decided(Outcome::of(action, decision, rule)));
+        }
+        if let Some(cors) = &self.cors
+            && let Some(reply) = cors.preflight(target.method(), head)
         {
             let action = Action::Respond(reply);
-            let rule = "resource_metadata".into();
-            let decision = Decision::Metadata;
-            return Ok(Admission::Decided(Outcome { action, decision, rule, known: None }));
+            return Ok(Admission::Decided(Outcome::of(action, Decision::Preflight, "cors".into())));
         }
-        let rule = self.rules.find(&target).map_err(|why| undecided(why.into()))?;
-        let rule = rule.unwrap_or(&self.unmatched);
+        let matching = self.rules.find(&target).map_err(|why| undecided(why.into()))?;
+        let rule = matching.unwrap_or(&self.unmatched);
         let public = |clean| {
-            Admission::Decided(Outcome {
-                action: Action::Forward(clean),
-                decision: Decision::Public,
-                rule: Arc::clone(&rule.name),
-                known: None,
-            })
+            let action = Action::Forward(clean);
+            Admission::Decided(Outcome::of(action, Decision::Public, Arc::clone(&rule.name)))
+        };
+        let refuse = |reason, rule: &Arc<str>| {
+            Outcome::denied(&Denial::new(reason), rule, self.resources.of_unknown(), is_grpc(head))
+        };
+        let covering = || match self.resources.covering(&target) {
+            Ok(Some(resource)) => Ok(resource),
+            Ok(None) => Err(refuse(Reason::Unmatched, &METADATA.into())),
+            Err(why) => Err(undecided(why.into())),
         };
         let (needs, optional) = match &rule.access {
-            Access::Public => return Ok(public(clean)),
-            Access::Deny(reason) => {
-                let denial = Denial::new(*reason);
-                return Err(self.refuse(&denial, &rule.name, is_grpc(head)));
-            }
-            Access::Token(_) | Access::Optional(_) if self.is_preflight(&target, head) => {
+            Access::Public => {
+                // A rule may make requests public that are for none of the resources.
+                if matching.is_none() {
+                    covering()?;
+                }
                 return Ok(public(clean));
             }
+            Access::Deny(reason) => return Err(refuse(*reason, &rule.name)),
             Access::Token(needs) => (needs, false),
             Access::Optional(needs) => (needs, true),
         };
-        let deny = |reason| self.deny(reason, needs, is_grpc(head));
+        let resource = covering()?;
+        if self.is_preflight(&target, head) {
+            return Ok(public(clean));
+        }
+        let deny = |reason| Outcome::of_token(reason, needs, resource, is_grpc(head));
         // Envoy may run a request through the filter again after one of the proxy's own tokens was
         // put on it: the caller did not present that token.
         let found = match self.token_sources.find(head).map_err(deny)? {
@@ -175,6 +198,7 @@ impl Guard {
         };
         let bearer = Bearer {
             needs: Arc::clone(needs),
+            resource: Arc::clone(resource),
             clean,
             removals: found.removals,
             in_query: found.in_query,
@@ -280,14 +304,16 @@ impl Guard {
         grpc: impl FnOnce() -> bool,
         now: Timestamp,
     ) -> Outcome {
-        let Bearer { needs, clean, removals, in_query, certificate } = bearer;
+        let Bearer { needs, resource, clean, removals, in_query, certificate } = bearer;
         let known = match finding {
             TokenState::Active(known) => known,
-            TokenState::Rejected(reason) => return self.deny(reason, &needs, grpc()),
+            TokenState::Rejected(reason) => {
+                return Outcome::of_token(reason, &needs, &resource, grpc());
+            }
         };
         let confirmation = known.token.confirmation.as_ref();
         let judged = if self.mutual_tls.allows(confirmation, || certificate) {
-            needs.check(&known.token, self.clock_skew, now)
+            needs.check(&known.token, &resource, self.clock_skew, now)
         } else {
             Err(needs.deny(Reason::UnprovedCnf))
         };
@@ -302,42 +328,47 @@ impl Guard {
                 decision: if known.stale { Decision::Stale } else { Decision::Allowed },
                 rule: Arc::clone(&needs.rule),
                 known: Some(known),
+                resource: Some(resource),
             },
             Err(denial) => {
                 let known = Some(known);
-                Outcome { known, ..self.refuse(&denial, &needs.rule, grpc()) }
+                Outcome { known, ..Outcome::denied(&denial, &needs.rule, &resource, grpc()) }
             }
         }
     }
 
     /// Decides on a request whose token could not be introspected.
     pub(crate) fn fail(&self, unavailable: Unavailable, bearer: Bearer, grpc: bool) -> Outcome {
-        let Bearer { needs, clean, removals, in_query, .. } = bearer;
+        let Bearer { needs, resource, clean, removals, in_query, .. } = bearer;
         let Unavailable { failure, excused, .. } = unavailable;
         if !self.failure_mode_allow || !excused {
-            return self.refuse(&failure.denial(), &needs.rule, grpc);
+            return Outcome::denied(&failure.denial(), &needs.rule, &resource, grpc);
         }
         Outcome {
             action: Action::Forward(self.forward.with_token(clean, &removals, in_query, None)),
             decision: Decision::Unchecked,
             rule: Arc::clone(&needs.rule),
             known: None,
+            resource: Some(resource),
         }
     }
+}
 
+impl Outcome {
     /// Denies a request that needs a token.
-    pub(crate) fn deny(&self, reason: Reason, needs: &Needs, grpc: bool) -> Outcome {
-        self.refuse(&needs.deny(reason), &needs.rule, grpc)
+    pub(crate) fn of_token(reason: Reason, needs: &Needs, resource: &Resource, grpc: bool) -> Self {
+        Self::denied(&needs.deny(reason), &needs.rule, resource, grpc)
     }
 
-    /// Denies a request in the name of `rule`.
-    fn refuse(&self, denial: &Denial, rule: &Arc<str>, grpc: bool) -> Outcome {
-        Outcome {
-            action: Action::Respond(denial.reply(&self.resource, grpc)),
-            decision: Decision::Denied(denial.reason),
-            rule: Arc::clone(rule),
-            known: None,
-        }
+    /// Denies a request for `resource` in the name of `rule`.
+    fn denied(denial: &Denial, rule: &Arc<str>, resource: &Resource, grpc: bool) -> Self {
+        let action = Action::Respond(denial.reply(resource, grpc));
+        Self::of(action, Decision::Denied(denial.reason), Arc::clone(rule))
+    }
+
+    /// A decision without a token.
+    fn of(action: Action, decision: Decision, rule: Arc<str>) -> Self {
+        Self { action, decision, rule, known: None, resource: None }
     }
 }
 

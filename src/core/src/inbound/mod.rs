@@ -5,12 +5,14 @@
 //! the caller recognizes the proxy's own tokens.
 
 pub(crate) mod clock_skew;
+pub(crate) mod cors;
 pub(crate) mod forwarding;
 pub(crate) mod guard;
 pub(crate) mod introspection_cache;
 pub(crate) mod outage;
 pub(crate) mod policy;
 pub(crate) mod resource_metadata;
+pub(crate) mod resources;
 pub(crate) mod servers;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +25,7 @@ use crate::cache::local::{CacheKey, KeySpace, Keyed};
 use crate::defect;
 use crate::http::head::{Head, is_grpc};
 use crate::ids::{HeaderId, ServerId};
+use crate::inbound::cors::Cors;
 use crate::inbound::guard::{Admission, Bearer, Guard, Outcome};
 use crate::inbound::introspection_cache::IntrospectionCache;
 use crate::lookup::{Introspect, Introspected, Unavailable};
@@ -99,6 +102,11 @@ impl Inbound {
         self.guard.forward.claim_headers()
     }
 
+    /// How scripts of other origins are treated, if that is configured.
+    pub(crate) fn cors(&self) -> Option<&Cors> {
+        self.guard.cors.as_ref()
+    }
+
     #[cfg(feature = "review")]
     pub(crate) fn guard(&self) -> &Guard {
         &self.guard
@@ -137,7 +145,8 @@ impl Inbound {
             Admission::Decided(decided) => return Ok(Progress::Decided(decided)),
             Admission::NeedsToken(bearer, presented) => (bearer, presented),
         };
-        let deny = |reason| self.guard.deny(reason, &bearer.needs, is_grpc(head));
+        let deny =
+            |reason| Outcome::of_token(reason, &bearer.needs, &bearer.resource, is_grpc(head));
         // Without conditions on hosts, the token alone determines the server, so responses are
         // found before the server is determined. Only valid tokens are cached, so a hit needs no
         // check of the syntax.
@@ -177,8 +186,9 @@ impl Inbound {
 
     /// Denies a request for which there is no room to wait.
     pub(crate) fn overloaded(&self, waiter: &Waiter, run: &mut Run<'_>) -> Verdict {
-        let needs = &waiter.bearer.needs;
-        self.pronounce(self.guard.deny(Reason::Overloaded, needs, waiter.grpc), run)
+        let Bearer { needs, resource, .. } = &waiter.bearer;
+        let outcome = Outcome::of_token(Reason::Overloaded, needs, resource, waiter.grpc);
+        self.pronounce(outcome, run)
     }
 
     /// Takes note of the result of a lookup, and caches it if it has a key.
@@ -261,7 +271,7 @@ impl Inbound {
 
     /// Counts and logs a decision, and turns it into a verdict.
     fn pronounce(&self, outcome: Outcome, run: &mut Run<'_>) -> Verdict {
-        let Outcome { action, decision, rule, known } = outcome;
+        let Outcome { action, decision, rule, known, resource } = outcome;
         if let Decision::Denied(reason) = decision {
             debug!("denied by {rule}: {}", reason.details());
         }
@@ -275,6 +285,6 @@ impl Inbound {
             expires: known.token.expires,
             standing: if known.stale { Standing::Unknown } else { Standing::Active },
         });
-        Verdict { action, attributes, sent: None, checked }
+        Verdict { action, attributes, sent: None, checked, resource }
     }
 }

@@ -7,7 +7,7 @@ use crate::cache::age::AgeLimit;
 use crate::ids::ClaimId;
 use crate::inbound::clock_skew::ClockSkew;
 use crate::oauth::claims::ClaimTest;
-use crate::oauth::denial::Denial;
+use crate::oauth::denial::{Denial, Resource};
 use crate::oauth::introspection::IntrospectedToken;
 use crate::oauth::reason::Reason;
 use crate::oauth::scope::ScopeNeed;
@@ -41,8 +41,7 @@ pub(crate) struct Needs {
     pub(crate) rule: Arc<str>,
     /// The accepted issuers; any if empty.
     pub(crate) issuer: Vec<Box<str>>,
-    /// The accepted audiences, of which the token must have one; any if empty.
-    pub(crate) audience: Vec<Box<str>>,
+    pub(crate) audience: Audience,
     /// The accepted authentication context class references (`acr`); any if empty.
     pub(crate) acr_values: Vec<Box<str>>,
     /// The maximum time since the user was authenticated.
@@ -54,13 +53,35 @@ pub(crate) struct Needs {
     pub(crate) age: AgeLimit,
 }
 
+/// The accepted audiences.
+#[derive(Clone, Debug)]
+pub(crate) enum Audience {
+    Any,
+    /// The token must have one of these.
+    OneOf(Vec<Box<str>>),
+    /// The token must have the resource that the request is for.
+    Resource,
+}
+
+impl Audience {
+    /// Whether the token is for one of them, in a request for `resource`.
+    fn accepts(&self, token: &IntrospectedToken, resource: &Resource) -> bool {
+        let accepted = match self {
+            Self::Any => return true,
+            Self::OneOf(accepted) => accepted,
+            Self::Resource => &resource.audience,
+        };
+        accepted.iter().any(|audience| token.audience.contains(audience))
+    }
+}
+
 impl Needs {
     /// A denial of a token whose scopes are unknown.
     pub(crate) fn deny(&self, reason: Reason) -> Denial {
         Denial::new(reason).with_scope(self.scope.as_ref().map(ScopeNeed::shortest))
     }
 
-    /// Checks an active token. Cached responses are checked like new ones, on every request.
+    /// Checks an active token in a request for `resource`. Cached responses are checked like new ones, on every request.
     ///
     /// # Errors
     /// The first requirement that is not met: first those on the validity of the token, then those
@@ -68,6 +89,7 @@ impl Needs {
     pub(crate) fn check(
         &self,
         token: &IntrospectedToken,
+        resource: &Resource,
         skew: ClockSkew,
         now: Timestamp,
     ) -> Result<(), Denial> {
@@ -81,7 +103,7 @@ impl Needs {
         {
             return Err(self.deny(Reason::WrongIssuer));
         }
-        if !self.audience.is_empty() && !self.audience.iter().any(|a| token.audience.contains(a)) {
+        if !self.audience.accepts(token, resource) {
             return Err(self.deny(Reason::WrongAudience));
         }
         if !self.is_authenticated(token, skew.late, now) {

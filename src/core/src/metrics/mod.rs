@@ -111,6 +111,8 @@ table! {
         Unchecked => Labels { decision: "allowed", reason: "unchecked" },
         /// It was for the resource's metadata.
         Metadata => Labels { decision: "answered", reason: "resource_metadata" },
+        /// It was a CORS preflight that the filter answers.
+        Preflight => Labels { decision: "answered", reason: "cors_preflight" },
     } or {
         /// It was refused.
         Denied(reason: Reason) => Labels { decision: "denied", reason: reason.label() },
@@ -151,7 +153,8 @@ mod tests {
                 .collect()
         };
         let others = "allowed.reason.token allowed.reason.stale allowed.reason.public \
-                      allowed.reason.unchecked answered.reason.resource_metadata";
+                      allowed.reason.unchecked answered.reason.resource_metadata \
+                      answered.reason.cors_preflight";
         let denied = "no_token repeated_token bad_path bad_host bad_header malformed_token \
                       token_too_long inactive expired not_yet_valid wrong_issuer wrong_audience not_an_access_token \
                       unproved_cnf insufficient_scope claim_not_met \

@@ -125,8 +125,8 @@ pub(crate) const RETRY_AFTER: u32 = 1;
 /// The default `realm` of challenges.
 pub(crate) const REALM: &str = "oauth2";
 
-/// The parts of challenges that describe the resource, in printable ASCII.
-#[derive(Clone, Debug)]
+/// A protected resource, as challenges describe it in printable ASCII and tokens name it.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Resource {
     /// The protected space.
     pub(crate) realm: String,
@@ -135,11 +135,18 @@ pub(crate) struct Resource {
     /// Whether Basic credentials may contain a token: clients such as git send them only after a
     /// Basic challenge.
     pub(crate) accepts_basic: bool,
+    /// The values of `aud` that name it.
+    pub(crate) audience: Vec<Box<str>>,
 }
 
 impl Default for Resource {
     fn default() -> Self {
-        Self { realm: REALM.to_owned(), metadata_url: None, accepts_basic: false }
+        Self {
+            realm: REALM.to_owned(),
+            metadata_url: None,
+            accepts_basic: false,
+            audience: Vec::new(),
+        }
     }
 }
 
@@ -204,6 +211,7 @@ mod tests {
             realm: r#"a "b" \c"#.to_owned(),
             metadata_url: Some(METADATA.to_owned()),
             accepts_basic: false,
+            audience: Vec::new(),
         };
         let denial = |reason| {
             Denial::new(reason)

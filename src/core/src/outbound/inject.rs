@@ -237,8 +237,9 @@ impl Outbound {
             pending.client,
             ClientEvent::Request(InjectionResult::Denied(denial.reason)),
         );
-        let action = Action::Respond(denial.reply(&self.config.resource, pending.grpc));
-        let Verdict { mut attributes, .. } = verdict;
+        let Verdict { mut attributes, resource, .. } = verdict;
+        let resource = resource.as_deref().unwrap_or(&self.config.resource);
+        let action = Action::Respond(denial.reply(resource, pending.grpc));
         // The decision of the inbound direction is not the outcome of the request.
         attributes.decision = attributes.decision.map(|_| Decision::Denied(denial.reason));
         Verdict { attributes, ..Verdict::of(action) }

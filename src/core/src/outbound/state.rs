@@ -26,7 +26,7 @@ pub(crate) struct ClientConfig {
     /// Whether the inbound direction checks callers' tokens first.
     pub(crate) guarded: bool,
     /// Parameters of every `WWW-Authenticate` challenge.
-    pub(crate) resource: Resource,
+    pub(crate) resource: Arc<Resource>,
 }
 
 impl ClientConfig {
@@ -104,7 +104,7 @@ impl Outbound {
             rules: RuleIndex::new([]),
             token_sources: token_sources.clone(),
             guarded: *guarded,
-            resource: resource.clone(),
+            resource: Arc::clone(resource),
         });
     }
 }

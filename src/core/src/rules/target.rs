@@ -65,7 +65,7 @@ impl<'a> Target<'a> {
 
     /// The same request with slashes in place of the escaped ones that its path keeps, if it was
     /// read and has any.
-    pub(super) fn with_slashes(&self) -> Option<Self> {
+    pub(crate) fn with_slashes(&self) -> Option<Self> {
         let path = self.path.get()?.as_ref().ok()?.as_ref()?.with_slashes()?;
         Some(Self { path: OnceCell::from(Ok(Some(path))), ..Self::new(self.head) })
     }
@@ -76,7 +76,7 @@ impl<'a> Target<'a> {
         std::str::from_utf8(method).unwrap_or_default()
     }
 
-    pub(super) fn host(&self) -> Result<&str, BadHost> {
+    pub(crate) fn host(&self) -> Result<&str, BadHost> {
         let host = self.host.get_or_init(|| host_of(self.head));
         host.as_deref().map_err(|bad| *bad)
     }
