@@ -237,6 +237,7 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     super::advice::advise_on_order(&object.at("rules"), &rules);
     #[cfg(feature = "review")]
     super::header_tests::advise_on_spelling(&object.at("rules"), &rules);
+    #[cfg(feature = "review")]
     if matches!(unset, Audience::Resource) {
         super::advice::advise_on_coverage(&object.at("rules"), &rules, &resources.described);
     }
