@@ -29,10 +29,11 @@ then
 fi
 # Enable the features that the compiler uses, and order functions by the number of calls. The stack is
 # at the start of memory and grows down, so only its last bytes have addresses below 1024: no address is
-# the sum of a negative number and an offset (--low-memory-unused).
+# the sum of a negative number and an offset (--low-memory-unused). What is only smaller at the very end
+# comes last: constants of several bytes that a function uses often (--const-hoisting).
 node "$folder/node_modules/binaryen/bin/wasm-opt" --enable-bulk-memory --enable-multivalue \
     --enable-mutable-globals --enable-nontrapping-float-to-int --enable-reference-types \
-    --enable-sign-ext --low-memory-unused --merge-similar-functions --gufa -Oz -Oz --reorder-functions "$from" --output "$to" ||
+    --enable-sign-ext --low-memory-unused --merge-similar-functions --gufa -Oz -Oz --const-hoisting --reorder-functions "$from" --output "$to" ||
     unoptimized "wasm-opt failed with Node.js $(node --version)"
 cp "$from" "$folder/in.wasm"
 cp "$to" "$folder/out.wasm"
