@@ -10,6 +10,9 @@ mod calls;
 #[path = "../exchanges/mod.rs"]
 mod exchanges;
 mod log_level;
+#[path = "../exchanges/mcp.rs"]
+mod mcp;
+mod metadata;
 mod missing;
 mod proxy;
 mod refused;

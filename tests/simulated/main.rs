@@ -8,6 +8,8 @@ mod exchanges;
 mod exchanging;
 mod host;
 mod keeping;
+#[path = "../exchanges/mcp.rs"]
+mod mcp;
 mod outbound;
 mod readers;
 mod recovery;

@@ -13,9 +13,15 @@ use crate::outbound::client::Client;
 use crate::rules::matcher::Matcher;
 
 /// Advises on rules that are never reached, because an earlier rule matches all their requests.
-pub(super) fn advise_on_order<T>(rules: &Field<'_>, list: &[(Matcher, T)]) {
+/// `is_whole` is whether a rule has no conditions besides its matcher.
+pub(super) fn advise_on_order<T>(
+    rules: &Field<'_>,
+    list: &[(Matcher, T)],
+    is_whole: impl Fn(&T) -> bool,
+) {
     for (n, (later, _)) in list.iter().enumerate() {
-        let earlier = list.iter().take(n).position(|(earlier, _)| covers(earlier, later));
+        let mut before = list.iter().take(n);
+        let earlier = before.position(|(earlier, rule)| is_whole(rule) && covers(earlier, later));
         if let Some(earlier) = earlier {
             rules.element(n).advise(|| {
                 let earlier = rules.element(earlier).place();

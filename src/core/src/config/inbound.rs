@@ -168,11 +168,11 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
         Unmatched::Token => Access::Token(Arc::new(needs)),
         Unmatched::Public => Access::Public,
     };
-    let unmatched = Rule { name, access };
+    let unmatched = Rule { name, access, mcp: None };
     object.check_keys();
     let rules = rules.unwrap_or_default();
     #[cfg(feature = "review")]
-    super::advice::advise_on_order(&object.at("rules"), &rules);
+    super::advice::advise_on_order(&object.at("rules"), &rules, |rule| rule.mcp.is_none());
     #[cfg(feature = "review")]
     super::letter_case::note_on_letter_case(
         &object.at("rules"),

@@ -21,6 +21,7 @@ mod key_table;
 #[cfg(feature = "review")]
 mod letter_case;
 mod load;
+mod mcp;
 mod metadata;
 mod names;
 mod notes;

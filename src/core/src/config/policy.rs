@@ -12,6 +12,7 @@ use super::key_table::{
     DefaultValue::{Json, Words},
     KeyRow, KeyTable,
 };
+use super::mcp::{McpKeys, mcp};
 use super::notes::Shape;
 use super::reader::{Field, Object};
 use super::values::{one_or_any, scope, text, ttl};
@@ -19,6 +20,7 @@ use crate::http::authority::HostPattern;
 use crate::http::header_name::is_token_char;
 use crate::http::path::PathPattern;
 use crate::ids::ClaimId;
+use crate::inbound::mcp::McpPattern;
 use crate::inbound::policy::{Access, Needs, Rule};
 use crate::oauth::claims::{ClaimPath, ClaimTest, is_scalar};
 use crate::oauth::reason::Reason;
@@ -206,6 +208,13 @@ pub(super) const RULE_TABLE: KeyTable = KeyTable {
              `/orders/` and `/orders/1/items`",
         ),
         KeyRow::new(
+            &["mcp"],
+            "object",
+            Words("all"),
+            "messages of the Model Context Protocol, as Envoy's filter `mcp` has read them",
+        )
+        .see("inboundrulesmcp"),
+        KeyRow::new(
             &["access"],
             "string",
             Json(r#""token""#),
@@ -258,10 +267,12 @@ pub(super) fn rule(
     let name = object.read("name", |f| text(f, "a rule name"));
     let name: Arc<str> = name.unwrap_or_else(|| field.place()).into();
     let matcher = matcher(&mut object);
+    let mcp = object.read("mcp", mcp);
     let access =
         object.read("access", |field| field.choice(&["token", "optional", "public", "deny"]));
     let asks = NEEDS.into_iter().find(|key| object.has(key));
     let needs = Arc::new(needs(&mut object, Arc::clone(&name), Some(defaults), asked));
+    let of_mcp = Arc::clone(&needs);
     let access = match access {
         None | Some("token") => Some(Access::Token(needs)),
         Some("optional") => Some(Access::Optional(needs)),
@@ -274,7 +285,13 @@ pub(super) fn rule(
         },
     };
     object.check_keys();
-    Some((matcher, Rule { name, access: access? }))
+    let mcp = mcp.map(|McpKeys { methods, tools }| McpPattern { methods, tools, needs: of_mcp });
+    if let (Some(_), Some(methods)) = (&mcp, &matcher.methods)
+        && !methods.iter().any(|method| **method == *"POST")
+    {
+        return object.at("mcp").mistake("requires \"POST\" in the `methods` of the rule");
+    }
+    Some((matcher, Rule { name, access: access?, mcp }))
 }
 
 /// `hosts`, `methods` and `paths`.

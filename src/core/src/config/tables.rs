@@ -2,12 +2,12 @@
 
 use super::key_table::KeyTable;
 use super::{
-    client, endpoint, forward, grants, inbound, metadata, outbound, policy, servers, sources,
+    client, endpoint, forward, grants, inbound, mcp, metadata, outbound, policy, servers, sources,
     values,
 };
 
 /// The tables of the reference, in its order.
-pub const KEY_TABLES: [&KeyTable; 18] = [
+pub const KEY_TABLES: [&KeyTable; 19] = [
     &values::SECRET_TABLE,
     &values::SDS_TABLE,
     &endpoint::ENDPOINT_TABLE,
@@ -18,6 +18,7 @@ pub const KEY_TABLES: [&KeyTable; 18] = [
     &policy::TEST_TABLE,
     &inbound::CACHE_TABLE,
     &policy::RULE_TABLE,
+    &mcp::MCP_TABLE,
     &forward::FORWARD_TABLE,
     &metadata::METADATA_TABLE,
     &inbound::SENDER_TABLE,

@@ -11,6 +11,7 @@ use crate::http::head::{Head, is_grpc};
 use crate::ids::ServerId;
 use crate::inbound::forwarding::{Forwarding, MAX_CLAIM, header_value};
 use crate::inbound::introspection_cache::{CacheConfig, Freshness};
+use crate::inbound::mcp::McpRequest;
 use crate::inbound::policy::{Access, Needs, Rule};
 use crate::inbound::resource_metadata::ResourceMetadata;
 use crate::inbound::servers::{self, Server};
@@ -25,7 +26,7 @@ use crate::oauth::sender_constraint::{Confirmation, MutualTls};
 use crate::oauth::token_source::{Presented, Removal, TokenSource, present};
 use crate::oauth::token_state::{ActiveToken, TokenAttribute, TokenState};
 use crate::rules::index::RuleIndex;
-use crate::rules::target::{Target, host_of};
+use crate::rules::target::{Target, Undecided, host_of};
 use crate::timestamp::Timestamp;
 use crate::verdict::{Action, Forward};
 
@@ -70,6 +71,8 @@ pub(crate) struct Outcome {
 /// The parts of a request that are needed once the state of its token is known.
 pub(crate) struct Bearer {
     pub(crate) needs: Arc<Needs>,
+    /// Why the request is denied, whatever its token.
+    pub(crate) flaw: Option<Reason>,
     /// Changes to the head that do not depend on the token.
     pub(crate) clean: Forward,
     /// Removes the token from the request.
@@ -81,7 +84,7 @@ pub(crate) struct Bearer {
 
 impl Footprint for Bearer {
     fn owned_bytes(&self) -> usize {
-        let Self { needs: _, clean, removal, in_query: _, certificate: _ } = self;
+        let Self { needs: _, flaw: _, clean, removal, in_query: _, certificate: _ } = self;
         clean.owned_bytes().saturating_add(removal.owned_bytes())
     }
 }
@@ -129,8 +132,7 @@ impl Guard {
             let decision = Decision::Metadata;
             return Ok(Admission::Decided(Outcome { action, decision, rule, known: None }));
         }
-        let rule = self.rules.find(&target).map_err(|why| undecided(why.into()))?;
-        let rule = rule.unwrap_or(&self.unmatched);
+        let (rule, flaw) = self.rule(&target, head).map_err(|why| undecided(why.into()))?;
         let public = |clean| {
             Admission::Decided(Outcome {
                 action: Action::Forward(clean),
@@ -139,17 +141,25 @@ impl Guard {
                 known: None,
             })
         };
-        let (needs, optional) = match &rule.access {
-            Access::Public => return Ok(public(clean)),
-            Access::Deny(reason) => {
+        // What happens without a token, if none is required.
+        let anonymous = |clean| match flaw {
+            None => Ok(public(clean)),
+            Some(reason) => Err(self.refuse(&Denial::new(reason), &rule.name, is_grpc(head))),
+        };
+        let (needs, optional) = match (&rule.access, &rule.mcp) {
+            (Access::Public, _) => return anonymous(clean),
+            (Access::Deny(_), Some(mcp)) if flaw.is_some() => (&mcp.needs, false),
+            (Access::Deny(reason), _) => {
                 let denial = Denial::new(*reason);
                 return Err(self.refuse(&denial, &rule.name, is_grpc(head)));
             }
-            Access::Token(_) | Access::Optional(_) if self.is_preflight(&target, head) => {
+            (Access::Token(_) | Access::Optional(_), _)
+                if flaw.is_none() && self.is_preflight(&target, head) =>
+            {
                 return Ok(public(clean));
             }
-            Access::Token(needs) => (needs, false),
-            Access::Optional(needs) => (needs, true),
+            (Access::Token(needs), _) => (needs, false),
+            (Access::Optional(needs), _) => (needs, true),
         };
         let deny = |reason| self.deny(reason, needs, is_grpc(head));
         // Envoy may run a request through the filter again after one of the proxy's own tokens was
@@ -157,11 +167,12 @@ impl Guard {
         let presented = present(&self.token_sources, head).map_err(deny)?;
         let presented = match presented.filter(|presented| !is_ours(presented)) {
             Some(presented) => presented,
-            None if optional => return Ok(public(clean)),
+            None if optional => return anonymous(clean),
             None => return Err(deny(Reason::NoToken)),
         };
         let bearer = Bearer {
             needs: Arc::clone(needs),
+            flaw,
             clean,
             removal: presented.removal.clone(),
             in_query: presented.in_query,
@@ -171,6 +182,28 @@ impl Guard {
             },
         };
         Ok(Admission::NeedsToken(bearer, presented))
+    }
+
+    /// The rule that decides. If it is one on messages, and which message the request has is
+    /// uncertain, also why.
+    ///
+    /// # Errors
+    /// No rule can be determined.
+    pub(crate) fn rule(
+        &self,
+        target: &Target<'_>,
+        head: &dyn Head,
+    ) -> Result<(&Rule, Option<Reason>), Undecided> {
+        let mcp = McpRequest::new(head);
+        let mut flaw = None;
+        let rule = self.rules.find_where(target, |rule| {
+            let Some(pattern) = &rule.mcp else { return true };
+            mcp.is_matched(pattern, target.method()).unwrap_or_else(|reason| {
+                flaw = Some(reason);
+                true
+            })
+        })?;
+        Ok((rule.unwrap_or(&self.unmatched), flaw))
     }
 
     /// Whether this is a CORS preflight request (Fetch standard), and those are allowed.
@@ -261,14 +294,15 @@ impl Guard {
         grpc: impl FnOnce() -> bool,
         now: Timestamp,
     ) -> Outcome {
-        let Bearer { needs, clean, removal, in_query, certificate } = bearer;
+        let Bearer { needs, flaw, clean, removal, in_query, certificate } = bearer;
         let known = match finding {
             TokenState::Active(known) => known,
             TokenState::Rejected(reason) => return self.deny(reason, &needs, grpc()),
         };
         let confirmation = known.token.confirmation.as_ref();
         let judged = if self.mutual_tls.allows(confirmation, || certificate) {
-            needs.check(&known.token, self.clock_skew, now)
+            let judged = needs.check(&known.token, self.clock_skew, now);
+            judged.and_then(|()| flaw.map_or(Ok(()), |reason| Err(needs.deny(reason))))
         } else {
             Err(needs.deny(Reason::UnprovedCnf))
         };
@@ -293,9 +327,9 @@ impl Guard {
 
     /// Decides on a request whose token could not be introspected.
     pub(crate) fn fail(&self, unavailable: Unavailable, bearer: Bearer, grpc: bool) -> Outcome {
-        let Bearer { needs, clean, removal, in_query, .. } = bearer;
+        let Bearer { needs, flaw, clean, removal, in_query, .. } = bearer;
         let Unavailable { failure, excused, .. } = unavailable;
-        if !self.failure_mode_allow || !excused {
+        if !self.failure_mode_allow || !excused || flaw.is_some() {
             return self.refuse(&failure.denial(), &needs.rule, grpc);
         }
         Outcome {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ids::ClaimId;
+use crate::inbound::mcp::McpPattern;
 use crate::oauth::claims::ClaimTest;
 use crate::oauth::denial::Denial;
 use crate::oauth::introspection::IntrospectedToken;
@@ -17,6 +18,8 @@ pub(crate) struct Rule {
     /// The name in logs and filter state.
     pub(crate) name: Arc<str>,
     pub(crate) access: Access,
+    /// The messages that it matches, of requests that it otherwise matches.
+    pub(crate) mcp: Option<McpPattern>,
 }
 
 /// The access that a rule gives.

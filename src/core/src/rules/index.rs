@@ -79,8 +79,21 @@ impl<T> RuleIndex<T> {
     /// A rule that otherwise matches requires a path or host that is ambiguous, or a path whose
     /// parameters are not in the pattern that decides: some services ignore them.
     pub(crate) fn find(&self, target: &Target<'_>) -> Result<Option<&T>, Undecided> {
+        self.find_where(target, |_| true)
+    }
+
+    /// The first rule that matches and fulfils a condition that is not in the index.
+    ///
+    /// # Errors
+    /// As of [`find`](Self::find).
+    pub(crate) fn find_where(
+        &self,
+        target: &Target<'_>,
+        mut is_met: impl FnMut(&T) -> bool,
+    ) -> Result<Option<&T>, Undecided> {
+        let is_met = &mut |rule| self.rules.get(rule).is_none_or(&mut is_met);
         for block in &self.blocks {
-            if let Some(rule) = block.find(target, self.looks_at_paths)? {
+            if let Some(rule) = block.find(target, self.looks_at_paths, is_met)? {
                 return self.rules.get(rule).map(Some).ok_or(Undecided::Lost);
             }
         }
@@ -200,8 +213,13 @@ impl Block {
         }
     }
 
-    /// The index of the first rule that matches.
-    fn find(&self, target: &Target<'_>, looks_at_paths: bool) -> Result<Option<usize>, Undecided> {
+    /// The index of the first rule that matches and meets the condition.
+    fn find(
+        &self,
+        target: &Target<'_>,
+        looks_at_paths: bool,
+        is_met: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Option<usize>, Undecided> {
         let mut fitting = self.all;
         let (mut host, mut method, mut path) = (false, false, false);
         let mut bad_host = false;
@@ -233,7 +251,11 @@ impl Block {
                 if parameters.is_some_and(|path| !self.names_parameters(number, path)) {
                     return Err(Undecided::BadPath);
                 }
-                return self.rules.get(number).copied().map(Some).ok_or(Undecided::Lost);
+                let rule = self.rules.get(number).copied().ok_or(Undecided::Lost)?;
+                if is_met(rule) {
+                    return Ok(Some(rule));
+                }
+                fitting.remove(number);
             }
         }
         Ok(None)

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 
 use super::*;
 use crate::http::authority::{Authority, HostPattern};
+use crate::http::body::Body;
 use crate::http::head::{Fields, Head};
 use crate::http::path::BadPath;
 use crate::rules::target::*;
@@ -305,6 +306,10 @@ impl Head for Watched {
 
     fn peer_certificate(&self) -> Option<[u8; 32]> {
         None
+    }
+
+    fn body(&self) -> Body {
+        Body::Empty
     }
 }
 
