@@ -2,9 +2,9 @@
 
 #[cfg(feature = "review")]
 use super::key_table::{DefaultValue::Words, KeyRow, KeyTable};
-use super::policy::list;
+use super::policy::{Parse, list};
 use super::reader::Field;
-use crate::inbound::mcp::{CALL, TextPattern};
+use crate::inbound::mcp::{CALL, any};
 
 /// The keys of `mcp`.
 #[cfg(feature = "review")]
@@ -28,8 +28,8 @@ pub(super) const MCP_TABLE: KeyTable = KeyTable {
 
 /// The methods and the tools of a rule.
 pub(super) struct McpKeys {
-    pub(super) methods: Option<Vec<TextPattern>>,
-    pub(super) tools: Option<Vec<TextPattern>>,
+    pub(super) methods: Option<Vec<Box<str>>>,
+    pub(super) tools: Option<Vec<Box<str>>>,
 }
 
 /// Reads `mcp`.
@@ -37,36 +37,26 @@ pub(super) fn mcp(field: &Field<'_>) -> Option<McpKeys> {
     let mut object = field.object("an object with methods, tools")?;
     #[cfg(feature = "review")]
     object.described(&[&MCP_TABLE]);
-    let methods = list(&mut object, "methods", "methods such as \"tools/call\"", method);
-    let tools = list(&mut object, "tools", "tools such as \"admin_*\"", pattern);
+    let methods = list(&mut object, "methods", "methods such as \"tools/call\"", pattern as Parse);
+    let tools = list(&mut object, "tools", "tools such as \"admin_*\"", pattern as Parse);
     let has = [object.has("methods"), object.has("tools")];
     object.check_keys();
     match (&methods, &tools, has) {
         (_, _, [false, false]) => field.mistake("expected methods, tools or both"),
-        (Some(methods), Some(_), _) if !methods.iter().any(|method| method.matches(CALL)) => {
+        (Some(methods), Some(_), _) if !any(methods, CALL) => {
             object.at("tools").mistake("requires \"tools/call\" in `methods`, or no `methods`")
         }
         _ => Some(McpKeys { methods, tools }),
     }
 }
 
-/// A method, or the beginning of methods.
-fn method(text: &str) -> Result<TextPattern, &'static str> {
-    if text.starts_with("__") {
-        return Err("not a method: Envoy calls responses so, and calls that look like one; the \
-                    filter refuses both");
+/// A text, or the beginning of texts. A method that begins with underscores is one that Envoy has
+/// invented, for messages that are refused.
+fn pattern(text: &str) -> Result<Box<str>, &'static str> {
+    let start = text.strip_suffix('*').unwrap_or(text);
+    if start.is_empty() || start.contains('*') || start.starts_with("__") {
+        return Err("expected a name, or its beginning and `*`; `__jsonrpc_response` is always \
+                    refused");
     }
-    pattern(text)
-}
-
-/// A text, or the beginning of texts.
-fn pattern(text: &str) -> Result<TextPattern, &'static str> {
-    let (start, end) = text.strip_suffix('*').map_or((text, ""), |start| (start, "*"));
-    match (start, end) {
-        ("", "*") => Err("matches everything; omit the key"),
-        ("", _) => Err("must not be empty"),
-        (start, _) if start.contains('*') => Err("`*` is only supported at the end"),
-        (start, "") => Ok(TextPattern::Exact(start.into())),
-        (start, _) => Ok(TextPattern::Prefix(start.into())),
-    }
+    Ok(text.into())
 }

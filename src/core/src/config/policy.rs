@@ -297,17 +297,21 @@ pub(super) fn rule(
 /// `hosts`, `methods` and `paths`.
 pub(super) fn matcher(object: &mut Object<'_>) -> Matcher {
     let hosts = list(object, "hosts", "hosts such as \"api.example.com\"", HostPattern::parse);
-    let methods = list(object, "methods", "methods such as \"GET\"", |text| {
+    let method: Parse = |text| {
         let is_method = |b: u8| is_token_char(b) && !b.is_ascii_lowercase() && b != b'*';
         if !text.is_empty() && text.bytes().all(is_method) {
             Ok(Box::from(text))
         } else {
             Err("expected a method in upper case such as \"GET\"; omit the key for all methods")
         }
-    });
+    };
+    let methods = list(object, "methods", "methods such as \"GET\"", method);
     let paths = list(object, "paths", "paths such as \"/orders/**\"", PathPattern::parse);
     Matcher { hosts, methods, paths }
 }
+
+/// Reads a text. Of one type, so that there is one function that reads lists of them.
+pub(super) type Parse = fn(&str) -> Result<Box<str>, &'static str>;
 
 /// An optional list of strings, each read by `parse`.
 pub(super) fn list<T>(

@@ -18,13 +18,13 @@ use crate::oauth::reason::Reason;
 /// The method that calls a tool.
 pub(crate) const CALL: &str = "tools/call";
 
-/// The messages that a rule matches.
+/// The messages that a rule matches. A name that ends in `*` stands for all that begin so.
 #[derive(Debug)]
 pub(crate) struct McpPattern {
     /// Any of these methods.
-    pub(crate) methods: Option<Vec<TextPattern>>,
+    pub(crate) methods: Option<Vec<Box<str>>>,
     /// Of calls of tools, those of any of these.
-    pub(crate) tools: Option<Vec<TextPattern>>,
+    pub(crate) tools: Option<Vec<Box<str>>>,
     /// The requirements on the token of a request whose message is uncertain.
     pub(crate) needs: Arc<Needs>,
 }
@@ -32,34 +32,19 @@ pub(crate) struct McpPattern {
 impl McpPattern {
     fn matches(&self, message: &Message) -> bool {
         let is_call = *message.method == *CALL;
-        let any = |patterns: &[TextPattern], text: &str| patterns.iter().any(|p| p.matches(text));
-        let by_method = match &self.methods {
-            Some(methods) => any(methods, &message.method),
-            None => is_call,
-        };
-        let by_tool = || match (&self.tools, &message.name) {
-            (Some(tools), Some(name)) if is_call => any(tools, name),
-            (Some(_), None) if is_call => false,
-            _ => true,
-        };
-        by_method && by_tool()
+        let by_method =
+            self.methods.as_ref().map_or(is_call, |methods| any(methods, &message.method));
+        let is_tool = |tools: &Vec<_>| message.name.as_ref().is_some_and(|name| any(tools, name));
+        by_method && (!is_call || self.tools.as_ref().is_none_or(is_tool))
     }
 }
 
-/// A text, or the beginning of texts.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum TextPattern {
-    Exact(Box<str>),
-    Prefix(Box<str>),
-}
-
-impl TextPattern {
-    pub(crate) fn matches(&self, text: &str) -> bool {
-        match self {
-            Self::Exact(exact) => **exact == *text,
-            Self::Prefix(prefix) => text.starts_with(&**prefix),
-        }
-    }
+/// Whether a text is one of these, or begins as one of these.
+pub(crate) fn any(patterns: &[Box<str>], text: &str) -> bool {
+    patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
+        Some(start) => text.starts_with(start),
+        None => **pattern == *text,
+    })
 }
 
 /// The message of a request, read when a rule first requires it.
@@ -96,26 +81,24 @@ fn read(head: &dyn Head, method: &str) -> Result<Option<Message>, Reason> {
         _ => return Err(Reason::NoMcpMetadata),
     };
     let fields = head.fields();
-    let agrees = |name, content: Option<&str>| {
-        // Nothing is compared with a part that the proxy has not read.
-        has_at_most(fields, name, |value| content.is_none_or(|text| is_encoding(value, text)))
-    };
-    let is_certain = (*message.method != *CALL || message.name.is_some())
-        && agrees("mcp-method", Some(&message.method))
-        && agrees("mcp-name", message.name.as_deref())
-        // The service would read something else than the proxy.
-        && has_at_most(fields, "content-encoding", |value| value.eq_ignore_ascii_case(b"identity"))
-        && has_at_most(fields, "content-type", is_utf_8);
+    // Nothing is compared with a part that the proxy has not read.
+    let name = message.name.as_deref();
+    let is_certain = (*message.method != *CALL || name.is_some())
+        && has_at_most(fields, "mcp-method", &|value| is_encoding(value, &message.method))
+        && has_at_most(fields, "mcp-name", &|value| name.is_none_or(|it| is_encoding(value, it)))
+        // Otherwise, the service would read something else than the proxy.
+        && has_at_most(fields, "content-encoding", &|value| value.eq_ignore_ascii_case(b"identity"))
+        && has_at_most(fields, "content-type", &is_utf_8);
     if is_certain { Ok(Some(message)) } else { Err(Reason::BadMcpMessage) }
 }
 
 /// Whether a header is absent, or is there once, in this spelling, with such a value.
-fn has_at_most(fields: &Fields, name: &str, is_such: impl Fn(&[u8]) -> bool) -> bool {
+fn has_at_most(fields: &Fields, name: &str, is_such: &dyn Fn(&[u8]) -> bool) -> bool {
     let spelling = Spelling::of(name);
-    let mut headers = fields.iter().filter(|(other, _)| spelling.matches(other));
-    let first = headers.next();
-    headers.next().is_none()
-        && first.is_none_or(|(exact, value)| exact == name.as_bytes() && is_such(value))
+    let mut seen = false;
+    fields.iter().filter(|(other, _)| spelling.matches(other)).all(|(exact, value)| {
+        !std::mem::replace(&mut seen, true) && exact == name.as_bytes() && is_such(value)
+    })
 }
 
 /// Whether a header's value stands for this text: as it is, or in Base64 between sentinels.
@@ -127,14 +110,11 @@ fn is_encoding(value: &[u8], text: &str) -> bool {
     }
 }
 
-/// Whether a media type names no other charset than UTF-8.
+/// Whether a media type has no parameters, or names the charset that JSON has.
 fn is_utf_8(value: &[u8]) -> bool {
-    let value = value.to_ascii_lowercase();
-    let mut parameters = value.split(|byte| *byte == b';').skip(1).map(<[u8]>::trim_ascii);
-    parameters.all(|parameter| {
-        !parameter.starts_with(b"charset")
-            || matches!(parameter, b"charset=utf-8" | b"charset=utf8" | b"charset=\"utf-8\"")
-    })
+    let mut rest = value.iter();
+    !rest.any(|byte| *byte == b';')
+        || rest.as_slice().trim_ascii().eq_ignore_ascii_case(b"charset=utf-8")
 }
 
 #[cfg(test)]

@@ -82,21 +82,22 @@ pub(crate) fn body_of(metadata: &[u8]) -> Body {
 
 /// The results in dynamic metadata; `None` if it is malformed or ambiguous.
 fn report_in(metadata: &[u8]) -> Option<Report<'_>> {
-    let mut found = None;
-    let mut namespaces = 0_u8;
-    for entry in Entries(metadata) {
-        let (namespace, fields) = entry?;
-        if namespace == NAMESPACE || namespace == FORMER_NAMESPACE {
-            namespaces = namespaces.checked_add(1)?;
-            found = found.or((namespace == NAMESPACE).then_some(fields));
+    let (mut found, mut is_ambiguous, mut is_former) = (None, false, false);
+    entries(metadata, &mut |namespace, fields| {
+        match namespace {
+            NAMESPACE => is_ambiguous |= found.replace(fields).is_some(),
+            FORMER_NAMESPACE => is_former = true,
+            _ => {}
         }
-    }
-    if namespaces > 1 {
+        Some(())
+    })?;
+    let mut report = Report::default();
+    let Some(found) = found else { return Some(report) };
+    if is_ambiguous || is_former {
         return None;
     }
-    let mut report = Report::default();
-    for entry in Entries(found.unwrap_or_default()) {
-        let (name, value) = entry?;
+    let mut params: &[u8] = &[];
+    entries(found, &mut |name, value| {
         let place = match name {
             "is_mcp_request" => &mut report.is_mcp_request,
             "status" => &mut report.status,
@@ -104,144 +105,105 @@ fn report_in(metadata: &[u8]) -> Option<Report<'_>> {
             "passthrough_reason" => &mut report.passthrough_reason,
             "method" => &mut report.method,
             "params" => {
-                read_params(value, &mut report)?;
-                continue;
+                return fields(value, &mut |tag, content| {
+                    params = if tag == STRUCT { content } else { &[] };
+                    Some(())
+                });
             }
-            _ => continue,
+            _ => return Some(()),
         };
-        set(place, value)?;
-    }
+        set(place, value)
+    })?;
+    entries(params, &mut |name, value| match name {
+        "name" => set(&mut report.name, value),
+        "uri" => set(&mut report.uri, value),
+        _ => Some(()),
+    })?;
     Some(report)
-}
-
-/// Reads `params`, which has what the filter has extracted.
-fn read_params<'a>(params: &'a [u8], report: &mut Report<'a>) -> Option<()> {
-    let members = match Fields(params).last() {
-        Some(Ok((5, Wire::Bytes(members)))) => members,
-        Some(Err(Malformed)) => return None,
-        _ => return Some(()),
-    };
-    for entry in Entries(members) {
-        let (name, value) = entry?;
-        match name {
-            "name" => set(&mut report.name, value)?,
-            "uri" => set(&mut report.uri, value)?,
-            _ => {}
-        }
-    }
-    Some(())
 }
 
 /// Sets a value that has none yet, from a `google.protobuf.Value`.
 fn set<'a>(place: &mut Value<'a>, value: &'a [u8]) -> Option<()> {
-    let value = match Fields(value).last()? {
-        Ok((3, Wire::Bytes(text))) => Value::Text(std::str::from_utf8(text).ok()?),
-        Ok((4, Wire::Number(bool))) => Value::Bool(bool != 0),
-        Ok(_) => Value::Other,
-        Err(Malformed) => return None,
-    };
     let is_first = *place == Value::Absent;
-    *place = value;
+    *place = Value::Other;
+    fields(value, &mut |tag, content| {
+        *place = match tag {
+            TEXT => Value::Text(std::str::from_utf8(content).ok()?),
+            BOOL => Value::Bool(content != [0]),
+            _ => Value::Other,
+        };
+        Some(())
+    })?;
     is_first.then_some(())
 }
 
-/// Bytes that are not protobuf.
-struct Malformed;
+/// The tags of a `google.protobuf.Value`: the number of the field, and how its content is encoded.
+const TEXT: u64 = 3 << 3 | 2;
+const BOOL: u64 = 4 << 3;
+const STRUCT: u64 = 5 << 3 | 2;
 
-/// A value of protobuf.
-enum Wire<'a> {
-    Number(u64),
-    /// A string, or another message.
-    Bytes(&'a [u8]),
-    /// Eight or four bytes.
-    Fixed,
+/// The tags of the first two fields of a message, if these are messages or strings.
+const FIRST: u64 = 1 << 3 | 2;
+const SECOND: u64 = 2 << 3 | 2;
+
+/// Calls `each` with the entries of the map that is the first field of a message. `None` if the
+/// message is malformed, or `each` wants no more.
+fn entries<'a>(
+    message: &'a [u8],
+    each: &mut dyn FnMut(&'a str, &'a [u8]) -> Option<()>,
+) -> Option<()> {
+    fields(message, &mut |tag, entry| {
+        if tag != FIRST {
+            return Some(());
+        }
+        let (mut key, mut value): (&[u8], &[u8]) = (&[], &[]);
+        fields(entry, &mut |tag, content| {
+            match tag {
+                FIRST => key = content,
+                SECOND => value = content,
+                _ => {}
+            }
+            Some(())
+        })?;
+        each(std::str::from_utf8(key).ok()?, value)
+    })
 }
 
-/// The fields of a message.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    /// A number of up to ten bytes, seven bits in each.
-    fn number(&mut self) -> Option<u64> {
-        let mut number = 0;
-        for shift in (0..64).step_by(7) {
-            let (byte, rest) = self.0.split_first()?;
-            self.0 = rest;
-            number |= u64::from(byte & 0x7f).checked_shl(shift)?;
-            if *byte < 0x80 {
-                return Some(number);
-            }
-        }
-        None
-    }
-
-    /// The next bytes.
-    fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (bytes, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
-        Some(bytes)
-    }
-
-    /// The next field, with its number.
-    fn field(&mut self) -> Option<(u64, Wire<'a>)> {
-        let tag = self.number()?;
-        let value = match tag & 7 {
-            0 => Wire::Number(self.number()?),
-            1 => self.bytes(8).map(|_| Wire::Fixed)?,
+/// Calls `each` with the tags and the contents of the fields of a message: with numbers as they are
+/// encoded. `None` if the message is malformed, or `each` wants no more.
+fn fields<'a>(
+    mut message: &'a [u8],
+    each: &mut dyn FnMut(u64, &'a [u8]) -> Option<()>,
+) -> Option<()> {
+    while !message.is_empty() {
+        let (tag, rest) = number(message)?;
+        let (start, length) = match tag & 7 {
+            0 => (rest, rest.len().checked_sub(number(rest)?.1.len())?),
+            1 => (rest, 8),
             2 => {
-                let length = self.number()?.try_into().ok()?;
-                Wire::Bytes(self.bytes(length)?)
+                let (length, rest) = number(rest)?;
+                (rest, length.try_into().ok()?)
             }
-            5 => self.bytes(4).map(|_| Wire::Fixed)?,
+            5 => (rest, 4),
             _ => return None,
         };
-        Some((tag >> 3, value))
+        let (content, rest) = start.split_at_checked(length)?;
+        each(tag, content)?;
+        message = rest;
     }
+    Some(())
 }
 
-impl<'a> Iterator for Fields<'a> {
-    type Item = Result<(u64, Wire<'a>), Malformed>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.0.is_empty() {
-            return None;
-        }
-        Some(self.field().ok_or_else(|| {
-            self.0 = &[];
-            Malformed
-        }))
-    }
-}
-
-/// The entries of the map that is the first field of a message; `None` if it is malformed.
-struct Entries<'a>(&'a [u8]);
-
-impl<'a> Iterator for Entries<'a> {
-    type Item = Option<(&'a str, &'a [u8])>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let mut fields = Fields(self.0);
-        let entry = fields.find_map(|field| match field {
-            Ok((1, Wire::Bytes(entry))) => Some(Some(entry)),
-            Ok(_) => None,
-            Err(Malformed) => Some(None),
-        })?;
-        self.0 = fields.0;
-        Some(entry.and_then(parts))
-    }
-}
-
-/// The key and the value of an entry of a map.
-fn parts(entry: &[u8]) -> Option<(&str, &[u8])> {
-    let (mut key, mut value) = ("", &[][..]);
-    for field in Fields(entry) {
-        match field.ok()? {
-            (1, Wire::Bytes(text)) => key = std::str::from_utf8(text).ok()?,
-            (2, Wire::Bytes(bytes)) => value = bytes,
-            _ => {}
+/// A number of up to ten bytes, seven bits in each, and what follows it.
+fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut number = 0;
+    for (place, byte) in bytes.iter().enumerate().take(10) {
+        number |= u64::from(byte & 0x7f) << (place * 7 & 63);
+        if *byte < 0x80 {
+            return Some((number, bytes.get(place..)?.get(1..)?));
         }
     }
-    Some((key, value))
+    None
 }
 
 #[cfg(test)]

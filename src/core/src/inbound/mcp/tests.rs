@@ -85,9 +85,9 @@ fn a_header_that_repeats_a_part_of_the_message_must_agree_with_it() {
         (&[("content-encoding", "identity, gzip")], false),
         (&[("content_encoding", "identity")], false),
         (&[("content-type", "application/json; Charset=UTF-8")], true),
-        (&[("content-type", "application/json;charset=\"utf-8\";x=y")], true),
+        (&[("content-type", "application/json")], true),
         (&[("content-type", "application/json; charset=utf-7")], false),
-        (&[("content-type", "application/json; x=y;charset =utf-8")], false),
+        (&[("content-type", "application/json; charset=utf-8; charset=utf-7")], false),
         (&[("content-type", "application/json"), ("content-type", "text/plain")], false),
     ] {
         let read = read_of("POST", headers, call()).map(|message| message.is_some());
@@ -109,11 +109,7 @@ fn a_header_that_repeats_a_part_of_the_message_must_agree_with_it() {
 #[test]
 fn a_rule_matches_methods_and_of_calls_those_of_its_tools() {
     let patterns = |texts: &[&str]| {
-        let pattern = |text: &&str| match text.strip_suffix('*') {
-            Some(start) => TextPattern::Prefix(start.into()),
-            None => TextPattern::Exact((*text).into()),
-        };
-        (!texts.is_empty()).then(|| texts.iter().map(pattern).collect())
+        (!texts.is_empty()).then(|| texts.iter().map(|text| Box::from(*text)).collect())
     };
     for (methods, tools, method, name, expected) in [
         (&[CALL][..], &[][..], CALL, Some("a"), true),
