@@ -171,6 +171,12 @@ async fn steps_up(scene: &Scene) {
                 assert_eq!(names_all, status == 403, "{what}");
             }
         }
+        // A message of almost the maximum, which waits for the introspection of its token.
+        let mut large = message(TOOL);
+        large["params"]["arguments"]["note"] = "x".repeat(1_000_000).into();
+        let request = post(REVISIONS[1], TOOL, large.to_string());
+        let answer = scene.send(http, &request.bearer(&format!("mcp.tools+{http:?}"))).await;
+        assert_eq!(answer.status, 200, "{http:?}: {}", answer.text());
         // What is no call of a tool.
         let get = Request::get("/mcp").header("accept", "text/event-stream");
         let delete = Request::new("DELETE", "/mcp").header("mcp-session-id", "s");

@@ -2,9 +2,9 @@
 
 #[cfg(feature = "review")]
 use super::key_table::{DefaultValue::Words, KeyRow, KeyTable};
-use super::policy::{Parse, list};
+use super::lists::{Parse, list};
 use super::reader::Field;
-use crate::inbound::mcp::{CALL, any};
+use crate::inbound::mcp::{CALL, McpPattern, any};
 
 /// The keys of `mcp`.
 #[cfg(feature = "review")]
@@ -26,14 +26,8 @@ pub(super) const MCP_TABLE: KeyTable = KeyTable {
     ]],
 };
 
-/// The methods and the tools of a rule.
-pub(super) struct McpKeys {
-    pub(super) methods: Option<Vec<Box<str>>>,
-    pub(super) tools: Option<Vec<Box<str>>>,
-}
-
 /// Reads `mcp`.
-pub(super) fn mcp(field: &Field<'_>) -> Option<McpKeys> {
+pub(super) fn mcp(field: &Field<'_>) -> Option<McpPattern> {
     let mut object = field.object("an object with methods, tools")?;
     #[cfg(feature = "review")]
     object.described(&[&MCP_TABLE]);
@@ -46,7 +40,7 @@ pub(super) fn mcp(field: &Field<'_>) -> Option<McpKeys> {
         (Some(methods), Some(_), _) if !any(methods, CALL) => {
             object.at("tools").mistake("requires \"tools/call\" in `methods`, or no `methods`")
         }
-        _ => Some(McpKeys { methods, tools }),
+        _ => Some(McpPattern { methods, tools }),
     }
 }
 

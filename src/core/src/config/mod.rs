@@ -20,6 +20,7 @@ mod inbound;
 mod key_table;
 #[cfg(feature = "review")]
 mod letter_case;
+mod lists;
 mod load;
 mod mcp;
 mod metadata;

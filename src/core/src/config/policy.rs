@@ -12,7 +12,8 @@ use super::key_table::{
     DefaultValue::{Json, Words},
     KeyRow, KeyTable,
 };
-use super::mcp::{McpKeys, mcp};
+use super::lists::{Parse, list};
+use super::mcp::mcp;
 use super::notes::Shape;
 use super::reader::{Field, Object};
 use super::values::{one_or_any, scope, text, ttl};
@@ -20,8 +21,7 @@ use crate::http::authority::HostPattern;
 use crate::http::header_name::is_token_char;
 use crate::http::path::PathPattern;
 use crate::ids::ClaimId;
-use crate::inbound::mcp::McpPattern;
-use crate::inbound::policy::{Access, Needs, Rule};
+use crate::inbound::policy::{Access, McpRule, Needs, Rule};
 use crate::oauth::claims::{ClaimPath, ClaimTest, is_scalar};
 use crate::oauth::reason::Reason;
 use crate::rules::matcher::Matcher;
@@ -285,7 +285,7 @@ pub(super) fn rule(
         },
     };
     object.check_keys();
-    let mcp = mcp.map(|McpKeys { methods, tools }| McpPattern { methods, tools, needs: of_mcp });
+    let mcp = mcp.map(|pattern| McpRule { pattern, needs: of_mcp });
     if let (Some(_), Some(methods)) = (&mcp, &matcher.methods)
         && !methods.iter().any(|method| **method == *"POST")
     {
@@ -308,21 +308,4 @@ pub(super) fn matcher(object: &mut Object<'_>) -> Matcher {
     let methods = list(object, "methods", "methods such as \"GET\"", method);
     let paths = list(object, "paths", "paths such as \"/orders/**\"", PathPattern::parse);
     Matcher { hosts, methods, paths }
-}
-
-/// Reads a text. Of one type, so that there is one function that reads lists of them.
-pub(super) type Parse = fn(&str) -> Result<Box<str>, &'static str>;
-
-/// An optional list of strings, each read by `parse`.
-pub(super) fn list<T>(
-    object: &mut Object<'_>,
-    key: &'static str,
-    what: &str,
-    parse: impl Fn(&str) -> Result<T, &'static str>,
-) -> Option<Vec<T>> {
-    let read = |field: &Field<'_>| match parse(field.string("a string")?) {
-        Ok(value) => Some(value),
-        Err(advice) => field.mistake(advice),
-    };
-    object.read(key, |field| field.list_of(&format!("a list of {what}"), read))
 }

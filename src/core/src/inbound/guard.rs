@@ -12,7 +12,7 @@ use crate::ids::ServerId;
 use crate::inbound::forwarding::{Forwarding, MAX_CLAIM, header_value};
 use crate::inbound::introspection_cache::{CacheConfig, Freshness};
 use crate::inbound::mcp::McpRequest;
-use crate::inbound::policy::{Access, Needs, Rule};
+use crate::inbound::policy::{Access, McpRule, Needs, Rule};
 use crate::inbound::resource_metadata::ResourceMetadata;
 use crate::inbound::servers::{self, Server};
 use crate::lookup::{Introspected, Unavailable};
@@ -197,7 +197,7 @@ impl Guard {
         let mcp = McpRequest::new(head);
         let mut flaw = None;
         let rule = self.rules.find_where(target, |rule| {
-            let Some(pattern) = &rule.mcp else { return true };
+            let Some(McpRule { pattern, .. }) = &rule.mcp else { return true };
             mcp.is_matched(pattern, target.method()).unwrap_or_else(|reason| {
                 flaw = Some(reason);
                 true

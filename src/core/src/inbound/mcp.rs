@@ -5,14 +5,12 @@
 //! request is denied.
 
 use std::cell::OnceCell;
-use std::sync::Arc;
 
 use base64ct::{Base64, Encoding};
 
 use crate::http::body::{Body, Message};
 use crate::http::head::{Fields, Head};
 use crate::http::header_name::Spelling;
-use crate::inbound::policy::Needs;
 use crate::oauth::reason::Reason;
 
 /// The method that calls a tool.
@@ -25,8 +23,6 @@ pub(crate) struct McpPattern {
     pub(crate) methods: Option<Vec<Box<str>>>,
     /// Of calls of tools, those of any of these.
     pub(crate) tools: Option<Vec<Box<str>>>,
-    /// The requirements on the token of a request whose message is uncertain.
-    pub(crate) needs: Arc<Needs>,
 }
 
 impl McpPattern {

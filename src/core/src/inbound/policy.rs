@@ -19,7 +19,15 @@ pub(crate) struct Rule {
     pub(crate) name: Arc<str>,
     pub(crate) access: Access,
     /// The messages that it matches, of requests that it otherwise matches.
-    pub(crate) mcp: Option<McpPattern>,
+    pub(crate) mcp: Option<McpRule>,
+}
+
+/// The messages that a rule matches.
+#[derive(Debug)]
+pub(crate) struct McpRule {
+    pub(crate) pattern: McpPattern,
+    /// The requirements on the token of a request whose message is uncertain.
+    pub(crate) needs: Arc<Needs>,
 }
 
 /// The access that a rule gives.

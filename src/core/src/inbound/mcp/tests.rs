@@ -128,16 +128,7 @@ fn a_rule_matches_methods_and_of_calls_those_of_its_tools() {
         (&["ping"], &[], "Ping", None, false),
         (&["ping"], &[], "ping ", None, false),
     ] {
-        let needs = Arc::new(Needs {
-            rule: "".into(),
-            issuer: Vec::new(),
-            audience: Vec::new(),
-            acr_values: Vec::new(),
-            max_age: None,
-            scope: None,
-            claims: Vec::new(),
-        });
-        let pattern = McpPattern { methods: patterns(methods), tools: patterns(tools), needs };
+        let pattern = McpPattern { methods: patterns(methods), tools: patterns(tools) };
         let message = Message { method: method.into(), name: name.map(Into::into) };
         assert_eq!(pattern.matches(&message), expected, "{methods:?} {tools:?} {message:?}");
     }
