@@ -19,7 +19,7 @@ pub fn results(request: &Request) -> Option<Value> {
         }
         Ok(message) if message["jsonrpc"] != "2.0" => return None,
         Ok(message) => {
-            let is_response = message.get("result").or(message.get("error")).is_some();
+            let is_response = message.get("result").is_some() || message.get("error").is_some();
             let method =
                 if is_response { "__jsonrpc_response".into() } else { message["method"].clone() };
             let mut results = json!({"is_mcp_request": true, "method": method});

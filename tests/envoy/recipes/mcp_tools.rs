@@ -71,7 +71,7 @@ impl Scene {
         );
         let environment = vec![("MCP_SERVER_SECRET".to_owned(), "mcp-server-secret".to_owned())];
         let options = Options { environment, ..one_worker() };
-        let envoy = Envoy::start_with(text, &options).await.expect(way.file());
+        let envoy = Envoy::start_with(text, &options).await.expect("Envoy with the file");
         Self { way, service, envoy, _server: server }
     }
 

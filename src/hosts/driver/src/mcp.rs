@@ -197,10 +197,12 @@ fn fields<'a>(
 /// A number of up to ten bytes, seven bits in each, and what follows it.
 fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let mut number = 0;
-    for (place, byte) in bytes.iter().enumerate().take(10) {
-        number |= u64::from(byte & 0x7f) << (place * 7 & 63);
+    let mut rest = bytes.iter();
+    for shift in (0..64).step_by(7) {
+        let byte = rest.next()?;
+        number |= u64::from(byte & 0x7f).wrapping_shl(shift);
         if *byte < 0x80 {
-            return Some((number, bytes.get(place..)?.get(1..)?));
+            return Some((number, rest.as_slice()));
         }
     }
     None
