@@ -56,7 +56,7 @@ impl Filter {
         let mut explanation = Explanation::default();
         if let Some(inbound) = &self.decider.inbound {
             let guard = inbound.guard();
-            if let Ok((rule, _)) = guard.rule(&Target::new(head), head) {
+            if let Ok(rule) = guard.rule(&Target::new(head), head, &mut None) {
                 explanation.rule = Some(rule.name.to_string());
                 let claims = |ClaimId(at): ClaimId| {
                     guard.reading.claims.get(at).map(|path| path.as_str().to_owned())

@@ -201,6 +201,7 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
         token_sources,
         resource: Resource { realm, metadata_url: metadata.as_ref().map(|m| m.url.clone()) },
         metadata,
+        reads_messages: rules.iter().any(|(_, rule)| rule.mcp.is_some()),
         rules: RuleIndex::new(rules),
         unmatched,
         reading: Reading { scope_claim, implied, claims: asked.into_paths(), asked: what },

@@ -43,6 +43,8 @@ pub(crate) struct Guard {
     pub(crate) metadata: Option<ResourceMetadata>,
     /// The first rule that matches applies.
     pub(crate) rules: RuleIndex<Rule>,
+    /// Whether any rule is one on messages.
+    pub(crate) reads_messages: bool,
     /// Applies to requests that no other rule matches.
     pub(crate) unmatched: Rule,
     /// How introspection responses are interpreted.
@@ -132,7 +134,9 @@ impl Guard {
             let decision = Decision::Metadata;
             return Ok(Admission::Decided(Outcome { action, decision, rule, known: None }));
         }
-        let (rule, flaw) = self.rule(&target, head).map_err(|why| undecided(why.into()))?;
+        let mut flaw = None;
+        let rule = self.rule(&target, head, &mut flaw);
+        let rule = rule.map_err(|why| undecided(why.into()))?;
         let public = |clean| {
             Admission::Decided(Outcome {
                 action: Action::Forward(clean),
@@ -141,25 +145,18 @@ impl Guard {
                 known: None,
             })
         };
-        // What happens without a token, if none is required.
-        let anonymous = |clean| match flaw {
-            None => Ok(public(clean)),
-            Some(reason) => Err(self.refuse(&Denial::new(reason), &rule.name, is_grpc(head))),
-        };
-        let (needs, optional) = match (&rule.access, &rule.mcp) {
-            (Access::Public, _) => return anonymous(clean),
-            (Access::Deny(_), Some(mcp)) if flaw.is_some() => (&mcp.needs, false),
-            (Access::Deny(reason), _) => {
+        let (needs, optional) = match (&rule.access, flaw) {
+            (_, Some(reason)) => (self.needs_if_flawed(reason, rule, head)?, false),
+            (Access::Public, None) => return Ok(public(clean)),
+            (Access::Deny(reason), None) => {
                 let denial = Denial::new(*reason);
                 return Err(self.refuse(&denial, &rule.name, is_grpc(head)));
             }
-            (Access::Token(_) | Access::Optional(_), _)
-                if flaw.is_none() && self.is_preflight(&target, head) =>
-            {
+            (Access::Token(_) | Access::Optional(_), None) if self.is_preflight(&target, head) => {
                 return Ok(public(clean));
             }
-            (Access::Token(needs), _) => (needs, false),
-            (Access::Optional(needs), _) => (needs, true),
+            (Access::Token(needs), None) => (needs, false),
+            (Access::Optional(needs), None) => (needs, true),
         };
         let deny = |reason| self.deny(reason, needs, is_grpc(head));
         // Envoy may run a request through the filter again after one of the proxy's own tokens was
@@ -167,7 +164,7 @@ impl Guard {
         let presented = present(&self.token_sources, head).map_err(deny)?;
         let presented = match presented.filter(|presented| !is_ours(presented)) {
             Some(presented) => presented,
-            None if optional => return anonymous(clean),
+            None if optional => return Ok(public(clean)),
             None => return Err(deny(Reason::NoToken)),
         };
         let bearer = Bearer {
@@ -184,26 +181,67 @@ impl Guard {
         Ok(Admission::NeedsToken(bearer, presented))
     }
 
+    /// What the token of a request must meet whose message is uncertain, before it is denied for
+    /// that.
+    ///
+    /// # Errors
+    /// It is denied now: the rule judges no token, or there is none and need not be one.
+    #[cold]
+    fn needs_if_flawed<'r>(
+        &self,
+        reason: Reason,
+        rule: &'r Rule,
+        head: &dyn Head,
+    ) -> Result<&'r Arc<Needs>, Outcome> {
+        match (&rule.access, &rule.mcp) {
+            (Access::Token(needs), _) => Ok(needs),
+            (Access::Optional(needs), _) if self.has_token(head) => Ok(needs),
+            (Access::Deny(_), Some(mcp)) => Ok(&mcp.needs),
+            _ => Err(self.refuse(&Denial::new(reason), &rule.name, is_grpc(head))),
+        }
+    }
+
+    /// Whether a request presents a token, or more than one.
+    fn has_token(&self, head: &dyn Head) -> bool {
+        !matches!(present(&self.token_sources, head), Ok(None))
+    }
+
     /// The rule that decides. If it is one on messages, and which message the request has is
-    /// uncertain, also why.
+    /// uncertain, `flaw` is set to the reason.
     ///
     /// # Errors
     /// No rule can be determined.
+    #[inline]
     pub(crate) fn rule(
         &self,
         target: &Target<'_>,
         head: &dyn Head,
-    ) -> Result<(&Rule, Option<Reason>), Undecided> {
+        flaw: &mut Option<Reason>,
+    ) -> Result<&Rule, Undecided> {
+        let rule = if self.reads_messages {
+            self.rule_on_message(target, head, flaw)
+        } else {
+            self.rules.find(target)
+        };
+        Ok(rule?.unwrap_or(&self.unmatched))
+    }
+
+    /// The same, where the message may decide; `None` if no rule matches.
+    #[cold]
+    fn rule_on_message(
+        &self,
+        target: &Target<'_>,
+        head: &dyn Head,
+        flaw: &mut Option<Reason>,
+    ) -> Result<Option<&Rule>, Undecided> {
         let mcp = McpRequest::new(head);
-        let mut flaw = None;
-        let rule = self.rules.find_where(target, |rule| {
+        self.rules.find_where(target, |rule| {
             let Some(McpRule { pattern, .. }) = &rule.mcp else { return true };
             mcp.is_matched(pattern, target.method()).unwrap_or_else(|reason| {
-                flaw = Some(reason);
+                *flaw = Some(reason);
                 true
             })
-        })?;
-        Ok((rule.unwrap_or(&self.unmatched), flaw))
+        })
     }
 
     /// Whether this is a CORS preflight request (Fetch standard), and those are allowed.
@@ -301,11 +339,13 @@ impl Guard {
         };
         let confirmation = known.token.confirmation.as_ref();
         let judged = if self.mutual_tls.allows(confirmation, || certificate) {
-            let judged = needs.check(&known.token, self.clock_skew, now);
-            judged.and_then(|()| flaw.map_or(Ok(()), |reason| Err(needs.deny(reason))))
+            needs.check(&known.token, self.clock_skew, now)
         } else {
             Err(needs.deny(Reason::UnprovedCnf))
         };
+        if let (Ok(()), Some(reason)) = (&judged, flaw) {
+            return Outcome { known: Some(known), ..self.deny(reason, &needs, grpc()) };
+        }
         match judged {
             Ok(()) => Outcome {
                 action: Action::Forward(self.forward.with_token(
