@@ -1,5 +1,6 @@
 //! `explain`: shows what happens to a request.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -9,9 +10,9 @@ use std::time::{Duration, SystemTime};
 use base64ct::{Base64, Base64UrlUnpadded, Encoding};
 use lexopt::{Arg, Parser, ValueExt};
 use oauth2_filter_core::{
-    Action, Answer, Call, Context, Dropped, Event, Explanation, Fields, Filter, Forward, Input,
-    NotWritten, Output, Purpose, Reply, SharedData, SharedStore, Step, StreamId, Timestamp,
-    TokenNeeds, Verdict,
+    Action, Answer, Body, Call, Context, Dropped, Event, Explanation, Fields, Filter, Forward,
+    Head, Input, Message, NotWritten, Output, Purpose, Reply, SharedData, SharedStore, Step,
+    StreamId, Timestamp, TokenNeeds, Verdict,
 };
 use serde_json::{Map, Value, json};
 
@@ -38,6 +39,10 @@ struct Question {
     method: Option<String>,
     /// Additional headers, with names in lower case.
     headers: Vec<(String, String)>,
+    /// The method of a message of the Model Context Protocol.
+    mcp_method: Option<String>,
+    /// The tool that it calls.
+    mcp_tool: Option<String>,
     /// The introspection response.
     claims: Option<Map<String, Value>>,
     /// The scope of the token, if no claims are given.
@@ -53,7 +58,9 @@ pub(crate) fn run(arguments: Parser) -> Result<ExitCode, Failure> {
     let question = Question::read(arguments)?;
     let file = question.file.as_deref().ok_or_else(|| Failure::usage("missing FILE"))?;
     let url = question.url.as_deref().ok_or_else(|| Failure::usage("missing --url"))?;
-    let mut head = head(question.method.as_deref().unwrap_or("GET"), url)?;
+    let body = question.body()?;
+    let method = if body == Body::Empty { "GET" } else { "POST" };
+    let mut head = head(question.method.as_deref().unwrap_or(method), url)?;
     let mut contents = contents::read(file, &read_file(file)?);
     contents.set_host(question.host.unwrap_or(Host::Module));
     let found = chosen(&contents, question.number, file)?;
@@ -64,10 +71,11 @@ pub(crate) fn run(arguments: Parser) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::from(1));
     };
     head.extend(question.headers.iter().cloned());
-    let explanation = filter.explain(&fields(&head));
+    let request = |head: &[_]| Request { fields: fields(head), body: body.clone() };
+    let explanation = filter.explain(&request(&head));
     let claims = question.claims(&explanation.needs);
     let token = token(&claims);
-    let carrier = filter.carrier(&fields(&head), &token);
+    let carrier = filter.carrier(&request(&head), &token);
     let has_token = carrier.is_none() || !question.no_token;
     if explanation.looks_for_token
         && !question.no_token
@@ -76,10 +84,10 @@ pub(crate) fn run(arguments: Parser) -> Result<ExitCode, Failure> {
         head.retain(|(name, _)| *name != carrier.0 || name != ":path");
         head.push(carrier);
     }
-    let headers = fields(&head);
+    let request = request(&head);
     let given = question.headers.into_iter().map(|(name, _)| name).collect();
     let mut story = Story { claims, head, given, token, text: String::new() };
-    let verdict = story.drive(&mut filter, &headers);
+    let verdict = story.drive(&mut filter, &request);
     let calls = std::mem::take(&mut story.text);
     story.tell_request(&explanation, has_token);
     story.tell_rule(&explanation, verdict.as_ref());
@@ -100,6 +108,10 @@ impl Question {
                 Arg::Long("url") => question.url = Some(text_value(&mut arguments)?),
                 Arg::Long("method") => question.method = Some(text_value(&mut arguments)?),
                 Arg::Long("scope") => question.scope = Some(text_value(&mut arguments)?),
+                Arg::Long("mcp-method") => {
+                    question.mcp_method = Some(text_value(&mut arguments)?);
+                }
+                Arg::Long("mcp-tool") => question.mcp_tool = Some(text_value(&mut arguments)?),
                 Arg::Long("no-token") => question.no_token = true,
                 Arg::Long("host") => {
                     question.host = Some(arguments.value()?.parse_with(Host::of_name)?);
@@ -135,6 +147,19 @@ impl Question {
             return Err(Failure::usage("--claims, --scope and --no-token cannot be combined"));
         }
         Ok(question)
+    }
+
+    /// The body of the request.
+    fn body(&self) -> Result<Body, Failure> {
+        let method = match (&self.mcp_method, &self.mcp_tool) {
+            (None, None) => return Ok(Body::Empty),
+            (Some(method), Some(_)) if method != "tools/call" => {
+                return Err(Failure::usage("--mcp-tool is for --mcp-method tools/call"));
+            }
+            (method, _) => method.as_deref().unwrap_or("tools/call"),
+        };
+        let name = self.mcp_tool.as_deref().map(Into::into);
+        Ok(Body::Message(Message { method: method.into(), name }))
     }
 
     /// The introspection response: the given claims, or else the given scope and everything else
@@ -349,7 +374,7 @@ impl Story {
     }
 
     /// Runs the filter until it has decided.
-    fn drive(&mut self, filter: &mut Filter, head: &Fields) -> Option<Verdict> {
+    fn drive(&mut self, filter: &mut Filter, head: &Request) -> Option<Verdict> {
         let data = Memory::default();
         let now = Timestamp::from_millis(u64::try_from(since_epoch().as_millis()).unwrap_or(0));
         let store = SharedStore::new(&data);
@@ -485,6 +510,30 @@ fn since_epoch() -> Duration {
 /// The request's headers, as received from Envoy.
 fn fields(head: &[(String, String)]) -> Fields {
     head.iter().map(|(name, value)| (name, value)).collect()
+}
+
+/// A request as Envoy hands it over, without a client certificate.
+struct Request {
+    fields: Fields,
+    body: Body,
+}
+
+impl Head for Request {
+    fn value(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        self.fields.value(name)
+    }
+
+    fn fields(&self) -> &Fields {
+        &self.fields
+    }
+
+    fn peer_certificate(&self) -> Option<[u8; 32]> {
+        None
+    }
+
+    fn body(&self) -> Body {
+        self.body.clone()
+    }
 }
 
 /// Shared data of one worker.

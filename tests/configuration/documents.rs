@@ -644,6 +644,44 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
             "inbound.rules[2].scope: conflicts with access \"public\"; remove one of the two",
         ),
         (
+            rules(json!({"mcp": ["tools/call"]})),
+            "inbound.rules[2].mcp: expected an object with methods, tools, found a list",
+        ),
+        (rules(json!({"mcp": {}})), "inbound.rules[2].mcp: expected methods, tools or both"),
+        (
+            rules(json!({"mcp": {"tool": ["a"], "methods": ["ping"]}})),
+            "inbound.rules[2].mcp.tool: unknown key; did you mean `tools`?",
+        ),
+        (
+            rules(json!({"mcp": {"tools": []}})),
+            "inbound.rules[2].mcp.tools: must not be empty; expected a list of tools such as",
+        ),
+        (
+            rules(json!({"mcp": {"tools": ["a", "a*b"]}})),
+            "inbound.rules[2].mcp.tools[1]: expected a name, or its beginning and `*`",
+        ),
+        (
+            rules(json!({"mcp": {"tools": ["*"]}})),
+            "inbound.rules[2].mcp.tools[0]: expected a name, or its beginning and `*`",
+        ),
+        (
+            rules(json!({"mcp": {"tools": [""]}})),
+            "inbound.rules[2].mcp.tools[0]: expected a name, or its beginning and `*`",
+        ),
+        (
+            rules(json!({"mcp": {"methods": ["__jsonrpc_response"]}})),
+            "inbound.rules[2].mcp.methods[0]: expected a name, or its beginning and `*`; \
+             `__jsonrpc_response` is always refused",
+        ),
+        (
+            rules(json!({"mcp": {"methods": ["tools/list"], "tools": ["a"]}})),
+            "inbound.rules[2].mcp.tools: requires \"tools/call\" in `methods`, or no `methods`",
+        ),
+        (
+            rules(json!({"methods": ["GET", "PUT"], "mcp": {"tools": ["a"]}})),
+            "inbound.rules[2].mcp: requires \"POST\" in the `methods` of the rule",
+        ),
+        (
             rules(json!({"access": "deny", "audience": "a"})),
             "inbound.rules[2].audience: conflicts with access \"deny\"; remove one of the two",
         ),

@@ -11,6 +11,9 @@ mod claims;
 #[path = "../exchanges/mod.rs"]
 mod exchanges;
 mod log_level;
+#[path = "../exchanges/mcp.rs"]
+mod mcp;
+mod metadata;
 mod missing;
 mod proxy;
 mod refused;

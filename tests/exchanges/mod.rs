@@ -54,6 +54,8 @@ pub struct Request {
     pub host: &'static str,
     /// Further headers, in order.
     pub headers: Vec<(&'static str, Vec<u8>)>,
+    /// The body, if it is not empty. Exchanges with bodies have Envoy's filter `mcp` before ours.
+    pub body: Vec<u8>,
 }
 
 /// What an authorization server does with a call.
@@ -267,7 +269,16 @@ impl Exchange {
 
 /// A GET without a token.
 pub fn get(path: &'static str) -> Request {
-    Request { method: "GET", path, host: "api.test", headers: Vec::new() }
+    Request { method: "GET", path, host: "api.test", headers: Vec::new(), body: Vec::new() }
+}
+
+/// A POST of a message of MCP.
+pub fn message(path: &'static str, message: impl ToString) -> Request {
+    get(path)
+        .method("POST")
+        .header("content-type", "application/json")
+        .header("accept", "application/json, text/event-stream")
+        .body(message.to_string())
 }
 
 impl Request {
@@ -292,6 +303,11 @@ impl Request {
     pub fn header(mut self, name: &'static str, value: impl Into<Vec<u8>>) -> Self {
         self.headers.push((name, value.into()));
         self
+    }
+
+    /// With a body.
+    pub fn body(self, body: impl Into<Vec<u8>>) -> Self {
+        Self { body: body.into(), ..self }
     }
 
     /// As a gRPC request.

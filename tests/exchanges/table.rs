@@ -1,6 +1,6 @@
 //! The table itself.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -16,6 +16,7 @@ pub fn table() -> Vec<Exchange> {
         paths(),
         claims(),
         claim_rules(),
+        mcp_rules(),
         step_up(),
         servers(),
         metadata(),
@@ -30,6 +31,115 @@ pub fn table() -> Vec<Exchange> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// Rules on messages of MCP, which a proxy has read from the body.
+fn mcp_rules() -> Vec<Exchange> {
+    let call = |name: Value| {
+        let params = json!({"name": name});
+        json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
+    };
+    let send = |method: &str| message("/mcp", json!({"jsonrpc": "2.0", "id": 1, "method": method}));
+    let wipe = || message("/mcp", call(json!("wipe")));
+    let scoped = || active(json!({"scope": "tools"}));
+    let bad = || invalid_request("oauth2_bad_mcp_message");
+    let bad_of_tools = || bad().challenge(r#", error="invalid_request", scope="tools""#);
+    let unread = || invalid_request("oauth2_no_mcp_metadata");
+    let unread_of_tools = || unread().challenge(r#", error="invalid_request", scope="tools""#);
+    let more = || insufficient_scope(r#", error="insufficient_scope", scope="admin""#);
+    let rules = json!({"rules": [
+        {"paths": ["/mcp"], "mcp": {"methods": ["tools/call", "ping"], "tools": ["list", "get_*"]}, "scope": "tools"},
+        {"paths": ["/mcp"], "mcp": {"methods": ["tools/call"]}, "scope": "admin"},
+        {"paths": ["/mcp"], "methods": ["GET", "POST"], "scope": "tools"},
+        {"paths": ["/open"], "mcp": {"methods": ["ping"]}, "access": "public"},
+    ]});
+    vec![
+        exchange("the first rule that matches the message decides")
+            .inbound(rules.clone())
+            .server([scoped()])
+            .passes(message("/mcp", call(json!("list"))).bearer("t"))
+            .passes(message("/mcp", call(json!("get_order"))).bearer("t"))
+            .refuses(message("/mcp", call(json!("List"))).bearer("t"), more())
+            .refuses(wipe().bearer("t"), more())
+            .passes(send("ping").bearer("t"))
+            .passes(send("tools/list").bearer("t"))
+            .passes(get("/mcp").bearer("t"))
+            .refuses(get("/mcp").method("DELETE").bearer("t"), access_denied("oauth2_unmatched"))
+            .refuses(get("/open"), access_denied("oauth2_unmatched"))
+            .passes(message("/open", json!({"jsonrpc": "2.0", "id": 1, "method": "ping"})))
+            .calls(1),
+        exchange("a request whose message is uncertain is refused once its token is accepted")
+            .inbound(rules.clone())
+            .server([scoped(), inactive(), active(json!({"scope": "other"}))])
+            .refuses(message("/mcp", "[]").bearer("t"), unread_of_tools())
+            .refuses(message("/mcp", "{").bearer("t"), bad_of_tools())
+            .refuses(message("/mcp", call(json!(1))).bearer("t"), bad_of_tools())
+            .refuses(message("/mcp", call(json!(null))).bearer("t"), bad_of_tools())
+            .refuses(send("tools/call").bearer("t"), bad_of_tools())
+            .refuses(
+                message("/mcp", json!({"jsonrpc": "2.0", "id": 1, "result": {}})).bearer("t"),
+                bad_of_tools(),
+            )
+            .refuses(get("/mcp").method("POST").bearer("t"), unread_of_tools())
+            .refuses(get("/mcp").method("POST").body("{}").bearer("t"), unread_of_tools())
+            .refuses(get("/mcp").body(call(json!("list")).to_string()).bearer("t"), unread_of_tools())
+            .refuses(wipe().method("PUT").bearer("t"), unread_of_tools())
+            .refuses(wipe().header("mcp-name", "list").bearer("t"), bad_of_tools())
+            .refuses(send("ping").header("mcp-method", "tools/call").bearer("t"), bad_of_tools())
+            .refuses(
+                message("/mcp", call(json!("list"))).header("mcp-name", "list")
+                    .header("mcp-name", "wipe").bearer("t"),
+                bad_of_tools(),
+            )
+            .refuses(
+                message("/mcp", call(json!("list"))).header("mcp_name", "list").bearer("t"),
+                bad_of_tools(),
+            )
+            .passes(
+                message("/mcp", call(json!("list"))).header("mcp-method", "tools/call")
+                    .header("mcp-name", "=?base64?bGlzdA==?=").bearer("t"),
+            )
+            .calls(1)
+            .refuses(message("/mcp", "{"), no_token().challenge(r#", scope="tools""#))
+            .refuses(
+                message("/mcp", "{").bearer("bad"),
+                invalid_token("oauth2_inactive").challenge(r#", error="invalid_token", scope="tools""#),
+            )
+            .refuses(
+                message("/mcp", "{").bearer("other"),
+                insufficient_scope(r#", error="insufficient_scope", scope="tools""#),
+            )
+            .refuses(message("/open", "{"), bad())
+            .refuses(get("/open").body("{}"), unread()),
+        exchange("what is uncertain is not allowed by a rule that denies, an optional token or an outage")
+            .inbound(json!({
+                "failure_mode_allow": true,
+                "introspection": {"retries": 0},
+                "cache": {"max_ttl": "0s"},
+                "allow_cors_preflight": true,
+                "rules": [
+                    {"paths": ["/deny"], "mcp": {"tools": ["wipe"]}, "access": "deny"},
+                    {"paths": ["/deny"], "access": "public"},
+                    {"paths": ["/optional"], "mcp": {"methods": ["ping"]}, "access": "optional"},
+                    {"paths": ["/optional"], "access": "public"},
+                    {"paths": ["/up"]},
+                ],
+            }))
+            .server([active(json!({})), Scripted::Close])
+            .refuses(message("/deny", call(json!("wipe"))), access_denied("oauth2_access_denied"))
+            .passes(message("/deny", call(json!("list"))))
+            .refuses(message("/deny", "{"), no_token())
+            .refuses(message("/deny", "{").bearer("t"), bad())
+            .refuses(message("/optional", "{"), bad())
+            .refuses(
+                message("/optional", "{").method("OPTIONS").header("origin", "https://a.test")
+                    .header("access-control-request-method", "POST"),
+                unread(),
+            )
+            .refuses(message("/optional", "{").bearer("u"), unavailable("oauth2_server_unavailable"))
+            .refuses(message("/optional", "{").bearer("v"), unavailable("oauth2_server_unavailable"))
+            .passes(get("/up").bearer("v")),
+    ]
 }
 
 /// What is said to who comes without a good token.

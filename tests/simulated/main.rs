@@ -9,6 +9,8 @@ mod exchanges;
 mod exchanging;
 mod host;
 mod keeping;
+#[path = "../exchanges/mcp.rs"]
+mod mcp;
 mod outbound;
 mod phantom_tokens;
 mod readers;

@@ -1,5 +1,6 @@
 //! Explains in advance what the filter would do with a request. This is not part of the module.
 
+use std::ptr;
 use std::time::Duration;
 
 use base64ct::{Base64, Encoding};
@@ -8,7 +9,7 @@ use serde_json::Value;
 use crate::filter::Filter;
 use crate::http::head::Head;
 use crate::ids::ClaimId;
-use crate::inbound::policy::{Access, Audience, Needs};
+use crate::inbound::policy::{Access, Audience, Needs, Rule};
 use crate::inbound::servers::Server;
 use crate::oauth::claims::ClaimTest;
 use crate::oauth::denial::Resource;
@@ -79,8 +80,9 @@ impl Filter {
                 of_list.and_then(|resource| resource.audience.first()).map(ToString::to_string);
             let unknown = guard.resources.of_unknown();
             let resource = covering.unwrap_or(unknown);
-            if let Ok(rule) = guard.rules.find(&target) {
-                explanation.near = near(&guard.rules, &target, |_, rule| rule.name.to_string());
+            if let Ok(rule) = guard.rule(&target, head, &mut None) {
+                let name = |_, rule: &Rule| rule.name.to_string();
+                explanation.near = near(&guard.rules, rule, &target, name);
                 let rule = rule.unwrap_or(&guard.unmatched);
                 explanation.rule = Some(rule.name.to_string());
                 let claims = |ClaimId(at): ClaimId| {
@@ -110,7 +112,10 @@ impl Filter {
         }
         if let Some(outbound) = &self.decider.outbound {
             let name = |n: usize, _: &_| format!("outbound.rules[{n}]");
-            explanation.near.extend(near(outbound.rules(), &Target::new(head), name));
+            let (rules, target) = (outbound.rules(), Target::new(head));
+            if let Ok(rule) = rules.find(&target) {
+                explanation.near.extend(near(rules, rule, &target, name));
+            }
         }
         let chosen = self.decider.outbound.as_ref().and_then(|outbound| outbound.chosen(head));
         explanation.client = chosen.map(|client| client.name.to_string());
@@ -156,13 +161,15 @@ const MAX_NEAR: usize = 3;
 /// The rules before the one that decides that match but for one condition.
 fn near<T>(
     rules: &RuleIndex<T>,
+    decides: Option<&T>,
     target: &Target<'_>,
     name: impl Fn(usize, &T) -> String,
 ) -> Vec<(String, String)> {
-    let Ok(decides) = rules.position(target) else { return Vec::new() };
-    let earlier = rules.matchers.iter().enumerate().take(decides.unwrap_or(rules.matchers.len()));
-    let near = earlier.filter_map(|(n, matcher)| {
-        Some((name(n, rules.get(n)?), missed(matcher, target, decides.is_none())?))
+    let all =
+        rules.matchers.iter().enumerate().filter_map(|(n, one)| Some((n, one, rules.get(n)?)));
+    let earlier = all.take_while(|(_, _, rule)| !decides.is_some_and(|it| ptr::eq(it, *rule)));
+    let near = earlier.filter_map(|(n, matcher, rule)| {
+        Some((name(n, rule), missed(matcher, target, decides.is_none())?))
     });
     near.take(MAX_NEAR).collect()
 }

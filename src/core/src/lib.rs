@@ -105,6 +105,7 @@ pub use environment::Environment;
 pub use explain::{Explanation, TokenNeeds};
 pub use fetcher::Fetcher;
 pub use filter::{Configuration, Filter};
+pub use http::body::{Body, Message};
 pub use http::head::{Fields, Head};
 pub use ids::{ClientId, HeaderId, ServerId};
 pub use lookup::{Lookups, Resolved};

@@ -290,8 +290,8 @@ impl Host for Abi {
         })
     }
 
-    fn property(&self, object: &str, name: &str) -> Result<Option<Cow<'_, [u8]>>, HostError> {
-        let path = [object, name].join("\0");
+    fn property(&self, path: &[&str]) -> Result<Option<Cow<'_, [u8]>>, HostError> {
+        let path = path.join("\0");
         let value = bytes(HostCall::Property, |value, size| {
             // SAFETY: the pointers are to live memory of the given sizes during the call.
             unsafe { proxy_get_property(path.as_ptr(), path.len(), value, size) }

@@ -14,11 +14,17 @@ use crate::outbound::client::Client;
 use crate::rules::matcher::{Matcher, method_matches};
 
 /// Advises on rules that are never reached, because an earlier rule matches all their requests, and
-/// on those that no `HEAD` request reaches, because `GET` of an earlier rule includes it.
-pub(super) fn advise_on_order<T>(rules: &Field<'_>, list: &[(Matcher, T)]) {
+/// on those that no `HEAD` request reaches, because `GET` of an earlier rule includes it. `is_whole`
+/// is whether a rule has no conditions besides its matcher.
+pub(super) fn advise_on_order<T>(
+    rules: &Field<'_>,
+    list: &[(Matcher, T)],
+    is_whole: impl Fn(&T) -> bool,
+) {
     for (n, (later, _)) in list.iter().enumerate() {
         let earlier_than = |later: &Matcher| {
-            let earlier = list.iter().take(n).position(|(earlier, _)| covers(earlier, later))?;
+            let is_earlier = |(earlier, rule): &(_, T)| is_whole(rule) && covers(earlier, later);
+            let earlier = list.iter().take(n).position(is_earlier)?;
             Some(rules.element(earlier).place())
         };
         if let Some(earlier) = earlier_than(later) {

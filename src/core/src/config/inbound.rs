@@ -230,11 +230,11 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
         Unmatched::Token => Access::Token(Arc::new(needs)),
         Unmatched::Public => Access::Public,
     };
-    let unmatched = Rule { name, access };
+    let unmatched = Rule { name, access, mcp: None };
     object.check_keys();
     let rules = rules.unwrap_or_default();
     #[cfg(feature = "review")]
-    super::advice::advise_on_order(&object.at("rules"), &rules);
+    super::advice::advise_on_order(&object.at("rules"), &rules, |rule| rule.mcp.is_none());
     #[cfg(feature = "review")]
     super::header_tests::advise_on_spelling(&object.at("rules"), &rules);
     #[cfg(feature = "review")]
@@ -273,6 +273,7 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
         limits_age: rules.iter().any(|(_, rule)| rule.limits_age()),
         token_sources,
         resources,
+        reads_messages: rules.iter().any(|(_, rule)| rule.mcp.is_some()),
         rules: RuleIndex::new(rules),
         unmatched,
         encoded_slash,

@@ -79,7 +79,7 @@ fn first_for_other_case<'r>(
             if !is_as_strict(needs, rule, implied) {
                 return Decides::Rule(n);
             }
-            if covers(other, &any_case) {
+            if needs.mcp.is_none() && covers(other, &any_case) {
                 return Decides::Nothing;
             }
         }

@@ -22,7 +22,9 @@ mod inbound;
 mod key_table;
 #[cfg(feature = "review")]
 mod letter_case;
+mod lists;
 mod load;
+mod mcp;
 mod metadata;
 mod names;
 mod notes;

@@ -90,7 +90,7 @@ pub(super) fn outbound(
     let token_sources = token_sources.unwrap_or_default();
     #[cfg(feature = "review")]
     {
-        super::advice::advise_on_order(&object.at("rules"), &rules);
+        super::advice::advise_on_order(&object.at("rules"), &rules, |_| true);
         super::advice::advise_on_use(&object, &clients, &rules, used);
     }
     join_actors(&object, &mut clients)?;

@@ -13,6 +13,8 @@ use super::key_table::{
     DefaultValue::{Json, Words},
     KeyRow, KeyTable,
 };
+use super::lists::{Parse, list};
+use super::mcp::mcp;
 use super::notes::Shape;
 use super::reader::{Field, Object};
 use super::values::{one_or_any, scope, text, ttl};
@@ -22,7 +24,7 @@ use crate::http::header_name::is_token_char;
 use crate::http::path::PathPattern;
 use crate::ids::ClaimId;
 use crate::inbound::forwarding::Forwarding;
-use crate::inbound::policy::{Access, Audience, Needs, Rule};
+use crate::inbound::policy::{Access, Audience, McpRule, Needs, Rule};
 use crate::oauth::claims::{ClaimPath, ClaimTest, is_scalar};
 use crate::oauth::reason::Reason;
 use crate::rules::matcher::Matcher;
@@ -257,6 +259,13 @@ pub(super) const RULE_TABLE: KeyTable = KeyTable {
         )
         .see("inboundrulesheaders"),
         KeyRow::new(
+            &["mcp"],
+            "object",
+            Words("all"),
+            "messages of the Model Context Protocol, as Envoy's filter `mcp` has read them",
+        )
+        .see("inboundrulesmcp"),
+        KeyRow::new(
             &["access"],
             "string",
             Json(r#""token""#),
@@ -331,6 +340,7 @@ pub(super) fn rule(
     let mut matcher = matcher(&mut object);
     let headers = object.read("headers", |field| headers(field, forward));
     matcher.headers = headers.unwrap_or_default().into();
+    let mcp = object.read("mcp", mcp);
     let access =
         object.read("access", |field| field.choice(&["token", "optional", "public", "deny"]));
     let asks = NEEDS.into_iter().chain(["max_ttl"]).find(|key| object.has(key));
@@ -338,6 +348,7 @@ pub(super) fn rule(
     let mut needs = needs(&mut object, Arc::clone(&name), Some(defaults), asked, unset);
     needs.age = age;
     let needs = Arc::new(needs);
+    let of_mcp = Arc::clone(&needs);
     let access = match access {
         None | Some("token") => Some(Access::Token(needs)),
         Some("optional") => Some(Access::Optional(needs)),
@@ -350,19 +361,26 @@ pub(super) fn rule(
         },
     };
     object.check_keys();
-    Some((matcher, Rule { name, access: access? }))
+    let mcp = mcp.map(|pattern| McpRule { pattern, needs: of_mcp });
+    if let (Some(_), Some(methods)) = (&mcp, &matcher.methods)
+        && !methods.iter().any(|method| **method == *"POST")
+    {
+        return object.at("mcp").mistake("requires \"POST\" in the `methods` of the rule");
+    }
+    Some((matcher, Rule { name, access: access?, mcp }))
 }
 
 /// `hosts`, `methods` and `paths`.
 pub(super) fn matcher(object: &mut Object<'_>) -> Matcher {
     let hosts = list(object, "hosts", "hosts such as \"api.example.com\"", HostPattern::parse);
-    let methods = list(object, "methods", "methods such as \"GET\"", |text| {
+    let method: Parse = |text| {
         if is_method(text) {
             Ok(Box::from(text))
         } else {
             Err("expected a method in upper case such as \"GET\"; omit the key for all methods")
         }
-    });
+    };
+    let methods = list(object, "methods", "methods such as \"GET\"", method);
     let paths = list(object, "paths", "paths such as \"/orders/**\"", PathPattern::parse);
     Matcher { hosts, methods, paths, ..Matcher::default() }
 }
@@ -371,18 +389,4 @@ pub(super) fn matcher(object: &mut Object<'_>) -> Matcher {
 pub(super) fn is_method(text: &str) -> bool {
     let is_in_name = |b: u8| is_token_char(b) && !b.is_ascii_lowercase() && b != b'*';
     !text.is_empty() && text.bytes().all(is_in_name)
-}
-
-/// An optional list of strings, each read by `parse`.
-pub(super) fn list<T>(
-    object: &mut Object<'_>,
-    key: &'static str,
-    what: &str,
-    parse: impl Fn(&str) -> Result<T, &'static str>,
-) -> Option<Vec<T>> {
-    let read = |field: &Field<'_>| match parse(field.string("a string")?) {
-        Ok(value) => Some(value),
-        Err(advice) => field.mistake(advice),
-    };
-    object.read(key, |field| field.list_of(&format!("a list of {what}"), read))
 }

@@ -10,8 +10,8 @@ use super::key_table::{
     DefaultValue::{Json, Words},
     KeyRow, KeyTable,
 };
+use super::lists::list;
 use super::names::Names;
-use super::policy::list;
 use super::reader::Field;
 use super::scopes::scope_reading;
 use super::values::{one_or_any, text};

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::slice;
 
+use crate::http::body::Body;
+
 /// Access to the headers of a request. Each call may cost a copy in the host, so the filter reads
 /// little.
 pub trait Head {
@@ -17,6 +19,9 @@ pub trait Head {
 
     /// The SHA-256 digest of the client's TLS certificate, if any.
     fn peer_certificate(&self) -> Option<[u8; 32]>;
+
+    /// What the proxy has read of the body.
+    fn body(&self) -> Body;
 }
 
 /// All headers of a request, in one buffer.
@@ -155,7 +160,7 @@ impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Fields {
     }
 }
 
-/// Headers that are all in memory, without a client certificate.
+/// Headers that are all in memory, without a client certificate, of a request whose body is unknown.
 impl Head for Fields {
     fn value(&self, name: &str) -> Option<Cow<'_, [u8]>> {
         self.joined(name)
@@ -167,6 +172,10 @@ impl Head for Fields {
 
     fn peer_certificate(&self) -> Option<[u8; 32]> {
         None
+    }
+
+    fn body(&self) -> Body {
+        Body::Unread
     }
 }
 

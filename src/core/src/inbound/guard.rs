@@ -13,7 +13,8 @@ use crate::inbound::clock_skew::ClockSkew;
 use crate::inbound::cors::Cors;
 use crate::inbound::forwarding::{ClaimHeaders, Forwarding};
 use crate::inbound::introspection_cache::{CacheConfig, Freshness};
-use crate::inbound::policy::{Access, Needs, Rule};
+use crate::inbound::mcp::McpRequest;
+use crate::inbound::policy::{Access, McpRule, Needs, Rule};
 use crate::inbound::resources::Resources;
 use crate::inbound::servers::{self, Server};
 use crate::lookup::{Introspected, Unavailable};
@@ -32,7 +33,7 @@ use crate::oauth::token_source::{Presented, Removals, TokenSource};
 use crate::oauth::token_sources::TokenSources;
 use crate::oauth::token_state::{ActiveToken, TokenAttribute, TokenState};
 use crate::rules::index::RuleIndex;
-use crate::rules::target::{Target, host_of};
+use crate::rules::target::{Target, Undecided, host_of};
 use crate::timestamp::Timestamp;
 use crate::verdict::{Action, Forward};
 
@@ -50,6 +51,8 @@ pub(crate) struct Guard {
     pub(crate) resources: Resources,
     /// The first rule that matches applies.
     pub(crate) rules: RuleIndex<Rule>,
+    /// Whether any rule is one on messages.
+    pub(crate) reads_messages: bool,
     /// Applies to requests that no other rule matches.
     pub(crate) unmatched: Rule,
     /// What becomes of escaped slashes in paths.
@@ -88,6 +91,8 @@ pub(crate) struct Bearer {
     pub(crate) needs: Arc<Needs>,
     /// The resource that the request is for.
     pub(crate) resource: Arc<Resource>,
+    /// Why the request is denied, whatever its token.
+    pub(crate) flaw: Option<Reason>,
     /// Changes to the head that do not depend on the token.
     pub(crate) clean: Forward,
     /// Removes the token from the request.
@@ -99,7 +104,8 @@ pub(crate) struct Bearer {
 
 impl Footprint for Bearer {
     fn owned_bytes(&self) -> usize {
-        let Self { needs: _, resource: _, clean, removals, in_query: _, certificate: _ } = self;
+        let Self { needs: _, resource: _, flaw: _, clean, removals, in_query: _, certificate: _ } =
+            self;
         clean.owned_bytes().saturating_add(removals.owned_bytes())
     }
 }
@@ -158,7 +164,9 @@ impl Guard {
             let action = Action::Respond(reply);
             return Ok(Admission::Decided(Outcome::of(action, Decision::Preflight, "cors".into())));
         }
-        let matching = self.rules.find(&target).map_err(|why| undecided(why.into()))?;
+        let mut flaw = None;
+        let matching = self.rule(&target, head, &mut flaw);
+        let matching = matching.map_err(|why| undecided(why.into()))?;
         let rule = matching.unwrap_or(&self.unmatched);
         let public = |clean| {
             let action = Action::Forward(clean);
@@ -172,20 +180,21 @@ impl Guard {
             Ok(None) => Err(refuse(Reason::Unmatched, &METADATA.into())),
             Err(why) => Err(undecided(why.into())),
         };
-        let (needs, optional) = match &rule.access {
-            Access::Public => {
+        let (needs, optional) = match (&rule.access, flaw) {
+            (_, Some(reason)) => (self.needs_if_flawed(reason, rule, head)?, false),
+            (Access::Public, None) => {
                 // A rule may make requests public that are for none of the resources.
                 if matching.is_none() {
                     covering()?;
                 }
                 return Ok(public(clean));
             }
-            Access::Deny(reason) => return Err(refuse(*reason, &rule.name)),
-            Access::Token(needs) => (needs, false),
-            Access::Optional(needs) => (needs, true),
+            (Access::Deny(reason), None) => return Err(refuse(*reason, &rule.name)),
+            (Access::Token(needs), None) => (needs, false),
+            (Access::Optional(needs), None) => (needs, true),
         };
         let resource = covering()?;
-        if self.is_preflight(&target, head) {
+        if flaw.is_none() && self.is_preflight(&target, head) {
             return Ok(public(clean));
         }
         let deny = |reason| Outcome::of_token(reason, needs, resource, is_grpc(head));
@@ -199,6 +208,7 @@ impl Guard {
         let bearer = Bearer {
             needs: Arc::clone(needs),
             resource: Arc::clone(resource),
+            flaw,
             clean,
             removals: found.removals,
             in_query: found.in_query,
@@ -208,6 +218,71 @@ impl Guard {
             },
         };
         Ok(Admission::NeedsToken(bearer, found.token))
+    }
+
+    /// What the token of a request must meet whose message is uncertain, before it is denied for
+    /// that.
+    ///
+    /// # Errors
+    /// It is denied now: the rule judges no token, or there is none and need not be one.
+    #[cold]
+    fn needs_if_flawed<'r>(
+        &self,
+        reason: Reason,
+        rule: &'r Rule,
+        head: &dyn Head,
+    ) -> Result<&'r Arc<Needs>, Outcome> {
+        match (&rule.access, &rule.mcp) {
+            (Access::Token(needs), _) => Ok(needs),
+            (Access::Optional(needs), _) if self.has_token(head) => Ok(needs),
+            (Access::Deny(_), Some(mcp)) => Ok(&mcp.needs),
+            _ => {
+                let resource = self.resources.of_unknown();
+                Err(Outcome::denied(&Denial::new(reason), &rule.name, resource, is_grpc(head)))
+            }
+        }
+    }
+
+    /// Whether a request presents a token, or more than one.
+    fn has_token(&self, head: &dyn Head) -> bool {
+        !matches!(self.token_sources.find(head), Ok(None))
+    }
+
+    /// The first rule that matches. If it is one on messages, and which message the request has is
+    /// uncertain, `flaw` is set to the reason.
+    ///
+    /// # Errors
+    /// No rule can be determined.
+    #[inline]
+    pub(crate) fn rule(
+        &self,
+        target: &Target<'_>,
+        head: &dyn Head,
+        flaw: &mut Option<Reason>,
+    ) -> Result<Option<&Rule>, Undecided> {
+        if self.reads_messages {
+            self.rule_on_message(target, head, flaw)
+        } else {
+            self.rules.find(target)
+        }
+    }
+
+    /// The same, where the message may decide.
+    #[cold]
+    fn rule_on_message(
+        &self,
+        target: &Target<'_>,
+        head: &dyn Head,
+        flaw: &mut Option<Reason>,
+    ) -> Result<Option<&Rule>, Undecided> {
+        let mcp = McpRequest::new(head);
+        self.rules.find_where(target, |rule| {
+            let Some(McpRule { pattern, .. }) = &rule.mcp else { return true };
+            mcp.is_matched(pattern, target.method()).unwrap_or_else(|reason| {
+                *flaw = Some(reason);
+                true
+            })
+        })
     }
 
     /// Whether this is a CORS preflight request (Fetch standard), and those are allowed.
@@ -304,7 +379,7 @@ impl Guard {
         grpc: impl FnOnce() -> bool,
         now: Timestamp,
     ) -> Outcome {
-        let Bearer { needs, resource, clean, removals, in_query, certificate } = bearer;
+        let Bearer { needs, resource, flaw, clean, removals, in_query, certificate } = bearer;
         let known = match finding {
             TokenState::Active(known) => known,
             TokenState::Rejected(reason) => {
@@ -317,6 +392,12 @@ impl Guard {
         } else {
             Err(needs.deny(Reason::UnprovedCnf))
         };
+        if let (Ok(()), Some(reason)) = (&judged, flaw) {
+            return Outcome {
+                known: Some(known),
+                ..Outcome::of_token(reason, &needs, &resource, grpc())
+            };
+        }
         match judged {
             Ok(()) => Outcome {
                 action: Action::Forward(self.forward.with_token(
@@ -339,9 +420,9 @@ impl Guard {
 
     /// Decides on a request whose token could not be introspected.
     pub(crate) fn fail(&self, unavailable: Unavailable, bearer: Bearer, grpc: bool) -> Outcome {
-        let Bearer { needs, resource, clean, removals, in_query, .. } = bearer;
+        let Bearer { needs, resource, flaw, clean, removals, in_query, .. } = bearer;
         let Unavailable { failure, excused, .. } = unavailable;
-        if !self.failure_mode_allow || !excused {
+        if !self.failure_mode_allow || !excused || flaw.is_some() {
             return Outcome::denied(&failure.denial(), &needs.rule, &resource, grpc);
         }
         Outcome {

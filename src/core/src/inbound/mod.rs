@@ -9,6 +9,7 @@ pub(crate) mod cors;
 pub(crate) mod forwarding;
 pub(crate) mod guard;
 pub(crate) mod introspection_cache;
+pub(crate) mod mcp;
 pub(crate) mod outage;
 pub(crate) mod policy;
 pub(crate) mod resource_metadata;

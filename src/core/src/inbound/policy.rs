@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::cache::age::AgeLimit;
 use crate::ids::ClaimId;
 use crate::inbound::clock_skew::ClockSkew;
+use crate::inbound::mcp::McpPattern;
 use crate::oauth::claims::ClaimTest;
 use crate::oauth::denial::{Denial, Resource};
 use crate::oauth::introspection::IntrospectedToken;
@@ -19,6 +20,16 @@ pub(crate) struct Rule {
     /// The name in logs and filter state.
     pub(crate) name: Arc<str>,
     pub(crate) access: Access,
+    /// The messages that it matches, of requests that it otherwise matches.
+    pub(crate) mcp: Option<McpRule>,
+}
+
+/// The messages that a rule matches.
+#[derive(Debug)]
+pub(crate) struct McpRule {
+    pub(crate) pattern: McpPattern,
+    /// The requirements on the token of a request whose message is uncertain.
+    pub(crate) needs: Arc<Needs>,
 }
 
 /// The access that a rule gives.

@@ -155,8 +155,8 @@ mod tests {
         let others = "allowed.reason.token allowed.reason.stale allowed.reason.public \
                       allowed.reason.unchecked answered.reason.resource_metadata \
                       answered.reason.cors_preflight";
-        let denied = "no_token repeated_token bad_path bad_host bad_header malformed_token \
-                      token_too_long inactive expired not_yet_valid wrong_issuer wrong_audience not_an_access_token \
+        let denied = "no_token repeated_token bad_path bad_host bad_header no_mcp_metadata \
+                      bad_mcp_message malformed_token token_too_long inactive expired not_yet_valid wrong_issuer wrong_audience not_an_access_token \
                       unproved_cnf insufficient_scope claim_not_met \
                       insufficient_user_authentication no_server access_denied unmatched \
                       server_unavailable server_timeout server_refused_client server_bad_answer \

@@ -43,6 +43,20 @@ table! {
             description: "A header is ambiguous.",
             counted: Counted::Inbound,
         },
+        /// The request has a body that Envoy's filter `mcp` has not read.
+        NoMcpMetadata => &Row {
+            details: "oauth2_no_mcp_metadata",
+            error: &INVALID_REQUEST,
+            description: "The request must be a POST with a message of the Model Context Protocol.",
+            counted: Counted::Inbound,
+        },
+        /// The body is not one whole message, or differs from the headers that repeat its content.
+        BadMcpMessage => &Row {
+            details: "oauth2_bad_mcp_message",
+            error: &INVALID_REQUEST,
+            description: "The message is ambiguous, or differs from its headers.",
+            counted: Counted::Inbound,
+        },
         /// The token is not a `b64token`.
         MalformedToken => &Row {
             details: "oauth2_malformed_token",

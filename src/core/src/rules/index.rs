@@ -109,9 +109,22 @@ impl<T> RuleIndex<T> {
     /// whose parameters are not in the pattern that decides: some services ignore them. Or the path
     /// keeps escaped slashes, and another rule decides if they are slashes.
     pub(crate) fn find(&self, target: &Target<'_>) -> Result<Option<&T>, Undecided> {
-        let rule = self.position(target)?;
+        self.find_where(target, |_| true)
+    }
+
+    /// The first rule that matches and fulfils a condition that is not in the index.
+    ///
+    /// # Errors
+    /// As of [`find`](Self::find).
+    pub(crate) fn find_where(
+        &self,
+        target: &Target<'_>,
+        mut is_met: impl FnMut(&T) -> bool,
+    ) -> Result<Option<&T>, Undecided> {
+        let is_met = &mut |rule| self.rules.get(rule).is_none_or(&mut is_met);
+        let rule = self.position(target, is_met)?;
         if let Some(other) = target.with_slashes()
-            && self.position(&other)? != rule
+            && self.position(&other, is_met)? != rule
         {
             return Err(Undecided::BadPath);
         }
@@ -124,10 +137,14 @@ impl<T> RuleIndex<T> {
         self.rules.get(rule)
     }
 
-    /// The index of the first rule that matches.
-    pub(crate) fn position(&self, target: &Target<'_>) -> Result<Option<usize>, Undecided> {
+    /// The index of the first rule that matches and fulfils the condition.
+    fn position(
+        &self,
+        target: &Target<'_>,
+        is_met: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Option<usize>, Undecided> {
         for block in &self.blocks {
-            if let Some(rule) = block.find(target, self.looks_at_paths)? {
+            if let Some(rule) = block.find(target, self.looks_at_paths, is_met)? {
                 return Ok(Some(rule));
             }
         }
@@ -296,8 +313,13 @@ impl Block {
         }
     }
 
-    /// The index of the first rule that matches.
-    fn find(&self, target: &Target<'_>, looks_at_paths: bool) -> Result<Option<usize>, Undecided> {
+    /// The index of the first rule that matches and meets the condition.
+    fn find(
+        &self,
+        target: &Target<'_>,
+        looks_at_paths: bool,
+        is_met: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Option<usize>, Undecided> {
         let mut fitting = self.all;
         let (mut host, mut method, mut path) = (false, false, false);
         let mut bad_host = false;
@@ -324,7 +346,7 @@ impl Block {
                 let entry = self.entries.get(number).ok_or(Undecided::Lost)?;
                 let fits_path = entry.partial.is_empty() || entry.fits_path(target.path()?);
                 let headers = if fits_path { entry.fits_headers(target) } else { Ok(false) };
-                if headers == Ok(false) {
+                if headers == Ok(false) || !is_met(entry.rule) {
                     fitting.remove(number);
                     continue;
                 }

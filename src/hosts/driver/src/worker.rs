@@ -126,7 +126,7 @@ impl<H: ProxyWasm> Worker<H> {
             }
         };
         self.follow_log_level(now);
-        let head = RequestHead::new(&self.host);
+        let head = RequestHead::new(&self.host, end_of_stream);
         let moment = Moment { now, clock: Ok(()) };
         let step = self.handle(Input::Request(stream, &head), moment);
         let guards_trailers = !end_of_stream && filter.borrow().decider().guards_trailers();

@@ -9,13 +9,15 @@ use std::num::NonZeroUsize;
 use std::time::SystemTime;
 
 use oauth2_filter_core::{
-    Answer, Call, CallFailure, Fields, Head, Reply, Timestamp, digest_from_hex,
+    Answer, Body, Call, CallFailure, Fields, Head, Reply, Timestamp, digest_from_hex,
 };
 use oauth2_filter_driver::{
-    CallResponse, Changed, Host, HostCall, HostError, Map, MetricKind, Metrics as _, call_result,
+    CallResponse, Changed, Host, HostCall, HostError, MCP_NAMESPACE, Map, McpReport, McpValue,
+    MetricKind, Metrics as _, call_result,
 };
+use serde_json::Value;
 
-use super::abi::{self, Buffer, ConfigMetrics, Envoy, Header, Secrets};
+use super::abi::{self, Buffer, ConfigMetrics, Envoy, Header, Secrets, Stored};
 use super::metrics::{Metric, Metrics, Name};
 
 /// `response.code_details`.
@@ -23,6 +25,12 @@ const CODE_DETAILS: i32 = 16;
 
 /// `connection.sha256_peer_certificate_digest`.
 const PEER_CERTIFICATE_DIGEST: i32 = 38;
+
+/// Dynamic metadata, of the kinds of metadata.
+const DYNAMIC: i32 = 0;
+
+/// The object in filter state in which Envoy's filter `mcp` keeps its results.
+const MCP_STATE: &str = "envoy.filters.http.mcp.request";
 
 /// The status of a call that Envoy refuses without a reason.
 const REFUSED: u8 = 1;
@@ -336,8 +344,76 @@ impl<'h> Request<'h> {
     }
 
     /// Reads the head of the request with `read`, which must not change the request.
-    pub(crate) fn read_head<R>(self, read: impl FnOnce(&RequestHead<'_>) -> R) -> R {
-        read(&RequestHead { request: self, fields: OnceCell::new(), failure: Cell::new(None) })
+    pub(crate) fn read_head<R>(
+        self,
+        end_of_stream: bool,
+        read: impl FnOnce(&RequestHead<'_>) -> R,
+    ) -> R {
+        let (fields, failure) = Default::default();
+        read(&RequestHead { request: self, end_of_stream, fields, failure })
+    }
+
+    /// A string in the dynamic metadata of Envoy's filter `mcp`.
+    fn mcp_string(&self, stored: Stored, key: &str) -> McpValue<'_> {
+        let mut value = Buffer::NONE;
+        let [namespace, key] = [MCP_NAMESPACE, key].map(|text| Buffer::of(text.as_bytes()));
+        // SAFETY: the filter lives during the hook, and the pointers are to live memory.
+        let found = unsafe {
+            (stored.metadata_string)(self.filter, DYNAMIC, namespace, key, &raw mut value)
+        };
+        if !found {
+            return McpValue::Absent;
+        }
+        // SAFETY: the value lives until the hook ends or metadata changes (`read_head`).
+        std::str::from_utf8(unsafe { value.bytes() }).map_or(McpValue::Other, McpValue::Text)
+    }
+
+    /// A boolean in the dynamic metadata of Envoy's filter `mcp`.
+    fn mcp_bool(&self, stored: Stored, key: &str) -> McpValue<'_> {
+        let mut value = false;
+        let [namespace, key] = [MCP_NAMESPACE, key].map(|text| Buffer::of(text.as_bytes()));
+        // SAFETY: the filter lives during the hook, and the pointers are to live memory.
+        let found =
+            unsafe { (stored.metadata_bool)(self.filter, DYNAMIC, namespace, key, &raw mut value) };
+        if found { McpValue::Bool(value) } else { McpValue::Absent }
+    }
+
+    /// The message that Envoy's filter `mcp` has put into filter state, as JSON. From dynamic
+    /// metadata, there is no function for a value within another.
+    fn mcp_message(&self, stored: Stored) -> Option<Value> {
+        let mut value = Buffer::NONE;
+        let name = Buffer::of(MCP_STATE.as_bytes());
+        // SAFETY: the filter lives during the hook, and the pointers are to live memory.
+        let found = unsafe { (stored.filter_state)(self.filter, name, &raw mut value) };
+        // SAFETY: the value lives until the hook ends or filter state changes (`read_head`).
+        serde_json::from_slice(found.then(|| unsafe { value.bytes() })?).ok()
+    }
+
+    /// The body, as far as Envoy's filter `mcp` has read it.
+    fn mcp(&self) -> Body {
+        let Some(stored) = Stored::find() else { return Body::Unread };
+        let message = self.mcp_message(stored);
+        let mut report = McpReport {
+            is_mcp_request: self.mcp_bool(stored, "is_mcp_request"),
+            status: self.mcp_string(stored, "status"),
+            is_exceeding_limit: self.mcp_bool(stored, "is_exceeding_limit"),
+            passthrough_reason: self.mcp_string(stored, "passthrough_reason"),
+            ..McpReport::default()
+        };
+        if let Some(message) = &message {
+            let value = |path: &str| match message.pointer(path) {
+                None => McpValue::Absent,
+                Some(Value::String(text)) => McpValue::Text(text),
+                Some(_) => McpValue::Other,
+            };
+            report.method = value("/method");
+            report.name = value("/params/name");
+            report.uri = value("/params/uri");
+        } else if report.passthrough_reason == McpValue::Absent {
+            // The filter was not told to put the message there.
+            return Body::Unread;
+        }
+        report.body()
     }
 
     /// One value of a header, and how many there are.
@@ -476,10 +552,10 @@ impl Host for Request<'_> {
         self.change_header(HostCall::RemoveHeader, map, name, Buffer::NONE)
     }
 
-    fn property(&self, object: &str, name: &str) -> Result<Option<Cow<'_, [u8]>>, HostError> {
-        Ok(match (object, name) {
-            ("response", "code_details") => self.attribute(CODE_DETAILS),
-            ("connection", "sha256_peer_certificate_digest") => {
+    fn property(&self, path: &[&str]) -> Result<Option<Cow<'_, [u8]>>, HostError> {
+        Ok(match path {
+            ["response", "code_details"] => self.attribute(CODE_DETAILS),
+            ["connection", "sha256_peer_certificate_digest"] => {
                 self.attribute(PEER_CERTIFICATE_DIGEST)
             }
             _ => return Err(HostError { call: HostCall::Property, status: REFUSED }),
@@ -545,6 +621,8 @@ impl Host for Request<'_> {
 /// The head of a request, read in place.
 pub(crate) struct RequestHead<'r> {
     request: Request<'r>,
+    /// Whether the request ends with its headers.
+    end_of_stream: bool,
     fields: OnceCell<Fields>,
     failure: Cell<Option<HostError>>,
 }
@@ -579,6 +657,10 @@ impl Head for RequestHead<'_> {
 
     fn peer_certificate(&self) -> Option<[u8; 32]> {
         digest_from_hex(&self.request.attribute(PEER_CERTIFICATE_DIGEST)?)
+    }
+
+    fn body(&self) -> Body {
+        if self.end_of_stream { Body::Empty } else { self.request.mcp() }
     }
 }
 

@@ -66,7 +66,7 @@ impl HttpStream {
         let apply = self.apply(&request);
         let worker = self.config().slot(request.worker()).ok_or(LOST);
         let state = match worker.and_then(|slot| {
-            let step = slot.decide(self.config(), request, envoy::now()?);
+            let step = slot.decide(self.config(), request, end_of_stream, envoy::now()?);
             Ok((step, !end_of_stream && slot.guards_trailers))
         }) {
             Ok((Step::Decided(verdict), guards_trailers)) => {

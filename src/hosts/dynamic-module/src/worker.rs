@@ -134,12 +134,13 @@ impl Slot {
         &self,
         filter: &Arc<FilterConfig>,
         request: Request<'_>,
+        end_of_stream: bool,
         now: Timestamp,
     ) -> Step {
         let worker = &mut *lock(&self.worker);
         self.handle_mail(worker, filter, request, now);
         let stream = worker.next_stream();
-        let (verdict, failure) = request.read_head(|head| {
+        let (verdict, failure) = request.read_head(end_of_stream, |head| {
             let context = Context { now, store: &PROCESS.store };
             let run = &mut Run::new(context, &mut worker.output);
             (worker.decider.request(stream, head, run), head.failure())

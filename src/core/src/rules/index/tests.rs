@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::http::authority::{Authority, HostPattern};
+use crate::http::body::Body;
 use crate::http::head::{Fields, Head};
 use crate::http::path::BadPath;
 use crate::rules::header::{BadHeader, ValueTest};
@@ -363,6 +364,10 @@ impl Head for Watched {
 
     fn peer_certificate(&self) -> Option<[u8; 32]> {
         None
+    }
+
+    fn body(&self) -> Body {
+        Body::Empty
     }
 }
 
