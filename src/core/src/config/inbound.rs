@@ -34,6 +34,8 @@ use crate::oauth::scope::{Implied, ScopeReading};
 use crate::oauth::sender_constraint::MutualTls;
 use crate::oauth::token_sources::Precedence;
 use crate::rules::index::RuleIndex;
+#[cfg(feature = "review")]
+use crate::rules::matcher::Matcher;
 
 /// The maximum of `max_entries`: the memory of a worker is limited to 1 GiB.
 const MOST_ENTRIES: u32 = 1_000_000;
@@ -234,25 +236,11 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     object.check_keys();
     let rules = rules.unwrap_or_default();
     #[cfg(feature = "review")]
-    super::advice::advise_on_order(&object.at("rules"), &rules, |rule| rule.mcp.is_none());
-    #[cfg(feature = "review")]
-    super::header_tests::advise_on_spelling(&object.at("rules"), &rules);
+    advise(&object, &rules, &unmatched, &implied);
     #[cfg(feature = "review")]
     if matches!(unset, Audience::Resource) {
         super::advice::advise_on_coverage(&object.at("rules"), &rules, &resources.described);
     }
-    #[cfg(feature = "review")]
-    super::letter_case::note_on_letter_case(
-        &object.at("rules"),
-        &rules,
-        (&object.at("unmatched"), &unmatched),
-        &implied,
-    );
-    #[cfg(feature = "review")]
-    super::advice::advise_on_token_type(
-        &object.at("introspection"),
-        rules.iter().map(|(_, rule)| rule).chain([&unmatched]),
-    );
     if matches!(unset, Audience::Any)
         && rules.iter().map(|(_, rule)| rule).chain([&unmatched]).any(Rule::takes_any_audience)
     {
@@ -285,6 +273,18 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
         failure_mode_allow: failure_mode_allow.unwrap_or(false),
         forward,
     })
+}
+
+/// Advises on rules.
+#[cfg(feature = "review")]
+fn advise(object: &Object<'_>, rules: &[(Matcher, Rule)], unmatched: &Rule, implied: &Implied) {
+    use super::{advice, header_tests, letter_case};
+    let place = object.at("rules");
+    advice::advise_on_order(&place, rules, |rule| rule.mcp.is_none());
+    header_tests::advise_on_spelling(&place, rules);
+    letter_case::note_on_letter_case(&place, rules, (&object.at("unmatched"), unmatched), implied);
+    let all = rules.iter().map(|(_, rule)| rule).chain([unmatched]);
+    advice::advise_on_token_type(&object.at("introspection"), all);
 }
 
 /// The resources that `resource_metadata` describes; `unset` says whether there are several. Other

@@ -39,6 +39,7 @@ use crate::verdict::{Action, Forward};
 
 /// The inbound configuration, ready to be applied.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a question by itself")]
 pub(crate) struct Guard {
     /// The first server whose `when` matches introspects a token.
     pub(crate) servers: Vec<Server>,
@@ -127,7 +128,7 @@ impl Guard {
         &'h self,
         head: &'h dyn Head,
         is_ours: &dyn Fn(&Presented<'_>) -> bool,
-    ) -> Result<Admission<'h>, Outcome> {
+    ) -> Result<Admission<'h>, Box<Outcome>> {
         if self.forward.needs_whole_head()
             || self.rules.looks_at_several()
             || self.resources.look_at_several()
@@ -143,7 +144,7 @@ impl Guard {
                 _ => "path",
             };
             let resource = self.resources.of_unknown();
-            Outcome::denied(&Denial::new(reason), &what.into(), resource, is_grpc(head))
+            Box::new(Outcome::denied(&Denial::new(reason), &what.into(), resource, is_grpc(head)))
         };
         let clean = self.forward.clean(head).map_err(undecided)?;
         let target = Target::with(head, self.encoded_slash);
@@ -173,7 +174,8 @@ impl Guard {
             Admission::Decided(Outcome::of(action, Decision::Public, Arc::clone(&rule.name)))
         };
         let refuse = |reason, rule: &Arc<str>| {
-            Outcome::denied(&Denial::new(reason), rule, self.resources.of_unknown(), is_grpc(head))
+            let resource = self.resources.of_unknown();
+            Box::new(Outcome::denied(&Denial::new(reason), rule, resource, is_grpc(head)))
         };
         let covering = || match self.resources.covering(&target) {
             Ok(Some(resource)) => Ok(resource),
@@ -197,7 +199,7 @@ impl Guard {
         if flaw.is_none() && self.is_preflight(&target, head) {
             return Ok(public(clean));
         }
-        let deny = |reason| Outcome::of_token(reason, needs, resource, is_grpc(head));
+        let deny = |reason| Box::new(Outcome::of_token(reason, needs, resource, is_grpc(head)));
         // Envoy may run a request through the filter again after one of the proxy's own tokens was
         // put on it: the caller did not present that token.
         let found = match self.token_sources.find(head).map_err(deny)? {
@@ -231,14 +233,15 @@ impl Guard {
         reason: Reason,
         rule: &'r Rule,
         head: &dyn Head,
-    ) -> Result<&'r Arc<Needs>, Outcome> {
+    ) -> Result<&'r Arc<Needs>, Box<Outcome>> {
         match (&rule.access, &rule.mcp) {
             (Access::Token(needs), _) => Ok(needs),
             (Access::Optional(needs), _) if self.has_token(head) => Ok(needs),
             (Access::Deny(_), Some(mcp)) => Ok(&mcp.needs),
             _ => {
                 let resource = self.resources.of_unknown();
-                Err(Outcome::denied(&Denial::new(reason), &rule.name, resource, is_grpc(head)))
+                let denial = Denial::new(reason);
+                Err(Box::new(Outcome::denied(&denial, &rule.name, resource, is_grpc(head))))
             }
         }
     }

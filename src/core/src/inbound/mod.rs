@@ -122,9 +122,8 @@ impl Inbound {
     ) -> Progress<Verdict> {
         match self.meet(head, is_ours, run) {
             Ok(Progress::Waiting(waiter, lookup)) => Progress::Waiting(waiter, lookup),
-            Ok(Progress::Decided(outcome)) | Err(outcome) => {
-                Progress::Decided(self.pronounce(outcome, run))
-            }
+            Ok(Progress::Decided(outcome)) => Progress::Decided(self.pronounce(outcome, run)),
+            Err(outcome) => Progress::Decided(self.pronounce(*outcome, run)),
         }
     }
 
@@ -134,7 +133,7 @@ impl Inbound {
         head: &dyn Head,
         is_ours: &dyn Fn(&Presented<'_>) -> bool,
         run: &mut Run<'_>,
-    ) -> Result<Progress<Outcome>, Outcome> {
+    ) -> Result<Progress<Outcome>, Box<Outcome>> {
         // After a redirect within Envoy, the head is the one that the filter has changed.
         let is_issued = |presented: &Presented<'_>| {
             self.guard.forward.sets_authorization()
@@ -146,8 +145,10 @@ impl Inbound {
             Admission::Decided(decided) => return Ok(Progress::Decided(decided)),
             Admission::NeedsToken(bearer, presented) => (bearer, presented),
         };
-        let deny =
-            |reason| Outcome::of_token(reason, &bearer.needs, &bearer.resource, is_grpc(head));
+        let deny = |reason| {
+            let Bearer { needs, resource, .. } = &bearer;
+            Box::new(Outcome::of_token(reason, needs, resource, is_grpc(head)))
+        };
         // Without conditions on hosts, the token alone determines the server, so responses are
         // found before the server is determined. Only valid tokens are cached, so a hit needs no
         // check of the syntax.
