@@ -364,7 +364,7 @@ impl Guard {
         now: Timestamp,
     ) -> Result<IntrospectedToken, Reason> {
         let token = IntrospectedToken::from_claims(claims, &self.reading, &server.reading)?;
-        if token.expires.is_some_and(|end| now >= end.plus(self.clock_skew.late)) {
+        if token.end(self.clock_skew.late).is_some_and(|end| now >= end) {
             return Err(Reason::Expired);
         }
         if token.confirmation == Some(Confirmation::Other) {

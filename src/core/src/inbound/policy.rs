@@ -104,7 +104,7 @@ impl Needs {
         skew: ClockSkew,
         now: Timestamp,
     ) -> Result<(), Denial> {
-        if token.expires.is_some_and(|end| now >= end.plus(skew.late)) {
+        if token.end(skew.late).is_some_and(|end| now >= end) {
             return Err(self.deny(Reason::Expired));
         }
         if token.not_before.is_some_and(|start| now.plus(skew.early) < start) {
