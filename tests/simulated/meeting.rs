@@ -284,9 +284,8 @@ fn a_password_that_is_a_token_gives_way_to_the_token_of_a_client() {
         let seen = host.passed_header(stream, "authorization");
         assert_eq!(seen.as_deref(), Some(if overwrite { "Bearer ours" } else { "Basic dTp0" }));
         // After a redirect, the token of the proxy is not the caller's.
-        let redirected = |path| {
-            get(path).bearer("ours").header("x-envoy-original-url", "http://api.test/")
-        };
+        let redirected =
+            |path| get(path).bearer("ours").header("x-envoy-original-url", "http://api.test/");
         assert_eq!(host.state_of(&redirected("/")), "oauth2_no_token");
         let stream = host.send(&redirected("/optional"));
         let seen = host.passed_header(stream, "authorization");
@@ -328,4 +327,66 @@ fn a_rule_on_messages_with_other_conditions_decides_only_where_they_are_met() {
     answer(&mut host, r#"{"active":true}"#);
     let stream = host.send(&tenant("POST", "/mcp/x", "a").bearer("t"));
     assert_eq!(host.state(stream), "oauth2_insufficient_scope");
+}
+
+#[test]
+fn a_token_of_the_proxy_hides_none_of_the_callers() {
+    for precedence in ["first", "single"] {
+        let mut document = document(json!({
+            "token_sources": [{"header": "authorization", "scheme": "Bearer"}, {"cookie": "at"}],
+            "token_precedence": precedence,
+            "rules": [{"paths": ["/public"], "access": "public"},
+                {"paths": ["/optional"], "access": "optional"}, {"paths": ["/**"]}],
+        }));
+        document["outbound"] = json!({"clients": {"a": {
+            "grant_type": "direct_token", "access_token": "ours",
+        }}});
+        let mut host = SimulatedHost::new(&document);
+        assert_eq!(host.state_of(&get("/public")), "passed");
+        // A path without a check was redirected.
+        let redirected = |path, token| {
+            get(path)
+                .bearer(token)
+                .header("cookie", "at=t; a=1")
+                .header("x-envoy-original-url", "http://api.test/public")
+        };
+        for path in ["/", "/optional"] {
+            assert_eq!(host.state_of(&redirected(path, "ours")), "waits", "{precedence} {path}");
+        }
+        answer(&mut host, r#"{"active":true}"#);
+        let stream = host.send(&redirected("/optional", "ours"));
+        let seen = host.passed_header(stream, "authorization");
+        assert_eq!(seen.as_deref(), Some("Bearer ours"));
+        assert_eq!(host.passed_header(stream, "cookie").as_deref(), Some("a=1"));
+        let other = host.state_of(&redirected("/", "other"));
+        assert_eq!(other, if precedence == "first" { "waits" } else { "oauth2_repeated_token" });
+    }
+}
+
+#[test]
+fn only_rules_without_an_age_get_a_stale_phantom_token() {
+    let mut host = SimulatedHost::new(&document(json!({
+        "introspection": {"response_format": "jwt"}, "forward": {"bearer": {"claim": "jwt"}},
+        "cache": {"max_ttl": "10s", "stale_if_error": "60s"},
+        "rules": [{"paths": ["/pay"], "max_ttl": "0s"}, {"paths": ["/**"]}],
+    })));
+    let phantom = jwt(&json!({"sub": "alice"}));
+    host.send(&get("/").bearer("t"));
+    answer(&mut host, &phantom);
+    for seconds in [0, 11] {
+        host.advance(seconds * SECOND);
+        let pay = host.send(&get("/pay").bearer("t"));
+        host.answer(&Err(CallFailure::Timeout));
+        assert_eq!(host.state(pay), "oauth2_server_timeout");
+        let stream = host.send(&get("/").bearer("t"));
+        if host.state(stream) == "waits" {
+            host.answer(&Err(CallFailure::Timeout));
+        }
+        let seen = host.passed_header(stream, "authorization");
+        assert_eq!(seen, Some(format!("Bearer {phantom}")));
+    }
+    let pay = host.send(&get("/pay").bearer("t"));
+    host.answer(&Ok(Answer { status: 204, retry_after: None, body: Vec::new() }));
+    assert_eq!(host.state(pay), "oauth2_inactive");
+    assert_eq!(host.state_of(&get("/").bearer("t")), "oauth2_inactive");
 }
