@@ -390,3 +390,49 @@ fn only_rules_without_an_age_get_a_stale_phantom_token() {
     assert_eq!(host.state(pay), "oauth2_inactive");
     assert_eq!(host.state_of(&get("/").bearer("t")), "oauth2_inactive");
 }
+
+#[test]
+fn an_escaped_slash_is_kept_unless_outbound_rules_look_at_paths() {
+    for (rule, expected) in [
+        (json!({"hosts": ["api.test"], "client": "a"}), "passed"),
+        (json!({"paths": ["/**"], "client": "a"}), "oauth2_bad_path"),
+    ] {
+        let mut document = document(json!({
+            "encoded_slash": "keep", "rules": [{"paths": ["/**"], "access": "public"}],
+        }));
+        document["outbound"] = json!({
+            "clients": {"a": {"grant_type": "direct_token", "access_token": "ours"}},
+            "rules": [rule],
+        });
+        let mut host = SimulatedHost::new(&document);
+        assert_eq!(host.state_of(&get("/a%2Fb")), expected);
+    }
+}
+
+#[test]
+fn wildcards_imply_what_the_scopes_that_they_stand_for_imply_and_nothing_more() {
+    let document = document(json!({
+        "scope_wildcards": true,
+        "scope_implies": {"patient/Observation.read": ["summary"], "admin": ["user/*.read"]},
+        "rules": [{"paths": ["/summary"], "scope": "summary"},
+            {"paths": ["/user"], "scope": "user/Patient.read"},
+            {"paths": ["/any"], "scope": "user/*.read"}],
+    }));
+    for (path, scope, challenge) in [
+        ("/summary", "patient/*.read", None),
+        ("/summary", "patient/*.write", Some("summary")),
+        ("/user", "user/*.read", None),
+        ("/user", "admin", Some("user/Patient.read")),
+        ("/any", "admin", None),
+        ("/any", "user/Patient.read", Some("user/*.read")),
+    ] {
+        let mut host = SimulatedHost::new(&document);
+        let stream = host.send(&get(path).bearer("t"));
+        answer(&mut host, &json!({"active": true, "scope": scope}).to_string());
+        let sent = host.refused_header(stream, "www-authenticate").map(ToOwned::to_owned);
+        let expected = challenge.map(|scope| {
+            format!(r#"Bearer realm="oauth2", error="insufficient_scope", scope="{scope}""#)
+        });
+        assert_eq!(sent, expected, "{path} {scope}");
+    }
+}

@@ -92,7 +92,8 @@ impl Needs {
         Denial::new(reason).with_scope(self.scope.as_ref().map(ScopeNeed::shortest))
     }
 
-    /// Checks an active token in a request for `resource`. Cached responses are checked like new ones, on every request.
+    /// Checks an active token in a request for `resource`. Cached responses are checked like new
+    /// ones, on every request.
     ///
     /// # Errors
     /// The first requirement that is not met: first those on the validity of the token, then those
