@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::cache::footprint::Footprint;
 use crate::http::head::Fields;
-use crate::http::header_name::{CONNECTION, Spelling, connection_without};
+use crate::http::header_name::{CONNECTION, Spelling, connection_without, options_without};
 use crate::metrics::Decision;
 use crate::oauth::call::TokenUse;
 use crate::oauth::denial::{Reply, Resource};
@@ -154,10 +154,15 @@ impl Forward {
 
     /// Prevents a caller from making the next hop remove these headers (`Connection`).
     pub(crate) fn keep_from_next_hop(&mut self, fields: &Fields, names: &[Spelling]) {
-        match connection_without(fields, names) {
+        self.keep_connection(connection_without(fields, names));
+    }
+
+    /// Leaves these options of `Connection`, if they change.
+    fn keep_connection(&mut self, rest: Option<String>) {
+        match rest {
             None => {}
             Some(rest) if rest.is_empty() => self.drop_header(&CONNECTION.into()),
-            Some(rest) => self.put_all(vec![(CONNECTION.into(), rest.into())]),
+            Some(rest) => self.put(CONNECTION.into(), rest.into()),
         }
     }
 
@@ -173,9 +178,8 @@ impl Forward {
     pub(crate) fn protect(&mut self, clean: Self, spelling: &Spelling) {
         self.remove.extend(clean.removed().cloned());
         match self.set.iter().find(|(name, _)| **name == *CONNECTION) {
-            Some((name, value)) => {
-                let changed = Fields::from_iter([(&**name, &**value)]);
-                self.keep_from_next_hop(&changed, slice::from_ref(spelling));
+            Some((_, value)) => {
+                self.keep_connection(options_without(value.as_bytes(), slice::from_ref(spelling)));
             }
             None if self.removes(&CONNECTION.into()) => {}
             None => self.put_all(clean.set),
