@@ -699,6 +699,10 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
             "inbound.forward.claims.Authorization: reserved header; choose another",
         ),
         (
+            with("inbound/forward", json!({"claims": {"Sec-WebSocket-Protocol": "sub"}})),
+            "inbound.forward.claims.Sec-WebSocket-Protocol: reserved header; choose another",
+        ),
+        (
             with("inbound/forward", json!({"claims": {"x-user": ""}})),
             "inbound.forward.claims.x-user: expected a claim name, with dots for nested \
              claims, found an empty string",

@@ -303,6 +303,10 @@ impl SimulatedHost {
                     forward.removed().any(|n| **n == *name) || set.iter().any(|(n, _)| **n == *name)
                 };
                 let mut head: Vec<_> = head.into_iter().filter(|(name, _)| !gone(name)).collect();
+                // Hosts do not look for other values of these.
+                for (added, _) in forward.added() {
+                    assert!(!head.iter().any(|(name, _)| **name == **added), "{added} is there");
+                }
                 head.extend(forward.given().map(|(n, v)| (n.to_string(), v.as_bytes().to_vec())));
                 Outcome::Passed(head)
             }

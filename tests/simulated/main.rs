@@ -11,6 +11,7 @@ mod host;
 mod keeping;
 #[path = "../exchanges/mcp.rs"]
 mod mcp;
+mod meeting;
 mod outbound;
 mod phantom_tokens;
 mod readers;

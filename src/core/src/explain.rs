@@ -131,7 +131,7 @@ impl Filter {
             Some(inbound) => inbound.guard().token_sources.clone(),
             None => TokenSources::default(),
         };
-        let Ok(None) = sources.find(head) else { return None };
+        let Ok(None) = sources.find(head, &|_| false) else { return None };
         Some(match sources.places.first()? {
             TokenSource::Scheme { header, scheme } => {
                 (header.to_string(), format!("{scheme} {token}"))

@@ -15,8 +15,14 @@ use crate::oauth::claim_header::{ClaimHeader, ClaimText, Encoding, Format};
 use crate::oauth::claims::ClaimPath;
 
 /// Headers with a meaning of their own, in which no claim is allowed.
-const RESERVED_HEADERS: [&str; 5] =
-    ["authorization", "proxy-authorization", "cookie", "expect", "trailer"];
+const RESERVED_HEADERS: [&str; 6] = [
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "expect",
+    "sec-websocket-protocol",
+    "trailer",
+];
 
 /// The keys of `forward`.
 #[cfg(feature = "review")]

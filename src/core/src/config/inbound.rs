@@ -304,7 +304,7 @@ fn resources(object: &mut Object<'_>, undescribed: Resource, unset: &Audience) -
 fn asked_of_tokens<'r>(rules: impl Iterator<Item = &'r Rule>) -> RequiredClaims {
     let mut asked = RequiredClaims::default();
     for rule in rules {
-        if let Access::Token(needs) | Access::Optional(needs) = &rule.access {
+        for needs in rule.needs() {
             asked.issuer |= !needs.issuer.is_empty();
             asked.audience |= !matches!(needs.audience, Audience::Any);
             asked.scope |= needs.scope.is_some();

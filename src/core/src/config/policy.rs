@@ -211,6 +211,15 @@ fn max_age(field: &Field<'_>) -> Option<Duration> {
 }
 
 impl Rule {
+    /// The requirements on tokens, among them those of requests whose message is uncertain.
+    pub(super) fn needs(&self) -> impl Iterator<Item = &Arc<Needs>> {
+        let of_access = match &self.access {
+            Access::Token(needs) | Access::Optional(needs) => Some(needs),
+            Access::Public | Access::Deny(_) => None,
+        };
+        of_access.into_iter().chain(self.mcp.as_ref().map(|mcp| &mcp.needs))
+    }
+
     /// Whether it limits the age of responses.
     pub(super) fn limits_age(&self) -> bool {
         match &self.access {

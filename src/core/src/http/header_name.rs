@@ -50,7 +50,11 @@ impl Spelling {
 
 /// The value of `Connection` without these names, if it has any of them.
 pub(crate) fn connection_without(fields: &Fields, names: &[Spelling]) -> Option<String> {
-    let value = fields.joined(CONNECTION)?;
+    options_without(&fields.joined(CONNECTION)?, names)
+}
+
+/// The options in a value of `Connection` without those with these spellings, if it has any.
+pub(crate) fn options_without(value: &[u8], names: &[Spelling]) -> Option<String> {
     let options = || value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
     let is_kept = |option: &&[u8]| !names.iter().any(|name| name.matches(option));
     if options().all(|option| is_kept(&option)) {

@@ -43,7 +43,7 @@ pub(crate) struct Forwarding {
     bearer: Option<ClaimPath>,
     /// All headers that the filter sets.
     own: Vec<Spelling>,
-    /// The headers in which tokens are accepted.
+    /// The headers in which tokens are accepted, `cookie` included.
     sources: Vec<Spelling>,
     /// Those of `sources` that have other spellings, each with its configured name.
     variants: Vec<(Spelling, Arc<str>)>,
@@ -92,7 +92,8 @@ impl Forwarding {
     /// Sets the sources of tokens, whose headers are protected too.
     pub(crate) fn set_token_sources(&mut self, sources: &[TokenSource]) {
         let headers = || sources.iter().filter_map(TokenSource::header);
-        self.sources = headers().map(Spelling::of).collect();
+        let in_cookies = sources.iter().any(|source| matches!(source, TokenSource::Cookie(_)));
+        self.sources = headers().chain(in_cookies.then_some("cookie")).map(Spelling::of).collect();
         let pairs = headers().map(|name| (Spelling::of(name), name.into()));
         self.variants = pairs.filter(|(spelling, _)| spelling.has_others()).collect();
         let spellings = self.own.iter().chain(self.variants.iter().map(|(spelling, _)| spelling));
@@ -265,6 +266,14 @@ mod tests {
         let reserved: Vec<&str> =
             names.into_iter().filter(|name| forwarding.is_reserved(name.as_bytes())).collect();
         assert_eq!(reserved.len(), names.len() - 3, "{reserved:?}");
+    }
+
+    #[test]
+    fn rs_9700_05_no_trailer_can_be_read_as_a_cookie_with_a_token() {
+        let mut forwarding = Forwarding::default();
+        assert!(!forwarding.is_reserved(b"cookie"));
+        forwarding.set_token_sources(&[TokenSource::Cookie("at".into())]);
+        assert!(forwarding.is_reserved(b"cookie") && !forwarding.needs_whole_head());
     }
 
     #[test]

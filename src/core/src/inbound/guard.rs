@@ -202,10 +202,10 @@ impl Guard {
         let deny = |reason| Box::new(Outcome::of_token(reason, needs, resource, is_grpc(head)));
         // Envoy may run a request through the filter again after one of the proxy's own tokens was
         // put on it: the caller did not present that token.
-        let found = match self.token_sources.find(head).map_err(deny)? {
-            Some(found) if !is_ours(&found.token) => found,
-            _ if optional => return Ok(public(clean)),
-            _ => return Err(deny(Reason::NoToken)),
+        let found = match self.token_sources.find(head, is_ours).map_err(deny)? {
+            Some(found) => found,
+            None if optional => return Ok(public(clean)),
+            None => return Err(deny(Reason::NoToken)),
         };
         let bearer = Bearer {
             needs: Arc::clone(needs),
@@ -248,7 +248,7 @@ impl Guard {
 
     /// Whether a request presents a token, or more than one.
     fn has_token(&self, head: &dyn Head) -> bool {
-        !matches!(self.token_sources.find(head), Ok(None))
+        !matches!(self.token_sources.find(head, &|_| false), Ok(None))
     }
 
     /// The first rule that matches. If it is one on messages, and which message the request has is
@@ -364,7 +364,7 @@ impl Guard {
         now: Timestamp,
     ) -> Result<IntrospectedToken, Reason> {
         let token = IntrospectedToken::from_claims(claims, &self.reading, &server.reading)?;
-        if token.expires.is_some_and(|end| now >= end.plus(self.clock_skew.late)) {
+        if token.end(self.clock_skew.late).is_some_and(|end| now >= end) {
             return Err(Reason::Expired);
         }
         if token.confirmation == Some(Confirmation::Other) {

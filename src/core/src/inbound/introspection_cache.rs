@@ -44,7 +44,7 @@ impl CacheConfig {
     pub(crate) fn freshness(&self, response: &Introspected, skew: Duration) -> Freshness {
         match &response.state {
             TokenState::Active(active) => {
-                let end = active.token.expires.map_or(Timestamp::NEVER, |end| end.plus(skew));
+                let end = active.token.end(skew).unwrap_or(Timestamp::NEVER);
                 let fresh = response.at.plus(self.max_ttl);
                 Freshness {
                     fresh_until: end.min(fresh),

@@ -213,7 +213,7 @@ impl Inbound {
         if let TokenState::Active(token) = state
             && let Some(bearer) = self.guard.forward.bearer_in(&token.headers)
         {
-            let until = token.token.expires.unwrap_or(Timestamp::NEVER);
+            let until = token.token.end(self.guard.clock_skew.late).unwrap_or(Timestamp::NEVER);
             self.issued.add(bearer, until, now);
         }
     }
@@ -284,7 +284,7 @@ impl Inbound {
             token: known.as_ref().map(|known| Arc::clone(&known.attributes)),
         };
         let checked = known.map(|known| VerifiedSubject {
-            expires: known.token.expires,
+            end: known.token.end(self.guard.clock_skew.late),
             standing: if known.stale { Standing::Unknown } else { Standing::Active },
         });
         Verdict { action, attributes, sent: None, checked, resource }

@@ -92,7 +92,8 @@ impl Needs {
         Denial::new(reason).with_scope(self.scope.as_ref().map(ScopeNeed::shortest))
     }
 
-    /// Checks an active token in a request for `resource`. Cached responses are checked like new ones, on every request.
+    /// Checks an active token in a request for `resource`. Cached responses are checked like new
+    /// ones, on every request.
     ///
     /// # Errors
     /// The first requirement that is not met: first those on the validity of the token, then those
@@ -104,7 +105,7 @@ impl Needs {
         skew: ClockSkew,
         now: Timestamp,
     ) -> Result<(), Denial> {
-        if token.expires.is_some_and(|end| now >= end.plus(skew.late)) {
+        if token.end(skew.late).is_some_and(|end| now >= end) {
             return Err(self.deny(Reason::Expired));
         }
         if token.not_before.is_some_and(|start| now.plus(skew.early) < start) {

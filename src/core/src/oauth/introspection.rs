@@ -1,5 +1,7 @@
 //! Token introspection (RFC 7662): the request, and what is read from the response.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::cache::footprint::Footprint;
@@ -128,6 +130,11 @@ impl Footprint for IntrospectedToken {
 }
 
 impl IntrospectedToken {
+    /// When it is no longer accepted, with this leeway for `exp`.
+    pub(crate) fn end(&self, leeway: Duration) -> Option<Timestamp> {
+        self.expires.map(|end| end.plus(leeway))
+    }
+
     /// Extracts what is required from an active response of a server.
     ///
     /// # Errors

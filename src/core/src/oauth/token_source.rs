@@ -453,7 +453,7 @@ mod tests {
     ) -> Result<Option<(String, Removal)>, Reason> {
         let head = headers.iter().copied().collect::<Fields>();
         let sources = TokenSources { places: places.to_vec(), ..TokenSources::default() };
-        let Some(found) = sources.find(&head)? else { return Ok(None) };
+        let Some(found) = sources.find(&head, &|_| false)? else { return Ok(None) };
         let token = found.token.parse(sources.max_bytes)?.reveal().to_owned();
         Ok(Some((token, found.removals.first)))
     }

@@ -3,7 +3,7 @@
 use crate::http::head::Head;
 use crate::oauth::bearer::MAX_TOKEN_BYTES;
 use crate::oauth::reason::Reason;
-use crate::oauth::token_source::{Found, TokenSource};
+use crate::oauth::token_source::{Found, Presented, TokenSource};
 
 /// The places in which tokens are accepted.
 #[derive(Clone, Debug)]
@@ -41,25 +41,32 @@ impl TokenSources {
         self.places.iter().any(|place| matches!(place, TokenSource::BasicPassword))
     }
 
-    /// The token of a request that counts, if it has one.
+    /// The token of a request that counts, if it has one. Those that `is_ours` recognizes are the
+    /// proxy's own.
     ///
     /// # Errors
     /// [`Reason::RepeatedToken`] if there are several in one place or, unless the first counts, in
     /// several places. Tokens joined in one header are detected when the syntax is checked.
-    pub(crate) fn find<'h>(&'h self, head: &'h dyn Head) -> Result<Option<Found<'h>>, Reason> {
+    pub(crate) fn find<'h>(
+        &'h self,
+        head: &'h dyn Head,
+        is_ours: &dyn Fn(&Presented<'_>) -> bool,
+    ) -> Result<Option<Found<'h>>, Reason> {
+        let look =
+            |place: &'h TokenSource| Ok(place.look(head)?.filter(|found| !is_ours(&found.token)));
         // Most configurations have one place.
         if let [only] = &*self.places {
-            return only.look(head);
+            return look(only);
         }
         let mut found: Option<Found<'_>> = None;
         for place in &self.places {
             let Some(counts) = &mut found else {
-                found = place.look(head)?;
+                found = look(place)?;
                 continue;
             };
             match self.precedence {
                 Precedence::Single => {
-                    if place.look(head)?.is_some() {
+                    if look(place)?.is_some() {
                         return Err(Reason::RepeatedToken);
                     }
                 }
@@ -98,7 +105,7 @@ mod tests {
 
     fn look(sources: &TokenSources, headers: &[(&str, &str)]) -> Seen {
         let head = headers.iter().copied().collect::<Fields>();
-        let Some(found) = sources.find(&head)? else { return Ok(None) };
+        let Some(found) = sources.find(&head, &|_| false)? else { return Ok(None) };
         let token = found.token.parse(sources.max_bytes).map(|token| token.reveal().to_owned());
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let rest = found.removals.apply(&head);

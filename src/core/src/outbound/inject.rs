@@ -59,8 +59,7 @@ impl Outbound {
         };
         forward.remove.extend(pending.leaked_headers.iter().cloned());
         if let Some(clean) = pending.clean.take() {
-            forward.remove.extend(clean.removed().cloned());
-            forward.put_all(clean.set);
+            forward.protect(*clean, &client.placement.spelling);
         }
         // A token that was exchanged, or was to be exchanged, is not forwarded.
         for removal in pending.removals.iter().flat_map(Removals::iter) {
@@ -268,7 +267,7 @@ fn caller(token: &Secret, key: CacheKey, checked: Option<VerifiedSubject>, drops
     Subject {
         token: token.clone(),
         key,
-        expires: checked.and_then(|checked| checked.expires).or_else(own),
+        expires: checked.and_then(|checked| checked.end).or_else(own),
         standing: checked.map_or(Standing::Unknown, |checked| checked.standing),
         drops,
     }

@@ -68,7 +68,7 @@ impl Outbound {
     /// The caller's token to exchange, and its removal.
     fn subject(&self, head: &dyn Head) -> Result<(Presentation, Option<Removals>), Reason> {
         let sources = &self.config.token_sources;
-        let found = match sources.find(head) {
+        let found = match sources.find(head, &|_| false) {
             Ok(Some(found)) => found,
             Ok(None) => return Ok((Presentation::Absent, None)),
             // Where callers' tokens are checked, the inbound direction rejects invalid ones, except on

@@ -7,8 +7,8 @@
 //!
 //! So one look-up in each table covers [`BLOCK`] rules, regardless of their content: wildcards do
 //! not branch, and similar rules cost no more than others. Only parts of segments (`*.pdf`) and
-//! conditions on headers are compared rule by rule, for rules that otherwise match. More rules form several blocks, which
-//! are searched in order. Memory grows with the text of the rules.
+//! conditions on headers are compared rule by rule, for rules that otherwise match. More rules form
+//! several blocks, which are searched in order. Memory grows with the text of the rules.
 //!
 //! A rule with several paths has a number for each, because all segments must match the same path.
 //! Nothing is read from a request until a rule that may be the first requires it.
