@@ -212,7 +212,7 @@ interop: build envoy ## test both directions with real authorization servers, wh
 	@cargo run --quiet --package oauth2-filter-testbed --features tls --bin interop -- $(SERVERS)
 
 .PHONY: mcp
-mcp: build envoy ## real MCP clients and servers with envoy/mcp*.yaml, which it installs (Node.js; ONLY="Inspector" runs some)
+mcp: build native envoy ## real MCP clients and servers with envoy/mcp*.yaml, which it installs (Node.js; ONLY="Inspector" runs some)
 	@sh tests/setup/mcp.sh target/mcp
 	@sh tests/mcp/run.sh
 

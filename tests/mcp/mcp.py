@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rig import REPOSITORY, Checks, Process, until
 from servers import Server
@@ -192,11 +192,17 @@ CLIENTS = [
 # ------------------------------------------------------------------ a whole session
 
 
+def asked(events):
+    """The scopes for which the user was asked, in their order."""
+    requests = [event for event in events if event["what"] == "authorization"]
+    return [set(event["scope"].split()) - {"offline_access"} for event in requests]
+
+
 class Visit:
     """Everything that a client does, and what each side has seen of it."""
 
-    def __init__(self, client, file, server):
-        world.guard(file, server)
+    def __init__(self, client, file, server, native):
+        world.guard(file, server, native=native)
         self.client, self.file, self.envoy = client, file, world.envoy.mark()
         log, before = world.server.process.mark(), len(world.events())
         self.steps, self.output = client.run(world)
@@ -216,9 +222,7 @@ class Visit:
         return [seen for name, seen in self.executed if name == tool]
 
     def asked(self):
-        """The scopes for which the user was asked, in their order."""
-        requests = [event for event in self.events if event["what"] == "authorization"]
-        return [set(event["scope"].split()) - {"offline_access"} for event in requests]
+        return asked(self.events)
 
     def in_access_log(self, line):
         """Envoy writes it a little later, and for a stream when that ends."""
@@ -291,12 +295,12 @@ class Visit:
             self.check("ends its session", self.in_access_log("DELETE /mcp 200"))
 
 
-def visit(client, file, server):
+def visit(client, file, server, native=False):
     def part():
         if isinstance(client, Page) and not CHROMIUM:
             print("  skipped: there is no chromium-headless-shell, which Debian has a package of", flush=True)
             return
-        visit = Visit(client, file, server)
+        visit = Visit(client, file, server, native)
         visit.signs_in()
         visit.calls_a_tool()
         visit.streams()
@@ -304,8 +308,9 @@ def visit(client, file, server):
         visit.steps_up()
         visit.ends()
 
-    part.__name__ = f"{file} {server} {client.name}"
-    part.__doc__ = f"{client.name}, a {server} server, {file}"
+    module = " with the dynamic module" if native else ""
+    part.__name__ = f"{file}{module} {server} {client.name}"
+    part.__doc__ = f"{client.name}, a {server} server, {file}{module}"
     return part
 
 
@@ -336,11 +341,52 @@ def without_a_path(client):
     return part
 
 
-def ways_around(file, server):
+def two_servers(client):
+    """A client that signs in to two servers behind one Envoy, and tokens of one at the other."""
+
+    def part():
+        servers = dict(zip(("orders", "billing"), world.servers.values(), strict=True))
+        port = servers["billing"].port
+        changes = [(f"{before}9003", f"{before}{port}") for before in ("literal: 127.0.0.1:", "port_value: ")]
+        world.guard("mcp-servers.yaml", next(iter(world.servers)), *changes)
+        tokens = {}
+        for name, server in servers.items():
+            url, before = f"{world.origin}/{name}", len(world.events())
+            marks = {each: each.process.mark() for each in servers.values()}
+            steps, output = client.run(world, url=url)
+            events = [event for event in world.events()[before:] if event["what"] != "registration"]
+            ran = {each: [tool for tool, _ in each.executed(mark)] for each, mark in marks.items()}
+            seen = (steps, events, ran, output)
+            named = {event["resource"] for event in events} == {url}
+            check(f"signs in to {name}, with its scope", named and asked(events) == [{f"{name}:tools"}], seen)
+            own = [each for each, tools in ran.items() if tools] == [server]
+            check("calls its tools alone", own and set(ran[server]) == set(TOOLS), seen)
+            tokens[name] = steps.get("end", {}).get("token")
+        call = honest(TOOL, NEW)
+        for name, server in servers.items():
+            for whose, token in tokens.items():
+                log = server.process.mark()
+                bearer = "authorization", f"Bearer {token}"
+                status, headers, body = replace(call, path=f"/{name}").send(world.port, bearer)
+                ran = [tool for tool, _ in server.executed(log)]
+                if whose == name:
+                    check(f"the token for {name} works there", (status, ran) == (200, [TOOL]), body)
+                else:
+                    challenge = headers.get("www-authenticate", "")
+                    own = f"/.well-known/oauth-protected-resource/{name}" in challenge
+                    refused = status == 401 and own and "issued for another audience" in body
+                    check(f"the token for {whose} does not work at {name}", refused and not ran, body)
+
+    part.__name__ = f"mcp-servers.yaml {client.name}"
+    part.__doc__ = f"{client.name}, two servers, mcp-servers.yaml"
+    return part
+
+
+def ways_around(file, server, native=False):
     """Requests of every kind, with a token that lacks the scope."""
 
     def part():
-        world.guard(file, server)
+        world.guard(file, server, native=native)
 
         def send(each, port, *more):
             # One of its own, which no other request ends.
@@ -375,8 +421,9 @@ def ways_around(file, server):
             ran = send(honest(ADMIN_TOOL, revision), world.port, admin)[-1]
             check(f"and with the scope, with revision {revision}", ran == [ADMIN_TOOL], ran)
 
-    part.__name__ = f"{file} {server} ways around"
-    part.__doc__ = f"Ways around the rules on tools, a {server} server, {file}"
+    module = " with the dynamic module" if native else ""
+    part.__name__ = f"{file}{module} {server} ways around"
+    part.__doc__ = f"Ways around the rules on tools, a {server} server, {file}{module}"
     return part
 
 
@@ -397,12 +444,15 @@ def main():
     global world
     # The last two have rules on tools.
     files = ("mcp.yaml", "mcp-tools.yaml", "mcp-rules.yaml")
-    files = [file for file in files if (REPOSITORY / "envoy" / file).exists()]
     world = World()
     pairs = [(file, server) for file in files for server in world.servers]
     parts = [visit(client, *pair) for pair in pairs for client in CLIENTS]
     parts += [ways_around(*pair) for pair in pairs if pair[0] != "mcp.yaml"]
     parts += [without_a_path(client) for client in CLIENTS if not isinstance(client, Page)]
+    modern = next(client for client in CLIENTS if client.name == "TypeScript SDK 2")
+    parts.append(two_servers(modern))
+    natively = "mcp-rules.yaml", "Python", True
+    parts += [visit(modern, *natively), ways_around(*natively)]
     return check.run(map(with_logs, parts), world.recover, world.stop)
 
 

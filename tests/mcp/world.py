@@ -10,6 +10,7 @@ import subprocess
 import urllib.parse
 import urllib.request
 
+import yaml
 from rig import REPOSITORY, TARGET, Process, print_log, request, until
 
 HERE = REPOSITORY / "tests/mcp"
@@ -35,6 +36,21 @@ def free_ports(count):
 def listens(port):
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def with_dynamic_module(text):
+    """A file's filter as the dynamic module, as envoy/native has it."""
+    bootstrap = yaml.safe_load(text)
+    native = yaml.safe_load((REPOSITORY / "envoy/native/inbound.yaml").read_text())
+
+    def config(bootstrap):
+        manager = bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]
+        return next(each for each in manager["typed_config"]["http_filters"] if each["name"] == "oauth2")
+
+    document = config(bootstrap)["typed_config"]["config"]["configuration"]
+    config(bootstrap)["typed_config"] = {**config(native)["typed_config"], "filter_config": document}
+    rest = {name: native[name] for name in ("bootstrap_extensions", "layered_runtime")}
+    return yaml.safe_dump({**bootstrap, **rest})
 
 
 class McpServer:
@@ -77,7 +93,13 @@ class World:
             ["node", INSTALLED / "servers/authorization_server.mjs"],
             self.issuer,
             PORT=str(self.issuer),
-            RESOURCES=json.dumps([self.url, self.origin]),
+            SCOPES=json.dumps(
+                {
+                    self.url: "mcp:tools mcp:admin",
+                    self.origin: "mcp:tools mcp:admin",
+                    **{f"{self.origin}/{name}": f"{name}:tools" for name in ("orders", "billing")},
+                }
+            ),
             FIRST_TTL=str(FIRST_TTL),
             MCP_SERVER_SECRET=SECRET,
         )
@@ -102,9 +124,10 @@ class World:
             raise
         return process
 
-    def guard(self, file, server, *changes):
-        """Envoy with this file before this server. Only addresses are replaced, and what `changes` name."""
-        if self.guarded == (file, server, changes):
+    def guard(self, file, server, *changes, native=False):
+        """Envoy with this file before this server. Only addresses are replaced, and what `changes` name;
+        `native` is with the dynamic module."""
+        if self.guarded == (file, server, changes, native):
             return
         self.stop_envoy()
         self.server = self.servers[server]
@@ -124,7 +147,7 @@ class World:
             assert old in text, f"{file} has no {old}"
             text = text.replace(old, new)
         path = RUN / file
-        path.write_text(text)
+        path.write_text(with_dynamic_module(text) if native else text)
         options = [
             "--use-dynamic-base-id",
             "--concurrency",
@@ -142,7 +165,7 @@ class World:
         )
         ready = ("127.0.0.1", self.admin)
         until(lambda: request(ready, path="/ready").status == 200, f"Envoy with {file}")
-        self.guarded = file, server, changes
+        self.guarded = file, server, changes, native
 
     def access(self, since):
         """Method, path, status and details of the requests that have ended since a mark."""

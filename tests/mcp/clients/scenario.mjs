@@ -72,7 +72,7 @@ export const run = async ({ sdk, url, era, seconds, report, ...options }) => {
   report({ step: 'after', text: text(await call('list_orders')) });
   await transport.terminateSession();
   await client.close();
-  report({ step: 'end' });
+  report({ step: 'end', token: provider.tokens().access_token });
 };
 
 /** `@modelcontextprotocol/sdk`, whose parts are modules. */

@@ -1,7 +1,8 @@
 // An authorization server made of oidc-provider on the loopback port PORT, as MCP clients expect one:
 // authorization code and PKCE, dynamic registration, client ID metadata documents, `resource`. Its only
-// user, alice, is signed in and consents to everything without a question. Tokens for RESOURCES are
-// opaque; the first of each sign-in is valid for FIRST_TTL seconds, refreshed ones for an hour.
+// user, alice, is signed in and consents to everything without a question. SCOPES, a JSON object, has
+// those of each resource. Tokens are opaque; the first of each sign-in is valid for FIRST_TTL seconds,
+// refreshed ones for an hour.
 //
 //   GET /log    registrations, authorization requests, those that were refused, and token requests
 import { randomBytes, generateKeyPairSync } from 'node:crypto';
@@ -11,8 +12,7 @@ import MemoryAdapter from 'oidc-provider/lib/adapters/memory_adapter.js';
 
 const port = Number(process.env.PORT);
 const issuer = `http://127.0.0.1:${port}`;
-const scope = 'mcp:tools mcp:admin';
-const resources = JSON.parse(process.env.RESOURCES);
+const scopes = JSON.parse(process.env.SCOPES);
 
 // oidc-provider never grants more than the scope that a client registered with, and clients register
 // with the scope of their first challenge. Without one, there is no such limit.
@@ -45,7 +45,7 @@ const provider = new Provider(issuer, {
   issueRefreshToken: (ctx, client) => client.grantTypeAllowed('refresh_token'),
   jwks: { keys: [{ ...privateKey.export({ format: 'jwk' }), kid: 'key', use: 'sig', alg: 'RS256' }] },
   pkce: { required: () => true },
-  scopes: ['openid', 'offline_access', ...scope.split(' ')],
+  scopes: ['openid', 'offline_access', ...Object.values(scopes).flatMap((scope) => scope.split(' '))],
   ttl: {
     AccessToken: (ctx, token) => token.gty === 'authorization_code' ? Number(process.env.FIRST_TTL) : 3600,
     Grant: 86400, Interaction: 600, RefreshToken: 86400, Session: 86400,
@@ -59,8 +59,8 @@ const provider = new Provider(issuer, {
     resourceIndicators: {
       enabled: true, defaultResource: () => undefined, useGrantedResource: () => true,
       getResourceServerInfo: (ctx, resource) => {
-        if (!resources.includes(resource)) throw new errors.InvalidTarget();
-        return { audience: resource, scope, accessTokenFormat: 'opaque' };
+        if (!Object.hasOwn(scopes, resource)) throw new errors.InvalidTarget();
+        return { audience: resource, scope: scopes[resource], accessTokenFormat: 'opaque' };
       },
     },
   },
