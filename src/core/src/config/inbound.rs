@@ -242,7 +242,8 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     if matches!(unset, Audience::Resource) {
         super::advice::advise_on_coverage(&object.at("rules"), &rules, &resources.described);
     }
-    let all: Vec<&Rule> = rules.iter().map(|(_, rule)| rule).chain([&unmatched]).collect();
+    let mut all = vec![&unmatched];
+    all.extend(rules.iter().map(|(_, rule)| rule));
     if matches!(unset, Audience::Any) && all.iter().any(|rule| rule.takes_any_audience()) {
         object.at("audience").warn(
             "not set: tokens issued for other services are accepted (RFC 9700 section 2.3); set \

@@ -468,10 +468,15 @@ fn attributes(claims: &Claims, scope: &ScopeReading) -> Arc<[TokenAttribute]> {
     };
     let scope = scope.claim(claims);
     let scope = scope.and_then(|claim| ClaimText::default().of(claim, b' ').ok().flatten());
-    let attributes = [
+    let mut attributes = Vec::new();
+    for (name, value) in [
         ("oauth2_subject", text(claims.get("sub"))),
         ("oauth2_client", text(claims.get("client_id"))),
         ("oauth2_scope", scope.map(Into::into)),
-    ];
-    attributes.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    ] {
+        if let Some(value) = value {
+            attributes.push((name, value));
+        }
+    }
+    attributes.into()
 }

@@ -360,9 +360,12 @@ fn in_query<'h>(parameter: &str, head: &'h dyn Head) -> Result<Option<Found<'h>>
         }
     }
     let Some(token) = found.and_then(Value::token) else { return Ok(None) };
-    let is_kept = |(_, name): &(&[u8], Match)| *name == Match::Other;
-    let kept: Vec<&[u8]> =
-        parameters(query, parameter).filter(is_kept).map(|(pair, _)| pair).collect();
+    let mut kept: Vec<&[u8]> = Vec::new();
+    for (pair, name) in parameters(query, parameter) {
+        if name == Match::Other {
+            kept.push(pair);
+        }
+    }
     let mut path = before.to_vec();
     if !kept.is_empty() {
         path.push(b'?');
