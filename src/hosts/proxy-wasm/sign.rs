@@ -38,6 +38,8 @@ pub fn sign<H: ProxyWasm>(host: &H, private_key: &str, text: &[u8]) -> Result<Ve
 /// The signature in the result of the function, if it succeeded: `bool result = 1`, and `bytes
 /// signature = 2`. It is read field by field, because decoding it into a struct would add 5 kB.
 fn signature(mut message: &[u8]) -> Option<Vec<u8>> {
+    // By reference, as messages are decoded: another type would have code of its own.
+    let mut message = &mut message;
     let mut signed = false;
     let mut signature = None;
     while !message.is_empty() {

@@ -24,7 +24,7 @@ use crate::http::path::EncodedSlash;
 use crate::inbound::clock_skew::ClockSkew;
 use crate::inbound::guard::Guard;
 use crate::inbound::introspection_cache::CacheConfig;
-use crate::inbound::policy::{Access, Audience, Rule};
+use crate::inbound::policy::{Access, Audience, Needs, Rule};
 use crate::inbound::resources::{Coverage, Resources};
 use crate::oauth::denial::{REALM, Resource};
 use crate::oauth::introspection::{Reading, RequiredClaims};
@@ -194,7 +194,8 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
         Value::Array(_) => Audience::Resource,
         _ => Audience::Any,
     };
-    let needs = needs(&mut object, "unmatched".into(), None, &asked, &unset);
+    let defaults = Needs { rule: "unmatched".into(), audience: unset.clone(), ..Needs::default() };
+    let needs = needs(&mut object, defaults, &asked, &unset);
     let mut forward = object.read("forward", forward).unwrap_or_default();
     forward.set_token_sources(&token_sources.places);
     let rules = object.read("rules", |field| {
@@ -241,15 +242,17 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     if matches!(unset, Audience::Resource) {
         super::advice::advise_on_coverage(&object.at("rules"), &rules, &resources.described);
     }
-    if matches!(unset, Audience::Any)
-        && rules.iter().map(|(_, rule)| rule).chain([&unmatched]).any(Rule::takes_any_audience)
-    {
+    let mut all = vec![&unmatched];
+    all.extend(rules.iter().map(|(_, rule)| rule));
+    if matches!(unset, Audience::Any) && all.iter().any(|rule| rule.takes_any_audience()) {
         object.at("audience").warn(
             "not set: tokens issued for other services are accepted (RFC 9700 section 2.3); set \
              the audience of this service",
         );
     }
-    let what = asked_of_tokens(rules.iter().map(|(_, rule)| rule).chain([&unmatched]));
+    let what = asked_of_tokens(&all);
+    let limits_age = all.iter().any(|rule| rule.limits_age());
+    let reads_messages = all.iter().any(|rule| rule.mcp.is_some());
     if token_sources.precedence == Precedence::First && forward.withhold_token() {
         object.at("forward.token").warn(
             "no effect with token_precedence \"first\", which removes the values of all token_sources",
@@ -258,10 +261,10 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     Some(Guard {
         servers: servers?,
         cache,
-        limits_age: rules.iter().any(|(_, rule)| rule.limits_age()),
+        limits_age,
         token_sources,
         resources,
-        reads_messages: rules.iter().any(|(_, rule)| rule.mcp.is_some()),
+        reads_messages,
         rules: RuleIndex::new(rules),
         unmatched,
         encoded_slash,
@@ -301,7 +304,7 @@ fn resources(object: &mut Object<'_>, undescribed: Resource, unset: &Audience) -
 }
 
 /// The claims that rules require of tokens.
-fn asked_of_tokens<'r>(rules: impl Iterator<Item = &'r Rule>) -> RequiredClaims {
+fn asked_of_tokens(rules: &[&Rule]) -> RequiredClaims {
     let mut asked = RequiredClaims::default();
     for rule in rules {
         for needs in rule.needs() {

@@ -52,33 +52,29 @@ impl AskedClaims {
 /// The keys of requirements.
 const NEEDS: [&str; 6] = ["audience", "issuer", "scope", "claims", "acr_values", "max_age"];
 
-/// Reads requirements. Missing ones are taken from `defaults`; `unset` is the audience if there is
+/// Reads requirements, in place of those in `needs`; `unset` is the audience if there is
 /// none.
 pub(super) fn needs(
     object: &mut Object<'_>,
-    rule: Arc<str>,
-    defaults: Option<&Needs>,
+    mut needs: Needs,
     asked: &AskedClaims,
     unset: &Audience,
 ) -> Needs {
-    let issuer = object.read("issuer", |f| one_or_any(f, "an issuer"));
-    let audience = object.read("audience", |f| audience(f, unset));
-    let claims = object.read("claims", |f| claims(f, asked));
-    let acr_values = object.read("acr_values", acr_values);
-    let max_age = object.read("max_age", max_age);
-    let scope = object.read("scope", scope);
-    Needs {
-        rule,
-        issuer: issuer.or_else(|| defaults.map(|d| d.issuer.clone())).unwrap_or_default(),
-        audience: audience.unwrap_or_else(|| defaults.map_or(unset, |d| &d.audience).clone()),
-        acr_values: acr_values
-            .or_else(|| defaults.map(|d| d.acr_values.clone()))
-            .unwrap_or_default(),
-        max_age: max_age.or_else(|| defaults?.max_age),
-        scope: scope.or_else(|| defaults?.scope.clone()),
-        claims: claims.or_else(|| defaults.map(|d| d.claims.clone())).unwrap_or_default(),
-        age: AgeLimit::default(),
+    if let Some(issuer) = object.read("issuer", |f| one_or_any(f, "an issuer")) {
+        needs.issuer = issuer;
     }
+    if let Some(audience) = object.read("audience", |f| audience(f, unset)) {
+        needs.audience = audience;
+    }
+    if let Some(claims) = object.read("claims", |f| claims(f, asked)) {
+        needs.claims = claims;
+    }
+    if let Some(acr_values) = object.read("acr_values", acr_values) {
+        needs.acr_values = acr_values;
+    }
+    needs.max_age = object.read("max_age", max_age).or(needs.max_age);
+    needs.scope = object.read("scope", scope).or(needs.scope);
+    needs
 }
 
 /// `audience`: `"*"` is for documents where the default is not any.
@@ -192,7 +188,8 @@ fn scalars(field: &Field<'_>) -> Option<Vec<Value>> {
 fn acr_values(field: &Field<'_>) -> Option<Vec<Box<str>>> {
     const WHAT: &str = "authentication context class references";
     let values = one_or_any(field, WHAT)?;
-    let words = values.iter().flat_map(|value| value.split(' ')).filter(|word| !word.is_empty());
+    let values = values.join(" ");
+    let words = values.split(' ').filter(|word| !word.is_empty());
     let words: Vec<Box<str>> = words.map(Into::into).collect();
     let is_word = |word: &str| word.bytes().all(|b| (0x21..=0x7e).contains(&b));
     if words.is_empty() || !words.iter().all(|word| is_word(word)) {
@@ -354,9 +351,8 @@ pub(super) fn rule(
         object.read("access", |field| field.choice(&["token", "optional", "public", "deny"]));
     let asks = NEEDS.into_iter().chain(["max_ttl"]).find(|key| object.has(key));
     let age = AgeLimit::new(object.read("max_ttl", |field| shorter_ttl(field, max_ttl)));
-    let mut needs = needs(&mut object, Arc::clone(&name), Some(defaults), asked, unset);
-    needs.age = age;
-    let needs = Arc::new(needs);
+    let defaults = Needs { rule: Arc::clone(&name), age, ..defaults.clone() };
+    let needs = Arc::new(needs(&mut object, defaults, asked, unset));
     let of_mcp = Arc::clone(&needs);
     let access = match access {
         None | Some("token") => Some(Access::Token(needs)),

@@ -138,15 +138,12 @@ fn server(field: &Field<'_>, names: Names<'_>, scope: &ScopeReading) -> Option<S
     }
     let endpoint = Endpoint::new(options);
     let token_type_hint = hint.unwrap_or("access_token");
-    let asked = endpoint.identity().into_iter();
     let token_type = token_type.unwrap_or("optional");
-    let jwt = (format == ResponseFormat::Jwt).then_some("jwt");
-    let read = [
-        vec![token_type_hint, token_type],
-        issuer.as_deref().into_iter().collect(),
-        jwt.into_iter().collect(),
-    ];
-    let identity = Identity::new(&asked.chain(read).collect::<Vec<_>>());
+    let mut lists = Vec::from(endpoint.identity());
+    lists.push(vec![token_type_hint, token_type]);
+    lists.push(issuer.as_deref().into_iter().collect());
+    lists.push((format == ResponseFormat::Jwt).then_some("jwt").into_iter().collect());
+    let identity = Identity::new(&lists);
     let token_type_hint = token_type_hint.to_owned();
     if client_field.is_some() && client.is_none() {
         return None;

@@ -275,7 +275,7 @@ impl Fetcher {
         }
         let name = response_key(guard, server, fingerprint);
         if let Ok(introspected) = &result {
-            let is_active = matches!(introspected.state, TokenState::Active(_));
+            let is_active = matches!(introspected.state, TokenState::Active(..));
             // Where several calls may be under way, another one may have rejected the token after
             // this one began, which this response must not undo.
             let is_outdated = is_active && guard.limits_age && {

@@ -140,11 +140,12 @@ impl Fetcher {
         };
         let failures =
             |client: &Client| FailureLog::new(format!("token endpoint of client {}", client.name));
-        let clients = || config.iter().flat_map(|config| &config.clients);
+        let servers: &[Server] = guard.as_ref().map_or(&[], |guard| &guard.servers);
+        let clients: &[Client] = config.as_ref().map_or(&[], |config| &config.clients);
         Self {
-            servers: guard.iter().flat_map(|guard| &guard.servers).map(health).collect(),
-            tokens: clients().map(|_| ClientToken::default()).collect(),
-            failures: clients().map(failures).collect(),
+            servers: servers.iter().map(health).collect(),
+            tokens: clients.iter().map(|_| ClientToken::default()).collect(),
+            failures: clients.iter().map(failures).collect(),
             flights: SingleFlight::new(),
             followed: Vec::new(),
             back_offs: ClockCache::new(ROOM),

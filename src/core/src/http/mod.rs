@@ -5,6 +5,7 @@
 //! configurations.
 
 pub(crate) mod authority;
+pub(crate) mod base64;
 pub(crate) mod body;
 pub(crate) mod date;
 pub(crate) mod head;

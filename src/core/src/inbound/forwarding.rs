@@ -78,8 +78,11 @@ impl Forwarding {
     ) -> Self {
         let mut forwarding = Self { token, claims, payload, bearer, ..Self::default() };
         let of_bearer = forwarding.bearer.as_ref().map(|_| AUTHORIZATION);
-        let own = forwarding.claim_headers().chain(of_bearer);
-        forwarding.own = own.map(Spelling::of).collect();
+        let mut own = Vec::new();
+        for name in forwarding.claim_headers().chain(of_bearer) {
+            own.push(Spelling::of(name));
+        }
+        forwarding.own = own;
         forwarding.set_token_sources(&[]);
         forwarding
     }
@@ -91,11 +94,18 @@ impl Forwarding {
 
     /// Sets the sources of tokens, whose headers are protected too.
     pub(crate) fn set_token_sources(&mut self, sources: &[TokenSource]) {
-        let headers = || sources.iter().filter_map(TokenSource::header);
-        let in_cookies = sources.iter().any(|source| matches!(source, TokenSource::Cookie(_)));
-        self.sources = headers().chain(in_cookies.then_some("cookie")).map(Spelling::of).collect();
-        let pairs = headers().map(|name| (Spelling::of(name), name.into()));
-        self.variants = pairs.filter(|(spelling, _)| spelling.has_others()).collect();
+        self.sources = Vec::new();
+        self.variants = Vec::new();
+        for name in sources.iter().filter_map(TokenSource::header) {
+            let spelling = Spelling::of(name);
+            if spelling.has_others() {
+                self.variants.push((Spelling::of(name), name.into()));
+            }
+            self.sources.push(spelling);
+        }
+        if sources.iter().any(|source| matches!(source, TokenSource::Cookie(_))) {
+            self.sources.push(Spelling::of("cookie"));
+        }
         let spellings = self.own.iter().chain(self.variants.iter().map(|(spelling, _)| spelling));
         self.lengths = spellings.map(Spelling::len).chain([CONNECTION.len()]).collect();
     }

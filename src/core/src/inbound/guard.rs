@@ -29,6 +29,7 @@ use crate::oauth::introspection_response::Response;
 use crate::oauth::reason::Reason;
 use crate::oauth::scope::ScopeReading;
 use crate::oauth::sender_constraint::{Confirmation, MutualTls};
+use crate::oauth::standing::Standing;
 use crate::oauth::token_source::{Presented, Removals, TokenSource};
 use crate::oauth::token_sources::TokenSources;
 use crate::oauth::token_state::{ActiveToken, TokenAttribute, TokenState};
@@ -82,7 +83,7 @@ pub(crate) struct Outcome {
     /// The name of the rule that applied.
     pub(crate) rule: Arc<str>,
     /// The token of the request, if it was found active.
-    pub(crate) known: Option<Arc<ActiveToken>>,
+    pub(crate) known: Option<(Arc<ActiveToken>, Standing)>,
     /// The resource that a request with a token is for.
     pub(crate) resource: Option<Arc<Resource>>,
 }
@@ -349,8 +350,9 @@ impl Guard {
                 *value = Arc::clone(same);
             }
         }
-        let token = ActiveToken { token, headers: headers.into(), attributes, stale: false };
-        Ok(Introspected { state: TokenState::Active(Arc::new(token)), dropped, at })
+        let token = ActiveToken { token, headers: headers.into(), attributes };
+        let state = TokenState::Active(Arc::new(token), Standing::Active);
+        Ok(Introspected { state, dropped, at })
     }
 
     /// The token that an active response describes.
@@ -374,17 +376,16 @@ impl Guard {
     }
 
     /// Decides on a request from the state of its token.
-    #[inline(never)] // There are two callers, and in each it would take a kilobyte of the module.
     pub(crate) fn judge(
         &self,
         finding: TokenState,
         bearer: Bearer,
-        grpc: impl FnOnce() -> bool,
+        grpc: &dyn Fn() -> bool,
         now: Timestamp,
     ) -> Outcome {
         let Bearer { needs, resource, flaw, clean, removals, in_query, certificate } = bearer;
-        let known = match finding {
-            TokenState::Active(known) => known,
+        let (known, standing) = match finding {
+            TokenState::Active(known, standing) => (known, standing),
             TokenState::Rejected(reason) => {
                 return Outcome::of_token(reason, &needs, &resource, grpc());
             }
@@ -397,7 +398,7 @@ impl Guard {
         };
         if let (Ok(()), Some(reason)) = (&judged, flaw) {
             return Outcome {
-                known: Some(known),
+                known: Some((known, standing)),
                 ..Outcome::of_token(reason, &needs, &resource, grpc())
             };
         }
@@ -409,13 +410,16 @@ impl Guard {
                     in_query,
                     Some(&known.headers),
                 )),
-                decision: if known.stale { Decision::Stale } else { Decision::Allowed },
+                decision: match standing {
+                    Standing::Active => Decision::Allowed,
+                    Standing::Unknown => Decision::Stale,
+                },
                 rule: Arc::clone(&needs.rule),
-                known: Some(known),
+                known: Some((known, standing)),
                 resource: Some(resource),
             },
             Err(denial) => {
-                let known = Some(known);
+                let known = Some((known, standing));
                 Outcome { known, ..Outcome::denied(&denial, &needs.rule, &resource, grpc()) }
             }
         }
@@ -464,10 +468,15 @@ fn attributes(claims: &Claims, scope: &ScopeReading) -> Arc<[TokenAttribute]> {
     };
     let scope = scope.claim(claims);
     let scope = scope.and_then(|claim| ClaimText::default().of(claim, b' ').ok().flatten());
-    let attributes = [
+    let mut attributes = Vec::new();
+    for (name, value) in [
         ("oauth2_subject", text(claims.get("sub"))),
         ("oauth2_client", text(claims.get("client_id"))),
         ("oauth2_scope", scope.map(Into::into)),
-    ];
-    attributes.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    ] {
+        if let Some(value) = value {
+            attributes.push((name, value));
+        }
+    }
+    attributes.into()
 }

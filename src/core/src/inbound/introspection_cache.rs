@@ -8,6 +8,7 @@ use crate::cache::footprint::Footprint;
 use crate::cache::local::{CacheKey, ClockCache, Room};
 use crate::lookup::Introspected;
 use crate::oauth::reason::Reason;
+use crate::oauth::standing::Standing;
 use crate::oauth::token_state::{ActiveToken, TokenState};
 use crate::store::MAX_CLOCK_SKEW;
 use crate::timestamp::Timestamp;
@@ -43,7 +44,7 @@ impl CacheConfig {
     /// Computes how long a response may be served. `skew` is the leeway for `exp`.
     pub(crate) fn freshness(&self, response: &Introspected, skew: Duration) -> Freshness {
         match &response.state {
-            TokenState::Active(active) => {
+            TokenState::Active(active, _) => {
                 let end = active.token.end(skew).unwrap_or(Timestamp::NEVER);
                 let fresh = response.at.plus(self.max_ttl);
                 Freshness {
@@ -61,6 +62,8 @@ impl CacheConfig {
 
 struct Active {
     token: Arc<ActiveToken>,
+    /// Whether the response is served stale.
+    standing: Standing,
     /// When the authorization server returned the response.
     at: Timestamp,
     /// When the token is introspected again.
@@ -115,7 +118,7 @@ impl IntrospectionCache {
         let is_usable = |at| is_past(at, now) && age.allows(at, now);
         let is_fresh = |entry: &&mut Active| now < entry.fresh_until && is_usable(entry.at);
         if let Some(entry) = self.active.get(key, now).filter(is_fresh) {
-            return Some(TokenState::Active(Arc::clone(&entry.token)));
+            return Some(TokenState::Active(Arc::clone(&entry.token), entry.standing));
         }
         let rejected = self.rejected.get(key, now).filter(|rejected| is_usable(rejected.at));
         rejected.map(|rejected| TokenState::Rejected(rejected.reason))
@@ -132,8 +135,9 @@ impl IntrospectionCache {
         let Freshness { fresh_until, stale_until } = freshness;
         let at = response.at;
         match &response.state {
-            TokenState::Active(token) => {
-                let entry = Active { token: Arc::clone(token), at, fresh_until };
+            TokenState::Active(token, standing) => {
+                let entry =
+                    Active { token: Arc::clone(token), standing: *standing, at, fresh_until };
                 self.rejected.remove(key);
                 self.active.insert(key, entry, token.owned_bytes(), stale_until, now);
             }
@@ -151,13 +155,13 @@ impl IntrospectionCache {
         key: CacheKey,
         pause: Duration,
         now: Timestamp,
-    ) -> Option<(Arc<ActiveToken>, bool)> {
+    ) -> Option<(TokenState, bool)> {
         let entry = self.active.get(key, now).filter(|entry| is_past(entry.at, now))?;
         let begins = now >= entry.fresh_until;
         if begins {
             entry.fresh_until = now.plus(pause);
-            Arc::make_mut(&mut entry.token).stale = true;
+            entry.standing = Standing::Unknown;
         }
-        Some((Arc::clone(&entry.token), begins))
+        Some((TokenState::Active(Arc::clone(&entry.token), entry.standing), begins))
     }
 }

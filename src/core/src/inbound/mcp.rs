@@ -6,8 +6,7 @@
 
 use std::cell::OnceCell;
 
-use base64ct::{Base64, Encoding};
-
+use crate::http::base64;
 use crate::http::body::{Body, Message};
 use crate::http::head::{Fields, Head};
 use crate::http::header_name::Spelling;
@@ -102,7 +101,7 @@ fn is_encoding(value: &[u8], text: &str) -> bool {
     let encoded = value.strip_prefix(b"=?base64?").and_then(|rest| rest.strip_suffix(b"?="));
     match encoded {
         None => value == text.as_bytes(),
-        Some(encoded) => encoded == Base64::encode_string(text.as_bytes()).as_bytes(),
+        Some(encoded) => base64::decode(encoded).is_some_and(|plain| plain == text.as_bytes()),
     }
 }
 

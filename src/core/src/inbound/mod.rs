@@ -162,14 +162,14 @@ impl Inbound {
         }
         if let Some(state) = self.cache.find(key, bearer.needs.age, run.now) {
             run.count(Event::Count(Counter::Lookup(match state {
-                TokenState::Active(ref active) if active.stale => metrics::Lookup::Stale,
-                TokenState::Active(_) => metrics::Lookup::Hit,
+                TokenState::Active(_, Standing::Unknown) => metrics::Lookup::Stale,
+                TokenState::Active(_, Standing::Active) => metrics::Lookup::Hit,
                 TokenState::Rejected(_) => metrics::Lookup::Negative,
             })));
             return Ok(Progress::Decided(self.guard.judge(
                 state,
                 bearer,
-                || is_grpc(head),
+                &|| is_grpc(head),
                 run.now,
             )));
         }
@@ -210,7 +210,7 @@ impl Inbound {
 
     /// Remembers the token that takes the place of a caller's.
     fn note_issued(&mut self, state: &TokenState, now: Timestamp) {
-        if let TokenState::Active(token) = state
+        if let TokenState::Active(token, _) = state
             && let Some(bearer) = self.guard.forward.bearer_in(&token.headers)
         {
             let until = token.token.end(self.guard.clock_skew.late).unwrap_or(Timestamp::NEVER);
@@ -244,7 +244,7 @@ impl Inbound {
             Err(unavailable) => self.stale(&bearer, key, *unavailable, run).ok_or(unavailable),
         };
         let decided = match state {
-            Ok(state) => self.guard.judge(state, bearer, || grpc, run.now),
+            Ok(state) => self.guard.judge(state, bearer, &|| grpc, run.now),
             Err(Unavailable { failure: Failure::Defect, .. }) => {
                 return defect::refuse("no state for an introspection call", run);
             }
@@ -264,11 +264,11 @@ impl Inbound {
         if !unavailable.may_serve_stale || bearer.needs.age.is_limited() {
             return None;
         }
-        let (response, is_first) = self.cache.stale(key?, STALE_PAUSE, run.now)?;
+        let (state, is_first) = self.cache.stale(key?, STALE_PAUSE, run.now)?;
         if is_first {
             run.count(Event::Count(Counter::Lookup(metrics::Lookup::Stale)));
         }
-        Some(TokenState::Active(response))
+        Some(state)
     }
 
     /// Counts and logs a decision, and turns it into a verdict.
@@ -281,12 +281,11 @@ impl Inbound {
         let attributes = Attributes {
             decision: Some(decision),
             rule: self.has_rules.then_some(rule),
-            token: known.as_ref().map(|known| Arc::clone(&known.attributes)),
+            token: known.as_ref().map(|(known, _)| Arc::clone(&known.attributes)),
         };
-        let checked = known.map(|known| VerifiedSubject {
-            end: known.token.end(self.guard.clock_skew.late),
-            standing: if known.stale { Standing::Unknown } else { Standing::Active },
-        });
+        let skew = self.guard.clock_skew.late;
+        let checked =
+            known.map(|(known, standing)| VerifiedSubject { end: known.token.end(skew), standing });
         Verdict { action, attributes, sent: None, checked, resource }
     }
 }

@@ -46,7 +46,7 @@ pub(crate) enum Access {
 }
 
 /// The requirements on a token.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Needs {
     /// The name of the rule.
     pub(crate) rule: Arc<str>,
@@ -65,8 +65,9 @@ pub(crate) struct Needs {
 }
 
 /// The accepted audiences.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) enum Audience {
+    #[default]
     Any,
     /// The token must have one of these.
     OneOf(Vec<Box<str>>),

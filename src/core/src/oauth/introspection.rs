@@ -47,7 +47,7 @@ impl Introspection {
 
 /// The cached part of an active access token: what rules and forwarding require, and no more (RFC
 /// 7662, section 5).
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct IntrospectedToken {
     pub(crate) expires: Option<Timestamp>,
     pub(crate) not_before: Option<Timestamp>,

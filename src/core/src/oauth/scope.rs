@@ -140,9 +140,6 @@ impl Implied {
     /// # Errors
     /// A scope that implies itself.
     pub(crate) fn transitive(direct: &[Implication]) -> Result<Self, Box<str>> {
-        let implied_by = |scope: &str| -> Vec<&Box<str>> {
-            direct.iter().filter(|(from, _)| **from == *scope).flat_map(|(_, to)| to).collect()
-        };
         let mut implied = Vec::new();
         for (scope, to) in direct {
             let mut all: Vec<Box<str>> = Vec::new();
@@ -153,7 +150,9 @@ impl Implied {
                 }
                 if !all.contains(word) {
                     all.push(word.clone());
-                    next.extend(implied_by(word));
+                    for (_, more) in direct.iter().filter(|(from, _)| from == word) {
+                        next.extend(more);
+                    }
                 }
             }
             implied.push((scope.clone(), all));

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use base64ct::{Base64UrlUnpadded, Encoding};
 use url::form_urlencoded;
 
 use crate::cache::footprint::Footprint;
+use crate::http::base64;
 use crate::http::head::{Fields, Head};
 use crate::http::header_name::{Spelling, is_token_char};
 use crate::http::parameter::{Match, match_cookie, match_rest, parameters};
@@ -264,30 +264,13 @@ fn in_basic_password<'h>(credentials: &Presented<'_>) -> Result<Option<Found<'h>
     if is_repeated(&credentials.text, BASIC) {
         return Err(Reason::RepeatedToken);
     }
-    let decoded = decode(credentials.unchecked());
+    let decoded = base64::decode(credentials.unchecked());
     let password = decoded.and_then(|mut decoded| {
         let colon = decoded.iter().position(|byte| *byte == b':')?;
         Some(decoded.split_off(colon.saturating_add(1)))
     });
     let token = password.map_or(Value::Malformed, Value::Text).token();
     Ok(token.map(|token| Found::whole(token, Removal::Remove(AUTHORIZATION.into()))))
-}
-
-/// Decodes base64 with padding (RFC 4648, section 4).
-fn decode(encoded: &[u8]) -> Option<Vec<u8>> {
-    if !encoded.len().is_multiple_of(4) {
-        return None;
-    }
-    let padding = encoded.iter().rev().take(2).take_while(|byte| **byte == b'=').count();
-    let text = encoded.get(..encoded.len().saturating_sub(padding))?;
-    // The other alphabet is read anyway, and each takes a kilobyte of the module.
-    let text = text.iter().map(|byte| match byte {
-        b'+' => '-',
-        b'/' => '_',
-        b'-' | b'_' => '=',
-        byte => char::from(*byte),
-    });
-    Base64UrlUnpadded::decode_vec(&text.collect::<String>()).ok()
 }
 
 /// The token after `marker` in the list of WebSocket subprotocols (RFC 6455, section 11.3.4), which
@@ -377,9 +360,12 @@ fn in_query<'h>(parameter: &str, head: &'h dyn Head) -> Result<Option<Found<'h>>
         }
     }
     let Some(token) = found.and_then(Value::token) else { return Ok(None) };
-    let is_kept = |(_, name): &(&[u8], Match)| *name == Match::Other;
-    let kept: Vec<&[u8]> =
-        parameters(query, parameter).filter(is_kept).map(|(pair, _)| pair).collect();
+    let mut kept: Vec<&[u8]> = Vec::new();
+    for (pair, name) in parameters(query, parameter) {
+        if name == Match::Other {
+            kept.push(pair);
+        }
+    }
     let mut path = before.to_vec();
     if !kept.is_empty() {
         path.push(b'?');

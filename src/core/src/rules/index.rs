@@ -29,10 +29,16 @@ pub(crate) struct RuleIndex<T> {
     /// The content of the rules.
     rules: Vec<T>,
     /// The requests that they match.
-    blocks: Vec<Block>,
+    matches: MatchIndex,
     /// The same, for explanations.
     #[cfg(feature = "review")]
     pub(crate) matchers: Vec<Matcher>,
+}
+
+/// The requests that rules match.
+#[derive(Debug)]
+struct MatchIndex {
+    blocks: Vec<Block>,
     /// Whether any of them has paths.
     looks_at_paths: bool,
     /// Whether they require headers, or more than one of host, method and path.
@@ -42,34 +48,11 @@ pub(crate) struct RuleIndex<T> {
 impl<T> RuleIndex<T> {
     pub(crate) fn new(rules: impl IntoIterator<Item = (Matcher, T)>) -> Self {
         let (matchers, rules): (Vec<Matcher>, Vec<T>) = rules.into_iter().unzip();
-        let mut numbered = Vec::new();
-        for (rule, matcher) in matchers.iter().enumerate() {
-            match &matcher.paths {
-                None => numbered.push(Numbered { rule, matcher, path: None }),
-                Some(paths) => numbered.extend(paths.iter().map(|path| Numbered {
-                    rule,
-                    matcher,
-                    path: Some(path),
-                })),
-            }
-        }
-        let blocks = numbered.chunks(BLOCK).map(Block::new).collect();
-        let asked = |asks: fn(&Matcher) -> bool| matchers.iter().any(asks);
-        let looks_at_paths = asked(|matcher| matcher.paths.is_some());
-        let parts = [
-            looks_at_paths,
-            asked(|matcher| matcher.methods.is_some()),
-            asked(|matcher| matcher.hosts.is_some()),
-        ];
-        let looks_at_several = parts.into_iter().filter(|asked| *asked).count() > 1
-            || asked(|matcher| !matcher.headers.is_empty());
         Self {
             rules,
-            blocks,
+            matches: MatchIndex::new(&matchers),
             #[cfg(feature = "review")]
             matchers,
-            looks_at_paths,
-            looks_at_several,
         }
     }
 
@@ -86,20 +69,17 @@ impl<T> RuleIndex<T> {
     /// Whether they require more than one property, so that reading all headers costs less than
     /// single ones.
     pub(crate) fn looks_at_several(&self) -> bool {
-        self.looks_at_several
+        self.matches.looks_at_several
     }
 
     /// Whether any of them has paths.
     pub(crate) fn looks_at_paths(&self) -> bool {
-        self.looks_at_paths
+        self.matches.looks_at_paths
     }
 
     /// Whether any of them tests the header with this name or another spelling of it.
     pub(crate) fn tests_header(&self, name: &[u8]) -> bool {
-        let tests = |test: &HeaderTest| Spelling::of(&test.name).matches(name);
-        self.blocks
-            .iter()
-            .any(|block| block.entries.iter().any(|one| one.headers.iter().any(tests)))
+        self.matches.tests_header(name)
     }
 
     /// The first rule that matches.
@@ -122,9 +102,9 @@ impl<T> RuleIndex<T> {
         mut is_met: impl FnMut(&T) -> bool,
     ) -> Result<Option<&T>, Undecided> {
         let is_met = &mut |rule| self.rules.get(rule).is_none_or(&mut is_met);
-        let rule = self.position(target, is_met)?;
+        let rule = self.matches.position(target, is_met)?;
         if let Some(other) = target.with_slashes()
-            && self.position(&other, is_met)? != rule
+            && self.matches.position(&other, is_met)? != rule
         {
             return Err(Undecided::BadPath);
         }
@@ -135,6 +115,48 @@ impl<T> RuleIndex<T> {
     #[cfg(feature = "review")]
     pub(crate) fn get(&self, rule: usize) -> Option<&T> {
         self.rules.get(rule)
+    }
+
+    /// The rules of which one is the first that fits a request to this host, in order: its method
+    /// is not known, nor is its path if that is `None`.
+    pub(crate) fn candidates(&self, host: &str, path: Option<&RequestPath<'_>>) -> Vec<&T> {
+        let candidates = self.matches.candidates(host, path);
+        candidates.into_iter().filter_map(|rule| self.rules.get(rule)).collect()
+    }
+}
+
+impl MatchIndex {
+    fn new(matchers: &[Matcher]) -> Self {
+        let mut numbered = Vec::new();
+        for (rule, matcher) in matchers.iter().enumerate() {
+            match &matcher.paths {
+                None => numbered.push(Numbered { rule, matcher, path: None }),
+                Some(paths) => numbered.extend(paths.iter().map(|path| Numbered {
+                    rule,
+                    matcher,
+                    path: Some(path),
+                })),
+            }
+        }
+        let blocks = numbered.chunks(BLOCK).map(Block::new).collect();
+        let asked = |asks: fn(&Matcher) -> bool| matchers.iter().any(asks);
+        let looks_at_paths = asked(|matcher| matcher.paths.is_some());
+        let parts = [
+            looks_at_paths,
+            asked(|matcher| matcher.methods.is_some()),
+            asked(|matcher| matcher.hosts.is_some()),
+        ];
+        let looks_at_several = parts.into_iter().filter(|asked| *asked).count() > 1
+            || asked(|matcher| !matcher.headers.is_empty());
+        Self { blocks, looks_at_paths, looks_at_several }
+    }
+
+    /// Whether any of them tests the header with this name or another spelling of it.
+    fn tests_header(&self, name: &[u8]) -> bool {
+        let tests = |test: &HeaderTest| Spelling::of(&test.name).matches(name);
+        self.blocks
+            .iter()
+            .any(|block| block.entries.iter().any(|one| one.headers.iter().any(tests)))
     }
 
     /// The index of the first rule that matches and fulfils the condition.
@@ -154,9 +176,8 @@ impl<T> RuleIndex<T> {
         }
     }
 
-    /// The rules of which one is the first that fits a request to this host, in order: its method
-    /// is not known, nor is its path if that is `None`.
-    pub(crate) fn candidates(&self, host: &str, path: Option<&RequestPath<'_>>) -> Vec<&T> {
+    /// The indexes of the rules of which one is the first that fits a request.
+    fn candidates(&self, host: &str, path: Option<&RequestPath<'_>>) -> Vec<usize> {
         let mut candidates = Vec::new();
         for block in &self.blocks {
             if block.add_candidates(host, path, &mut candidates) {
@@ -164,7 +185,7 @@ impl<T> RuleIndex<T> {
             }
         }
         candidates.dedup();
-        candidates.into_iter().filter_map(|rule| self.rules.get(rule)).collect()
+        candidates
     }
 }
 

@@ -54,19 +54,25 @@ impl Statistics {
             };
             at_places(ClientEvent::all().map(event))
         };
-        let clients: Vec<_> = clients.map(of_client).collect();
-        let has_clients = !clients.is_empty();
+        let mut of_clients = Vec::new();
+        for client in clients {
+            of_clients.push(of_client(client));
+        }
+        let mut claims = Vec::new();
+        for header in claim_headers {
+            claims.push(define(MetricKind::Counter, &claims_dropped(header)));
+        }
         Self {
             counters: at_places(counters),
             waiting: define(MetricKind::Gauge, WAITING),
             call_time: define(MetricKind::Histogram, CALL_TIME),
-            token_call_time: has_clients
-                .then(|| define(MetricKind::Histogram, TOKEN_CALL_TIME))
-                .flatten(),
-            clients,
-            claims_dropped: claim_headers
-                .map(|header| define(MetricKind::Counter, &claims_dropped(header)))
-                .collect(),
+            token_call_time: if of_clients.is_empty() {
+                None
+            } else {
+                define(MetricKind::Histogram, TOKEN_CALL_TIME)
+            },
+            clients: of_clients,
+            claims_dropped: claims,
         }
     }
 

@@ -442,7 +442,7 @@ fn a_rule_that_is_lost_refuses_the_request() {
     lost.rules.clear();
     assert_eq!(lost.find(&Target::new(&head)), Err(Undecided::Lost));
     let mut lost = index(vec![any()]);
-    lost.blocks[0].entries.clear();
+    lost.matches.blocks[0].entries.clear();
     assert_eq!(lost.find(&Target::new(&head)), Err(Undecided::Lost));
 }
 
