@@ -52,8 +52,16 @@ impl TokenSources {
         head: &'h dyn Head,
         is_ours: &dyn Fn(&Presented<'_>) -> bool,
     ) -> Result<Option<Found<'h>>, Reason> {
-        let look =
-            |place: &'h TokenSource| Ok(place.look(head)?.filter(|found| !is_ours(&found.token)));
+        let look = |place: &'h TokenSource| {
+            let found = place.look(head);
+            // Not filtered, which would move it.
+            if let Ok(Some(one)) = &found
+                && is_ours(&one.token)
+            {
+                return Ok(None);
+            }
+            found
+        };
         // Most configurations have one place.
         if let [only] = &*self.places {
             return look(only);
