@@ -26,6 +26,7 @@ mod head;
 mod in_flight;
 mod interface;
 mod mcp;
+pub mod protobuf;
 mod reports;
 mod response;
 mod statistics;

@@ -2,6 +2,8 @@
 
 use oauth2_filter_core::{Body, Message};
 
+use super::protobuf::{fields, tag_of, tag_of_number};
+
 /// Where the filter keeps its results in dynamic metadata, since Envoy 1.38.
 pub const NAMESPACE: &str = "envoy.filters.http.mcp";
 
@@ -137,14 +139,14 @@ fn set<'a>(place: &mut Value<'a>, value: &'a [u8]) -> Option<()> {
     is_first.then_some(())
 }
 
-/// The tags of a `google.protobuf.Value`: the number of the field, and how its content is encoded.
-const TEXT: u64 = 3 << 3 | 2;
-const BOOL: u64 = 4 << 3;
-const STRUCT: u64 = 5 << 3 | 2;
+/// The tags of a `google.protobuf.Value`.
+const TEXT: u64 = tag_of(3);
+const BOOL: u64 = tag_of_number(4);
+const STRUCT: u64 = tag_of(5);
 
 /// The tags of the first two fields of a message, if these are messages or strings.
-const FIRST: u64 = 1 << 3 | 2;
-const SECOND: u64 = 2 << 3 | 2;
+const FIRST: u64 = tag_of(1);
+const SECOND: u64 = tag_of(2);
 
 /// Calls `each` with the entries of the map that is the first field of a message. `None` if the
 /// message is malformed, or `each` wants no more.
@@ -167,45 +169,6 @@ fn entries<'a>(
         })?;
         each(std::str::from_utf8(key).ok()?, value)
     })
-}
-
-/// Calls `each` with the tags and the contents of the fields of a message: with numbers as they are
-/// encoded. `None` if the message is malformed, or `each` wants no more.
-fn fields<'a>(
-    mut message: &'a [u8],
-    each: &mut dyn FnMut(u64, &'a [u8]) -> Option<()>,
-) -> Option<()> {
-    while !message.is_empty() {
-        let (tag, rest) = number(message)?;
-        let (start, length) = match tag & 7 {
-            0 => (rest, rest.len().checked_sub(number(rest)?.1.len())?),
-            1 => (rest, 8),
-            2 => {
-                let (length, rest) = number(rest)?;
-                (rest, length.try_into().ok()?)
-            }
-            5 => (rest, 4),
-            _ => return None,
-        };
-        let (content, rest) = start.split_at_checked(length)?;
-        each(tag, content)?;
-        message = rest;
-    }
-    Some(())
-}
-
-/// A number of up to ten bytes, seven bits in each, and what follows it.
-fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let mut number = 0;
-    let mut rest = bytes.iter();
-    for shift in (0..64).step_by(7) {
-        let byte = rest.next()?;
-        number |= u64::from(byte & 0x7f).wrapping_shl(shift);
-        if *byte < 0x80 {
-            return Some((number, rest.as_slice()));
-        }
-    }
-    None
 }
 
 #[cfg(test)]
