@@ -3,10 +3,10 @@
 use std::ptr;
 use std::time::Duration;
 
-use base64ct::{Base64, Encoding};
 use serde_json::Value;
 
 use crate::filter::Filter;
+use crate::http::base64;
 use crate::http::head::Head;
 use crate::ids::ClaimId;
 use crate::inbound::policy::{Access, Audience, Needs, Rule};
@@ -142,7 +142,7 @@ impl Filter {
                 ("sec-websocket-protocol".to_owned(), format!("{marker}, {token}"))
             }
             TokenSource::BasicPassword => {
-                let credentials = Base64::encode_string(format!(":{token}").as_bytes());
+                let credentials = base64::encode(format!(":{token}").as_bytes());
                 ("authorization".to_owned(), format!("Basic {credentials}"))
             }
             TokenSource::Query(name) => {

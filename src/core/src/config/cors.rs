@@ -7,7 +7,7 @@ use super::key_table::{
 };
 use super::policy::is_method;
 use super::reader::{Field, Object};
-use super::values::{boolean, one_or_any, ttl};
+use super::values::{boolean, one_or_any, whole_seconds};
 use crate::http::authority::Authority;
 use crate::http::header_name::is_token_char;
 use crate::http::url::{is_absolute_uri, split_scheme};
@@ -78,7 +78,7 @@ pub(super) fn cors(field: &Field<'_>, sources: &[TokenSource]) -> Option<Cors> {
             "names of headers, or the beginning of one and an asterisk",
         )
     });
-    let max_age = object.read("max_age", max_age);
+    let max_age = object.read("max_age", |field| whole_seconds(field, "must be whole seconds"));
     let allow_credentials = object.read("allow_credentials", boolean).unwrap_or(false);
     object.check_keys();
     check_credentials(&object, allow_credentials, sources);
@@ -86,7 +86,7 @@ pub(super) fn cors(field: &Field<'_>, sources: &[TokenSource]) -> Option<Cors> {
         origins: origins?,
         methods: methods.unwrap_or_else(|| ["GET", "HEAD", "POST"].map(Box::from).into()),
         headers: headers.unwrap_or_default(),
-        max_age,
+        max_age: max_age.map(|age| age.as_secs().to_string()),
         allow_credentials,
     })
 }
@@ -136,13 +136,4 @@ fn is_origin(text: &str) -> bool {
 fn is_header(text: &str) -> bool {
     let begin = text.strip_suffix('*').unwrap_or(text);
     !begin.is_empty() && begin.bytes().all(|byte| is_token_char(byte) && byte != b'*')
-}
-
-/// Seconds, as in the header.
-fn max_age(field: &Field<'_>) -> Option<String> {
-    let age = ttl(field)?;
-    if age.subsec_millis() != 0 {
-        return field.mistake("must be whole seconds");
-    }
-    Some(age.as_secs().to_string())
 }

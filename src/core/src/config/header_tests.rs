@@ -88,7 +88,7 @@ fn value_test(field: &Field<'_>) -> Option<ValueTest> {
 /// A value, or its beginning.
 fn value(field: &Field<'_>) -> Option<Box<str>> {
     let text = text(field, "a value")?;
-    if is_marked(&text) {
+    if is_marked(text.as_bytes()) {
         return field.mistake("encoded; write the text that it stands for");
     }
     Some(text.into())

@@ -17,7 +17,7 @@ use super::lists::{Parse, list};
 use super::mcp::mcp;
 use super::notes::Shape;
 use super::reader::{Field, Object};
-use super::values::{one_or_any, scope, text, ttl};
+use super::values::{one_or_any, scope, text, ttl, whole_seconds};
 use crate::cache::age::AgeLimit;
 use crate::http::authority::HostPattern;
 use crate::http::header_name::is_token_char;
@@ -198,13 +198,9 @@ fn acr_values(field: &Field<'_>) -> Option<Vec<Box<str>>> {
     Some(words)
 }
 
-/// `max_age`: whole seconds, as in a challenge.
+/// `max_age`, as in a challenge.
 fn max_age(field: &Field<'_>) -> Option<Duration> {
-    let age = ttl(field)?;
-    if age.subsec_millis() != 0 {
-        return field.mistake("must be whole seconds (RFC 9470 section 4)");
-    }
-    Some(age)
+    whole_seconds(field, "must be whole seconds (RFC 9470 section 4)")
 }
 
 impl Rule {

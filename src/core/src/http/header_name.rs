@@ -48,6 +48,28 @@ impl Spelling {
     }
 }
 
+/// A header whose value services interpret in different ways.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct BadHeader;
+
+/// The value of the header `name`, if the request has it.
+///
+/// # Errors
+/// The header is repeated, or has another of its spellings.
+pub(crate) fn only_value<'f>(
+    fields: &'f Fields,
+    name: &str,
+    spelling: &Spelling,
+) -> Result<Option<&'f [u8]>, BadHeader> {
+    let mut found = None;
+    for (given, value) in fields.iter().filter(|(given, _)| spelling.matches(given)) {
+        if given != name.as_bytes() || found.replace(value).is_some() {
+            return Err(BadHeader);
+        }
+    }
+    Ok(found)
+}
+
 /// The value of `Connection` without these names, if it has any of them.
 pub(crate) fn connection_without(fields: &Fields, names: &[Spelling]) -> Option<String> {
     options_without(&fields.joined(CONNECTION)?, names)

@@ -144,8 +144,7 @@ impl Guard {
                 Reason::BadHeader => "header",
                 _ => "path",
             };
-            let resource = self.resources.of_unknown();
-            Box::new(Outcome::denied(&Denial::new(reason), &what.into(), resource, is_grpc(head)))
+            Box::new(self.refuse(reason, &what.into(), head))
         };
         let clean = self.forward.clean(head).map_err(undecided)?;
         let target = Target::with(head, self.encoded_slash);
@@ -174,13 +173,9 @@ impl Guard {
             let action = Action::Forward(clean);
             Admission::Decided(Outcome::of(action, Decision::Public, Arc::clone(&rule.name)))
         };
-        let refuse = |reason, rule: &Arc<str>| {
-            let resource = self.resources.of_unknown();
-            Box::new(Outcome::denied(&Denial::new(reason), rule, resource, is_grpc(head)))
-        };
         let covering = || match self.resources.covering(&target) {
             Ok(Some(resource)) => Ok(resource),
-            Ok(None) => Err(refuse(Reason::Unmatched, &METADATA.into())),
+            Ok(None) => Err(Box::new(self.refuse(Reason::Unmatched, &METADATA.into(), head))),
             Err(why) => Err(undecided(why.into())),
         };
         let (needs, optional) = match (&rule.access, flaw) {
@@ -192,7 +187,9 @@ impl Guard {
                 }
                 return Ok(public(clean));
             }
-            (Access::Deny(reason), None) => return Err(refuse(*reason, &rule.name)),
+            (Access::Deny(reason), None) => {
+                return Err(Box::new(self.refuse(*reason, &rule.name, head)));
+            }
             (Access::Token(needs), None) => (needs, false),
             (Access::Optional(needs), None) => (needs, true),
         };
@@ -239,12 +236,14 @@ impl Guard {
             (Access::Token(needs), _) => Ok(needs),
             (Access::Optional(needs), _) if self.has_token(head) => Ok(needs),
             (Access::Deny(_), Some(mcp)) => Ok(&mcp.needs),
-            _ => {
-                let resource = self.resources.of_unknown();
-                let denial = Denial::new(reason);
-                Err(Box::new(Outcome::denied(&denial, &rule.name, resource, is_grpc(head))))
-            }
+            _ => Err(Box::new(self.refuse(reason, &rule.name, head))),
         }
+    }
+
+    /// The refusal of a request, whatever resource it is for.
+    fn refuse(&self, reason: Reason, rule: &Arc<str>, head: &dyn Head) -> Outcome {
+        let resource = self.resources.of_unknown();
+        Outcome::denied(&Denial::new(reason), rule, resource, is_grpc(head))
     }
 
     /// Whether a request presents a token, or more than one.

@@ -9,8 +9,9 @@ use std::cell::OnceCell;
 use crate::http::base64;
 use crate::http::body::{Body, Message};
 use crate::http::head::{Fields, Head};
-use crate::http::header_name::Spelling;
+use crate::http::header_name::{Spelling, only_value};
 use crate::oauth::reason::Reason;
+use crate::rules::header::between_sentinels;
 
 /// The method that calls a tool.
 pub(crate) const CALL: &str = "tools/call";
@@ -89,17 +90,13 @@ fn read(head: &dyn Head, method: &str) -> Result<Option<Message>, Reason> {
 
 /// Whether a header is absent, or is there once, in this spelling, with such a value.
 fn has_at_most(fields: &Fields, name: &str, is_such: &dyn Fn(&[u8]) -> bool) -> bool {
-    let spelling = Spelling::of(name);
-    let mut seen = false;
-    fields.iter().filter(|(other, _)| spelling.matches(other)).all(|(exact, value)| {
-        !std::mem::replace(&mut seen, true) && exact == name.as_bytes() && is_such(value)
-    })
+    let value = only_value(fields, name, &Spelling::of(name));
+    value.is_ok_and(|value| value.is_none_or(is_such))
 }
 
 /// Whether a header's value stands for this text: as it is, or in Base64 between sentinels.
 fn is_encoding(value: &[u8], text: &str) -> bool {
-    let encoded = value.strip_prefix(b"=?base64?").and_then(|rest| rest.strip_suffix(b"?="));
-    match encoded {
+    match between_sentinels(value) {
         None => value == text.as_bytes(),
         Some(encoded) => base64::decode(encoded).is_some_and(|plain| plain == text.as_bytes()),
     }

@@ -50,13 +50,7 @@ impl Resources {
         if let Coverage::All(resource) = &self.coverage {
             return Ok(Some(resource));
         }
-        let resource = self.nearest(target)?;
-        if let Some(other) = target.with_slashes()
-            && self.nearest(&other)?.map(Arc::as_ptr) != resource.map(Arc::as_ptr)
-        {
-            return Err(BadPath.into());
-        }
-        Ok(resource)
+        target.in_both_readings(|target| self.nearest(target))
     }
 
     /// The resource of the request's host with the longest path above the request's.

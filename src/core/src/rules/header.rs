@@ -5,7 +5,7 @@ use std::slice;
 
 use crate::http::base64;
 use crate::http::head::Fields;
-use crate::http::header_name::{Spelling, connection_without};
+use crate::http::header_name::{BadHeader, Spelling, connection_without, only_value};
 
 /// A condition on a header.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -26,10 +26,6 @@ pub(crate) enum ValueTest {
     Absent,
 }
 
-/// A header whose value services interpret in different ways.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct BadHeader;
-
 /// The marker of an encoded value in the Model Context Protocol: `=?base64?…?=`.
 const ENCODED: &[u8] = b"=?base64?";
 
@@ -41,13 +37,7 @@ const ENCODED: &[u8] = b"=?base64?";
 /// - It has the marker of an encoded value, but is not standard Base64 of UTF-8.
 fn read<'h>(name: &str, fields: &'h Fields) -> Result<Option<Cow<'h, [u8]>>, BadHeader> {
     let spelling = Spelling::of(name);
-    let mut found = None;
-    for (given, value) in fields.iter().filter(|(given, _)| spelling.matches(given)) {
-        if given != name.as_bytes() || found.replace(value).is_some() {
-            return Err(BadHeader);
-        }
-    }
-    let Some(value) = found else { return Ok(None) };
+    let Some(value) = only_value(fields, name, &spelling)? else { return Ok(None) };
     if connection_without(fields, slice::from_ref(&spelling)).is_some() {
         return Err(BadHeader);
     }
@@ -56,21 +46,23 @@ fn read<'h>(name: &str, fields: &'h Fields) -> Result<Option<Cow<'h, [u8]>>, Bad
 
 /// Decodes a value that is marked as encoded.
 fn decoded(value: &[u8]) -> Result<Cow<'_, [u8]>, BadHeader> {
-    let Some((marker, rest)) = value.split_at_checked(ENCODED.len()) else {
-        return Ok(value.into());
-    };
-    if !marker.eq_ignore_ascii_case(ENCODED) {
+    if !is_marked(value) {
         return Ok(value.into());
     }
     // Clients encode everything that looks encoded, but not all decoders look for the same.
-    let encoded = rest.strip_suffix(b"?=").filter(|_| marker == ENCODED).ok_or(BadHeader)?;
+    let encoded = between_sentinels(value).ok_or(BadHeader)?;
     let text = base64::decode(encoded).ok_or(BadHeader)?;
     String::from_utf8(text).map(|text| text.into_bytes().into()).map_err(|_| BadHeader)
 }
 
 /// Whether a value would have to be decoded before it is compared.
-pub(crate) fn is_marked(value: &str) -> bool {
-    value.as_bytes().get(..ENCODED.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(ENCODED))
+pub(crate) fn is_marked(value: &[u8]) -> bool {
+    value.get(..ENCODED.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(ENCODED))
+}
+
+/// The Base64 of a value that is encoded.
+pub(crate) fn between_sentinels(value: &[u8]) -> Option<&[u8]> {
+    value.strip_prefix(ENCODED)?.strip_suffix(b"?=")
 }
 
 impl HeaderTest {

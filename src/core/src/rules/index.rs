@@ -16,9 +16,10 @@
 use std::sync::Arc;
 
 use crate::http::authority::BadHost;
+use crate::http::header_name::BadHeader;
 use crate::http::header_name::Spelling;
 use crate::http::path::{Affixes, PathPattern, RequestPath, Segment};
-use crate::rules::header::{BadHeader, HeaderTest};
+use crate::rules::header::HeaderTest;
 use crate::rules::matcher::Matcher;
 use crate::rules::set::{BLOCK, Hosts, Set, Table};
 use crate::rules::target::{Target, Undecided};
@@ -102,12 +103,7 @@ impl<T> RuleIndex<T> {
         mut is_met: impl FnMut(&T) -> bool,
     ) -> Result<Option<&T>, Undecided> {
         let is_met = &mut |rule| self.rules.get(rule).is_none_or(&mut is_met);
-        let rule = self.matches.position(target, is_met)?;
-        if let Some(other) = target.with_slashes()
-            && self.matches.position(&other, is_met)? != rule
-        {
-            return Err(Undecided::BadPath);
-        }
+        let rule = target.in_both_readings(|target| self.matches.position(target, is_met))?;
         rule.map(|rule| self.rules.get(rule).ok_or(Undecided::Lost)).transpose()
     }
 

@@ -63,9 +63,25 @@ impl<'a> Target<'a> {
         Self { head, encoded_slash, method, host, path }
     }
 
+    /// What `judge` finds for the request. If its path was read and keeps escaped slashes, it is
+    /// judged again with slashes in their place.
+    ///
+    /// # Errors
+    /// Those of `judge`; or it finds something else then.
+    pub(crate) fn in_both_readings<T: PartialEq>(
+        &self,
+        mut judge: impl FnMut(&Self) -> Result<T, Undecided>,
+    ) -> Result<T, Undecided> {
+        let found = judge(self)?;
+        match self.with_slashes() {
+            Some(other) if judge(&other)? != found => Err(Undecided::BadPath),
+            _ => Ok(found),
+        }
+    }
+
     /// The same request with slashes in place of the escaped ones that its path keeps, if it was
     /// read and has any.
-    pub(crate) fn with_slashes(&self) -> Option<Self> {
+    fn with_slashes(&self) -> Option<Self> {
         let path = self.path.get()?.as_ref().ok()?.as_ref()?.with_slashes()?;
         Some(Self { path: OnceCell::from(Ok(Some(path))), ..Self::new(self.head) })
     }

@@ -8,8 +8,9 @@ use super::*;
 use crate::http::authority::{Authority, HostPattern};
 use crate::http::body::Body;
 use crate::http::head::{Fields, Head};
+use crate::http::header_name::BadHeader;
 use crate::http::path::BadPath;
-use crate::rules::header::{BadHeader, ValueTest};
+use crate::rules::header::ValueTest;
 use crate::rules::matcher::method_matches;
 use crate::rules::target::*;
 
