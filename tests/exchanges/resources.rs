@@ -30,7 +30,15 @@ pub fn resources() -> Vec<Exchange> {
         {"resource": "https://api.test/a", "scopes_supported": ["a"]},
         {"resource": "https://api.test/b"}
     ]);
-    let wrong_audience = || invalid_token("oauth2_wrong_audience");
+    macro_rules! wrong_audience {
+        ($origin:literal, $path:literal) => {
+            invalid_token("oauth2_wrong_audience").challenge(metadata!(
+                ", error=\"invalid_token\"",
+                $origin,
+                $path
+            ))
+        };
+    }
     let unmatched = || access_denied("oauth2_unmatched");
     vec![
         exchange("rs_9728_05 of several resources, the nearest above the path gives the challenge")
@@ -91,52 +99,20 @@ pub fn resources() -> Vec<Exchange> {
             ])
             .passes(get("/a").bearer("a"))
             .passes(get("/a/x").bearer("a"))
-            .refuses(
-                get("/b").bearer("a"),
-                wrong_audience().challenge(metadata!(
-                    ", error=\"invalid_token\"",
-                    "https://api.test",
-                    "/b/"
-                )),
-            )
+            .refuses(get("/b").bearer("a"), wrong_audience!("https://api.test", "/b/"))
             // Only after an empty path, a slash is ignored.
-            .refuses(
-                get("/b/").bearer("b"),
-                wrong_audience().challenge(metadata!(
-                    ", error=\"invalid_token\"",
-                    "https://api.test",
-                    "/b/"
-                )),
-            )
+            .refuses(get("/b/").bearer("b"), wrong_audience!("https://api.test", "/b/"))
             .passes(get("/").host("root.test").bearer("root"))
             .passes(get("/").host("root.test").bearer("root/"))
             .refuses(
                 get("/").host("root.test").bearer("a"),
-                wrong_audience().challenge(metadata!(
-                    ", error=\"invalid_token\"",
-                    "https://root.test",
-                    ""
-                )),
+                wrong_audience!("https://root.test", ""),
             )
             .passes(get("/a/own").bearer("own"))
-            .refuses(
-                get("/a/own").bearer("a"),
-                wrong_audience().challenge(metadata!(
-                    ", error=\"invalid_token\"",
-                    "https://api.test",
-                    "/a"
-                )),
-            )
+            .refuses(get("/a/own").bearer("a"), wrong_audience!("https://api.test", "/a"))
             .passes(get("/a/any").bearer("none"))
             .passes(get("/a/any").bearer("own"))
-            .refuses(
-                get("/a").bearer("none"),
-                wrong_audience().challenge(metadata!(
-                    ", error=\"invalid_token\"",
-                    "https://api.test",
-                    "/a"
-                )),
-            )
+            .refuses(get("/a").bearer("none"), wrong_audience!("https://api.test", "/a"))
             .passes(get("/a"))
             .refuses(get("/c"), unmatched()),
         exchange("rs_9728_01 each of several resources has its document at its own path")

@@ -1,6 +1,7 @@
 //! `check` and `explain`: rules on messages of MCP, and what they need around them.
 
 use crate::check::check;
+use crate::paths::listener;
 use crate::{file, indented, root, run};
 
 const DOCUMENT: &str = r#"{"inbound": {"introspection": {"endpoint": "https://as.test/", "cluster": "as", "client_id": "rs", "client_secret": {"env": "S"}}, "audience": "a", "rules": [{"mcp": {"methods": ["ping"]}}]}}"#;
@@ -39,29 +40,15 @@ fn mcp(settings: &str) -> String {
     )
 }
 
-/// A listener with these filters.
-fn listener(filters: &str) -> String {
-    format!(
-        "resources:
-  - \"@type\": type.googleapis.com/envoy.config.listener.v3.Listener
-    name: in
-    filter_chains:
-      - filters:
-          - name: http
-            typed_config:
-              \"@type\": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-              normalize_path: true
-              merge_slashes: true
-              path_with_escaped_slashes_action: REJECT_REQUEST
-              http_filters:
-{}",
-        indented(filters, 16)
-    )
-}
+/// What a listener needs besides filters, so that nothing else is wrong with it.
+const NORMALIZED: &str = "normalize_path: true
+merge_slashes: true
+path_with_escaped_slashes_action: REJECT_REQUEST
+";
 
 /// What is wrong with these filters.
 fn errors(filters: &str, document: &str) -> Vec<String> {
-    let text = listener(filters).replace("DOCUMENT", document);
+    let text = listener(NORMALIZED, filters).replace("DOCUMENT", document);
     let (lines, status) = check(&file("mcp.yaml", &text));
     let errors: Vec<String> =
         lines.iter().filter(|line| line.contains(": error: ")).cloned().collect();

@@ -45,7 +45,7 @@ fn filter(document: &str) -> String {
 }
 
 /// A listener by itself, as a file for discovery has it, with these fields in what reads HTTP.
-fn listener(fields: &str, filters: &str) -> String {
+pub(crate) fn listener(fields: &str, filters: &str) -> String {
     format!(
         "resources:
   - \"@type\": type.googleapis.com/envoy.config.listener.v3.Listener
