@@ -888,7 +888,7 @@ fn paths() -> Vec<Exchange> {
             .refuses(get("/open/a%5cb"), invalid_request("oauth2_bad_path"))
             .refuses(get("/open/a;x%2fb"), invalid_request("oauth2_bad_path"))
             .calls(0),
-        exchange("d4_05 no header, query or method stands in for what a rule is about")
+        exchange("d4_05 rules compare method, host and path, whatever headers and the query say")
             .inbound(json!({"rules": [
                 {"methods": ["GET"], "hosts": ["api.test"], "paths": ["/open"], "access": "public"}
             ]}))

@@ -217,8 +217,8 @@ async fn there_is_no_way_around_the_rules_on_tools() {
                     assert!(!scene.executed().contains(ADMIN_TOOL), "{outcome}");
                     assert_ne!(answer.status, 401, "{outcome}");
                 }
-                // Who has no token learns nothing of the message, but for what Envoy itself says of
-                // duplicate keys.
+                // A client without a token learns nothing about its message, except from Envoy's own
+                // response to duplicate keys.
                 let text = scene.send(http, request).await.text();
                 let words = ["message", "Protocol", "MCP"];
                 assert!(!words.iter().any(|word| text.contains(word)), "{way:?} {what}: {text}");

@@ -149,13 +149,13 @@ fn the_rule_that_decides_is_named_with_all_that_it_needs() {
     // What is asked by a scope has all else that the rule needs.
     let told = explain(&guard(), &["--url", "https://a/admin/x", "--scope", ""]);
     assert!(told.contains("reason    claim_not_met\n"), "{told}");
-    // So has what is asked of a server whose access tokens have a type.
+    // A required `token_type` is one of the requirements.
     let mut typed = guard();
     typed["inbound"]["introspection"]["token_type"] = "required".into();
     let told = explain(&typed, &["--url", "https://a/orders/1", "--scope", "orders:read"]);
     let needed = "requires  token_type in the introspection response\n";
     assert!(told.contains(needed) && told.contains("decision  allowed\n"), "{told}");
-    // Where a rule limits the age of cached responses, that is told.
+    // So is the maximum age of a cached response, if the rule has one.
     for (max_ttl, line) in [
         ("0s", "requires  a new introspection response\n"),
         ("1.5s", "requires  an introspection response less than 1.5s old\n"),

@@ -95,7 +95,7 @@ fn a_message_is_one_that_the_filter_has_read_as_a_whole() {
         ("method", number(1.0), Body::Malformed),
         ("method", Vec::new(), Body::Malformed),
         ("method", text("__jsonrpc_response"), Body::Malformed),
-        // What the filter has let pass.
+        // Bodies that the filter has forwarded without parsing them.
         ("is_mcp_request", FALSE.to_vec(), Body::Malformed),
         ("is_mcp_request", Vec::new(), Body::Malformed),
         ("is_mcp_request", text("true"), Body::Malformed),
