@@ -64,16 +64,23 @@ class Client:
             "MCP_AUTO_OPEN_ENABLED": "true",
             "MCP_INSPECTOR_SECRET_STORE": "file",
         }
-        run = subprocess.run(
+        run = subprocess.Popen(
             [str(part) for part in self.program],
             env={**world.environment, **variables},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=120,
+            start_new_session=True,
         )
-        steps = [json.loads(line) for line in run.stdout.splitlines() if line.startswith('{"step"')]
-        return {step["step"]: step for step in steps}, run.stdout + run.stderr
+        try:
+            out, errors = run.communicate(timeout=120)
+        except subprocess.TimeoutExpired:
+            # What it has started, too: the next client would wait for it.
+            os.killpg(run.pid, signal.SIGKILL)
+            raise AssertionError(f"it does not end: {run.communicate()}") from None
+        steps = [json.loads(line) for line in out.splitlines() if line.startswith('{"step"')]
+        return {step["step"]: step for step in steps}, out + errors
 
 
 @dataclass
