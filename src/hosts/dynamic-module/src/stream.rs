@@ -6,8 +6,9 @@ use std::sync::Arc;
 use oauth2_filter_core::StreamId;
 use oauth2_filter_driver::{Apply, Host as _, HostCall, HostError, Stream};
 
-use super::envoy::{self, Request, RouteAddress};
+use super::envoy;
 use super::filter::FilterConfig;
+use super::request::{Request, RouteAddress};
 use super::worker::{LOST, Step};
 
 /// One request. Envoy may end it while one of its hooks runs, so hooks hold a reference.

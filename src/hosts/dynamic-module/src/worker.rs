@@ -11,10 +11,10 @@ use oauth2_filter_core::{
 };
 use oauth2_filter_driver::{HostCall, HostError};
 
-use super::envoy::{Request, StreamScheduler};
 use super::filter::{FilterConfig, PROCESS, ToMain};
 use super::locked::lock;
 use super::metrics::{Counting, Counts};
+use super::request::{Request, StreamScheduler};
 
 /// The state of a worker thread, which other threads wake.
 pub(crate) struct Slot {
