@@ -16,7 +16,7 @@ mod outbound;
 #[path = "configuration/sources.rs"]
 mod sources;
 
-use documents::{good, with};
+use documents::{good, resources_with, with};
 
 fn load_bytes(document: &[u8]) -> Result<Vec<String>, ConfigErrors> {
     let variable = |name: &str| match name {
@@ -241,6 +241,8 @@ fn what_is_accepted_but_should_be_known_is_warned_of() {
     document["inbound"].as_object_mut().unwrap().remove("audience");
     let warnings = load(&document).unwrap();
     assert!(warnings[0].starts_with("inbound.audience: not set"), "{warnings:?}");
+    let warnings = load(&with("inbound/encoded_slash", json!("keep"))).unwrap();
+    assert!(warnings[0].starts_with("inbound.encoded_slash: `%2F` is allowed"), "{warnings:?}");
 
     document["inbound"]["rules"] = json!([{"audience": "a"}, {"access": "public"}]);
     assert_eq!(load(&document).unwrap(), Vec::<String>::new());
@@ -387,6 +389,16 @@ fn rs_9700_01_a_configuration_that_takes_tokens_for_anybody_is_warned_of() {
     let warnings = load(&document).unwrap();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("tokens issued for other services are accepted"));
+    // Of several resources, each is the audience, unless any is accepted.
+    document["inbound"]["resource_metadata"] = json!([{"resource": "https://a.test"}]);
+    assert_eq!(load(&document).unwrap(), Vec::<String>::new());
+    let warnings = load(&resources_with("audience", json!("*"))).unwrap();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].starts_with("inbound.audience: tokens issued for other services"));
+    let warnings = load(&resources_with("rules", json!([{"audience": "*"}]))).unwrap();
+    assert!(warnings[0].starts_with("inbound.rules[0].audience: "), "{warnings:?}");
+    // Elsewhere it is an audience like any other.
+    assert_eq!(load(&with("inbound/audience", json!("*"))).unwrap(), Vec::<String>::new());
 }
 
 #[test]
@@ -436,6 +448,46 @@ fn rs_9728_02_rs_9728_04_metadata_is_what_the_standard_defines_in_the_form_that_
     ] {
         let found = mistake(&metadata(json!({ "resource": resource })));
         assert!(found.starts_with("inbound.resource_metadata.resource: "), "{resource}: {found}");
+    }
+}
+
+#[test]
+fn origins_are_those_that_browsers_send() {
+    let origins = |origin: &str| with("inbound/cors", json!({"allow_origins": [origin]}));
+    for origin in [
+        "https://app.test",
+        "http://localhost:3000",
+        "http://[::1]:3000",
+        "https://app.test.",
+        "vscode-webview://0a1b",
+        "capacitor://localhost",
+    ] {
+        assert_eq!(load(&origins(origin)).unwrap(), Vec::<String>::new(), "{origin}");
+    }
+    for origin in [
+        "",
+        "*",
+        "null",
+        "app.test",
+        "https://*.app.test",
+        "https://app.test/",
+        "https://app.test/a",
+        "https://app.test?a",
+        "https://app.test:443",
+        "http://app.test:80",
+        "HTTPS://app.test",
+        "https://App.test",
+        "https://u@app.test",
+        "https://a.test,https://b.test",
+        "https://a.test https://b.test",
+        "https://",
+        "capacitor://",
+        "capacitor://localhost/",
+        "Capacitor://localhost",
+        "mailto:a",
+    ] {
+        let found = mistake(&origins(origin));
+        assert!(found.starts_with("inbound.cors.allow_origins"), "{origin}: {found}");
     }
 }
 

@@ -67,9 +67,11 @@ fn measured() -> &'static str {
 
 #[test]
 fn the_page_on_performance_shows_what_the_bench_has_measured() {
-    let (_, rest) =
-        PERFORMANCE.text.split_once("<!-- what `make bench` writes -->\n").expect("its begin");
-    let (shown, _) = rest.split_once("<!-- the end of that -->\n").expect("its end");
+    let (_, rest) = PERFORMANCE
+        .text
+        .split_once("<!-- results of `make bench`: begin -->\n")
+        .expect("its begin");
+    let (shown, _) = rest.split_once("<!-- results of `make bench`: end -->\n").expect("its end");
     let (measured, _) = measured().split_once("\n## ").expect("a section after the tables");
     assert_eq!(shown, format!("{measured}\n"));
 }
@@ -95,9 +97,9 @@ fn the_figures_of_the_readme_are_those_that_the_bench_has_measured() {
             cpu_of("ext-authz")
         )
     );
-    let of_ours = "| memory of 10,000 cached responses, two workers, **ours**, introspection alone";
+    let of_ours = "| memory of 10,000 cached responses, two workers, **ours**, introspection only";
     assert_eq!(memory[1], format!("{} MB", rounded(&cell(of_ours, 2))));
-    let of_misses = "| added to a server's 2ms by a miss, p99";
+    let of_misses = "| added to p99 by a cache miss, server delay 2ms";
     assert_eq!(added[1], format!("{} ms", rounded(&cell(of_misses, 2))));
 }
 

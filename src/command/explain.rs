@@ -1,16 +1,18 @@
 //! `explain`: shows what happens to a request.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use base64ct::{Base64UrlUnpadded, Encoding};
+use base64ct::{Base64, Base64UrlUnpadded, Encoding};
 use lexopt::{Arg, Parser, ValueExt};
 use oauth2_filter_core::{
-    Action, Answer, Call, Context, Explanation, Fields, Filter, Forward, Input, NotWritten, Output,
-    Purpose, Reply, SharedData, SharedStore, Step, StreamId, Timestamp, TokenNeeds, Verdict,
+    Action, Answer, Body, Call, Context, Dropped, Event, Explanation, Fields, Filter, Forward,
+    Head, Input, Message, NotWritten, Output, Purpose, Reply, SharedData, SharedStore, Step,
+    StreamId, Timestamp, TokenNeeds, Verdict,
 };
 use serde_json::{Map, Value, json};
 
@@ -20,6 +22,9 @@ use crate::{Failure, check, contents, read_file, review, say, text_value};
 
 /// The placeholder for the caller's token.
 const TOKEN: &str = "TOKEN";
+
+/// A JWT of the authorization server: `{"alg":"RS256"}.{}` with a signature of three bytes.
+const JWT: &str = "eyJhbGciOiJSUzI1NiJ9.e30.c2ln";
 
 /// The stream of the only request.
 const STREAM: StreamId = StreamId(1);
@@ -34,6 +39,10 @@ struct Question {
     method: Option<String>,
     /// Additional headers, with names in lower case.
     headers: Vec<(String, String)>,
+    /// The method of a message of the Model Context Protocol.
+    mcp_method: Option<String>,
+    /// The tool that it calls.
+    mcp_tool: Option<String>,
     /// The introspection response.
     claims: Option<Map<String, Value>>,
     /// The scope of the token, if no claims are given.
@@ -49,7 +58,9 @@ pub(crate) fn run(arguments: Parser) -> Result<ExitCode, Failure> {
     let question = Question::read(arguments)?;
     let file = question.file.as_deref().ok_or_else(|| Failure::usage("missing FILE"))?;
     let url = question.url.as_deref().ok_or_else(|| Failure::usage("missing --url"))?;
-    let mut head = head(question.method.as_deref().unwrap_or("GET"), url)?;
+    let body = question.body()?;
+    let method = if body == Body::Empty { "GET" } else { "POST" };
+    let mut head = head(question.method.as_deref().unwrap_or(method), url)?;
     let mut contents = contents::read(file, &read_file(file)?);
     contents.set_host(question.host.unwrap_or(Host::Module));
     let found = chosen(&contents, question.number, file)?;
@@ -60,10 +71,11 @@ pub(crate) fn run(arguments: Parser) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::from(1));
     };
     head.extend(question.headers.iter().cloned());
-    let explanation = filter.explain(&fields(&head));
+    let request = |head: &[_]| Request { fields: fields(head), body: body.clone() };
+    let explanation = filter.explain(&request(&head));
     let claims = question.claims(&explanation.needs);
     let token = token(&claims);
-    let carrier = filter.carrier(&fields(&head), &token);
+    let carrier = filter.carrier(&request(&head), &token);
     let has_token = carrier.is_none() || !question.no_token;
     if explanation.looks_for_token
         && !question.no_token
@@ -72,10 +84,10 @@ pub(crate) fn run(arguments: Parser) -> Result<ExitCode, Failure> {
         head.retain(|(name, _)| *name != carrier.0 || name != ":path");
         head.push(carrier);
     }
-    let headers = fields(&head);
+    let request = request(&head);
     let given = question.headers.into_iter().map(|(name, _)| name).collect();
     let mut story = Story { claims, head, given, token, text: String::new() };
-    let verdict = story.drive(&mut filter, &headers);
+    let verdict = story.drive(&mut filter, &request);
     let calls = std::mem::take(&mut story.text);
     story.tell_request(&explanation, has_token);
     story.tell_rule(&explanation, verdict.as_ref());
@@ -96,6 +108,10 @@ impl Question {
                 Arg::Long("url") => question.url = Some(text_value(&mut arguments)?),
                 Arg::Long("method") => question.method = Some(text_value(&mut arguments)?),
                 Arg::Long("scope") => question.scope = Some(text_value(&mut arguments)?),
+                Arg::Long("mcp-method") => {
+                    question.mcp_method = Some(text_value(&mut arguments)?);
+                }
+                Arg::Long("mcp-tool") => question.mcp_tool = Some(text_value(&mut arguments)?),
                 Arg::Long("no-token") => question.no_token = true,
                 Arg::Long("host") => {
                     question.host = Some(arguments.value()?.parse_with(Host::of_name)?);
@@ -133,13 +149,34 @@ impl Question {
         Ok(question)
     }
 
+    /// The body of the request.
+    fn body(&self) -> Result<Body, Failure> {
+        let method = match (&self.mcp_method, &self.mcp_tool) {
+            (None, None) => return Ok(Body::Empty),
+            (Some(method), Some(_)) if method != "tools/call" => {
+                return Err(Failure::usage("--mcp-tool is for --mcp-method tools/call"));
+            }
+            (method, _) => method.as_deref().unwrap_or("tools/call"),
+        };
+        let name = self.mcp_tool.as_deref().map(Into::into);
+        Ok(Body::Message(Message { method: method.into(), name }))
+    }
+
     /// The introspection response: the given claims, or else the given scope and everything else
     /// that the rule requires.
     fn claims(&self, needs: &TokenNeeds) -> Map<String, Value> {
         let mut claims = Map::from_iter([("active".to_owned(), json!(true))]);
         if let Some(given) = &self.claims {
             claims.extend(given.clone());
+        }
+        if needs.jwt_response && !claims.contains_key("jwt") {
+            claims.insert("jwt".to_owned(), JWT.into());
+        }
+        if self.claims.is_some() {
             return claims;
+        }
+        if let Some(claim) = &needs.bearer {
+            claims.insert(claim.clone(), JWT.into());
         }
         for (name, values) in
             [("aud", &needs.audience), ("iss", &needs.issuer), ("acr", &needs.acr_values)]
@@ -281,17 +318,24 @@ impl Story {
 
     /// Prints the rule that decides, and what it requires.
     fn tell_rule(&mut self, explanation: &Explanation, verdict: Option<&Verdict>) {
-        let decided = verdict.and_then(|verdict| {
-            verdict
-                .attributes
-                .iter()
-                .find_map(|(name, rule)| (name == "oauth2_rule").then_some(rule))
-        });
+        let state = |wanted: &str| {
+            let mut state = verdict.into_iter().flat_map(|verdict| verdict.attributes.iter());
+            state.find_map(|(name, value)| (name == wanted).then_some(value))
+        };
+        let decided = state("oauth2_rule");
         if let Some(client) = &explanation.client {
             self.line("client", client);
         }
+        for (rule, other) in &explanation.near {
+            self.line("nearly", &format!("{rule}, for {other}"));
+        }
         let Some(rule) = decided.or(explanation.rule.as_deref()) else { return };
         self.line("rule", rule);
+        if rule == "resource_metadata" && state("oauth2_decision") == Some("denied") {
+            self.line("resource", "none covers this request");
+        } else if let Some(resource) = &explanation.resource {
+            self.line("resource", resource);
+        }
         if explanation.rule.as_deref() != Some(rule) {
             // Something other than a rule decided.
             return;
@@ -310,8 +354,19 @@ impl Story {
                 self.line("requires", &format!("{name}: {}", values.join(", or ")));
             }
         }
+        match needs.max_ttl {
+            Some(Duration::ZERO) => self.line("requires", "a new introspection response"),
+            Some(age) => {
+                let age = format!("an introspection response less than {age:?} old");
+                self.line("requires", &age);
+            }
+            None => {}
+        }
         if needs.token_type {
             self.line("requires", "token_type in the introspection response");
+        }
+        if let Some(claim) = &needs.bearer {
+            self.line("requires", &format!("claim {claim}: a token, which replaces the caller's"));
         }
         for (claim, test) in &needs.claims {
             self.line("requires", &format!("claim {claim}: {test}"));
@@ -319,7 +374,7 @@ impl Story {
     }
 
     /// Runs the filter until it has decided.
-    fn drive(&mut self, filter: &mut Filter, head: &Fields) -> Option<Verdict> {
+    fn drive(&mut self, filter: &mut Filter, head: &Request) -> Option<Verdict> {
         let data = Memory::default();
         let now = Timestamp::from_millis(u64::try_from(since_epoch().as_millis()).unwrap_or(0));
         let store = SharedStore::new(&data);
@@ -333,6 +388,12 @@ impl Story {
             for call in std::mem::take(&mut output.calls) {
                 let answer = self.answer(&call);
                 let _ = filter.handle(Input::CallEnded(call.id, Ok(&answer)), context, &mut output);
+            }
+        }
+        for event in &output.events {
+            if let Event::Dropped(Dropped { header, cause }) = event {
+                let name = filter.claim_headers().nth(header.index()).unwrap_or_default();
+                self.line("dropped", &format!("header {name}: its claim is {cause}"));
             }
         }
         output.decided.pop().map(|(_, verdict)| verdict)
@@ -386,7 +447,8 @@ impl Story {
 
     /// Prints the response to the client.
     fn tell_reply(&mut self, reply: &Reply) {
-        let is_grpc = reply.headers.iter().all(|(name, _)| *name != "content-type");
+        let is_grpc =
+            reply.grpc_status != 0 && reply.headers.iter().all(|(name, _)| *name != "content-type");
         self.line("details", reply.details);
         let _ = writeln!(self.text, "\nThe client receives:");
         if is_grpc {
@@ -408,11 +470,13 @@ impl Story {
         let _ = writeln!(self.text, "\nThe upstream service receives:");
         let is_gone = |name: &str| forward.removed().any(|removed| **removed == *name);
         let is_set = |name: &str| forward.given().any(|(set, _)| **set == *name);
+        let password = Base64::encode_string(format!(":{}", self.token).as_bytes());
         for (name, value) in &self.head {
             let sign = if is_gone(name) || is_set(name) { '-' } else { ' ' };
             // A given value may be a secret.
             let is_given = self.given.contains(name);
-            let value = if is_given { "[as given]" } else { &*value.replace(&self.token, TOKEN) };
+            let value = value.replace(&password, "BASE64(:TOKEN)").replace(&self.token, TOKEN);
+            let value = if is_given { "[as given]" } else { &*value };
             let _ = writeln!(self.text, "{sign} {name}: {value}");
         }
         for (name, value) in forward.given() {
@@ -429,7 +493,9 @@ fn phrase(status: u16) -> &'static str {
         400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",
+        404 => "Not Found",
         405 => "Method Not Allowed",
+        431 => "Request Header Fields Too Large",
         502 => "Bad Gateway",
         503 => "Service Unavailable",
         _ => "",
@@ -444,6 +510,30 @@ fn since_epoch() -> Duration {
 /// The request's headers, as received from Envoy.
 fn fields(head: &[(String, String)]) -> Fields {
     head.iter().map(|(name, value)| (name, value)).collect()
+}
+
+/// A request as Envoy hands it over, without a client certificate.
+struct Request {
+    fields: Fields,
+    body: Body,
+}
+
+impl Head for Request {
+    fn value(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        self.fields.value(name)
+    }
+
+    fn fields(&self) -> &Fields {
+        &self.fields
+    }
+
+    fn peer_certificate(&self) -> Option<[u8; 32]> {
+        None
+    }
+
+    fn body(&self) -> Body {
+        self.body.clone()
+    }
 }
 
 /// Shared data of one worker.

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use base64ct::{Base64Unpadded, Encoding};
 use serde_json::Value;
 
+use crate::mcp;
 use crate::objects::Object;
 use crate::paths;
 use crate::tree::{Dialect, Node, Position};
@@ -215,6 +216,9 @@ impl Finder {
         }
         if let Some(at) = way.disabled.filter(|_| found.has("inbound")) {
             found.remark(at, false, DISABLED);
+        }
+        if let Some(manager) = way.manager {
+            mcp::remark_on_filters(&mut found, manager, way.of_route.is_some());
         }
         if let Some(manager) = way.manager
             && paths::reads_paths(&found)

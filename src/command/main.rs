@@ -18,6 +18,7 @@ mod istio;
 mod json_text;
 mod keys;
 mod manifests;
+mod mcp;
 mod new;
 mod objects;
 mod paths;
@@ -41,7 +42,7 @@ usage:
   oauth2-filter check [--strict] [--env] [--host module|native] [--format text|json|github] FILE...
   oauth2-filter explain FILE --url URL [--method METHOD] [--header 'NAME: VALUE']...
                         [--claims FILE | --scope 'A B' | --no-token] [--use NUMBER]
-                        [--host module|native]
+                        [--mcp-method METHOD] [--mcp-tool TOOL] [--host module|native]
   oauth2-filter schema
   oauth2-filter new inbound|outbound|both [--istio]
 
@@ -62,6 +63,9 @@ explain  shows what happens to a request: which rule decides, what it requires, 
          or the upstream service receives.
            --claims  a file with the introspection response, a JSON object
            --scope   an introspection response with this scope, and all else that the rule requires
+           --mcp-method, --mcp-tool
+                     a message of the Model Context Protocol, which is sent by POST; with a tool, a
+                     call of it
            --use     which configuration of the filter, if FILE has several: 1 is the first
          Exit status: 0 whatever the decision is, 1 if the configuration has errors, 2 as above.
 schema   prints the JSON Schema of the document, for editors.

@@ -13,12 +13,22 @@ pub(crate) fn remark_on_manager(found: &mut Use, manager: &Node) {
     const MERGE: &str = "merge_slashes";
     const ESCAPED: &str = "path_with_escaped_slashes_action";
     let is_true = |name: &str| manager.get(name).is_some_and(Node::is_true);
+    let is_gone = manager.get(ESCAPED).is_some_and(leaves_no_escaped_slash);
+    let is_kept = keeps_escaped_slashes(found);
+    if is_kept && is_gone {
+        let at = manager.member(ESCAPED).map_or(manager.at, |member| member.at);
+        let text = format!(
+            "`{ESCAPED}` rejects or decodes `%2F` before the filter, so that `encoded_slash` has no \
+             effect; use KEEP_UNCHANGED"
+        );
+        found.remark(at, false, text);
+    }
     for (name, is_set, wanted, left) in [
         (NORMALIZE, is_true(NORMALIZE), "normalize_path: true", "`/./` and `/../`"),
         (MERGE, is_true(MERGE), "merge_slashes: true", "`//`"),
         (
             ESCAPED,
-            manager.get(ESCAPED).is_some_and(leaves_no_escaped_slash),
+            is_kept || is_gone,
             "path_with_escaped_slashes_action: REJECT_REQUEST",
             "`%2F` and `%5C`",
         ),
@@ -54,6 +64,14 @@ pub(crate) fn reads_paths(found: &Use) -> bool {
             || document.pointer("/inbound/resource_metadata").is_some()
     };
     found.document().as_ref().is_some_and(has)
+}
+
+/// Whether the filter allows escaped slashes with its document.
+fn keeps_escaped_slashes(found: &Use) -> bool {
+    let keeps = |document: &Value| {
+        document.pointer("/inbound/encoded_slash").is_some_and(|value| value == "keep")
+    };
+    found.document().as_ref().is_some_and(keeps)
 }
 
 /// Adds remarks on missing mesh settings, if the filter checks paths according to any of the files.

@@ -7,6 +7,7 @@
 #![warn(missing_docs, missing_debug_implementations)]
 
 use base64ct::{Base64, Encoding};
+use oauth2_filter_core::Algorithm;
 use ring::rand::SystemRandom;
 use ring::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
@@ -22,19 +23,6 @@ pub enum PrivateKey {
     P256(EcdsaKeyPair),
     /// For `EdDSA` (RFC 8037, section 3.1).
     Ed25519(Ed25519KeyPair),
-}
-
-/// How a text is signed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Algorithm {
-    /// RSASSA-PKCS1-v1_5 with SHA-256.
-    Rs256,
-    /// ECDSA with P-256 and SHA-256; the signature is in DER.
-    Es256,
-    /// RSASSA-PSS with SHA-256.
-    Ps256,
-    /// Ed25519.
-    EdDsa,
 }
 
 /// Why a key is rejected.
@@ -93,7 +81,7 @@ impl PrivateKey {
         }
     }
 
-    /// Signs a text.
+    /// Signs a text; a signature by ECDSA is in DER.
     ///
     /// # Errors
     /// The key is not one of this algorithm or contradicts itself, or there are no random bytes.

@@ -1,9 +1,9 @@
 #!/bin/sh
 # native.sh ARCH FILE: builds the dynamic module for Envoy on ARCH (x86_64 or aarch64), as FILE.
 #
-# Zig links it against glibc 2.28, and with an unwinder in place of libgcc_s.so, which Envoy's images
-# lack. Where Zig cannot be installed, the module needs libgcc_s.so and the glibc of this machine,
-# unless ZIG=required.
+# Zig links it against glibc 2.28, and with an unwinder instead of libgcc_s.so, which Envoy's images
+# lack. If Zig cannot be installed, the module requires libgcc_s.so and the glibc of this machine; with
+# ZIG=required, the build fails.
 set -eu
 arch=$1
 file=$2
@@ -21,7 +21,7 @@ esac
 target=$arch-unknown-linux-gnu
 sh src/tools/toolchain.sh "$target"
 
-# Names of folders stay out of it: it is the same wherever it is built.
+# Paths are remapped, so that builds are reproducible.
 cargo fetch --quiet --locked --target "$target"
 RUSTFLAGS="--remap-path-prefix=$(rustc --print sysroot)/lib/rustlib/src/rust=/rustc/$(
     rustc --verbose --version | sed -n 's/^commit-hash: //p'
@@ -40,16 +40,16 @@ if sh tests/setup/venv.sh $zig cargo-zigbuild==0.24.1 ziglang==0.17.1; then
     export CARGO_ZIGBUILD_CACHE_DIR="$PWD/$zig/cache" ZIG_GLOBAL_CACHE_DIR="$PWD/$zig/cache"
     build zigbuild --target "$target.$glibc"
 elif [ "${ZIG-}" = required ]; then
-    echo "error: there is no Zig. What is released runs elsewhere, so it needs that." >&2
+    echo "error: Zig is not available. Release builds require it, so that the module runs on other machines." >&2
     exit 1
 elif [ "$(uname -sm)" != "Linux $arch" ]; then
-    echo "error: there is no Zig, which builds for Linux on $arch." >&2
+    echo "error: Zig is not available. It is required to build for Linux on $arch." >&2
     exit 1
 else
-    echo "== note: there is no Zig, so the module needs libgcc_s.so and the glibc of this machine" >&2
+    echo "== note: Zig is not available, so the module needs libgcc_s.so and the glibc of this machine" >&2
     build build --target "$target"
 fi
-# An Envoy that has loaded the file crashes if it is written to, so another takes its place.
+# An Envoy that has loaded the file would crash if it were overwritten, so it is replaced.
 built=target/$target/native/liboauth2_filter_dynamic_module.so
 if ! cmp -s "$built" "$file"; then
     mkdir -p "$(dirname "$file")"

@@ -1,23 +1,23 @@
 #!/bin/sh
-# reproducible.sh FOLDER: builds the release twice from the files of this clone, in two folders,
-# each with a Cargo home of its own and in other surroundings, and compares what comes out.
+# reproducible.sh FOLDER: builds the release twice from the files of this clone, in two folders with
+# separate Cargo homes and different environments, and compares the results.
 set -eu
 mkdir -p "$1"
 folder=$(cd "$1" && pwd)
 one=$folder/one
 two=$folder/another/folder/that/is/deeper/two
 
-# What an earlier run has left would hide what a build depends on.
+# Files of an earlier run would hide missing dependencies.
 rm -rf "$folder"
 for clone in "$one" "$two"; do
     mkdir -p "$clone"
-    # As they are now, not as they were committed.
+    # Including uncommitted changes.
     git ls-files -z --cached --others --exclude-standard | tar -c --null -T - | tar -x -C "$clone"
 done
 
-echo "== the first build, in $one"
+echo "== first build, in $one"
 (cd "$one" && CARGO_HOME="$folder/cargo" make --no-print-directory image native-image dist)
-echo "== the second build, in $two"
+echo "== second build, in $two"
 (
     cd "$two"
     umask 077
@@ -28,10 +28,10 @@ echo "== the second build, in $two"
 
 for made in dist image native-image; do
     if ! diff -r "$one/target/$made" "$two/target/$made"; then
-        echo "error: the two builds differ; both are in $folder" >&2
+        echo "error: the builds differ: compare them in $folder" >&2
         exit 1
     fi
 done
-echo "== both are the same"
+echo "== the builds are identical"
 cat "$one/target/dist/SHA256SUMS"
 rm -rf "$folder"

@@ -1,10 +1,10 @@
 #!/bin/sh
-# toolchain.sh TARGET: makes sure that Rust can build for this machine and for TARGET.
+# toolchain.sh TARGET: installs what Rust needs to build for this machine and for TARGET.
 set -eu
 target=$1
 
 if ! command -v cargo >/dev/null; then
-    echo "error: cargo is not there. Install Rust with rustup (https://rustup.rs), then run this again." >&2
+    echo "error: cargo not found. Install Rust with rustup (https://rustup.rs), then run this again." >&2
     exit 1
 fi
 if ! command -v cc >/dev/null; then
@@ -12,11 +12,11 @@ if ! command -v cc >/dev/null; then
         echo "== installing a linker (gcc)"
         apt-get update -qq && apt-get install -y -qq gcc libc6-dev >/dev/null
     else
-        echo "error: Rust needs a linker. Install one (Debian: apt-get install gcc libc6-dev)." >&2
+        echo "error: no linker found. Install one (Debian: apt-get install gcc libc6-dev)." >&2
         exit 1
     fi
 fi
-# rustup installs what rust-toolchain.toml names by itself, unless it is told not to.
+# rustup installs the toolchain of rust-toolchain.toml automatically, unless that is disabled.
 if ! rustc --version >/dev/null 2>&1; then
     rustup toolchain install
 fi
@@ -24,7 +24,7 @@ if [ -d "$(rustc --print sysroot)/lib/rustlib/$target" ]; then
     exit 0
 fi
 if ! command -v rustup >/dev/null; then
-    echo "error: this Rust has no $target, and there is no rustup to add it." >&2
+    echo "error: the target $target is not installed, and rustup, which could add it, was not found." >&2
     exit 1
 fi
 echo "== adding the Rust target $target"

@@ -35,6 +35,25 @@ pub fn with(path: &str, value: Value) -> Value {
     document
 }
 
+/// A document with these cross-origin requests.
+fn cors(value: Value) -> Value {
+    with("inbound/cors", value)
+}
+
+/// A document with cross-origin requests, and this in `inbound`.
+fn cors_and(key: &str, value: Value) -> Value {
+    let mut document = cors(json!({"allow_origins": ["https://a.test"]}));
+    document["inbound"][key] = value;
+    document
+}
+
+/// A document with several resources, and this in `inbound`.
+pub fn resources_with(key: &str, value: Value) -> Value {
+    let mut document = with("inbound/resource_metadata", json!([{"resource": "https://a.test"}]));
+    document["inbound"][key] = value;
+    document
+}
+
 /// A client without mistakes, with these members set; null takes one out.
 pub fn client(more: Value) -> Value {
     let client = json!({
@@ -386,6 +405,25 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
             "inbound.scope_claim: expected a claim name, with dots for nested claims, found an \
              empty string",
         ),
+        (
+            with("inbound/scope_claim", json!(["scope", ""])),
+            "inbound.scope_claim[1]: expected a claim name, with dots for nested claims, found an \
+             empty string",
+        ),
+        (with("inbound/scope_claim", json!([])), "inbound.scope_claim: must not be empty"),
+        (
+            introspection("scope_claim", json!({})),
+            "inbound.introspection.scope_claim: expected a claim name, with dots for nested \
+             claims, or a list of them, found an object",
+        ),
+        (
+            introspection("scope_wildcards", json!("yes")),
+            "inbound.introspection.scope_wildcards: expected a boolean",
+        ),
+        (
+            with("inbound/scope_wildcards", json!("*")),
+            "inbound.scope_wildcards: expected a boolean",
+        ),
         (with("inbound/clock_skew", json!(true)), "inbound.clock_skew: expected a duration"),
         (
             introspection("endpoint", json!("https:///introspect")),
@@ -456,6 +494,10 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
             "inbound.unmatched: expected \"deny\", \"token\" or \"public\"",
         ),
         (
+            with("inbound/encoded_slash", json!("decode")),
+            "inbound.encoded_slash: expected \"refuse\" or \"keep\"",
+        ),
+        (
             with("inbound/rules", json!({})),
             "inbound.rules: expected a list of rules, found an object",
         ),
@@ -484,6 +526,14 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
             "inbound.rules[2].paths[1]: `**` must be the last segment",
         ),
         (
+            rules(json!({"paths": ["/a*b*"]})),
+            "inbound.rules[2].paths[0]: a segment must not contain `*` more than once",
+        ),
+        (
+            rules(json!({"paths": ["/*%3Bv=1"]})),
+            "inbound.rules[2].paths[0]: a segment with parameters (`;`) must not contain `*`",
+        ),
+        (
             rules(json!({"paths": ["/a%2fb"]})),
             "inbound.rules[2].paths[0]: must not contain an encoded slash, dot segment, empty \
              segment except the last, backslash, control character or invalid escape: such \
@@ -493,6 +543,93 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
             rules(json!({"methods": ["get"]})),
             "inbound.rules[2].methods[0]: expected a method in upper case such as \"GET\"; \
              omit the key for all methods",
+        ),
+        (
+            rules(json!({"headers": ["a"]})),
+            "inbound.rules[2].headers: expected an object of headers",
+        ),
+        (rules(json!({"headers": {}})), "inbound.rules[2].headers: must not be empty; expected"),
+        (
+            rules(json!({"headers": {"x a": "b"}})),
+            "inbound.rules[2].headers.x a: invalid header name; expected letters, digits, -, _ \
+             and .",
+        ),
+        (
+            rules(json!({"headers": {":path": "/"}})),
+            "inbound.rules[2].headers.:path: invalid header name",
+        ),
+        (
+            rules(json!({"headers": {"x": 1}})),
+            "inbound.rules[2].headers.x: expected a value, a list of alternatives, {\"prefix\": \
+             \"…\"} or {\"absent\": true}, found a number",
+        ),
+        (
+            rules(json!({"headers": {"x": ""}})),
+            "inbound.rules[2].headers.x: expected a value, found an empty string",
+        ),
+        (rules(json!({"headers": {"x": []}})), "inbound.rules[2].headers.x: must not be empty"),
+        (
+            rules(json!({"headers": {"x": ["a", "=?Base64?YQ==?="]}})),
+            "inbound.rules[2].headers.x[1]: encoded; write the text that it stands for",
+        ),
+        (
+            rules(json!({"headers": {"x": {"prefix": "=?base64?"}}})),
+            "inbound.rules[2].headers.x.prefix: encoded; write the text that it stands for",
+        ),
+        (
+            rules(json!({"headers": {"x": {"prefix": ""}}})),
+            "inbound.rules[2].headers.x.prefix: expected a value, found an empty string",
+        ),
+        (
+            rules(json!({"headers": {"x": {"absent": false}}})),
+            "inbound.rules[2].headers.x.absent: expected true",
+        ),
+        (
+            rules(json!({"headers": {"x": {"prefix": "a", "absent": true}}})),
+            "inbound.rules[2].headers.x: expected a value, a list of alternatives",
+        ),
+        (
+            rules(json!({"headers": {"x": {"suffix": "a"}}})),
+            "inbound.rules[2].headers.x.suffix: unknown key; expected one of: prefix, absent",
+        ),
+        (
+            rules(json!({"headers": {"Host": "a"}})),
+            "inbound.rules[2].headers.Host: must not be `host`, a header with credentials, or one \
+             that the filter sets",
+        ),
+        (
+            rules(json!({"headers": {"Cookie": {"absent": true}}})),
+            "inbound.rules[2].headers.Cookie: must not be `host`, a header with credentials, or one",
+        ),
+        (
+            rules(json!({"headers": {"authorization": {"prefix": "Bearer "}}})),
+            "inbound.rules[2].headers.authorization: must not be `host`, a header with credentials",
+        ),
+        (
+            rules(json!({"headers": {"X-A": "b", "x-a": "c"}})),
+            "inbound.rules[2].headers.x-a: duplicate header; services may treat all characters \
+             other than letters and digits as equal",
+        ),
+        (
+            {
+                let mut document = with("inbound/rules", json!([{"headers": {"x_token": "a"}}]));
+                document["inbound"]["token_sources"] = json!([{"header": "x-token"}]);
+                document
+            },
+            "inbound.rules[0].headers.x_token: must not be `host`, a header with credentials",
+        ),
+        (
+            {
+                let of_ours = json!({"headers": {"X-User": {"absent": true}}});
+                let mut document = with("inbound/rules", json!([{}, of_ours]));
+                document["inbound"]["forward"] = json!({"claims": {"x-user": "sub"}});
+                document
+            },
+            "inbound.rules[1].headers.X-User: must not be `host`, a header with credentials, or one",
+        ),
+        (
+            rules(json!({"headers": {"x-a": "b", "x_a": "c"}})),
+            "inbound.rules[2].headers.x_a: duplicate header; services may treat all characters",
         ),
         (
             rules(json!({"hosts": ["a.test:80"]})),
@@ -505,6 +642,44 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
         (
             rules(json!({"access": "public", "scope": "a"})),
             "inbound.rules[2].scope: conflicts with access \"public\"; remove one of the two",
+        ),
+        (
+            rules(json!({"mcp": ["tools/call"]})),
+            "inbound.rules[2].mcp: expected an object with methods, tools, found a list",
+        ),
+        (rules(json!({"mcp": {}})), "inbound.rules[2].mcp: expected methods, tools or both"),
+        (
+            rules(json!({"mcp": {"tool": ["a"], "methods": ["ping"]}})),
+            "inbound.rules[2].mcp.tool: unknown key; did you mean `tools`?",
+        ),
+        (
+            rules(json!({"mcp": {"tools": []}})),
+            "inbound.rules[2].mcp.tools: must not be empty; expected a list of tools such as",
+        ),
+        (
+            rules(json!({"mcp": {"tools": ["a", "a*b"]}})),
+            "inbound.rules[2].mcp.tools[1]: expected a name, or its beginning and `*`",
+        ),
+        (
+            rules(json!({"mcp": {"tools": ["*"]}})),
+            "inbound.rules[2].mcp.tools[0]: expected a name, or its beginning and `*`",
+        ),
+        (
+            rules(json!({"mcp": {"tools": [""]}})),
+            "inbound.rules[2].mcp.tools[0]: expected a name, or its beginning and `*`",
+        ),
+        (
+            rules(json!({"mcp": {"methods": ["__jsonrpc_response"]}})),
+            "inbound.rules[2].mcp.methods[0]: expected a name, or its beginning and `*`; \
+             `__jsonrpc_response` is always refused",
+        ),
+        (
+            rules(json!({"mcp": {"methods": ["tools/list"], "tools": ["a"]}})),
+            "inbound.rules[2].mcp.tools: requires \"tools/call\" in `methods`, or no `methods`",
+        ),
+        (
+            rules(json!({"methods": ["GET", "PUT"], "mcp": {"tools": ["a"]}})),
+            "inbound.rules[2].mcp: requires \"POST\" in the `methods` of the rule",
         ),
         (
             rules(json!({"access": "deny", "audience": "a"})),
@@ -524,9 +699,84 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
             "inbound.forward.claims.Authorization: reserved header; choose another",
         ),
         (
+            with("inbound/forward", json!({"claims": {"Sec-WebSocket-Protocol": "sub"}})),
+            "inbound.forward.claims.Sec-WebSocket-Protocol: reserved header; choose another",
+        ),
+        (
             with("inbound/forward", json!({"claims": {"x-user": ""}})),
             "inbound.forward.claims.x-user: expected a claim name, with dots for nested \
              claims, found an empty string",
+        ),
+        (
+            with("inbound/forward", json!({"token": true, "bearer": {"claim": "jwt"}})),
+            "inbound.forward.bearer: conflicts with `token`; remove one of the two",
+        ),
+        (
+            {
+                let mut both = with("inbound/forward", json!({"bearer": {"claim": "jwt"}}));
+                both["outbound"] =
+                    document(client(json!({"header": "Authorization"})))["outbound"].take();
+                both
+            },
+            "inbound.forward.bearer: conflicts with an outbound client that sets `authorization`; \
+             give the client another `header`, or remove `bearer`",
+        ),
+        (
+            with("inbound/forward", json!({"bearer": "jwt"})),
+            "inbound.forward.bearer: expected an object with claim, found a string",
+        ),
+        (
+            with("inbound/forward", json!({"bearer": {}})),
+            "inbound.forward.bearer.claim: required: a claim name",
+        ),
+        (
+            with("inbound/forward", json!({"bearer": {"claim": "jwt", "scheme": "DPoP"}})),
+            "inbound.forward.bearer.scheme: unknown key; expected one of: claim",
+        ),
+        (
+            introspection("response_format", json!("JWT")),
+            "inbound.introspection.response_format: expected \"json\" or \"jwt\"",
+        ),
+        (
+            with(
+                "inbound/introspection",
+                json!({
+                    "endpoint": "https://as.test/i", "auth_method": "none",
+                    "response_format": "jwt", "headers": {"Accept": "application/json"}
+                }),
+            ),
+            "inbound.introspection.headers: `accept` conflicts with `response_format`; remove one \
+             of the two",
+        ),
+        (
+            with("inbound/forward", json!({"claims": {"x-user": ["sub"]}})),
+            "inbound.forward.claims.x-user: expected a claim name, with dots for nested claims, or \
+             an object with claim, encoding, format, found a list",
+        ),
+        (
+            with("inbound/forward", json!({"claims": {"x-user": {"encoding": "percent"}}})),
+            "inbound.forward.claims.x-user.claim: required: a claim name",
+        ),
+        (
+            with(
+                "inbound/forward",
+                json!({"claims": {"x-user": {"claim": "a", "encoding": "b64"}}}),
+            ),
+            "inbound.forward.claims.x-user.encoding: expected \"percent\" or \"base64url\"",
+        ),
+        (
+            with(
+                "inbound/forward",
+                json!({"claims": {"x-user": {"claim": "a", "format": "json"}}}),
+            ),
+            "inbound.forward.claims.x-user.format: expected \"members\"",
+        ),
+        (
+            with(
+                "inbound/forward",
+                json!({"claims": {"x-user": {"claim": "a", "formt": "members"}}}),
+            ),
+            "inbound.forward.claims.x-user.formt: unknown key; did you mean `format`?",
         ),
         (
             with("inbound/forward", json!({"claims": {"x-user": "sub", "x_user": "sub"}})),
@@ -545,7 +795,8 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
         ),
         (
             with("inbound/token_sources", json!([{"header": "a", "query": "b"}])),
-            "inbound.token_sources[0]: expected exactly one of header, query and cookie",
+            "inbound.token_sources[0]: expected exactly one of header, query, cookie, \
+             websocket_protocol and basic",
         ),
         (
             with("inbound/token_sources", json!([{"query": "a", "scheme": "b"}])),
@@ -584,6 +835,64 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
         (
             with("inbound/token_sources", json!([{"header": "a"}, {"header": "A", "scheme": "b"}])),
             "inbound.token_sources[1]: duplicate token source",
+        ),
+        (
+            with("inbound/token_sources", json!([{"basic": "username"}])),
+            "inbound.token_sources[0].basic: expected \"password\"",
+        ),
+        (
+            with("inbound/token_sources", json!([{"basic": "password"}, {"basic": "password"}])),
+            "inbound.token_sources[1]: duplicate token source",
+        ),
+        (
+            with("inbound/token_sources", json!([{"basic": "password", "scheme": "Basic"}])),
+            "inbound.token_sources[0].scheme: requires `header`",
+        ),
+        (
+            with("inbound/token_sources", json!([{"websocket_protocol": "bearer, v1"}])),
+            "inbound.token_sources[0].websocket_protocol: expected a subprotocol such as",
+        ),
+        (
+            with("inbound/token_sources", json!([{"websocket_protocol": ""}])),
+            "inbound.token_sources[0].websocket_protocol: expected a subprotocol such as",
+        ),
+        (
+            with(
+                "inbound/token_sources",
+                json!([{"websocket_protocol": "a"}, {"websocket_protocol": "A"}]),
+            ),
+            "inbound.token_sources[1]: duplicate token source",
+        ),
+        (
+            with(
+                "inbound/token_sources",
+                json!([{"header": "Sec_WebSocket_Protocol"}, {"websocket_protocol": "a"}]),
+            ),
+            "inbound.token_sources[1]: duplicate token source",
+        ),
+        (
+            with("inbound/rules", json!([{}, {"max_ttl": "61s"}])),
+            "inbound.rules[1].max_ttl: must not be longer than cache.max_ttl",
+        ),
+        (
+            with("inbound/rules", json!([{"max_ttl": 5}])),
+            "inbound.rules[0].max_ttl: expected a duration",
+        ),
+        (
+            with("inbound/rules", json!([{"access": "public", "max_ttl": "0s"}])),
+            "inbound.rules[0].max_ttl: conflicts with access \"public\"; remove one of the two",
+        ),
+        (
+            with("inbound/token_precedence", json!("last")),
+            "inbound.token_precedence: expected \"single\" or \"first\"",
+        ),
+        (
+            with("inbound/max_token_bytes", json!(49153)),
+            "inbound.max_token_bytes: expected a whole number from 1 to 49152",
+        ),
+        (
+            with("inbound/max_token_bytes", json!(0)),
+            "inbound.max_token_bytes: expected a whole number from 1 to 49152",
         ),
         (
             with("inbound/cache", json!({"stale_if_error": 5})),
@@ -625,6 +934,19 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
         (
             with("inbound/claims", json!({"a": {"exists": false}})),
             "inbound.claims.a.exists: expected true",
+        ),
+        (
+            with("inbound/claims", json!({"a": {"members": []}})),
+            "inbound.claims.a.members: must not be empty; expected the name of a member, or a list \
+             of them",
+        ),
+        (
+            with("inbound/claims", json!({"a": {"members": [1]}})),
+            "inbound.claims.a.members[0]: expected the name of a member, found a number",
+        ),
+        (
+            with("inbound/claims", json!({"a": {"members": "b", "exists": true}})),
+            "inbound.claims.a: expected a value, a list",
         ),
         (
             with("inbound/claims", json!({"a": {"any": ["b"]}})),
@@ -670,6 +992,81 @@ pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
                 json!({"resource": "https://a.test", "scopes_supported": "a"}),
             ),
             "inbound.resource_metadata.scopes_supported: expected a list of strings",
+        ),
+        (
+            with("inbound/resource_metadata", json!("https://a.test")),
+            "inbound.resource_metadata: expected an RFC 9728 document with resource, or a list of \
+             them, found a string",
+        ),
+        (
+            with("inbound/resource_metadata", json!([])),
+            "inbound.resource_metadata: must not be empty; expected a list of objects",
+        ),
+        (
+            with("inbound/resource_metadata", json!([{"resource": "https://a.test"}, {}])),
+            "inbound.resource_metadata[1].resource: required",
+        ),
+        (
+            with("inbound/resource_metadata", json!([{"resource": "https://a.test/b?c=d"}])),
+            "inbound.resource_metadata[0]: `resource` has a query; in a list, requests are \
+             assigned by host and path",
+        ),
+        (
+            with(
+                "inbound/resource_metadata",
+                json!([
+                    {"resource": "https://a.test/b"}, {"resource": "https://a.test"},
+                    {"resource": "http://a.test:8080/%62/"}
+                ]),
+            ),
+            "inbound.resource_metadata[2]: `resource` has the host and path of another one; \
+             remove one of the two",
+        ),
+        (
+            cors(json!({"allow_methods": ["GET"]})),
+            "inbound.cors.allow_origins: required: the origins of scripts",
+        ),
+        (
+            cors(json!({"allow_origins": ["https://a.test", "*"]})),
+            "inbound.cors.allow_origins: expected an origin as browsers send it, such as \
+             \"https://app.example.com\": in lower case, without default port, path and slash at \
+             the end; not \"*\" or \"null\"",
+        ),
+        (
+            cors(json!({"allow_origins": []})),
+            "inbound.cors.allow_origins: must not be empty; expected an origin, or a list of them",
+        ),
+        (
+            cors(json!({"allow_origins": ["https://a.test"], "allow_methods": ["get"]})),
+            "inbound.cors.allow_methods: expected methods in upper case such as \"GET\"",
+        ),
+        (
+            cors(json!({"allow_origins": ["https://a.test"], "allow_headers": ["*"]})),
+            "inbound.cors.allow_headers: expected names of headers, or the beginning of one and \
+             an asterisk",
+        ),
+        (
+            cors(json!({"allow_origins": ["https://a.test"], "max_age": "1500ms"})),
+            "inbound.cors.max_age: must be whole seconds",
+        ),
+        (
+            cors(json!({"allow_origins": ["https://a.test"], "expose_headers": ["a"]})),
+            "inbound.cors.expose_headers: unknown key; expected one of: allow_origins, \
+             allow_methods, allow_headers, max_age, allow_credentials",
+        ),
+        (
+            cors_and("token_sources", json!([{"cookie": "a"}])),
+            "inbound.cors.allow_credentials: must be true: without it, browsers do not send the \
+             cookie of `token_sources`",
+        ),
+        (
+            cors_and("allow_cors_preflight", json!(true)),
+            "inbound.allow_cors_preflight: conflicts with `cors`, with which the filter answers \
+             preflights; remove one of the two",
+        ),
+        (
+            resources_with("audience", json!(["*", "a"])),
+            "inbound.audience: \"*\" accepts any audience; remove the others",
         ),
         (introspection("client", json!("billing")), "inbound.introspection.client: unknown client"),
         (
@@ -1257,18 +1654,25 @@ pub fn every_inbound_key() -> Value {
             "endpoint": "https://as.test/introspect?tenant=1", "cluster": "as", "timeout": "4294967295ms",
             "retries": 3, "headers": {"x-api-key": "k"}, "parameters": {"realm": "a"},
             "token_type_hint": "", "client_id": "rs", "client_secret": "s",
-            "auth_method": "client_secret_post"
+            "auth_method": "client_secret_post", "scope_claim": "scp", "scope_wildcards": false
         },
         "cache": {
             "max_ttl": "8784h", "negative_ttl": "1s", "max_entries": 10, "negative_max_entries": 0
         },
         "realm": "orders", "scope": ["a b", "c"], "audience": ["x", "y"], "issuer": "i",
-        "scope_claim": "realm_access.roles", "clock_skew": "30s",
+        "scope_claim": ["realm_access.roles", "scp"], "scope_wildcards": true, "clock_skew": "30s",
         "rules": [{
             "name": "one", "hosts": ["a.test", "*.b.test"], "methods": ["GET"], "paths": ["/a/*"],
+            "headers": {"x-a": "b", "x-c": ["d"], "x-e": {"prefix": "f"}, "x-g": {"absent": true}},
             "access": "optional", "scope": "d", "audience": "z", "issuer": ["j"]
         }],
-        "unmatched": "token",
-        "forward": {"token": true, "claims": {"X-User": "sub"}, "payload": "x-payload"}
+        "unmatched": "token", "encoded_slash": "refuse",
+        "forward": {
+            "token": true, "payload": "x-payload", "claims": {
+                "X-User": "sub",
+                "x-name": {"claim": "name", "encoding": "percent"},
+                "x-roles": {"claim": "roles", "encoding": "base64url", "format": "members"}
+            }
+        }
     }})
 }

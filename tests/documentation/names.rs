@@ -2,20 +2,23 @@
 
 use std::collections::BTreeSet;
 
-use oauth2_filter_core::{ClientEvent, Reason, TOKEN_CALL_TIME};
+use oauth2_filter_core::{ClientEvent, Reason, TOKEN_CALL_TIME, claims_dropped};
 use oauth2_filter_testbed::examples::InboundYaml;
 
 use crate::pages::{OURS, REFERENCE};
 use crate::series::{every_series, series};
 
-/// Where the response that is not a refusal is made.
-const METADATA: &str = include_str!("../../src/core/src/inbound/resource_metadata.rs");
+/// Where the responses that are not refusals are made.
+const OTHERS: [&str; 2] = [
+    include_str!("../../src/core/src/inbound/resource_metadata.rs"),
+    include_str!("../../src/core/src/inbound/cors.rs"),
+];
 
 #[test]
 fn every_reason_stands_in_the_reference_and_no_page_has_another() {
     let refusals = Reason::ALL.iter().map(|reason| reason.details());
-    let known: BTreeSet<&str> = refusals.chain(reasons(METADATA)).collect();
-    assert!(known.len() > Reason::ALL.len(), "{known:?}");
+    let known: BTreeSet<&str> = refusals.chain(OTHERS.into_iter().flat_map(reasons)).collect();
+    assert_eq!(known.len(), Reason::ALL.len() + OTHERS.len(), "{known:?}");
     assert_eq!(reasons(REFERENCE.text), known);
     for page in OURS {
         let others: Vec<_> = reasons(page.text).difference(&known).copied().collect();
@@ -50,20 +53,20 @@ fn every_statistic_stands_in_the_reference_and_no_other() {
         Some((before, _)) => format!("{before}{denied}…\"}}"),
         None => series,
     };
-    let all = every_series().into_iter().chain(every_series_of_clients());
+    let all = every_series().into_iter().chain(every_series_of_names());
     assert_eq!(told, all.map(short).collect());
 }
 
-/// Every statistic of outbound clients, for one of the name `NAME`.
-fn every_series_of_clients() -> impl Iterator<Item = String> {
-    let of_all = [TOKEN_CALL_TIME.to_owned()];
+/// Every statistic of outbound clients and headers, for one of the name `NAME`.
+fn every_series_of_names() -> impl Iterator<Item = String> {
+    let of_all = [TOKEN_CALL_TIME.to_owned(), claims_dropped("NAME")];
     let names = ClientEvent::all().map(|event| event.name("NAME")).chain(of_all);
     names.map(|name| series(&name))
 }
 
 #[test]
 fn no_page_names_a_statistic_that_is_none() {
-    let all = every_series().into_iter().chain(every_series_of_clients());
+    let all = every_series().into_iter().chain(every_series_of_names());
     let known: BTreeSet<String> =
         all.map(|series| series.split('{').next().expect("a name").to_owned()).collect();
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -88,7 +91,7 @@ fn every_label_is_taken_out_of_the_names_of_statistics() {
     let tags = file.lines().filter_map(|line| line.trim().strip_prefix("- tag_name: "));
     // Envoy's own: the name of the plugin in the statistics on its VMs.
     let tags: BTreeSet<String> = tags.filter(|tag| *tag != "plugin").map(str::to_owned).collect();
-    let all = every_series().into_iter().chain(every_series_of_clients());
+    let all = every_series().into_iter().chain(every_series_of_names());
     let labels = all.flat_map(|series| {
         let (_, labels) = series.split_once('{').unwrap_or_default();
         let label = |pair: &str| pair.split_once('=').map(|(label, _)| label.to_owned());

@@ -7,9 +7,13 @@
 #[path = "../exchanges/call.rs"]
 mod call;
 mod calls;
+mod claims;
 #[path = "../exchanges/mod.rs"]
 mod exchanges;
 mod log_level;
+#[path = "../exchanges/mcp.rs"]
+mod mcp;
+mod metadata;
 mod missing;
 mod proxy;
 mod refused;

@@ -55,6 +55,8 @@ pub struct Stream {
     pub response: Headers,
     /// The certificate of its connection, in hexadecimal.
     pub certificate: Option<String>,
+    /// All dynamic metadata, in protobuf.
+    pub metadata: Vec<u8>,
     /// `code_details` of its response.
     pub details: Option<&'static str>,
     pub state: HashMap<String, String>,
@@ -267,14 +269,15 @@ impl Host for Proxy {
         self.with_map(HostCall::RemoveHeader, map, |headers| headers.retain(|(n, _)| n != name))
     }
 
-    fn property(&self, object: &str, name: &str) -> Result<Option<Cow<'_, [u8]>>, HostError> {
-        self.check(HostCall::Property, name)?;
+    fn property(&self, path: &[&str]) -> Result<Option<Cow<'_, [u8]>>, HostError> {
+        self.check(HostCall::Property, path.last().expect("a path"))?;
         let stream = self.effective_stream(HostCall::Property)?;
-        Ok(match (object, name) {
-            ("connection", "sha256_peer_certificate_digest") => {
+        Ok(match path {
+            ["connection", "sha256_peer_certificate_digest"] => {
                 stream.certificate.clone().map(|digest| digest.into_bytes().into())
             }
-            ("response", "code_details") => stream.details.map(|details| details.as_bytes().into()),
+            ["response", "code_details"] => stream.details.map(|details| details.as_bytes().into()),
+            ["metadata"] => Some(stream.metadata.clone().into()),
             _ => None,
         })
     }

@@ -8,6 +8,7 @@ use oauth2_filter_driver::Vm;
 use serde_json::{Value, json};
 
 use crate::exchanges::{Request, seconds_from_now};
+use crate::metadata::metadata;
 use crate::proxy::{Headers, Proxy};
 
 /// A VM with one configuration.
@@ -65,6 +66,7 @@ impl SetUp {
         let stream = self.next;
         self.next += 1;
         self.proxy.stream(stream).headers = headers(request);
+        self.proxy.stream(stream).metadata = metadata(request);
         self.vm.context_created(stream, self.root);
         stream
     }
@@ -76,10 +78,10 @@ impl SetUp {
         self.proxy.stream(stream).continued |= continues;
     }
 
-    /// A request without a body.
+    /// A request, whose body follows if it has one.
     pub fn send(&mut self, request: &Request) -> u32 {
         let stream = self.open(request);
-        self.deliver(stream, true);
+        self.deliver(stream, request.body.is_empty());
         stream
     }
 

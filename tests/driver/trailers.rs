@@ -57,6 +57,17 @@ fn reserved_headers_are_removed_from_trailers_in_every_spelling() {
 }
 
 #[test]
+fn a_header_that_rules_test_is_removed_from_trailers() {
+    let rule = json!({"headers": {"x-user": "alice"}});
+    let mut set_up = SetUp::new(json!({"rules": [rule, {}]}));
+    let stream = set_up.begin(&post());
+    set_up.respond_to_call(200, &json!({"active": true}));
+    assert_eq!(set_up.outcome(stream), "forwarded");
+    assert!(set_up.trailers(stream, &TRAILERS));
+    assert_eq!(names(&set_up, stream), [&b"x-checksum"[..], b"\xff\xfe"]);
+}
+
+#[test]
 fn trailers_that_come_before_the_decision_are_checked_then_and_held_back() {
     let mut set_up = set_up();
     let stream = set_up.begin(&post());

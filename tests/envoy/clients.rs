@@ -85,7 +85,7 @@ async fn many_and_large_headers_are_no_obstacle() {
         let longest = "a".repeat(16 * 1024);
         assert_eq!(send(&Request::get("/").bearer(&longest)).await, 200, "{http:?}");
         let longer = longest + "a";
-        assert_eq!(send(&Request::get("/").bearer(&longer)).await, 401, "{http:?}");
+        assert_eq!(send(&Request::get("/").bearer(&longer)).await, 431, "{http:?}");
 
         let request = set_up.service.requests_to("/many").pop().expect("a request");
         let has = |n: u32| request.header(&format!("x-field-{n}")) == Some(n.to_string());
@@ -232,6 +232,39 @@ async fn a_websocket_needs_a_token() {
         assert!(!request.headers.contains("authorization"));
     }
     assert_eq!(set_up.calls(), 1);
+    set_up.comes_to_rest().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_outlives_its_token_ends_with_max_stream_duration() {
+    let ends = Ends::start().await;
+    let upgrade =
+        Answer::status(101).header("connection", "upgrade").header("upgrade", "websocket");
+    ends.server.on("/socket", upgrade.until_close().hang_after_head());
+    let sources = json!({"token_sources": [{"websocket_protocol": "bearer"}]});
+    let listener = Listener::to(LISTENER, "as")
+        .filter(plugin(sources).filter("oauth2"))
+        .connection_manager(json!({
+            "upgrade_configs": [{"upgrade_type": "websocket"}],
+            "common_http_protocol_options": {"max_stream_duration": "0.5s"},
+        }));
+    let bootstrap = ends.bootstrap().listener(listener);
+    let set_up = ends.with(bootstrap).await;
+    let request = Request::get("/socket")
+        .header("connection", "upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-protocol", "chat, bearer, good");
+    let mut connection = Connection::open(set_up.address()).await.expect("a connection");
+    connection.send_head(&request).await.expect("a request");
+    let answer = connection.response("GET").await.expect("an answer");
+    assert_eq!(answer.status, 101);
+    // Nothing but this time ends it.
+    connection.closed().await.expect("the stream ends");
+    let name = format!("http.{LISTENER}.downstream_rq_max_duration_reached");
+    set_up.envoy.stat_reaches(&name, 1).await;
+    let request = set_up.server.requests("/socket").pop().expect("a request");
+    assert_eq!(request.header("sec-websocket-protocol").as_deref(), Some("chat"));
     set_up.comes_to_rest().await;
 }
 

@@ -178,7 +178,8 @@ async fn rs_9728_03_the_well_known_path_goes_between_host_and_path_and_the_query
         // As it was written: clients compare it (RS-9728-04).
         assert_eq!(answer.json(), json!({"resource": resource}));
         for other in others {
-            assert_eq!(get(other).await.status, 403, "{resource} at {other}");
+            let status = if other == format!("{place}/") { 404 } else { 403 };
+            assert_eq!(get(other).await.status, status, "{resource} at {other}");
         }
         let answer = Request::get("/x").send(address).await.expect("an answer");
         let challenge = Challenge::of(&answer);
@@ -434,11 +435,13 @@ async fn mcp_01_a_client_that_does_not_read_challenges_tries_the_well_known_path
     assert_eq!(metadata["resource"], RESOURCE);
     assert_eq!(metadata["authorization_servers"], json!([mcp.server.issuer()]));
     assert_eq!(metadata["bearer_methods_supported"], json!(["header"]));
-    // The root is another resource, of which nothing is known here; nor is there an authorization
-    // server, where clients of the first revisions look for one.
+    // Where the path is not known, the only resource of the host is meant.
+    let root = mcp.fetch("https://mcp.example.com/.well-known/oauth-protected-resource").await;
+    assert_eq!(root.json(), metadata);
+    // There is no authorization server here, where clients of the first revisions look for one.
     for unknown in [
         "/mcp/",
-        "/.well-known/oauth-protected-resource",
+        "/.well-known/oauth-protected-resource/",
         "/.well-known/oauth-protected-resource/mcp/",
         "/.well-known/oauth-authorization-server",
     ] {

@@ -93,7 +93,7 @@ async fn rs_6750_11_rs_6750_13_d6_01_d6_02_no_token_no_secret_and_no_body_is_eve
             (format!("Bearer {MARK} {MARK}"), 401),
             (format!("Bearer {MARK},Bearer {MARK}"), 400),
             (format!("Basic {MARK}"), 401),
-            (format!("Bearer {}{MARK}", "a".repeat(16 * 1024)), 401),
+            (format!("Bearer {}{MARK}", "a".repeat(16 * 1024)), 431),
         ] {
             let request = Request::get("/").header("authorization", value);
             let answer = request.send(address).await.expect("an answer");

@@ -2,8 +2,10 @@
 
 mod abi;
 mod bodies;
+mod claims;
 mod client_authentication;
 mod clients;
+mod cors;
 mod discovery;
 #[path = "../exchanges/mod.rs"]
 mod exchanges;

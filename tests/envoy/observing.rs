@@ -127,8 +127,9 @@ fn script() -> Vec<Step> {
         unseen(Request::get("/"), 401, &denied("no_token")),
         unseen(get("/", "t-good").bearer("t-good"), 400, &denied("repeated_token")),
         unseen(get("/a%2fb", "t-good"), 400, &denied("bad_path")),
+        unseen(Request::get("/header").header("x_tenant", "a"), 400, &denied("bad_header")),
         unseen(get("/", "no b64token"), 401, &denied("malformed_token")),
-        unseen(get("/", &"t".repeat(16 * 1024 + 1)), 401, &denied("token_too_long")),
+        unseen(get("/", &"t".repeat(16 * 1024 + 1)), 431, &denied("token_too_long")),
         unseen(get("/", "other"), 401, &denied("no_server")),
         unseen(get("/deny", "t-good"), 403, &denied("access_denied")),
         unseen(Request::post("/", "").bearer("t-good"), 403, &denied("unmatched")),
@@ -137,6 +138,13 @@ fn script() -> Vec<Step> {
             Request::get("/.well-known/oauth-protected-resource"),
             200,
             "answered.reason.resource_metadata",
+        ),
+        unseen(
+            Request::new("OPTIONS", "/deny")
+                .header("origin", "https://app.test")
+                .header("access-control-request-method", "GET"),
+            200,
+            "answered.reason.cors_preflight",
         ),
     ];
     // The server is down for everybody once calls about two tokens have failed.
@@ -161,12 +169,14 @@ async fn every_statistic_is_zero_at_first_and_moves_by_what_happens() {
         {"paths": ["/acr"], "acr_values": ["gold"]},
         {"paths": ["/audience"], "audience": "https://a.test"},
         {"paths": ["/issuer"], "issuer": "https://as.test"},
+        {"paths": ["/header"], "headers": {"x-tenant": "a"}},
         {"methods": ["GET"], "paths": ["/**"]},
     ]);
     let guarded = plugin(json!({
         "introspection": {"timeout": "3s", "retries": 0, "when": {"token_prefix": ["t"]}},
         "rules": rules,
         "resource_metadata": {"resource": "https://api.test"},
+        "cors": {"allow_origins": ["https://app.test"]},
     }));
     let open = plugin(json!({"introspection": {"retries": 0}, "failure_mode_allow": true}));
     let ends = Ends::start().await;
@@ -223,8 +233,11 @@ async fn every_statistic_is_zero_at_first_and_moves_by_what_happens() {
             "oauth2_filter_requests{decision=\"allowed\",reason=\"stale\"}",
             // Shown in the simulated host, and by the driver in a simulated proxy.
             "oauth2_filter_requests{decision=\"denied\",reason=\"bad_host\"}",
+            // Those on messages need Envoy's filter `mcp`; the table shows them.
+            "oauth2_filter_requests{decision=\"denied\",reason=\"bad_mcp_message\"}",
             "oauth2_filter_requests{decision=\"denied\",reason=\"host_error\"}",
             "oauth2_filter_requests{decision=\"denied\",reason=\"no_grant\"}",
+            "oauth2_filter_requests{decision=\"denied\",reason=\"no_mcp_metadata\"}",
             // Only the dynamic module has secrets that may be missing.
             "oauth2_filter_requests{decision=\"denied\",reason=\"no_secret\"}",
             "oauth2_filter_requests{decision=\"denied\",reason=\"overloaded\"}",

@@ -79,6 +79,26 @@ async fn used(set_up: &SetUp, secret: &str) {
     .await;
 }
 
+/// Replaces the secret up to this number while requests arrive: none is lost, the next call has each,
+/// and what was cached stays.
+async fn changes_under_load(set_up: &SetUp, mount: &Mount, number: u32) {
+    let accepted = Arc::new(Mutex::new(BTreeSet::from(["secret-0".to_owned()])));
+    accepts(set_up, &accepted);
+    assert_eq!(set_up.get("before").await.status, 200);
+    let load = set_up.under_load(10, "/", async || {
+        for n in 1..number {
+            let secret = format!("secret-{n}");
+            accepted.lock().expect("no panic").insert(secret.clone());
+            mount.write(&secret);
+            used(set_up, &secret).await;
+        }
+    });
+    assert!(load.await > 0);
+    let calls = set_up.calls();
+    assert_eq!(set_up.get("before").await.status, 200);
+    assert_eq!(set_up.calls(), calls);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_secret_in_a_file_changes_under_load_and_no_request_is_lost() {
     if !native::is_chosen() {
@@ -89,23 +109,7 @@ async fn a_client_secret_in_a_file_changes_under_load_and_no_request_is_lost() {
     let plugin = with_secret(&json!({"file": mount.file()}));
     let bootstrap = ends.bootstrap().listener(listener(&plugin));
     let set_up = ends.with(bootstrap).await;
-    let accepted = Arc::new(Mutex::new(BTreeSet::from(["secret-0".to_owned()])));
-    accepts(&set_up, &accepted);
-    assert_eq!(set_up.get("before").await.status, 200);
-    let load = set_up.under_load(10, "/", async || {
-        for n in 1..20 {
-            let secret = format!("secret-{n}");
-            accepted.lock().expect("no panic").insert(secret.clone());
-            mount.write(&secret);
-            // The next call has it.
-            used(&set_up, &secret).await;
-        }
-    });
-    assert!(load.await > 0);
-    // What was cached stays.
-    let calls = set_up.calls();
-    assert_eq!(set_up.get("before").await.status, 200);
-    assert_eq!(set_up.calls(), calls);
+    changes_under_load(&set_up, &mount, 20).await;
     // The last secret outlives its file.
     fs::remove_file(mount.path().join("..data")).expect("removed");
     assert_eq!(set_up.get("after").await.status, 200);
@@ -137,21 +141,7 @@ async fn a_client_secret_by_sds_changes_under_load_and_no_request_is_lost() {
     let secret = sds("client-secret", directory.path(), &json!({"filename": mount.file()}));
     let bootstrap = ends.bootstrap().listener(listener(&with_secret(&secret)));
     let set_up = ends.with(bootstrap).await;
-    let accepted = Arc::new(Mutex::new(BTreeSet::from(["secret-0".to_owned()])));
-    accepts(&set_up, &accepted);
-    assert_eq!(set_up.get("before").await.status, 200);
-    let load = set_up.under_load(10, "/", async || {
-        for n in 1..5 {
-            let secret = format!("secret-{n}");
-            accepted.lock().expect("no panic").insert(secret.clone());
-            mount.write(&secret);
-            used(&set_up, &secret).await;
-        }
-    });
-    assert!(load.await > 0);
-    let calls = set_up.calls();
-    assert_eq!(set_up.get("before").await.status, 200);
-    assert_eq!(set_up.calls(), calls);
+    changes_under_load(&set_up, &mount, 5).await;
 }
 
 /// A bootstrap with static secrets.

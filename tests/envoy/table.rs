@@ -6,7 +6,7 @@ use oauth2_filter_testbed::client::{self, Response};
 use oauth2_filter_testbed::envoy::{Bootstrap, Envoy, Listener, Options, WasmPlugin};
 use oauth2_filter_testbed::scripted::{Answer, ScriptedServer};
 use oauth2_filter_testbed::{Headers, upstream::Upstream};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::exchanges::{
     Exchange, Expected, ExpectedCall, Request, Scripted, Seen, Step, check, table,
@@ -25,7 +25,10 @@ async fn every_exchange_of_the_table_comes_out_as_expected() {
     for (number, exchange) in exchanges.iter().enumerate() {
         let prefix = format!("x{number}");
         let plugin = WasmPlugin::new(&exchange.document(&prefix));
-        let listener = Listener::to(&prefix, "service")
+        let has_bodies = exchange.steps.iter().any(|step| !step.request.body.is_empty());
+        let mcp = has_bodies.then(mcp);
+        let listener = mcp.into_iter().fold(Listener::to(&prefix, "service"), Listener::filter);
+        let listener = listener
             .filter(plugin.filter("oauth2"))
             .access_log_field("step", &format!("%REQ({STEP})%"));
         bootstrap = bootstrap.listener(listener);
@@ -61,6 +64,21 @@ async fn every_exchange_of_the_table_comes_out_as_expected() {
     }
 }
 
+/// Envoy's filter `mcp`, before ours.
+fn mcp() -> Value {
+    json!({
+        "name": "envoy.filters.http.mcp",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.mcp.v3.Mcp",
+            // So that ours decides.
+            "traffic_mode": "PASS_THROUGH",
+            "request_storage_mode": "DYNAMIC_METADATA_AND_FILTER_STATE",
+            "reject_duplicate_keys": true,
+            "max_request_body_size": 1024,
+        },
+    })
+}
+
 /// The path of the endpoint that an exchange's document names.
 fn endpoint(exchange: &Exchange, prefix: &str) -> String {
     let call = exchange.steps.iter().find_map(|step| step.call.as_ref());
@@ -92,7 +110,7 @@ async fn send(request: &Request, id: &str, envoy: &Envoy, listener: &str) -> Res
     for (name, value) in &request.headers {
         sent = sent.header(name, value);
     }
-    let sent = sent.header(STEP, id);
+    let sent = sent.header(STEP, id).body(request.body.clone());
     let address = envoy.address(listener);
     let answer =
         if request.is_grpc() { sent.send_http2(address).await } else { sent.send(address).await };

@@ -44,7 +44,9 @@ pub fn check(seen: &Seen, expected: &Expected, at: &str) {
                 Some(_) => rest.to_owned(),
                 None => format!("Bearer realm=\"oauth2\"{rest}"),
             });
-            assert_eq!(one(headers, "www-authenticate", at), challenge.as_deref(), "{at}");
+            let challenges = values(headers, "www-authenticate");
+            let challenges = (!challenges.is_empty()).then(|| challenges.join(", "));
+            assert_eq!(challenges, challenge, "{at}");
             assert_eq!(one(headers, "retry-after", at), *retry_after, "{at}");
             assert_eq!(one(headers, "cache-control", at), Some("no-store"), "{at}");
             if let Some(grpc_status) = grpc_status {
@@ -68,6 +70,22 @@ pub fn check(seen: &Seen, expected: &Expected, at: &str) {
             let body: Value = serde_json::from_str(body).expect("a JSON body");
             assert_eq!(body, *document, "{at}");
         }
+        (
+            Seen::Answered { status, grpc_status, details, headers, .. },
+            Expected::Answered { status: expected, details: reason, has, lacks },
+        ) => {
+            assert_eq!(details, reason, "{at}: {seen:?}");
+            match grpc_status {
+                Some(grpc_status) => assert_eq!(*grpc_status, grpc_status_for(*expected), "{at}"),
+                None => assert_eq!(status, expected, "{at}: {seen:?}"),
+            }
+            for (name, value) in has {
+                assert_eq!(values(headers, name), [value], "{at}: {name}");
+            }
+            for name in lacks {
+                assert!(values(headers, name).is_empty(), "{at}: {name} is there: {seen:?}");
+            }
+        }
         _ => panic!("{at}: {seen:?}"),
     }
 }
@@ -75,7 +93,7 @@ pub fn check(seen: &Seen, expected: &Expected, at: &str) {
 /// The gRPC status that stands for an HTTP status.
 fn grpc_status_for(status: u16) -> u32 {
     match status {
-        400 => 3,
+        400 | 431 => 3,
         401 => 16,
         403 => 7,
         502 | 503 => 14,

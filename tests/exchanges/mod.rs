@@ -7,6 +7,8 @@
 #![allow(clippy::too_many_lines, clippy::needless_pass_by_value)]
 
 mod check;
+mod claims;
+mod resources;
 mod table;
 
 use serde_json::{Value, json};
@@ -52,6 +54,8 @@ pub struct Request {
     pub host: &'static str,
     /// Further headers, in order.
     pub headers: Vec<(&'static str, Vec<u8>)>,
+    /// The body, if it is not empty. Exchanges with bodies have Envoy's filter `mcp` before ours.
+    pub body: Vec<u8>,
 }
 
 /// What an authorization server does with a call.
@@ -100,6 +104,17 @@ pub enum Expected {
     },
     /// The filter answers it with the resource's metadata.
     Described(Value),
+    /// The filter answers it so.
+    Answered {
+        /// The status; gRPC requests get the one that belongs to it.
+        status: u16,
+        /// `%RESPONSE_CODE_DETAILS%`.
+        details: &'static str,
+        /// Headers that it must have, each exactly once.
+        has: Vec<(&'static str, String)>,
+        /// Headers that it must not have.
+        lacks: Vec<&'static str>,
+    },
 }
 
 /// What a call to the authorization server must look like.
@@ -177,20 +192,30 @@ impl Exchange {
         self.expect(request, Expected::Described(document))
     }
 
-    /// The service must get this header in the last request.
+    /// Sends a request that the filter must answer so.
+    pub fn answers(self, request: Request, status: u16, details: &'static str) -> Self {
+        let (has, lacks) = (Vec::new(), Vec::new());
+        self.expect(request, Expected::Answered { status, details, has, lacks })
+    }
+
+    /// The service must get this header in the last request, or the answer must have it.
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         match self.steps.last_mut().map(|step| &mut step.expected) {
-            Some(Expected::Passed { has, .. }) => has.push((name, value.into())),
-            _ => panic!("{}: `with` follows `passes`", self.name),
+            Some(Expected::Passed { has, .. } | Expected::Answered { has, .. }) => {
+                has.push((name, value.into()));
+            }
+            _ => panic!("{}: `with` follows `passes` or `answers`", self.name),
         }
         self
     }
 
-    /// The service must not get this header in the last request.
+    /// The service must not get this header in the last request, or the answer must lack it.
     pub fn without(mut self, name: &'static str) -> Self {
         match self.steps.last_mut().map(|step| &mut step.expected) {
-            Some(Expected::Passed { lacks, .. }) => lacks.push(name),
-            _ => panic!("{}: `without` follows `passes`", self.name),
+            Some(Expected::Passed { lacks, .. } | Expected::Answered { lacks, .. }) => {
+                lacks.push(name);
+            }
+            _ => panic!("{}: `without` follows `passes` or `answers`", self.name),
         }
         self
     }
@@ -244,7 +269,16 @@ impl Exchange {
 
 /// A GET without a token.
 pub fn get(path: &'static str) -> Request {
-    Request { method: "GET", path, host: "api.test", headers: Vec::new() }
+    Request { method: "GET", path, host: "api.test", headers: Vec::new(), body: Vec::new() }
+}
+
+/// A POST of a message of MCP.
+pub fn message(path: &'static str, message: impl ToString) -> Request {
+    get(path)
+        .method("POST")
+        .header("content-type", "application/json")
+        .header("accept", "application/json, text/event-stream")
+        .body(message.to_string())
 }
 
 impl Request {
@@ -269,6 +303,11 @@ impl Request {
     pub fn header(mut self, name: &'static str, value: impl Into<Vec<u8>>) -> Self {
         self.headers.push((name, value.into()));
         self
+    }
+
+    /// With a body.
+    pub fn body(self, body: impl Into<Vec<u8>>) -> Self {
+        Self { body: body.into(), ..self }
     }
 
     /// As a gRPC request.
@@ -322,6 +361,11 @@ pub fn invalid_token(details: &'static str) -> Refusal {
 pub fn invalid_request(details: &'static str) -> Refusal {
     let challenge = Some(r#", error="invalid_request""#);
     Refusal { status: 400, details, challenge, error: "invalid_request", retry_after: None }
+}
+
+/// 431: the token is too long.
+pub fn token_too_long() -> Refusal {
+    Refusal { status: 431, ..invalid_request("oauth2_token_too_long") }
 }
 
 /// 403 with the challenge's parameters after the realm.

@@ -1,6 +1,6 @@
 //! The table itself.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -12,20 +12,134 @@ pub fn table() -> Vec<Exchange> {
         bound(),
         sources(),
         rules(),
+        headers(),
         paths(),
         claims(),
         claim_rules(),
+        mcp_rules(),
         step_up(),
         servers(),
         metadata(),
+        resources::resources(),
+        resources::cross_origin(),
         exceptions(),
         forwarding(),
+        claims::exchanges(),
         calls(),
         misbehaviour(),
     ]
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// Rules on messages of MCP, which a proxy has read from the body.
+fn mcp_rules() -> Vec<Exchange> {
+    let call = |name: Value| {
+        let params = json!({"name": name});
+        json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
+    };
+    let send = |method: &str| message("/mcp", json!({"jsonrpc": "2.0", "id": 1, "method": method}));
+    let wipe = || message("/mcp", call(json!("wipe")));
+    let scoped = || active(json!({"scope": "tools"}));
+    let bad = || invalid_request("oauth2_bad_mcp_message");
+    let bad_of_tools = || bad().challenge(r#", error="invalid_request", scope="tools""#);
+    let unread = || invalid_request("oauth2_no_mcp_metadata");
+    let unread_of_tools = || unread().challenge(r#", error="invalid_request", scope="tools""#);
+    let more = || insufficient_scope(r#", error="insufficient_scope", scope="admin""#);
+    let rules = json!({"rules": [
+        {"paths": ["/mcp"], "mcp": {"methods": ["tools/call", "ping"], "tools": ["list", "get_*"]}, "scope": "tools"},
+        {"paths": ["/mcp"], "mcp": {"methods": ["tools/call"]}, "scope": "admin"},
+        {"paths": ["/mcp"], "methods": ["GET", "POST"], "scope": "tools"},
+        {"paths": ["/open"], "mcp": {"methods": ["ping"]}, "access": "public"},
+    ]});
+    vec![
+        exchange("the first rule that matches the message decides")
+            .inbound(rules.clone())
+            .server([scoped()])
+            .passes(message("/mcp", call(json!("list"))).bearer("t"))
+            .passes(message("/mcp", call(json!("get_order"))).bearer("t"))
+            .refuses(message("/mcp", call(json!("List"))).bearer("t"), more())
+            .refuses(wipe().bearer("t"), more())
+            .passes(send("ping").bearer("t"))
+            .passes(send("tools/list").bearer("t"))
+            .passes(get("/mcp").bearer("t"))
+            .refuses(get("/mcp").method("DELETE").bearer("t"), access_denied("oauth2_unmatched"))
+            .refuses(get("/open"), access_denied("oauth2_unmatched"))
+            .passes(message("/open", json!({"jsonrpc": "2.0", "id": 1, "method": "ping"})))
+            .calls(1),
+        exchange("a request whose message is uncertain is refused once its token is accepted")
+            .inbound(rules.clone())
+            .server([scoped(), inactive(), active(json!({"scope": "other"}))])
+            .refuses(message("/mcp", "[]").bearer("t"), unread_of_tools())
+            .refuses(message("/mcp", "{").bearer("t"), bad_of_tools())
+            .refuses(message("/mcp", call(json!(1))).bearer("t"), bad_of_tools())
+            .refuses(message("/mcp", call(json!(null))).bearer("t"), bad_of_tools())
+            .refuses(send("tools/call").bearer("t"), bad_of_tools())
+            .refuses(
+                message("/mcp", json!({"jsonrpc": "2.0", "id": 1, "result": {}})).bearer("t"),
+                bad_of_tools(),
+            )
+            .refuses(get("/mcp").method("POST").bearer("t"), unread_of_tools())
+            .refuses(get("/mcp").method("POST").body("{}").bearer("t"), unread_of_tools())
+            .refuses(get("/mcp").body(call(json!("list")).to_string()).bearer("t"), unread_of_tools())
+            .refuses(wipe().method("PUT").bearer("t"), unread_of_tools())
+            .refuses(wipe().header("mcp-name", "list").bearer("t"), bad_of_tools())
+            .refuses(send("ping").header("mcp-method", "tools/call").bearer("t"), bad_of_tools())
+            .refuses(
+                message("/mcp", call(json!("list"))).header("mcp-name", "list")
+                    .header("mcp-name", "wipe").bearer("t"),
+                bad_of_tools(),
+            )
+            .refuses(
+                message("/mcp", call(json!("list"))).header("mcp_name", "list").bearer("t"),
+                bad_of_tools(),
+            )
+            .passes(
+                message("/mcp", call(json!("list"))).header("mcp-method", "tools/call")
+                    .header("mcp-name", "=?base64?bGlzdA==?=").bearer("t"),
+            )
+            .calls(1)
+            .refuses(message("/mcp", "{"), no_token().challenge(r#", scope="tools""#))
+            .refuses(
+                message("/mcp", "{").bearer("bad"),
+                invalid_token("oauth2_inactive").challenge(r#", error="invalid_token", scope="tools""#),
+            )
+            .refuses(
+                message("/mcp", "{").bearer("other"),
+                insufficient_scope(r#", error="insufficient_scope", scope="tools""#),
+            )
+            .refuses(message("/open", "{"), bad())
+            .refuses(get("/open").body("{}"), unread()),
+        exchange("what is uncertain is not allowed by a rule that denies, an optional token or an outage")
+            .inbound(json!({
+                "failure_mode_allow": true,
+                "introspection": {"retries": 0},
+                "cache": {"max_ttl": "0s"},
+                "allow_cors_preflight": true,
+                "rules": [
+                    {"paths": ["/deny"], "mcp": {"tools": ["wipe"]}, "access": "deny"},
+                    {"paths": ["/deny"], "access": "public"},
+                    {"paths": ["/optional"], "mcp": {"methods": ["ping"]}, "access": "optional"},
+                    {"paths": ["/optional"], "access": "public"},
+                    {"paths": ["/up"]},
+                ],
+            }))
+            .server([active(json!({})), Scripted::Close])
+            .refuses(message("/deny", call(json!("wipe"))), access_denied("oauth2_access_denied"))
+            .passes(message("/deny", call(json!("list"))))
+            .refuses(message("/deny", "{"), no_token())
+            .refuses(message("/deny", "{").bearer("t"), bad())
+            .refuses(message("/optional", "{"), bad())
+            .refuses(
+                message("/optional", "{").method("OPTIONS").header("origin", "https://a.test")
+                    .header("access-control-request-method", "POST"),
+                unread(),
+            )
+            .refuses(message("/optional", "{").bearer("u"), unavailable("oauth2_server_unavailable"))
+            .refuses(message("/optional", "{").bearer("v"), unavailable("oauth2_server_unavailable"))
+            .passes(get("/up").bearer("v")),
+    ]
 }
 
 /// What is said to who comes without a good token.
@@ -133,7 +247,26 @@ fn tokens() -> Vec<Exchange> {
             .calls(0),
         exchange("d3_04 a token has at most 16 KiB")
             .passes(get("/").bearer(&long))
-            .refuses(get("/").bearer(&(long + "a")), invalid_token("oauth2_token_too_long"))
+            .refuses(get("/").bearer(&(long.clone() + "a")), token_too_long())
+            .refuses(get("/").grpc().bearer(&(long.clone() + "a")), token_too_long())
+            .calls(1),
+        exchange("d3_04 a token has at most max_token_bytes, and the rest of the head has room beside it")
+            .inbound(json!({"max_token_bytes": 48 * 1024}))
+            .passes(get("/").bearer(&"a".repeat(48 * 1024)))
+            .refuses(get("/").bearer(&"a".repeat(48 * 1024 + 1)), token_too_long())
+            .calls(1),
+        exchange("d3_04 the length of a token is that of what is decoded")
+            .inbound(json!({
+                "max_token_bytes": 3, "token_sources": [{"query": "t"}, {"basic": "password"}]
+            }))
+            .passes(get("/?t=%61%62%63"))
+            .with(":path", "/")
+            .refuses(
+                get("/?t=%61%62%63%64"),
+                token_too_long(),
+            )
+            // long-name:abc
+            .passes(get("/").header("authorization", "Basic bG9uZy1uYW1lOmFiYw=="))
             .calls(1),
         exchange("rs_6750_03 rs_6750_10 two tokens are a malformed request")
             .refuses(get("/").bearer("a").bearer("b"), invalid_request("oauth2_repeated_token"))
@@ -182,6 +315,23 @@ fn tokens() -> Vec<Exchange> {
             .passes(get("/").bearer("t"))
             .refuses(get("/").bearer("t"), invalid_token("oauth2_inactive"))
             .calls(3),
+        exchange("d2_03 a rule may limit the age of what decides on its requests")
+            .inbound(json!({
+                "rules": [{"paths": ["/pay/**"], "max_ttl": "0s"}, {"paths": ["/**"]}],
+                "cache": {"negative_ttl": "1h"}
+            }))
+            .server([active(json!({})), active(json!({})), inactive(), active(json!({}))])
+            .passes(get("/orders").bearer("t"))
+            .passes(get("/orders").bearer("t"))
+            .calls(1)
+            .passes(get("/pay/1").bearer("t"))
+            .refuses(get("/pay/1").bearer("t"), invalid_token("oauth2_inactive"))
+            .calls(3)
+            .refuses(get("/orders").bearer("t"), invalid_token("oauth2_inactive"))
+            .calls(3)
+            .passes(get("/pay/1").bearer("t"))
+            .passes(get("/orders").bearer("t"))
+            .calls(4),
         exchange("max_entries 0 keeps no answer")
             .inbound(json!({"cache": {"max_entries": 0, "negative_max_entries": 0}}))
             .passes(get("/").bearer("t"))
@@ -346,6 +496,108 @@ fn sources() -> Vec<Exchange> {
         exchange("rs_6750_05 rs_9700_03 mcp_08 a token in a place that is not configured is none")
             .refuses(get("/?access_token=t").header("cookie", "at=t"), no_token())
             .calls(0),
+        exchange("an empty value is no token, and does not count beside one")
+            .inbound(everywhere.clone())
+            .passes(get("/").header("cookie", "at=").bearer("t"))
+            .with("cookie", "at=")
+            .passes(get("/?access_token=").header("x-token", "").header("cookie", "a=1; at=t"))
+            .with("cookie", "a=1")
+            .refuses(get("/?access_token").header("cookie", "at=\"\""), no_token())
+            .refuses(
+                get("/").header("cookie", "at=; at=t"),
+                invalid_request("oauth2_repeated_token"),
+            )
+            .calls(1),
+        exchange("a WebSocket hands over its token in the list of subprotocols")
+            .inbound(json!({"token_sources": [{"websocket_protocol": "bearer"}]}))
+            .passes(get("/").header("sec-websocket-protocol", "bearer, t, chat.v2, chat.v1"))
+            .with("sec-websocket-protocol", "chat.v2, chat.v1")
+            .passes(
+                get("/")
+                    .header("sec-websocket-protocol", "chat.v1, bearer, t")
+                    .header("sec-websocket-protocol", "chat.v2"),
+            )
+            .with("sec-websocket-protocol", "chat.v1, chat.v2")
+            .passes(get("/").header("sec-websocket-protocol", "bearer,t"))
+            .without("sec-websocket-protocol")
+            .refuses(get("/").header("sec-websocket-protocol", "chat.v1"), no_token())
+            .refuses(
+                get("/").header("sec-websocket-protocol", "chat.v1, bearer"),
+                invalid_token("oauth2_malformed_token"),
+            )
+            .refuses(
+                get("/").header("sec-websocket-protocol", "Bearer, t, chat.v1"),
+                invalid_token("oauth2_malformed_token"),
+            )
+            .refuses(
+                get("/").header("sec-websocket-protocol", "bearer,bearer,t"),
+                invalid_request("oauth2_repeated_token"),
+            )
+            .refuses(
+                get("/")
+                    .header("sec-websocket-protocol", "bearer, t")
+                    .header("sec-websocket-protocol", "bearer, u"),
+                invalid_request("oauth2_repeated_token"),
+            )
+            .calls(1),
+        exchange("the password of Basic credentials is a token where that is configured")
+            .inbound(json!({
+                "token_sources": [{"header": "authorization", "scheme": "Bearer"}, {"basic": "password"}]
+            }))
+            .refuses(get("/"), no_token().challenge(r#", Basic realm="oauth2""#))
+            // git:t
+            .passes(get("/").header("authorization", "Basic Z2l0OnQ="))
+            .without("authorization")
+            .passes(get("/").bearer("t"))
+            .calls(1)
+            // git: without a password, and a user name without a colon.
+            .refuses(
+                get("/").header("authorization", "Basic Z2l0Og=="),
+                no_token().challenge(r#", Basic realm="oauth2""#),
+            )
+            .refuses(
+                get("/").header("authorization", "Basic Z2l0"),
+                invalid_token("oauth2_malformed_token")
+                    .challenge(r#", error="invalid_token", Basic realm="oauth2""#),
+            )
+            .refuses(
+                get("/").header("authorization", "Basic Z2l0OnQ=").bearer("t"),
+                invalid_request("oauth2_repeated_token"),
+            )
+            .calls(1),
+        exchange("of several tokens the first source's counts where that is configured, and all are removed")
+            .inbound(json!({
+                "token_precedence": "first", "forward": {"token": true},
+                "token_sources": [
+                    {"header": "authorization", "scheme": "Bearer"}, {"cookie": "at"},
+                    {"cookie": "old"}, {"query": "access_token"}
+                ]
+            }))
+            .server([active(json!({})), inactive()])
+            .passes(get("/a?access_token=v&b").bearer("t").header("cookie", "at=u; a=1; old=w"))
+            .without("authorization")
+            .with("cookie", "a=1")
+            .with(":path", "/a?b")
+            .passes(get("/").bearer("t").header("cookie", "old=u; at=v"))
+            .without("authorization")
+            .without("cookie")
+            .passes(get("/").header("cookie", "at=; old=t"))
+            .with("cookie", "at=")
+            .calls(1)
+            // No other source is tried.
+            .refuses(
+                get("/").bearer("a b").header("cookie", "at=t"),
+                invalid_token("oauth2_malformed_token"),
+            )
+            .refuses(
+                get("/").bearer("u").header("cookie", "at=t"),
+                invalid_token("oauth2_inactive"),
+            )
+            .refuses(
+                get("/").bearer("t").header("cookie", "at=t; at=t"),
+                invalid_request("oauth2_repeated_token"),
+            )
+            .calls(2),
         exchange("the syntax of a token is checked wherever it stands")
             .inbound(everywhere)
             .refuses(get("/?access_token=a%26b"), invalid_token("oauth2_malformed_token"))
@@ -373,10 +625,7 @@ fn rules() -> Vec<Exchange> {
                 get("/orders/1").method("PUT").bearer("t"),
                 insufficient_scope(r#", error="insufficient_scope", scope="orders:write""#),
             )
-            .refuses(
-                get("/orders/1").method("HEAD").bearer("t"),
-                insufficient_scope(r#", error="insufficient_scope", scope="orders:write""#),
-            )
+            .passes(get("/orders/1").method("HEAD").bearer("t"))
             .refuses(get("/").bearer("t"), access_denied("oauth2_unmatched"))
             .refuses(get("/healthz/"), access_denied("oauth2_unmatched"))
             .calls(1),
@@ -503,6 +752,67 @@ fn rules() -> Vec<Exchange> {
     ]
 }
 
+/// Which headers a rule sees.
+fn headers() -> Vec<Exchange> {
+    let encoded = |text: &str| format!("=?base64?{text}?=");
+    let with = |name: &'static str, value: &str| get("/orders").header(name, value);
+    let denied = || access_denied("oauth2_access_denied");
+    let bad = || invalid_request("oauth2_bad_header");
+    vec![
+        exchange("a rule matches by exact values, prefixes and the absence of headers")
+            .inbound(json!({"rules": [
+                {"paths": ["/orders"], "access": "public",
+                 "headers": {"x-tenant": ["a", "b, c"], "X-Beta": {"absent": true}}},
+                {"paths": ["/tools"], "headers": {"mcp-name": {"prefix": "read_"}},
+                 "access": "public"},
+                {"access": "deny"}
+            ]}))
+            .passes(with("x-tenant", "a"))
+            .passes(with("X-Tenant", "a"))
+            .passes(with("x-tenant", "b, c"))
+            .passes(with("x-tenant", &encoded("YQ==")))
+            .refuses(get("/orders"), denied())
+            .refuses(with("x-tenant", ""), denied())
+            .refuses(with("x-tenant", "A"), denied())
+            .refuses(with("x-tenant", "a, b"), denied())
+            .refuses(with("x-tenant", "b,c"), denied())
+            .refuses(with("x-tenant", &encoded("IGE=")), denied())
+            .refuses(get("/orders").header("x-tenant", &b"a\xff"[..]), denied())
+            .refuses(with("x-tenant", &"a".repeat(50_000)), denied())
+            .refuses(with("x-tenant", "a").header("x-beta", ""), denied())
+            .refuses(with("x-tenant", "a").header("x-beta", "1"), denied())
+            .passes(get("/tools").header("mcp-name", "read_orders"))
+            .passes(get("/tools").header("mcp-name", encoded("cmVhZF/Dqw==")))
+            .refuses(get("/tools").header("mcp-name", "read"), denied())
+            .calls(0),
+        exchange("a header that services read in different ways is refused where a rule tests it")
+            .inbound(json!({"rules": [
+                {"paths": ["/orders"], "headers": {"x-tenant": "a", "x-beta": {"absent": true}},
+                 "access": "public"},
+                {"access": "deny"}
+            ]}))
+            .passes(with("x-tenant", "a"))
+            .refuses(with("x_tenant", "a"), bad())
+            .refuses(with("x-tenant", "a").header("X_Tenant", "b"), bad())
+            .refuses(with("x-tenant", "a").header("x.tenant", "a"), bad())
+            .refuses(with("x-tenant", "a").header("x-tenant", "a"), bad())
+            .refuses(with("x-tenant", "a").header("X-TENANT", "b"), bad())
+            .refuses(with("x-tenant", "a").header("x-tenant", ""), bad())
+            .refuses(with("x-tenant", "a").header("x_beta", "1"), bad())
+            .refuses(with("x-tenant", &encoded("YQ")), bad())
+            .refuses(with("x-tenant", &encoded("YR==")), bad())
+            .refuses(with("x-tenant", &encoded("/w==")), bad())
+            .refuses(with("x-tenant", "=?base64?YQ=="), bad())
+            .refuses(with("x-tenant", "=?BASE64?YQ==?="), bad())
+            .refuses(with("x-tenant", &encoded(&"YWFh".repeat(12_000))), denied())
+            .refuses(with("x_tenant", "a").grpc(), bad())
+            // No other value of this header would let the rule match.
+            .refuses(with("x_tenant", "a").header("x-beta", "1"), denied())
+            .refuses(get("/").header("x_tenant", "a"), denied())
+            .calls(0),
+    ]
+}
+
 /// Which path a rule sees.
 fn paths() -> Vec<Exchange> {
     let open = json!({"rules": [{"paths": ["/open/**"], "access": "public"}]});
@@ -524,7 +834,61 @@ fn paths() -> Vec<Exchange> {
             .refuses(get("/OPEN/a"), access_denied("oauth2_unmatched"))
             .refuses(get("/open%252fa"), invalid_request("oauth2_bad_path"))
             .calls(0),
-        exchange("d4_05 no header, query or method stands in for what a rule is about")
+        exchange("a `*` in a segment is one or more characters of it, and `%2A` is an asterisk")
+            .inbound(json!({"rules": [
+                {"paths": ["/orders/*:cancel", "/files/*.pdf", "/%2A*"], "access": "public"}
+            ]}))
+            .passes(get("/orders/1:cancel"))
+            .passes(get("/orders/1%3acancel?x"))
+            .passes(get("/files/.pdf.pdf"))
+            .passes(get("/%2ax"))
+            .passes(get("/**"))
+            .refuses(get("/orders/:cancel"), access_denied("oauth2_unmatched"))
+            .refuses(get("/orders/1:cancel/"), access_denied("oauth2_unmatched"))
+            .refuses(get("/orders/1/2:cancel"), access_denied("oauth2_unmatched"))
+            .refuses(get("/files/.pdf"), access_denied("oauth2_unmatched"))
+            .refuses(get("/files/a.PDF"), access_denied("oauth2_unmatched"))
+            .refuses(get("/x*"), access_denied("oauth2_unmatched"))
+            .refuses(get("/files/a%2fb.pdf"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/files/a;x.pdf"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/files/..%3b.pdf"), invalid_request("oauth2_bad_path"))
+            .calls(0),
+        exchange("d4_05 an escaped slash that is kept is judged as a character and as a slash")
+            .inbound(json!({
+                "encoded_slash": "keep",
+                "rules": [
+                    {"paths": ["/packages/*", "/packages/*/*"], "access": "public"},
+                    {"paths": ["/one/*"], "access": "public"},
+                    {"paths": ["/admin/**"], "access": "deny"},
+                    {"paths": ["/open/**"], "access": "public"}
+                ]
+            }))
+            .passes(get("/packages/@scope%2fname"))
+            .passes(get("/packages/%40scope%2Fname?x=%2f"))
+            .passes(get("/packages/name"))
+            .passes(get("/open/a%2fb%2Fc/"))
+            .refuses(get("/admin/a%2fb"), access_denied("oauth2_access_denied"))
+            .refuses(get("/nowhere%2fa"), access_denied("oauth2_unmatched"))
+            // Other rules decide if it is a slash.
+            .refuses(get("/packages/a%2fb%2fc"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/packages%2fname"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/one/a%2fb"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/admin%2fa"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open%2fa"), invalid_request("oauth2_bad_path"))
+            // What is between slashes of either kind.
+            .refuses(get("/open/..%2fadmin"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/x%2f..%2f..%2fadmin"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/%2e%2E%2fadmin"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/..;%2fadmin"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/%2fadmin"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/a%2f"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/a%2f/b"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/a%2F%2fb"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/a%252fb"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/a%5cb"), invalid_request("oauth2_bad_path"))
+            .refuses(get("/open/a;x%2fb"), invalid_request("oauth2_bad_path"))
+            .calls(0),
+        exchange("d4_05 rules compare method, host and path, whatever headers and the query say")
             .inbound(json!({"rules": [
                 {"methods": ["GET"], "hosts": ["api.test"], "paths": ["/open"], "access": "public"}
             ]}))
@@ -655,6 +1019,19 @@ fn claims() -> Vec<Exchange> {
             .passes(get("/").bearer("3"))
             .passes(get("/").bearer("4"))
             .calls(4),
+        exchange("a token that has just been issued by a clock slightly ahead is valid")
+            .server(
+                [
+                    json!({"nbf": seconds_from_now(4)}),
+                    // With room for a machine on which the table takes minutes.
+                    json!({"nbf": seconds_from_now(3600)}),
+                    json!({"exp": seconds_from_now(-1)}),
+                ]
+                .map(active),
+            )
+            .passes(get("/").bearer("1"))
+            .refuses(get("/").bearer("2"), invalid_token("oauth2_not_yet_valid"))
+            .refuses(get("/").bearer("3"), invalid_token("oauth2_expired")),
         exchange("clock_skew is leeway for exp and nbf")
             // With room for a machine on which the table takes minutes.
             .inbound(json!({"clock_skew": "1h"}))
@@ -1088,11 +1465,10 @@ fn metadata() -> Vec<Exchange> {
                     r#", resource_metadata="https://api.test/.well-known/oauth-protected-resource""#,
                 ),
             )
-            .refuses(
+            .answers(
                 get("/.well-known/oauth-protected-resource/"),
-                no_token().challenge(
-                    r#", resource_metadata="https://api.test/.well-known/oauth-protected-resource""#,
-                ),
+                404,
+                "oauth2_resource_metadata",
             ),
         exchange("rs_9728_06 nothing that a request says of its host moves the metadata")
             .inbound(json!({"resource_metadata": {"resource": "https://api.test/v1"}}))

@@ -291,6 +291,22 @@ def marked():
 # ------------------------------------------------------------------ what the guide says
 
 
+def comes_to_guard(file, proxy):
+    """The manifests are applied to a proxy that runs, and then to a new one"""
+    with closed_to_all() as closed:
+        gateway.apply(manifests)
+        until(lambda: ask(token=world.good_token()).status == 200, "the filter")
+        time.sleep(2)
+    check(f"{file}: nothing gets through without a token", closed.holds, closed.seen)
+    check("401 instead of 403", ask().status == 401)
+    gateway.stop()
+    with closed_to_all() as closed:
+        gateway.start(manifests)
+        until(lambda: ask().status == 401, "the filter")
+        time.sleep(2)
+    check(f"{proxy}: nothing gets through, from the first request on", closed.holds, closed.seen)
+
+
 def new_gateway():
     """A new Gateway"""
     gateway.stop()
@@ -316,18 +332,7 @@ def new_gateway():
     )
     response = ask(token=world.good_token())
     check("to a good token, too", response.status == 503, response)
-    with closed_to_all() as closed:
-        gateway.apply(manifests)
-        until(lambda: ask(token=world.good_token()).status == 200, "the filter")
-        time.sleep(2)
-    check("inbound.yaml: nothing gets through without a token", closed.holds, closed.seen)
-    check("401 instead of 403", ask().status == 401)
-    gateway.stop()
-    with closed_to_all() as closed:
-        gateway.start(manifests)
-        until(lambda: ask().status == 401, "the filter")
-        time.sleep(2)
-    check("a new proxy with both: nothing gets through, from the first request on", closed.holds, closed.seen)
+    comes_to_guard("inbound.yaml", "a new proxy with both")
 
 
 def callers():
@@ -873,18 +878,7 @@ def native_new_gateway():
     check("native.yaml with a typo: 403", closed.holds and set(closed.seen) == {403}, closed.seen)
     response = ask(token=world.good_token())
     check("to a good token, too", response.status == 403 and "RBAC" in response.body, response)
-    with closed_to_all() as closed:
-        gateway.apply(manifests)
-        until(lambda: ask(token=world.good_token()).status == 200, "the filter")
-        time.sleep(2)
-    check("native.yaml: nothing gets through without a token", closed.holds, closed.seen)
-    check("401 instead of 403", ask().status == 401)
-    gateway.stop()
-    with closed_to_all() as closed:
-        gateway.start(manifests)
-        until(lambda: ask().status == 401, "the filter")
-        time.sleep(2)
-    check("a new proxy: nothing gets through, from the first request on", closed.holds, closed.seen)
+    comes_to_guard("native.yaml", "a new proxy")
     statistics = request(ADMIN, path="/stats").body
     check(
         "Envoy Gateway sets no `metrics_namespace`",

@@ -15,12 +15,4 @@ if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
     echo "error: node or npm is not there. Install Node.js 20 or newer with npm." >&2
     or_without
 fi
-installed="$folder/node_modules/.package-lock.json"
-if [ ! -e "$installed" ] || ! cmp -s "$here/express/package-lock.json" "$folder/package-lock.json"; then
-    echo "== installing Express into $folder"
-    rm -rf "$folder"
-    mkdir -p "$folder"
-    cp "$here/express/package.json" "$here/express/package-lock.json" "$folder"
-    npm ci --silent --fetch-retries=1 --fetch-timeout=60000 --no-audit --no-fund --ignore-scripts \
-        --prefix "$folder"
-fi
+sh "$(dirname "$0")/locked.sh" "$folder" "$here/express"

@@ -592,6 +592,34 @@ fn cl_8693_05_the_callers_token_goes_on_from_nowhere_in_the_request() {
 }
 
 #[test]
+fn of_several_tokens_the_one_that_counts_is_exchanged_and_none_goes_on() {
+    let mut document = document(exchange(json!({"header": "x-down", "scheme": ""})));
+    document["inbound"] = both()["inbound"].clone();
+    document["inbound"]["token_precedence"] = "first".into();
+    document["inbound"]["forward"] = json!({"token": true});
+    document["inbound"]["token_sources"] =
+        json!([{"basic": "password"}, {"cookie": "at"}, {"query": "access_token"}]);
+    // user:alice
+    let request = get("/?access_token=eve").header("authorization", "Basic dXNlcjphbGljZQ==");
+    for rules in [json!([{}]), json!([{"access": "public"}])] {
+        document["inbound"]["rules"] = rules;
+        let mut host = SimulatedHost::new(&document);
+        let stream = host.send(&request.clone().header("cookie", "at=mallory; a=1"));
+        if host.state(stream) == "waits" {
+            host.answer_with(&json!({"active": true, "scope": "a"}));
+            assert_eq!(parameter(&host, "subject_token").as_deref(), Some("alice"));
+            host.answer_with(&exchanged("for-alice"));
+        }
+        let Some(Outcome::Passed(head)) = host.outcome(stream) else { panic!("it passes") };
+        let values = head.iter().map(|(_, value)| String::from_utf8_lossy(value));
+        let all: Vec<_> = values.collect();
+        let all = all.join("\n");
+        assert!(!["eve", "mallory", "dXNl"].iter().any(|token| all.contains(token)), "{all}");
+        assert!(all.contains("a=1"), "{all}");
+    }
+}
+
+#[test]
 fn refusals_of_an_exchange_name_the_realm_and_the_metadata_of_the_resource() {
     let mut document = both();
     document["inbound"]["realm"] = "orders".into();

@@ -7,13 +7,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use oauth2_filter_core::{
-    Action, Answer, Attributes, Call, CallFailure, Context, Environment, Event, Fields, Filter,
-    Head, Input, NotWritten, Output, Reply, SharedData, SharedStore, Step, StreamId, Timestamp,
-    TokenUse, Verdict,
+    Action, Answer, Attributes, Body, Call, CallFailure, Context, Environment, Event, Fields,
+    Filter, Head, Input, NotWritten, Output, Reply, SharedData, SharedStore, Step, StreamId,
+    Timestamp, TokenUse, Verdict,
 };
+use oauth2_filter_driver::{McpReport, McpValue};
 use serde_json::Value;
 
 use crate::exchanges::{Request, seconds_from_now};
+use crate::mcp::results;
 
 /// One worker with one configuration.
 pub struct SimulatedHost {
@@ -105,6 +107,11 @@ impl SimulatedHost {
         self.now = self.now.plus(duration);
     }
 
+    /// The clock is set back.
+    pub fn set_back(&mut self, duration: Duration) {
+        self.now = self.now.minus(duration);
+    }
+
     /// A request comes in.
     pub fn send(&mut self, request: &Request) -> StreamId {
         let mut head: Vec<(String, Vec<u8>)> = vec![
@@ -114,14 +121,18 @@ impl SimulatedHost {
         ];
         let headers = request.headers.iter();
         head.extend(headers.map(|(name, value)| ((*name).to_owned(), value.clone())));
-        self.send_head(head)
+        self.send_with(head, body(request))
     }
 
     /// A request with these headers comes in, the pseudo-headers first.
     pub fn send_head(&mut self, headers: Vec<(String, Vec<u8>)>) -> StreamId {
+        self.send_with(headers, Body::Empty)
+    }
+
+    fn send_with(&mut self, headers: Vec<(String, Vec<u8>)>, body: Body) -> StreamId {
         let stream = StreamId(self.streams);
         self.streams += 1;
-        let head = SimulatedHead::new(headers, self.certificate);
+        let head = SimulatedHead::new(headers, self.certificate, body);
         let store = SharedStore::new(&*self.data);
         let context = Context { now: self.now, store: &store };
         let input = Input::Request(stream, &head);
@@ -292,6 +303,10 @@ impl SimulatedHost {
                     forward.removed().any(|n| **n == *name) || set.iter().any(|(n, _)| **n == *name)
                 };
                 let mut head: Vec<_> = head.into_iter().filter(|(name, _)| !gone(name)).collect();
+                // Hosts do not look for other values of these.
+                for (added, _) in forward.added() {
+                    assert!(!head.iter().any(|(name, _)| **name == **added), "{added} is there");
+                }
                 head.extend(forward.given().map(|(n, v)| (n.to_string(), v.as_bytes().to_vec())));
                 Outcome::Passed(head)
             }
@@ -308,10 +323,11 @@ struct SimulatedHead {
     /// Whether all of them were asked for: from then on repeated ones show.
     whole: Cell<bool>,
     certificate: Option<[u8; 32]>,
+    body: Body,
 }
 
 impl SimulatedHead {
-    fn new(headers: Vec<(String, Vec<u8>)>, certificate: Option<[u8; 32]>) -> Self {
+    fn new(headers: Vec<(String, Vec<u8>)>, certificate: Option<[u8; 32]>, body: Body) -> Self {
         let mut head: Vec<(String, Vec<u8>)> = Vec::new();
         for (name, value) in headers {
             let name = name.to_ascii_lowercase();
@@ -325,7 +341,7 @@ impl SimulatedHead {
             }
         }
         let fields = head.iter().map(|(name, value)| (name, value)).collect();
-        Self { headers: head, fields, whole: Cell::new(false), certificate }
+        Self { headers: head, fields, whole: Cell::new(false), certificate, body }
     }
 }
 
@@ -345,6 +361,34 @@ impl Head for SimulatedHead {
     fn peer_certificate(&self) -> Option<[u8; 32]> {
         self.certificate
     }
+
+    fn body(&self) -> Body {
+        self.body.clone()
+    }
+}
+
+/// What a host has of the body.
+fn body(request: &Request) -> Body {
+    if request.body.is_empty() {
+        return Body::Empty;
+    }
+    let Some(results) = results(request) else { return Body::Unread };
+    let value = |path: &str| match results.pointer(path) {
+        None => McpValue::Absent,
+        Some(Value::String(text)) => McpValue::Text(text),
+        Some(Value::Bool(bool)) => McpValue::Bool(*bool),
+        Some(_) => McpValue::Other,
+    };
+    let report = McpReport {
+        is_mcp_request: value("/is_mcp_request"),
+        status: value("/status"),
+        is_exceeding_limit: value("/is_exceeding_limit"),
+        passthrough_reason: value("/passthrough_reason"),
+        method: value("/method"),
+        name: value("/params/name"),
+        uri: value("/params/uri"),
+    };
+    report.body()
 }
 
 /// What another worker does.

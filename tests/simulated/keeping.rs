@@ -72,14 +72,26 @@ fn d2_05_an_exp_beyond_all_times_is_kept_for_max_ttl_like_any_other() {
 
 #[test]
 fn rs_7662_06_a_token_that_becomes_valid_while_it_is_kept_passes_then() {
+    // Five seconds of leeway, unless another time is configured.
+    for (inbound, nbf) in [(json!({}), 10), (json!({"clock_skew": "0s"}), 5)] {
+        let mut host = host(inbound);
+        let answer = json!({"active": true, "nbf": host.seconds() + nbf});
+        assert_eq!(ask(&mut host, "t", &answer), "oauth2_not_yet_valid");
+        host.advance(Duration::from_millis(4_999));
+        assert_eq!(ask(&mut host, "t", &answer), "oauth2_not_yet_valid");
+        host.advance(Duration::from_millis(1));
+        assert_eq!(ask(&mut host, "t", &answer), "passed");
+        assert_eq!(host.made, 1);
+    }
+}
+
+#[test]
+fn a_token_without_leeway_for_exp_is_refused_at_exp() {
     let mut host = host(json!({}));
-    let answer = json!({"active": true, "nbf": host.seconds() + 5});
-    assert_eq!(ask(&mut host, "t", &answer), "oauth2_not_yet_valid");
-    host.advance(Duration::from_millis(4_999));
-    assert_eq!(ask(&mut host, "t", &answer), "oauth2_not_yet_valid");
-    host.advance(Duration::from_millis(1));
+    let answer = json!({"active": true, "exp": host.seconds() + 10});
     assert_eq!(ask(&mut host, "t", &answer), "passed");
-    assert_eq!(host.made, 1);
+    host.advance(10 * SECOND);
+    assert_eq!(ask(&mut host, "t", &answer), "oauth2_expired");
 }
 
 #[test]

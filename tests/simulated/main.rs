@@ -1,5 +1,6 @@
 //! The filter in a simulated host: exact times, races and failures.
 
+mod ages;
 #[path = "../exchanges/call.rs"]
 mod call;
 mod clients;
@@ -8,7 +9,11 @@ mod exchanges;
 mod exchanging;
 mod host;
 mod keeping;
+#[path = "../exchanges/mcp.rs"]
+mod mcp;
+mod meeting;
 mod outbound;
+mod phantom_tokens;
 mod readers;
 mod recovery;
 mod sharing;

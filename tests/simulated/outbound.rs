@@ -863,11 +863,16 @@ fn cl_9700_04_rules_say_whose_token_goes_where_and_nowhere_else() {
         "rules": [
             {"hosts": ["api.test"], "paths": ["/public/**"], "client": null},
             {"hosts": ["api.test"], "methods": ["POST"], "client": "a"},
+            {"hosts": ["c.test"], "methods": ["GET"], "paths": ["/v1/*:export"], "client": "a"},
             {"hosts": ["*.b.test"], "client": "b"},
         ],
     }});
     let mut host = SimulatedHost::new(&document);
     for (request, client) in [
+        (get("/v1/orders:export").host("c.test"), Some("a")),
+        (get("/v1/orders:export").host("c.test").method("HEAD"), Some("a")),
+        (get("/v1/:export").host("c.test"), None),
+        (get("/v1/orders:export").host("c.test").method("PUT"), None),
         (get("/orders").host("api.test").method("POST"), Some("a")),
         (get("/public/x").host("api.test").method("POST"), None),
         (get("/orders").host("api.test"), None),

@@ -8,7 +8,7 @@ use oauth2_filter_core::{
 };
 use serde_json::{Value, json};
 
-use crate::exchanges::{Request, exchange, get};
+use crate::exchanges::{Request, exchange, get, message};
 use crate::host::{Outcome, SimulatedHost};
 use crate::{exchanging, outbound};
 
@@ -72,6 +72,18 @@ fn ways_to_be_refused() -> Vec<Way> {
             json!({"rules": [{"hosts": ["a.test"]}]}),
             get("/").host("Zk9Q@a.test").bearer(MARK),
             None,
+        ),
+        (json!({"rules": [{"headers": {"x-note": "a"}}]}), plain().header("x_note", MARK), None),
+        (rule(json!({"mcp": {"tools": ["a"]}})), bearer().body(MARK), active(none())),
+        (
+            rule(json!({"mcp": {"tools": ["a"]}})),
+            message(
+                "/Zk9Q",
+                json!({"jsonrpc": "2.0", "method": "Zk9Q", "params": {"name": "Zk9Q"}}),
+            )
+            .header("mcp-method", "Zk9Q!")
+            .bearer(MARK),
+            active(none()),
         ),
         (none(), plain().bearer("Zk9Q\"Zk9Q"), None),
         (none(), plain().bearer(&MARK.repeat(5000)), None),

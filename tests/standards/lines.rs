@@ -456,7 +456,7 @@ pub const GROUPS: &[Group] = &[
             must(
                 "RS-9700-04",
                 "4.9",
-                "tokens are secrets: hashed as keys, never in clear at rest or in shared data, not handed on",
+                "tokens are secrets: cache keys are hashes, stored tokens are encrypted, and none is forwarded by default",
             ),
             must(
                 "RS-9700-05",
@@ -665,7 +665,7 @@ pub const GROUPS: &[Group] = &[
             own(
                 "D4-05",
                 "oauth2-proxy",
-                "what a rule is about is method, host and path in one form: no query, header or escape stands in",
+                "rules compare method, host and path in normal form, whatever the query, other headers and escapes say",
             ),
             own(
                 "D4-06",

@@ -7,8 +7,8 @@ use crate::cache::local::{self, KeySpace};
 use crate::http::head::Head;
 use crate::http::path::{PathPattern, RequestPath};
 use crate::ids::ServerId;
-use crate::oauth::bearer::BearerToken;
-use crate::oauth::introspection::Response;
+use crate::oauth::bearer::{BearerToken, MAX_TOKEN_BYTES};
+use crate::oauth::introspection_response::{Response, ResponseFormat};
 use crate::rules::index::RuleIndex;
 use crate::rules::matcher::Matcher;
 use crate::rules::target::Target;
@@ -16,7 +16,7 @@ use crate::timestamp::Timestamp;
 
 /// Whether these bytes are a valid token.
 pub fn is_token(token: &[u8]) -> bool {
-    BearerToken::parse(token).is_ok()
+    BearerToken::parse(token, MAX_TOKEN_BYTES).is_ok()
 }
 
 /// Whether this path can be matched by rules.
@@ -26,7 +26,7 @@ pub fn is_path(path: &[u8]) -> bool {
 
 /// Whether this is an introspection response on an active token.
 pub fn is_active(body: &[u8]) -> bool {
-    matches!(Response::parse(body), Ok(Response::Active(_)))
+    matches!(Response::parse(body, ResponseFormat::Json), Ok(Response::Active { .. }))
 }
 
 /// The key of a cached response.
@@ -92,7 +92,7 @@ impl Rules {
         let matcher = |(method, path): &(String, String)| {
             let methods = Some(vec![method.as_str().into()]);
             let paths = Some(vec![PathPattern::parse(path)?]);
-            Ok(Matcher { hosts: None, methods, paths })
+            Ok(Matcher { methods, paths, ..Matcher::default() })
         };
         let matchers: Vec<Matcher> = rules.iter().map(matcher).collect::<Result<_, _>>()?;
         Ok(Self(RuleIndex::new(matchers.into_iter().zip(0..))))

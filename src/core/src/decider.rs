@@ -10,6 +10,7 @@ use crate::cache::footprint::Footprint;
 use crate::cache::single_flight::StreamId;
 use crate::defect;
 use crate::http::head::Head;
+use crate::inbound::cors::Origin;
 use crate::inbound::{self, Inbound};
 use crate::lookup::{Found, Lookup, Resolved};
 use crate::oauth::access_token::AccessToken;
@@ -18,7 +19,7 @@ use crate::oauth::failure::Failure;
 use crate::oauth::token_source::Presented;
 use crate::outbound::{self, Injection, Outbound};
 use crate::run::Run;
-use crate::verdict::Verdict;
+use crate::verdict::{Action, Verdict};
 
 /// The maximum memory of the requests that wait in one direction, in bytes. Most hold a few hundred
 /// bytes, but some hold data from a client: a path or a cookie of many kilobytes.
@@ -33,11 +34,25 @@ pub struct Decider {
     pub(crate) inbound: Option<Inbound>,
     /// Present if the proxy is an OAuth client.
     pub(crate) outbound: Option<Outbound>,
-    waiting: FnvHashMap<StreamId, Waiting>,
+    waiting: FnvHashMap<StreamId, Held>,
     /// The memory of the requests that wait for the introspection of their token, in bytes.
     held_inbound: usize,
     /// The memory of the requests that wait for one of the proxy's tokens, in bytes.
     held_outbound: usize,
+}
+
+/// A request, as long as its decision may depend on a lookup.
+#[derive(Clone, Copy)]
+struct Caller {
+    stream: StreamId,
+    /// The origin of the script that sent it, if it may read responses.
+    origin: Option<Origin>,
+}
+
+/// A request that waits, and the origin of its caller.
+struct Held {
+    waiting: Waiting,
+    origin: Option<Origin>,
 }
 
 /// A request that waits, with everything that is needed to continue it.
@@ -75,6 +90,25 @@ impl Decider {
         head: &dyn Head,
         run: &mut Run<'_>,
     ) -> Option<Verdict> {
+        let Some(cors) = self.inbound.as_ref().and_then(Inbound::cors) else {
+            return self.decide(Caller { stream, origin: None }, head, run);
+        };
+        let origin = cors.origin(head);
+        let mut verdict = self.decide(Caller { stream, origin }, head, run)?;
+        self.expose(&mut verdict, origin);
+        Some(verdict)
+    }
+
+    /// Lets scripts read a response, if their origin may.
+    fn expose(&self, verdict: &mut Verdict, origin: Option<Origin>) {
+        let cors = self.inbound.as_ref().and_then(Inbound::cors);
+        if let (Some(cors), Action::Respond(reply)) = (cors, &mut verdict.action) {
+            cors.expose(reply, origin);
+        }
+    }
+
+    /// Decides on a request; `None` if it waits.
+    fn decide(&mut self, caller: Caller, head: &dyn Head, run: &mut Run<'_>) -> Option<Verdict> {
         let plan = match &self.outbound {
             None => None,
             Some(outbound) => match outbound.plan(head) {
@@ -83,7 +117,7 @@ impl Decider {
             },
         };
         let Some(inbound) = &mut self.inbound else {
-            return self.forward(stream, Some(head), plan, Verdict::unchanged(), run);
+            return self.forward(caller, Some(head), plan, Verdict::unchanged(), run);
         };
         let outbound = self.outbound.as_ref().zip(plan.as_ref());
         let now = run.now;
@@ -93,12 +127,13 @@ impl Decider {
         match inbound.request(head, &is_ours, run) {
             inbound::Progress::Decided(verdict) if plan.is_none() => Some(verdict),
             inbound::Progress::Decided(verdict) => {
-                self.forward(stream, Some(head), plan, verdict, run)
+                self.forward(caller, Some(head), plan, verdict, run)
             }
             inbound::Progress::Waiting(waiter, introspect) => {
                 let plan = plan.map(|plan| plan.without_head(head));
                 let waiting = Waiting::Introspection(waiter, plan);
-                self.wait(stream, waiting, Lookup::Introspect(stream, introspect), run)
+                let lookup = Lookup::Introspect(caller.stream, introspect);
+                self.wait(caller, waiting, lookup, run)
             }
         }
     }
@@ -106,7 +141,7 @@ impl Decider {
     /// Applies the outbound plan to a request; `None` if it waits.
     fn forward(
         &mut self,
-        stream: StreamId,
+        caller: Caller,
         head: Option<&dyn Head>,
         plan: Option<Injection>,
         verdict: Verdict,
@@ -114,12 +149,14 @@ impl Decider {
     ) -> Option<Verdict> {
         match (&mut self.outbound, plan) {
             (None, None) => Some(verdict),
-            (Some(outbound), Some(plan)) => match outbound.send(stream, head, plan, verdict, run) {
-                outbound::Progress::Decided(verdict) => Some(verdict),
-                outbound::Progress::Waiting(waiter, lookup) => {
-                    self.wait(stream, Waiting::Token(waiter), lookup, run)
+            (Some(outbound), Some(plan)) => {
+                match outbound.send(caller.stream, head, plan, verdict, run) {
+                    outbound::Progress::Decided(verdict) => Some(verdict),
+                    outbound::Progress::Waiting(waiter, lookup) => {
+                        self.wait(caller, Waiting::Token(waiter), lookup, run)
+                    }
                 }
-            },
+            }
             // Without the plan, the headers that must not be forwarded are unknown.
             (Some(_), None) | (None, Some(_)) => Some(lose(run)),
         }
@@ -128,7 +165,7 @@ impl Decider {
     /// Makes a request wait, or denies it if there is no room.
     fn wait(
         &mut self,
-        stream: StreamId,
+        caller: Caller,
         waiting: Waiting,
         lookup: Lookup,
         run: &mut Run<'_>,
@@ -137,7 +174,8 @@ impl Decider {
         let with = held.saturating_add(waiting.owned_bytes());
         if with <= MAX_HELD {
             *held = with;
-            self.waiting.insert(stream, waiting);
+            let Caller { stream, origin } = caller;
+            self.waiting.insert(stream, Held { waiting, origin });
             run.output.lookups.0.push(lookup);
             return None;
         }
@@ -159,11 +197,11 @@ impl Decider {
     }
 
     /// Takes out a request that waits.
-    fn take(&mut self, stream: StreamId) -> Option<Waiting> {
-        let waiting = self.waiting.remove(&stream)?;
-        let held = self.held(&waiting);
-        *held = held.saturating_sub(waiting.owned_bytes());
-        Some(waiting)
+    fn take(&mut self, stream: StreamId) -> Option<Held> {
+        let taken = self.waiting.remove(&stream)?;
+        let held = self.held(&taken.waiting);
+        *held = held.saturating_sub(taken.waiting.owned_bytes());
+        Some(taken)
     }
 
     /// The number of requests that wait, for the gauge [`WAITING`](crate::WAITING).
@@ -177,17 +215,22 @@ impl Decider {
         match found {
             Found::Response(key, result) => {
                 let Some(inbound) = &mut self.inbound else { return self.lose_all(streams, run) };
-                let result = inbound.resolve(key, result, run);
+                if let Ok(response) = &result {
+                    inbound.resolve(key, response, run);
+                }
                 for stream in streams {
-                    let verdict = match (self.take(stream), &self.inbound) {
-                        (Some(Waiting::Introspection(waiter, plan)), Some(inbound)) => {
-                            let verdict = inbound.conclude(*waiter, &result, run);
-                            self.forward(stream, None, plan, verdict, run)
+                    let Some(Held { waiting, origin }) = self.take(stream) else { continue };
+                    let verdict = match (waiting, &mut self.inbound) {
+                        (Waiting::Introspection(waiter, plan), Some(inbound)) => {
+                            let verdict = inbound.conclude(*waiter, key, &result, run);
+                            let caller = Caller { stream, origin };
+                            self.forward(caller, None, plan, verdict, run)
                         }
-                        (Some(_), _) => Some(lose(run)),
-                        (None, _) => None,
+                        _ => Some(lose(run)),
                     };
-                    run.output.decided.extend(verdict.map(|verdict| (stream, verdict)));
+                    if let Some(verdict) = verdict {
+                        self.pass_on(Caller { stream, origin }, verdict, run);
+                    }
                 }
             }
             Found::ClientToken(client, found) => {
@@ -214,23 +257,27 @@ impl Decider {
         run: &mut Run<'_>,
     ) {
         for stream in streams {
-            let verdict = match (self.take(stream), &self.outbound) {
-                (Some(Waiting::Token(waiter)), Some(outbound)) => {
-                    outbound.conclude(*waiter, found, run)
-                }
-                (Some(_), _) => lose(run),
-                (None, _) => continue,
+            let Some(Held { waiting, origin }) = self.take(stream) else { continue };
+            let verdict = match (waiting, &self.outbound) {
+                (Waiting::Token(waiter), Some(outbound)) => outbound.conclude(*waiter, found, run),
+                _ => lose(run),
             };
-            run.output.decided.push((stream, verdict));
+            self.pass_on(Caller { stream, origin }, verdict, run);
         }
+    }
+
+    /// Passes on the verdict on a request that waited.
+    fn pass_on(&self, caller: Caller, mut verdict: Verdict, run: &mut Run<'_>) {
+        self.expose(&mut verdict, caller.origin);
+        run.output.decided.push((caller.stream, verdict));
     }
 
     /// Denies requests on which no decision is possible.
     fn lose_all(&mut self, streams: Vec<StreamId>, run: &mut Run<'_>) {
         for stream in streams {
-            if self.take(stream).is_some() {
+            if let Some(Held { origin, .. }) = self.take(stream) {
                 let verdict = lose(run);
-                run.output.decided.push((stream, verdict));
+                self.pass_on(Caller { stream, origin }, verdict, run);
             }
         }
     }

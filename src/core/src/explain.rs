@@ -1,18 +1,25 @@
 //! Explains in advance what the filter would do with a request. This is not part of the module.
 
+use std::ptr;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::filter::Filter;
+use crate::http::base64;
 use crate::http::head::Head;
 use crate::ids::ClaimId;
-use crate::inbound::policy::{Access, Needs};
+use crate::inbound::policy::{Access, Audience, Needs, Rule};
 use crate::inbound::servers::Server;
 use crate::oauth::claims::ClaimTest;
+use crate::oauth::denial::Resource;
 use crate::oauth::introspection::TokenType;
-use crate::oauth::token_source::{TokenSource, present};
+use crate::oauth::introspection_response::ResponseFormat;
+use crate::oauth::token_source::TokenSource;
+use crate::oauth::token_sources::TokenSources;
 use crate::outbound::client::Client;
+use crate::rules::index::RuleIndex;
+use crate::rules::near::missed;
 use crate::rules::target::Target;
 
 /// The rules that a request matches, and what they require.
@@ -21,6 +28,10 @@ pub struct Explanation {
     /// The rule that applies: its name or position, or `unmatched`. `None` if there are no inbound
     /// rules, or if the path is ambiguous.
     pub rule: Option<String>,
+    /// Earlier rules that match but for one condition, each with what it matches instead.
+    pub near: Vec<(String, String)>,
+    /// The resource that covers the request, of a list of them.
+    pub resource: Option<String>,
     /// The `access` of the rule; empty if no rule applies.
     pub access: &'static str,
     /// The requirements on a token.
@@ -44,8 +55,14 @@ pub struct TokenNeeds {
     pub acr_values: Vec<String>,
     /// The maximum time since the user was authenticated.
     pub max_age: Option<Duration>,
+    /// The maximum age of a cached response.
+    pub max_ttl: Option<Duration>,
     /// Whether responses must have a `token_type`.
     pub token_type: bool,
+    /// Whether responses are a JWT, or have one.
+    pub jwt_response: bool,
+    /// The claim whose text replaces the caller's token.
+    pub bearer: Option<String>,
     /// Other claims, and the test of each in words.
     pub claims: Vec<(String, String)>,
 }
@@ -56,22 +73,48 @@ impl Filter {
         let mut explanation = Explanation::default();
         if let Some(inbound) = &self.decider.inbound {
             let guard = inbound.guard();
-            if let Ok(rule) = guard.rules.find(&Target::new(head)) {
+            let target = Target::with(head, guard.encoded_slash);
+            let covering = guard.resources.covering(&target).ok().flatten();
+            let of_list = covering.filter(|_| guard.resources.look_at_several());
+            explanation.resource =
+                of_list.and_then(|resource| resource.audience.first()).map(ToString::to_string);
+            let unknown = guard.resources.of_unknown();
+            let resource = covering.unwrap_or(unknown);
+            if let Ok(rule) = guard.rule(&target, head, &mut None) {
+                let name = |_, rule: &Rule| rule.name.to_string();
+                explanation.near = near(&guard.rules, rule, &target, name);
                 let rule = rule.unwrap_or(&guard.unmatched);
                 explanation.rule = Some(rule.name.to_string());
                 let claims = |ClaimId(at): ClaimId| {
                     guard.reading.claims.get(at).map(|path| path.as_str().to_owned())
                 };
-                let is_typed = |server: &Server| server.token_type == TokenType::Required;
+                let is_typed = |server: &Server| server.reading.token_type == TokenType::Required;
                 let token_type = guard.servers.iter().any(is_typed);
-                let needs =
-                    |needs: &Needs| TokenNeeds { token_type, ..TokenNeeds::of(needs, claims) };
+                let jwt_response =
+                    guard.servers.iter().any(|s| s.introspection.format == ResponseFormat::Jwt);
+                let bearer = guard.forward.bearer_claim().map(|claim| claim.as_str().to_owned());
+                let needs = |needs: &Needs| {
+                    let bearer = bearer.clone();
+                    TokenNeeds {
+                        token_type,
+                        jwt_response,
+                        bearer,
+                        ..TokenNeeds::of(needs, resource, claims)
+                    }
+                };
                 (explanation.access, explanation.needs) = match &rule.access {
                     Access::Public => ("public", TokenNeeds::default()),
                     Access::Deny(_) => ("deny", TokenNeeds::default()),
                     Access::Token(of_rule) => ("token", needs(of_rule)),
                     Access::Optional(of_rule) => ("optional", needs(of_rule)),
                 };
+            }
+        }
+        if let Some(outbound) = &self.decider.outbound {
+            let name = |n: usize, _: &_| format!("outbound.rules[{n}]");
+            let (rules, target) = (outbound.rules(), Target::new(head));
+            if let Ok(rule) = rules.find(&target) {
+                explanation.near.extend(near(rules, rule, &target, name));
             }
         }
         let chosen = self.decider.outbound.as_ref().and_then(|outbound| outbound.chosen(head));
@@ -86,15 +129,22 @@ impl Filter {
     pub fn carrier(&self, head: &dyn Head, token: &str) -> Option<(String, String)> {
         let sources = match &self.decider.inbound {
             Some(inbound) => inbound.guard().token_sources.clone(),
-            None => vec![TokenSource::authorization()],
+            None => TokenSources::default(),
         };
-        let Ok(None) = present(&sources, head) else { return None };
-        Some(match sources.first()? {
+        let Ok(None) = sources.find(head, &|_| false) else { return None };
+        Some(match sources.places.first()? {
             TokenSource::Scheme { header, scheme } => {
                 (header.to_string(), format!("{scheme} {token}"))
             }
             TokenSource::Header(header) => (header.to_string(), token.to_owned()),
             TokenSource::Cookie(name) => ("cookie".to_owned(), format!("{name}={token}")),
+            TokenSource::WebSocketProtocol(marker) => {
+                ("sec-websocket-protocol".to_owned(), format!("{marker}, {token}"))
+            }
+            TokenSource::BasicPassword => {
+                let credentials = base64::encode(format!(":{token}").as_bytes());
+                ("authorization".to_owned(), format!("Basic {credentials}"))
+            }
             TokenSource::Query(name) => {
                 let path = head.value(":path").unwrap_or_default();
                 let path = String::from_utf8_lossy(&path);
@@ -105,9 +155,29 @@ impl Filter {
     }
 }
 
+/// The most rules that are said to match nearly.
+const MAX_NEAR: usize = 3;
+
+/// The rules before the one that decides that match but for one condition.
+fn near<T>(
+    rules: &RuleIndex<T>,
+    decides: Option<&T>,
+    target: &Target<'_>,
+    name: impl Fn(usize, &T) -> String,
+) -> Vec<(String, String)> {
+    let all =
+        rules.matchers.iter().enumerate().filter_map(|(n, one)| Some((n, one, rules.get(n)?)));
+    let earlier = all.take_while(|(_, _, rule)| !decides.is_some_and(|it| ptr::eq(it, *rule)));
+    let near = earlier.filter_map(|(n, matcher, rule)| {
+        Some((name(n, rule), missed(matcher, target, decides.is_none())?))
+    });
+    near.take(MAX_NEAR).collect()
+}
+
 impl TokenNeeds {
-    /// Describes the requirements of a rule. `claims` returns the name of a claim.
-    fn of(needs: &Needs, claims: impl Fn(ClaimId) -> Option<String>) -> Self {
+    /// Describes the requirements of a rule for requests to `resource`. `claims` returns the name
+    /// of a claim.
+    fn of(needs: &Needs, resource: &Resource, claims: impl Fn(ClaimId) -> Option<String>) -> Self {
         let texts = |list: &[Box<str>]| list.iter().map(ToString::to_string).collect();
         let test = |(at, test): &(ClaimId, ClaimTest)| Some((claims(*at)?, test_text(test)));
         Self {
@@ -116,11 +186,18 @@ impl TokenNeeds {
                 .as_ref()
                 .map(|scope| scope.texts().map(str::to_owned).collect())
                 .unwrap_or_default(),
-            audience: texts(&needs.audience),
+            audience: match &needs.audience {
+                Audience::Any => Vec::new(),
+                Audience::OneOf(accepted) => texts(accepted),
+                Audience::Resource => texts(&resource.audience),
+            },
             issuer: texts(&needs.issuer),
             acr_values: texts(&needs.acr_values),
             max_age: needs.max_age,
+            max_ttl: needs.age.get(),
             token_type: false,
+            jwt_response: false,
+            bearer: None,
             claims: needs.claims.iter().filter_map(test).collect(),
         }
     }
@@ -135,6 +212,9 @@ fn test_text(test: &ClaimTest) -> String {
         ClaimTest::AnyOf(values) => list(values, " or "),
         ClaimTest::All(values) => list(values, " and "),
         ClaimTest::Not(values) => format!("present, and not {}", list(values, " nor ")),
+        ClaimTest::Members(names) => {
+            format!("an object with {}", names.join(" or "))
+        }
         ClaimTest::Exists => "there".to_owned(),
     }
 }

@@ -70,6 +70,12 @@ impl Configuration {
         clients.map(|client| &*client.name)
     }
 
+    /// The names of the headers with claims, in the order of
+    /// [`HeaderId::index`](crate::HeaderId::index).
+    pub fn claim_headers(&self) -> impl Iterator<Item = &str> {
+        self.inbound.iter().flat_map(|guard| guard.forward.claim_headers())
+    }
+
     /// A decider, with an empty cache.
     pub fn decider(&self) -> Decider {
         let inbound = self.inbound.clone().map(|guard| Inbound::new(guard, self.seed));
@@ -121,6 +127,12 @@ impl Filter {
     /// [`ClientId::index`](crate::ClientId::index).
     pub fn clients(&self) -> impl Iterator<Item = &str> {
         self.decider.outbound.iter().flat_map(Outbound::names)
+    }
+
+    /// The names of the headers with claims, in the order of
+    /// [`HeaderId::index`](crate::HeaderId::index).
+    pub fn claim_headers(&self) -> impl Iterator<Item = &str> {
+        self.decider.inbound.iter().flat_map(Inbound::claim_headers)
     }
 
     /// Handles an event. The result for its stream is returned; everything else is added to

@@ -12,6 +12,17 @@ pub struct ClientId(pub(crate) usize);
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct ClaimId(pub(crate) usize);
 
+/// A header with claims, by its position among those of a configuration.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct HeaderId(pub(crate) usize);
+
+impl HeaderId {
+    /// The position of the header in [`Filter::claim_headers`](crate::Filter::claim_headers).
+    pub const fn index(self) -> usize {
+        self.0
+    }
+}
+
 impl ClientId {
     /// The position of the client in [`Filter::clients`](crate::Filter::clients).
     pub const fn index(self) -> usize {

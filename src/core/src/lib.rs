@@ -106,17 +106,25 @@ pub use environment::Environment;
 pub use explain::{Explanation, TokenNeeds};
 pub use fetcher::Fetcher;
 pub use filter::{Configuration, Filter};
+pub use http::body::{Body, Message};
 pub use http::head::{Fields, Head};
+<<<<<<< HEAD
 pub use ids::{ClientId, ServerId};
 pub use jose::algorithm::{KeyType, SignatureAlgorithm, ecdsa_to_der};
 pub use jose::jwk::{BadKey, PublicKey};
 pub use jose::verify::{Verify, VerifyError};
+=======
+pub use ids::{ClientId, HeaderId, ServerId};
+>>>>>>> main
 pub use lookup::{Lookups, Resolved};
 pub use metrics::client::{ClientEvent, ClientGauge, InjectionResult, TokenEvent};
 pub use metrics::labels::Labels;
-pub use metrics::{CALL_TIME, Counter, Decision, Event, Lookup, TOKEN_CALL_TIME, WAITING};
+pub use metrics::{
+    CALL_TIME, Counter, Decision, Event, Lookup, TOKEN_CALL_TIME, WAITING, claims_dropped,
+};
 pub use oauth::cached_token::CachedToken;
 pub use oauth::call::{Answer, Call, CallFailure, MAX_BODY, Purpose, TokenUse};
+pub use oauth::claim_header::{DropCause, Dropped};
 pub use oauth::client_assertion::{Algorithm, Sign, SignError};
 pub use oauth::denial::Reply;
 pub use oauth::failure::Failure;

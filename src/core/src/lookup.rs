@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::cache::age::AgeLimit;
 use crate::cache::identity::Fingerprint;
 use crate::cache::local::CacheKey;
 use crate::cache::single_flight::StreamId;
@@ -13,6 +14,7 @@ use crate::ids::{ClientId, ServerId};
 use crate::oauth::access_token::AccessToken;
 use crate::oauth::cached_token::CachedToken;
 use crate::oauth::call::Call;
+use crate::oauth::claim_header::Dropped;
 use crate::oauth::failure::Failure;
 use crate::oauth::secret::Secret;
 use crate::oauth::standing::Standing;
@@ -58,6 +60,8 @@ pub(crate) struct Introspect {
     /// The key of the response in the cache; `None` if caching is off, so that requests do not
     /// share a call.
     pub(crate) key: Option<CacheKey>,
+    /// The strictest limit of the requests that wait.
+    pub(crate) age: AgeLimit,
 }
 
 /// A caller's token to exchange.
@@ -110,6 +114,8 @@ pub(crate) enum Found {
 #[derive(Clone, Debug)]
 pub(crate) struct Introspected {
     pub(crate) state: TokenState,
+    /// The headers that are not set although their claims have values.
+    pub(crate) dropped: Vec<Dropped>,
     /// When the authorization server returned the response.
     pub(crate) at: Timestamp,
 }

@@ -1,13 +1,14 @@
 //! The decision on a request: it is forwarded with changes, or gets a response from the filter.
 
+use std::slice;
 use std::sync::Arc;
 
 use crate::cache::footprint::Footprint;
 use crate::http::head::Fields;
-use crate::http::header_name::{CONNECTION, Spelling, connection_without};
+use crate::http::header_name::{CONNECTION, Spelling, connection_without, options_without};
 use crate::metrics::Decision;
 use crate::oauth::call::TokenUse;
-use crate::oauth::denial::Reply;
+use crate::oauth::denial::{Reply, Resource};
 use crate::oauth::standing::Standing;
 use crate::oauth::token_source::Removal;
 use crate::oauth::token_state::{SharedHeaders, TokenAttribute};
@@ -25,13 +26,15 @@ pub struct Verdict {
     pub sent: Option<TokenUse>,
     /// The caller's token, if it was checked and is active.
     pub(crate) checked: Option<VerifiedSubject>,
+    /// The resource that a request with a token is for, which challenges that follow describe.
+    pub(crate) resource: Option<Arc<Resource>>,
 }
 
 /// A caller's token that was checked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct VerifiedSubject {
-    /// When it expires, if known.
-    pub(crate) expires: Option<Timestamp>,
+    /// When it is no longer accepted, if known.
+    pub(crate) end: Option<Timestamp>,
     pub(crate) standing: Standing,
 }
 
@@ -43,7 +46,13 @@ impl Verdict {
 
     /// A verdict with this action and nothing else.
     pub(crate) fn of(action: Action) -> Self {
-        Self { action, attributes: Attributes::default(), sent: None, checked: None }
+        Self {
+            action,
+            attributes: Attributes::default(),
+            sent: None,
+            checked: None,
+            resource: None,
+        }
     }
 }
 
@@ -145,17 +154,35 @@ impl Forward {
 
     /// Prevents a caller from making the next hop remove these headers (`Connection`).
     pub(crate) fn keep_from_next_hop(&mut self, fields: &Fields, names: &[Spelling]) {
-        match connection_without(fields, names) {
+        self.keep_connection(connection_without(fields, names));
+    }
+
+    /// Leaves these options of `Connection`, if they change.
+    fn keep_connection(&mut self, rest: Option<String>) {
+        match rest {
             None => {}
-            Some(rest) if rest.is_empty() => self.take_out(&Removal::Remove(CONNECTION.into())),
-            Some(rest) => self.put_all(vec![(CONNECTION.into(), rest.into())]),
+            Some(rest) if rest.is_empty() => self.drop_header(&CONNECTION.into()),
+            Some(rest) => self.put(CONNECTION.into(), rest.into()),
         }
     }
 
     /// Sets further headers, in place of other values to set.
-    pub(crate) fn put_all(&mut self, headers: Vec<(Arc<str>, Arc<str>)>) {
+    fn put_all(&mut self, headers: Vec<(Arc<str>, Arc<str>)>) {
         for (name, value) in headers {
             self.put(name, value);
+        }
+    }
+
+    /// Adds the changes that keep the next hop from removing the header with this spelling, and
+    /// other spellings of it from being forwarded. `Connection` may have been changed already.
+    pub(crate) fn protect(&mut self, clean: Self, spelling: &Spelling) {
+        self.remove.extend(clean.removed().cloned());
+        match self.set.iter().find(|(name, _)| **name == *CONNECTION) {
+            Some((_, value)) => {
+                self.keep_connection(options_without(value.as_bytes(), slice::from_ref(spelling)));
+            }
+            None if self.removes(&CONNECTION.into()) => {}
+            None => self.put_all(clean.set),
         }
     }
 

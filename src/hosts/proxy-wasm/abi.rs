@@ -146,6 +146,23 @@ fn check(call: HostCall, status: u32) -> Result<(), HostError> {
     if status == OK { Ok(()) } else { Err(error(call, status)) }
 }
 
+/// A function of the host that gives a header a value.
+type ChangeHeader = unsafe extern "C" fn(u32, *const u8, usize, *const u8, usize) -> u32;
+
+/// Gives a header a value.
+fn change_header(
+    call: HostCall,
+    change: ChangeHeader,
+    map: Map,
+    name: &str,
+    value: &str,
+) -> Result<(), HostError> {
+    // SAFETY: the pointers are to live memory of the given sizes during the call.
+    check(call, unsafe {
+        change(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
+    })
+}
+
 /// An error of this status.
 fn error(call: HostCall, status: u32) -> HostError {
     HostError { call, status: status.try_into().unwrap_or(u8::MAX) }
@@ -258,29 +275,11 @@ impl Host for Abi {
     }
 
     fn set_header(&self, map: Map, name: &str, value: &str) -> Result<(), HostError> {
-        // SAFETY: the pointers are to live memory of the given sizes during the call.
-        check(HostCall::SetHeader, unsafe {
-            proxy_replace_header_map_value(
-                map as u32,
-                name.as_ptr(),
-                name.len(),
-                value.as_ptr(),
-                value.len(),
-            )
-        })
+        change_header(HostCall::SetHeader, proxy_replace_header_map_value, map, name, value)
     }
 
     fn add_header(&self, map: Map, name: &str, value: &str) -> Result<(), HostError> {
-        // SAFETY: the pointers are to live memory of the given sizes during the call.
-        check(HostCall::AddHeader, unsafe {
-            proxy_add_header_map_value(
-                map as u32,
-                name.as_ptr(),
-                name.len(),
-                value.as_ptr(),
-                value.len(),
-            )
-        })
+        change_header(HostCall::AddHeader, proxy_add_header_map_value, map, name, value)
     }
 
     fn remove_header(&self, map: Map, name: &[u8]) -> Result<(), HostError> {
@@ -290,8 +289,8 @@ impl Host for Abi {
         })
     }
 
-    fn property(&self, object: &str, name: &str) -> Result<Option<Cow<'_, [u8]>>, HostError> {
-        let path = [object, name].join("\0");
+    fn property(&self, path: &[&str]) -> Result<Option<Cow<'_, [u8]>>, HostError> {
+        let path = path.join("\0");
         let value = bytes(HostCall::Property, |value, size| {
             // SAFETY: the pointers are to live memory of the given sizes during the call.
             unsafe { proxy_get_property(path.as_ptr(), path.len(), value, size) }

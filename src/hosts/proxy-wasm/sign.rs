@@ -1,10 +1,10 @@
 //! Signatures with Envoy's function `sign`, which uses protobuf messages.
 
 use prost::Message;
-use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
 use oauth2_filter_core::SignError;
 use oauth2_filter_driver::ProxyWasm;
+use oauth2_filter_driver::protobuf::{fields, number, tag_of, tag_of_number};
 
 /// The argument of the function.
 #[derive(Clone, PartialEq, Message)]
@@ -35,22 +35,20 @@ pub fn sign<H: ProxyWasm>(host: &H, private_key: &str, text: &[u8]) -> Result<Ve
     signature(&signed).filter(|signature| !signature.is_empty()).ok_or(SignError::BadKey)
 }
 
-/// The signature in the result of the function, if it succeeded: `bool result = 1`, and `bytes
-/// signature = 2`. It is read field by field, because decoding it into a struct would add 5 kB.
-fn signature(mut message: &[u8]) -> Option<Vec<u8>> {
-    let mut signed = false;
-    let mut signature = None;
-    while !message.is_empty() {
-        match decode_key(&mut message).ok()? {
-            (1, WireType::Varint) => signed = decode_varint(&mut message).ok()? != 0,
-            (2, WireType::LengthDelimited) => {
-                let length = usize::try_from(decode_varint(&mut message).ok()?).ok()?;
-                signature = Some(message.split_off(..length)?.to_vec());
-            }
-            (tag, wire) => {
-                skip_field(wire, tag, &mut message, DecodeContext::default()).ok()?;
-            }
+/// The fields of the function's result: a boolean, and the signature.
+const RESULT: u64 = tag_of_number(1);
+const SIGNATURE: u64 = tag_of(2);
+
+/// The signature in the result of the function, if it succeeded.
+fn signature(message: &[u8]) -> Option<Vec<u8>> {
+    let (mut signed, mut signature) = (false, None);
+    fields(message, &mut |tag, content| {
+        match tag {
+            RESULT => signed = number(content)?.0 != 0,
+            SIGNATURE => signature = Some(content.to_vec()),
+            _ => {}
         }
-    }
+        Some(())
+    })?;
     signature.filter(|_| signed)
 }

@@ -50,7 +50,7 @@ impl Wrk {
             .args([&format!("http://{address}/"), "--"])
             .args([&self.0.path().join("head"), tokens])
             .output()
-            .map_err(|error| format!("wrk does not run ({error}). Debian: apt-get install wrk"))?;
+            .map_err(|error| format!("failed to run wrk ({error}). Debian: apt-get install wrk"))?;
         let text = String::from_utf8_lossy(&output.stdout);
         parse(&text, seconds).map_err(|error| format!("wrk: {error}\n{text}").into())
     }
@@ -65,10 +65,10 @@ fn parse(output: &str, seconds: u32) -> Result<Run, String> {
     let [requests, microseconds] = ["requests", "microseconds"].map(|name| figures[name].as_f64());
     let (requests, took) = requests.zip(microseconds).ok_or("figures are missing")?;
     if figures["errors"] != json!([0, 0, 0, 0, 0]) || requests == 0.0 {
-        return Err(format!("errors, or no answers: {figures}"));
+        return Err(format!("errors, or no responses: {figures}"));
     }
     if took / 1e6 < 0.95 * f64::from(seconds) {
-        return Err(format!("a short run: {figures}"));
+        return Err(format!("the run was too short: {figures}"));
     }
     Ok((requests, took / 1e6))
 }
@@ -175,7 +175,9 @@ impl Connection {
             name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
         });
         let status = head.lines().next().unwrap_or_default();
-        let bad = || io::Error::new(io::ErrorKind::InvalidData, format!("the answer {status:?}"));
+        let bad = || {
+            io::Error::new(io::ErrorKind::InvalidData, format!("unexpected response: {status:?}"))
+        };
         io::copy(&mut self.0.by_ref().take(length.ok_or_else(bad)?), &mut io::sink())?;
         if status.split(' ').nth(1) == Some("200") { Ok(()) } else { Err(bad()) }
     }

@@ -98,7 +98,7 @@ async fn bench() -> Outcome<()> {
     let page = results.page();
     println!("{page}");
     if !options.are_written() {
-        eprintln!("== this was not the whole: nothing is written (WRITE=1 does)");
+        eprintln!("== partial run: the results are not written (WRITE=1 writes them)");
         return Ok(());
     }
     let shown = workspace().join("docs/performance.md");
@@ -125,12 +125,14 @@ impl Options {
             }
         }
         if options.rounds == 0 || options.seconds == 0 {
-            return Err("at least one round of one second is needed".into());
+            return Err("rounds and seconds must be at least 1".into());
         }
         let names = variants::ALL.iter().map(|variant| variant.name).chain([MEMORY, MISSES]);
         let names: Vec<&str> = names.collect();
         match options.only.iter().find(|name| !names.contains(&name.as_str())) {
-            Some(name) => Err(format!("no {name}; there are {}", names.join(", ")).into()),
+            Some(name) => {
+                Err(format!("unknown variant or part {name}; known: {}", names.join(", ")).into())
+            }
             None => Ok(options),
         }
     }
@@ -175,6 +177,9 @@ mod tests {
         assert!(!written(&["--rounds", "8"]) && !written(&["--only", "ours,memory"]));
         assert!(written(&["--seconds", "1", "--write"]));
         let error = Options::parse(Parser::from_args(["--only", "hours"])).unwrap_err();
-        assert!(error.to_string().starts_with("no hours; there are plain, "), "{error}");
+        assert!(
+            error.to_string().starts_with("unknown variant or part hours; known: plain, "),
+            "{error}"
+        );
     }
 }

@@ -51,7 +51,7 @@ const TURNS: u32 = 3;
 pub async fn proxies(options: &Options, surroundings: &Surroundings) -> Outcome<Vec<Measured>> {
     let mut variants = variants::chosen(&options.only);
     if !Sidecar::can_run() {
-        eprintln!("== no Node.js, so no sidecar of ext_authz");
+        eprintln!("== Node.js not found: skipping the ext_authz sidecar");
         variants.retain(|variant| !variant.has_sidecar());
     }
     if variants.is_empty() {
@@ -73,7 +73,7 @@ pub async fn proxies(options: &Options, surroundings: &Surroundings) -> Outcome<
         measured.push(Measured { variant, samples, latencies, calls: 0, memory: [0.0; 2] });
     }
     for round in 0..=options.rounds {
-        eprintln!("== round {round} of {}, the first to warm up", options.rounds);
+        eprintln!("== round {round} of {} (round 0 is a warm-up)", options.rounds);
         for place in order(proxies.len(), round) {
             let (proxy, _, tokens) = &proxies[place];
             let _turn = proxy.turn()?;
@@ -172,13 +172,8 @@ const ASKING: [&str; 3] = ["ours", "lua-short", "ext-authz"];
 
 /// A proxy that forwards the load's own introspection request. A miss takes the same way, so that its
 /// latency is the least that any filter can have.
-const HOP: Variant = variant(
-    "hop",
-    "the server, asked through a proxy without a filter",
-    1,
-    |_, _| Value::Null,
-    Answers::Server,
-);
+const HOP: Variant =
+    variant("hop", "call through a proxy without a filter", 1, |_, _| Value::Null, Answers::Server);
 
 /// The latencies of what asks a server of this delay: first those of the server itself, then those of
 /// a proxy without a filter.
@@ -194,7 +189,7 @@ pub struct Misses {
 
 /// Measures all that ask a server of this delay.
 pub async fn misses(surroundings: &Surroundings, delay: Duration) -> Outcome<Vec<Misses>> {
-    eprintln!("== {MISSES} misses/s, a server that takes {delay:?}");
+    eprintln!("== {MISSES} cache misses/s, server delay {delay:?}");
     let server = AuthorizationServer::start(surroundings.tokens.clone(), delay)?;
     let mut proxies = Vec::new();
     for variant in [HOP].into_iter().chain(ASKING.into_iter().filter_map(variants::named)) {
@@ -202,7 +197,7 @@ pub async fn misses(surroundings: &Surroundings, delay: Duration) -> Outcome<Vec
         proxy.wait_for_turn()?;
         proxies.push(proxy);
     }
-    let direct = ("the server, asked directly", None);
+    let direct = ("direct call to the server", None);
     let asked = proxies.iter().map(|proxy| (proxy.variant.what, Some(proxy)));
     let asked: Vec<_> = [direct].into_iter().chain(asked).collect();
     let mut latencies = vec![histogram(); asked.len()];

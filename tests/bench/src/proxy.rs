@@ -32,9 +32,7 @@ impl Cores {
         let mut others: Vec<_> =
             (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect();
         if others.len() < 2 {
-            return Err("two cores are needed: on one, the load takes from the proxy what it \
-                        measures"
-                .into());
+            return Err("at least two cores are required: the proxy needs one for itself".into());
         }
         Ok(Self { proxy: others.remove(0), others })
     }
@@ -200,10 +198,11 @@ impl Proxy {
     /// Its memory.
     pub async fn memory(&self) -> Outcome<Memory> {
         let document: Value = serde_json::from_str(&self.envoy.admin_get("/memory").await)?;
-        let allocated = document["allocated"].as_str().ok_or("Envoy does not tell its memory")?;
+        let allocated =
+            document["allocated"].as_str().ok_or("Envoy reports no memory statistics")?;
         let status = fs::read_to_string(format!("/proc/{}/status", self.envoy.pid()))?;
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let resident = resident.ok_or("the kernel does not tell Envoy's memory")?.trim();
+        let resident = resident.ok_or("the kernel reports no VmRSS for Envoy")?.trim();
         let kibibytes: f64 = resident.trim_end_matches(" kB").parse()?;
         Ok([allocated.parse::<f64>()? / 1e6, kibibytes * 1024.0 / 1e6])
     }

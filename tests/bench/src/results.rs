@@ -87,22 +87,21 @@ impl Results {
 
     /// The page.
     pub fn page(&self) -> String {
-        let mut page = format!("# What `make bench` has measured\n\n{}\n\n", self.run);
+        let mut page = format!("# Benchmark results\n\n{}\n\n", self.run);
         let samples = self.proxies.iter().flat_map(|proxy| &proxy.samples);
         let waited = quartiles(samples.map(|sample| sample.waited))[1] * 100.0;
         if waited > QUIET {
             let _ = write!(
                 page,
-                "**Not on a quiet machine**: the proxies waited for their core {waited:.0} % of \
-                 the time, because other programs used it. Latencies and requests/s are not \
-                 reliable; compare CPU.\n\n",
+                "**The machine was not idle**: other programs delayed the proxies {waited:.0} % of \
+                 the time. Latencies and requests/s are unreliable; compare the CPU.\n\n",
             );
         }
         let is_detail = |variant: &Variant| DETAILS.split(' ').any(|name| name == variant.name);
         let of =
             |answers| move |variant: &Variant| variant.answers == answers && !is_detail(variant);
-        self.loads(&mut page, "The proxy answers by itself:", of(Answers::Proxy));
-        self.loads(&mut page, "A service behind the proxy answers:", of(Answers::Service));
+        self.loads(&mut page, "The proxy itself responds:", of(Answers::Proxy));
+        self.loads(&mut page, "An upstream service responds:", of(Answers::Service));
         let title = "| 10,000 cached responses, two workers | allocated, MB | resident, MB |";
         let rows = self.memory.iter().map(|(what, memory)| {
             let [before, after] = memory;
@@ -111,7 +110,7 @@ impl Results {
             format!("{what} | {allocated} | {resident}")
         });
         table(&mut page, "", title, rows);
-        self.loads(&mut page, "## More variants", is_detail);
+        self.loads(&mut page, "## Other variants", is_detail);
         self.table_of_misses(&mut page);
         let rows = self.proxies.iter().map(|Measured { variant, calls, memory, .. }| {
             let [allocated, resident] = memory;
@@ -124,7 +123,7 @@ impl Results {
         table(
             &mut page,
             "## Goals\n\n",
-            "| goal | wanted | measured | met |",
+            "| goal | target | measured | met |",
             self.goals().into_iter(),
         );
         page
@@ -146,7 +145,8 @@ impl Results {
         });
         let rate = thousands(f64::from(RATE));
         let head = format!(
-            "| | | requests/s (quartiles) | of plain | CPU, µs | p50, µs at {rate}/s | p99, µs |"
+            "| | | requests/s (quartiles) | ratio to `plain` | CPU, µs | p50, µs at {rate}/s | \
+             p99, µs |"
         );
         table(page, &format!("{title}\n\n"), &head, rows);
     }
@@ -170,7 +170,7 @@ impl Results {
             format!("{what} | {delay:?} | {p50:.0} | {p99:.0} | {added} | {to_hop}")
         });
         let head = format!(
-            "| {} new tokens/s | the server takes | p50, µs | p99, µs | added at p99, µs | … to a \
+            "| {} new tokens/s | server delay | p50, µs | p99, µs | added to p99, µs | … to a \
              proxy without a filter |",
             thousands(f64::from(MISSES))
         );
@@ -188,8 +188,8 @@ impl Results {
         if !limited.is_empty() {
             let _ = write!(
                 page,
-                "## Limits\n\nThese proxies ran for less than {SATURATED:.0} % of the time, so that \
-                 something else limited their requests/s: compare their CPU only. {}.\n\n",
+                "## Limits\n\nThese proxies used less than {SATURATED:.0} % of their core, so \
+                 something else limited their requests/s. Compare only their CPU: {}.\n\n",
                 limited.join(", ")
             );
         }
@@ -204,7 +204,7 @@ impl Results {
         };
         let ratios = RATIOS.iter().filter_map(|(one, other, (what, value), bound)| {
             let measured = self.ratio(one, other, *value)?;
-            Some(goal(format!("{what}, `{one}` to `{other}`"), *bound, measured))
+            Some(goal(format!("{what}, ratio of `{one}` to `{other}`"), *bound, measured))
         });
         let memory = self.memory.iter().filter(|(what, _)| what.contains("ours"));
         let memory = memory.map(|(what, memory)| {
@@ -215,14 +215,16 @@ impl Results {
         });
         let misses = self.misses.iter().filter(|misses| misses.what.contains("ours"));
         let misses = misses.flat_map(|misses| {
-            let server = format!("a server's {:?}", misses.delay);
-            let to = [server.clone(), format!("{server} behind a proxy without a filter")];
+            let delay = format!("{:?}", misses.delay);
+            let to = [delay.clone(), format!("{delay}, compared with a proxy without a filter")];
             let added = to.into_iter().zip(self.added(misses));
             added.map(|(to, added)| {
-                goal(format!("added to {to} by a miss, p99"), ('≤', 1.0, " ms"), added / 1e3)
+                let what = format!("added to p99 by a cache miss, server delay {to}");
+                goal(what, ('≤', 1.0, " ms"), added / 1e3)
             })
         });
-        let module = goal("the module".to_owned(), ('≤', 400.0, " kB"), self.module as f64 / 1e3);
+        let module =
+            goal("size of the module".to_owned(), ('≤', 430.0, " kB"), self.module as f64 / 1e3);
         ratios.chain(memory).chain(misses).chain([module]).collect()
     }
 
@@ -251,7 +253,7 @@ const MACHINE: &str = r#"printf '%s, %s, %s cores, %.0f GiB, Linux %s' "$(date -
 /// `docs/performance.md` with these results in place of others: those between their title and their
 /// first section. All else is left to `RESULTS.md`.
 pub fn splice(page: &str, results: &str) -> Outcome<String> {
-    let missing = || "docs/performance.md has no place for the results";
+    let missing = || "docs/performance.md has no markers for the results";
     let (before, rest) = page.split_once(BEGIN).ok_or_else(missing)?;
     let (_, after) = rest.split_once(END).ok_or_else(missing)?;
     let (_, results) = results.split_once('\n').ok_or("the results have no title")?;
@@ -260,8 +262,8 @@ pub fn splice(page: &str, results: &str) -> Outcome<String> {
 }
 
 /// Where the results begin in the page, and where they end.
-const BEGIN: &str = "<!-- what `make bench` writes -->\n";
-const END: &str = "<!-- the end of that -->\n";
+const BEGIN: &str = "<!-- results of `make bench`: begin -->\n";
+const END: &str = "<!-- results of `make bench`: end -->\n";
 
 /// Percent: what the threads of a proxy wait for one another.
 const QUIET: f64 = 3.0;
@@ -334,24 +336,27 @@ mod tests {
         };
         let page = results.page();
         for line in [
-            "| | | requests/s (quartiles) | of plain | CPU, µs | p50, µs at 3,000/s | p99, µs |\n\
-             | --- | --- | --- | --- | --- | --- | --- |\n",
-            "**Not on a quiet machine**: the proxies waited for their core 20 % of the time",
-            "| `ours` | **ours**, introspection alone | 18,500 (17,250–19,750) | 0.75 | 55.1 | \
+            "| | | requests/s (quartiles) | ratio to `plain` | CPU, µs | p50, µs at 3,000/s | \
+             p99, µs |\n| --- | --- | --- | --- | --- | --- | --- |\n",
+            "**The machine was not idle**: other programs delayed the proxies 20 % of the time.",
+            "| `ours` | **ours**, introspection only | 18,500 (17,250–19,750) | 0.75 | 55.1 | \
              100 | 120 |\n",
             "| hop | 2ms | 120 | 120 | 20 |  |\n| **ours** | 2ms | 150 | 150 | 50 | 30 |\n",
             "| `ours` | 1 | 12.3 | 61 |\n",
-            "compare their CPU only. `plain` (50 %), `ours` (50 %).\n",
-            "| added to a server's 2ms by a miss, p99 | ≤ 1.00 ms | 0.05 ms | yes |\n",
-            "| the module | ≤ 400.00 kB | 380.40 kB | yes |\n",
+            "Compare only their CPU: `plain` (50 %), `ours` (50 %).\n",
+            "| added to p99 by a cache miss, server delay 2ms | ≤ 1.00 ms | 0.05 ms | yes |\n",
+            "| size of the module | ≤ 430.00 kB | 380.40 kB | yes |\n",
         ] {
             assert!(page.contains(line), "{line}\n{page}");
         }
-        for absent in ["A service behind", "cached responses", "`lua-short`"] {
+        for absent in ["An upstream service", "cached responses", "`lua-short`"] {
             assert!(!page.contains(absent), "{absent}: {page}");
         }
         let shown = splice(&format!("# a\n{BEGIN}\nold\n\n{END}# b\n"), &page).expect("a place");
-        assert!(shown.contains("18,500") && shown.contains("\n\n<!-- the end"), "{shown}");
+        assert!(
+            shown.contains("18,500") && shown.contains("\n\n<!-- results of `make bench`: end"),
+            "{shown}"
+        );
         assert!(!shown.contains("old") && !shown.contains("## ") && shown.ends_with("# b\n"));
     }
 

@@ -83,7 +83,7 @@ fn jwt(key: &RsaKeyPair, number: usize) -> Outcome<String> {
     let signed = format!("{}.{}", part(&header), part(&claims(number)));
     let mut signature = vec![0; key.public().modulus_len()];
     key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature)
-        .map_err(|_| "the key does not sign")?;
+        .map_err(|_| "failed to sign a token")?;
     Ok(format!("{signed}.{}", BASE64_URL.encode(signature)))
 }
 

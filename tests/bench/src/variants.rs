@@ -47,7 +47,7 @@ pub const ALL: [Variant; 34] = {
         variant("wasm-header", "… that reads `Authorization`", 1, |_, _| floor("header"), Proxy),
         variant(
             "wasm-trimmed",
-            "… without needless exports",
+            "… without unneeded exports",
             1,
             |_, _| floor("header-trimmed"),
             Proxy,
@@ -63,7 +63,7 @@ pub const ALL: [Variant; 34] = {
         variant("jwt-authn-cache", "… with `jwt_cache`", 1, JWT_CACHE, Proxy),
         variant("ext-authz", "`ext_authz` over HTTP", 1, filters::ext_authz, Proxy),
         variant("ext-authz-sidecar", SIDECAR, 1, filters::ext_authz, Proxy),
-        variant("ours", "**ours**, introspection alone", 1, filters::minimal, Proxy),
+        variant("ours", "**ours**, introspection only", 1, filters::minimal, Proxy),
         variant("ours-500", "**ours**, 500 tokens", 500, filters::minimal, Proxy),
         variant("ours-10000", "**ours**, 10,000 tokens", 10_000, filters::minimal, Proxy),
         variant("ours-claims", "**ours**, `forward.claims`", 1, filters::claims, Proxy),
@@ -79,15 +79,15 @@ pub const ALL: [Variant; 34] = {
         variant("service-plain", "no filter", 1, NONE, Service),
         variant("service-lua-short", "short Lua", 1, SHORT, Service),
         variant("service-lua-full", "full Lua", 1, FULL, Service),
-        variant("service-ours", "**ours**, introspection alone", 1, filters::minimal, Service),
+        variant("service-ours", "**ours**, introspection only", 1, filters::minimal, Service),
         variant("service-ours-full", "**ours**, full", 1, filters::full, Service),
         variant("service-ours-outbound", "**ours**, outbound", 1, filters::outbound, Service),
     ]
 };
 
 const BARE: &str = "WebAssembly that reads `Authorization`, without the SDK";
-const TOLD: &str = "full Lua that reports as much to access logs and policies";
-const SIDECAR: &str = "… whose service is a sidecar in Node.js, on the proxy's core";
+const TOLD: &str = "full Lua with dynamic metadata for access logs and policies";
+const SIDECAR: &str = "… with a Node.js sidecar on the core of the proxy";
 
 /// A variant; how many tokens take turns, and who answers.
 pub const fn variant(

@@ -1,4 +1,5 @@
-//! `envoy/mcp-tools.yaml`: no request of a client without the scope makes a server run the tool.
+//! `envoy/mcp-tools.yaml` and `envoy/mcp-rules.yaml`: no request of a client without the scope makes a
+//! server run the tool.
 
 use std::collections::BTreeSet;
 
@@ -7,6 +8,7 @@ use oauth2_filter_testbed::envoy::{Envoy, Listener, Options, WasmPlugin, example
 use oauth2_filter_testbed::scripted::{Answer, ScriptedServer};
 use serde_json::{Value, json};
 
+use super::mcp_reading::Keys;
 use super::port;
 use crate::set_up::{BOTH, ENDPOINT, Ends, Http, document, one_worker};
 
@@ -17,8 +19,29 @@ const ADMIN_TOOL: &str = "delete_order";
 /// The newest revision, and the one before.
 const REVISIONS: [&str; 2] = ["2026-07-28", "2025-11-25"];
 
-/// The file, running.
+/// A way to have rules on tools.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Way {
+    /// The body is read after this filter, and RBAC decides.
+    Rbac,
+    /// The body is read before this filter, which decides.
+    Rules,
+}
+
+impl Way {
+    const BOTH: [Self; 2] = [Self::Rbac, Self::Rules];
+
+    fn file(self) -> &'static str {
+        match self {
+            Self::Rbac => "mcp-tools.yaml",
+            Self::Rules => "mcp-rules.yaml",
+        }
+    }
+}
+
+/// A file, running.
 struct Scene {
+    way: Way,
     service: ScriptedServer,
     envoy: Envoy,
     /// Used by Envoy.
@@ -27,7 +50,7 @@ struct Scene {
 
 impl Scene {
     /// Tokens are named by their scope, `mcp.tools+mcp.admin`.
-    async fn start() -> Self {
+    async fn start(way: Way) -> Self {
         let (server, service) = (ScriptedServer::start().await, ScriptedServer::start().await);
         server.on_each(ENDPOINT, |call| {
             let known = json!({
@@ -38,7 +61,7 @@ impl Scene {
         });
         service.on("/mcp", Answer::json(200, &json!({"jsonrpc": "2.0", "id": 1, "result": {}})));
         let text = example(
-            "mcp-tools.yaml",
+            way.file(),
             &[
                 ("127.0.0.1:9000/", &format!("{}/", server.address())),
                 ("port_value: 9000 ", &port(server.address())),
@@ -48,21 +71,31 @@ impl Scene {
         );
         let environment = vec![("MCP_SERVER_SECRET".to_owned(), "mcp-server-secret".to_owned())];
         let options = Options { environment, ..one_worker() };
-        let envoy = Envoy::start_with(text, &options).await.expect("mcp-tools.yaml");
-        Self { service, envoy, _server: server }
+        let envoy = Envoy::start_with(text, &options).await.expect("Envoy with the file");
+        Self { way, service, envoy, _server: server }
     }
 
     async fn send(&self, http: Http, request: &Request) -> Response {
         http.send(request, self.envoy.address("mcp")).await
     }
 
-    /// The tools that a server could run because of what has reached it: it takes any encoding,
-    /// any of several names, and any message of several.
-    fn executed(&self) -> BTreeSet<&'static str> {
-        let posts = self.service.requests("/mcp").into_iter().filter(|call| call.method == "POST");
-        let bodies: Vec<String> = posts.map(|call| any_reading(&call.body)).collect();
-        let tools = [TOOL, ADMIN_TOOL].into_iter();
-        tools.filter(|tool| bodies.iter().any(|body| body.contains(tool))).collect()
+    /// The tools that servers could run because of what has reached them: those that take the first
+    /// of two equal keys, those that take the last, and one that looks for the names of tools in any
+    /// encoding. Servers ignore the bodies of GET and DELETE, which RBAC does not see.
+    fn executed(&self) -> BTreeSet<String> {
+        let has_body = |method: &str| self.way == Way::Rules || !matches!(method, "GET" | "DELETE");
+        let calls = self.service.requests("/mcp").into_iter();
+        let bodies: Vec<Vec<u8>> =
+            calls.filter(|call| has_body(&call.method)).map(|call| call.body).collect();
+        let run = bodies.iter().flat_map(|body| Keys::BOTH.map(|keys| keys.executed(body)));
+        let mut executed: BTreeSet<String> = run.flatten().collect();
+        let texts: Vec<String> = bodies.iter().map(|body| any_reading(body)).collect();
+        for tool in [TOOL, ADMIN_TOOL] {
+            if texts.iter().any(|text| text.contains(tool)) {
+                executed.insert(tool.to_owned());
+            }
+        }
+        executed
     }
 }
 
@@ -105,7 +138,13 @@ fn plain(body: impl Into<Vec<u8>>) -> Request {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_steps_up_within_its_session() {
-    let scene = Scene::start().await;
+    for way in Way::BOTH {
+        let scene = Scene::start(way).await;
+        steps_up(&scene).await;
+    }
+}
+
+async fn steps_up(scene: &Scene) {
     for http in BOTH {
         for revision in REVISIONS {
             let send = async |tool: &str, token: &str| {
@@ -132,6 +171,12 @@ async fn a_client_steps_up_within_its_session() {
                 assert_eq!(names_all, status == 403, "{what}");
             }
         }
+        // A message of almost the maximum, which waits for the introspection of its token.
+        let mut large = message(TOOL);
+        large["params"]["arguments"]["note"] = "x".repeat(1_000_000).into();
+        let request = post(REVISIONS[1], TOOL, large.to_string());
+        let answer = scene.send(http, &request.bearer(&format!("mcp.tools+{http:?}"))).await;
+        assert_eq!(answer.status, 200, "{http:?}: {}", answer.text());
         // What is no call of a tool.
         let get = Request::get("/mcp").header("accept", "text/event-stream");
         let delete = Request::new("DELETE", "/mcp").header("mcp-session-id", "s");
@@ -146,7 +191,8 @@ async fn a_client_steps_up_within_its_session() {
             let answer = scene.send(http, &plain(message.to_string()).bearer(token)).await;
             assert_eq!(answer.status, status, "{http:?} {token}: {}", answer.text());
         }
-        for method in ["initialize", "ping", "tools/list", "notifications/initialized"] {
+        let listen = "subscriptions/listen";
+        for method in ["initialize", "ping", "tools/list", listen, "notifications/initialized"] {
             let message = json!({"jsonrpc": "2.0", "id": 1, "method": method});
             let request = plain(message.to_string()).bearer("mcp.tools");
             let answer = scene.send(http, &request).await;
@@ -157,23 +203,33 @@ async fn a_client_steps_up_within_its_session() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn there_is_no_way_around_the_rules_on_tools() {
-    let scene = Scene::start().await;
-    for (what, request) in tries() {
-        for http in BOTH {
-            for token in ["mcp.tools", "mcp.tools+x"] {
-                let request = request.clone().bearer(token).header("x-scope", "mcp:admin");
-                let answer = scene.send(http, &request.header("x_scope", "mcp:admin")).await;
-                let executed = scene.executed();
-                let outcome = format!("{http:?} {what}: {} {}", answer.status, answer.text());
-                assert!(!executed.contains(ADMIN_TOOL), "{outcome}");
-                assert_ne!(answer.status, 401, "{outcome}");
+    let all = tries();
+    assert!(all.len() >= 40);
+    for way in Way::BOTH {
+        let scene = Scene::start(way).await;
+        for (what, request) in &all {
+            for http in BOTH {
+                for token in ["mcp.tools", "mcp.tools+x"] {
+                    let request = request.clone().bearer(token).header("x-scope", "mcp:admin");
+                    let answer = scene.send(http, &request.header("x_scope", "mcp:admin")).await;
+                    let outcome =
+                        format!("{way:?} {http:?} {what}: {} {}", answer.status, answer.text());
+                    assert!(!scene.executed().contains(ADMIN_TOOL), "{outcome}");
+                    assert_ne!(answer.status, 401, "{outcome}");
+                }
+                // A client without a token learns nothing about its message, except from Envoy's own
+                // response to duplicate keys.
+                let text = scene.send(http, request).await.text();
+                let words = ["message", "Protocol", "MCP"];
+                assert!(!words.iter().any(|word| text.contains(word)), "{way:?} {what}: {text}");
             }
+            scene.service.clear();
         }
+        // The same eyes see it, if a client may.
+        let request = post(REVISIONS[0], ADMIN_TOOL, message(ADMIN_TOOL).to_string());
+        assert_eq!(scene.send(Http::One, &request.bearer("mcp.admin")).await.status, 200);
+        assert!(scene.executed().contains(ADMIN_TOOL), "{way:?}");
     }
-    // The same eyes see it, if a client may.
-    let request = post(REVISIONS[0], ADMIN_TOOL, message(ADMIN_TOOL).to_string());
-    assert_eq!(scene.send(Http::One, &request.bearer("mcp.admin")).await.status, 200);
-    assert!(scene.executed().contains(ADMIN_TOOL));
 }
 
 /// Requests that might run the tool, each with what it tries.
@@ -244,8 +300,40 @@ fn tries() -> Vec<(String, Request)> {
             request.header("x-http-method-override", "POST"),
         ));
     }
-    let encoded = plain(admin.as_str()).header("content-encoding", "identity");
-    tries.push(("an encoding".to_owned(), encoded));
+    for encoding in ["identity", "gzip", "deflate", "br", "identity, gzip"] {
+        let encoded = plain(admin.as_str()).header("content-encoding", encoding);
+        tries.push((format!("encoding {encoding}"), encoded));
+    }
+    let zipped = plain(gzip(admin.as_bytes()));
+    tries.push(("gzip without saying so".to_owned(), zipped.clone()));
+    tries.push(("gzip".to_owned(), zipped.header("content-encoding", "gzip")));
+    // Requests that the filter `mcp` takes for a stream of events, or the end of a session.
+    for (method, name, value) in [
+        ("GET", "accept", "text/event-stream"),
+        ("GET", "accept", "*/*"),
+        ("GET", "content-type", "application/json"),
+        ("DELETE", "mcp-session-id", "s"),
+        ("DELETE", "accept", "application/json"),
+        ("OPTIONS", "accept", "*/*"),
+        ("HEAD", "accept", "*/*"),
+    ] {
+        let request = Request::new(method, "/mcp").body(admin.as_str()).header(name, value);
+        tries.push((format!("{method} with a body and {name}"), request.clone()));
+        tries.push((format!("{method} with chunks and {name}"), request.chunked()));
+    }
+    // A session of one revision with messages of the other.
+    for (revision, other) in [(REVISIONS[0], REVISIONS[1]), (REVISIONS[1], REVISIONS[0])] {
+        let meta = json!({"io.modelcontextprotocol/protocolVersion": other});
+        let mut message = message(ADMIN_TOOL);
+        message["params"]["_meta"] = meta;
+        let request = post(revision, TOOL, message.to_string()).header("mcp-session-id", "s");
+        tries.push((format!("{revision} with {other} in the body"), request));
+    }
+    for name in ["mcp_name", "Mcp-Name", "mcp.name"] {
+        let request = post(REVISIONS[1], ADMIN_TOOL, message(TOOL).to_string());
+        let request = request.header(name, ADMIN_TOOL);
+        tries.push((format!("the allowed tool, and another in {name}"), request));
+    }
     for path in ["/mcp/", "/mcp/.", "//mcp", "/mcp?x", "/MCP", "/%6dcp", "/mcp;x"] {
         let request = Request::post(path, admin.as_str())
             .header("content-type", "application/json")
@@ -253,6 +341,13 @@ fn tries() -> Vec<(String, Request)> {
         tries.push((format!("path {path}"), request));
     }
     tries
+}
+
+/// A body as gzip, uncompressed.
+fn gzip(body: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(body.len()).expect("a small body");
+    let head = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff, 1];
+    [&head[..], &length.to_le_bytes(), &(!length).to_le_bytes(), body].concat()
 }
 
 /// Bodies that some server might take for a call of the tool.
@@ -302,6 +397,16 @@ fn bodies() -> Vec<(&'static str, Vec<u8>)> {
         ("no version", admin.replace("\"jsonrpc\":\"2.0\",", "")),
         ("a response too", admin.replace("\"method\"", "\"result\":{},\"method\"")),
         ("an error too", admin.replace("\"method\"", "\"error\":{\"code\":1},\"method\"")),
+        ("a response of null", admin.replace("\"method\"", "\"result\":null,\"method\"")),
+        ("a response after it", admin.replacen('{', "{\"id\":2,\"result\":{},", 1)),
+        ("an error at the end", format!("{},\"error\":{{}}}}", &admin[..admin.len() - 1])),
+        ("a null error", format!("{},\"error\":null}}", &admin[..admin.len() - 1])),
+        ("a number as name", whole(r#"{"name":9.477802600079069e+170}"#)),
+        ("null as name, and another", whole(r#"{"name":null,"name":"delete_order"}"#)),
+        ("name with a NUL", whole(r#"{"name":"list_orders\u0000delete_order"}"#)),
+        ("params in another case", admin.replace("params", "Params")),
+        ("a path as key", whole(r#"{"params.name":"list_orders","name":"delete_order"}"#)),
+        ("name in a list", whole(r#"[{"name":"delete_order"}]"#)),
         ("white space first", format!(" \r\n\t{admin}")),
         ("a comment", format!("/* */{admin}")),
         ("text after it", format!("{list}{admin}")),

@@ -5,6 +5,8 @@ mod client_secret;
 mod forward_proxy;
 mod jwt_and_opaque;
 mod local_replies;
+mod mcp_reading;
+mod mcp_servers;
 mod mcp_tools;
 mod mount;
 mod phantom_tokens;

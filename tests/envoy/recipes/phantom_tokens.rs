@@ -2,112 +2,140 @@
 
 use std::fs;
 
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use oauth2_filter_testbed::client::{Request, Response};
-use oauth2_filter_testbed::envoy::{Bootstrap, Envoy, Listener, WasmPlugin, merge};
+use oauth2_filter_testbed::envoy::{Bootstrap, Envoy, Listener, WasmPlugin};
 use oauth2_filter_testbed::scripted::{Answer, ScriptedServer};
-use oauth2_filter_testbed::upstream::Upstream;
 use oauth2_filter_testbed::workspace;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::yaml;
-use crate::set_up::{BOTH, Http, one_worker};
+use crate::set_up::{BOTH, Http, LISTENER, one_worker};
 
 const INTROSPECT: &str = "/realms/shop/protocol/openid-connect/token/introspect";
 
-/// An Envoy with the page's document, and a listener that also has its route.
+/// An Envoy with the page's document, whose routes follow redirects.
 struct Scene {
     server: ScriptedServer,
-    service: Upstream,
+    service: ScriptedServer,
     envoy: Envoy,
 }
 
 impl Scene {
-    /// The server returns a JWT of as many bytes as the token says, and none for 0.
-    async fn start() -> Self {
+    /// The server returns a JWT of as many bytes as the token says, after a word: `object` for JSON
+    /// with it, `bare` for itself, anything else for JSON without it.
+    async fn start(change: impl FnOnce(&mut Value)) -> Self {
         let page = fs::read_to_string(workspace().join("docs/recipes/phantom-tokens.md"));
         let page = page.expect("the page");
-        let block = |language: &str| {
-            let (_, block) = page.split_once(&format!("```{language}\n")).expect("the block");
-            block.split("```").next().expect("its end").to_owned()
-        };
-        let (server, service) = (ScriptedServer::start().await, Upstream::start().await);
+        let (_, block) = page.split_once("```json\n").expect("the block");
+        let block = block.split("```").next().expect("its end");
+        let mut document = serde_json::from_str(block).expect("JSON");
+        change(&mut document);
+        let (server, service) = (ScriptedServer::start().await, ScriptedServer::start().await);
         server.on_each(INTROSPECT, |call| {
-            let bytes: usize =
-                call.parameter("token").and_then(|t| t.parse().ok()).expect("a size");
-            let mut known = json!({
+            assert_eq!(call.header("accept").as_deref(), Some("application/jwt"));
+            let token = call.parameter("token").expect("a token");
+            let (form, bytes) = token.split_once('-').expect("a form and a size");
+            let jwt = jwt(bytes.parse().expect("a size"));
+            let known = json!({
                 "active": true, "sub": "somebody", "aud": "orders-api",
                 "iss": "https://keycloak.example.com/realms/shop",
             });
-            if bytes > 0 && call.header("accept").as_deref() == Some("application/jwt") {
-                known["jwt"] = jwt(bytes).into();
+            match form {
+                "bare" => Answer::status(200).header("content-type", "application/jwt").body(jwt),
+                "object" => {
+                    let mut known = known;
+                    known["jwt"] = jwt.into();
+                    Answer::json(200, &known)
+                }
+                _ => Answer::json(200, &known),
             }
-            Answer::json(200, &known)
         });
-        let plugin = WasmPlugin::new(&block("json")).env("ORDERS_API_SECRET", "secret");
-        let [moved] =
-            <[_; 1]>::try_from(yaml::documents(&block("yaml")).expect("YAML")).expect("one");
-        let mut route = json!({"match": {"prefix": "/"}, "route": {"cluster": "service"}});
-        let filter = plugin.filter("oauth2");
-        let header = Listener::routing("header", json!([route])).filter(filter.clone());
-        merge(&mut route, moved);
-        let bearer = Listener::routing("bearer", json!([route])).filter(filter);
+        for path in ["/", "/public", "/end"] {
+            service.on(path, Answer::status(200));
+        }
+        for (path, to) in [("/go", "/end"), ("/go-public", "/public")] {
+            let location = format!("http://shop.test{to}");
+            service.on(path, Answer::status(302).header("location", &location));
+        }
+        let plugin = WasmPlugin::new(&document).env("ORDERS_API_SECRET", "secret");
+        let route = json!({"cluster": "service", "internal_redirect_policy": {}});
+        let routes = json!([{"match": {"prefix": "/"}, "route": route}]);
         let bootstrap = Bootstrap::new()
             .cluster("as", server.address())
             .cluster("service", service.address())
-            .listener(header)
-            .listener(bearer);
+            .listener(Listener::routing(LISTENER, routes).filter(plugin.filter("oauth2")));
         let envoy = Envoy::start_with(bootstrap, &one_worker()).await.expect("Envoy");
         Self { server, service, envoy }
     }
 
-    /// What a client gets that also tries to set the header.
-    async fn get(&self, http: Http, listener: &str, token: &str) -> Response {
-        let request = Request::get("/").bearer(token).header("x-jwt", "forged");
-        http.send(&request, self.envoy.address(listener)).await
+    async fn get(&self, http: Http, path: &str, token: &str) -> Response {
+        let request = Request::get(path).authority("shop.test").bearer(token);
+        http.send(&request, self.envoy.address(LISTENER)).await
+    }
+
+    /// The tokens in the only request that the service got for this path.
+    fn seen(&self, path: &str) -> Vec<String> {
+        let requests = self.service.requests(path);
+        assert_eq!(requests.len(), 1, "{path}");
+        requests[0].headers.all("authorization")
     }
 }
 
+/// A JWT of at least this many bytes.
 fn jwt(bytes: usize) -> String {
-    format!("e30.{}.c2ln", "x".repeat(bytes))
+    let claims = json!({
+        "aud": "orders-api", "iss": "https://keycloak.example.com/realms/shop",
+        "filler": "x".repeat(bytes * 3 / 4),
+    });
+    let part = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
+    format!("{}.{}.c2ln", part(r#"{"alg":"RS256"}"#), part(&claims.to_string()))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_service_gets_the_jwt_of_the_introspection_response() {
-    let scene = Scene::start().await;
-    for http in BOTH {
-        for bytes in [100, 5_000] {
-            let token = bytes.to_string();
-            for (listener, header, value) in [
-                ("header", "x-jwt", jwt(bytes)),
-                ("bearer", "authorization", format!("Bearer {}", jwt(bytes))),
-            ] {
-                let answer = scene.get(http, listener, &token).await;
-                assert_eq!(answer.status, 200, "{http:?} {listener}: {}", answer.text());
-                let request = scene.service.requests().pop().expect("a request");
-                assert_eq!(request.headers.all(header), [value], "{http:?} {listener}");
-                if listener == "header" {
-                    assert_eq!(request.header("authorization"), None, "{http:?}");
-                }
+    let scene = Scene::start(|_| ()).await;
+    let mut calls = 0;
+    for form in ["object", "bare"] {
+        // Within a slot of shared data, beyond it, and beyond what a claim header may have.
+        for bytes in [100, 5_000, 30_000] {
+            calls += 1;
+            for http in BOTH {
+                scene.service.clear();
+                let answer = scene.get(http, "/", &format!("{form}-{bytes}")).await;
+                assert_eq!(answer.status, 200, "{http:?} {form} {bytes}: {}", answer.text());
+                let expected = format!("Bearer {}", jwt(bytes));
+                assert_eq!(scene.seen("/"), [expected], "{http:?} {form} {bytes}");
             }
         }
     }
-    assert_eq!(scene.server.count(INTROSPECT), 2);
+    assert_eq!(scene.server.count(INTROSPECT), calls);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_jwt_nothing_is_forwarded_that_looks_like_one() {
-    let scene = Scene::start().await;
-    for listener in ["header", "bearer"] {
-        let answer = scene.get(Http::One, listener, "0").await;
-        assert_eq!(answer.status, 403, "{}", answer.text());
-        assert!(scene.service.requests().is_empty());
+async fn without_a_jwt_nothing_is_forwarded() {
+    let scene = Scene::start(|_| ()).await;
+    for token in ["none-0", "bare-33000", "object-33000"] {
+        let answer = scene.get(Http::One, "/", token).await;
+        assert_eq!(answer.status, 502, "{token}: {}", answer.text());
     }
-    // What does not fit into a header leaves nothing, least of all the client's own.
-    for listener in ["header", "bearer"] {
-        assert_eq!(scene.get(Http::One, listener, "9000").await.status, 200);
-        let request = scene.service.requests().pop().expect("a request");
-        assert_eq!(request.header("x-jwt"), None);
-        let authorization = request.header("authorization");
-        assert!(authorization.is_none_or(|it| it.trim() == "Bearer"), "{request:?}");
-    }
+    assert!(scene.service.requests("/").is_empty());
+    let log = scene.envoy.log();
+    assert!(log.contains("invalid response: neither a signed JWT nor an object with one"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_jwt_is_nobodys_token_after_a_redirect() {
+    let scene = Scene::start(|document| {
+        document["inbound"]["rules"] =
+            json!([{"paths": ["/public"], "access": "public"}, {"paths": ["/**"]}]);
+    })
+    .await;
+    let jwt = format!("Bearer {}", jwt(100));
+    assert_eq!(scene.get(Http::One, "/go", "bare-100").await.status, 401);
+    assert_eq!(scene.seen("/go"), [&*jwt]);
+    assert!(scene.service.requests("/end").is_empty());
+    assert_eq!(scene.get(Http::One, "/go-public", "bare-100").await.status, 200);
+    assert_eq!(scene.seen("/go-public"), [&*jwt]);
+    assert_eq!(scene.seen("/public"), [""; 0]);
+    assert_eq!(scene.server.count(INTROSPECT), 1);
 }

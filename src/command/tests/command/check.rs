@@ -448,6 +448,94 @@ fn what_is_accepted_but_risky_is_warned_of() {
 }
 
 #[test]
+fn a_rule_that_head_no_longer_reaches_is_warned_of() {
+    let advice = |rules: &str| {
+        let text = document(&format!(r#", "rules": {rules}"#));
+        let said = run(["check", file("head.json", &text).to_str().expect("text")]).out;
+        let (_, found) = said.split_once("warning: ").unwrap_or_default();
+        found.lines().next().unwrap_or_default().to_owned()
+    };
+    let get = r#"{"name": "read", "methods": ["GET"], "paths": ["/orders/**"]}"#;
+    assert_eq!(
+        advice(&format!(r#"[{get}, {{"methods": ["HEAD"], "paths": ["/orders/*"]}}]"#)),
+        "inbound.rules[1]: never reached: inbound.rules[0] matches all of its requests first"
+    );
+    assert_eq!(
+        advice(&format!(r#"[{get}, {{"methods": ["PUT", "HEAD"], "paths": ["/orders/*"]}}]"#)),
+        "inbound.rules[1].methods: `HEAD` never reaches this rule: inbound.rules[0] matches it \
+         first (`GET` includes `HEAD`)"
+    );
+    for reached in [
+        r#"{"methods": ["PUT", "HEAD"], "paths": ["/**"]}"#,
+        r#"{"methods": ["PUT"], "paths": ["/orders/*"]}"#,
+        r#"{"paths": ["/orders/*"]}"#,
+    ] {
+        assert_eq!(advice(&format!("[{get}, {reached}]")), "", "{reached}");
+    }
+    assert_eq!(advice(&format!(r#"[{{"methods": ["HEAD"], "paths": ["/orders/*"]}}, {get}]"#)), "");
+}
+
+#[test]
+fn two_spellings_of_a_header_and_rules_that_headers_cover_are_warned_of() {
+    let advice = |one: &str, other: &str| {
+        let rules = format!(r#", "rules": [{{"headers": {one}}}, {{"headers": {other}}}]"#);
+        let said =
+            run(["check", file("headers.json", &document(&rules)).to_str().expect("text")]).out;
+        said.lines()
+            .filter_map(|line| Some(line.split_once("warning: ")?.1.to_owned()))
+            .collect::<Vec<_>>()
+    };
+    let spelled = |place: &str, other: &str| {
+        format!(
+            "inbound.rules{place}: another rule tests `{other}`: a request with either gets 400 \
+             where the other is tested"
+        )
+    };
+    assert_eq!(
+        advice(r#"{"x-a": "b"}"#, r#"{"x_a": "b"}"#),
+        [spelled("[0].headers.x-a", "x_a"), spelled("[1].headers.x_a", "x-a")]
+    );
+    let covered =
+        "inbound.rules[1]: never reached: inbound.rules[0] matches all of its requests first";
+    assert_eq!(advice(r#"{"x-a": ["b", "c"]}"#, r#"{"x-a": "c", "x-d": "e"}"#), [covered]);
+    assert_eq!(advice(r#"{"x-a": "c", "x-d": "e"}"#, r#"{"x-a": "c"}"#), [""; 0]);
+}
+
+#[test]
+fn a_rule_for_requests_that_no_resource_covers_is_warned_of() {
+    let warned = |rule: &Value| {
+        let mut found: Value = serde_json::from_str(&document("")).expect("a document");
+        found["inbound"]["resource_metadata"] = json!([
+            {"resource": "https://api.test/a"}, {"resource": "https://mcp.test/b/c"}
+        ]);
+        found["inbound"]["rules"] = json!([rule]);
+        let path = file("resources.json", &found.to_string());
+        let said = run(["check", path.to_str().expect("text")]).out;
+        let line = "inbound.rules[0]: no resource of `resource_metadata` covers its requests: they \
+                    get 403";
+        said.contains(line)
+    };
+    for rule in [
+        json!({}),
+        json!({"paths": ["/a"]}),
+        json!({"paths": ["/x", "/*/b"]}),
+        json!({"paths": ["/b/**"]}),
+        json!({"paths": ["/b/c/d"], "hosts": ["*.test"]}),
+        json!({"paths": ["/x"], "access": "public"}),
+        json!({"paths": ["/x"], "access": "deny"}),
+    ] {
+        assert!(!warned(&rule), "{rule}");
+    }
+    for rule in [
+        json!({"paths": ["/ab", "/b", "/b/x/**", "/"]}),
+        json!({"paths": ["/a"], "hosts": ["mcp.test"]}),
+        json!({"hosts": ["other.test"], "access": "optional"}),
+    ] {
+        assert!(warned(&rule), "{rule}");
+    }
+}
+
+#[test]
 fn what_some_authorization_servers_make_unsafe_is_warned_of() {
     let advice = |document: Value| {
         let path = file("server.json", &document.to_string());

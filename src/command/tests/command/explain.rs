@@ -142,15 +142,31 @@ fn the_rule_that_decides_is_named_with_all_that_it_needs() {
         let told = explain(&guard(), &[&["--url"], arguments].concat());
         assert!(told.contains(lines), "{arguments:?}: {told}");
     }
+    let mut roles = guard();
+    roles["inbound"]["rules"] = json!([{"claims": {"roles": {"members": ["admin", "editor"]}}}]);
+    let told = explain(&roles, &["--url", "https://a/"]);
+    assert!(told.contains("requires  claim roles: an object with admin or editor\n"), "{told}");
     // What is asked by a scope has all else that the rule needs.
     let told = explain(&guard(), &["--url", "https://a/admin/x", "--scope", ""]);
     assert!(told.contains("reason    claim_not_met\n"), "{told}");
-    // So has what is asked of a server whose access tokens have a type.
+    // A required `token_type` is one of the requirements.
     let mut typed = guard();
     typed["inbound"]["introspection"]["token_type"] = "required".into();
     let told = explain(&typed, &["--url", "https://a/orders/1", "--scope", "orders:read"]);
     let needed = "requires  token_type in the introspection response\n";
     assert!(told.contains(needed) && told.contains("decision  allowed\n"), "{told}");
+    // So is the maximum age of a cached response, if the rule has one.
+    for (max_ttl, line) in [
+        ("0s", "requires  a new introspection response\n"),
+        ("1.5s", "requires  an introspection response less than 1.5s old\n"),
+    ] {
+        let mut limited = guard();
+        limited["inbound"]["rules"][0]["max_ttl"] = max_ttl.into();
+        limited["inbound"]["rules"][0]["access"] = "token".into();
+        limited["inbound"]["rules"][0]["paths"] = json!(["/**"]);
+        let told = explain(&limited, &["--url", "https://a/orders/1"]);
+        assert!(told.contains(line), "{told}");
+    }
     // What answers before the rules is named, and no rule.
     let mut document = guard();
     document["inbound"]["resource_metadata"] = json!({"resource": "https://api.test/"});
@@ -158,6 +174,122 @@ fn the_rule_that_decides_is_named_with_all_that_it_needs() {
     let told = explain(&document, &["--url", url]);
     let lines = "\nrule      resource_metadata\ndecision  answered\n";
     assert!(told.contains(lines) && told.contains("\nHTTP 200 OK\n"), "{told}");
+    // Of several resources, the one that covers the request is named.
+    document["inbound"]["resource_metadata"] = json!([
+        {"resource": "https://api.test/orders"}, {"resource": "https://api.test/orders/1"}
+    ]);
+    document["inbound"].as_object_mut().expect("an object").remove("audience");
+    let url = "https://api.test/orders/1";
+    let told = explain(&document, &["--url", url, "--scope", "orders:read"]);
+    let lines = "rule      inbound.rules[1]\nresource  https://api.test/orders/1\naccess    token\n\
+                 requires  scope: orders:read, or a b\n\
+                 requires  audience: https://api.test/orders/1\n";
+    assert!(told.contains(lines) && told.contains("\ndecision  allowed\n"), "{told}");
+    let told = explain(&document, &["--url", "https://api.test/admin/x"]);
+    let lines = "rule      resource_metadata\nresource  none covers this request\n\
+                 decision  denied\nreason    unmatched\n";
+    assert!(told.contains(lines), "{told}");
+    let told = explain(&document, &["--url", "https://api.test/healthz"]);
+    assert!(told.contains("rule      inbound.rules[0]\naccess    public\n"), "{told}");
+    // So is what answers a preflight.
+    let mut document = guard();
+    document["inbound"]["cors"] = json!({"allow_origins": ["https://app.test"]});
+    let preflight = [
+        "--url",
+        "https://api.test/orders/1",
+        "--method",
+        "OPTIONS",
+        "--no-token",
+        "--header",
+        "origin: https://app.test",
+        "--header",
+        "access-control-request-method: GET",
+    ];
+    let told = explain(&document, &preflight);
+    let lines = "rule      cors\ndecision  answered\nreason    cors_preflight\n\
+                 details   oauth2_cors_preflight\n\nThe client receives:\nHTTP 200 OK\n";
+    assert!(told.contains(lines) && told.contains("\nvary: origin\n"), "{told}");
+}
+
+#[test]
+fn a_rule_that_nearly_matches_is_told_with_what_it_matches_instead() {
+    let mut guard = guard();
+    guard["inbound"]["rules"] = json!([
+        {"name": "mcp", "paths": ["/mcp"]},
+        {"name": "hooks", "paths": ["/hooks/"], "access": "public"},
+        {"name": "read", "methods": ["GET"], "paths": ["/orders/*"]},
+        {"name": "a", "hosts": ["a.test"], "paths": ["/tenant"]},
+        {"name": "b", "headers": {"x-tenant": "b"}, "paths": ["/header"]},
+        {"name": "c", "headers": {"x-tenant": {"absent": true}}, "paths": ["/header"]},
+        {"name": "d", "headers": {"x-tenant": "b"}, "methods": ["PUT"], "paths": ["/header"]},
+        {"name": "rest", "hosts": ["a.test"], "access": "deny"},
+        {"name": "last", "paths": ["/last"]},
+    ]);
+    let told = |arguments: &[&str]| {
+        let told = explain(&guard, &[&["--url"], arguments].concat());
+        let is_about = |line: &&str| line.starts_with("nearly ") || line.starts_with("rule ");
+        told.lines().filter(is_about).map(|line| line[10..].to_owned()).collect::<Vec<_>>()
+    };
+    let header = ["--header", "X-Tenant: s3cr3t"];
+    for (arguments, lines) in [
+        (&["https://b/mcp"][..], &["mcp"][..]),
+        (
+            &["https://b/mcp/"],
+            &["mcp, for a path without a slash at the end", "rest, for another host", "unmatched"],
+        ),
+        (&["https://a.test/mcp/"], &["mcp, for a path without a slash at the end", "rest"]),
+        (&["https://a.test/hooks"], &["hooks, for a path with a slash at the end", "rest"]),
+        (&["https://a.test/MCP"], &["mcp, for a path in another letter case", "rest"]),
+        (
+            &["https://a.test/mcp/x"],
+            &["mcp, for a shorter path (`/**` matches those below it)", "rest"],
+        ),
+        (&["https://a.test/orders/1", "--method", "PUT"], &["read, for another method", "rest"]),
+        (&["https://a.test/orders/1", "--method", "HEAD"], &["read"]),
+        // Two conditions, or another path.
+        (&["https://a.test/ORDERS/1", "--method", "PUT"], &["rest"]),
+        (&["https://a.test/else"], &["rest"]),
+        // The host matters where no rule decides.
+        (&["https://b/tenant"], &["a, for another host", "rest, for another host", "unmatched"]),
+        (&["https://b/last"], &["last"]),
+        (
+            &[&["https://a.test/header"], &header[..]].concat(),
+            &[
+                "b, for another value of the header x-tenant",
+                "c, for requests without the header x-tenant",
+                "rest",
+            ],
+        ),
+        (&["https://a.test/header"], &["b, for another value of the header x-tenant", "c"]),
+        (&["https://a.test/header", "--header", "x_tenant: b"], &["header"]),
+        // What comes later than the rule that decides is not told.
+        (&["https://a.test/last/"], &["rest"]),
+    ] {
+        assert_eq!(told(arguments), lines, "{arguments:?}");
+    }
+    let told = explain(&guard, &[&["--url", "https://a.test/header"], &header[..]].concat());
+    assert!(!told.contains("s3cr3t"), "{told}");
+
+    // So are outbound rules, by their places.
+    let mut outbound = document(client(json!({})));
+    outbound["outbound"]["rules"] = json!([
+        {"hosts": ["api.test"], "paths": ["/v1/*"], "methods": ["GET"], "client": "a"},
+        {"hosts": ["*.test"], "client": null},
+    ]);
+    for (url, method, near) in [
+        ("https://api.test/v1/x", "PUT", Some("outbound.rules[0], for another method")),
+        (
+            "https://api.test/v1/x/",
+            "GET",
+            Some("outbound.rules[0], for a path without a slash at the end"),
+        ),
+        ("https://api.test/v1/x", "HEAD", None),
+        ("https://b.test/v1/x", "GET", None),
+    ] {
+        let told = explain(&outbound, &["--url", url, "--method", method]);
+        let line = told.lines().find_map(|line| line.strip_prefix("nearly    "));
+        assert_eq!(line, near, "{told}");
+    }
 }
 
 #[test]
@@ -167,6 +299,8 @@ fn the_token_stands_where_the_filter_looks_for_it() {
         (json!({"header": "x-token", "scheme": "DPoP"}), "- x-token: DPoP TOKEN\n"),
         (json!({"query": "t"}), "- :path: /orders/1?t=TOKEN\n+ :path: /orders/1\n"),
         (json!({"cookie": "t"}), "- cookie: t=TOKEN\n"),
+        (json!({"websocket_protocol": "t"}), "- sec-websocket-protocol: t, TOKEN\n"),
+        (json!({"basic": "password"}), "- authorization: Basic BASE64(:TOKEN)\n"),
     ] {
         let mut document = guard();
         document["inbound"]["token_sources"] = json!([source]);
@@ -371,4 +505,52 @@ fn no_secret_is_explained() {
         }
         assert_eq!((checked.status, explained.status), (0, 0), "{text}\n{}", checked.out);
     }
+}
+
+#[test]
+fn a_claim_that_is_not_forwarded_is_named_with_the_reason() {
+    let mut document = guard();
+    document["inbound"]["rules"] = json!([{}]);
+    document["inbound"]["forward"] = json!({"claims": {
+        "x-name": "name", "x-groups": "groups", "x-n": "n",
+        "x-roles": {"claim": "name", "format": "members"}, "x-absent": "absent", "x-none": "none",
+        "x-percent": {"claim": "name", "encoding": "percent"},
+    }});
+    let groups: Vec<String> = (0..300).map(|n| format!("group-{n:032}")).collect();
+    let claims = json!({
+        "aud": "https://api.test", "name": "Zoë", "groups": groups, "n": 1e20, "none": [],
+    });
+    let claims = file("explain/dropped.json", &claims.to_string());
+    let told =
+        explain(&document, &["--url", "https://a/", "--claims", claims.to_str().expect("text")]);
+    let dropped = "\
+dropped   header x-groups: its claim is too long for a header
+dropped   header x-n: its claim is an integer of more than 64 bits
+dropped   header x-name: its claim is not printable ASCII, or ambiguous: set `encoding`
+dropped   header x-roles: its claim is not an object
+decision  allowed
+";
+    assert!(told.contains(dropped), "{told}");
+    assert!(told.ends_with("- authorization: Bearer TOKEN\n+ x-percent: Zo%C3%AB\n"), "{told}");
+}
+
+#[test]
+fn the_token_that_replaces_the_callers_is_told_and_a_response_without_it_is_refused() {
+    let mut document = guard();
+    document["inbound"]["introspection"]["response_format"] = "jwt".into();
+    document["inbound"]["rules"] = json!([{"paths": ["/public"], "access": "public"}, {}]);
+    document["inbound"]["forward"] = json!({"bearer": {"claim": "jwt"}});
+    let told = explain(&document, &["--url", "https://a/", "--scope", "a"]);
+    let line = "requires  claim jwt: a token, which replaces the caller's\n";
+    assert!(told.contains(line), "{told}");
+    let forwarded = "- authorization: Bearer TOKEN\n\
+                     + authorization: Bearer eyJhbGciOiJSUzI1NiJ9.e30.c2ln\n";
+    assert!(told.ends_with(forwarded), "{told}");
+    let told = explain(&document, &["--url", "https://a/public"]);
+    assert!(told.ends_with("- authorization: Bearer TOKEN\n"), "{told}");
+    document["inbound"]["forward"] = json!({"bearer": {"claim": "phantom"}});
+    let claims = file("explain/phantom.json", r#"{"aud": "https://api.test", "phantom": "a b"}"#);
+    let arguments = ["--url", "https://a/", "--claims", claims.to_str().expect("text")];
+    let told = explain(&document, &arguments);
+    assert!(told.contains("reason    server_bad_answer\n"), "{told}");
 }

@@ -67,6 +67,11 @@ fn a_path_that_needs_less_in_another_letter_case_is_noted() {
         (json!([{"paths": ["/a"], "scope": "read"}, {"scope": "admin"}]), None),
         // The rest of what tokens need.
         (json!([{"paths": ["/a"], "max_age": "5m"}, {"max_age": "5m"}]), None),
+        (json!([{"paths": ["/a"], "max_ttl": "5s"}, {"max_ttl": "4s"}]), None),
+        (
+            json!([{"paths": ["/a"], "max_ttl": "5s"}, {"max_ttl": "6s"}]),
+            Some(("[0].paths[0]", "rules[1]")),
+        ),
         (
             json!([{"paths": ["/a"], "max_age": "5m"}, {"max_age": "6m"}]),
             Some(("[0].paths[0]", "rules[1]")),

@@ -20,6 +20,7 @@ mod help;
 mod istio;
 mod letter_case;
 mod manifests;
+mod mcp;
 mod native;
 mod new;
 mod paths;

@@ -45,7 +45,7 @@ fn filter(document: &str) -> String {
 }
 
 /// A listener by itself, as a file for discovery has it, with these fields in what reads HTTP.
-fn listener(fields: &str, filters: &str) -> String {
+pub(crate) fn listener(fields: &str, filters: &str) -> String {
     format!(
         "resources:
   - \"@type\": type.googleapis.com/envoy.config.listener.v3.Listener
@@ -109,6 +109,32 @@ fn what_an_http_connection_manager_lacks_is_told_at_its_place() {
         // Without rules for paths, the filter looks at none.
         finds("paths/none.yaml", &listener(&fields, &filter(NO_PATHS)), &[FINE]);
     }
+}
+
+#[test]
+fn what_the_filter_is_to_keep_must_reach_it() {
+    let keep = PATHS.replace(r#""audience""#, r#""encoded_slash": "keep", "audience""#);
+    let own = "`%2F` is allowed in paths; some services take it for a slash, others do not";
+    for (action, is_warned) in [
+        ("KEEP_UNCHANGED", false),
+        ("IMPLEMENTATION_SPECIFIC_DEFAULT", false),
+        ("REJECT_REQUEST", true),
+        ("UNESCAPE_AND_FORWARD", true),
+    ] {
+        let fields = format!(
+            "normalize_path: true\nmerge_slashes: true\npath_with_escaped_slashes_action: {action}"
+        );
+        let (lines, _) = check(&file("paths/keep.yaml", &listener(&fields, &filter(&keep))));
+        let rest: Vec<&String> = lines.iter().filter(|line| !line.contains(own)).collect();
+        assert_eq!(lines.len() - rest.len(), 1, "{lines:?}");
+        let warned = "warning: `path_with_escaped_slashes_action` rejects or decodes `%2F` before \
+                      the filter, so that `encoded_slash` has no effect; use KEEP_UNCHANGED";
+        assert_eq!(rest[0].contains(warned), is_warned, "{action}: {rest:?}");
+        assert_eq!(rest.len(), if is_warned { 2 } else { 1 }, "{action}: {rest:?}");
+    }
+    let (lines, _) = check(&file("paths/keep.yaml", &listener("", &filter(&keep))));
+    let lacking = lines.iter().filter(|line| line.contains("lacks"));
+    assert_eq!(lacking.count(), 2, "{lines:?}");
 }
 
 /// How often a file is warned of what reads HTTP.

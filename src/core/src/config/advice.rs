@@ -8,21 +8,72 @@ use crate::http::authority::HostPattern;
 use crate::http::path::{PathPattern, Segment};
 use crate::http::url::HttpUrl;
 use crate::ids::ClientId;
-use crate::inbound::policy::{Access, Rule};
+use crate::inbound::policy::{Access, Audience, Rule};
+use crate::inbound::resource_metadata::ResourceMetadata;
 use crate::outbound::client::Client;
-use crate::rules::matcher::Matcher;
+use crate::rules::matcher::{Matcher, method_matches};
 
-/// Advises on rules that are never reached, because an earlier rule matches all their requests.
-pub(super) fn advise_on_order<T>(rules: &Field<'_>, list: &[(Matcher, T)]) {
+/// Advises on rules that are never reached, because an earlier rule matches all their requests, and
+/// on those that no `HEAD` request reaches, because `GET` of an earlier rule includes it. `is_whole`
+/// is whether a rule has no conditions besides its matcher.
+pub(super) fn advise_on_order<T>(
+    rules: &Field<'_>,
+    list: &[(Matcher, T)],
+    is_whole: impl Fn(&T) -> bool,
+) {
     for (n, (later, _)) in list.iter().enumerate() {
-        let earlier = list.iter().take(n).position(|(earlier, _)| covers(earlier, later));
-        if let Some(earlier) = earlier {
-            rules.element(n).advise(|| {
-                let earlier = rules.element(earlier).place();
-                format!("never reached: {earlier} matches all of its requests first")
+        let earlier_than = |later: &Matcher| {
+            let is_earlier = |(earlier, rule): &(_, T)| is_whole(rule) && covers(earlier, later);
+            let earlier = list.iter().take(n).position(is_earlier)?;
+            Some(rules.element(earlier).place())
+        };
+        if let Some(earlier) = earlier_than(later) {
+            rules
+                .element(n)
+                .advise(|| format!("never reached: {earlier} matches all of its requests first"));
+        } else if later.methods.iter().flatten().any(|method| **method == *"HEAD")
+            && let methods = Some(vec!["HEAD".into()])
+            && let Some(earlier) = earlier_than(&Matcher { methods, ..later.clone() })
+        {
+            rules.element(n).member("methods").advise(|| {
+                format!(
+                    "`HEAD` never reaches this rule: {earlier} matches it first (`GET` includes \
+                     `HEAD`)"
+                )
             });
         }
     }
+}
+
+/// Advises on rules whose requests none of several resources covers.
+pub(super) fn advise_on_coverage(
+    rules: &Field<'_>,
+    list: &[(Matcher, Rule)],
+    resources: &[ResourceMetadata],
+) {
+    for (n, (matcher, rule)) in list.iter().enumerate() {
+        let needs_resource = matches!(rule.access, Access::Token(_) | Access::Optional(_));
+        if needs_resource && !resources.iter().any(|resource| meets(matcher, resource)) {
+            rules.element(n).advise(|| {
+                "no resource of `resource_metadata` covers its requests: they get 403".to_owned()
+            });
+        }
+    }
+}
+
+/// Whether the resource covers some of the requests.
+fn meets(matcher: &Matcher, resource: &ResourceMetadata) -> bool {
+    let meets_path = |pattern: &PathPattern| {
+        let mut segments = pattern.segments.iter();
+        resource.base().split('/').skip(1).all(|text| match segments.next() {
+            Some(Segment::Literal(literal)) => **literal == *text,
+            Some(Segment::Any) => true,
+            Some(Segment::Partial(affixes)) => affixes.match_segment(text.as_bytes()),
+            None => pattern.rest,
+        })
+    };
+    matcher.hosts.as_ref().is_none_or(|hosts| hosts.iter().any(|host| host.matches(&resource.host)))
+        && matcher.paths.as_ref().is_none_or(|paths| paths.iter().any(meets_path))
 }
 
 /// Advises on clients whose token is not used.
@@ -56,6 +107,10 @@ pub(super) fn advise_on_token_type<'r>(
             Some(&needs.audience)
         }
         _ => None,
+    });
+    let audiences = audiences.filter_map(|audience| match audience {
+        Audience::OneOf(accepted) => Some(accepted),
+        Audience::Any | Audience::Resource => None,
     });
     let audiences: Vec<_> = audiences.flatten().collect();
     let servers = match introspection.value {
@@ -92,8 +147,11 @@ pub(super) fn advise_on_assertion(assertion: &Field<'_>, scope: Option<&str>) {
 /// Whether the first matches every request that the second matches.
 pub(super) fn covers(first: &Matcher, second: &Matcher) -> bool {
     list_covers(first.hosts.as_deref(), second.hosts.as_deref(), host_covers)
-        && list_covers(first.methods.as_deref(), second.methods.as_deref(), |a, b| a == b)
+        && list_covers(first.methods.as_deref(), second.methods.as_deref(), |a, b| {
+            method_matches(a, b)
+        })
         && list_covers(first.paths.as_deref(), second.paths.as_deref(), path_covers)
+        && first.headers.iter().all(|wide| second.headers.iter().any(|test| wide.covers(test)))
 }
 
 /// Whether each of the second is covered by one of the first. An absent list matches everything.
@@ -119,10 +177,16 @@ pub(super) fn host_covers(first: &HostPattern, second: &HostPattern) -> bool {
 /// Whether all paths of the second are paths of the first.
 fn path_covers(first: &PathPattern, second: &PathPattern) -> bool {
     let segment_covers = |(first, second): (&Segment, &Segment)| match (first, second) {
-        (Segment::Any, Segment::Any) => true,
+        (Segment::Any, Segment::Any | Segment::Partial(_)) => true,
         (Segment::Any, Segment::Literal(text)) => !text.is_empty(),
-        (Segment::Literal(_), Segment::Any) => false,
         (Segment::Literal(one), Segment::Literal(other)) => one == other,
+        (Segment::Partial(affixes), Segment::Literal(text)) => {
+            affixes.match_segment(text.as_bytes())
+        }
+        (Segment::Partial(one), Segment::Partial(other)) => {
+            other.prefix.starts_with(&*one.prefix) && other.suffix.ends_with(&*one.suffix)
+        }
+        (Segment::Literal(_) | Segment::Partial(_), _) => false,
     };
     let length_covers = if first.rest {
         first.segments.len() <= second.segments.len()
@@ -134,6 +198,8 @@ fn path_covers(first: &PathPattern, second: &PathPattern) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -148,6 +214,14 @@ mod tests {
             ("/a/**", "/a/b/**", true),
             ("/a/*", "/a/b", true),
             ("/*/b", "/*/b", true),
+            ("/a/*", "/a/*.pdf", true),
+            ("/*.pdf", "/a.pdf", true),
+            ("/*.pdf", "/a*b.pdf", true),
+            ("/a*", "/a*", true),
+            ("/*.pdf", "/.pdf", false),
+            ("/a*.pdf", "/*.pdf", false),
+            ("/*.pdf", "/*", false),
+            ("/a.pdf", "/*.pdf", false),
             ("/a/b/**", "/a/**", false),
             ("/a", "/a/**", false),
             ("/a", "/a/", false),
@@ -184,12 +258,15 @@ mod tests {
             hosts: None,
             methods: methods.map(|list| list.iter().map(|method| Box::from(*method)).collect()),
             paths: paths.map(|path| vec![PathPattern::parse(path).unwrap()]),
+            headers: Arc::default(),
         };
         let all = matcher(None, None);
         let get = matcher(Some(&["GET"]), None);
         let reads = matcher(Some(&["GET", "HEAD"]), Some("/a"));
         assert!(covers(&all, &get) && covers(&all, &all) && !covers(&get, &all));
-        assert!(!covers(&get, &reads) && !covers(&reads, &get));
+        // `GET` includes `HEAD`, but not the other way round.
+        assert!(covers(&get, &reads) && !covers(&reads, &get));
+        assert!(!covers(&matcher(Some(&["HEAD"]), None), &get));
         assert!(covers(&reads, &matcher(Some(&["GET"]), Some("/a"))));
         // What has no path fits no pattern, and every path fits `/**`.
         assert!(!covers(&matcher(None, Some("/**")), &all));

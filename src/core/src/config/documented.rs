@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::client::CLIENT_TABLE;
+use super::cors::CORS_TABLE;
 use super::endpoint::ENDPOINT_TABLE;
 use super::forward::FORWARD_TABLE;
 use super::grants::GRANT_TABLE;
@@ -21,7 +22,7 @@ use crate::outbound::client::Client;
 use crate::timestamp::Timestamp;
 
 /// A table of keys, and where its object is in the document below.
-const TABLES: [(&KeyTable, &str); 10] = [
+const TABLES: [(&KeyTable, &str); 11] = [
     (&ENDPOINT_TABLE, "/inbound/introspection"),
     (&ENDPOINT_TABLE, "/outbound/clients/a"),
     (&INBOUND_TABLE, "/inbound"),
@@ -29,24 +30,29 @@ const TABLES: [(&KeyTable, &str); 10] = [
     (&CACHE_TABLE, "/inbound/cache"),
     (&RULE_TABLE, "/inbound/rules/0"),
     (&FORWARD_TABLE, "/inbound/forward"),
+    (&CORS_TABLE, "/inbound/cors"),
     (&SENDER_TABLE, "/inbound/sender_constraint"),
     (&CLIENT_TABLE, "/outbound/clients/a"),
     (&GRANT_TABLE, "/outbound/clients/exchange"),
 ];
 
 /// A value of each key that is not its default.
-const OTHERS: [(&str, &str); 32] = [
+const OTHERS: [(&str, &str); 39] = [
     ("access", r#""optional""#),
     ("allow_cors_preflight", "true"),
+    ("allow_credentials", "true"),
+    ("allow_methods", r#"["PUT"]"#),
     ("auth_method", r#""client_secret_post""#),
     ("claims", r#"{"x-user": "sub"}"#),
     ("clock_skew", r#""7s""#),
     ("default_expires_in", r#""7s""#),
+    ("encoded_slash", r#""keep""#),
     ("failure_mode_allow", "true"),
     ("header", r#""x-token""#),
     ("headers", r#"{"x-a": "b"}"#),
     ("lifetime", r#""7s""#),
     ("max_entries", "7"),
+    ("max_token_bytes", "7"),
     ("max_ttl", r#""7s""#),
     ("mtls", r#""required""#),
     ("negative_max_entries", "7"),
@@ -56,13 +62,16 @@ const OTHERS: [(&str, &str); 32] = [
     ("realm", r#""a""#),
     ("renew_on_status", "[403]"),
     ("retries", "7"),
+    ("response_format", r#""jwt""#),
     ("scheme", r#""DPoP""#),
     ("scope_claim", r#""scp""#),
+    ("scope_wildcards", "true"),
     ("scope_implies", r#"{"a": ["b"]}"#),
     ("stale_if_error", r#""7s""#),
     ("subject_token_type", r#""urn:ietf:params:oauth:token-type:jwt""#),
     ("timeout", r#""7s""#),
     ("token", "true"),
+    ("token_precedence", r#""first""#),
     ("token_sources", r#"[{"header": "x-token"}]"#),
     ("token_type", r#""required""#),
     ("token_type_hint", r#""""#),
@@ -78,6 +87,7 @@ fn document() -> Value {
                 "endpoint": "https://as.test/", "client_id": "a", "client_secret": "s",
             },
             "cache": {}, "rules": [{}], "forward": {}, "sender_constraint": {},
+            "cors": {"allow_origins": ["https://app.test"]},
         },
         "outbound": {
             "clients": {
@@ -156,6 +166,9 @@ fn with(place: &str, key: &str, value: Value) -> Value {
         object.insert("auth_method".into(), json!("private_key_jwt"));
         object.insert("private_key".into(), json!("k"));
         object.insert("aud".into(), json!("https://as.test"));
+    }
+    if key == "allow_cors_preflight" {
+        object.remove("cors");
     }
     if !value.is_null() {
         object.insert(key.to_owned(), value);

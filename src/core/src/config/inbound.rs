@@ -3,31 +3,39 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
+
+use super::cors::cors;
 use super::forward::forward;
 #[cfg(feature = "review")]
 use super::key_table::{
     DefaultValue::{Json, JsonIf, Required, Words},
     KeyRow, KeyTable,
 };
-use super::metadata::metadata;
+use super::metadata::documents;
 use super::names::Names;
 use super::policy::{AskedClaims, needs, rule};
-use super::reader::Field;
+use super::reader::{Field, Object};
+use super::scopes::scope_reading;
 use super::servers::servers;
 use super::sources::token_sources;
-use super::values::{boolean, claim_path, count, is_scope, one_or_any, text, ttl};
+use super::values::{boolean, count, is_scope, one_or_any, text, ttl};
+use crate::http::path::EncodedSlash;
+use crate::inbound::clock_skew::ClockSkew;
 use crate::inbound::guard::Guard;
 use crate::inbound::introspection_cache::CacheConfig;
-use crate::inbound::policy::{Access, Rule};
-use crate::oauth::claims::ClaimPath;
+use crate::inbound::policy::{Access, Audience, Needs, Rule};
+use crate::inbound::resources::{Coverage, Resources};
 use crate::oauth::denial::{REALM, Resource};
 use crate::oauth::introspection::{Reading, RequiredClaims};
 use crate::oauth::json::escaped;
 use crate::oauth::reason::Reason;
-use crate::oauth::scope::Implied;
+use crate::oauth::scope::{Implied, ScopeReading};
 use crate::oauth::sender_constraint::MutualTls;
-use crate::oauth::token_source::TokenSource;
+use crate::oauth::token_sources::Precedence;
 use crate::rules::index::RuleIndex;
+#[cfg(feature = "review")]
+use crate::rules::matcher::Matcher;
 
 /// The maximum of `max_entries`: the memory of a worker is limited to 1 GiB.
 const MOST_ENTRIES: u32 = 1_000_000;
@@ -47,13 +55,28 @@ pub(super) const INBOUND_TABLE: KeyTable = KeyTable {
             "where requests carry the token",
         )
         .see("inboundtoken_sources"),
+        KeyRow::new(
+            &["token_precedence"],
+            "string",
+            Json(r#""single""#),
+            "`\"single\"`: several tokens in a request are rejected. `\"first\"`: the first source \
+             with a value counts, [even if malformed](#inboundtoken_sources)",
+        ),
+        KeyRow::new(
+            &["max_token_bytes"],
+            "number",
+            Json("16384"),
+            "the maximum length of a token, up to 49152: longer ones get 431. Above 60 KiB in all \
+             headers, Envoy needs a larger `max_request_headers_kb`",
+        ),
         KeyRow::new(&["realm"], "string", Json(r#""oauth2""#), "the `realm` of every challenge"),
         KeyRow::new(
             &["audience"],
             "string or list",
             Words("any"),
             "accepted values of `aud`. Set it: otherwise, tokens issued for other services are \
-             accepted",
+             accepted. With a list of `resource_metadata`, the default is the resource of the \
+             request, and `\"*\"` accepts any",
         )
         .strong("Set it"),
         KeyRow::new(&["issuer"], "string or list", Words("any"), "accepted values of `iss`"),
@@ -81,16 +104,25 @@ pub(super) const INBOUND_TABLE: KeyTable = KeyTable {
         ),
         KeyRow::new(
             &["scope_claim"],
-            "string",
+            "string or list",
             Json(r#""scope""#),
             "the claim with the scopes: a string separated by spaces, or a list. Dots address \
-             nested claims (`realm_access.roles`), unless a claim has this very name",
+             nested claims (`realm_access.roles`), unless a claim has this very name. Of several \
+             names, the first claim that is present counts",
+        ),
+        KeyRow::new(
+            &["scope_wildcards"],
+            "boolean",
+            Json("false"),
+            "`*` in a granted scope stands for one whole component between `.`, `/` and `:`, if \
+             another component is literal: `patient/*.read` for `patient/Observation.read`. Implied \
+             scopes are taken literally",
         ),
         KeyRow::new(
             &["clock_skew"],
             "duration",
-            Json(r#""0s""#),
-            "tolerance for `exp`, `nbf` and `max_age`",
+            Words(r#"`"5s"` for `nbf`, `"0s"` for `exp` and `max_age`"#),
+            "tolerance for `exp`, `nbf` and `max_age`; a given value is for all three",
         ),
         KeyRow::new(&["rules"], "list", Words("all require a token"), "what each request requires")
             .see("inboundrules"),
@@ -99,6 +131,14 @@ pub(super) const INBOUND_TABLE: KeyTable = KeyTable {
             "string",
             JsonIf(r#""deny""#, "there are rules"),
             r#"what requests require that match no rule: `"deny"`, `"token"` or `"public"`"#,
+        ),
+        KeyRow::new(
+            &["encoded_slash"],
+            "string",
+            Json(r#""refuse""#),
+            "`\"keep\"` allows `%2F` [in paths](operations.md#paths), with a warning: they are judged \
+             twice, with `%2F` as a character of its segment and as a slash. If different rules \
+             decide, or what is between slashes of either kind is empty or a dot segment: 400",
         ),
         KeyRow::new(&["forward"], "object", Words(""), "what the upstream service receives")
             .see("inboundforward"),
@@ -110,6 +150,13 @@ pub(super) const INBOUND_TABLE: KeyTable = KeyTable {
              token. Rules that list `methods` must list `OPTIONS`",
         ),
         KeyRow::new(
+            &["cors"],
+            "object",
+            Words("none"),
+            "scripts of other origins, where Envoy's CORS filter cannot be before this one",
+        )
+        .see("inboundcors"),
+        KeyRow::new(
             &["failure_mode_allow"],
             "boolean",
             Json("false"),
@@ -119,7 +166,7 @@ pub(super) const INBOUND_TABLE: KeyTable = KeyTable {
         ),
         KeyRow::new(
             &["resource_metadata"],
-            "object",
+            "object or list",
             Words("none"),
             "the protected resource metadata (RFC 9728)",
         )
@@ -134,22 +181,38 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     #[cfg(feature = "review")]
     object.described(&[&INBOUND_TABLE]);
     let asked = AskedClaims::default();
-    let servers =
-        object.need("introspection", "the introspection endpoint", |field| servers(field, names));
+    let scope = scope_reading(&mut object, &ScopeReading::default());
+    let servers = object
+        .need("introspection", "the introspection endpoint", |field| servers(field, names, &scope));
     let cache = object.read("cache", cache).unwrap_or_default();
-    let token_sources = object.read("token_sources", token_sources);
+    let token_sources = token_sources(&mut object);
     let realm = object.read("realm", realm).unwrap_or_else(|| REALM.to_owned());
-    let scope_claim = object.read("scope_claim", claim_path);
     let implied = object.read("scope_implies", scope_implies).unwrap_or_default();
-    let clock_skew = object.read("clock_skew", ttl).unwrap_or_default();
-    let needs = needs(&mut object, "unmatched".into(), None, &asked);
+    let clock_skew = object.read("clock_skew", ttl).map(ClockSkew::from).unwrap_or_default();
+    // Of several resources, each is the audience of its tokens.
+    let unset = match object.at("resource_metadata").value {
+        Value::Array(_) => Audience::Resource,
+        _ => Audience::Any,
+    };
+    let defaults = Needs { rule: "unmatched".into(), audience: unset.clone(), ..Needs::default() };
+    let needs = needs(&mut object, defaults, &asked, &unset);
+    let mut forward = object.read("forward", forward).unwrap_or_default();
+    forward.set_token_sources(&token_sources.places);
     let rules = object.read("rules", |field| {
-        field.list_of("a list of rules", |field| rule(field, &needs, &asked))
+        field.list_of("a list of rules", |field| {
+            rule(field, &needs, &asked, &unset, &forward, cache.max_ttl)
+        })
     });
     let has_rules = object.has("rules");
     let unmatched = object.read("unmatched", unmatched);
-    let mut forward = object.read("forward", forward).unwrap_or_default();
+    let encoded_slash = object.read("encoded_slash", encoded_slash).unwrap_or_default();
     let allow_cors_preflight = object.read("allow_cors_preflight", boolean).unwrap_or(false);
+    let cors = object.read("cors", |field| cors(field, &token_sources.places));
+    if allow_cors_preflight && object.has("cors") {
+        object.at("allow_cors_preflight").mistake::<()>(
+            "conflicts with `cors`, with which the filter answers preflights; remove one of the two",
+        );
+    }
     let failure_mode_allow = object.read("failure_mode_allow", |field| {
         let allow = boolean(field)?;
         if allow {
@@ -159,7 +222,9 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
         }
         Some(allow)
     });
-    let metadata = object.read("resource_metadata", metadata);
+    let accepts_basic = token_sources.accept_basic();
+    let resource = Resource { realm, accepts_basic, ..Resource::default() };
+    let resources = resources(&mut object, resource, &unset);
     let mutual_tls = object.read("sender_constraint", sender_constraint).unwrap_or_default();
     let unmatched = unmatched.unwrap_or(if has_rules { Unmatched::Deny } else { Unmatched::Token });
     let name = Arc::clone(&needs.rule);
@@ -168,57 +233,83 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
         Unmatched::Token => Access::Token(Arc::new(needs)),
         Unmatched::Public => Access::Public,
     };
-    let unmatched = Rule { name, access };
+    let unmatched = Rule { name, access, mcp: None };
     object.check_keys();
     let rules = rules.unwrap_or_default();
     #[cfg(feature = "review")]
-    super::advice::advise_on_order(&object.at("rules"), &rules);
+    advise(&object, &rules, &unmatched, &implied);
     #[cfg(feature = "review")]
-    super::letter_case::note_on_letter_case(
-        &object.at("rules"),
-        &rules,
-        (&object.at("unmatched"), &unmatched),
-        &implied,
-    );
-    #[cfg(feature = "review")]
-    super::advice::advise_on_token_type(
-        &object.at("introspection"),
-        rules.iter().map(|(_, rule)| rule).chain([&unmatched]),
-    );
-    if rules.iter().map(|(_, rule)| rule).chain([&unmatched]).any(Rule::takes_any_audience) {
+    if matches!(unset, Audience::Resource) {
+        super::advice::advise_on_coverage(&object.at("rules"), &rules, &resources.described);
+    }
+    let mut all = vec![&unmatched];
+    all.extend(rules.iter().map(|(_, rule)| rule));
+    if matches!(unset, Audience::Any) && all.iter().any(|rule| rule.takes_any_audience()) {
         object.at("audience").warn(
             "not set: tokens issued for other services are accepted (RFC 9700 section 2.3); set \
              the audience of this service",
         );
     }
-    let scope_claim = scope_claim.unwrap_or_else(|| ClaimPath::new("scope"));
-    let what = asked_of_tokens(rules.iter().map(|(_, rule)| rule).chain([&unmatched]));
-    let token_sources = token_sources.unwrap_or_else(|| vec![TokenSource::authorization()]);
-    forward.set_token_sources(&token_sources);
+    let what = asked_of_tokens(&all);
+    let limits_age = all.iter().any(|rule| rule.limits_age());
+    let reads_messages = all.iter().any(|rule| rule.mcp.is_some());
+    if token_sources.precedence == Precedence::First && forward.withhold_token() {
+        object.at("forward.token").warn(
+            "no effect with token_precedence \"first\", which removes the values of all token_sources",
+        );
+    }
     Some(Guard {
         servers: servers?,
         cache,
+        limits_age,
         token_sources,
-        resource: Resource { realm, metadata_url: metadata.as_ref().map(|m| m.url.clone()) },
-        metadata,
+        resources,
+        reads_messages,
         rules: RuleIndex::new(rules),
         unmatched,
-        reading: Reading { scope_claim, implied, claims: asked.into_paths(), asked: what },
+        encoded_slash,
+        reading: Reading { implied, claims: asked.into_paths(), asked: what },
         clock_skew,
         mutual_tls,
         allow_cors_preflight,
+        cors,
         failure_mode_allow: failure_mode_allow.unwrap_or(false),
         forward,
     })
 }
 
+/// Advises on rules.
+#[cfg(feature = "review")]
+fn advise(object: &Object<'_>, rules: &[(Matcher, Rule)], unmatched: &Rule, implied: &Implied) {
+    use super::{advice, header_tests, letter_case};
+    let place = object.at("rules");
+    advice::advise_on_order(&place, rules, |rule| rule.mcp.is_none());
+    header_tests::advise_on_spelling(&place, rules);
+    letter_case::note_on_letter_case(&place, rules, (&object.at("unmatched"), unmatched), implied);
+    let all = rules.iter().map(|(_, rule)| rule).chain([unmatched]);
+    advice::advise_on_token_type(&object.at("introspection"), all);
+}
+
+/// The resources that `resource_metadata` describes; `unset` says whether there are several. Other
+/// requests are for `undescribed`.
+fn resources(object: &mut Object<'_>, undescribed: Resource, unset: &Audience) -> Resources {
+    let documents = object.read("resource_metadata", |field| documents(field, &undescribed));
+    let described = documents.unwrap_or_default();
+    let coverage = match (unset, described.first()) {
+        (Audience::Any, Some(only)) => Coverage::All(Arc::clone(&only.resource)),
+        (Audience::Any, None) => Coverage::All(Arc::new(undescribed)),
+        _ => Coverage::ByTarget(Arc::new(undescribed)),
+    };
+    Resources { described, coverage }
+}
+
 /// The claims that rules require of tokens.
-fn asked_of_tokens<'r>(rules: impl Iterator<Item = &'r Rule>) -> RequiredClaims {
+fn asked_of_tokens(rules: &[&Rule]) -> RequiredClaims {
     let mut asked = RequiredClaims::default();
     for rule in rules {
-        if let Access::Token(needs) | Access::Optional(needs) = &rule.access {
+        for needs in rule.needs() {
             asked.issuer |= !needs.issuer.is_empty();
-            asked.audience |= !needs.audience.is_empty();
+            asked.audience |= !matches!(needs.audience, Audience::Any);
             asked.scope |= needs.scope.is_some();
             asked.acr |= !needs.acr_values.is_empty();
         }
@@ -248,7 +339,8 @@ pub(super) const CACHE_TABLE: KeyTable = KeyTable {
             "duration",
             Json(r#""60s""#),
             "how long an active response is cached, at most until `exp`. A revoked token is \
-             accepted as long. `\"0s\"` introspects every request's token, except negative entries",
+             accepted as long. `\"0s\"` introspects every request's token, and caches no rejection, \
+             either. [Rules](#inboundrules) may have shorter times",
         ),
         KeyRow::new(
             &["negative_ttl"],
@@ -343,6 +435,14 @@ fn unmatched(field: &Field<'_>) -> Option<Unmatched> {
         "token" => Some(Unmatched::Token),
         _ => Some(Unmatched::Public),
     }
+}
+
+fn encoded_slash(field: &Field<'_>) -> Option<EncodedSlash> {
+    if field.choice(&["refuse", "keep"])? == "refuse" {
+        return Some(EncodedSlash::Refuse);
+    }
+    field.warn("`%2F` is allowed in paths; some services take it for a slash, others do not");
+    Some(EncodedSlash::Keep)
 }
 
 /// The keys of `sender_constraint`.

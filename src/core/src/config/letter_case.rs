@@ -1,13 +1,15 @@
 //! Paths that differ from the path of a rule only in letter case. Rules are case-sensitive, so
 //! another rule decides such a path, and may require less; but the service may ignore case.
 
+use std::sync::Arc;
+
 use super::advice::{covers, host_covers};
 use super::reader::Field;
 use crate::http::authority::HostPattern;
 use crate::http::path::{PathPattern, Segment};
-use crate::inbound::policy::{Access, Needs, Rule};
+use crate::inbound::policy::{Access, Audience, Needs, Rule};
 use crate::oauth::scope::Implied;
-use crate::rules::matcher::Matcher;
+use crate::rules::matcher::{Matcher, method_matches};
 
 /// Notes that a path in another letter case needs less. It is noted once: documents that end in a
 /// rule for all other paths have many such paths, and whether the service minds case is not in them.
@@ -70,13 +72,14 @@ fn first_for_other_case<'r>(
         hosts: matcher.hosts.clone(),
         methods: matcher.methods.clone(),
         paths: Some(vec![in_any_case(path)]),
+        headers: Arc::clone(&matcher.headers),
     };
     for (n, (other, needs)) in later {
         if is_for_other_case(matcher, path, other) {
             if !is_as_strict(needs, rule, implied) {
                 return Decides::Rule(n);
             }
-            if covers(other, &any_case) {
+            if needs.mcp.is_none() && covers(other, &any_case) {
                 return Decides::Nothing;
             }
         }
@@ -88,7 +91,10 @@ fn first_for_other_case<'r>(
 fn is_for_other_case(matcher: &Matcher, path: &PathPattern, other: &Matcher) -> bool {
     let hosts_meet = |a: &HostPattern, b: &HostPattern| host_covers(a, b) || host_covers(b, a);
     lists_meet(matcher.hosts.as_deref(), other.hosts.as_deref(), hosts_meet)
-        && lists_meet(matcher.methods.as_deref(), other.methods.as_deref(), |a, b| a == b)
+        && lists_meet(matcher.methods.as_deref(), other.methods.as_deref(), |a, b| {
+            method_matches(a, b) || method_matches(b, a)
+        })
+        && matcher.headers.iter().all(|one| other.headers.iter().all(|test| one.meets(test)))
         && other.paths.iter().all(|paths| paths.iter().any(|other| fits_other_case(path, other)))
 }
 
@@ -111,7 +117,18 @@ fn fits_other_case(path: &PathPattern, other: &PathPattern) -> bool {
         (Segment::Literal(text), Segment::Any) | (Segment::Any, Segment::Literal(text)) => {
             !text.is_empty()
         }
-        (Segment::Any, Segment::Any) => true,
+        (Segment::Literal(text), Segment::Partial(affixes))
+        | (Segment::Partial(affixes), Segment::Literal(text)) => {
+            affixes.in_lower_case().match_segment(text.to_ascii_lowercase().as_bytes())
+        }
+        (Segment::Partial(one), Segment::Partial(other)) => {
+            let (one, other) = (one.in_lower_case(), other.in_lower_case());
+            let (prefix, suffix) = (&*one.prefix, &*one.suffix);
+            (prefix.starts_with(&*other.prefix) || other.prefix.starts_with(prefix))
+                && (suffix.ends_with(&*other.suffix) || other.suffix.ends_with(suffix))
+        }
+        (Segment::Any, Segment::Any | Segment::Partial(_))
+        | (Segment::Partial(_), Segment::Any) => true,
     });
     // One that both name differs only if they name it differently.
     let is_free = |(one, other): (&Segment, &Segment)| has_case(one) && one != other;
@@ -126,9 +143,17 @@ fn in_any_case(path: &PathPattern) -> PathPattern {
     PathPattern { segments: path.segments.iter().map(segment).collect(), rest: path.rest }
 }
 
-/// Whether a segment contains letters. The hexadecimal digits of an escape do not count.
+/// Whether a segment contains letters.
 fn has_case(segment: &Segment) -> bool {
-    let Segment::Literal(text) = segment else { return false };
+    match segment {
+        Segment::Any => false,
+        Segment::Literal(text) => has_letter(text),
+        Segment::Partial(affixes) => has_letter(&affixes.prefix) || has_letter(&affixes.suffix),
+    }
+}
+
+/// Whether a text contains letters. The hexadecimal digits of an escape do not count.
+fn has_letter(text: &str) -> bool {
     let mut parts = text.split('%').enumerate();
     parts.any(|(n, part)| {
         let digits = if n == 0 { 0 } else { 2 };
@@ -156,11 +181,17 @@ fn needs_as_much(first: &Needs, second: &Needs, implied: &Implied) -> bool {
         (None, Some(_)) => false,
         (Some(first), Some(second)) => first.implies(second, implied),
     };
+    let audience = match (&first.audience, &second.audience) {
+        (_, Audience::Any) | (Audience::Resource, Audience::Resource) => true,
+        (Audience::OneOf(first), Audience::OneOf(second)) => within(first, second),
+        (_, Audience::OneOf(_) | Audience::Resource) => false,
+    };
     let max_age = second.max_age.is_none_or(|most| first.max_age.is_some_and(|age| age <= most));
     within(&first.issuer, &second.issuer)
-        && within(&first.audience, &second.audience)
+        && audience
         && within(&first.acr_values, &second.acr_values)
         && max_age
+        && first.age.is_as_strict_as(second.age)
         && scope
         && second.claims.iter().all(|claim| first.claims.contains(claim))
 }
@@ -179,6 +210,10 @@ mod tests {
             ("/v1/orders", "/v1/*/**", true),
             ("/*/admin", "/a/**", true),
             ("/a/**", "/*/b/c", true),
+            ("/*.pdf", "/*", true),
+            ("/*.pdf", "/A*.PDF", true),
+            ("/a*b", "/axb", true),
+            ("/Axb", "/a*b", true),
             // It is the same in either case, or another path.
             ("/admin/**", "/admin/*", false),
             ("/1/**", "/**", false),
@@ -188,6 +223,9 @@ mod tests {
             ("/admin/x", "/*", false),
             ("/v1/orders", "/v2/**", false),
             ("/*", "/**", false),
+            ("/*.1", "/*", false),
+            ("/a*", "/b*", false),
+            ("/*.pdf", "/a.txt", false),
         ] {
             let [path, other] = [path, other].map(|text| PathPattern::parse(text).unwrap());
             assert_eq!(fits_other_case(&path, &other), fits, "{path:?} {other:?}");

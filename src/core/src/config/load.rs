@@ -1,5 +1,7 @@
 //! Loads the whole document: both directions, and what they share.
 
+use std::sync::Arc;
+
 use super::error::{ConfigError, ConfigErrors};
 use super::names::Names;
 use super::reader::{Field, Reader};
@@ -10,6 +12,7 @@ use crate::environment::Environment;
 use crate::ids::ClientId;
 use crate::inbound::guard::Guard;
 use crate::oauth::secret::OpenSecret;
+use crate::oauth::token_sources::TokenSources;
 use crate::outbound::ClientConfig;
 
 /// A valid configuration of one direction or both.
@@ -61,9 +64,10 @@ pub(super) fn config(field: &Field<'_>) -> Option<Config> {
             guard.servers.iter().filter_map(|server| server.introspection.client).collect()
         }),
     };
-    let sources = inbound
-        .as_ref()
-        .map(|guard| guard.as_ref().map(|guard| guard.token_sources.clone()).unwrap_or_default());
+    let sources = inbound.as_ref().map(|guard| match guard {
+        Some(guard) => guard.token_sources.clone(),
+        None => TokenSources { places: Vec::new(), ..TokenSources::default() },
+    });
     let outbound =
         outbound.map(|field| outbound::outbound(&field, names, used.as_deref(), sources));
     object.check_keys();
@@ -83,7 +87,13 @@ pub(super) fn config(field: &Field<'_>) -> Option<Config> {
     };
     config.tell_answers_apart();
     if let (Some(guard), Some(clients)) = (&config.inbound, &mut config.outbound) {
-        clients.resource = guard.resource.clone();
+        clients.resource = Arc::clone(guard.resources.of_unknown());
+        if guard.forward.sets_authorization() && clients.sets("authorization") {
+            return object.at("inbound.forward.bearer").mistake(
+                "conflicts with an outbound client that sets `authorization`; give the client \
+                 another `header`, or remove `bearer`",
+            );
+        }
     }
     Some(config)
 }

@@ -12,6 +12,9 @@ use super::reader::Field;
 use super::values::{boolean, endpoint_url, one_or_any, text};
 use crate::http::url::{HttpUrl, is_absolute_uri};
 use crate::inbound::resource_metadata::ResourceMetadata;
+use crate::oauth::denial::Resource;
+
+const WHAT: &str = "an RFC 9728 document with resource";
 
 /// Members that are lists of strings.
 const LISTS: [&str; 6] = [
@@ -107,9 +110,41 @@ pub(super) const METADATA_TABLE: KeyTable = KeyTable {
     ]],
 };
 
-/// Reads the document.
-pub(super) fn metadata(field: &Field<'_>) -> Option<ResourceMetadata> {
-    const WHAT: &str = "an RFC 9728 document with resource";
+/// Reads one document, or a list of them. What challenges have in common is in
+/// `common`.
+pub(super) fn documents(field: &Field<'_>, common: &Resource) -> Option<Vec<ResourceMetadata>> {
+    let read = |field: &Field<'_>| metadata(field, common);
+    match field.value {
+        Value::Array(_) => {
+            let list = field.list_of(&format!("a list of objects, each {WHAT}"), read)?;
+            check_coverage(field, &list);
+            Some(list)
+        }
+        Value::Object(_) => read(field).map(|metadata| vec![metadata]),
+        _ => field.expected(&format!("{WHAT}, or a list of them")),
+    }
+}
+
+/// Checks that requests tell resources apart by host and path.
+fn check_coverage(field: &Field<'_>, list: &[ResourceMetadata]) {
+    for (n, metadata) in list.iter().enumerate() {
+        let is_same = |other: &ResourceMetadata| {
+            metadata.host == other.host && metadata.base() == other.base()
+        };
+        if metadata.query.is_some() {
+            field.element(n).mistake::<()>(
+                "`resource` has a query; in a list, requests are assigned by host and path",
+            );
+        } else if list.iter().take(n).any(is_same) {
+            field.element(n).mistake::<()>(
+                "`resource` has the host and path of another one; remove one of the two",
+            );
+        }
+    }
+}
+
+/// Reads a document.
+fn metadata(field: &Field<'_>, common: &Resource) -> Option<ResourceMetadata> {
     field.looks_for(|| {
         let keys = ["resource"].into_iter().chain(LISTS).chain(STRINGS).chain(TEXTS).chain(FLAGS);
         Shape::Keys(keys.collect())
@@ -136,7 +171,7 @@ pub(super) fn metadata(field: &Field<'_>) -> Option<ResourceMetadata> {
         };
         Some((name.to_owned(), value))
     });
-    let metadata = ResourceMetadata::new(&resource?, members?);
+    let metadata = ResourceMetadata::new(&resource?, common, members?);
     metadata.or_else(|| {
         field.mistake(
             "the path of `resource` contains an escape sequence that is rejected in requests",

@@ -7,6 +7,7 @@
 mod advice;
 mod client;
 mod client_auth;
+mod cors;
 mod document;
 #[cfg(test)]
 #[cfg(feature = "review")]
@@ -15,12 +16,15 @@ mod endpoint;
 mod error;
 mod forward;
 mod grants;
+mod header_tests;
 mod inbound;
 #[cfg(feature = "review")]
 mod key_table;
 #[cfg(feature = "review")]
 mod letter_case;
+mod lists;
 mod load;
+mod mcp;
 mod metadata;
 mod names;
 mod notes;
@@ -31,6 +35,7 @@ mod reader;
 mod review;
 #[cfg(feature = "review")]
 mod schema;
+mod scopes;
 mod servers;
 mod sources;
 #[cfg(feature = "review")]

@@ -1,5 +1,7 @@
 //! The `outbound` object: which requests get the token of which client.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::client::client;
@@ -15,8 +17,8 @@ use super::reader::{Field, Object};
 use super::values::text;
 use crate::cache::identity::Identity;
 use crate::ids::ClientId;
-use crate::oauth::denial::Resource;
 use crate::oauth::token_source::TokenSource;
+use crate::oauth::token_sources::TokenSources;
 use crate::outbound::ClientConfig;
 use crate::outbound::client::Client;
 use crate::rules::index::RuleIndex;
@@ -53,7 +55,7 @@ pub(super) fn outbound(
     field: &Field<'_>,
     names: Names<'_>,
     used: Option<&[ClientId]>,
-    token_sources: Option<Vec<TokenSource>>,
+    token_sources: Option<TokenSources>,
 ) -> Option<ClientConfig> {
     let mut object = field.object("an object with clients and rules")?;
     #[cfg(feature = "review")]
@@ -85,16 +87,16 @@ pub(super) fn outbound(
         );
     }
     let guarded = token_sources.is_some();
-    let token_sources = token_sources.unwrap_or_else(|| vec![TokenSource::authorization()]);
+    let token_sources = token_sources.unwrap_or_default();
     #[cfg(feature = "review")]
     {
-        super::advice::advise_on_order(&object.at("rules"), &rules);
+        super::advice::advise_on_order(&object.at("rules"), &rules, |_| true);
         super::advice::advise_on_use(&object, &clients, &rules, used);
     }
     join_actors(&object, &mut clients)?;
     for Client { name, placement, .. } in clients.iter().filter(|client| client.is_exchange()) {
         let is_read = |source: &TokenSource| source.header() == Some(&*placement.header);
-        if !placement.overwrite && token_sources.iter().any(is_read) {
+        if !placement.overwrite && token_sources.places.iter().any(is_read) {
             return object
                 .at(&format!("clients.{name}.overwrite"))
                 .mistake("must be true; the caller's token in this header is to be exchanged");
@@ -108,8 +110,7 @@ pub(super) fn outbound(
         }
     }
     let rules = RuleIndex::new(rules);
-    let resource = Resource::default();
-    Some(ClientConfig { clients, rules, token_sources, guarded, resource })
+    Some(ClientConfig { clients, rules, token_sources, guarded, resource: Arc::default() })
 }
 
 /// The default rules: the only client is for every request.

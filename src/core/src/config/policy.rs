@@ -7,19 +7,24 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::header_tests::headers;
 #[cfg(feature = "review")]
 use super::key_table::{
     DefaultValue::{Json, Words},
     KeyRow, KeyTable,
 };
+use super::lists::{Parse, list};
+use super::mcp::mcp;
 use super::notes::Shape;
 use super::reader::{Field, Object};
-use super::values::{one_or_any, scope, text, ttl};
+use super::values::{one_or_any, scope, text, ttl, whole_seconds};
+use crate::cache::age::AgeLimit;
 use crate::http::authority::HostPattern;
 use crate::http::header_name::is_token_char;
 use crate::http::path::PathPattern;
 use crate::ids::ClaimId;
-use crate::inbound::policy::{Access, Needs, Rule};
+use crate::inbound::forwarding::Forwarding;
+use crate::inbound::policy::{Access, Audience, McpRule, Needs, Rule};
 use crate::oauth::claims::{ClaimPath, ClaimTest, is_scalar};
 use crate::oauth::reason::Reason;
 use crate::rules::matcher::Matcher;
@@ -47,29 +52,44 @@ impl AskedClaims {
 /// The keys of requirements.
 const NEEDS: [&str; 6] = ["audience", "issuer", "scope", "claims", "acr_values", "max_age"];
 
-/// Reads requirements. Missing ones are taken from `defaults`.
+/// Reads requirements, in place of those in `needs`; `unset` is the audience if there is
+/// none.
 pub(super) fn needs(
     object: &mut Object<'_>,
-    rule: Arc<str>,
-    defaults: Option<&Needs>,
+    mut needs: Needs,
     asked: &AskedClaims,
+    unset: &Audience,
 ) -> Needs {
-    let issuer = object.read("issuer", |f| one_or_any(f, "an issuer"));
-    let audience = object.read("audience", |f| one_or_any(f, "an audience"));
-    let claims = object.read("claims", |f| claims(f, asked));
-    let acr_values = object.read("acr_values", acr_values);
-    let max_age = object.read("max_age", max_age);
-    let scope = object.read("scope", scope);
-    Needs {
-        rule,
-        issuer: issuer.or_else(|| defaults.map(|d| d.issuer.clone())).unwrap_or_default(),
-        audience: audience.or_else(|| defaults.map(|d| d.audience.clone())).unwrap_or_default(),
-        acr_values: acr_values
-            .or_else(|| defaults.map(|d| d.acr_values.clone()))
-            .unwrap_or_default(),
-        max_age: max_age.or_else(|| defaults?.max_age),
-        scope: scope.or_else(|| defaults?.scope.clone()),
-        claims: claims.or_else(|| defaults.map(|d| d.claims.clone())).unwrap_or_default(),
+    if let Some(issuer) = object.read("issuer", |f| one_or_any(f, "an issuer")) {
+        needs.issuer = issuer;
+    }
+    if let Some(audience) = object.read("audience", |f| audience(f, unset)) {
+        needs.audience = audience;
+    }
+    if let Some(claims) = object.read("claims", |f| claims(f, asked)) {
+        needs.claims = claims;
+    }
+    if let Some(acr_values) = object.read("acr_values", acr_values) {
+        needs.acr_values = acr_values;
+    }
+    needs.max_age = object.read("max_age", max_age).or(needs.max_age);
+    needs.scope = object.read("scope", scope).or(needs.scope);
+    needs
+}
+
+/// `audience`: `"*"` is for documents where the default is not any.
+fn audience(field: &Field<'_>, unset: &Audience) -> Option<Audience> {
+    let accepted = one_or_any(field, "an audience")?;
+    let mut stars = accepted.iter().map(|audience| **audience == *"*");
+    match unset {
+        Audience::Resource if stars.clone().all(|is_star| is_star) => {
+            field.warn("tokens issued for other services are accepted (RFC 9700 section 2.3)");
+            Some(Audience::Any)
+        }
+        Audience::Resource if stars.any(|is_star| is_star) => {
+            field.mistake("\"*\" accepts any audience; remove the others")
+        }
+        _ => Some(Audience::OneOf(accepted)),
     }
 }
 
@@ -101,14 +121,21 @@ pub(super) const TEST_TABLE: KeyTable = KeyTable {
             Words("none"),
             "the claim is present, and is none of these",
         ),
+        KeyRow::new(
+            &["members"],
+            "string or list",
+            Words("none"),
+            "the claim is an object with one of these members, and its value is neither false nor \
+             null",
+        ),
         KeyRow::new(&["exists"], "`true`", Words("none"), "the claim is present with any value"),
     ]],
 };
 
 /// A condition on a claim.
 fn claim_test(field: &Field<'_>) -> Option<ClaimTest> {
-    const WHAT: &str =
-        "a value, a list of alternatives, {\"all\": […]}, {\"not\": […]} or {\"exists\": true}";
+    const WHAT: &str = "a value, a list of alternatives, {\"all\": […]}, {\"not\": […]}, \
+                        {\"members\": […]} or {\"exists\": true}";
     match field.value {
         Value::Object(_) => {
             let mut object = field.object(WHAT)?;
@@ -116,12 +143,16 @@ fn claim_test(field: &Field<'_>) -> Option<ClaimTest> {
             object.described(&[&TEST_TABLE]);
             let all = object.take("all");
             let not = object.take("not");
+            let members = object.take("members");
             let exists = object.take("exists");
             object.check_keys();
-            match (all, not, exists) {
-                (Some(field), None, None) => scalars(&field).map(ClaimTest::All),
-                (None, Some(field), None) => scalars(&field).map(ClaimTest::Not),
-                (None, None, Some(field)) => {
+            match (all, not, members, exists) {
+                (Some(field), None, None, None) => scalars(&field).map(ClaimTest::All),
+                (None, Some(field), None, None) => scalars(&field).map(ClaimTest::Not),
+                (None, None, Some(field), None) => {
+                    one_or_any(&field, "the name of a member").map(ClaimTest::Members)
+                }
+                (None, None, None, Some(field)) => {
                     field.looks_for(|| Shape::Only(true));
                     match field.value {
                         Value::Bool(true) => Some(ClaimTest::Exists),
@@ -157,7 +188,8 @@ fn scalars(field: &Field<'_>) -> Option<Vec<Value>> {
 fn acr_values(field: &Field<'_>) -> Option<Vec<Box<str>>> {
     const WHAT: &str = "authentication context class references";
     let values = one_or_any(field, WHAT)?;
-    let words = values.iter().flat_map(|value| value.split(' ')).filter(|word| !word.is_empty());
+    let values = values.join(" ");
+    let words = values.split(' ').filter(|word| !word.is_empty());
     let words: Vec<Box<str>> = words.map(Into::into).collect();
     let is_word = |word: &str| word.bytes().all(|b| (0x21..=0x7e).contains(&b));
     if words.is_empty() || !words.iter().all(|word| is_word(word)) {
@@ -166,20 +198,35 @@ fn acr_values(field: &Field<'_>) -> Option<Vec<Box<str>>> {
     Some(words)
 }
 
-/// `max_age`: whole seconds, as in a challenge.
+/// `max_age`, as in a challenge.
 fn max_age(field: &Field<'_>) -> Option<Duration> {
-    let age = ttl(field)?;
-    if age.subsec_millis() != 0 {
-        return field.mistake("must be whole seconds (RFC 9470 section 4)");
-    }
-    Some(age)
+    whole_seconds(field, "must be whole seconds (RFC 9470 section 4)")
 }
 
 impl Rule {
+    /// The requirements on tokens, among them those of requests whose message is uncertain.
+    pub(super) fn needs(&self) -> impl Iterator<Item = &Arc<Needs>> {
+        let of_access = match &self.access {
+            Access::Token(needs) | Access::Optional(needs) => Some(needs),
+            Access::Public | Access::Deny(_) => None,
+        };
+        of_access.into_iter().chain(self.mcp.as_ref().map(|mcp| &mcp.needs))
+    }
+
+    /// Whether it limits the age of responses.
+    pub(super) fn limits_age(&self) -> bool {
+        match &self.access {
+            Access::Token(needs) | Access::Optional(needs) => needs.age.is_limited(),
+            Access::Public | Access::Deny(_) => false,
+        }
+    }
+
     /// Whether it accepts tokens issued for other services.
     pub(super) fn takes_any_audience(&self) -> bool {
         match &self.access {
-            Access::Token(needs) | Access::Optional(needs) => needs.audience.is_empty(),
+            Access::Token(needs) | Access::Optional(needs) => {
+                matches!(needs.audience, Audience::Any)
+            }
             Access::Public | Access::Deny(_) => false,
         }
     }
@@ -197,14 +244,29 @@ pub(super) const RULE_TABLE: KeyTable = KeyTable {
             Words("all"),
             r#"`"api.example.com"`, or `"*.example.com"` for hosts below it; ports are ignored"#,
         ),
-        KeyRow::new(&["methods"], "list", Words("all"), r#"`"GET"` does not include `HEAD`"#),
+        KeyRow::new(&["methods"], "list", Words("all"), r#"`"GET"` includes `HEAD`"#),
         KeyRow::new(
             &["paths"],
             "list",
             Words("all"),
-            "`*` matches one segment, `**` at the end any number: `/orders/**` matches `/orders`, \
-             `/orders/` and `/orders/1/items`",
+            "`*` matches one segment, or one or more characters of it (`/orders/*:cancel`, \
+             `/files/*.pdf`), `**` at the end any number of segments: `/orders/**` matches \
+             `/orders`, `/orders/` and `/orders/1/items`",
         ),
+        KeyRow::new(
+            &["headers"],
+            "object",
+            Words("any"),
+            "values of headers, all of which must match",
+        )
+        .see("inboundrulesheaders"),
+        KeyRow::new(
+            &["mcp"],
+            "object",
+            Words("all"),
+            "messages of the Model Context Protocol, as Envoy's filter `mcp` has read them",
+        )
+        .see("inboundrulesmcp"),
         KeyRow::new(
             &["access"],
             "string",
@@ -243,25 +305,51 @@ pub(super) const RULE_TABLE: KeyTable = KeyTable {
             Words("as in `inbound`"),
             "the maximum time since the user authenticated",
         ),
+        KeyRow::new(
+            &["max_ttl"],
+            "duration",
+            Words("that of `cache`"),
+            "the maximum age of a cached response, active or not, that decides on these requests, \
+             [without `stale_if_error`](#inboundcache); `\"0s\"` introspects the token for each \
+             request. At most `max_ttl` of `cache`",
+        ),
     ]],
 };
 
-/// One of `rules`.
+/// `max_ttl`: at most that of the cache, after which nothing is cached.
+fn shorter_ttl(field: &Field<'_>, most: Duration) -> Option<Duration> {
+    let max_ttl = ttl(field)?;
+    if max_ttl > most {
+        return field.mistake("must not be longer than cache.max_ttl (default \"60s\")");
+    }
+    Some(max_ttl)
+}
+
+/// One of `rules`. `max_ttl` is that of the cache.
 pub(super) fn rule(
     field: &Field<'_>,
     defaults: &Needs,
     asked: &AskedClaims,
+    unset: &Audience,
+    forward: &Forwarding,
+    max_ttl: Duration,
 ) -> Option<(Matcher, Rule)> {
     let mut object = field.object("an object with hosts, methods, paths, access")?;
     #[cfg(feature = "review")]
     object.described(&[&RULE_TABLE]);
     let name = object.read("name", |f| text(f, "a rule name"));
     let name: Arc<str> = name.unwrap_or_else(|| field.place()).into();
-    let matcher = matcher(&mut object);
+    let mut matcher = matcher(&mut object);
+    let headers = object.read("headers", |field| headers(field, forward));
+    matcher.headers = headers.unwrap_or_default().into();
+    let mcp = object.read("mcp", mcp);
     let access =
         object.read("access", |field| field.choice(&["token", "optional", "public", "deny"]));
-    let asks = NEEDS.into_iter().find(|key| object.has(key));
-    let needs = Arc::new(needs(&mut object, Arc::clone(&name), Some(defaults), asked));
+    let asks = NEEDS.into_iter().chain(["max_ttl"]).find(|key| object.has(key));
+    let age = AgeLimit::new(object.read("max_ttl", |field| shorter_ttl(field, max_ttl)));
+    let defaults = Needs { rule: Arc::clone(&name), age, ..defaults.clone() };
+    let needs = Arc::new(needs(&mut object, defaults, asked, unset));
+    let of_mcp = Arc::clone(&needs);
     let access = match access {
         None | Some("token") => Some(Access::Token(needs)),
         Some("optional") => Some(Access::Optional(needs)),
@@ -274,34 +362,32 @@ pub(super) fn rule(
         },
     };
     object.check_keys();
-    Some((matcher, Rule { name, access: access? }))
+    let mcp = mcp.map(|pattern| McpRule { pattern, needs: of_mcp });
+    if let (Some(_), Some(methods)) = (&mcp, &matcher.methods)
+        && !methods.iter().any(|method| **method == *"POST")
+    {
+        return object.at("mcp").mistake("requires \"POST\" in the `methods` of the rule");
+    }
+    Some((matcher, Rule { name, access: access?, mcp }))
 }
 
 /// `hosts`, `methods` and `paths`.
 pub(super) fn matcher(object: &mut Object<'_>) -> Matcher {
     let hosts = list(object, "hosts", "hosts such as \"api.example.com\"", HostPattern::parse);
-    let methods = list(object, "methods", "methods such as \"GET\"", |text| {
-        let is_method = |b: u8| is_token_char(b) && !b.is_ascii_lowercase() && b != b'*';
-        if !text.is_empty() && text.bytes().all(is_method) {
+    let method: Parse = |text| {
+        if is_method(text) {
             Ok(Box::from(text))
         } else {
             Err("expected a method in upper case such as \"GET\"; omit the key for all methods")
         }
-    });
+    };
+    let methods = list(object, "methods", "methods such as \"GET\"", method);
     let paths = list(object, "paths", "paths such as \"/orders/**\"", PathPattern::parse);
-    Matcher { hosts, methods, paths }
+    Matcher { hosts, methods, paths, ..Matcher::default() }
 }
 
-/// An optional list of strings, each read by `parse`.
-pub(super) fn list<T>(
-    object: &mut Object<'_>,
-    key: &'static str,
-    what: &str,
-    parse: impl Fn(&str) -> Result<T, &'static str>,
-) -> Option<Vec<T>> {
-    let read = |field: &Field<'_>| match parse(field.string("a string")?) {
-        Ok(value) => Some(value),
-        Err(advice) => field.mistake(advice),
-    };
-    object.read(key, |field| field.list_of(&format!("a list of {what}"), read))
+/// Whether this is the name of a method, without lower case.
+pub(super) fn is_method(text: &str) -> bool {
+    let is_in_name = |b: u8| is_token_char(b) && !b.is_ascii_lowercase() && b != b'*';
+    !text.is_empty() && text.bytes().all(is_in_name)
 }

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::slice;
 
 use serde_json::{Map, Value};
 
@@ -201,16 +202,22 @@ impl<'r> Field<'r> {
         what: &str,
         mut read: impl FnMut(&Self) -> Option<T>,
     ) -> Option<Vec<T>> {
+        read_all(self.elements(what)?.iter(), |field| read(field))
+    }
+
+    /// The elements of the value, if it is a list with at least one. Not generic, so the module has
+    /// it once.
+    fn elements(&self, what: &str) -> Option<Vec<Self>> {
         self.looks_for(|| Shape::List { least: 1 });
         let Value::Array(elements) = self.value else { return self.expected(what) };
         if elements.is_empty() {
             return self.mistake(format_args!("must not be empty; expected {what}"));
         }
-        let mut values = Some(Vec::new());
+        let mut fields = Vec::new();
         for n in 0..elements.len() {
-            collect(&mut values, read(&self.element(n)));
+            fields.push(self.element(n));
         }
-        values
+        Some(fields)
     }
 
     /// The value as an object with arbitrary keys, each member read by `read`.
@@ -222,21 +229,33 @@ impl<'r> Field<'r> {
         mut read: impl FnMut(&'r str, &Self) -> Option<T>,
     ) -> Option<Vec<T>> {
         self.looks_for(|| Shape::Members);
-        let mut values = Some(Vec::new());
+        read_all(self.member_fields(what)?.iter(), |(key, field)| read(key, field))
+    }
+
+    /// The members of the value with their keys. Not generic, so the module has it once.
+    fn member_fields(&self, what: &str) -> Option<Vec<(&'r str, Self)>> {
+        let mut fields = Vec::new();
         for (key, value) in self.members(what)? {
-            let field = self.reader.field(join(&self.place(), key), value);
-            collect(&mut values, read(key, &field));
+            fields.push((key.as_str(), self.reader.field(join(&self.place(), key), value)));
         }
-        values
+        Some(fields)
     }
 }
 
-/// Adds a value to the values read so far; the result is `None` after an error.
-fn collect<T>(values: &mut Option<Vec<T>>, read: Option<T>) {
-    match (values.as_mut(), read) {
-        (Some(values), Some(value)) => values.push(value),
-        _ => *values = None,
+/// Reads each of these; the result is `None` after an error.
+fn read_all<F, T>(
+    fields: slice::Iter<'_, F>,
+    mut read: impl FnMut(&F) -> Option<T>,
+) -> Option<Vec<T>> {
+    let mut values = Vec::new();
+    let mut is_complete = true;
+    for field in fields {
+        match read(field) {
+            Some(value) => values.push(value),
+            None => is_complete = false,
+        }
     }
+    is_complete.then_some(values)
 }
 
 /// A key of an object, as a table lists it.

@@ -10,20 +10,28 @@ use super::key_table::{
     DefaultValue::{Json, Words},
     KeyRow, KeyTable,
 };
+use super::lists::list;
 use super::names::Names;
-use super::policy::list;
 use super::reader::Field;
+use super::scopes::scope_reading;
 use super::values::{one_or_any, text};
 use crate::cache::identity::Identity;
 use crate::http::authority::HostPattern;
 use crate::inbound::servers::{Server, When};
 use crate::oauth::endpoint::Endpoint;
-use crate::oauth::introspection::{self, Introspection, TokenType};
+use crate::oauth::introspection::{self, Introspection, ServerReading, TokenType};
+use crate::oauth::introspection_response::ResponseFormat;
+use crate::oauth::scope::ScopeReading;
 
-/// Reads one block, or a list of them.
-pub(super) fn servers(field: &Field<'_>, names: Names<'_>) -> Option<Vec<Server>> {
+/// Reads one block, or a list of them. `scope` is how scopes are read where a block has no keys for
+/// that.
+pub(super) fn servers(
+    field: &Field<'_>,
+    names: Names<'_>,
+    scope: &ScopeReading,
+) -> Option<Vec<Server>> {
     const WHAT: &str = "an object with endpoint, cluster, client_id, client_secret";
-    let server = |field: &Field<'_>| server(field, names);
+    let server = |field: &Field<'_>| server(field, names, scope);
     match field.value {
         Value::Array(_) => {
             let servers = field.list_of(&format!("a list of objects, each {WHAT}"), server)?;
@@ -77,12 +85,33 @@ pub(super) const SERVER_TABLE: KeyTable = KeyTable {
             "`\"required\"`: a response without `token_type` is rejected, for servers that report \
              ID and refresh tokens as active, without it (Spring Authorization Server)",
         ),
+        KeyRow::new(
+            &["scope_claim"],
+            "string or list",
+            Words("as in `inbound`"),
+            "the claim with the scopes in its responses",
+        ),
+        KeyRow::new(
+            &["scope_wildcards"],
+            "boolean",
+            Words("as in `inbound`"),
+            "whether `*` in its scopes stands for a component",
+        ),
+        KeyRow::new(
+            &["response_format"],
+            "string",
+            Json(r#""json""#),
+            "`\"jwt\"`: sends `Accept: application/jwt`. The response is JSON with a JWT as `jwt`, or \
+             the JWT itself: its payload is then the response, active unless its `active` is false, \
+             and its text the claim `jwt`. 204 means inactive. Signed introspection responses (RFC \
+             9701) are rejected",
+        ),
         KeyRow::new(&["when"], "object", Words("always"), "which tokens belong to this server")
             .see("inboundintrospectionwhen"),
     ]],
 };
 
-fn server(field: &Field<'_>, names: Names<'_>) -> Option<Server> {
+fn server(field: &Field<'_>, names: Names<'_>, scope: &ScopeReading) -> Option<Server> {
     let mut object = field.object("an object with endpoint, cluster, client_id, client_secret")?;
     #[cfg(feature = "review")]
     object.described(&[&SERVER_TABLE, &ENDPOINT_TABLE]);
@@ -93,22 +122,41 @@ fn server(field: &Field<'_>, names: Names<'_>) -> Option<Server> {
     let hint = object.read("token_type_hint", |f| f.string("a string, or \"\" for none"));
     let issuer = object.read("issuer", |f| text(f, "an issuer"));
     let token_type = object.read("token_type", |field| field.choice(&["optional", "required"]));
+    let format = object.read("response_format", |field| field.choice(&["json", "jwt"]));
+    let format = if format == Some("jwt") { ResponseFormat::Jwt } else { ResponseFormat::Json };
+    let scope = scope_reading(&mut object, scope);
     let when = object.read("when", when).unwrap_or_default();
     object.check_keys();
-    let endpoint = Endpoint::new(options?);
+    let mut options = options?;
+    if format == ResponseFormat::Jwt {
+        if options.headers.iter().any(|(name, _)| name == "accept") {
+            return object
+                .at("headers")
+                .mistake("`accept` conflicts with `response_format`; remove one of the two");
+        }
+        options.headers.push(("accept".to_owned(), "application/jwt".to_owned()));
+    }
+    let endpoint = Endpoint::new(options);
     let token_type_hint = hint.unwrap_or("access_token");
-    let asked = endpoint.identity().into_iter();
     let token_type = token_type.unwrap_or("optional");
-    let read = [vec![token_type_hint, token_type], issuer.as_deref().into_iter().collect()];
-    let identity = Identity::new(&asked.chain(read).collect::<Vec<_>>());
+    let mut lists = Vec::from(endpoint.identity());
+    lists.push(vec![token_type_hint, token_type]);
+    lists.push(issuer.as_deref().into_iter().collect());
+    lists.push((format == ResponseFormat::Jwt).then_some("jwt").into_iter().collect());
+    let identity = Identity::new(&lists);
     let token_type_hint = token_type_hint.to_owned();
     if client_field.is_some() && client.is_none() {
         return None;
     }
-    let introspection = Introspection { endpoint, token_type_hint, client };
+    let introspection = Introspection { endpoint, token_type_hint, client, format };
     let token_type =
         if token_type == "required" { TokenType::Required } else { TokenType::Optional };
-    Some(Server { introspection, when, issuer, token_type, identity })
+    Some(Server {
+        introspection,
+        when,
+        reading: ServerReading { issuer, token_type, scope },
+        identity,
+    })
 }
 
 /// The keys of `when`.

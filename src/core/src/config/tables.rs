@@ -2,12 +2,12 @@
 
 use super::key_table::KeyTable;
 use super::{
-    client, endpoint, forward, grants, inbound, metadata, outbound, policy, servers, sources,
-    values,
+    client, cors, endpoint, forward, grants, header_tests, inbound, mcp, metadata, outbound,
+    policy, servers, sources, values,
 };
 
 /// The tables of the reference, in its order.
-pub const KEY_TABLES: [&KeyTable; 18] = [
+pub const KEY_TABLES: [&KeyTable; 22] = [
     &values::SECRET_TABLE,
     &values::SDS_TABLE,
     &endpoint::ENDPOINT_TABLE,
@@ -18,8 +18,12 @@ pub const KEY_TABLES: [&KeyTable; 18] = [
     &policy::TEST_TABLE,
     &inbound::CACHE_TABLE,
     &policy::RULE_TABLE,
+    &header_tests::HEADER_TABLE,
+    &mcp::MCP_TABLE,
     &forward::FORWARD_TABLE,
+    &forward::CLAIM_TABLE,
     &metadata::METADATA_TABLE,
+    &cors::CORS_TABLE,
     &inbound::SENDER_TABLE,
     &outbound::OUTBOUND_TABLE,
     &client::CLIENT_TABLE,

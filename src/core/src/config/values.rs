@@ -88,6 +88,12 @@ pub(super) fn ttl(field: &Field<'_>) -> Option<Duration> {
     if ttl > YEAR { field.mistake("must not be longer than a year") } else { Some(ttl) }
 }
 
+/// A duration of whole seconds; any other is this mistake.
+pub(super) fn whole_seconds(field: &Field<'_>, otherwise: &str) -> Option<Duration> {
+    let duration = ttl(field)?;
+    if duration.subsec_millis() == 0 { Some(duration) } else { field.mistake(otherwise) }
+}
+
 /// A positive lifetime of a token.
 pub(super) fn lives(field: &Field<'_>) -> Option<Duration> {
     let lives = ttl(field)?;

@@ -67,7 +67,7 @@ impl Fetcher {
                 let id = self.flights.resume(flight, Progress::Exchange(exchange));
                 self.call_exchange(id, run);
             }
-            Turn::Busy(_) | Turn::Failed(_) => {}
+            Turn::Busy(..) | Turn::Failed(_) => {}
         }
     }
 
@@ -90,7 +90,7 @@ impl Fetcher {
             Turn::Failed(failure) => {
                 return self.end_exchange(flight, client, &subject, Err(failure), run);
             }
-            Turn::Busy(owner) => {
+            Turn::Busy(owner, _) => {
                 self.followed.push(flight.id);
                 ExchangeStage::Following(owner)
             }

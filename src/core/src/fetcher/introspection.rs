@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::stage::{Introspection, IntrospectionCall, IntrospectionStage, Progress};
 use super::{Fetcher, Obtained, Turn, each_token, lease, resolve};
+use crate::cache::age::AgeLimit;
 use crate::cache::identity::Fingerprint;
 use crate::cache::local::CacheKey;
 use crate::cache::single_flight::{CallId, Flight, StreamId};
@@ -18,8 +19,7 @@ use crate::oauth::access_token::AccessToken;
 use crate::oauth::call::{Answer, TokenUse};
 use crate::oauth::explanation::Explained;
 use crate::oauth::failure::{Cause, Failure};
-use crate::oauth::introspection::Response;
-use crate::oauth::outcome::CallOutcome;
+use crate::oauth::introspection_response::Response;
 use crate::oauth::token_state::TokenState;
 use crate::run::Run;
 use crate::store::{CachedResponse, LeaseKey, LeaseOwner, ResponseKey, Store, TokenKey};
@@ -34,7 +34,9 @@ impl Fetcher {
         run: &mut Run<'_>,
     ) {
         let key = introspect.key;
-        if let Some(id) = key.and_then(|key| self.flights.find(key)) {
+        if let Some(id) = key.and_then(|key| self.flights.find(key))
+            && self.may_join(id, introspect.age, run.now)
+        {
             return self.flights.join(id, stream);
         }
         let guard = self.guard.as_deref();
@@ -45,6 +47,22 @@ impl Fetcher {
         let mut flight = self.flights.lead(key);
         self.flights.add(&mut flight, stream);
         self.turn_introspection(flight, introspect, fingerprint, None, run);
+    }
+
+    /// Whether a request with this limit may wait for a lookup: its call must have begun within it.
+    fn may_join(&mut self, id: CallId, age: AgeLimit, now: Timestamp) -> bool {
+        if !age.is_limited() {
+            return true;
+        }
+        let Some(Progress::Introspection(introspection)) = self.flights.state(id) else {
+            return false;
+        };
+        let may_join = age.allows(introspection.stage.since(), now);
+        if may_join {
+            let strictest = &mut introspection.introspect.age;
+            *strictest = strictest.stricter(age);
+        }
+        may_join
     }
 
     /// Finds the response in the store, follows the call of another worker, or makes a call.
@@ -59,11 +77,13 @@ impl Fetcher {
     ) {
         let key = introspect.key;
         let turn = match key {
-            Some(_) => self.introspection_turn(introspect.server, fingerprint, after, run),
-            // With caching off, requests do not share a call.
-            None => Turn::Ours(None),
+            // With caching off, and where no response is young enough, requests do not join a call.
+            Some(_) if !introspect.age.is_zero() => {
+                self.introspection_turn(&introspect, fingerprint, after, run)
+            }
+            Some(_) | None => Turn::Ours(None),
         };
-        if after.is_none() && matches!(turn, Turn::Busy(_) | Turn::Ours(_)) {
+        if after.is_none() && matches!(turn, Turn::Busy(..) | Turn::Ours(_)) {
             run.count(Event::Count(Counter::Lookup(Lookup::Miss)));
         }
         let stage = match turn {
@@ -77,9 +97,9 @@ impl Fetcher {
                 let streams = self.flights.end(flight);
                 return resolve(streams, Found::Response(key, Err(unavailable)), run);
             }
-            Turn::Busy(owner) => {
+            Turn::Busy(owner, since) => {
                 self.followed.push(flight.id);
-                IntrospectionStage::Following(owner)
+                IntrospectionStage::Following(owner, since)
             }
             Turn::Ours(permit) => IntrospectionStage::Leading(IntrospectionCall {
                 permit,
@@ -103,7 +123,7 @@ impl Fetcher {
             Introspection {
                 introspect,
                 fingerprint,
-                stage: IntrospectionStage::Following(owner),
+                stage: IntrospectionStage::Following(owner, _),
             } => {
                 self.turn_introspection(flight, introspect, fingerprint, Some(owner), run);
             }
@@ -226,40 +246,50 @@ impl Fetcher {
         run: &mut Run<'_>,
     ) {
         let now = run.now;
-        let Introspect { server: id, key, .. } = *introspect;
-        let response = Response::read(outcome, now);
-        run.count(Event::Count(Counter::Call(call_outcome(&response))));
-        run.count(Event::CallTime(now.since(call.since)));
+        let Introspect { server: id, mut key, .. } = *introspect;
         let guard = self.guard.as_deref();
         let server = guard.and_then(|guard| Some((guard, guard.server(id)?)));
-        if let (Some(health), Some((_, server))) = (self.servers.get_mut(id.0), server) {
+        let Some((guard, server)) = server else {
+            let streams = self.flights.end(flight);
+            return resolve(streams, unresolved(key, Failure::Defect), run);
+        };
+        let body = outcome.map(|answer| answer.body.as_slice()).unwrap_or_default();
+        let read = Response::read(outcome, server.introspection.format, now);
+        let read = read.and_then(|response| {
+            let introspected = guard.introspected(server, &response, now)?;
+            Ok((response.outcome(), response.shared(body), introspected))
+        });
+        let (counted, body, result) = match read {
+            Ok((counted, body, introspected)) => (counted, body, Ok(introspected)),
+            Err(failure) => (failure.outcome(), body, Err(failure)),
+        };
+        run.count(Event::Count(Counter::Call(counted)));
+        run.count(Event::CallTime(now.since(call.since)));
+        if let Some(health) = self.servers.get_mut(id.0) {
             let secrets = |check: &mut dyn FnMut(&str)| {
                 server.introspection.endpoint.each_secret(check);
                 each_token(Some(&introspect.token), &self.tokens, check);
             };
             let explain = |failure| Explained::new(failure, outcome, &secrets);
-            health.failures.note(response.as_ref().err(), &explain, now);
+            health.failures.note(result.as_ref().err(), &explain, now);
         }
-        let Some((guard, server)) = server else {
-            let streams = self.flights.end(flight);
-            return resolve(streams, unresolved(key, Failure::Defect), run);
-        };
         let name = response_key(guard, server, fingerprint);
-        let result = match response {
-            Ok(response) => {
-                let body = outcome.map(|answer| answer.body.as_slice()).unwrap_or_default();
-                let introspected = guard.introspected(server, &response, body, now);
-                if key.is_some() {
-                    let expires = guard.freshness(&introspected).stale_until;
-                    let is_active = matches!(introspected.state, TokenState::Active(_));
-                    let body = body.to_vec();
-                    let response = CachedResponse { is_active, body, at: now, expires };
-                    run.store.publish_response(name, &response);
-                }
-                Ok(introspected)
+        if let Ok(introspected) = &result {
+            let is_active = matches!(introspected.state, TokenState::Active(..));
+            // Where several calls may be under way, another one may have rejected the token after
+            // this one began, which this response must not undo.
+            let is_outdated = is_active && guard.limits_age && {
+                let known = run.store.response(name, now);
+                known.is_some_and(|known| !known.is_active && known.at > call.since)
+            };
+            key = key.filter(|_| !is_outdated);
+            if key.is_some() {
+                let expires = guard.freshness(introspected).stale_until;
+                let body = body.to_vec();
+                let response = CachedResponse { is_active, body, at: now, expires };
+                run.store.publish_response(name, &response);
             }
-            Err(failure) => Err(failure),
-        };
+        }
         if let Some(owner) = call.permit {
             let failure = result.as_ref().err().copied();
             run.store.release(LeaseKey::Token(name.token), owner, failure, now);
@@ -312,18 +342,28 @@ impl Fetcher {
     /// Finds the response in the store, or acquires the lease on the call.
     fn introspection_turn(
         &self,
-        id: ServerId,
+        introspect: &Introspect,
         fingerprint: Fingerprint,
         after: Option<LeaseOwner>,
         run: &Run<'_>,
     ) -> Turn<Introspected> {
         let guard = self.guard.as_deref();
-        let server = guard.and_then(|guard| Some((guard, guard.server(id)?)));
+        let server = guard.and_then(|guard| Some((guard, guard.server(introspect.server)?)));
         let Some((guard, server)) = server else { return Turn::Failed(Failure::Defect) };
+        let age = introspect.age;
         let key = response_key(guard, server, fingerprint);
         let lease = lease(&self.random, server.introspection.endpoint.timeout, run.now);
-        let known = || recall(guard, server, key, run.store, run.now);
-        Turn::take(LeaseKey::Token(key.token), lease, after, run, known)
+        let known = || {
+            let known = recall(guard, server, key, run.store, run.now)?;
+            age.allows(known.at, run.now).then_some(known)
+        };
+        match Turn::take(LeaseKey::Token(key.token), lease, after, run, known) {
+            // That call began too early, so this one is made without a lease.
+            Turn::Busy(_, since) if after.is_none() && !age.allows(since, run.now) => {
+                Turn::Ours(None)
+            }
+            turn => turn,
+        }
     }
 }
 
@@ -355,16 +395,7 @@ fn recall(
     now: Timestamp,
 ) -> Option<Introspected> {
     let CachedResponse { body, at, .. } = store.response(key, now)?;
-    let response = Response::parse(&body).ok()?;
-    let introspected = guard.introspected(server, &response, &body, at);
+    let response = Response::parse(&body, server.introspection.format).ok()?;
+    let introspected = guard.introspected(server, &response, at).ok()?;
     (now < guard.freshness(&introspected).fresh_until).then_some(introspected)
-}
-
-/// The outcome of a call as it is counted.
-fn call_outcome(response: &Result<Response, Failure>) -> CallOutcome {
-    match response {
-        Ok(Response::Active(_)) => CallOutcome::Active,
-        Ok(Response::Inactive) => CallOutcome::Inactive,
-        Err(failure) => failure.outcome(),
-    }
 }

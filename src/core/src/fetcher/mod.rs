@@ -93,8 +93,8 @@ enum Turn<K> {
     Known(K),
     /// This worker makes the call.
     Ours(Permit),
-    /// Another worker makes the call.
-    Busy(LeaseOwner),
+    /// Another worker makes the call, since this time.
+    Busy(LeaseOwner, Timestamp),
     /// The call that was waited for has failed, or it is too early for another one.
     Failed(Failure),
 }
@@ -117,7 +117,7 @@ impl<K> Turn<K> {
         match (acquired, found) {
             (Acquire::Known, Some(known)) => Self::Known(known),
             (Acquire::Ours, _) => Self::Ours(Some(lease.owner)),
-            (Acquire::Busy(owner), _) => Self::Busy(owner),
+            (Acquire::Busy(owner, since), _) => Self::Busy(owner, since),
             (Acquire::Failed(failure), _) => Self::Failed(failure),
             // The call is made without a lease.
             (Acquire::Known | Acquire::Contended | Acquire::Refused, _) => Self::Ours(None),
@@ -140,11 +140,12 @@ impl Fetcher {
         };
         let failures =
             |client: &Client| FailureLog::new(format!("token endpoint of client {}", client.name));
-        let clients = || config.iter().flat_map(|config| &config.clients);
+        let servers: &[Server] = guard.as_ref().map_or(&[], |guard| &guard.servers);
+        let clients: &[Client] = config.as_ref().map_or(&[], |config| &config.clients);
         Self {
-            servers: guard.iter().flat_map(|guard| &guard.servers).map(health).collect(),
-            tokens: clients().map(|_| ClientToken::default()).collect(),
-            failures: clients().map(failures).collect(),
+            servers: servers.iter().map(health).collect(),
+            tokens: clients.iter().map(|_| ClientToken::default()).collect(),
+            failures: clients.iter().map(failures).collect(),
             flights: SingleFlight::new(),
             followed: Vec::new(),
             back_offs: ClockCache::new(ROOM),
@@ -225,7 +226,7 @@ impl Fetcher {
         let Some(id) = self.flights.leave(stream) else { return };
         let is_abandoned = match self.flights.state(id) {
             Some(Progress::Introspection(introspection)) => {
-                matches!(introspection.stage, IntrospectionStage::Following(_))
+                matches!(introspection.stage, IntrospectionStage::Following(..))
             }
             Some(Progress::Exchange(exchange)) => {
                 matches!(exchange.stage, ExchangeStage::Following(_))

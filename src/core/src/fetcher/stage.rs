@@ -27,12 +27,22 @@ pub(super) struct Introspection {
 }
 
 pub(super) enum IntrospectionStage {
-    /// Another worker makes the call.
-    Following(LeaseOwner),
+    /// Another worker makes the call, since this time.
+    Following(LeaseOwner, Timestamp),
     /// This worker makes the call, once the token that authorizes it is available.
     Leading(IntrospectionCall),
     /// The call is under way, authorized with this token.
     Calling(IntrospectionCall, Option<TokenUse>),
+}
+
+impl IntrospectionStage {
+    /// When the call began.
+    pub(super) fn since(&self) -> Timestamp {
+        match self {
+            Self::Following(_, since) => *since,
+            Self::Leading(call) | Self::Calling(call, _) => call.since,
+        }
+    }
 }
 
 /// A call that this worker makes.

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::slice;
 
+use crate::http::body::Body;
+
 /// Access to the headers of a request. Each call may cost a copy in the host, so the filter reads
 /// little.
 pub trait Head {
@@ -17,10 +19,13 @@ pub trait Head {
 
     /// The SHA-256 digest of the client's TLS certificate, if any.
     fn peer_certificate(&self) -> Option<[u8; 32]>;
+
+    /// What the proxy has read of the body.
+    fn body(&self) -> Body;
 }
 
 /// All headers of a request, in one buffer.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Fields {
     /// Names and values.
     text: Vec<u8>,
@@ -115,6 +120,21 @@ impl Fields {
         None
     }
 
+    /// Sets a header in place of all its values, or removes them.
+    pub(crate) fn set(&mut self, name: &str, value: Option<&str>) {
+        let Self { text, at } = self;
+        let part = |(start, size): Span| text.get(start..start.saturating_add(size));
+        at.retain(|[field, _]| part(*field) != Some(name.as_bytes()));
+        if let Some(value) = value {
+            let mut add = |part: &str| {
+                let start = text.len();
+                text.extend_from_slice(part.as_bytes());
+                (start, part.len())
+            };
+            at.push([add(name), add(value)]);
+        }
+    }
+
     /// A part of the text.
     fn part(&self, (start, size): Span) -> &[u8] {
         self.text.get(start..start.saturating_add(size)).unwrap_or_default()
@@ -140,7 +160,7 @@ impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Fields {
     }
 }
 
-/// Headers that are all in memory, without a client certificate.
+/// Headers that are all in memory, without a client certificate, of a request whose body is unknown.
 impl Head for Fields {
     fn value(&self, name: &str) -> Option<Cow<'_, [u8]>> {
         self.joined(name)
@@ -152,6 +172,10 @@ impl Head for Fields {
 
     fn peer_certificate(&self) -> Option<[u8; 32]> {
         None
+    }
+
+    fn body(&self) -> Body {
+        Body::Unread
     }
 }
 
@@ -190,6 +214,17 @@ mod tests {
         assert_eq!(read.joined("b").as_deref(), Some(&b""[..]));
         assert_eq!(read.joined("c"), None);
         assert!(Fields::parse(serialized(&[])).unwrap().iter().next().is_none());
+    }
+
+    #[test]
+    fn a_header_is_set_in_place_of_all_its_values() {
+        let mut fields = Fields::from_iter([("a", "1"), ("b", "2"), ("a", "3")]);
+        fields.set("a", Some("4"));
+        fields.set("c", None);
+        let read = |fields: &Fields, name| fields.joined(name).map(Cow::into_owned);
+        assert_eq!(read(&fields, "a"), Some(b"4".to_vec()));
+        fields.set("a", None);
+        assert_eq!((read(&fields, "a"), read(&fields, "b")), (None, Some(b"2".to_vec())));
     }
 
     #[test]

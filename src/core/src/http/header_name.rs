@@ -48,9 +48,35 @@ impl Spelling {
     }
 }
 
+/// A header whose value services interpret in different ways.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct BadHeader;
+
+/// The value of the header `name`, if the request has it.
+///
+/// # Errors
+/// The header is repeated, or has another of its spellings.
+pub(crate) fn only_value<'f>(
+    fields: &'f Fields,
+    name: &str,
+    spelling: &Spelling,
+) -> Result<Option<&'f [u8]>, BadHeader> {
+    let mut found = None;
+    for (given, value) in fields.iter().filter(|(given, _)| spelling.matches(given)) {
+        if given != name.as_bytes() || found.replace(value).is_some() {
+            return Err(BadHeader);
+        }
+    }
+    Ok(found)
+}
+
 /// The value of `Connection` without these names, if it has any of them.
 pub(crate) fn connection_without(fields: &Fields, names: &[Spelling]) -> Option<String> {
-    let value = fields.joined(CONNECTION)?;
+    options_without(&fields.joined(CONNECTION)?, names)
+}
+
+/// The options in a value of `Connection` without those with these spellings, if it has any.
+pub(crate) fn options_without(value: &[u8], names: &[Spelling]) -> Option<String> {
     let options = || value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
     let is_kept = |option: &&[u8]| !names.iter().any(|name| name.matches(option));
     if options().all(|option| is_kept(&option)) {

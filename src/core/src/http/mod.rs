@@ -5,6 +5,8 @@
 //! configurations.
 
 pub(crate) mod authority;
+pub(crate) mod base64;
+pub(crate) mod body;
 pub(crate) mod date;
 pub(crate) mod head;
 pub(crate) mod header_name;

@@ -1,38 +1,49 @@
 //! Headers of forwarded requests: those that are set from the token, and those that are removed so
 //! that a caller cannot forge them (RFC 9700, section 4.13).
 
+use std::mem;
 use std::sync::Arc;
-
-use base64ct::{Base64UrlUnpadded, Encoding};
-use serde_json::Value;
 
 use crate::http::head::{Head, Lengths};
 use crate::http::header_name::{CONNECTION, Spelling};
-use crate::oauth::claims::{ClaimPath, Claims, is_exact};
+use crate::ids::HeaderId;
+use crate::oauth::bearer::is_b64token;
+use crate::oauth::claim_header::{ClaimHeader, DropCause, Dropped};
+use crate::oauth::claims::{ClaimPath, Claims};
+use crate::oauth::failure::Failure;
 use crate::oauth::reason::Reason;
-use crate::oauth::token_source::{Removal, TokenSource};
+use crate::oauth::scope::ScopeReading;
+use crate::oauth::token_source::{Removals, TokenSource};
 use crate::oauth::token_state::SharedHeaders;
 use crate::verdict::Forward;
-
-/// The maximum length of a claim in a header or in filter state, in bytes.
-pub(crate) const MAX_CLAIM: usize = 8 * 1024;
+use base64ct::{Base64UrlUnpadded, Encoding};
+use serde_json::Value;
 
 /// The maximum length of the encoded payload header, in bytes. Hosts reject much larger heads
 /// altogether.
 const MAX_PAYLOAD: usize = 32 * 1024;
+
+/// The maximum length of a token that takes the place of the caller's, in bytes.
+const MAX_BEARER: usize = 32 * 1024;
+
+const AUTHORIZATION: &str = "authorization";
+
+/// The scheme before a token.
+const BEARER: &str = "Bearer ";
 
 /// The configuration of forwarding.
 #[derive(Debug, Default)]
 pub(crate) struct Forwarding {
     /// Whether the token is forwarded.
     token: bool,
-    /// Header names, and the claims that they carry.
-    claims: Vec<(Arc<str>, ClaimPath)>,
+    claims: Vec<ClaimHeader>,
     /// The header that carries the whole introspection response.
     payload: Option<Arc<str>>,
+    /// The claim whose text takes the place of the caller's token.
+    bearer: Option<ClaimPath>,
     /// All headers that the filter sets.
     own: Vec<Spelling>,
-    /// The headers in which tokens are accepted.
+    /// The headers in which tokens are accepted, `cookie` included.
     sources: Vec<Spelling>,
     /// Those of `sources` that have other spellings, each with its configured name.
     variants: Vec<(Spelling, Arc<str>)>,
@@ -40,30 +51,68 @@ pub(crate) struct Forwarding {
     lengths: Lengths,
 }
 
+/// The headers with the claims of a token.
+#[derive(Debug, Default)]
+pub(crate) struct ClaimHeaders {
+    pub(crate) set: Vec<(Arc<str>, Arc<str>)>,
+    pub(crate) dropped: Vec<Dropped>,
+}
+
+impl ClaimHeaders {
+    fn add(&mut self, header: HeaderId, name: &Arc<str>, value: Result<Option<String>, DropCause>) {
+        match value {
+            Ok(None) => {}
+            Ok(Some(value)) => self.set.push((Arc::clone(name), value.into())),
+            Err(cause) => self.dropped.push(Dropped { header, cause }),
+        }
+    }
+}
+
 impl Forwarding {
     /// Creates the configuration. Header names are in lower case.
     pub(crate) fn new(
         token: bool,
-        claims: Vec<(String, ClaimPath)>,
-        payload: Option<String>,
+        claims: Vec<ClaimHeader>,
+        payload: Option<Arc<str>>,
+        bearer: Option<ClaimPath>,
     ) -> Self {
-        let names = claims.iter().map(|(name, _)| name).chain(&payload);
-        let own = names.map(|name| Spelling::of(name)).collect();
-        let claims = claims.into_iter().map(|(name, path)| (name.into(), path)).collect();
-        let payload = payload.map(Into::into);
-        let mut forwarding = Self { token, claims, payload, own, ..Self::default() };
+        let mut forwarding = Self { token, claims, payload, bearer, ..Self::default() };
+        let of_bearer = forwarding.bearer.as_ref().map(|_| AUTHORIZATION);
+        let mut own = Vec::new();
+        for name in forwarding.claim_headers().chain(of_bearer) {
+            own.push(Spelling::of(name));
+        }
+        forwarding.own = own;
         forwarding.set_token_sources(&[]);
         forwarding
     }
 
+    /// The names of the headers with claims, in the order of [`HeaderId`].
+    pub(crate) fn claim_headers(&self) -> impl Iterator<Item = &str> {
+        self.claims.iter().map(|header| &*header.name).chain(self.payload.as_deref())
+    }
+
     /// Sets the sources of tokens, whose headers are protected too.
     pub(crate) fn set_token_sources(&mut self, sources: &[TokenSource]) {
-        let headers = || sources.iter().filter_map(TokenSource::header);
-        self.sources = headers().map(Spelling::of).collect();
-        let pairs = headers().map(|name| (Spelling::of(name), name.into()));
-        self.variants = pairs.filter(|(spelling, _)| spelling.has_others()).collect();
+        self.sources = Vec::new();
+        self.variants = Vec::new();
+        for name in sources.iter().filter_map(TokenSource::header) {
+            let spelling = Spelling::of(name);
+            if spelling.has_others() {
+                self.variants.push((Spelling::of(name), name.into()));
+            }
+            self.sources.push(spelling);
+        }
+        if sources.iter().any(|source| matches!(source, TokenSource::Cookie(_))) {
+            self.sources.push(Spelling::of("cookie"));
+        }
         let spellings = self.own.iter().chain(self.variants.iter().map(|(spelling, _)| spelling));
         self.lengths = spellings.map(Spelling::len).chain([CONNECTION.len()]).collect();
+    }
+
+    /// Forwards no token. Returns whether it was to be forwarded.
+    pub(crate) fn withhold_token(&mut self) -> bool {
+        mem::take(&mut self.token)
     }
 
     /// The changes that every request gets, on every path: the headers that the filter sets are
@@ -106,27 +155,57 @@ impl Forwarding {
     }
 
     /// The headers that are set for an active token. `claims` was parsed from the response `body`.
+    ///
+    /// # Errors
+    /// The response lacks the token that takes the place of the caller's.
     pub(crate) fn headers(
         &self,
         claims: &Claims,
-        scope_claim: &ClaimPath,
+        scope: &ScopeReading,
         body: &[u8],
-    ) -> Vec<(Arc<str>, Arc<str>)> {
-        let mut headers = Vec::new();
-        for (name, path) in &self.claims {
-            let separator = if path == scope_claim { ' ' } else { ',' };
-            let value = path.find(claims).and_then(|claim| header_value(claim, separator));
-            if let Some(value) = value {
-                headers.push((Arc::clone(name), value.into()));
-            }
+    ) -> Result<ClaimHeaders, Failure> {
+        let mut headers = ClaimHeaders::default();
+        for (place, ClaimHeader { name, claim, text }) in self.claims.iter().enumerate() {
+            let separator = if scope.claims.contains(claim) { b' ' } else { b',' };
+            let value = claim.find(claims).map_or(Ok(None), |claim| text.of(claim, separator));
+            headers.add(HeaderId(place), name, value);
         }
         if let Some(name) = &self.payload {
             let value = Base64UrlUnpadded::encode_string(body);
-            if value.len() <= MAX_PAYLOAD {
-                headers.push((Arc::clone(name), value.into()));
-            }
+            let fits = value.len() <= MAX_PAYLOAD;
+            let value = if fits { Ok(Some(value)) } else { Err(DropCause::TooLong) };
+            headers.add(HeaderId(self.claims.len()), name, value);
         }
-        headers
+        if let Some(value) = self.bearer(claims)? {
+            headers.set.push((AUTHORIZATION.into(), value));
+        }
+        Ok(headers)
+    }
+
+    /// Whether the filter sets `Authorization`.
+    pub(crate) fn sets_authorization(&self) -> bool {
+        self.bearer.is_some()
+    }
+
+    /// The claim with the token that takes the place of the caller's.
+    #[cfg(feature = "review")]
+    pub(crate) fn bearer_claim(&self) -> Option<&ClaimPath> {
+        self.bearer.as_ref()
+    }
+
+    /// The value of `Authorization` with the token that takes the place of the caller's, if one does.
+    fn bearer(&self, claims: &Claims) -> Result<Option<Arc<str>>, Failure> {
+        let Some(claim) = &self.bearer else { return Ok(None) };
+        let token = claim.find(claims).and_then(Value::as_str);
+        let token = token.filter(|token| token.len() <= MAX_BEARER && is_b64token(token));
+        let token = token.ok_or(Failure::Member("the claim of `forward.bearer` is not a token"))?;
+        Ok(Some([BEARER, token].concat().into()))
+    }
+
+    /// The token that takes the place of the caller's, among the headers of a token.
+    pub(crate) fn bearer_in<'s>(&self, set: &'s [(Arc<str>, Arc<str>)]) -> Option<&'s str> {
+        let (_, value) = set.last().filter(|_| self.sets_authorization())?;
+        value.strip_prefix(BEARER)
     }
 
     /// Adds to `clean` the headers that are set for the token, and the token's removal if it is not
@@ -134,99 +213,38 @@ impl Forwarding {
     pub(crate) fn with_token(
         &self,
         clean: Forward,
-        removal: &Removal,
+        removals: &Removals,
         in_query: bool,
         headers: Option<&SharedHeaders>,
     ) -> Forward {
         // `clean` removes every value that the caller sent.
-        let mut forward = Forward { private: in_query, add: headers.cloned(), ..clean };
+        let mut forward = Forward {
+            private: in_query,
+            add: headers.filter(|headers| !headers.is_empty()).cloned(),
+            ..clean
+        };
         // URLs are logged on every hop, so a token in the query is never forwarded.
         if in_query || !self.token {
-            forward.take_out(removal);
+            removals.iter().for_each(|removal| forward.take_out(removal));
         }
         forward
     }
 }
 
-/// The value of a header for a claim, if it is printable ASCII without spaces at the ends.
-///
-/// A list is joined with `separator`, unless an element contains it: `"a,admin"` must not read as
-/// two elements.
-pub(crate) fn header_value(claim: &Value, separator: char) -> Option<String> {
-    if !is_exact(claim) {
-        return None;
-    }
-    let scalar = |value: &Value| match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
-    };
-    let text = match claim {
-        Value::Array(elements) => {
-            let words: Option<Vec<String>> = elements.iter().map(scalar).collect();
-            match words {
-                Some(words) if words.iter().any(|word| word.contains(separator)) => return None,
-                Some(words) => words.join(separator.encode_utf8(&mut [0; 4])),
-                None => claim.to_string(),
-            }
-        }
-        Value::Object(_) => claim.to_string(),
-        _ => scalar(claim)?,
-    };
-    let printable = text.bytes().all(|b| (b' '..=b'~').contains(&b));
-    (printable && !text.is_empty() && text.len() <= MAX_CLAIM && text.trim() == text)
-        .then_some(text)
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::http::head::Fields;
+    use crate::oauth::claim_header::ClaimText;
 
-    #[test]
-    fn d4_03_claims_that_can_stand_in_a_header_are_forwarded() {
-        for (claim, expected) in [
-            (json!("alice"), Some("alice")),
-            (json!("with space"), Some("with space")),
-            (json!(42), Some("42")),
-            (json!(1.5), Some("1.5")),
-            (json!(true), Some("true")),
-            (json!(["a", 1, true]), Some("a,1,true")),
-            (json!({"a": [1]}), Some(r#"{"a":[1]}"#)),
-            (json!([["a"], {"b": 1}]), Some(r#"[["a"],{"b":1}]"#)),
-            (json!(1e20), None),
-            (json!([1, 1e20]), None),
-            (json!({"a": [1e20]}), None),
-            (json!(18_446_744_073_709_551_615_u64), Some("18446744073709551615")),
-            (json!(["a,admin", "b"]), None),
-            (json!([]), None),
-            (json!(""), None),
-            (json!(" alice"), None),
-            (json!("alice "), None),
-            (json!("a\r\nx-user: root"), None),
-            (json!("a\nb"), None),
-            (json!("a\u{0}"), None),
-            (json!("a\tb"), None),
-            (json!("Jos\u{e9}"), None),
-            (json!({"a": "\u{e9}"}), None),
-            (json!("a".repeat(8193)), None),
-        ] {
-            assert_eq!(header_value(&claim, ',').as_deref(), expected, "{claim}");
-        }
-    }
-
-    #[test]
-    fn a_forwarded_claim_has_at_most_8_kib() {
-        let longest = "a".repeat(8192);
-        assert_eq!(header_value(&json!(longest), ','), Some(longest));
+    fn claim() -> Vec<ClaimHeader> {
+        let (claim, text) = (ClaimPath::new("sub"), ClaimText::default());
+        vec![ClaimHeader { name: "x-user".into(), claim, text }]
     }
 
     #[test]
     fn rs_9700_05_d4_02_every_spelling_of_our_headers_is_taken_out() {
-        let claims = vec![("x-user".to_owned(), ClaimPath::new("sub"))];
-        let mut forwarding = Forwarding::new(false, claims, Some("x-payload".to_owned()));
+        let mut forwarding = Forwarding::new(false, claim(), Some("x-payload".into()), None);
         forwarding.set_token_sources(&[
             TokenSource::authorization(),
             TokenSource::Header("x-token".into()),
@@ -261,17 +279,23 @@ mod tests {
     }
 
     #[test]
+    fn rs_9700_05_no_trailer_can_be_read_as_a_cookie_with_a_token() {
+        let mut forwarding = Forwarding::default();
+        assert!(!forwarding.is_reserved(b"cookie"));
+        forwarding.set_token_sources(&[TokenSource::Cookie("at".into())]);
+        assert!(forwarding.is_reserved(b"cookie") && !forwarding.needs_whole_head());
+    }
+
+    #[test]
     fn a_name_that_cannot_be_taken_out_refuses_the_request() {
-        let claims = vec![("x-user".to_owned(), ClaimPath::new("sub"))];
-        let forwarding = Forwarding::new(false, claims, None);
+        let forwarding = Forwarding::new(false, claim(), None, None);
         let head = Fields::from_iter([(b"x\xffuser", b"root")]);
         assert_eq!(forwarding.clean(&head), Err(Reason::HostError));
     }
 
     #[test]
     fn the_next_hop_is_not_told_to_take_our_headers_out() {
-        let claims = vec![("x-user".to_owned(), ClaimPath::new("sub"))];
-        let forwarding = Forwarding::new(false, claims, None);
+        let forwarding = Forwarding::new(false, claim(), None, None);
         let clean = |value: &str| {
             let head = Fields::from_iter([("connection", value), ("upgrade", "websocket")]);
             forwarding.clean(&head).unwrap()
@@ -283,23 +307,28 @@ mod tests {
 
     #[test]
     fn the_whole_head_is_needed_where_a_header_of_ours_could_be_spoofed() {
-        let claim = || vec![("x-user".to_owned(), ClaimPath::new("sub"))];
-        let payload = || Some("x-payload".to_owned());
-        assert!(Forwarding::new(false, claim(), None).needs_whole_head());
-        assert!(Forwarding::new(false, Vec::new(), payload()).needs_whole_head());
-        assert!(!Forwarding::new(true, Vec::new(), None).needs_whole_head());
+        let payload = || Some("x-payload".into());
+        assert!(Forwarding::new(false, claim(), None, None).needs_whole_head());
+        assert!(Forwarding::new(false, Vec::new(), payload(), None).needs_whole_head());
+        assert!(!Forwarding::new(true, Vec::new(), None, None).needs_whole_head());
     }
 
     #[test]
     fn the_payload_is_the_answer_as_it_came() {
         let body = br#"{"active": true, "sub":"a"}"#;
         let Ok(Value::Object(claims)) = crate::oauth::json::parse(body) else { unreachable!() };
-        let scope = ClaimPath::new("scope");
-        let forwarding = Forwarding::new(false, Vec::new(), Some("x-payload".to_owned()));
-        let headers = forwarding.headers(&claims, &scope, body);
-        assert_eq!(&*headers[0].1, "eyJhY3RpdmUiOiB0cnVlLCAic3ViIjoiYSJ9");
+        let scope = ScopeReading { claims: Vec::new(), wildcards: false };
+        let forwarding = Forwarding::new(false, Vec::new(), Some("x-payload".into()), None);
+        let headers = forwarding.headers(&claims, &scope, body).unwrap();
+        assert_eq!(&*headers.set[0].1, "eyJhY3RpdmUiOiB0cnVlLCAic3ViIjoiYSJ9");
         // 32 KiB of base64 encode 24 KiB.
-        assert_eq!(forwarding.headers(&claims, &scope, &vec![b' '; 24 * 1024]).len(), 1);
-        assert!(forwarding.headers(&claims, &scope, &vec![b' '; 24 * 1024 + 1]).is_empty());
+        assert_eq!(
+            forwarding.headers(&claims, &scope, &vec![b' '; 24 * 1024]).unwrap().set.len(),
+            1
+        );
+        let headers = forwarding.headers(&claims, &scope, &vec![b' '; 24 * 1024 + 1]).unwrap();
+        assert!(headers.set.is_empty());
+        let dropped = Dropped { header: HeaderId(0), cause: DropCause::TooLong };
+        assert_eq!(headers.dropped, [dropped]);
     }
 }

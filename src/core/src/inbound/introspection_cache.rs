@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cache::age::AgeLimit;
 use crate::cache::footprint::Footprint;
 use crate::cache::local::{CacheKey, ClockCache, Room};
 use crate::lookup::Introspected;
 use crate::oauth::reason::Reason;
+use crate::oauth::standing::Standing;
 use crate::oauth::token_state::{ActiveToken, TokenState};
 use crate::store::MAX_CLOCK_SKEW;
 use crate::timestamp::Timestamp;
@@ -42,8 +44,8 @@ impl CacheConfig {
     /// Computes how long a response may be served. `skew` is the leeway for `exp`.
     pub(crate) fn freshness(&self, response: &Introspected, skew: Duration) -> Freshness {
         match &response.state {
-            TokenState::Active(active) => {
-                let end = active.token.expires.map_or(Timestamp::NEVER, |end| end.plus(skew));
+            TokenState::Active(active, _) => {
+                let end = active.token.end(skew).unwrap_or(Timestamp::NEVER);
                 let fresh = response.at.plus(self.max_ttl);
                 Freshness {
                     fresh_until: end.min(fresh),
@@ -60,6 +62,8 @@ impl CacheConfig {
 
 struct Active {
     token: Arc<ActiveToken>,
+    /// Whether the response is served stale.
+    standing: Standing,
     /// When the authorization server returned the response.
     at: Timestamp,
     /// When the token is introspected again.
@@ -104,17 +108,23 @@ impl IntrospectionCache {
         Self { active: ClockCache::new(room), rejected: ClockCache::new(negative_room) }
     }
 
-    /// The state of a token, if it is cached and fresh.
-    pub(crate) fn find(&mut self, key: CacheKey, now: Timestamp) -> Option<TokenState> {
-        let is_fresh = |entry: &&mut Active| now < entry.fresh_until && is_past(entry.at, now);
+    /// The state of a token, if it is cached, fresh and within this limit.
+    pub(crate) fn find(
+        &mut self,
+        key: CacheKey,
+        age: AgeLimit,
+        now: Timestamp,
+    ) -> Option<TokenState> {
+        let is_usable = |at| is_past(at, now) && age.allows(at, now);
+        let is_fresh = |entry: &&mut Active| now < entry.fresh_until && is_usable(entry.at);
         if let Some(entry) = self.active.get(key, now).filter(is_fresh) {
-            return Some(TokenState::Active(Arc::clone(&entry.token)));
+            return Some(TokenState::Active(Arc::clone(&entry.token), entry.standing));
         }
-        let rejected = self.rejected.get(key, now).filter(|rejected| is_past(rejected.at, now));
+        let rejected = self.rejected.get(key, now).filter(|rejected| is_usable(rejected.at));
         rejected.map(|rejected| TokenState::Rejected(rejected.reason))
     }
 
-    /// Caches a response. A rejection evicts an earlier response on an active token.
+    /// Caches a response in place of an earlier one.
     pub(crate) fn insert(
         &mut self,
         key: CacheKey,
@@ -125,8 +135,10 @@ impl IntrospectionCache {
         let Freshness { fresh_until, stale_until } = freshness;
         let at = response.at;
         match &response.state {
-            TokenState::Active(token) => {
-                let entry = Active { token: Arc::clone(token), at, fresh_until };
+            TokenState::Active(token, standing) => {
+                let entry =
+                    Active { token: Arc::clone(token), standing: *standing, at, fresh_until };
+                self.rejected.remove(key);
                 self.active.insert(key, entry, token.owned_bytes(), stale_until, now);
             }
             TokenState::Rejected(reason) => {
@@ -136,17 +148,20 @@ impl IntrospectionCache {
         }
     }
 
-    /// Returns a response to serve stale while the server is unavailable, and serves it without
-    /// another call for `pause`.
+    /// Returns a response to serve while the server is unavailable. One that is no longer fresh is
+    /// served stale from now on, without another call for `pause`; returns whether this begins.
     pub(crate) fn stale(
         &mut self,
         key: CacheKey,
         pause: Duration,
         now: Timestamp,
-    ) -> Option<Arc<ActiveToken>> {
+    ) -> Option<(TokenState, bool)> {
         let entry = self.active.get(key, now).filter(|entry| is_past(entry.at, now))?;
-        entry.fresh_until = now.plus(pause);
-        Arc::make_mut(&mut entry.token).stale = true;
-        Some(Arc::clone(&entry.token))
+        let begins = now >= entry.fresh_until;
+        if begins {
+            entry.fresh_until = now.plus(pause);
+            entry.standing = Standing::Unknown;
+        }
+        Some((TokenState::Active(Arc::clone(&entry.token), entry.standing), begins))
     }
 }

@@ -4,27 +4,34 @@
 //! lookups of states that are not cached. This module does not depend on the outbound direction:
 //! the caller recognizes the proxy's own tokens.
 
+pub(crate) mod clock_skew;
+pub(crate) mod cors;
 pub(crate) mod forwarding;
 pub(crate) mod guard;
 pub(crate) mod introspection_cache;
+pub(crate) mod mcp;
 pub(crate) mod outage;
 pub(crate) mod policy;
 pub(crate) mod resource_metadata;
+pub(crate) mod resources;
 pub(crate) mod servers;
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::debug;
+use log::{debug, warn};
 
 use crate::cache::footprint::Footprint;
+use crate::cache::issued::IssuedTokens;
 use crate::cache::local::{CacheKey, KeySpace, Keyed};
 use crate::defect;
 use crate::http::head::{Head, is_grpc};
-use crate::ids::ServerId;
+use crate::ids::{HeaderId, ServerId};
+use crate::inbound::cors::Cors;
 use crate::inbound::guard::{Admission, Bearer, Guard, Outcome};
 use crate::inbound::introspection_cache::IntrospectionCache;
 use crate::lookup::{Introspect, Introspected, Unavailable};
 use crate::metrics::{self, Counter, Decision, Event};
+use crate::oauth::claim_header::Dropped;
 use crate::oauth::failure::Failure;
 use crate::oauth::reason::Reason;
 use crate::oauth::secret::Secret;
@@ -32,6 +39,7 @@ use crate::oauth::standing::Standing;
 use crate::oauth::token_source::Presented;
 use crate::oauth::token_state::TokenState;
 use crate::run::Run;
+use crate::timestamp::Timestamp;
 use crate::verdict::{Attributes, Verdict, VerifiedSubject};
 
 /// How long a stale response is served before the unavailable server is called again.
@@ -65,6 +73,10 @@ pub(crate) struct Inbound {
     by_host: bool,
     /// Whether there are rules, so that their names are worth reporting.
     has_rules: bool,
+    /// The tokens that have taken the place of callers'.
+    issued: IssuedTokens,
+    /// The headers about which the log says that their claims are not forwarded.
+    reported: Vec<HeaderId>,
 }
 
 impl Inbound {
@@ -75,13 +87,25 @@ impl Inbound {
             cache: IntrospectionCache::new(&guard.cache),
             by_host: guard.servers.iter().any(|server| server.when.hosts.is_some()),
             has_rules: !guard.rules.is_empty(),
+            issued: IssuedTokens::new(guard.cache.max_entries, seed),
+            reported: Vec::new(),
             guard,
         }
     }
 
     /// Whether a trailer with this name must not be forwarded.
     pub(crate) fn is_reserved(&self, name: &[u8]) -> bool {
-        self.guard.forward.is_reserved(name)
+        self.guard.forward.is_reserved(name) || self.guard.rules.tests_header(name)
+    }
+
+    /// The names of the headers with claims.
+    pub(crate) fn claim_headers(&self) -> impl Iterator<Item = &str> {
+        self.guard.forward.claim_headers()
+    }
+
+    /// How scripts of other origins are treated, if that is configured.
+    pub(crate) fn cors(&self) -> Option<&Cors> {
+        self.guard.cors.as_ref()
     }
 
     #[cfg(feature = "review")]
@@ -98,9 +122,8 @@ impl Inbound {
     ) -> Progress<Verdict> {
         match self.meet(head, is_ours, run) {
             Ok(Progress::Waiting(waiter, lookup)) => Progress::Waiting(waiter, lookup),
-            Ok(Progress::Decided(outcome)) | Err(outcome) => {
-                Progress::Decided(self.pronounce(outcome, run))
-            }
+            Ok(Progress::Decided(outcome)) => Progress::Decided(self.pronounce(outcome, run)),
+            Err(outcome) => Progress::Decided(self.pronounce(*outcome, run)),
         }
     }
 
@@ -110,37 +133,47 @@ impl Inbound {
         head: &dyn Head,
         is_ours: &dyn Fn(&Presented<'_>) -> bool,
         run: &mut Run<'_>,
-    ) -> Result<Progress<Outcome>, Outcome> {
-        let (bearer, presented) = match self.guard.admit(head, is_ours)? {
+    ) -> Result<Progress<Outcome>, Box<Outcome>> {
+        // After a redirect within Envoy, the head is the one that the filter has changed.
+        let is_issued = |presented: &Presented<'_>| {
+            self.guard.forward.sets_authorization()
+                && head.value("x-envoy-original-url").is_some()
+                && self.issued.has(presented.unchecked(), run.now)
+        };
+        let is_ours = |presented: &Presented<'_>| is_ours(presented) || is_issued(presented);
+        let (bearer, presented) = match self.guard.admit(head, &is_ours)? {
             Admission::Decided(decided) => return Ok(Progress::Decided(decided)),
             Admission::NeedsToken(bearer, presented) => (bearer, presented),
         };
-        let deny = |reason| self.guard.deny(reason, &bearer.needs, is_grpc(head));
+        let deny = |reason| {
+            let Bearer { needs, resource, .. } = &bearer;
+            Box::new(Outcome::of_token(reason, needs, resource, is_grpc(head)))
+        };
         // Without conditions on hosts, the token alone determines the server, so responses are
         // found before the server is determined. Only valid tokens are cached, so a hit needs no
         // check of the syntax.
         let mut key = self.keyed.key(KeySpace::Server(ServerId(0)), presented.unchecked());
         let mut server = None;
         if self.by_host {
-            let token = presented.token().map_err(deny)?;
+            let token = presented.parse(self.guard.token_sources.max_bytes).map_err(deny)?;
             let of_host = self.guard.server_for(token, head).map_err(deny)?;
             key = self.keyed.key(KeySpace::Server(of_host), token.reveal());
             server = Some(of_host);
         }
-        if let Some(state) = self.cache.find(key, run.now) {
+        if let Some(state) = self.cache.find(key, bearer.needs.age, run.now) {
             run.count(Event::Count(Counter::Lookup(match state {
-                TokenState::Active(ref active) if active.stale => metrics::Lookup::Stale,
-                TokenState::Active(_) => metrics::Lookup::Hit,
+                TokenState::Active(_, Standing::Unknown) => metrics::Lookup::Stale,
+                TokenState::Active(_, Standing::Active) => metrics::Lookup::Hit,
                 TokenState::Rejected(_) => metrics::Lookup::Negative,
             })));
             return Ok(Progress::Decided(self.guard.judge(
                 state,
                 bearer,
-                || is_grpc(head),
+                &|| is_grpc(head),
                 run.now,
             )));
         }
-        let token = presented.token().map_err(deny)?;
+        let token = presented.parse(self.guard.token_sources.max_bytes).map_err(deny)?;
         let server = match server {
             Some(server) => server,
             None => self.guard.server_for(token, head).map_err(deny)?,
@@ -148,49 +181,70 @@ impl Inbound {
         // With caching off, requests do not share a call.
         let key = (!self.guard.cache.max_ttl.is_zero()).then_some(key);
         let token = Secret::new(token.reveal().to_owned());
+        let introspect = Introspect { server, token, key, age: bearer.needs.age };
         let waiter = Waiter { grpc: is_grpc(head), bearer };
-        Ok(Progress::Waiting(Box::new(waiter), Introspect { server, token, key }))
+        Ok(Progress::Waiting(Box::new(waiter), introspect))
     }
 
     /// Denies a request for which there is no room to wait.
     pub(crate) fn overloaded(&self, waiter: &Waiter, run: &mut Run<'_>) -> Verdict {
-        let needs = &waiter.bearer.needs;
-        self.pronounce(self.guard.deny(Reason::Overloaded, needs, waiter.grpc), run)
+        let Bearer { needs, resource, .. } = &waiter.bearer;
+        let outcome = Outcome::of_token(Reason::Overloaded, needs, resource, waiter.grpc);
+        self.pronounce(outcome, run)
     }
 
-    /// Caches the result of a lookup. Returns the state of the token, which may be served stale.
+    /// Takes note of the result of a lookup, and caches it if it has a key.
     pub(crate) fn resolve(
         &mut self,
         key: Option<CacheKey>,
-        result: Result<Introspected, Unavailable>,
+        response: &Introspected,
         run: &mut Run<'_>,
-    ) -> Result<TokenState, Unavailable> {
-        match (result, key) {
-            (Ok(response), Some(key)) => {
-                let freshness = self.guard.freshness(&response);
-                self.cache.insert(key, &response, freshness, run.now);
-                Ok(response.state)
+    ) {
+        self.note_dropped(&response.dropped, run);
+        self.note_issued(&response.state, run.now);
+        if let Some(key) = key {
+            let freshness = self.guard.freshness(response);
+            self.cache.insert(key, response, freshness, run.now);
+        }
+    }
+
+    /// Remembers the token that takes the place of a caller's.
+    fn note_issued(&mut self, state: &TokenState, now: Timestamp) {
+        if let TokenState::Active(token, _) = state
+            && let Some(bearer) = self.guard.forward.bearer_in(&token.headers)
+        {
+            let until = token.token.end(self.guard.clock_skew.late).unwrap_or(Timestamp::NEVER);
+            self.issued.add(bearer, until, now);
+        }
+    }
+
+    /// Counts the claims of a response that are not forwarded, and logs the first of each header.
+    fn note_dropped(&mut self, dropped: &[Dropped], run: &mut Run<'_>) {
+        for one @ Dropped { header, cause } in dropped {
+            run.count(Event::Dropped(*one));
+            if !self.reported.contains(header) {
+                self.reported.push(*header);
+                let name = self.guard.forward.claim_headers().nth(header.index());
+                warn!("header {} is not set: its claim is {cause}", name.unwrap_or_default());
             }
-            (Ok(response), None) => Ok(response.state),
-            (Err(unavailable), Some(key)) if unavailable.may_serve_stale => {
-                let stale = self.cache.stale(key, STALE_PAUSE, run.now).ok_or(unavailable)?;
-                run.count(Event::Count(Counter::Lookup(metrics::Lookup::Stale)));
-                Ok(TokenState::Active(stale))
-            }
-            (Err(unavailable), _) => Err(unavailable),
         }
     }
 
     /// Decides on a request with the result of its lookup.
     pub(crate) fn conclude(
-        &self,
+        &mut self,
         waiter: Waiter,
-        result: &Result<TokenState, Unavailable>,
+        key: Option<CacheKey>,
+        result: &Result<Introspected, Unavailable>,
         run: &mut Run<'_>,
     ) -> Verdict {
         let Waiter { bearer, grpc } = waiter;
-        let decided = match result {
-            Ok(state) => self.guard.judge(state.clone(), bearer, || grpc, run.now),
+        let state = match result {
+            Ok(response) => Ok(response.state.clone()),
+            Err(unavailable) => self.stale(&bearer, key, *unavailable, run).ok_or(unavailable),
+        };
+        let decided = match state {
+            Ok(state) => self.guard.judge(state, bearer, &|| grpc, run.now),
             Err(Unavailable { failure: Failure::Defect, .. }) => {
                 return defect::refuse("no state for an introspection call", run);
             }
@@ -199,9 +253,27 @@ impl Inbound {
         self.pronounce(decided, run)
     }
 
+    /// The response that is served to a request although the server is unavailable.
+    fn stale(
+        &mut self,
+        bearer: &Bearer,
+        key: Option<CacheKey>,
+        unavailable: Unavailable,
+        run: &mut Run<'_>,
+    ) -> Option<TokenState> {
+        if !unavailable.may_serve_stale || bearer.needs.age.is_limited() {
+            return None;
+        }
+        let (state, is_first) = self.cache.stale(key?, STALE_PAUSE, run.now)?;
+        if is_first {
+            run.count(Event::Count(Counter::Lookup(metrics::Lookup::Stale)));
+        }
+        Some(state)
+    }
+
     /// Counts and logs a decision, and turns it into a verdict.
     fn pronounce(&self, outcome: Outcome, run: &mut Run<'_>) -> Verdict {
-        let Outcome { action, decision, rule, known } = outcome;
+        let Outcome { action, decision, rule, known, resource } = outcome;
         if let Decision::Denied(reason) = decision {
             debug!("denied by {rule}: {}", reason.details());
         }
@@ -209,12 +281,11 @@ impl Inbound {
         let attributes = Attributes {
             decision: Some(decision),
             rule: self.has_rules.then_some(rule),
-            token: known.as_ref().map(|known| Arc::clone(&known.attributes)),
+            token: known.as_ref().map(|(known, _)| Arc::clone(&known.attributes)),
         };
-        let checked = known.map(|known| VerifiedSubject {
-            expires: known.token.expires,
-            standing: if known.stale { Standing::Unknown } else { Standing::Active },
-        });
-        Verdict { action, attributes, sent: None, checked }
+        let skew = self.guard.clock_skew.late;
+        let checked =
+            known.map(|(known, standing)| VerifiedSubject { end: known.token.end(skew), standing });
+        Verdict { action, attributes, sent: None, checked, resource }
     }
 }

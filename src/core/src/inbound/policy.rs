@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cache::age::AgeLimit;
 use crate::ids::ClaimId;
+use crate::inbound::clock_skew::ClockSkew;
+use crate::inbound::mcp::McpPattern;
 use crate::oauth::claims::ClaimTest;
-use crate::oauth::denial::Denial;
+use crate::oauth::denial::{Denial, Resource};
 use crate::oauth::introspection::IntrospectedToken;
 use crate::oauth::reason::Reason;
 use crate::oauth::scope::ScopeNeed;
@@ -17,6 +20,16 @@ pub(crate) struct Rule {
     /// The name in logs and filter state.
     pub(crate) name: Arc<str>,
     pub(crate) access: Access,
+    /// The messages that it matches, of requests that it otherwise matches.
+    pub(crate) mcp: Option<McpRule>,
+}
+
+/// The messages that a rule matches.
+#[derive(Debug)]
+pub(crate) struct McpRule {
+    pub(crate) pattern: McpPattern,
+    /// The requirements on the token of a request whose message is uncertain.
+    pub(crate) needs: Arc<Needs>,
 }
 
 /// The access that a rule gives.
@@ -33,14 +46,13 @@ pub(crate) enum Access {
 }
 
 /// The requirements on a token.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Needs {
     /// The name of the rule.
     pub(crate) rule: Arc<str>,
     /// The accepted issuers; any if empty.
     pub(crate) issuer: Vec<Box<str>>,
-    /// The accepted audiences, of which the token must have one; any if empty.
-    pub(crate) audience: Vec<Box<str>>,
+    pub(crate) audience: Audience,
     /// The accepted authentication context class references (`acr`); any if empty.
     pub(crate) acr_values: Vec<Box<str>>,
     /// The maximum time since the user was authenticated.
@@ -48,6 +60,31 @@ pub(crate) struct Needs {
     pub(crate) scope: Option<ScopeNeed>,
     /// Tests of further claims, each with the ID of its claim.
     pub(crate) claims: Vec<(ClaimId, ClaimTest)>,
+    /// The maximum age of the response on the token.
+    pub(crate) age: AgeLimit,
+}
+
+/// The accepted audiences.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Audience {
+    #[default]
+    Any,
+    /// The token must have one of these.
+    OneOf(Vec<Box<str>>),
+    /// The token must have the resource that the request is for.
+    Resource,
+}
+
+impl Audience {
+    /// Whether the token is for one of them, in a request for `resource`.
+    fn accepts(&self, token: &IntrospectedToken, resource: &Resource) -> bool {
+        let accepted = match self {
+            Self::Any => return true,
+            Self::OneOf(accepted) => accepted,
+            Self::Resource => &resource.audience,
+        };
+        accepted.iter().any(|audience| token.audience.contains(audience))
+    }
 }
 
 impl Needs {
@@ -56,7 +93,8 @@ impl Needs {
         Denial::new(reason).with_scope(self.scope.as_ref().map(ScopeNeed::shortest))
     }
 
-    /// Checks an active token. Cached responses are checked like new ones, on every request.
+    /// Checks an active token in a request for `resource`. Cached responses are checked like new
+    /// ones, on every request.
     ///
     /// # Errors
     /// The first requirement that is not met: first those on the validity of the token, then those
@@ -64,23 +102,24 @@ impl Needs {
     pub(crate) fn check(
         &self,
         token: &IntrospectedToken,
-        skew: Duration,
+        resource: &Resource,
+        skew: ClockSkew,
         now: Timestamp,
     ) -> Result<(), Denial> {
-        if token.expires.is_some_and(|end| now >= end.plus(skew)) {
+        if token.end(skew.late).is_some_and(|end| now >= end) {
             return Err(self.deny(Reason::Expired));
         }
-        if token.not_before.is_some_and(|start| now.plus(skew) < start) {
+        if token.not_before.is_some_and(|start| now.plus(skew.early) < start) {
             return Err(self.deny(Reason::NotYetValid));
         }
         if !self.issuer.is_empty() && !self.issuer.iter().any(|i| token.issuer.as_ref() == Some(i))
         {
             return Err(self.deny(Reason::WrongIssuer));
         }
-        if !self.audience.is_empty() && !self.audience.iter().any(|a| token.audience.contains(a)) {
+        if !self.audience.accepts(token, resource) {
             return Err(self.deny(Reason::WrongAudience));
         }
-        if !self.is_authenticated(token, skew, now) {
+        if !self.is_authenticated(token, skew.late, now) {
             let acr_values = (!self.acr_values.is_empty()).then(|| self.acr_values.join(" "));
             let max_age = self.max_age.map(|age| age.as_secs());
             let denial = self.deny(Reason::InsufficientUserAuthentication);

@@ -8,7 +8,7 @@ use crate::http::authority::{BadHost, HostPattern};
 use crate::ids::ServerId;
 use crate::oauth::bearer::BearerToken;
 use crate::oauth::claims::unverified_claims;
-use crate::oauth::introspection::{Introspection, TokenType};
+use crate::oauth::introspection::{Introspection, ServerReading};
 
 /// An authorization server that introspects tokens.
 #[derive(Debug)]
@@ -16,10 +16,8 @@ pub(crate) struct Server {
     pub(crate) introspection: Introspection,
     /// The tokens and requests that this server is for.
     pub(crate) when: When,
-    /// The issuer of its tokens, if known.
-    pub(crate) issuer: Option<String>,
-    /// Whether its responses on access tokens have a `token_type`.
-    pub(crate) token_type: TokenType,
+    /// How its responses are read.
+    pub(crate) reading: ServerReading,
     /// Separates its responses in shared data from those of other servers.
     pub(crate) identity: Identity,
 }
@@ -114,6 +112,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::oauth::bearer::MAX_TOKEN_BYTES;
 
     fn jwt(payload: &Value) -> String {
         format!(
@@ -123,7 +122,7 @@ mod tests {
     }
 
     fn fits(when: &When, token: &str, host: &str) -> bool {
-        let token = BearerToken::parse(token.as_bytes()).unwrap();
+        let token = BearerToken::parse(token.as_bytes(), MAX_TOKEN_BYTES).unwrap();
         let host = || Ok(host.into());
         place_of([when].into_iter(), token, || unverified_issuer(token), host).unwrap().is_some()
     }
@@ -133,7 +132,7 @@ mod tests {
         let of = |issuer: &str| When { issuer: Some(vec![issuer.into()]), ..When::default() };
         let whens = ["a", "b", "c"].map(of);
         let token = jwt(&json!({"iss": "c"}));
-        let token = BearerToken::parse(token.as_bytes()).unwrap();
+        let token = BearerToken::parse(token.as_bytes(), MAX_TOKEN_BYTES).unwrap();
         let read = Cell::new(0);
         let issuer = || {
             read.set(read.get() + 1);
@@ -184,7 +183,7 @@ mod tests {
         let by_host = When { hosts, token_prefix: Some(vec!["x-".into()]), ..When::default() };
         let whens = [by_host, When::default()];
         let place = |token: &str| {
-            let token = BearerToken::parse(token.as_bytes()).unwrap();
+            let token = BearerToken::parse(token.as_bytes(), MAX_TOKEN_BYTES).unwrap();
             place_of(whens.iter(), token, || None, || Err(BadHost))
         };
         assert_eq!((place("x-1"), place("y-1")), (Err(BadHost), Ok(Some(ServerId(1)))));

@@ -2,7 +2,7 @@
 
 use std::iter;
 
-use crate::metrics::labels::Labels;
+use crate::metrics::labels::{Labels, label_value};
 use crate::oauth::outcome::CallOutcome;
 use crate::oauth::reason::Reason;
 use crate::table::table;
@@ -106,8 +106,7 @@ impl ClientEvent {
 
     /// The name of the statistic for the client of this name.
     pub fn name(self, client: &str) -> String {
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        let client: String = client.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+        let client = label_value(client);
         match self {
             Self::Request(injection) => {
                 let Labels { decision, reason } = injection.labels();

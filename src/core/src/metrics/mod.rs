@@ -11,7 +11,8 @@ pub(crate) mod labels;
 
 use crate::ids::ClientId;
 use crate::metrics::client::ClientEvent;
-use crate::metrics::labels::Labels;
+use crate::metrics::labels::{Labels, label_value};
+use crate::oauth::claim_header::Dropped;
 use crate::oauth::outcome::CallOutcome;
 use crate::oauth::reason::Reason;
 use crate::table::table;
@@ -27,6 +28,8 @@ pub enum Event {
     CallTime(u64),
     /// The duration of a call to a token endpoint, in milliseconds.
     TokenCallTime(u64),
+    /// A claim of a response is not forwarded.
+    Dropped(Dropped),
     /// An event of the outbound client with this identifier.
     Client(ClientId, ClientEvent),
 }
@@ -39,6 +42,11 @@ pub const CALL_TIME: &str = "oauth2_filter.call_milliseconds.endpoint.introspect
 
 /// The name of the histogram of the duration of token requests.
 pub const TOKEN_CALL_TIME: &str = "oauth2_filter.call_milliseconds.endpoint.token";
+
+/// The name of the counter of claims that are not forwarded in this header.
+pub fn claims_dropped(header: &str) -> String {
+    format!("oauth2_filter.claims_dropped.header.{}", label_value(header))
+}
 
 /// A counter.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -103,6 +111,8 @@ table! {
         Unchecked => Labels { decision: "allowed", reason: "unchecked" },
         /// It was for the resource's metadata.
         Metadata => Labels { decision: "answered", reason: "resource_metadata" },
+        /// It was a CORS preflight that the filter answers.
+        Preflight => Labels { decision: "answered", reason: "cors_preflight" },
     } or {
         /// It was refused.
         Denied(reason: Reason) => Labels { decision: "denied", reason: reason.label() },
@@ -143,9 +153,10 @@ mod tests {
                 .collect()
         };
         let others = "allowed.reason.token allowed.reason.stale allowed.reason.public \
-                      allowed.reason.unchecked answered.reason.resource_metadata";
-        let denied = "no_token repeated_token bad_path bad_host malformed_token token_too_long \
-                      inactive expired not_yet_valid wrong_issuer wrong_audience not_an_access_token \
+                      allowed.reason.unchecked answered.reason.resource_metadata \
+                      answered.reason.cors_preflight";
+        let denied = "no_token repeated_token bad_path bad_host bad_header no_mcp_metadata \
+                      bad_mcp_message malformed_token token_too_long inactive expired not_yet_valid wrong_issuer wrong_audience not_an_access_token \
                       unproved_cnf insufficient_scope claim_not_met \
                       insufficient_user_authentication no_server access_denied unmatched \
                       server_unavailable server_timeout server_refused_client server_bad_answer \

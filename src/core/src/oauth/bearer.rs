@@ -5,32 +5,34 @@ use std::ops::Range;
 use crate::http::header_name::is_token_char;
 use crate::oauth::reason::Reason;
 
-/// The maximum length of a token.
-const MAX_TOKEN: usize = 16 * 1024;
+/// The default maximum length of a token, in bytes.
+pub(crate) const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
 /// A token with valid syntax. It is never displayed.
 #[derive(Clone, Copy)]
 pub(crate) struct BearerToken<'a>(&'a str);
 
 impl<'a> BearerToken<'a> {
-    /// Checks the syntax: `b64token`, at most 16 KiB.
-    pub(crate) fn parse(token: &'a [u8]) -> Result<Self, Reason> {
-        if token.len() > MAX_TOKEN {
+    /// Checks the syntax, `b64token`, and the length.
+    pub(crate) fn parse(token: &'a [u8], max_bytes: usize) -> Result<Self, Reason> {
+        if token.len() > max_bytes {
             return Err(Reason::TokenTooLong);
         }
         let text = std::str::from_utf8(token).map_err(|_| Reason::MalformedToken)?;
-        let body = text.trim_end_matches('=');
-        let is_b64 = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b);
-        if body.is_empty() || !body.bytes().all(is_b64) {
-            return Err(Reason::MalformedToken);
-        }
-        Ok(Self(text))
+        if is_b64token(text) { Ok(Self(text)) } else { Err(Reason::MalformedToken) }
     }
 
     /// The text of the token, for the introspection call and the cache key.
     pub(crate) fn reveal(self) -> &'a str {
         self.0
     }
+}
+
+/// Whether the text is a `b64token` of any length.
+pub(crate) fn is_b64token(text: &str) -> bool {
+    let body = text.trim_end_matches('=');
+    let is_b64 = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b);
+    !body.is_empty() && body.bytes().all(is_b64)
 }
 
 /// The range of the credentials of a scheme in a header value (RFC 9110, section 11.4), if the
@@ -157,7 +159,7 @@ mod tests {
         let Some(at) = credentials(value, "Bearer") else {
             return if holds(value, "Bearer") { Err(Reason::RepeatedToken) } else { Ok(None) };
         };
-        BearerToken::parse(&value[at]).map(|token| Some(token.reveal()))
+        BearerToken::parse(&value[at], MAX_TOKEN_BYTES).map(|token| Some(token.reveal()))
     }
 
     #[test]

@@ -15,8 +15,13 @@ pub(crate) fn unverified_claims(token: &str) -> Option<Claims> {
     if parts.next().is_some() {
         return None;
     }
-    match json::parse(&Base64UrlUnpadded::decode_vec(payload).ok()?) {
-        Ok(Value::Object(claims)) => Some(claims),
+    encoded_object(payload)
+}
+
+/// The JSON object in a part of a JWT.
+pub(crate) fn encoded_object(part: &str) -> Option<Claims> {
+    match json::parse(&Base64UrlUnpadded::decode_vec(part).ok()?) {
+        Ok(Value::Object(object)) => Some(object),
         _ => None,
     }
 }
@@ -75,6 +80,8 @@ pub(crate) enum ClaimTest {
     All(Vec<Value>),
     /// Present, and none of these.
     Not(Vec<Value>),
+    /// An object with one of these members, whose value is neither false nor null.
+    Members(Vec<Box<str>>),
     Exists,
 }
 
@@ -92,9 +99,17 @@ impl ClaimTest {
             Self::All(wanted) => wanted.iter().all(holds),
             // Of another type, so it cannot be compared.
             Self::Not(unwanted) => elements.iter().any(is_scalar) && !unwanted.iter().any(holds),
+            Self::Members(names) => {
+                names.iter().any(|name| claim.get(&**name).is_some_and(is_held))
+            }
             Self::Exists => true,
         }
     }
+}
+
+/// Whether the value of a member counts: it is neither false nor null.
+pub(crate) fn is_held(value: &Value) -> bool {
+    !matches!(value, Value::Null | Value::Bool(false))
 }
 
 /// Whether the value can be compared: a string, number or boolean.
@@ -177,6 +192,9 @@ mod tests {
         let any = |values: Value| ClaimTest::AnyOf(values.as_array().unwrap().clone());
         let all = |values: Value| ClaimTest::All(values.as_array().unwrap().clone());
         let not = |values: Value| ClaimTest::Not(values.as_array().unwrap().clone());
+        let members = |names: &[&str]| {
+            ClaimTest::Members(names.iter().map(|name| Box::from(*name)).collect())
+        };
         let table = [
             (any(json!(["sales"])), json!("sales"), true),
             (any(json!(["sales"])), json!("Sales"), false),
@@ -208,13 +226,32 @@ mod tests {
             (not(json!(["a"])), json!(["c", "a"]), false),
             (not(json!(["a"])), json!({"a": 1}), false),
             (not(json!(["a"])), json!([]), false),
+            (members(&["admin"]), json!({"admin": {"1": "example.org"}}), true),
+            (members(&["admin", "dev"]), json!({"ops": 1, "dev": {}}), true),
+            (members(&["admin"]), json!({"admin": 0}), true),
+            (members(&["admin"]), json!({"admin": ""}), true),
+            (members(&["admin"]), json!({"admin": false}), false),
+            (members(&["admin"]), json!({"admin": null}), false),
+            (members(&["admin"]), json!({"Admin": {}}), false),
+            (members(&["admin"]), json!({"dev": {"admin": {}}}), false),
+            (members(&["admin"]), json!([{"admin": {}}]), false),
+            (members(&["admin"]), json!(["admin"]), false),
+            (members(&["admin"]), json!("admin"), false),
+            (members(&["a,b"]), json!({"a,b": true}), true),
+            (members(&["a,b"]), json!({"a": true, "b": true}), false),
             (ClaimTest::Exists, json!(false), true),
             (ClaimTest::Exists, json!([]), true),
         ];
         for (test, claim, met) in table {
             assert_eq!(test.is_met(Some(&claim)), met, "{test:?} {claim}");
         }
-        for test in [any(json!(["a"])), all(json!(["a"])), not(json!(["a"])), ClaimTest::Exists] {
+        for test in [
+            any(json!(["a"])),
+            all(json!(["a"])),
+            not(json!(["a"])),
+            members(&["a"]),
+            ClaimTest::Exists,
+        ] {
             assert!(!test.is_met(None), "{test:?}");
         }
     }

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use base64ct::{Base64, Encoding};
 use url::form_urlencoded::byte_serialize;
 
+use crate::http::base64;
 use crate::oauth::client_assertion::{ASSERTION_TYPE, Assertions};
 use crate::oauth::secret::Credential;
 use crate::timestamp::Timestamp;
@@ -143,7 +143,7 @@ fn basic(client_id: &str, client_secret: &str, is_encoded: bool) -> String {
         }
     };
     let both = format!("{}:{}", part(client_id), part(client_secret));
-    format!("Basic {}", Base64::encode_string(both.as_bytes()))
+    format!("Basic {}", base64::encode(both.as_bytes()))
 }
 
 #[cfg(test)]
@@ -160,7 +160,7 @@ mod tests {
     fn decoded(auth: &ClientAuth) -> String {
         let value = proof(auth).authorization.unwrap();
         let value = value.strip_prefix("Basic ").unwrap();
-        String::from_utf8(Base64::decode_vec(value).unwrap()).unwrap()
+        String::from_utf8(base64::decode(value.as_bytes()).unwrap()).unwrap()
     }
 
     fn fixed(secret: &str) -> Credential {

@@ -70,6 +70,11 @@ impl Denial {
         if let Some(error_code) = error_code {
             headers.push(("www-authenticate", self.challenge(resource, error_code).into()));
         }
+        if status == 401 && resource.accepts_basic {
+            let mut challenge = String::from("Basic ");
+            push_parameter(&mut challenge, "realm", &resource.realm);
+            headers.push(("www-authenticate", challenge.into()));
+        }
         let body = if grpc {
             description.to_owned()
         } else {
@@ -94,18 +99,24 @@ impl Denial {
         let mut separator = "";
         for (name, value) in parameters {
             let Some(value) = value else { continue };
-            challenge.extend([separator, name, "=\""]);
+            challenge.push_str(separator);
             separator = ", ";
-            for c in value.chars() {
-                if matches!(c, '"' | '\\') {
-                    challenge.push('\\');
-                }
-                challenge.push(c);
-            }
-            challenge.push('"');
+            push_parameter(&mut challenge, name, value);
         }
         challenge
     }
+}
+
+/// Adds a parameter to a challenge, as a quoted string.
+fn push_parameter(challenge: &mut String, name: &str, value: &str) {
+    challenge.extend([name, "=\""]);
+    for c in value.chars() {
+        if matches!(c, '"' | '\\') {
+            challenge.push('\\');
+        }
+        challenge.push(c);
+    }
+    challenge.push('"');
 }
 
 /// The default of `Retry-After`, in seconds.
@@ -114,18 +125,28 @@ pub(crate) const RETRY_AFTER: u32 = 1;
 /// The default `realm` of challenges.
 pub(crate) const REALM: &str = "oauth2";
 
-/// The parts of challenges that describe the resource, in printable ASCII.
-#[derive(Clone, Debug)]
+/// A protected resource, as challenges describe it in printable ASCII and tokens name it.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Resource {
     /// The protected space.
     pub(crate) realm: String,
     /// The URL of the resource's metadata (RFC 9728, section 5.1).
     pub(crate) metadata_url: Option<String>,
+    /// Whether Basic credentials may contain a token: clients such as git send them only after a
+    /// Basic challenge.
+    pub(crate) accepts_basic: bool,
+    /// The values of `aud` that name it.
+    pub(crate) audience: Vec<Box<str>>,
 }
 
 impl Default for Resource {
     fn default() -> Self {
-        Self { realm: REALM.to_owned(), metadata_url: None }
+        Self {
+            realm: REALM.to_owned(),
+            metadata_url: None,
+            accepts_basic: false,
+            audience: Vec::new(),
+        }
     }
 }
 
@@ -186,8 +207,12 @@ mod tests {
 
     /// Every answer that there is, with all that can stand in it.
     fn every_answer() -> impl Iterator<Item = (Reason, bool, Reply)> {
-        let resource =
-            Resource { realm: r#"a "b" \c"#.to_owned(), metadata_url: Some(METADATA.to_owned()) };
+        let resource = Resource {
+            realm: r#"a "b" \c"#.to_owned(),
+            metadata_url: Some(METADATA.to_owned()),
+            accepts_basic: false,
+            audience: Vec::new(),
+        };
         let denial = |reason| {
             Denial::new(reason)
                 .with_scope(Some("a b"))

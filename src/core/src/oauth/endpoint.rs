@@ -85,9 +85,14 @@ impl Endpoint {
     /// Everything that a response may depend on besides the request itself. This includes the
     /// cluster: the same URL in another cluster may be another server.
     pub(crate) fn identity(&self) -> [Vec<&str>; 4] {
-        let head = self.head.iter().flat_map(|(name, value)| [&**name, &**value]);
-        let form = self.parameters.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]);
-        [vec![&*self.cluster], head.collect(), form.collect(), self.auth.identity()]
+        let (mut head, mut form): (Vec<&str>, Vec<&str>) = Default::default();
+        for (name, value) in &self.head {
+            head.extend([&**name, &**value]);
+        }
+        for (name, value) in &self.parameters {
+            form.extend([name.as_str(), value.as_str()]);
+        }
+        [vec![&*self.cluster], head, form, self.auth.identity()]
     }
 
     /// The parts of every call that may be secret: credentials, and what the operator has configured

@@ -1,17 +1,18 @@
-//! Token introspection (RFC 7662): the request and the response.
+//! Token introspection (RFC 7662): the request, and what is read from the response.
+
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::cache::footprint::Footprint;
 use crate::cache::single_flight::CallId;
 use crate::ids::ClientId;
-use crate::oauth::call::{Answer, Call, Purpose};
+use crate::oauth::call::{Call, Purpose};
 use crate::oauth::claims::{ClaimPath, Claims, strings};
 use crate::oauth::endpoint::{Endpoint, Repeat};
-use crate::oauth::failure::Failure;
-use crate::oauth::json;
+use crate::oauth::introspection_response::ResponseFormat;
 use crate::oauth::reason::Reason;
-use crate::oauth::scope::{Implied, ScopeSet};
+use crate::oauth::scope::{Implied, ScopeReading, ScopeSet};
 use crate::oauth::secret::Secret;
 use crate::oauth::sender_constraint::Confirmation;
 use crate::timestamp::Timestamp;
@@ -24,6 +25,7 @@ pub(crate) struct Introspection {
     pub(crate) token_type_hint: String,
     /// The outbound client whose token authenticates the call.
     pub(crate) client: Option<ClientId>,
+    pub(crate) format: ResponseFormat,
 }
 
 /// The form parameters of the request itself.
@@ -43,48 +45,9 @@ impl Introspection {
     }
 }
 
-/// The introspection response for a token.
-#[derive(Debug)]
-pub(crate) enum Response {
-    /// `"active": true`, with all claims.
-    Active(Claims),
-    Inactive,
-}
-
-impl Response {
-    /// Parses the response.
-    ///
-    /// # Errors
-    /// The status is not 200, or the body is not a JSON object with a boolean `active`.
-    pub(crate) fn read(outcome: Result<&Answer, Failure>, now: Timestamp) -> Result<Self, Failure> {
-        let answer = outcome?;
-        match Failure::of_status(answer, now) {
-            Some(failure) => Err(failure),
-            // 201 is not a valid status in RFC 7662.
-            None if answer.status != 200 => Err(Failure::Status(answer.status)),
-            None => Self::parse(&answer.body),
-        }
-    }
-
-    /// Parses the body of a response with status 200.
-    ///
-    /// # Errors
-    /// It is not a JSON object with a boolean `active`.
-    pub(crate) fn parse(body: &[u8]) -> Result<Self, Failure> {
-        let Ok(Value::Object(claims)) = json::parse(body) else {
-            return Err(Failure::NotJson);
-        };
-        match claims.get("active") {
-            Some(Value::Bool(true)) => Ok(Self::Active(claims)),
-            Some(Value::Bool(false)) => Ok(Self::Inactive),
-            _ => Err(Failure::Member("`active` is missing or not a boolean")),
-        }
-    }
-}
-
 /// The cached part of an active access token: what rules and forwarding require, and no more (RFC
 /// 7662, section 5).
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct IntrospectedToken {
     pub(crate) expires: Option<Timestamp>,
     pub(crate) not_before: Option<Timestamp>,
@@ -112,11 +75,19 @@ pub(crate) enum TokenType {
     Required,
 }
 
+/// How the responses of one server are read.
+#[derive(Debug)]
+pub(crate) struct ServerReading {
+    /// The issuer of its tokens, if known.
+    pub(crate) issuer: Option<String>,
+    /// Whether its responses on access tokens have a `token_type`.
+    pub(crate) token_type: TokenType,
+    pub(crate) scope: ScopeReading,
+}
+
 /// How responses are read: which claims matter.
 #[derive(Debug)]
 pub(crate) struct Reading {
-    /// The claim with the scopes.
-    pub(crate) scope_claim: ClaimPath,
     /// The scopes that other scopes imply.
     pub(crate) implied: Implied,
     /// The claims that rules require.
@@ -159,7 +130,12 @@ impl Footprint for IntrospectedToken {
 }
 
 impl IntrospectedToken {
-    /// Extracts what is required from an active response of the server of `issuer`.
+    /// When it is no longer accepted, with this leeway for `exp`.
+    pub(crate) fn end(&self, leeway: Duration) -> Option<Timestamp> {
+        self.expires.map(|end| end.plus(leeway))
+    }
+
+    /// Extracts what is required from an active response of a server.
     ///
     /// # Errors
     /// [`Reason::NotAnAccessToken`], [`Reason::UnprovedCnf`] or [`Reason::WrongIssuer`]: no rule
@@ -167,8 +143,7 @@ impl IntrospectedToken {
     pub(crate) fn from_claims(
         claims: &Claims,
         reading: &Reading,
-        issuer: Option<&str>,
-        token_type: TokenType,
+        server: &ServerReading,
     ) -> Result<Self, Reason> {
         let present = |name: &str| claims.get(name).filter(|value| !value.is_null());
         let mut of_type_dpop = false;
@@ -178,11 +153,12 @@ impl IntrospectedToken {
             }
         }
         let text = |name| present(name).and_then(Value::as_str).map(Box::<str>::from);
-        if token_type == TokenType::Required
+        if server.token_type == TokenType::Required
             && text("token_type").is_none_or(|token_type| token_type.is_empty())
         {
             return Err(Reason::NotAnAccessToken);
         }
+        let issuer = server.issuer.as_deref();
         if let (Some(claimed), Some(issuer)) = (present("iss"), issuer)
             && claimed.as_str() != Some(issuer)
         {
@@ -194,7 +170,6 @@ impl IntrospectedToken {
             present(name).map(|v| Timestamp::from_numeric_date(v).unwrap_or(unreadable))
         };
         let asked = reading.asked;
-        let scope = reading.scope_claim.find(claims).filter(|_| asked.scope);
         let audience = present("aud").filter(|_| asked.audience);
         let confirmation = present("cnf").map(Confirmation::from_claim);
         Ok(Self {
@@ -202,7 +177,11 @@ impl IntrospectedToken {
             not_before: time("nbf", Timestamp::NEVER),
             issuer: text("iss").or_else(|| issuer.map(Into::into)).filter(|_| asked.issuer),
             audience: strings(audience).map(Into::into).collect(),
-            scope: ScopeSet::from_claim(scope).with_implied(&reading.implied),
+            scope: if asked.scope {
+                server.scope.scopes(claims).with_implied(&reading.implied)
+            } else {
+                ScopeSet::default()
+            },
             acr: text("acr").filter(|_| asked.acr),
             authenticated: present("auth_time").and_then(Timestamp::from_numeric_date),
             // Bound to a key according to its type, but presented as a bearer token (RFC 9449,
@@ -246,11 +225,6 @@ mod tests {
 
     use super::*;
 
-    fn read(status: u16, body: &str) -> Result<Response, Failure> {
-        let body = body.as_bytes().to_vec();
-        Response::read(Ok(&Answer { status, retry_after: None, body }), Timestamp::from_millis(0))
-    }
-
     fn token(claims: &Value) -> Result<IntrospectedToken, Reason> {
         token_of(claims, None, TokenType::Optional)
     }
@@ -260,13 +234,17 @@ mod tests {
         issuer: Option<&str>,
         token_type: TokenType,
     ) -> Result<IntrospectedToken, Reason> {
+        let server = ServerReading {
+            issuer: issuer.map(str::to_owned),
+            token_type,
+            scope: ScopeReading { claims: vec![ClaimPath::new("scope")], wildcards: false },
+        };
         let reading = Reading {
-            scope_claim: ClaimPath::new("scope"),
             implied: Implied::default(),
             claims: Vec::new(),
             asked: RequiredClaims { issuer: true, audience: true, scope: true, acr: true },
         };
-        IntrospectedToken::from_claims(claims.as_object().unwrap(), &reading, issuer, token_type)
+        IntrospectedToken::from_claims(claims.as_object().unwrap(), &reading, &server)
     }
 
     #[test]
@@ -288,37 +266,6 @@ mod tests {
             assert_eq!(token(&claims).unwrap().confirmation, Some(Confirmation::Other));
         }
         assert_eq!(token(&json!({"cnf": null})).unwrap().confirmation, None);
-    }
-
-    #[test]
-    fn rs_7662_01_rs_7662_02_only_a_boolean_active_says_anything() {
-        assert!(matches!(read(200, r#"{"active":true}"#), Ok(Response::Active(_))));
-        assert!(matches!(read(200, r#"{"active":false}"#), Ok(Response::Inactive)));
-        for body in [r#"{"active":"true"}"#, r#"{"active":1}"#, r#"{"active":null}"#, "{}"] {
-            assert_eq!(
-                read(200, body).unwrap_err(),
-                Failure::Member("`active` is missing or not a boolean"),
-                "{body}"
-            );
-        }
-        for body in ["", "[]", "true", "{", r#"{"active":true,"active":true}"#] {
-            assert_eq!(read(200, body).unwrap_err(), Failure::NotJson, "{body}");
-        }
-    }
-
-    #[test]
-    fn rs_7662_03_each_status_has_its_own_failure() {
-        let body = r#"{"active":true}"#;
-        for status in [400, 401, 403] {
-            assert_eq!(read(status, body).unwrap_err(), Failure::Refused { status, error: None });
-        }
-        for status in [429, 500, 503, 599] {
-            let failure = read(status, body).unwrap_err();
-            assert_eq!(failure, Failure::Busy { status, retry_after: None });
-        }
-        for status in [100, 199, 201, 204, 301, 399, 402, 404, 428, 430, 499] {
-            assert_eq!(read(status, body).unwrap_err(), Failure::Status(status));
-        }
     }
 
     #[test]

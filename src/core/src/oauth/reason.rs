@@ -36,6 +36,27 @@ table! {
             description: "The host is ambiguous.",
             counted: Counted::Inbound,
         },
+        /// A header that a rule tests cannot be compared safely.
+        BadHeader => &Row {
+            details: "oauth2_bad_header",
+            error: &INVALID_REQUEST,
+            description: "A header is ambiguous.",
+            counted: Counted::Inbound,
+        },
+        /// The request has a body that Envoy's filter `mcp` has not read.
+        NoMcpMetadata => &Row {
+            details: "oauth2_no_mcp_metadata",
+            error: &INVALID_REQUEST,
+            description: "The request must be a POST with a message of the Model Context Protocol.",
+            counted: Counted::Inbound,
+        },
+        /// The body is not one whole message, or differs from the headers that repeat its content.
+        BadMcpMessage => &Row {
+            details: "oauth2_bad_mcp_message",
+            error: &INVALID_REQUEST,
+            description: "The message is ambiguous, or differs from its headers.",
+            counted: Counted::Inbound,
+        },
         /// The token is not a `b64token`.
         MalformedToken => &Row {
             details: "oauth2_malformed_token",
@@ -43,10 +64,10 @@ table! {
             description: "The access token is malformed.",
             counted: Counted::Inbound,
         },
-        /// The token is over 16 KiB.
+        /// The token is longer than `max_token_bytes`.
         TokenTooLong => &Row {
             details: "oauth2_token_too_long",
-            error: &INVALID_TOKEN,
+            error: &TOO_LARGE,
             description: "The access token is too long.",
             counted: Counted::Inbound,
         },
@@ -291,6 +312,10 @@ static INVALID_REQUEST: ErrorCode = ErrorCode {
     challenge: Challenge::WithError,
 };
 
+/// The request is malformed because of its size (RFC 6585, section 5). A new token would be as long,
+/// so the client must not conclude that the token is invalid.
+static TOO_LARGE: ErrorCode = ErrorCode { status: 431, ..INVALID_REQUEST };
+
 /// The token cannot be accepted by any rule.
 static INVALID_TOKEN: ErrorCode = ErrorCode {
     code: "invalid_token",
@@ -392,6 +417,7 @@ impl From<Undecided> for Reason {
         match undecided {
             Undecided::BadPath => Self::BadPath,
             Undecided::BadHost => Self::BadHost,
+            Undecided::BadHeader => Self::BadHeader,
             Undecided::Lost => Self::HostError,
         }
     }
@@ -419,7 +445,7 @@ mod tests {
         for reason in Reason::ALL.iter().copied() {
             let ErrorCode { status, grpc_status, .. } = reason.row().error;
             let expected = match status {
-                400 => 3,
+                400 | 431 => 3,
                 401 => 16,
                 403 => 7,
                 502 | 503 => 14,

@@ -1,10 +1,10 @@
-//! What is known of a caller's token that is to be exchanged.
+//! How far a caller's token is known to be active.
 
-/// What is known of a caller's token that is to be exchanged.
+/// How far a caller's token is known to be active.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Standing {
     /// The authorization server reports it as active.
     Active,
-    /// It was not introspected, or the response was served stale.
+    /// It was not introspected, or the response is served stale because the server fails.
     Unknown,
 }

@@ -1,4 +1,4 @@
-//! Where a request carries its token, and how to remove it (RFC 6750, section 2).
+//! Where a request may carry its token, and how to remove it (RFC 6750, section 2).
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -7,8 +7,9 @@ use std::sync::Arc;
 use url::form_urlencoded;
 
 use crate::cache::footprint::Footprint;
-use crate::http::head::Head;
-use crate::http::header_name::Spelling;
+use crate::http::base64;
+use crate::http::head::{Fields, Head};
+use crate::http::header_name::{Spelling, is_token_char};
 use crate::http::parameter::{Match, match_cookie, match_rest, parameters};
 use crate::oauth::bearer::{BearerToken, credentials, holds, is_repeated};
 use crate::oauth::reason::Reason;
@@ -28,19 +29,33 @@ pub(crate) enum TokenSource {
     /// A query parameter.
     Query(Box<str>),
     Cookie(Box<str>),
+    /// The element of `Sec-WebSocket-Protocol` after this one, for browsers, which can set no other
+    /// header of a WebSocket.
+    WebSocketProtocol(Box<str>),
+    /// The password of Basic credentials (RFC 7617).
+    BasicPassword,
 }
 
-/// A token, and where it was found.
+const AUTHORIZATION: &str = "authorization";
+const BASIC: &str = "Basic";
+const WEBSOCKET_PROTOCOL: &str = "sec-websocket-protocol";
+
+/// A token in its place.
+pub(crate) struct Found<'h> {
+    pub(crate) token: Presented<'h>,
+    /// Removes it from the request, and with it the tokens that do not count.
+    pub(crate) removals: Removals,
+    /// Whether one was in the query, which appears in caches and logs.
+    pub(crate) in_query: bool,
+}
+
+/// A token that a request presents.
 pub(crate) struct Presented<'h> {
     /// The text that contains it.
     text: Cow<'h, [u8]>,
     at: Range<usize>,
     /// The scheme before it, after which further credentials may follow.
     scheme: Option<&'h str>,
-    /// The edit that removes it from the request.
-    pub(crate) removal: Removal,
-    /// Whether it was in the query, which appears in caches and logs.
-    pub(crate) in_query: bool,
 }
 
 /// How to remove a token from a request.
@@ -50,6 +65,57 @@ pub(crate) enum Removal {
     Remove(Arc<str>),
     /// The header, or `:path`, gets this value.
     Replace(Arc<str>, Arc<str>),
+}
+
+/// How to remove all tokens from a request: at most one change of each header.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Removals {
+    /// The only one, unless there are tokens in several headers.
+    pub(super) first: Removal,
+    others: Vec<Removal>,
+}
+
+impl From<Removal> for Removals {
+    fn from(first: Removal) -> Self {
+        Self { first, others: Vec::new() }
+    }
+}
+
+impl Removals {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Removal> {
+        [&self.first].into_iter().chain(&self.others)
+    }
+
+    /// Adds a change to a head that these have been applied to.
+    pub(super) fn add(&mut self, later: Removal) {
+        if self.first.header() == later.header() {
+            self.first = later;
+        } else {
+            self.others.retain(|earlier| earlier.header() != later.header());
+            self.others.push(later);
+        }
+    }
+
+    /// The head after these changes.
+    pub(super) fn apply(&self, head: &Fields) -> Fields {
+        let mut head = head.clone();
+        for removal in self.iter() {
+            match removal {
+                Removal::Remove(name) => head.set(name, None),
+                Removal::Replace(name, value) => head.set(name, Some(value)),
+            }
+        }
+        head
+    }
+}
+
+impl Removal {
+    /// The header that changes.
+    fn header(&self) -> &Arc<str> {
+        match self {
+            Self::Remove(name) | Self::Replace(name, _) => name,
+        }
+    }
 }
 
 impl Footprint for Removal {
@@ -62,55 +128,45 @@ impl Footprint for Removal {
     }
 }
 
-impl<'h> Presented<'h> {
+impl Footprint for Removals {
+    fn owned_bytes(&self) -> usize {
+        let Self { first, others } = self;
+        first.owned_bytes().saturating_add(others.owned_bytes())
+    }
+}
+
+impl<'h> Found<'h> {
     /// A token that is the whole `text`.
     fn whole(text: impl Into<Cow<'h, [u8]>>, removal: Removal) -> Self {
         let text = text.into();
-        Self { at: 0..text.len(), text, scheme: None, removal, in_query: false }
+        let token = Presented { at: 0..text.len(), text, scheme: None };
+        Self { token, removals: removal.into(), in_query: false }
     }
+}
 
+impl Presented<'_> {
     /// The text in place of the token, which may not be valid.
     pub(crate) fn unchecked(&self) -> &[u8] {
         self.text.get(self.at.clone()).unwrap_or_default()
     }
 
-    /// The token, if its syntax is valid.
+    /// The token, if its syntax is valid and it has at most this many bytes.
     ///
     /// # Errors
     /// [`Reason::TokenTooLong`], [`Reason::MalformedToken`], or [`Reason::RepeatedToken`] if others
     /// are joined to it.
-    pub(crate) fn token(&self) -> Result<BearerToken<'_>, Reason> {
+    pub(crate) fn parse(&self, max_bytes: usize) -> Result<BearerToken<'_>, Reason> {
         // No token contains the comma that joins them.
-        BearerToken::parse(self.unchecked()).map_err(|reason| match self.scheme {
+        BearerToken::parse(self.unchecked(), max_bytes).map_err(|reason| match self.scheme {
             Some(scheme) if is_repeated(&self.text, scheme) => Reason::RepeatedToken,
             _ => reason,
         })
     }
 }
 
-/// The one token of a request, if it has one.
-///
-/// # Errors
-/// [`Reason::RepeatedToken`] if there is more than one, in one place or in several. Tokens joined
-/// in one header are detected when the syntax is checked.
-pub(crate) fn present<'h>(
-    sources: &'h [TokenSource],
-    head: &'h dyn Head,
-) -> Result<Option<Presented<'h>>, Reason> {
-    let mut presented = None;
-    for source in sources {
-        if let Some(found) = source.look(head)?
-            && presented.replace(found).is_some()
-        {
-            return Err(Reason::RepeatedToken);
-        }
-    }
-    Ok(presented)
-}
-
 impl TokenSource {
     pub(crate) fn authorization() -> Self {
-        Self::Scheme { header: "authorization".into(), scheme: "Bearer".into() }
+        Self::Scheme { header: AUTHORIZATION.into(), scheme: "Bearer".into() }
     }
 
     /// Whether another source is the same place.
@@ -124,6 +180,13 @@ impl TokenSource {
                 let is_same = Spelling::of(header) == Spelling::of(other);
                 is_same && (header != other || scheme.eq_ignore_ascii_case(others))
             }
+            (Self::WebSocketProtocol(one), Self::WebSocketProtocol(other)) => {
+                one.eq_ignore_ascii_case(other)
+            }
+            (Self::WebSocketProtocol(_), Self::Scheme { header, .. } | Self::Header(header))
+            | (Self::Scheme { header, .. } | Self::Header(header), Self::WebSocketProtocol(_)) => {
+                Spelling::of(header) == Spelling::of(WEBSOCKET_PROTOCOL)
+            }
             _ => self == other,
         }
     }
@@ -132,6 +195,8 @@ impl TokenSource {
     pub(crate) fn header(&self) -> Option<&str> {
         match self {
             Self::Scheme { header, .. } | Self::Header(header) => Some(header),
+            Self::WebSocketProtocol(_) => Some(WEBSOCKET_PROTOCOL),
+            Self::BasicPassword => Some(AUTHORIZATION),
             Self::Query(_) | Self::Cookie(_) => None,
         }
     }
@@ -140,25 +205,30 @@ impl TokenSource {
     /// header then, except for `authorization`, whose values it joins.
     pub(crate) fn needs_whole_head(&self) -> bool {
         match self {
-            Self::Scheme { header, .. } => **header != *"authorization",
-            Self::Header(_) | Self::Cookie(_) => true,
-            Self::Query(_) => false,
+            Self::Scheme { header, .. } => **header != *AUTHORIZATION,
+            Self::Header(_) | Self::Cookie(_) | Self::WebSocketProtocol(_) => true,
+            Self::Query(_) | Self::BasicPassword => false,
         }
     }
 
     /// The token in this place, if any.
-    fn look<'h>(&'h self, head: &'h dyn Head) -> Result<Option<Presented<'h>>, Reason> {
+    ///
+    /// # Errors
+    /// [`Reason::RepeatedToken`] if there is more than one.
+    pub(super) fn look<'h>(&'h self, head: &'h dyn Head) -> Result<Option<Found<'h>>, Reason> {
         match self {
-            Self::Scheme { header, scheme } => {
-                let Some(text) = head.value(header) else { return Ok(None) };
-                let Some(at) = credentials(&text, scheme) else {
-                    let others = is_repeated(&text, scheme) || holds(&text, scheme);
-                    return if others { Err(Reason::RepeatedToken) } else { Ok(None) };
+            Self::Scheme { .. } | Self::BasicPassword => {
+                let (header, scheme) = match self {
+                    Self::Scheme { header, scheme } => (Some(header), &**scheme),
+                    _ => (None, BASIC),
                 };
-                let removal = Removal::Remove(Arc::clone(header));
-                let scheme = Some(&**scheme);
-                Ok(Some(Presented { text, at, scheme, removal, in_query: false }))
+                let name = header.map_or(AUTHORIZATION, |header| header);
+                let Some(token) = after_scheme(name, scheme, head)? else { return Ok(None) };
+                let Some(header) = header else { return in_basic_password(&token) };
+                let removals = Removal::Remove(Arc::clone(header)).into();
+                Ok(Some(Found { token, removals, in_query: false }))
             }
+            Self::WebSocketProtocol(marker) => in_websocket_protocol(marker, head),
             Self::Header(header) => {
                 let mut values = head.fields().values(header);
                 let Some(value) = values.next() else { return Ok(None) };
@@ -167,7 +237,7 @@ impl TokenSource {
                 }
                 let text = value.trim_ascii();
                 let removal = Removal::Remove(Arc::clone(header));
-                Ok((!text.is_empty()).then(|| Presented::whole(text, removal)))
+                Ok((!text.is_empty()).then(|| Found::whole(text, removal)))
             }
             Self::Query(parameter) => in_query(parameter, head),
             Self::Cookie(name) => in_cookie(name, head),
@@ -175,8 +245,102 @@ impl TokenSource {
     }
 }
 
+/// The credentials of this scheme in a header.
+fn after_scheme<'h>(
+    header: &str,
+    scheme: &'h str,
+    head: &'h dyn Head,
+) -> Result<Option<Presented<'h>>, Reason> {
+    let Some(text) = head.value(header) else { return Ok(None) };
+    match credentials(&text, scheme) {
+        Some(at) => Ok(Some(Presented { text, at, scheme: Some(scheme) })),
+        None if is_repeated(&text, scheme) || holds(&text, scheme) => Err(Reason::RepeatedToken),
+        None => Ok(None),
+    }
+}
+
+/// The token in the password of Basic credentials. The user name is ignored.
+fn in_basic_password<'h>(credentials: &Presented<'_>) -> Result<Option<Found<'h>>, Reason> {
+    if is_repeated(&credentials.text, BASIC) {
+        return Err(Reason::RepeatedToken);
+    }
+    let decoded = base64::decode(credentials.unchecked());
+    let password = decoded.and_then(|mut decoded| {
+        let colon = decoded.iter().position(|byte| *byte == b':')?;
+        Some(decoded.split_off(colon.saturating_add(1)))
+    });
+    let token = password.map_or(Value::Malformed, Value::Text).token();
+    Ok(token.map(|token| Found::whole(token, Removal::Remove(AUTHORIZATION.into()))))
+}
+
+/// The token after `marker` in the list of WebSocket subprotocols (RFC 6455, section 11.3.4), which
+/// may be spread over several headers. The others stay.
+fn in_websocket_protocol<'h>(
+    marker: &str,
+    head: &'h dyn Head,
+) -> Result<Option<Found<'h>>, Reason> {
+    let Some(list) = head.fields().joined(WEBSOCKET_PROTOCOL) else { return Ok(None) };
+    // A subprotocol is one word, and compared with its letter case. Whatever else has the marker as
+    // a word could be interpreted as the marker.
+    let has_marker = |element: &[u8]| {
+        let mut words = element.split(|byte| !is_token_char(*byte));
+        words.any(|word| word.eq_ignore_ascii_case(marker.as_bytes()))
+    };
+    let mut found = None;
+    let mut rest: Vec<&[u8]> = Vec::new();
+    // After a marker: whether it was the exact one, so that the next element is the token.
+    let mut next = None;
+    for element in list.split(|byte| *byte == b',') {
+        let element = element.trim_ascii();
+        if element.is_empty() {
+            continue;
+        }
+        match (next.take(), has_marker(element)) {
+            (Some(_), true) => return Err(Reason::RepeatedToken),
+            (None, true) if found.is_some() => return Err(Reason::RepeatedToken),
+            (None, true) => {
+                next = Some(element == marker.as_bytes());
+                found = Some(Value::Malformed);
+            }
+            (Some(true), false) => found = Some(Value::Text(element.to_vec())),
+            (Some(false), false) => {}
+            (None, false) => rest.push(element),
+        }
+    }
+    let Some(token) = found.and_then(Value::token) else { return Ok(None) };
+    Ok(Some(Found::whole(token, rest_of_list(WEBSOCKET_PROTOCOL, &rest, b", "))))
+}
+
+/// Leaves these elements in the list of a header.
+fn rest_of_list(header: &'static str, rest: &[&[u8]], separator: &[u8]) -> Removal {
+    if rest.is_empty() {
+        return Removal::Remove(header.into());
+    }
+    let rest = String::from_utf8_lossy(&rest.join(separator)).into_owned();
+    Removal::Replace(header.into(), rest.into())
+}
+
+/// The value in the place of a token.
+enum Value<T> {
+    Text(T),
+    /// What counts as a malformed token, such as the value of a variant of the name, which some
+    /// services interpret as the token.
+    Malformed,
+}
+
+impl<T: AsRef<[u8]> + Default> Value<T> {
+    /// The text in place of the token, which is empty only if it counts as a malformed token. An
+    /// empty value is what clients leave after signing out, and no token.
+    fn token(self) -> Option<T> {
+        match self {
+            Self::Text(text) => (!text.as_ref().is_empty()).then_some(text),
+            Self::Malformed => Some(T::default()),
+        }
+    }
+}
+
 /// The token in a query parameter, which is removed from the forwarded path.
-fn in_query<'h>(parameter: &str, head: &'h dyn Head) -> Result<Option<Presented<'h>>, Reason> {
+fn in_query<'h>(parameter: &str, head: &'h dyn Head) -> Result<Option<Found<'h>>, Reason> {
     let path = head.value(":path").unwrap_or_default();
     let Some(mark) = path.iter().position(|b| *b == b'?') else { return Ok(None) };
     let (before, query) = path.split_at_checked(mark).unwrap_or_default();
@@ -185,20 +349,23 @@ fn in_query<'h>(parameter: &str, head: &'h dyn Head) -> Result<Option<Presented<
     for (pair, name) in parameters(query, parameter) {
         let value = match name {
             Match::Exact => {
-                form_urlencoded::parse(pair).next().map(|(_, value)| value.into_owned())
+                let value = form_urlencoded::parse(pair).next().map(|(_, value)| value);
+                Value::Text(value.unwrap_or_default().into_owned())
             }
-            // Some services interpret it as the token, so it counts as a malformed token.
-            Match::Variant => Some(String::new()),
+            Match::Variant => Value::Malformed,
             Match::Other => continue,
         };
-        if found.replace(value.unwrap_or_default()).is_some() {
+        if found.replace(value).is_some() {
             return Err(Reason::RepeatedToken);
         }
     }
-    let Some(token) = found else { return Ok(None) };
-    let is_kept = |(_, name): &(&[u8], Match)| *name == Match::Other;
-    let kept: Vec<&[u8]> =
-        parameters(query, parameter).filter(is_kept).map(|(pair, _)| pair).collect();
+    let Some(token) = found.and_then(Value::token) else { return Ok(None) };
+    let mut kept: Vec<&[u8]> = Vec::new();
+    for (pair, name) in parameters(query, parameter) {
+        if name == Match::Other {
+            kept.push(pair);
+        }
+    }
     let mut path = before.to_vec();
     if !kept.is_empty() {
         path.push(b'?');
@@ -206,11 +373,11 @@ fn in_query<'h>(parameter: &str, head: &'h dyn Head) -> Result<Option<Presented<
     }
     let path = String::from_utf8(path).map_err(|_| Reason::BadPath)?;
     let removal = Removal::Replace(":path".into(), path.into());
-    Ok(Some(Presented { in_query: true, ..Presented::whole(token.into_bytes(), removal) }))
+    Ok(Some(Found { in_query: true, ..Found::whole(token.into_bytes(), removal) }))
 }
 
 /// The token in a cookie (RFC 6265, section 4.2). The other cookies stay.
-fn in_cookie<'h>(wanted: &str, head: &'h dyn Head) -> Result<Option<Presented<'h>>, Reason> {
+fn in_cookie<'h>(wanted: &str, head: &'h dyn Head) -> Result<Option<Found<'h>>, Reason> {
     let mut found = None;
     let mut rest: Vec<&[u8]> = Vec::new();
     let headers = head.fields().values("cookie");
@@ -226,10 +393,9 @@ fn in_cookie<'h>(wanted: &str, head: &'h dyn Head) -> Result<Option<Presented<'h
             (Some(value), Match::Exact) => {
                 let value = value.trim_ascii();
                 let quoted = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\""));
-                quoted.unwrap_or(value)
+                Value::Text(quoted.unwrap_or(value))
             }
-            // Some services interpret it as the token, so it counts as a malformed token.
-            (Some(_), Match::Variant) => b"",
+            (Some(_), Match::Variant) => Value::Malformed,
             _ => {
                 rest.push(cookie);
                 continue;
@@ -239,122 +405,10 @@ fn in_cookie<'h>(wanted: &str, head: &'h dyn Head) -> Result<Option<Presented<'h
             return Err(Reason::RepeatedToken);
         }
     }
-    let Some(token) = found else { return Ok(None) };
-    let removal = if rest.is_empty() {
-        Removal::Remove("cookie".into())
-    } else {
-        let rest = String::from_utf8_lossy(&rest.join(&b"; "[..])).into_owned();
-        Removal::Replace("cookie".into(), rest.into())
-    };
-    Ok(Some(Presented::whole(token, removal)))
+    let Some(token) = found.and_then(Value::token) else { return Ok(None) };
+    let removal = rest_of_list("cookie", &rest, b"; ");
+    Ok(Some(Found::whole(token, removal)))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::http::head::Fields;
-
-    fn scheme(header: &str, scheme: &str) -> TokenSource {
-        TokenSource::Scheme { header: header.into(), scheme: scheme.into() }
-    }
-
-    fn all() -> Vec<TokenSource> {
-        vec![
-            scheme("authorization", "Bearer"),
-            scheme("x-auth", "Token"),
-            TokenSource::Header("x-token".into()),
-            TokenSource::Query("access_token".into()),
-            TokenSource::Cookie("at".into()),
-        ]
-    }
-
-    fn look(headers: &[(&str, &str)]) -> Result<Option<(String, Removal)>, Reason> {
-        let (sources, head) = (all(), headers.iter().copied().collect::<Fields>());
-        let Some(presented) = present(&sources, &head)? else { return Ok(None) };
-        let token = presented.token()?.reveal().to_owned();
-        Ok(Some((token, presented.removal)))
-    }
-
-    fn remove(header: &str) -> Removal {
-        Removal::Remove(header.into())
-    }
-
-    fn replace(header: &str, value: &str) -> Removal {
-        Removal::Replace(header.into(), value.into())
-    }
-
-    #[test]
-    fn a_token_is_found_in_each_place_and_can_be_taken_out_there() {
-        type Headers<'h> = &'h [(&'h str, &'h str)];
-        let table: [(Headers<'_>, &str, Removal); 12] = [
-            (&[("authorization", "Bearer t")], "t", remove("authorization")),
-            (&[("x-auth", "token t")], "t", remove("x-auth")),
-            (&[("x-token", "t")], "t", remove("x-token")),
-            (&[(":path", "/a?access_token=t")], "t", replace(":path", "/a")),
-            (&[(":path", "/a?access_token=t&b=1")], "t", replace(":path", "/a?b=1")),
-            (&[(":path", "/a?x&access_token=t&b=1")], "t", replace(":path", "/a?x&b=1")),
-            (&[(":path", "/a?b=%20&access%5Ftoken=t%2F")], "t/", replace(":path", "/a?b=%20")),
-            (&[("cookie", "at=t")], "t", remove("cookie")),
-            (&[("cookie", "a=1; at=t; b=2")], "t", replace("cookie", "a=1; b=2")),
-            (&[("cookie", "a=1"), ("cookie", "at=t")], "t", replace("cookie", "a=1")),
-            (&[("cookie", "at=\"t\"")], "t", remove("cookie")),
-            (&[("cookie", "xat=1;at=t==")], "t==", replace("cookie", "xat=1")),
-        ];
-        for (headers, token, removal) in table {
-            assert_eq!(look(headers), Ok(Some((token.to_owned(), removal))), "{headers:?}");
-        }
-    }
-
-    #[test]
-    fn rs_6750_03_two_tokens_are_one_too_many_wherever_they_are() {
-        let table: [&[(&str, &str)]; 12] = [
-            &[("authorization", "Bearer t"), (":path", "/?access.token=t")],
-            &[(":path", "/?access_token=t&access_token[]=t")],
-            &[(":path", "/?access_token=t&+access_token=t")],
-            &[("cookie", "at=t; at[]=u")],
-            &[("authorization", "Bearer t"), ("x-token", "t")],
-            &[("authorization", "Bearer t"), (":path", "/?access_token=t")],
-            &[("x-token", "t"), ("cookie", "at=t")],
-            &[("x-token", "t"), ("x-token", "t")],
-            &[(":path", "/?access_token=t&access_token=t")],
-            &[("cookie", "at=t; at=u")],
-            &[("cookie", "at=t"), ("cookie", "at=u")],
-            &[("x-auth", "Token t,Token u")],
-        ];
-        for headers in table {
-            assert_eq!(look(headers), Err(Reason::RepeatedToken), "{headers:?}");
-        }
-    }
-
-    #[test]
-    fn what_only_looks_like_a_token_is_none() {
-        let table: [&[(&str, &str)]; 7] = [
-            &[],
-            &[("authorization", "Basic dTpw")],
-            &[("x-token", "")],
-            &[(":path", "/access_token=t")],
-            &[(":path", "/?access_tokens=t&Access_Token=t")],
-            &[("cookie", "At=t; xat=t; at")],
-            &[("x-auth", "Bearer t")],
-        ];
-        for headers in table {
-            assert_eq!(look(headers), Ok(None), "{headers:?}");
-        }
-    }
-
-    #[test]
-    fn an_empty_token_and_a_variant_of_its_name_are_malformed() {
-        for headers in [
-            [(":path", "/?access_token=")],
-            [(":path", "/?access_token[]=t")],
-            [(":path", "/?a=1;access_token=t")],
-            [("cookie", "at=")],
-            [("cookie", "a%74=t")],
-            [("cookie", "at[]=t")],
-            [("x-token", "a b")],
-            [("x-auth", "Token\tt")],
-        ] {
-            assert_eq!(look(&headers), Err(Reason::MalformedToken), "{headers:?}");
-        }
-    }
-}
+mod tests;

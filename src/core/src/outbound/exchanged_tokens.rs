@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::identity::Fingerprint;
-use crate::cache::local::{CacheKey, ClockCache, KeySpace, Keyed, Room};
+use crate::cache::issued::IssuedTokens;
+use crate::cache::local::{CacheKey, ClockCache, Room};
 use crate::lookup::Exchanged;
 use crate::oauth::access_token::AccessToken;
 use crate::oauth::cached_token::CachedToken;
@@ -46,19 +47,14 @@ pub(crate) struct Usable {
 pub(crate) struct ExchangedTokens {
     /// The entries, by the key of the caller's token.
     entries: ClockCache<Entry>,
-    /// The keys of the exchanged tokens themselves.
-    issued: ClockCache<()>,
-    keyed: Keyed,
+    /// The exchanged tokens themselves.
+    issued: IssuedTokens,
 }
 
 impl ExchangedTokens {
     /// Creates an empty cache. `seed` is random.
     pub(crate) fn new(seed: [u8; 16]) -> Self {
-        Self {
-            entries: ClockCache::new(ROOM),
-            issued: ClockCache::new(ROOM),
-            keyed: Keyed::new(seed),
-        }
+        Self { entries: ClockCache::new(ROOM), issued: IssuedTokens::new(ROOM.entries, seed) }
     }
 
     /// The token that was exchanged for a caller's. After a change of the client's records, the
@@ -117,8 +113,7 @@ impl ExchangedTokens {
         let value = client.placement.value(&token.access_token);
         let current = Arc::new(AccessToken::new(token, record.number, value));
         let until = current.expires;
-        let issued = self.keyed.key(KeySpace::Issued, &token.access_token);
-        self.issued.insert(issued, (), 0, until, now);
+        self.issued.add(&token.access_token, until, now);
         let bytes = token.access_token.len().saturating_mul(3).saturating_add(256);
         let entry = Entry {
             record,
@@ -134,7 +129,7 @@ impl ExchangedTokens {
 
     /// Whether a token was exchanged for a caller's.
     pub(crate) fn has_issued(&self, token: &[u8], now: Timestamp) -> bool {
-        self.issued.has(self.keyed.key(KeySpace::Issued, token), now)
+        self.issued.has(token, now)
     }
 
     /// Handles the rejection of a token by the upstream service. Returns the record to publish, if

@@ -20,6 +20,7 @@ use crate::oauth::failure::Failure;
 use crate::oauth::reason::Reason;
 use crate::oauth::secret::Secret;
 use crate::oauth::standing::Standing;
+use crate::oauth::token_source::Removals;
 use crate::run::Run;
 use crate::timestamp::Timestamp;
 use crate::verdict::{Action, Verdict, VerifiedSubject};
@@ -58,11 +59,10 @@ impl Outbound {
         };
         forward.remove.extend(pending.leaked_headers.iter().cloned());
         if let Some(clean) = pending.clean.take() {
-            forward.remove.extend(clean.removed().cloned());
-            forward.put_all(clean.set);
+            forward.protect(*clean, &client.placement.spelling);
         }
         // A token that was exchanged, or was to be exchanged, is not forwarded.
-        if let Some(removal) = &pending.removal {
+        for removal in pending.removals.iter().flat_map(Removals::iter) {
             forward.take_out(removal);
         }
         let header = &client.placement.header;
@@ -236,8 +236,9 @@ impl Outbound {
             pending.client,
             ClientEvent::Request(InjectionResult::Denied(denial.reason)),
         );
-        let action = Action::Respond(denial.reply(&self.config.resource, pending.grpc));
-        let Verdict { mut attributes, .. } = verdict;
+        let Verdict { mut attributes, resource, .. } = verdict;
+        let resource = resource.as_deref().unwrap_or(&self.config.resource);
+        let action = Action::Respond(denial.reply(resource, pending.grpc));
         // The decision of the inbound direction is not the outcome of the request.
         attributes.decision = attributes.decision.map(|_| Decision::Denied(denial.reason));
         Verdict { attributes, ..Verdict::of(action) }
@@ -266,7 +267,7 @@ fn caller(token: &Secret, key: CacheKey, checked: Option<VerifiedSubject>, drops
     Subject {
         token: token.clone(),
         key,
-        expires: checked.and_then(|checked| checked.expires).or_else(own),
+        expires: checked.and_then(|checked| checked.end).or_else(own),
         standing: checked.map_or(Standing::Unknown, |checked| checked.standing),
         drops,
     }

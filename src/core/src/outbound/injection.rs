@@ -7,7 +7,7 @@ use crate::http::head::{Head, is_grpc};
 use crate::ids::ClientId;
 use crate::oauth::reason::Reason;
 use crate::oauth::secret::Secret;
-use crate::oauth::token_source::Removal;
+use crate::oauth::token_source::Removals;
 use crate::verdict::Forward;
 
 /// Whether a request gets a client's token, and how.
@@ -26,7 +26,7 @@ pub(crate) struct PendingInjection {
     /// The caller's token, if it is to be exchanged.
     pub(super) subject: Presentation,
     /// Removes the caller's token from the request.
-    pub(super) removal: Option<Removal>,
+    pub(super) removals: Option<Removals>,
     /// Whether the caller has set the header of the token, and its value is not to be replaced.
     pub(super) own_header: bool,
     /// Headers with the proxy's tokens for another destination, which must be removed.
@@ -87,8 +87,8 @@ impl PendingInjection {
 impl Footprint for PendingInjection {
     fn owned_bytes(&self) -> usize {
         let subject = self.token().map_or(0, |token| token.reveal().owned_bytes());
-        let removal = self.removal.as_ref().map_or(0, Footprint::owned_bytes);
+        let removals = self.removals.as_ref().map_or(0, Footprint::owned_bytes);
         let clean = self.clean.as_ref().map_or(0, |clean| clean.owned_bytes());
-        [removal, clean].into_iter().fold(subject, usize::saturating_add)
+        [removals, clean].into_iter().fold(subject, usize::saturating_add)
     }
 }

@@ -12,8 +12,10 @@ use crate::http::url::split_scheme;
 use crate::ids::ClientId;
 use crate::oauth::reason::Reason;
 use crate::oauth::secret::Secret;
-use crate::oauth::token_source::{Presented, Removal, present};
+use crate::oauth::token_source::{Presented, Removals};
 use crate::outbound::client::{Client, Placement};
+#[cfg(feature = "review")]
+use crate::rules::index::RuleIndex;
 use crate::rules::target::Target;
 use crate::timestamp::Timestamp;
 use crate::verdict::Forward;
@@ -30,7 +32,7 @@ impl Outbound {
             return Ok(Injection::Leave(leaked_headers));
         };
         let client = self.config.client(number).ok_or(Reason::HostError)?;
-        let (mut subject, removal) =
+        let (mut subject, removals) =
             if client.is_exchange() { self.subject(head)? } else { (Presentation::Absent, None) };
         if !leaked_headers.is_empty() && matches!(subject, Presentation::Token(_)) {
             // After a redirect, the token is one of the proxy's own, and the caller's is lost.
@@ -50,7 +52,7 @@ impl Outbound {
         Ok(Injection::Inject(PendingInjection {
             client: number,
             subject,
-            removal,
+            removals,
             own_header,
             leaked_headers,
             clean,
@@ -64,9 +66,10 @@ impl Outbound {
     }
 
     /// The caller's token to exchange, and its removal.
-    fn subject(&self, head: &dyn Head) -> Result<(Presentation, Option<Removal>), Reason> {
-        let presented = match present(&self.config.token_sources, head) {
-            Ok(Some(presented)) => presented,
+    fn subject(&self, head: &dyn Head) -> Result<(Presentation, Option<Removals>), Reason> {
+        let sources = &self.config.token_sources;
+        let found = match sources.find(head, &|_| false) {
+            Ok(Some(found)) => found,
             Ok(None) => return Ok((Presentation::Absent, None)),
             // Where callers' tokens are checked, the inbound direction rejects invalid ones, except on
             // paths that need none.
@@ -75,12 +78,12 @@ impl Outbound {
             }
             Err(reason) => return Err(reason),
         };
-        let subject = match presented.token() {
+        let subject = match found.token.parse(sources.max_bytes) {
             Ok(token) => Presentation::Token(Secret::new(token.reveal().to_owned())),
             Err(_) if self.config.guarded => Presentation::Absent,
             Err(reason) => return Err(reason),
         };
-        Ok((subject, Some(presented.removal)))
+        Ok((subject, Some(found.removals)))
     }
 
     /// Whether the proxy has put this token on the request before: Envoy has followed a redirect,
@@ -111,6 +114,11 @@ impl Outbound {
     #[cfg(feature = "review")]
     pub(crate) fn chosen(&self, head: &dyn Head) -> Option<&Client> {
         self.config.client(self.client_for(head).ok()??)
+    }
+
+    #[cfg(feature = "review")]
+    pub(crate) fn rules(&self) -> &RuleIndex<Option<ClientId>> {
+        &self.config.rules
     }
 
     /// The headers with tokens that were for the previous destination: Envoy has followed a

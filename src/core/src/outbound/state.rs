@@ -6,7 +6,7 @@ use crate::cache::footprint::Footprint;
 use crate::cache::local::Keyed;
 use crate::ids::ClientId;
 use crate::oauth::denial::Resource;
-use crate::oauth::token_source::TokenSource;
+use crate::oauth::token_sources::TokenSources;
 use crate::outbound::client::Client;
 use crate::outbound::client_token::ClientToken;
 use crate::outbound::exchanged_tokens::ExchangedTokens;
@@ -22,16 +22,22 @@ pub(crate) struct ClientConfig {
     /// The client whose token a request gets, if any. The first rule that matches applies.
     pub(crate) rules: RuleIndex<Option<ClientId>>,
     /// Where callers' tokens to exchange are found.
-    pub(crate) token_sources: Vec<TokenSource>,
+    pub(crate) token_sources: TokenSources,
     /// Whether the inbound direction checks callers' tokens first.
     pub(crate) guarded: bool,
     /// Parameters of every `WWW-Authenticate` challenge.
-    pub(crate) resource: Resource,
+    pub(crate) resource: Arc<Resource>,
 }
 
 impl ClientConfig {
     pub(crate) fn client(&self, ClientId(place): ClientId) -> Option<&Client> {
         self.clients.get(place)
+    }
+
+    /// Whether a rule puts a token into this header.
+    pub(crate) fn sets(&self, header: &str) -> bool {
+        let used = self.rules.iter().flatten().filter_map(|client| self.client(*client));
+        used.into_iter().any(|client| *client.placement.header == *header)
     }
 }
 
@@ -98,7 +104,7 @@ impl Outbound {
             rules: RuleIndex::new([]),
             token_sources: token_sources.clone(),
             guarded: *guarded,
-            resource: resource.clone(),
+            resource: Arc::clone(resource),
         });
     }
 }

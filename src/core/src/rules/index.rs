@@ -6,14 +6,20 @@
 //! The literature calls this bit vectors (Lakshman and Stiliadis, SIGCOMM 1998).
 //!
 //! So one look-up in each table covers [`BLOCK`] rules, regardless of their content: wildcards do
-//! not branch, and similar rules cost no more than others. More rules form several blocks, which
-//! are searched in order. Memory grows with the text of the rules.
+//! not branch, and similar rules cost no more than others. Only parts of segments (`*.pdf`) and
+//! conditions on headers are compared rule by rule, for rules that otherwise match. More rules form
+//! several blocks, which are searched in order. Memory grows with the text of the rules.
 //!
 //! A rule with several paths has a number for each, because all segments must match the same path.
 //! Nothing is read from a request until a rule that may be the first requires it.
 
+use std::sync::Arc;
+
 use crate::http::authority::BadHost;
-use crate::http::path::{PathPattern, RequestPath, Segment};
+use crate::http::header_name::BadHeader;
+use crate::http::header_name::Spelling;
+use crate::http::path::{Affixes, PathPattern, RequestPath, Segment};
+use crate::rules::header::HeaderTest;
 use crate::rules::matcher::Matcher;
 use crate::rules::set::{BLOCK, Hosts, Set, Table};
 use crate::rules::target::{Target, Undecided};
@@ -24,16 +30,99 @@ pub(crate) struct RuleIndex<T> {
     /// The content of the rules.
     rules: Vec<T>,
     /// The requests that they match.
+    matches: MatchIndex,
+    /// The same, for explanations.
+    #[cfg(feature = "review")]
+    pub(crate) matchers: Vec<Matcher>,
+}
+
+/// The requests that rules match.
+#[derive(Debug)]
+struct MatchIndex {
     blocks: Vec<Block>,
     /// Whether any of them has paths.
     looks_at_paths: bool,
-    /// Whether they require more than one of host, method and path.
+    /// Whether they require headers, or more than one of host, method and path.
     looks_at_several: bool,
 }
 
 impl<T> RuleIndex<T> {
     pub(crate) fn new(rules: impl IntoIterator<Item = (Matcher, T)>) -> Self {
         let (matchers, rules): (Vec<Matcher>, Vec<T>) = rules.into_iter().unzip();
+        Self {
+            rules,
+            matches: MatchIndex::new(&matchers),
+            #[cfg(feature = "review")]
+            matchers,
+        }
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// The content of all rules.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.rules.iter()
+    }
+
+    /// Whether they require more than one property, so that reading all headers costs less than
+    /// single ones.
+    pub(crate) fn looks_at_several(&self) -> bool {
+        self.matches.looks_at_several
+    }
+
+    /// Whether any of them has paths.
+    pub(crate) fn looks_at_paths(&self) -> bool {
+        self.matches.looks_at_paths
+    }
+
+    /// Whether any of them tests the header with this name or another spelling of it.
+    pub(crate) fn tests_header(&self, name: &[u8]) -> bool {
+        self.matches.tests_header(name)
+    }
+
+    /// The first rule that matches.
+    ///
+    /// # Errors
+    /// A rule that otherwise matches requires a path, host or header that is ambiguous, or a path
+    /// whose parameters are not in the pattern that decides: some services ignore them. Or the path
+    /// keeps escaped slashes, and another rule decides if they are slashes.
+    pub(crate) fn find(&self, target: &Target<'_>) -> Result<Option<&T>, Undecided> {
+        self.find_where(target, |_| true)
+    }
+
+    /// The first rule that matches and fulfils a condition that is not in the index.
+    ///
+    /// # Errors
+    /// As of [`find`](Self::find).
+    pub(crate) fn find_where(
+        &self,
+        target: &Target<'_>,
+        mut is_met: impl FnMut(&T) -> bool,
+    ) -> Result<Option<&T>, Undecided> {
+        let is_met = &mut |rule| self.rules.get(rule).is_none_or(&mut is_met);
+        let rule = target.in_both_readings(|target| self.matches.position(target, is_met))?;
+        rule.map(|rule| self.rules.get(rule).ok_or(Undecided::Lost)).transpose()
+    }
+
+    /// The content of a rule.
+    #[cfg(feature = "review")]
+    pub(crate) fn get(&self, rule: usize) -> Option<&T> {
+        self.rules.get(rule)
+    }
+
+    /// The rules of which one is the first that fits a request to this host, in order: its method
+    /// is not known, nor is its path if that is `None`.
+    pub(crate) fn candidates(&self, host: &str, path: Option<&RequestPath<'_>>) -> Vec<&T> {
+        let candidates = self.matches.candidates(host, path);
+        candidates.into_iter().filter_map(|rule| self.rules.get(rule)).collect()
+    }
+}
+
+impl MatchIndex {
+    fn new(matchers: &[Matcher]) -> Self {
         let mut numbered = Vec::new();
         for (rule, matcher) in matchers.iter().enumerate() {
             match &matcher.paths {
@@ -53,35 +142,28 @@ impl<T> RuleIndex<T> {
             asked(|matcher| matcher.methods.is_some()),
             asked(|matcher| matcher.hosts.is_some()),
         ];
-        let looks_at_several = parts.into_iter().filter(|asked| *asked).count() > 1;
-        Self { rules, blocks, looks_at_paths, looks_at_several }
+        let looks_at_several = parts.into_iter().filter(|asked| *asked).count() > 1
+            || asked(|matcher| !matcher.headers.is_empty());
+        Self { blocks, looks_at_paths, looks_at_several }
     }
 
-    /// Whether there are none.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rules.is_empty()
+    /// Whether any of them tests the header with this name or another spelling of it.
+    fn tests_header(&self, name: &[u8]) -> bool {
+        let tests = |test: &HeaderTest| Spelling::of(&test.name).matches(name);
+        self.blocks
+            .iter()
+            .any(|block| block.entries.iter().any(|one| one.headers.iter().any(tests)))
     }
 
-    /// Whether they require more than one property, so that reading all headers costs less than
-    /// single ones.
-    pub(crate) fn looks_at_several(&self) -> bool {
-        self.looks_at_several
-    }
-
-    /// Whether any of them has paths.
-    pub(crate) fn looks_at_paths(&self) -> bool {
-        self.looks_at_paths
-    }
-
-    /// The first rule that matches.
-    ///
-    /// # Errors
-    /// A rule that otherwise matches requires a path or host that is ambiguous, or a path whose
-    /// parameters are not in the pattern that decides: some services ignore them.
-    pub(crate) fn find(&self, target: &Target<'_>) -> Result<Option<&T>, Undecided> {
+    /// The index of the first rule that matches and fulfils the condition.
+    fn position(
+        &self,
+        target: &Target<'_>,
+        is_met: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Option<usize>, Undecided> {
         for block in &self.blocks {
-            if let Some(rule) = block.find(target, self.looks_at_paths)? {
-                return self.rules.get(rule).map(Some).ok_or(Undecided::Lost);
+            if let Some(rule) = block.find(target, self.looks_at_paths, is_met)? {
+                return Ok(Some(rule));
             }
         }
         match target.parameters() {
@@ -90,9 +172,8 @@ impl<T> RuleIndex<T> {
         }
     }
 
-    /// The rules of which one is the first that fits a request to this host, in order: its method
-    /// is not known, nor is its path if that is `None`.
-    pub(crate) fn candidates(&self, host: &str, path: Option<&RequestPath<'_>>) -> Vec<&T> {
+    /// The indexes of the rules of which one is the first that fits a request.
+    fn candidates(&self, host: &str, path: Option<&RequestPath<'_>>) -> Vec<usize> {
         let mut candidates = Vec::new();
         for block in &self.blocks {
             if block.add_candidates(host, path, &mut candidates) {
@@ -100,7 +181,7 @@ impl<T> RuleIndex<T> {
             }
         }
         candidates.dedup();
-        candidates.into_iter().filter_map(|rule| self.rules.get(rule)).collect()
+        candidates
     }
 }
 
@@ -129,8 +210,8 @@ impl Numbered<'_> {
 /// The tables for up to [`BLOCK`] numbers.
 #[derive(Debug)]
 struct Block {
-    /// The index of the rule of each number.
-    rules: Vec<usize>,
+    /// What each number denotes.
+    entries: Vec<Entry>,
     all: Set,
     /// By the host.
     hosts: Hosts,
@@ -144,6 +225,16 @@ struct Block {
     pathless: Set,
 }
 
+/// A rule with one of its paths, and those conditions of both that are in no table.
+#[derive(Debug)]
+struct Entry {
+    /// The index of the rule.
+    rule: usize,
+    headers: Arc<Vec<HeaderTest>>,
+    /// The segments of which a part is given, each with its place.
+    partial: Vec<(usize, Arc<Affixes>)>,
+}
+
 /// A segment of the path.
 #[derive(Debug)]
 struct Position {
@@ -151,6 +242,40 @@ struct Position {
     texts: Table,
     /// The rules that match a path that ends here.
     last: Set,
+}
+
+impl Entry {
+    fn new(one: &Numbered<'_>) -> Self {
+        let mut partial = Vec::new();
+        for (at, segment) in one.path.map_or(&[][..], |path| &path.segments).iter().enumerate() {
+            if let Segment::Partial(affixes) = segment {
+                partial.push((at, Arc::clone(affixes)));
+            }
+        }
+        Self { rule: one.rule, headers: Arc::clone(&one.matcher.headers), partial }
+    }
+
+    /// Whether the path has what is given of its segments.
+    fn fits_path(&self, path: Option<&RequestPath<'_>>) -> bool {
+        self.partial.iter().all(|(at, affixes)| {
+            let segment = path.and_then(|path| path.segment(*at));
+            segment.is_some_and(|segment| affixes.match_segment(segment))
+        })
+    }
+
+    /// Whether the headers meet all conditions on them. An ambiguous header only matters if all
+    /// other conditions are met.
+    fn fits_headers(&self, target: &Target<'_>) -> Result<bool, BadHeader> {
+        let mut fits = Ok(true);
+        for test in self.headers.iter() {
+            match test.is_met(target.fields()) {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                Err(BadHeader) => fits = Err(BadHeader),
+            }
+        }
+        fits
+    }
 }
 
 impl Block {
@@ -168,13 +293,18 @@ impl Block {
             }
             for method in one.matcher.methods.iter().flatten() {
                 methods.insert(method, number);
+                if &**method == "GET" {
+                    // HEAD is GET without the content of the response (RFC 9110, section 9.3.2).
+                    methods.insert("HEAD", number);
+                }
             }
         }
         let position = |at: usize| {
             let anything = set(&|one| one.segment(at).is_none());
-            let star = set(&|one| one.segment(at) == Some(&Segment::Any));
+            let star =
+                set(&|one| matches!(one.segment(at), Some(Segment::Any | Segment::Partial(_))));
             let mut texts = Table::new(anything.or(&star));
-            // `*` does not match an empty segment.
+            // `*` does not match an empty segment, nor does a part of one.
             texts.named.insert("".into(), anything);
             for (number, one) in numbered.iter().enumerate() {
                 if let Some(Segment::Literal(text)) = one.segment(at) {
@@ -188,7 +318,7 @@ impl Block {
             Position { texts, last }
         };
         Self {
-            rules: numbered.iter().map(|one| one.rule).collect(),
+            entries: numbered.iter().map(Entry::new).collect(),
             all: set(&|_| true),
             hosts,
             methods,
@@ -200,8 +330,13 @@ impl Block {
         }
     }
 
-    /// The index of the first rule that matches.
-    fn find(&self, target: &Target<'_>, looks_at_paths: bool) -> Result<Option<usize>, Undecided> {
+    /// The index of the first rule that matches and meets the condition.
+    fn find(
+        &self,
+        target: &Target<'_>,
+        looks_at_paths: bool,
+        is_met: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Option<usize>, Undecided> {
         let mut fitting = self.all;
         let (mut host, mut method, mut path) = (false, false, false);
         let mut bad_host = false;
@@ -225,15 +360,24 @@ impl Block {
                 fitting.keep(&self.on_path(target.path()?));
                 path = true;
             } else {
-                // Last, because an ambiguous host only matters for rules that otherwise match.
+                let entry = self.entries.get(number).ok_or(Undecided::Lost)?;
+                let fits_path = entry.partial.is_empty() || entry.fits_path(target.path()?);
+                let headers = if fits_path { entry.fits_headers(target) } else { Ok(false) };
+                if headers == Ok(false) || !is_met(entry.rule) {
+                    fitting.remove(number);
+                    continue;
+                }
+                // Last, because an ambiguous host or header only matters for rules that otherwise
+                // match.
                 if bad_host && !self.hosts.others.has(number) {
                     return Err(Undecided::BadHost);
                 }
+                headers.map_err(|BadHeader| Undecided::BadHeader)?;
                 let parameters = target.parameters().filter(|_| looks_at_paths);
                 if parameters.is_some_and(|path| !self.names_parameters(number, path)) {
                     return Err(Undecided::BadPath);
                 }
-                return self.rules.get(number).copied().map(Some).ok_or(Undecided::Lost);
+                return Ok(Some(entry.rule));
             }
         }
         Ok(None)
@@ -259,10 +403,13 @@ impl Block {
         if path.is_some() {
             fitting.keep(&self.on_path(path));
         }
-        for (number, rule) in self.rules.iter().enumerate().filter(|(n, _)| fitting.has(*n)) {
-            candidates.push(*rule);
+        for (number, entry) in self.entries.iter().enumerate().filter(|(n, _)| fitting.has(*n)) {
+            if path.is_some() && !entry.fits_path(path) {
+                continue;
+            }
+            candidates.push(entry.rule);
             let path_fits = path.is_some() || self.pathless.has(number);
-            if path_fits && self.methods.others.has(number) {
+            if path_fits && self.methods.others.has(number) && entry.headers.is_empty() {
                 return true;
             }
         }

@@ -32,7 +32,8 @@ pub trait Store {
     /// The newest response on a token, unless it has expired.
     fn response(&self, key: ResponseKey<'_>, now: Timestamp) -> Option<CachedResponse>;
 
-    /// Publishes a response. A rejection removes an earlier response on an active token.
+    /// Publishes a response in place of earlier ones, which are also removed if it is too long to be
+    /// stored.
     fn publish_response(&self, key: ResponseKey<'_>, response: &CachedResponse);
 
     /// The token that was exchanged for a caller's, unless it has expired.
@@ -188,8 +189,8 @@ pub enum Acquire {
     Known,
     /// This worker has the lease.
     Ours,
-    /// Another worker has one.
-    Busy(LeaseOwner),
+    /// Another worker has one, since this time.
+    Busy(LeaseOwner, Timestamp),
     /// The call under the lease that was waited for has failed.
     Failed(Failure),
     /// Another worker won every attempt.

@@ -5,6 +5,7 @@
 //! with a key that requires the secrets of this configuration.
 
 use std::fmt;
+use std::mem;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -140,13 +141,16 @@ impl Store for SharedStore<'_> {
 
     fn publish_response(&self, key: ResponseKey<'_>, response: &CachedResponse) {
         let CachedResponse { is_active, body, at, expires } = response;
+        let (mut slots, mut others) = (Slots::active(key), Slots::rejected(key));
         if !is_active {
-            self.remove(Slots::active(key), key.token.token);
+            mem::swap(&mut slots, &mut others);
         }
+        self.remove(others, key.token.token);
         if body.len() <= MAX_SHARED && expires > at {
-            let slots = if *is_active { Slots::active(key) } else { Slots::rejected(key) };
             let record = Record { written: *at, ends: *expires, body: body.clone() };
             self.put(slots, key.token, &record);
+        } else {
+            self.remove(slots, key.token.token);
         }
     }
 
@@ -215,8 +219,9 @@ impl Store for SharedStore<'_> {
             }
             let Some((group, key)) = group else { break };
             let mut failed = None;
-            let other = group.find(*key, now);
-            if let Some(other) = other.and_then(|record| LeaseRecord::read(&record.body)) {
+            let record = group.find(*key, now);
+            let since = record.as_ref().map_or(now, |record| record.written);
+            if let Some(other) = record.and_then(|record| LeaseRecord::read(&record.body)) {
                 failed = other.failed;
                 if let Some((owner, why)) = failed
                     && Some(owner) == after
@@ -224,7 +229,7 @@ impl Store for SharedStore<'_> {
                     return Acquire::Failed(why);
                 }
                 if other.is_under_way && after.is_none_or(|after| after == other.owner) {
-                    return Acquire::Busy(other.owner);
+                    return Acquire::Busy(other.owner, since);
                 }
             }
             let record = LeaseRecord { owner: lease.owner, is_under_way: true, failed };

@@ -4,12 +4,15 @@ use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 
 use super::interface::{Host, HostError, Map};
-use oauth2_filter_core::{Fields, Head, digest_from_hex};
+use super::mcp::body_of;
+use oauth2_filter_core::{Body, Fields, Head, digest_from_hex};
 
 /// The headers of the request whose callback runs.
 #[derive(Debug)]
 pub struct RequestHead<'h, H> {
     host: &'h H,
+    /// Whether the request ends with its headers.
+    end_of_stream: bool,
     /// All of them, once requested: cheaper than reading a second header alone.
     fields: OnceCell<Fields>,
     /// A failure of the host. The filter sees an absent value, so no decision based on it may be
@@ -19,8 +22,8 @@ pub struct RequestHead<'h, H> {
 
 impl<'h, H: Host> RequestHead<'h, H> {
     /// The headers of the request whose callback runs.
-    pub fn new(host: &'h H) -> Self {
-        Self { host, fields: OnceCell::new(), failure: Cell::new(None) }
+    pub fn new(host: &'h H, end_of_stream: bool) -> Self {
+        Self { host, end_of_stream, fields: OnceCell::new(), failure: Cell::new(None) }
     }
 
     /// The failure of the host, if any: then nothing may be forwarded.
@@ -52,7 +55,15 @@ impl<H: Host> Head for RequestHead<'_, H> {
     }
 
     fn peer_certificate(&self) -> Option<[u8; 32]> {
-        let digest = self.host.property("connection", "sha256_peer_certificate_digest");
+        let digest = self.host.property(&["connection", "sha256_peer_certificate_digest"]);
         digest_from_hex(&self.note(digest)?)
+    }
+
+    fn body(&self) -> Body {
+        if self.end_of_stream {
+            return Body::Empty;
+        }
+        let metadata = self.host.property(&["metadata"]);
+        self.note(metadata).map_or(Body::Unread, |metadata| body_of(&metadata))
     }
 }

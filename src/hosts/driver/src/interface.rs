@@ -39,8 +39,8 @@ pub trait Host: Metrics {
     /// Removes every value of a header.
     fn remove_header(&self, map: Map, name: &[u8]) -> Result<(), HostError>;
 
-    /// A property of the request, its connection or its response.
-    fn property(&self, object: &str, name: &str) -> Result<Option<Cow<'_, [u8]>>, HostError>;
+    /// A property of the request, its connection or its response, by the parts of its path.
+    fn property(&self, path: &[&str]) -> Result<Option<Cow<'_, [u8]>>, HostError>;
 
     /// Sets filter state of the request, under `wasm.` and this name.
     fn set_filter_state(&self, name: &str, value: &str) -> Result<(), HostError>;

@@ -17,7 +17,7 @@ pub(super) fn upstream_status<H: Host>(host: &H) -> Result<Option<u16>, HostErro
 
 /// Whether the upstream service itself sent the effective context's response, rather than the host.
 pub(super) fn is_from_upstream<H: Host>(host: &H) -> bool {
-    let details = host.property("response", "code_details").ok().flatten();
+    let details = host.property(&["response", "code_details"]).ok().flatten();
     details.is_none_or(|details| *details == *b"via_upstream")
 }
 

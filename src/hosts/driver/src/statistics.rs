@@ -6,7 +6,9 @@ use log::warn;
 
 use super::interface::{HostError, MetricKind, Metrics, ProxyWasm};
 use super::reports::Reports;
-use oauth2_filter_core::{CALL_TIME, ClientEvent, Counter, Event, TOKEN_CALL_TIME, WAITING};
+use oauth2_filter_core::{
+    CALL_TIME, ClientEvent, Counter, Event, TOKEN_CALL_TIME, WAITING, claims_dropped,
+};
 
 /// The host's numbers of metrics by their names, in order. It keeps every number that it returns
 /// until the VM ends, so each configuration defines only the metrics that are new.
@@ -25,6 +27,8 @@ pub struct Statistics {
     token_call_time: Option<u32>,
     /// The metrics of each outbound client, each event at its place.
     clients: Vec<Numbers>,
+    /// The claims that are not forwarded, for each header.
+    claims_dropped: Numbers,
 }
 
 /// The host's numbers; none for rejected metrics.
@@ -36,6 +40,7 @@ impl Statistics {
     pub fn define<'c>(
         define: impl Fn(MetricKind, &str) -> Option<u32>,
         clients: impl Iterator<Item = &'c str>,
+        claim_headers: impl Iterator<Item = &'c str>,
     ) -> Self {
         let counters = Counter::all()
             .map(|counter| (counter.place(), define(MetricKind::Counter, &counter.name())));
@@ -49,16 +54,25 @@ impl Statistics {
             };
             at_places(ClientEvent::all().map(event))
         };
-        let clients: Vec<_> = clients.map(of_client).collect();
-        let has_clients = !clients.is_empty();
+        let mut of_clients = Vec::new();
+        for client in clients {
+            of_clients.push(of_client(client));
+        }
+        let mut claims = Vec::new();
+        for header in claim_headers {
+            claims.push(define(MetricKind::Counter, &claims_dropped(header)));
+        }
         Self {
             counters: at_places(counters),
             waiting: define(MetricKind::Gauge, WAITING),
             call_time: define(MetricKind::Histogram, CALL_TIME),
-            token_call_time: has_clients
-                .then(|| define(MetricKind::Histogram, TOKEN_CALL_TIME))
-                .flatten(),
-            clients,
+            token_call_time: if of_clients.is_empty() {
+                None
+            } else {
+                define(MetricKind::Histogram, TOKEN_CALL_TIME)
+            },
+            clients: of_clients,
+            claims_dropped: claims,
         }
     }
 
@@ -85,6 +99,9 @@ impl Statistics {
             Event::Waiting(more) => increment(host, self.waiting, more),
             Event::CallTime(millis) => record(host, self.call_time, millis),
             Event::TokenCallTime(millis) => record(host, self.token_call_time, millis),
+            Event::Dropped(dropped) => {
+                increment(host, at(&self.claims_dropped, dropped.header.index()), 1)
+            }
             Event::Client(client, event) => {
                 let numbers = self.clients.get(client.index());
                 numbers.map_or(Ok(()), |numbers| update_client(host, numbers, event))

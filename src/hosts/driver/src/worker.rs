@@ -98,7 +98,8 @@ impl<H: ProxyWasm> Worker<H> {
                     warn!("{warning}");
                 }
                 let define = |kind, name: &str| number(&self.host, metrics, kind, name);
-                let statistics = Statistics::define(define, filter.clients());
+                let statistics =
+                    Statistics::define(define, filter.clients(), filter.claim_headers());
                 let filter = RefCell::new(filter);
                 let output = RefCell::default();
                 self.loaded.set(Loaded { document, filter, output, statistics }).is_ok()
@@ -125,7 +126,7 @@ impl<H: ProxyWasm> Worker<H> {
             }
         };
         self.follow_log_level(now);
-        let head = RequestHead::new(&self.host);
+        let head = RequestHead::new(&self.host, end_of_stream);
         let moment = Moment { now, clock: Ok(()) };
         let step = self.handle(Input::Request(stream, &head), moment);
         let guards_trailers = !end_of_stream && filter.borrow().decider().guards_trailers();

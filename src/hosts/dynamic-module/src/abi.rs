@@ -240,6 +240,61 @@ impl ConfigMetrics {
     }
 }
 
+/// The functions that read what other filters have stored, all of which exist since Envoy 1.39.
+#[derive(Clone, Copy)]
+pub(crate) struct Stored {
+    /// A string in dynamic metadata. Another value is not one.
+    pub(crate) metadata_string: unsafe extern "C" fn(
+        filter: Envoy,
+        source: i32,
+        namespace: Buffer,
+        key: Buffer,
+        value: *mut Buffer,
+    ) -> bool,
+    /// A boolean in dynamic metadata. Another value is not one.
+    pub(crate) metadata_bool: unsafe extern "C" fn(
+        filter: Envoy,
+        source: i32,
+        namespace: Buffer,
+        key: Buffer,
+        value: *mut bool,
+    ) -> bool,
+    /// An object in filter state, as text.
+    pub(crate) filter_state:
+        unsafe extern "C" fn(filter: Envoy, name: Buffer, value: *mut Buffer) -> bool,
+}
+
+impl Stored {
+    /// The functions, if this Envoy has all of them.
+    pub(crate) fn find() -> Option<Self> {
+        static FOUND: OnceLock<Option<Stored>> = OnceLock::new();
+        *FOUND.get_or_init(Self::search)
+    }
+
+    fn search() -> Option<Self> {
+        let string = optional(c"envoy_dynamic_module_callback_http_get_metadata_string")?;
+        let bool = optional(c"envoy_dynamic_module_callback_http_get_metadata_bool")?;
+        let state = optional(c"envoy_dynamic_module_callback_http_get_filter_state_typed")?;
+        // SAFETY: the functions of these names have these types.
+        unsafe {
+            Some(Self {
+                metadata_string: std::mem::transmute::<
+                    *mut c_void,
+                    unsafe extern "C" fn(Envoy, i32, Buffer, Buffer, *mut Buffer) -> bool,
+                >(string),
+                metadata_bool: std::mem::transmute::<
+                    *mut c_void,
+                    unsafe extern "C" fn(Envoy, i32, Buffer, Buffer, *mut bool) -> bool,
+                >(bool),
+                filter_state: std::mem::transmute::<
+                    *mut c_void,
+                    unsafe extern "C" fn(Envoy, Buffer, *mut Buffer) -> bool,
+                >(state),
+            })
+        }
+    }
+}
+
 /// The functions for secrets that Envoy has, which exist since Envoy 1.40.
 #[derive(Clone, Copy)]
 pub(crate) struct Secrets {

@@ -136,10 +136,11 @@ impl FilterConfig {
         let defined = Defined::default();
         let define =
             |kind, name: &str| defined.define(kind, name, |name| config.define(kind, name));
-        let statistics = Statistics::define(define, configuration.clients());
+        let statistics =
+            Statistics::define(define, configuration.clients(), configuration.claim_headers());
         let metrics = defined.metrics();
-        // A route's document may have clients where that of the filter has none.
-        Statistics::define(define, [""].into_iter());
+        // A route's document may have clients and headers where that of the filter has none.
+        Statistics::define(define, [""].into_iter(), [""].into_iter());
         let workers = envoy::concurrency();
         let filter = Self::new(configuration, workers, (defined, metrics, statistics), caller);
         PROCESS.callers.add(Arc::clone(&filter.caller));
@@ -158,7 +159,8 @@ impl FilterConfig {
         let defined = self.defined.copy();
         let unknown = HostError { call: HostCall::DefineMetric, status: 1 };
         let define = |kind, name: &str| defined.define(kind, name, |_| Err(unknown));
-        let statistics = Statistics::define(define, configuration.clients());
+        let statistics =
+            Statistics::define(define, configuration.clients(), configuration.claim_headers());
         let metrics = defined.metrics();
         let workers = u32::try_from(self.slots.len()).unwrap_or_default();
         let caller = Arc::clone(&self.caller);

@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use super::abi::{Buffer, Envoy, Header, list};
 use super::callers::Caller;
-use super::envoy::{self, NewConfig, Request, Response};
+use super::envoy::{self, NewConfig, Response};
 use super::filter::{FilterConfig, PROCESS};
 use super::logger;
 use super::main_thread::{Work, handle};
+use super::request::Request;
 use super::routes;
 use super::stream::HttpStream;
 

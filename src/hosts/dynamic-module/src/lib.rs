@@ -28,6 +28,7 @@ mod main_thread;
 mod metrics;
 #[cfg(feature = "panic-on-command")]
 mod panic_on_command;
+mod request;
 mod routes;
 mod secrets;
 mod sign;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use oauth2_filter_driver::{Host, Map};
 
-use super::envoy::Request;
+use super::request::Request;
 
 /// Whether the main thread panics next.
 static MAIN_THREAD: AtomicBool = AtomicBool::new(false);

@@ -10,9 +10,9 @@ use std::sync::{Arc, RwLock, Weak};
 use fnv::FnvHashMap;
 use oauth2_filter_core::Configuration;
 
-use super::envoy::RouteAddress;
 use super::filter::{self, FilterConfig, PROCESS};
 use super::locked::{lock, read, write};
+use super::request::RouteAddress;
 
 /// The documents that Envoy has, by their addresses, so that one of another module is not taken for
 /// one of these.

@@ -1,7 +1,7 @@
 //! Signatures of client assertions.
 
 use oauth2_filter_core::{Algorithm, SignError};
-use oauth2_filter_private_key::{self as private_key, PrivateKey};
+use oauth2_filter_private_key::PrivateKey;
 
 /// Signs a text with a private key in PEM format.
 ///
@@ -12,12 +12,6 @@ pub(crate) fn sign(
     private_key: &str,
     text: &[u8],
 ) -> Result<Vec<u8>, SignError> {
-    let algorithm = match algorithm {
-        Algorithm::Rs256 => private_key::Algorithm::Rs256,
-        Algorithm::Es256 => private_key::Algorithm::Es256,
-        Algorithm::Ps256 => private_key::Algorithm::Ps256,
-        Algorithm::EdDsa => private_key::Algorithm::EdDsa,
-    };
     let signature = PrivateKey::read(private_key).and_then(|key| key.sign(algorithm, text));
     signature.map_err(|_| SignError::BadKey)
 }

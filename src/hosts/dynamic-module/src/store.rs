@@ -74,6 +74,8 @@ impl ClientState {
 #[derive(Clone, Copy, Debug)]
 struct LeaseState {
     owner: LeaseOwner,
+    /// When it was acquired.
+    since: Timestamp,
     /// When its owner is presumed dead; `None` once it is released.
     under_way_until: Option<Timestamp>,
     /// The last call that failed, and until when that is worth knowing.
@@ -208,9 +210,9 @@ fn acquire(
     if let Some(other) = other
         && after.is_none_or(|after| after == other.owner)
     {
-        return Err(Acquire::Busy(other.owner));
+        return Err(Acquire::Busy(other.owner, other.since));
     }
-    Ok(LeaseState { owner: lease.owner, under_way_until: Some(lease.ends), failed })
+    Ok(LeaseState { owner: lease.owner, since: now, under_way_until: Some(lease.ends), failed })
 }
 
 /// Releases a lease, if it is still this one.
@@ -241,16 +243,16 @@ impl Store for MemoryStore {
 
     fn publish_response(&self, key: ResponseKey<'_>, response: &CachedResponse) {
         let token = key.token.token;
-        if !response.is_active {
-            self.active.remove(token);
-        }
+        let (responses, others, most) = if response.is_active {
+            (&self.active, &self.rejected, key.max_entries)
+        } else {
+            (&self.rejected, &self.active, key.negative_max_entries)
+        };
+        others.remove(token);
         if response.body.len() <= MAX_BODY && response.expires > response.at {
-            let (responses, most) = if response.is_active {
-                (&self.active, key.max_entries)
-            } else {
-                (&self.rejected, key.negative_max_entries)
-            };
             responses.put(token, response.clone(), response.body.len(), response.expires, most);
+        } else {
+            responses.remove(token);
         }
     }
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use oauth2_filter_core::StreamId;
 use oauth2_filter_driver::{Apply, Host as _, HostCall, HostError, Stream};
 
-use super::envoy::{self, Request, RouteAddress};
+use super::envoy;
 use super::filter::FilterConfig;
+use super::request::{Request, RouteAddress};
 use super::worker::{LOST, Step};
 
 /// One request. Envoy may end it while one of its hooks runs, so hooks hold a reference.
@@ -66,7 +67,7 @@ impl HttpStream {
         let apply = self.apply(&request);
         let worker = self.config().slot(request.worker()).ok_or(LOST);
         let state = match worker.and_then(|slot| {
-            let step = slot.decide(self.config(), request, envoy::now()?);
+            let step = slot.decide(self.config(), request, end_of_stream, envoy::now()?);
             Ok((step, !end_of_stream && slot.guards_trailers))
         }) {
             Ok((Step::Decided(verdict), guards_trailers)) => {

@@ -11,10 +11,10 @@ use oauth2_filter_core::{
 };
 use oauth2_filter_driver::{HostCall, HostError};
 
-use super::envoy::{Request, StreamScheduler};
 use super::filter::{FilterConfig, PROCESS, ToMain};
 use super::locked::lock;
 use super::metrics::{Counting, Counts};
+use super::request::{Request, StreamScheduler};
 
 /// The state of a worker thread, which other threads wake.
 pub(crate) struct Slot {
@@ -134,12 +134,13 @@ impl Slot {
         &self,
         filter: &Arc<FilterConfig>,
         request: Request<'_>,
+        end_of_stream: bool,
         now: Timestamp,
     ) -> Step {
         let worker = &mut *lock(&self.worker);
         self.handle_mail(worker, filter, request, now);
         let stream = worker.next_stream();
-        let (verdict, failure) = request.read_head(|head| {
+        let (verdict, failure) = request.read_head(end_of_stream, |head| {
             let context = Context { now, store: &PROCESS.store };
             let run = &mut Run::new(context, &mut worker.output);
             (worker.decider.request(stream, head, run), head.failure())

@@ -2,11 +2,16 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use super::*;
 use crate::http::authority::{Authority, HostPattern};
+use crate::http::body::Body;
 use crate::http::head::{Fields, Head};
+use crate::http::header_name::BadHeader;
 use crate::http::path::BadPath;
+use crate::rules::header::ValueTest;
+use crate::rules::matcher::method_matches;
 use crate::rules::target::*;
 
 /// Numbers that look random and are the same each time (xorshift64*).
@@ -40,7 +45,7 @@ impl Dice {
     }
 }
 
-const METHODS: [&str; 4] = ["GET", "PUT", "POST", "OPTIONS"];
+const METHODS: [&str; 5] = ["GET", "PUT", "HEAD", "POST", "OPTIONS"];
 
 fn matcher(dice: &mut Dice, segments: &[&str]) -> Matcher {
     const HOSTS: [&str; 8] =
@@ -53,11 +58,32 @@ fn matcher(dice: &mut Dice, segments: &[&str]) -> Matcher {
             let path = dice.path(4, segments);
             PathPattern::parse(&format!("{path}{rest}")).unwrap()
         }),
+        headers: Arc::default(),
     }
 }
 
-/// A request: method, host and path, where there is one.
-type Request<'a> = (&'a str, &'a str, Option<String>);
+/// One that tests headers, too.
+fn matcher_of_headers(dice: &mut Dice, segments: &[&str]) -> Matcher {
+    Matcher { headers: header_tests(dice).into(), ..matcher(dice, segments) }
+}
+
+/// Conditions on none of two headers, one or both.
+fn header_tests(dice: &mut Dice) -> Vec<HeaderTest> {
+    let mut tests = Vec::new();
+    for name in ["x-a", "x-b"] {
+        let value = match dice.roll(16) {
+            0 => ValueTest::Absent,
+            1 => ValueTest::Prefix(dice.pick(&["a", "aa", "b"]).into()),
+            2 => ValueTest::AnyOf(vec!["a".into(), dice.pick(&["ab", "b"]).into()]),
+            _ => continue,
+        };
+        tests.push(HeaderTest { name: name.into(), value });
+    }
+    tests
+}
+
+/// A request: method, host, path, where there is one, and headers.
+type Request<'a> = (&'a str, &'a str, Option<String>, Vec<(&'a str, &'a str)>);
 
 fn request(dice: &mut Dice, segments: &[&str]) -> Request<'static> {
     const HOSTS: [&str; 12] = [
@@ -80,32 +106,41 @@ fn request(dice: &mut Dice, segments: &[&str]) -> Request<'static> {
         2 => Some("/bad%2fpath".to_owned()),
         _ => Some(dice.path(6, segments)),
     };
-    (dice.pick(&METHODS), dice.pick(&HOSTS), path)
+    let header = |dice: &mut Dice| {
+        let name = dice.pick(&["x-a", "x-a", "x-b", "x-b", "x-b", "x_b", "x-c"]);
+        (name, dice.pick(&["a", "ab", "aab", "b", "c", "", "=?base64?YQ==?=", "=?base64?Y"]))
+    };
+    let headers = (0..dice.roll(3)).map(|_| header(dice)).collect();
+    (dice.pick(&METHODS), dice.pick(&HOSTS), path, headers)
 }
 
-fn head((method, host, path): &Request<'_>) -> Fields {
+fn head((method, host, path, headers): &Request<'_>) -> Fields {
     let path = path.as_deref().map(|path| (":path", path));
-    [(":method", *method), (":authority", *host)].into_iter().chain(path).collect()
+    let pseudo = [(":method", *method), (":authority", *host)].into_iter().chain(path);
+    pseudo.chain(headers.iter().copied()).collect()
 }
 
 /// What a look at one rule after the other finds, with the path read before or when it is asked
 /// for.
 fn scan(
     rules: &[Matcher],
-    (method, host, path): &Request<'_>,
+    request: &Request<'_>,
     path_first: bool,
 ) -> Result<Option<usize>, Undecided> {
+    let fields = head(request);
+    let (method, host, path, _) = request;
     let path = path.as_deref().map(|path| RequestPath::parse(path.as_bytes()));
     let has_parameters = matches!(&path, Some(Ok(path)) if path.has_parameters());
     let host = Authority::parse(host.as_bytes()).map(|authority| authority.host);
     let mut asked = path_first && rules.iter().any(|rule| rule.paths.is_some());
-    for (number, Matcher { hosts, methods, paths }) in rules.iter().enumerate() {
+    for (number, Matcher { hosts, methods, paths, headers }) in rules.iter().enumerate() {
         let host_fits = match (hosts, &host) {
             (Some(list), Ok(host)) => list.iter().any(|pattern| pattern.matches(host)),
             _ => true,
         };
-        let method_fits =
-            methods.as_ref().is_none_or(|list| list.iter().any(|one| **one == **method));
+        let method_fits = methods
+            .as_ref()
+            .is_none_or(|list| list.iter().any(|listed| method_matches(listed, method)));
         if !host_fits || !method_fits {
             continue;
         }
@@ -121,8 +156,15 @@ fn scan(
                 }
             }
         };
+        let headers: Vec<_> = headers.iter().map(|test| test.is_met(&fields)).collect();
+        if headers.contains(&Ok(false)) {
+            continue;
+        }
         if hosts.is_some() && host.is_err() {
             return Err(Undecided::BadHost);
+        }
+        if headers.contains(&Err(BadHeader)) {
+            return Err(Undecided::BadHeader);
         }
         let names_parameters = pattern.is_some_and(|(pattern, path)| {
             path.segments().into_iter().flatten().enumerate().all(|(at, segment)| {
@@ -145,15 +187,29 @@ fn index(matchers: Vec<Matcher>) -> RuleIndex<usize> {
 
 #[test]
 fn the_index_finds_what_a_scan_of_all_rules_finds() {
+    compare_with_a_scan(matcher, false);
+}
+
+#[test]
+fn the_index_of_rules_that_test_headers_finds_what_a_scan_finds() {
+    compare_with_a_scan(matcher_of_headers, true);
+}
+
+/// Compares index and scan. Only inbound rules test headers, and there the path is read first,
+/// whatever the rules ask for.
+fn compare_with_a_scan(matcher: fn(&mut Dice, &[&str]) -> Matcher, tests_headers: bool) {
     let mut dice = Dice(0x9E37_79B9_7F4A_7C15);
-    let (mut found, mut missed, mut bad) = (0, 0, 0);
+    let (mut found, mut missed, mut bad, mut bad_header) = (0, 0, 0, 0);
     for round in 0..600 {
         // Many small sets, a few that need several blocks.
         let many = if round % 100 == 0 { 1500 } else { 24 };
         let count = dice.roll(many);
         // With few segments many patterns fit one path, with more most do not.
-        let segments: &[&str] =
-            if round % 2 == 0 { &["a", "*", "c;x"] } else { &["a", "b", "c", "*", "d"] };
+        let segments: &[&str] = if round % 2 == 0 {
+            &["a", "*", "c;x", "a*"]
+        } else {
+            &["a", "b", "c", "*", "d", "*b"]
+        };
         let build = |seed: u64| {
             let mut dice = Dice(seed);
             (0..count).map(|_| matcher(&mut dice, segments)).collect::<Vec<_>>()
@@ -161,28 +217,30 @@ fn the_index_finds_what_a_scan_of_all_rules_finds() {
         let seed = dice.0;
         let (rules, index) = (build(seed), index(build(seed)));
         for _ in 0..60 {
-            let request = request(&mut dice, &["a", "b", "c", "d", "a", "*", "c;x"]);
-            let expected = scan(&rules, &request, false);
+            let request = request(&mut dice, &["a", "b", "c", "d", "a", "*", "c;x", "ab", "a;b"]);
             let head = head(&request);
-            let got = index.find(&Target::new(&head)).map(Option::<&usize>::copied);
-            assert_eq!(got, expected, "round {round}: {request:?} by {rules:#?}");
-            match expected {
-                Ok(Some(_)) => found += 1,
-                Ok(None) => missed += 1,
-                Err(_) => bad += 1,
-            }
-            // Inbound, the path is read first, whatever the rules ask for.
-            let target = Target::new(&head);
-            if target.path().is_ok() {
-                let expected = scan(&rules, &request, true);
+            for path_first in [false, true] {
+                let target = Target::new(&head);
+                if if path_first { target.path().is_err() } else { tests_headers } {
+                    continue;
+                }
+                let expected = scan(&rules, &request, path_first);
                 let got = index.find(&target).map(Option::<&usize>::copied);
-                assert_eq!(got, expected, "round {round}, path first: {request:?} by {rules:#?}");
+                assert_eq!(got, expected, "round {round}, {path_first}: {request:?} by {rules:#?}");
+                match expected {
+                    Ok(Some(_)) => found += 1,
+                    Ok(None) => missed += 1,
+                    Err(Undecided::BadHeader) => bad_header += 1,
+                    Err(_) => bad += 1,
+                }
             }
         }
     }
     // The requests are of all kinds.
     assert!(found > 5_000 && missed > 5_000 && bad > 500, "{found} {missed} {bad}");
+    assert_eq!(bad_header > 500, tests_headers, "{bad_header}");
 }
+
 /// All paths of one to `most` segments, each one of these.
 fn all_paths(most: usize, segments: &[&str]) -> Vec<String> {
     let mut paths = vec![String::new()];
@@ -201,7 +259,7 @@ fn all_paths(most: usize, segments: &[&str]) -> Vec<String> {
 
 #[test]
 fn every_pattern_alone_fits_in_the_index_what_it_fits_by_itself() {
-    let mut patterns = all_paths(3, &["a", "*"]);
+    let mut patterns = all_paths(3, &["a", "*", "a*", "*b"]);
     patterns.extend(patterns.iter().map(|path| format!("{path}/")).collect::<Vec<_>>());
     patterns.push("/".to_owned());
     let below = |path: &String| format!("{}/**", path.trim_end_matches('/'));
@@ -210,7 +268,7 @@ fn every_pattern_alone_fits_in_the_index_what_it_fits_by_itself() {
         let pattern = PathPattern::parse(&pattern).unwrap();
         let paths = Some(vec![pattern.clone()]);
         let index = index(vec![Matcher { paths, ..Matcher::default() }]);
-        let paths = all_paths(4, &["a", "b"]);
+        let paths = all_paths(4, &["a", "ab"]);
         let ending = paths.iter().map(|path| format!("{path}/")).collect::<Vec<_>>();
         let paths = paths.iter().chain(&ending).map(String::as_str);
         for path in paths.chain(["*", "/"]) {
@@ -257,18 +315,18 @@ fn candidates_are_what_a_scan_finds_without_the_method() {
         let count = dice.roll(if round % 100 == 0 { 1500 } else { 24 });
         let build = |seed: u64| {
             let mut dice = Dice(seed);
-            (0..count).map(|_| matcher(&mut dice, &["a", "*", "b"])).collect::<Vec<_>>()
+            (0..count).map(|_| matcher_of_headers(&mut dice, &["a", "*", "b"])).collect::<Vec<_>>()
         };
         let seed = dice.0;
         let (rules, index) = (build(seed), index(build(seed)));
         for _ in 0..20 {
-            let (_, host, path) = request(&mut dice, &["a", "b", "c"]);
+            let (_, host, path, _) = request(&mut dice, &["a", "b", "c"]);
             let Ok(Authority { host, .. }) = Authority::parse(host.as_bytes()) else {
                 continue;
             };
             let path = path.and_then(|path| RequestPath::parse(path.into_bytes()).ok());
             let mut expected = Vec::new();
-            for (number, Matcher { hosts, methods, paths }) in rules.iter().enumerate() {
+            for (number, Matcher { hosts, methods, paths, headers }) in rules.iter().enumerate() {
                 let path_fits = match (paths, &path) {
                     (Some(list), Some(path)) => list.iter().any(|one| one.matches(path)),
                     (None, _) | (_, None) => true,
@@ -276,7 +334,8 @@ fn candidates_are_what_a_scan_finds_without_the_method() {
                 let host_fits = |list: &Vec<HostPattern>| list.iter().any(|one| one.matches(&host));
                 if path_fits && hosts.as_ref().is_none_or(host_fits) {
                     expected.push(number);
-                    if methods.is_none() && (paths.is_none() || path.is_some()) {
+                    let is_free = methods.is_none() && headers.is_empty();
+                    if is_free && (paths.is_none() || path.is_some()) {
                         break;
                     }
                 }
@@ -300,11 +359,16 @@ impl Head for Watched {
     }
 
     fn fields(&self) -> &Fields {
+        self.1.borrow_mut().push("all".to_owned());
         self.0.fields()
     }
 
     fn peer_certificate(&self) -> Option<[u8; 32]> {
         None
+    }
+
+    fn body(&self) -> Body {
+        Body::Empty
     }
 }
 
@@ -314,6 +378,7 @@ fn only_what_the_rules_ask_for_is_read_and_only_once() {
         hosts: host.map(|host| vec![HostPattern::parse(host).unwrap()]),
         methods: method.map(|method| vec![method.into()]),
         paths: path.map(|path| vec![PathPattern::parse(path).unwrap()]),
+        headers: Arc::default(),
     };
     let read = |index: &RuleIndex<usize>, method: &str, path: &str, path_first: bool| {
         let head = [(":method", method), (":authority", "a.test"), (":path", path)];
@@ -356,18 +421,29 @@ fn only_what_the_rules_ask_for_is_read_and_only_once() {
     // A bad path is bad only for a rule that otherwise fits.
     let by_host = || index(vec![rule(Some("b.test"), None, Some("/x")), rule(None, None, None)]);
     is(read(&by_host(), "GET", "/%2f", false), Ok(Some(1)), &[":authority"]);
+    // Headers are read for a rule that otherwise fits.
+    let tenant = Matcher {
+        headers: vec![HeaderTest { name: "x-a".into(), value: ValueTest::Absent }].into(),
+        ..rule(None, Some("PUT"), None)
+    };
+    let by_header = index(vec![rule(None, Some("POST"), None), tenant, rule(None, None, None)]);
+    is(read(&by_header, "POST", "/", false), Ok(Some(0)), &[":method"]);
+    is(read(&by_header, "GET", "/", false), Ok(Some(2)), &[":method"]);
+    let (found, names) = read(&by_header, "PUT", "/", false);
+    assert_eq!(found, Ok(Some(1)));
+    assert!(names.starts_with(&[":method".to_owned(), "all".to_owned()]), "{names:?}");
     is(read(&rules(), "PUT", "/%2f", false), Err(Undecided::BadPath), &[":method", ":path"]);
 }
 
 #[test]
 fn a_rule_that_is_lost_refuses_the_request() {
-    let any = || Matcher { hosts: None, methods: None, paths: None };
+    let any = Matcher::default;
     let head = Fields::from_iter([(":path", "/")]);
     let mut lost = index(vec![any()]);
     lost.rules.clear();
     assert_eq!(lost.find(&Target::new(&head)), Err(Undecided::Lost));
     let mut lost = index(vec![any()]);
-    lost.blocks[0].rules.clear();
+    lost.matches.blocks[0].entries.clear();
     assert_eq!(lost.find(&Target::new(&head)), Err(Undecided::Lost));
 }
 

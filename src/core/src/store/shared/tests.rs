@@ -166,7 +166,7 @@ fn rubbish_in_the_slots_of_leases_lets_no_worker_wait() {
             let data = Memory::default();
             _ = data.set(&Slots::LEASES.group(fingerprint).unwrap(), value, None);
             assert_eq!(acquire(&data, "t", 1, None, 0), Acquire::Ours, "{n}, {form}");
-            let busy = Acquire::Busy(LeaseOwner(1));
+            let busy = Acquire::Busy(LeaseOwner(1), at(0));
             assert_eq!(acquire(&data, "t", 2, None, 0), busy, "{n}, {form}");
         }
     }
@@ -283,11 +283,20 @@ fn the_newest_response_on_a_token_counts_and_a_rejection_leaves_no_other() {
     };
     store.publish_response(key, &response(false, 5));
     assert_eq!(store.response(key, at(5)), Some(response(false, 5)));
+    store.publish_response(key, &response(true, 5));
+    assert_eq!(store.response(key, at(5)), Some(response(true, 5)), "it takes its place");
     store.publish_response(key, &response(true, 7));
     assert_eq!(store.response(key, at(7)), Some(response(true, 7)));
     store.publish_response(key, &response(false, 6));
     assert_eq!(store.response(key, at(7)), Some(response(false, 6)));
     assert_eq!(store.response(key, at(16)), None);
+    // One that is too long to be stored leaves no other, either.
+    store.publish_response(key, &response(true, 17));
+    store.publish_response(
+        key,
+        &CachedResponse { body: vec![b'x'; MAX_SHARED + 1], ..response(true, 18) },
+    );
+    assert_eq!(store.response(key, at(18)), None);
 }
 
 /// The lease on a call about a token.
@@ -351,10 +360,10 @@ fn only_an_own_lease_is_given_back() {
     assert_eq!(acquire(&data, "t", 2, None, 10), Acquire::Ours);
     assert_eq!(acquire(&data, "u", 3, None, 10), Acquire::Ours);
     assert!(!release(&data, "t", 1, None));
-    assert_eq!(acquire(&data, "t", 4, None, 11), Acquire::Busy(LeaseOwner(2)));
+    assert_eq!(acquire(&data, "t", 4, None, 11), Acquire::Busy(LeaseOwner(2), at(10)));
     assert!(release(&data, "t", 2, None));
     assert_eq!(acquire(&data, "t", 4, None, 11), Acquire::Ours);
-    assert_eq!(acquire(&data, "u", 5, None, 11), Acquire::Busy(LeaseOwner(3)));
+    assert_eq!(acquire(&data, "u", 5, None, 11), Acquire::Busy(LeaseOwner(3), at(10)));
 }
 
 #[test]
@@ -373,17 +382,17 @@ fn what_changes_a_group_between_look_and_write_is_looked_at_anew() {
     let acquired = acquire_disturbed(&data, None, &|| {
         assert_eq!(acquire(&data, "t", 2, None, 1), Acquire::Ours);
     });
-    assert_eq!(acquired, (Acquire::Busy(LeaseOwner(2)), 2));
+    assert_eq!(acquired, (Acquire::Busy(LeaseOwner(2), at(1)), 2));
 }
 
 #[test]
 fn one_worker_at_a_time_has_the_lease_of_a_token_and_one_that_has_waited_waits_for_no_other() {
     let data = Memory::default();
     assert_eq!(acquire(&data, "t", 1, None, 0), Acquire::Ours);
-    assert_eq!(acquire(&data, "t", 2, None, 9), Acquire::Busy(LeaseOwner(1)));
-    assert_eq!(acquire(&data, "t", 2, Some(1), 9), Acquire::Busy(LeaseOwner(1)));
+    assert_eq!(acquire(&data, "t", 2, None, 9), Acquire::Busy(LeaseOwner(1), at(0)));
+    assert_eq!(acquire(&data, "t", 2, Some(1), 9), Acquire::Busy(LeaseOwner(1), at(0)));
     assert_eq!(acquire(&data, "t", 2, Some(1), 10), Acquire::Ours);
-    assert_eq!(acquire(&data, "t", 3, None, 11), Acquire::Busy(LeaseOwner(2)));
+    assert_eq!(acquire(&data, "t", 3, None, 11), Acquire::Busy(LeaseOwner(2), at(10)));
     assert_eq!(acquire(&data, "t", 3, Some(1), 11), Acquire::Ours, "it has waited for the first");
 }
 
@@ -398,7 +407,7 @@ fn those_who_wait_learn_that_the_call_has_failed_and_those_who_come_later_do_not
     // Also while the next call is under way.
     assert_eq!(acquire(&data, "t", 3, None, 6), Acquire::Ours);
     assert_eq!(acquire(&data, "t", 2, Some(1), 6), Acquire::Failed(told));
-    assert_eq!(acquire(&data, "t", 4, None, 6), Acquire::Busy(LeaseOwner(3)));
+    assert_eq!(acquire(&data, "t", 4, None, 6), Acquire::Busy(LeaseOwner(3), at(6)));
 }
 
 #[test]
@@ -414,7 +423,7 @@ fn the_lease_on_a_clients_token_has_a_place_of_its_own() {
     for n in 0..u64::try_from(LEASES * 2).unwrap() {
         assert_eq!(acquire(&data, &n.to_string(), n, None, 0), Acquire::Ours);
     }
-    assert_eq!(acquire_client(2), Acquire::Busy(LeaseOwner(1)));
+    assert_eq!(acquire_client(2), Acquire::Busy(LeaseOwner(1), at(0)));
 }
 
 #[test]

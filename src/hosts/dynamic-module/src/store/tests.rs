@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use oauth2_filter_core::{
-    CallFailure, Configuration, Context, Environment, Fields, Head, Output, Run, StreamId,
+    Body, CallFailure, Configuration, Context, Environment, Fields, Head, Output, Run, StreamId,
 };
 
 use super::*;
@@ -41,6 +41,10 @@ impl Head for Request {
 
     fn peer_certificate(&self) -> Option<[u8; 32]> {
         None
+    }
+
+    fn body(&self) -> Body {
+        Body::Empty
     }
 }
 
@@ -97,8 +101,9 @@ impl Contended {
                     assert!(store.release(key, owner, failure, NOW), "nobody has taken it over");
                     assert!(!store.release(key, owner, failure, NOW), "it is released once");
                 }
-                Acquire::Busy(other) => {
+                Acquire::Busy(other, since) => {
                     assert_ne!(other, owner);
+                    assert_eq!(since, NOW);
                     thread::yield_now();
                 }
                 other => panic!("{other:?}"),
