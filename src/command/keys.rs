@@ -1,6 +1,8 @@
-//! Private keys that a host accepts: checked without signing.
+//! Keys that a host accepts: checked without signing or verifying.
 
-use oauth2_filter_core::{Algorithm, SignError};
+use oauth2_filter_core::{
+    Algorithm, PublicKey, SignError, SignatureAlgorithm, VerifyError, is_example,
+};
 use oauth2_filter_private_key::{KeyError, PrivateKey};
 
 /// The placeholder for a secret that is unknown or must not be shown, and for a key of any
@@ -53,6 +55,35 @@ pub(crate) fn sign(
         (Algorithm::EdDsa, None | Some(Ok(PrivateKey::Ed25519(_)))) => Ok(vec![1; 64]),
         _ => Err(SignError::BadKey),
     }
+}
+
+/// The answer of the module to whether a signature is valid: for the one that it tries.
+///
+/// # Errors
+/// Envoy cannot verify signatures by this algorithm.
+pub(crate) fn verify_in_module(
+    algorithm: SignatureAlgorithm,
+    key: &PublicKey,
+    text: &[u8],
+    signature: &[u8],
+) -> Result<bool, VerifyError> {
+    match algorithm {
+        SignatureAlgorithm::Ps256 | SignatureAlgorithm::EdDsa => Err(VerifyError::Unsupported),
+        _ => verify(algorithm, key, text, signature),
+    }
+}
+
+/// The same for the dynamic module.
+///
+/// # Errors
+/// None.
+pub(crate) fn verify(
+    _: SignatureAlgorithm,
+    _: &PublicKey,
+    text: &[u8],
+    _: &[u8],
+) -> Result<bool, VerifyError> {
+    Ok(is_example(text))
 }
 
 #[cfg(test)]

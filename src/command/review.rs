@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use oauth2_filter_core::{
-    Configuration, Environment, Filter, OpenSecret, Review, SecretPlace, SecretSource, review,
+    Configuration, Environment, Filter, OpenSecret, Review, SecretPlace, SecretSource, Sign,
+    Verify, review,
 };
 
 use crate::keys::{self, ASSUMED};
@@ -54,11 +55,12 @@ fn sources(found: &Use) -> Option<OpenSecret<'static>> {
 
 /// The environment of a use, with these variables.
 fn environment<'v>(found: &Use, variable: &'v dyn Fn(&str) -> Option<String>) -> Environment<'v> {
-    let sign = match found.host {
-        Host::Module => keys::sign_in_module,
-        Host::DynamicModule | Host::Route => keys::sign,
+    let (sign, verify): (Sign, Verify) = match found.host {
+        Host::Module => (keys::sign_in_module, keys::verify_in_module),
+        Host::DynamicModule | Host::Route => (keys::sign, keys::verify),
     };
-    Environment { variable, seed: [0; 16], sign }
+    let reads_jwt_authn = matches!(found.host, Host::Module);
+    Environment { variable, seed: [0; 16], sign, verify, reads_jwt_authn }
 }
 
 /// The review of the document of a use.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use oauth2_filter_core::{Call, CallFailure, Fields, Reply, Sign, Timestamp};
+use oauth2_filter_core::{Call, CallFailure, Fields, Reply, Sign, Timestamp, Verify};
 use oauth2_filter_driver::{
     Changed, Host, HostCall, HostError, Map, MetricKind, Metrics, ProxyWasm,
 };
@@ -313,6 +313,8 @@ impl Host for Proxy {
 }
 
 impl ProxyWasm for Proxy {
+    const VERIFY: Verify = |_, _, _, _| Ok(false);
+
     const SIGN: Sign = |_, _, text| Ok([&[1; 256], text].concat());
 
     fn adopt_log_level(&self) -> Result<(), HostError> {

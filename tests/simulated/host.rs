@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use crate::exchanges::{Request, seconds_from_now};
 use crate::mcp::results;
+use crate::signatures;
 
 /// One worker with one configuration.
 pub struct SimulatedHost {
@@ -73,13 +74,19 @@ impl SimulatedHost {
     fn beside(document: &Value, data: Rc<Memory>) -> Self {
         let text = document.to_string();
         let sign = |_, _: &str, text: &[u8]| Ok([&[1; 256], text].concat());
-        let environment = Environment { variable: &|_| None, seed: data.seed(), sign };
+        let environment = Environment {
+            variable: &|_| None,
+            seed: data.seed(),
+            sign,
+            verify: signatures::verify,
+            reads_jwt_authn: true,
+        };
         let (filter, _) = Filter::load(text.as_bytes(), &environment)
             .unwrap_or_else(|mistakes| panic!("{mistakes}: {document}"));
         let started = u64::try_from(seconds_from_now(0)).expect("a time after 1970");
         Self {
+            output: Output { timer: filter.tick_period(), ..Output::default() },
             filter,
-            output: Output::default(),
             data,
             now: Timestamp::from_millis(started * 1000),
             started,

@@ -8,6 +8,7 @@ mod clients;
 mod exchanges;
 mod exchanging;
 mod host;
+mod jwt;
 mod keeping;
 #[path = "../exchanges/mcp.rs"]
 mod mcp;
@@ -17,6 +18,10 @@ mod phantom_tokens;
 mod readers;
 mod recovery;
 mod sharing;
+#[path = "../../src/hosts/dynamic-module/src/verify.rs"]
+mod signatures;
+#[path = "../signing.rs"]
+mod signing;
 mod spellings;
 mod standards;
 mod table;

@@ -12,6 +12,7 @@ use crate::defect;
 use crate::http::head::Head;
 use crate::inbound::cors::Origin;
 use crate::inbound::{self, Inbound};
+use crate::jose::upkeep::KeyNews;
 use crate::lookup::{Found, Lookup, Resolved};
 use crate::oauth::access_token::AccessToken;
 use crate::oauth::call::TokenUse;
@@ -61,6 +62,8 @@ enum Waiting {
     /// plan: even one that gets no token has a plan, which names the headers that must not be
     /// forwarded.
     Introspection(Box<inbound::Waiter>, Option<Injection>),
+    /// The keys of the token's issuer are needed. The request then continues in the same way.
+    Keys(Box<inbound::KeyWaiter>, Option<Injection>),
     /// The request waits for one of the proxy's tokens.
     Token(Box<outbound::Waiter>),
 }
@@ -71,6 +74,7 @@ impl Footprint for Waiting {
             Self::Introspection(waiter, plan) => {
                 waiter.owned_bytes().saturating_add(plan.owned_bytes())
             }
+            Self::Keys(waiter, plan) => waiter.owned_bytes().saturating_add(plan.owned_bytes()),
             Self::Token(waiter) => waiter.owned_bytes(),
         }
     }
@@ -135,6 +139,11 @@ impl Decider {
                 let lookup = Lookup::Introspect(caller.stream, introspect);
                 self.wait(caller, waiting, lookup, run)
             }
+            inbound::Progress::WaitingForKeys(waiter, needed) => {
+                let plan = plan.map(|plan| plan.without_head(head));
+                let lookup = Lookup::Keys(caller.stream, waiter.issuer, needed);
+                self.wait(caller, Waiting::Keys(waiter, plan), lookup, run)
+            }
         }
     }
 
@@ -183,6 +192,9 @@ impl Decider {
             (Waiting::Introspection(waiter, _), Some(inbound), _) => {
                 inbound.overloaded(&waiter, run)
             }
+            (Waiting::Keys(waiter, _), Some(inbound), _) => {
+                inbound.overloaded_for_keys(&waiter, run)
+            }
             (Waiting::Token(waiter), _, Some(outbound)) => outbound.overloaded(*waiter, run),
             _ => lose(run),
         })
@@ -191,7 +203,7 @@ impl Decider {
     /// The memory of the requests that wait like this one.
     fn held(&mut self, waiting: &Waiting) -> &mut usize {
         match waiting {
-            Waiting::Introspection(..) => &mut self.held_inbound,
+            Waiting::Introspection(..) | Waiting::Keys(..) => &mut self.held_inbound,
             Waiting::Token(_) => &mut self.held_outbound,
         }
     }
@@ -233,6 +245,17 @@ impl Decider {
                     }
                 }
             }
+            Found::Keys(issuer, news) => {
+                let Some(inbound) = &mut self.inbound else { return self.lose_all(streams, run) };
+                inbound.adopt_keys(issuer, &news);
+                for stream in streams {
+                    let Some(Held { waiting, origin }) = self.take(stream) else { continue };
+                    let caller = Caller { stream, origin };
+                    if let Some(verdict) = self.go_on(caller, waiting, &news, run) {
+                        self.pass_on(caller, verdict, run);
+                    }
+                }
+            }
             Found::ClientToken(client, found) => {
                 if let (Some(outbound), Ok(token)) = (&mut self.outbound, &found) {
                     outbound.adopt(client, token);
@@ -246,6 +269,28 @@ impl Decider {
                 });
                 self.conclude(streams, &found, run);
             }
+        }
+    }
+
+    /// Continues with a request that has waited for keys; `None` if it waits again.
+    fn go_on(
+        &mut self,
+        caller: Caller,
+        waiting: Waiting,
+        news: &KeyNews,
+        run: &mut Run<'_>,
+    ) -> Option<Verdict> {
+        let (Waiting::Keys(waiter, plan), Some(inbound)) = (waiting, &mut self.inbound) else {
+            return Some(lose(run));
+        };
+        match inbound.go_on(*waiter, news, run) {
+            inbound::Progress::Decided(verdict) => self.forward(caller, None, plan, verdict, run),
+            inbound::Progress::Waiting(waiter, introspect) => {
+                let lookup = Lookup::Introspect(caller.stream, introspect);
+                self.wait(caller, Waiting::Introspection(waiter, plan), lookup, run)
+            }
+            // It has waited once.
+            inbound::Progress::WaitingForKeys(..) => Some(lose(run)),
         }
     }
 

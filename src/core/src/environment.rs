@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::jose::verify::Verify;
 use crate::oauth::client_assertion::Sign;
 
 /// The services of a host for loading a configuration.
@@ -12,6 +13,11 @@ pub struct Environment<'a> {
     pub seed: [u8; 16],
     /// Signs client assertions (RFC 7523, section 2.2).
     pub sign: Sign,
+    /// Verifies the signatures of tokens (RFC 7515, section 5.2).
+    pub verify: Verify,
+    /// Whether heads have the metadata that Envoy's filter `jwt_authn` writes
+    /// ([`Head::jwt_authn`](crate::Head::jwt_authn)).
+    pub reads_jwt_authn: bool,
 }
 
 impl fmt::Debug for Environment<'_> {

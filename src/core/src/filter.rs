@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::cache::single_flight::StreamId;
 use crate::config::{self, Config, ConfigError, ConfigErrors};
@@ -135,6 +136,11 @@ impl Filter {
         self.decider.inbound.iter().flat_map(Inbound::claim_headers)
     }
 
+    /// The period of the [`Input::Tick`] that the filter needs before the first request.
+    pub fn tick_period(&self) -> Option<Duration> {
+        self.fetcher.tick_period()
+    }
+
     /// Handles an event. The result for its stream is returned; everything else is added to
     /// `output`.
     pub fn handle(&mut self, input: Input<'_>, context: Context<'_>, output: &mut Output) -> Step {
@@ -245,8 +251,13 @@ mod tests {
         let document: Value = json!({
             "inbound": {"introspection": server}, "outbound": {"clients": {"billing": client}},
         });
-        let environment =
-            Environment { variable: &|_| None, seed: [1; 16], sign: |_, _, _| Ok(Vec::new()) };
+        let environment = Environment {
+            variable: &|_| None,
+            seed: [1; 16],
+            sign: |_, _, _| Ok(Vec::new()),
+            verify: |_, _, _, _| Ok(false),
+            reads_jwt_authn: true,
+        };
         let text = document.to_string();
         let (mut filter, _) = Filter::load(text.as_bytes(), &environment).unwrap();
         let head = [(":method", "GET"), (":path", "/"), ("authorization", "Bearer t")];

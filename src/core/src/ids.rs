@@ -4,6 +4,10 @@
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct ServerId(pub(crate) usize);
 
+/// An issuer whose JWTs are verified by the filter, by its position in the configuration.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct IssuerId(pub(crate) usize);
+
 /// An outbound client, by its position in the order of names.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct ClientId(pub(crate) usize);

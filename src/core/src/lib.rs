@@ -17,7 +17,7 @@
 //! ```
 //! use oauth2_filter_core::{
 //!     Action, Context, Environment, Fields, Filter, Input, NotWritten, Output, SharedData, SharedStore,
-//!     SignError, Step, StreamId, Timestamp,
+//!     SignError, Step, StreamId, Timestamp, VerifyError,
 //! };
 //!
 //! /// Shared data of a host that has none.
@@ -40,6 +40,8 @@
 //!     variable: &|name| (name == "ORDERS_API_SECRET").then(|| "secret".to_owned()),
 //!     seed: [0; 16], // random bytes in a real host
 //!     sign: |_, _, _| Err(SignError::Absent),
+//!     verify: |_, _, _, _| Err(VerifyError::Failed),
+//!     reads_jwt_authn: false,
 //! };
 //! let (mut filter, _warnings) = Filter::load(document, &environment)?;
 //!
@@ -108,14 +110,12 @@ pub use fetcher::Fetcher;
 pub use filter::{Configuration, Filter};
 pub use http::body::{Body, Message};
 pub use http::head::{Fields, Head};
-<<<<<<< HEAD
-pub use ids::{ClientId, ServerId};
+pub use ids::{ClientId, HeaderId, ServerId};
 pub use jose::algorithm::{KeyType, SignatureAlgorithm, ecdsa_to_der};
 pub use jose::jwk::{BadKey, PublicKey};
+#[cfg(feature = "review")]
+pub use jose::verify::is_example;
 pub use jose::verify::{Verify, VerifyError};
-=======
-pub use ids::{ClientId, HeaderId, ServerId};
->>>>>>> main
 pub use lookup::{Lookups, Resolved};
 pub use metrics::client::{ClientEvent, ClientGauge, InjectionResult, TokenEvent};
 pub use metrics::labels::Labels;

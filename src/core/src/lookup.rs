@@ -10,7 +10,9 @@ use crate::cache::age::AgeLimit;
 use crate::cache::identity::Fingerprint;
 use crate::cache::local::CacheKey;
 use crate::cache::single_flight::StreamId;
-use crate::ids::{ClientId, ServerId};
+use crate::ids::{ClientId, IssuerId, ServerId};
+use crate::jose::key_set::Key;
+use crate::jose::upkeep::KeyNews;
 use crate::oauth::access_token::AccessToken;
 use crate::oauth::cached_token::CachedToken;
 use crate::oauth::call::Call;
@@ -38,6 +40,8 @@ impl Lookups {
 pub(crate) enum Lookup {
     /// A request needs the introspection response on its token.
     Introspect(StreamId, Introspect),
+    /// A request needs keys of an issuer: any, or others than those that it has.
+    Keys(StreamId, IssuerId, KeysNeeded),
     /// A request needs a client's token.
     ClientToken(StreamId, ClientId),
     /// A request needs a token in exchange for its caller's.
@@ -52,6 +56,15 @@ pub(crate) enum Lookup {
     RejectedExchanged(ClientId, Fingerprint, CachedToken),
 }
 
+/// The keys that a request needs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum KeysNeeded {
+    /// Any.
+    Any,
+    /// Others than those that are known.
+    Newer,
+}
+
 /// A token to introspect.
 #[derive(Debug)]
 pub(crate) struct Introspect {
@@ -62,6 +75,15 @@ pub(crate) struct Introspect {
     pub(crate) key: Option<CacheKey>,
     /// The strictest limit of the requests that wait.
     pub(crate) age: AgeLimit,
+    /// The key that has signed it, if it is a JWT that the filter verifies, too.
+    pub(crate) signer: Option<Signer>,
+}
+
+/// The key that has signed a token.
+#[derive(Clone, Debug)]
+pub(crate) struct Signer {
+    pub(crate) issuer: IssuerId,
+    pub(crate) key: Arc<Key>,
 }
 
 /// A caller's token to exchange.
@@ -92,6 +114,21 @@ impl Resolved {
         &self.streams
     }
 
+    /// Whether all deciders have to know it, even those without such a request.
+    pub fn is_for_all(&self) -> bool {
+        matches!(self.found, Found::Keys(..))
+    }
+
+    /// Whether nobody needs to know an earlier result any more.
+    pub fn replaces(&self, earlier: &Self) -> bool {
+        match (&self.found, &earlier.found) {
+            (Found::Keys(issuer, _), Found::Keys(other, _)) => {
+                issuer == other && earlier.streams.is_empty()
+            }
+            _ => false,
+        }
+    }
+
     /// The same result for some of the requests.
     #[must_use]
     pub fn for_streams(&self, streams: Vec<StreamId>) -> Self {
@@ -104,6 +141,8 @@ impl Resolved {
 pub(crate) enum Found {
     /// The introspection response on a token.
     Response(Option<CacheKey>, Result<Introspected, Unavailable>),
+    /// The keys of an issuer.
+    Keys(IssuerId, KeyNews),
     /// A client's token.
     ClientToken(ClientId, Result<Arc<AccessToken>, Failure>),
     /// A token in exchange for a caller's.
@@ -116,8 +155,10 @@ pub(crate) struct Introspected {
     pub(crate) state: TokenState,
     /// The headers that are not set although their claims have values.
     pub(crate) dropped: Vec<Dropped>,
-    /// When the authorization server returned the response.
+    /// When the authorization server returned the response, or the signature was verified.
     pub(crate) at: Timestamp,
+    /// The key that has signed the token, if the filter has verified that.
+    pub(crate) signer: Option<Signer>,
 }
 
 /// A failure to introspect a token.

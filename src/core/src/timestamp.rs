@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// Milliseconds since 1970-01-01T00:00:00Z. Arithmetic saturates at the first and last times that
 /// can be represented.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Timestamp(u64);
 
 impl Timestamp {

@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use proxy_wasm::types::BufferType;
 
-use super::sign;
-use oauth2_filter_core::{Algorithm, Call, CallFailure, Fields, Reply, Sign, SignError, Timestamp};
+use super::{sign, verify};
+use oauth2_filter_core::{
+    Algorithm, Call, CallFailure, Fields, Reply, Sign, SignError, Timestamp, Verify,
+};
 use oauth2_filter_driver::{
     Changed, Host, HostCall, HostError, Map, MetricKind, Metrics, ProxyWasm,
 };
@@ -346,6 +348,9 @@ impl ProxyWasm for Abi {
         Algorithm::Rs256 | Algorithm::Es256 => sign(&Self, private_key, text),
         Algorithm::Ps256 | Algorithm::EdDsa => Err(SignError::Unsupported),
     };
+
+    const VERIFY: Verify =
+        |algorithm, key, text, signature| verify(&Self, algorithm, key, text, signature);
 
     fn adopt_log_level(&self) -> Result<(), HostError> {
         let mut level = 0;

@@ -185,6 +185,23 @@ impl<V> ClockCache<V> {
         }
     }
 
+    /// Removes all values.
+    pub(crate) fn clear(&mut self) {
+        self.retain(|_| false);
+    }
+
+    /// Removes all values but these.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&V) -> bool) {
+        let mut at = 0;
+        while let Some(slot) = self.slots.get(at) {
+            if keep(&slot.value) {
+                at = at.saturating_add(1);
+            } else {
+                self.take(at);
+            }
+        }
+    }
+
     /// The slot to evict. There must be at least one slot.
     fn least_useful(&mut self, now: Timestamp) -> usize {
         loop {

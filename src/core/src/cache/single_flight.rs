@@ -86,6 +86,11 @@ impl<T> SingleFlight<T> {
         self.flights.get_mut(&id).map(|flight| &mut flight.0)
     }
 
+    /// The number of requests that wait for a flight.
+    pub(crate) fn waiting(&self, id: CallId) -> usize {
+        self.flights.get(&id).map_or(0, |flight| flight.1.waiting)
+    }
+
     /// Takes out a flight with its state.
     pub(crate) fn take(&mut self, id: CallId) -> Option<(T, Flight)> {
         self.flights.remove(&id).map(|flight| *flight)

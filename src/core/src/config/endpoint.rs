@@ -182,7 +182,7 @@ fn parameters(field: &Field<'_>, defined: &[&str]) -> Option<Vec<(String, String
 }
 
 /// Additional headers, without those that frame the message or control the proxy.
-fn headers(field: &Field<'_>) -> Option<Vec<(String, String)>> {
+pub(super) fn headers(field: &Field<'_>) -> Option<Vec<(String, String)>> {
     const WHAT: &str = "an object of headers, such as {\"x-name\": \"value\"}";
     let mut names: Vec<String> = Vec::new();
     field.members_of(WHAT, |name, field| {

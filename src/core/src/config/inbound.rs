@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use super::cors::cors;
 use super::forward::forward;
+use super::jwt::issuers;
 #[cfg(feature = "review")]
 use super::key_table::{
-    DefaultValue::{Json, JsonIf, Required, Words},
+    DefaultValue::{Json, JsonIf, Words},
     KeyRow, KeyTable,
 };
 use super::metadata::documents;
@@ -21,13 +22,13 @@ use super::servers::servers;
 use super::sources::token_sources;
 use super::values::{boolean, count, is_scope, one_or_any, text, ttl};
 use crate::http::path::EncodedSlash;
-use crate::inbound::clock_skew::ClockSkew;
 use crate::inbound::guard::Guard;
 use crate::inbound::introspection_cache::CacheConfig;
 use crate::inbound::policy::{Access, Audience, Needs, Rule};
 use crate::inbound::resources::{Coverage, Resources};
+use crate::oauth::clock_skew::ClockSkew;
 use crate::oauth::denial::{REALM, Resource};
-use crate::oauth::introspection::{Reading, RequiredClaims};
+use crate::oauth::introspection::{Reading, RequiredClaims, ServerReading, TokenType};
 use crate::oauth::json::escaped;
 use crate::oauth::reason::Reason;
 use crate::oauth::scope::{Implied, ScopeReading};
@@ -45,8 +46,20 @@ const MOST_ENTRIES: u32 = 1_000_000;
 pub(super) const INBOUND_TABLE: KeyTable = KeyTable {
     heading: "### `inbound`",
     parts: &[&[
-        KeyRow::new(&["introspection"], "object or list", Required, "the introspection endpoint")
-            .see("inboundintrospection"),
+        KeyRow::new(
+            &["introspection"],
+            "object or list",
+            Words("required without `jwt`"),
+            "the introspection endpoint",
+        )
+        .see("inboundintrospection"),
+        KeyRow::new(
+            &["jwt"],
+            "object or list",
+            Words("none"),
+            "issuers whose JWTs the filter verifies itself. All other tokens are introspected",
+        )
+        .see("inboundjwt"),
         KeyRow::new(&["cache"], "object", Words(""), "the introspection cache").see("inboundcache"),
         KeyRow::new(
             &["token_sources"],
@@ -182,13 +195,22 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     object.described(&[&INBOUND_TABLE]);
     let asked = AskedClaims::default();
     let scope = scope_reading(&mut object, &ScopeReading::default());
-    let servers = object
-        .need("introspection", "the introspection endpoint", |field| servers(field, names, &scope));
+    let clock_skew = object.read("clock_skew", ttl).map(ClockSkew::from).unwrap_or_default();
+    let reading =
+        ServerReading { issuer: None, token_type: TokenType::Optional, scope, clock_skew };
+    let read_servers = |field: &Field<'_>| servers(field, names, &reading);
+    let (has_jwt, has_servers) = (object.has("jwt"), object.has("introspection"));
+    let servers = if has_servers || !has_jwt {
+        object.need("introspection", "the introspection endpoint, or `jwt`", read_servers)
+    } else {
+        Some(Vec::new())
+    };
+    let issuers = object.read("jwt", |field| issuers(field, &reading, servers.as_deref()));
+    let issuers = if has_jwt { issuers } else { Some(Vec::new()) };
     let cache = object.read("cache", cache).unwrap_or_default();
     let token_sources = token_sources(&mut object);
     let realm = object.read("realm", realm).unwrap_or_else(|| REALM.to_owned());
     let implied = object.read("scope_implies", scope_implies).unwrap_or_default();
-    let clock_skew = object.read("clock_skew", ttl).map(ClockSkew::from).unwrap_or_default();
     // Of several resources, each is the audience of its tokens.
     let unset = match object.at("resource_metadata").value {
         Value::Array(_) => Audience::Resource,
@@ -244,7 +266,11 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     }
     let mut all = vec![&unmatched];
     all.extend(rules.iter().map(|(_, rule)| rule));
-    if matches!(unset, Audience::Any) && all.iter().any(|rule| rule.takes_any_audience()) {
+    // Entries of `jwt` have audiences of their own.
+    if has_servers
+        && matches!(unset, Audience::Any)
+        && all.iter().any(|rule| rule.takes_any_audience())
+    {
         object.at("audience").warn(
             "not set: tokens issued for other services are accepted (RFC 9700 section 2.3); set \
              the audience of this service",
@@ -259,6 +285,8 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
         );
     }
     Some(Guard {
+        issuers: issuers?,
+        verify: field.reader.host.verify,
         servers: servers?,
         cache,
         limits_age,
@@ -269,7 +297,6 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
         unmatched,
         encoded_slash,
         reading: Reading { implied, claims: asked.into_paths(), asked: what },
-        clock_skew,
         mutual_tls,
         allow_cors_preflight,
         cors,

@@ -18,6 +18,7 @@ mod forward;
 mod grants;
 mod header_tests;
 mod inbound;
+mod jwt;
 #[cfg(feature = "review")]
 mod key_table;
 #[cfg(feature = "review")]

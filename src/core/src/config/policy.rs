@@ -94,7 +94,7 @@ fn audience(field: &Field<'_>, unset: &Audience) -> Option<Audience> {
 }
 
 /// `claims`: a condition for each.
-fn claims(field: &Field<'_>, asked: &AskedClaims) -> Option<Vec<(ClaimId, ClaimTest)>> {
+pub(super) fn claims(field: &Field<'_>, asked: &AskedClaims) -> Option<Vec<(ClaimId, ClaimTest)>> {
     const WHAT: &str = "an object of claims, such as {\"department\": \"sales\"}";
     field.members_of(WHAT, |path, field| {
         if path.is_empty() {

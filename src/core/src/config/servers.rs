@@ -21,17 +21,16 @@ use crate::inbound::servers::{Server, When};
 use crate::oauth::endpoint::Endpoint;
 use crate::oauth::introspection::{self, Introspection, ServerReading, TokenType};
 use crate::oauth::introspection_response::ResponseFormat;
-use crate::oauth::scope::ScopeReading;
 
-/// Reads one block, or a list of them. `scope` is how scopes are read where a block has no keys for
-/// that.
+/// Reads one block, or a list of them. `defaults` is how responses are read where a block has no
+/// keys for that.
 pub(super) fn servers(
     field: &Field<'_>,
     names: Names<'_>,
-    scope: &ScopeReading,
+    defaults: &ServerReading,
 ) -> Option<Vec<Server>> {
     const WHAT: &str = "an object with endpoint, cluster, client_id, client_secret";
-    let server = |field: &Field<'_>| server(field, names, scope);
+    let server = |field: &Field<'_>| server(field, names, defaults);
     match field.value {
         Value::Array(_) => {
             let servers = field.list_of(&format!("a list of objects, each {WHAT}"), server)?;
@@ -111,7 +110,7 @@ pub(super) const SERVER_TABLE: KeyTable = KeyTable {
     ]],
 };
 
-fn server(field: &Field<'_>, names: Names<'_>, scope: &ScopeReading) -> Option<Server> {
+fn server(field: &Field<'_>, names: Names<'_>, defaults: &ServerReading) -> Option<Server> {
     let mut object = field.object("an object with endpoint, cluster, client_id, client_secret")?;
     #[cfg(feature = "review")]
     object.described(&[&SERVER_TABLE, &ENDPOINT_TABLE]);
@@ -124,7 +123,7 @@ fn server(field: &Field<'_>, names: Names<'_>, scope: &ScopeReading) -> Option<S
     let token_type = object.read("token_type", |field| field.choice(&["optional", "required"]));
     let format = object.read("response_format", |field| field.choice(&["json", "jwt"]));
     let format = if format == Some("jwt") { ResponseFormat::Jwt } else { ResponseFormat::Json };
-    let scope = scope_reading(&mut object, scope);
+    let scope = scope_reading(&mut object, &defaults.scope);
     let when = object.read("when", when).unwrap_or_default();
     object.check_keys();
     let mut options = options?;
@@ -154,7 +153,7 @@ fn server(field: &Field<'_>, names: Names<'_>, scope: &ScopeReading) -> Option<S
     Some(Server {
         introspection,
         when,
-        reading: ServerReading { issuer, token_type, scope },
+        reading: ServerReading { issuer, token_type, scope, clock_skew: defaults.clock_skew },
         identity,
     })
 }

@@ -22,7 +22,7 @@ use crate::oauth::failure::{Cause, Failure};
 use crate::oauth::introspection_response::Response;
 use crate::oauth::token_state::TokenState;
 use crate::run::Run;
-use crate::store::{CachedResponse, LeaseKey, LeaseOwner, ResponseKey, Store, TokenKey};
+use crate::store::{CachedResponse, LeaseKey, LeaseOwner, ResponseKey, TokenKey};
 use crate::timestamp::Timestamp;
 
 impl Fetcher {
@@ -256,7 +256,7 @@ impl Fetcher {
         let body = outcome.map(|answer| answer.body.as_slice()).unwrap_or_default();
         let read = Response::read(outcome, server.introspection.format, now);
         let read = read.and_then(|response| {
-            let introspected = guard.introspected(server, &response, now)?;
+            let introspected = guard.introspected(server, introspect, &response, now)?;
             Ok((response.outcome(), response.shared(body), introspected))
         });
         let (counted, body, result) = match read {
@@ -354,7 +354,7 @@ impl Fetcher {
         let key = response_key(guard, server, fingerprint);
         let lease = lease(&self.random, server.introspection.endpoint.timeout, run.now);
         let known = || {
-            let known = recall(guard, server, key, run.store, run.now)?;
+            let known = recall(guard, server, introspect, key, run)?;
             age.allows(known.at, run.now).then_some(known)
         };
         match Turn::take(LeaseKey::Token(key.token), lease, after, run, known) {
@@ -390,12 +390,12 @@ fn response_key<'s>(
 fn recall(
     guard: &Guard,
     server: &Server,
+    introspect: &Introspect,
     key: ResponseKey<'_>,
-    store: &dyn Store,
-    now: Timestamp,
+    run: &Run<'_>,
 ) -> Option<Introspected> {
-    let CachedResponse { body, at, .. } = store.response(key, now)?;
+    let CachedResponse { body, at, .. } = run.store.response(key, run.now)?;
     let response = Response::parse(&body, server.introspection.format).ok()?;
-    let introspected = guard.introspected(server, &response, at).ok()?;
-    (now < guard.freshness(&introspected).fresh_until).then_some(introspected)
+    let introspected = guard.introspected(server, introspect, &response, at).ok()?;
+    (run.now < guard.freshness(&introspected).fresh_until).then_some(introspected)
 }

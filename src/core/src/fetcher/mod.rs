@@ -7,6 +7,7 @@
 
 mod exchange;
 mod introspection;
+mod keys;
 mod stage;
 mod token;
 mod upkeep;
@@ -17,12 +18,14 @@ use std::time::Duration;
 
 use log::info;
 
+use self::keys::IssuerHealth;
 use self::stage::{ExchangeStage, IntrospectionStage, ObtainingStage, Permit, Progress};
 use crate::cache::identity::Fingerprint;
 use crate::cache::local::{ClockCache, Keyed};
 use crate::cache::single_flight::{CallId, SingleFlight, StreamId};
 use crate::ids::ClientId;
 use crate::inbound::guard::Guard;
+use crate::inbound::issuers::Issuer;
 use crate::inbound::outage::Outage;
 use crate::inbound::servers::Server;
 use crate::lookup::{Found, Lookup, Lookups, Resolved};
@@ -57,6 +60,8 @@ pub struct Fetcher {
     /// The lookups for which another worker makes the call. Some may have ended.
     followed: Vec<CallId>,
     servers: Vec<ServerHealth>,
+    /// In the order of the issuers; `None` for one whose keys are not fetched.
+    issuers: Vec<Option<IssuerHealth>>,
     /// In the order of the clients.
     tokens: Vec<ClientToken>,
     /// The failures of each client's token endpoint.
@@ -141,9 +146,11 @@ impl Fetcher {
         let failures =
             |client: &Client| FailureLog::new(format!("token endpoint of client {}", client.name));
         let servers: &[Server] = guard.as_ref().map_or(&[], |guard| &guard.servers);
+        let issuers: &[Issuer] = guard.as_ref().map_or(&[], |guard| &guard.issuers);
         let clients: &[Client] = config.as_ref().map_or(&[], |config| &config.clients);
         Self {
             servers: servers.iter().map(health).collect(),
+            issuers: issuers.iter().map(IssuerHealth::of).collect(),
             tokens: clients.iter().map(|_| ClientToken::default()).collect(),
             failures: clients.iter().map(failures).collect(),
             flights: SingleFlight::new(),
@@ -174,6 +181,7 @@ impl Fetcher {
     fn handle(&mut self, lookup: Lookup, run: &mut Run<'_>) {
         match lookup {
             Lookup::Introspect(stream, introspect) => self.introspect(stream, introspect, run),
+            Lookup::Keys(stream, issuer, needed) => self.look_up_keys(stream, issuer, needed, run),
             Lookup::ClientToken(stream, client) => match self.obtain(client, run) {
                 Obtained::Wait(id) => self.flights.join(id, stream),
                 Obtained::Token(token) => {
@@ -217,6 +225,7 @@ impl Fetcher {
                 self.token_call_ended(flight, obtaining, outcome, run);
             }
             Progress::Exchange(exchange) => self.exchange_ended(flight, exchange, outcome, run),
+            Progress::Keys(fetch) => self.key_call_ended(flight, fetch, outcome, run),
         }
     }
 
@@ -235,7 +244,7 @@ impl Fetcher {
                 matches!(obtaining.stage, ObtainingStage::Following)
                     && obtaining.dependents.is_empty()
             }
-            None => false,
+            Some(Progress::Keys(_)) | None => false,
         };
         if is_abandoned && let Some((_, flight)) = self.flights.take(id) {
             self.flights.end(flight);
@@ -322,8 +331,13 @@ mod tests {
 
     #[test]
     fn no_fetcher_of_a_configuration_has_the_leases_of_another() {
-        let environment =
-            Environment { variable: &|_| None, seed: [1; 16], sign: |_, _, _| Ok(Vec::new()) };
+        let environment = Environment {
+            variable: &|_| None,
+            seed: [1; 16],
+            sign: |_, _, _| Ok(Vec::new()),
+            verify: |_, _, _, _| Ok(false),
+            reads_jwt_authn: true,
+        };
         let document = br#"{"inbound": {"introspection": {
             "endpoint": "https://as.test/introspect", "cluster": "as",
             "client_id": "service", "client_secret": "secret"

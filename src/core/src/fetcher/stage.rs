@@ -2,7 +2,7 @@
 
 use crate::cache::identity::Fingerprint;
 use crate::cache::single_flight::CallId;
-use crate::ids::ClientId;
+use crate::ids::{ClientId, IssuerId};
 use crate::lookup::{Introspect, Subject};
 use crate::oauth::call::TokenUse;
 use crate::outbound::client::TokenRequest;
@@ -14,6 +14,22 @@ pub(super) enum Progress {
     Introspection(Introspection),
     ClientToken(Obtaining),
     Exchange(Exchange),
+    Keys(KeyFetch),
+}
+
+/// The fetch of an issuer's keys.
+pub(super) struct KeyFetch {
+    pub(super) issuer: IssuerId,
+    pub(super) stage: KeyStage,
+}
+
+/// The document that is being fetched.
+#[derive(Clone, Copy)]
+pub(super) enum KeyStage {
+    /// The metadata of the issuer, at this one of its places.
+    Metadata(usize),
+    /// The keys.
+    Keys,
 }
 
 /// The lease on a call; `None` if no lease could be acquired or none is needed.

@@ -378,7 +378,7 @@ impl Fetcher {
                     self.lead_introspection(id, client, &found, run);
                 }
                 Some(Progress::Exchange(_)) => self.lead_exchange(id, &found, run),
-                Some(Progress::ClientToken(_)) | None => {}
+                Some(Progress::ClientToken(_) | Progress::Keys(_)) | None => {}
             }
         }
         resolve(streams, Found::ClientToken(client, found), run);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Fetcher;
+use super::keys::KEY_PERIOD;
 use super::stage::Progress;
 use crate::ids::ClientId;
 use crate::metrics::Event;
@@ -26,6 +27,7 @@ impl Fetcher {
     pub fn tick(&mut self, run: &mut Run<'_>) {
         let now = run.now;
         self.follow(run);
+        self.care_for_keys(run);
         for client in 0..self.tokens.len() {
             self.care(ClientId(client), run);
         }
@@ -45,6 +47,8 @@ impl Fetcher {
                 }
                 Progress::Exchange(exchange) => self.follow_exchange(flight, exchange, run),
                 Progress::ClientToken(obtaining) => self.follow_token(flight, obtaining, run),
+                // There is nobody to follow.
+                keys @ Progress::Keys(_) => _ = self.flights.resume(flight, keys),
             }
         }
     }
@@ -100,6 +104,9 @@ impl Fetcher {
         if !self.followed.is_empty() {
             return Some(LOOK_PERIOD);
         }
-        (self.reporting || self.tokens.iter().any(ClientToken::has_token)).then_some(CARE_PERIOD)
+        if self.reporting || self.tokens.iter().any(ClientToken::has_token) {
+            return Some(CARE_PERIOD);
+        }
+        self.fetches_keys().then_some(KEY_PERIOD)
     }
 }

@@ -22,6 +22,12 @@ pub trait Head {
 
     /// What the proxy has read of the body.
     fn body(&self) -> Body;
+
+    /// The dynamic metadata of Envoy's filter `jwt_authn`, a `google.protobuf.Struct` in wire
+    /// format, if there is any.
+    fn jwt_authn(&self) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// All headers of a request, in one buffer.

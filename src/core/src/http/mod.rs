@@ -12,4 +12,5 @@ pub(crate) mod head;
 pub(crate) mod header_name;
 pub(crate) mod parameter;
 pub(crate) mod path;
+pub(crate) mod proto_struct;
 pub(crate) mod url;

@@ -8,23 +8,25 @@ use serde_json::Value;
 use crate::cache::footprint::Footprint;
 use crate::http::head::{Head, is_grpc};
 use crate::http::path::EncodedSlash;
-use crate::ids::ServerId;
-use crate::inbound::clock_skew::ClockSkew;
+use crate::ids::{IssuerId, ServerId};
 use crate::inbound::cors::Cors;
 use crate::inbound::forwarding::{ClaimHeaders, Forwarding};
 use crate::inbound::introspection_cache::{CacheConfig, Freshness};
+use crate::inbound::issuers::{Issuer, KeySource, Verifier, agree, as_response};
 use crate::inbound::mcp::McpRequest;
 use crate::inbound::policy::{Access, McpRule, Needs, Rule};
 use crate::inbound::resources::Resources;
 use crate::inbound::servers::{self, Server};
-use crate::lookup::{Introspected, Unavailable};
+use crate::jose::jws::{self, Token, UnverifiedJwt};
+use crate::jose::verify::Verify;
+use crate::lookup::{Introspect, Introspected, Unavailable};
 use crate::metrics::Decision;
 use crate::oauth::bearer::BearerToken;
 use crate::oauth::claim_header::{ClaimText, MAX_CLAIM};
 use crate::oauth::claims::Claims;
 use crate::oauth::denial::{Denial, Resource};
 use crate::oauth::failure::Failure;
-use crate::oauth::introspection::{IntrospectedToken, Reading};
+use crate::oauth::introspection::{IntrospectedToken, Reading, ServerReading};
 use crate::oauth::introspection_response::Response;
 use crate::oauth::reason::Reason;
 use crate::oauth::scope::ScopeReading;
@@ -42,7 +44,11 @@ use crate::verdict::{Action, Forward};
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a question by itself")]
 pub(crate) struct Guard {
-    /// The first server whose `when` matches introspects a token.
+    /// The issuers whose JWTs are verified by the filter.
+    pub(crate) issuers: Vec<Issuer>,
+    /// Verifies signatures.
+    pub(crate) verify: Verify,
+    /// The first server whose `when` matches introspects any other token.
     pub(crate) servers: Vec<Server>,
     pub(crate) cache: CacheConfig,
     /// Whether rules limit the age of responses, so that several calls about one token may be under
@@ -61,7 +67,6 @@ pub(crate) struct Guard {
     pub(crate) encoded_slash: EncodedSlash,
     /// How introspection responses are interpreted.
     pub(crate) reading: Reading,
-    pub(crate) clock_skew: ClockSkew,
     /// The requirements on certificate-bound tokens (RFC 8705).
     pub(crate) mutual_tls: MutualTls,
     /// Whether CORS preflight requests are allowed without a token.
@@ -75,6 +80,19 @@ pub(crate) struct Guard {
 
 /// What decides, in place of a rule, where `resource_metadata` does.
 const METADATA: &str = "resource_metadata";
+
+/// What an introspected token says itself.
+struct Signed<'t> {
+    claims: &'t Claims,
+    reading: &'t ServerReading,
+}
+
+impl Introspected {
+    /// A token that no rule accepts.
+    pub(crate) fn rejected(reason: Reason, at: Timestamp) -> Self {
+        Self { state: TokenState::Rejected(reason), dropped: Vec::new(), at, signer: None }
+    }
+}
 
 /// A decision that has not been counted yet.
 pub(crate) struct Outcome {
@@ -296,16 +314,71 @@ impl Guard {
             && head.value("access-control-request-method").is_some()
     }
 
-    /// The server that introspects this token.
+    /// How this token is verified, with what it says if that is with keys.
     ///
     /// # Errors
-    /// No server matches, or the host is ambiguous.
-    pub(crate) fn server_for(
+    /// Nobody verifies it, it is malformed, or the host is ambiguous.
+    pub(crate) fn verifier_for<'t>(
         &self,
-        token: BearerToken<'_>,
+        token: BearerToken<'t>,
         head: &dyn Head,
-    ) -> Result<ServerId, Reason> {
-        servers::place(&self.servers, token, || host_of(head))?.ok_or(Reason::NoServer)
+    ) -> Result<(Verifier, Option<UnverifiedJwt<'t>>), Reason> {
+        let server = |issuer: Option<&str>| {
+            let place = servers::place(&self.servers, issuer, token, || host_of(head))?;
+            place.ok_or(Reason::NoServer)
+        };
+        if let Some((issuer, jwt)) = self.issuer_of(token.reveal())? {
+            let verifier = match self.issuer(issuer) {
+                Some(Issuer { introspect: true, reading, .. }) => {
+                    Verifier::Both(issuer, server(reading.issuer.as_deref())?)
+                }
+                Some(Issuer { keys: KeySource::JwtAuthn, .. }) => Verifier::VerifiedByHost(issuer),
+                _ => Verifier::Keys(issuer),
+            };
+            return Ok((verifier, Some(jwt)));
+        }
+        Ok((Verifier::Introspect(server(None)?), None))
+    }
+
+    /// The issuer whose token this claims to be, if the filter verifies its JWTs.
+    ///
+    /// # Errors
+    /// The token looks like a JWT, and whose it is is uncertain.
+    pub(crate) fn issuer_of<'t>(
+        &self,
+        token: &'t str,
+    ) -> Result<Option<(IssuerId, UnverifiedJwt<'t>)>, Reason> {
+        if self.issuers.is_empty() {
+            return Ok(None);
+        }
+        let jwt = match jws::read(token) {
+            Token::Jwt(jwt) => jwt,
+            Token::Opaque => return Ok(None),
+            Token::Malformed => return Err(Reason::MalformedToken),
+        };
+        let claimed = jwt.issuer();
+        let place = self.issuers.iter().position(|issuer| claimed == Some(issuer.identifier()));
+        Ok(place.map(|place| (IssuerId(place), jwt)))
+    }
+
+    pub(crate) fn issuer(&self, IssuerId(place): IssuerId) -> Option<&Issuer> {
+        self.issuers.get(place)
+    }
+
+    /// Evaluates a JWT whose signature has been verified, or will be.
+    ///
+    /// # Errors
+    /// It lacks the token that requests are to have.
+    pub(crate) fn claimed(
+        &self,
+        issuer: &Issuer,
+        jwt: &UnverifiedJwt<'_>,
+        at: Timestamp,
+    ) -> Result<Introspected, Failure> {
+        match issuer.check(jwt) {
+            Ok(()) => self.evaluate(&issuer.reading, &as_response(jwt), None, at),
+            Err(reason) => Ok(Introspected::rejected(reason, at)),
+        }
     }
 
     pub(crate) fn server(&self, ServerId(place): ServerId) -> Option<&Server> {
@@ -313,33 +386,55 @@ impl Guard {
     }
 
     pub(crate) fn freshness(&self, response: &Introspected) -> Freshness {
-        self.cache.freshness(response, self.clock_skew.late)
+        self.cache.freshness(response)
     }
 
-    /// Evaluates a response that the server returned at this time.
+    /// Evaluates a response that the server returned at this time on this token.
     ///
     /// # Errors
     /// The response lacks the token that requests are to have.
     pub(crate) fn introspected(
         &self,
         server: &Server,
+        introspect: &Introspect,
         response: &Response<'_>,
+        at: Timestamp,
+    ) -> Result<Introspected, Failure> {
+        let Some(signer) = &introspect.signer else {
+            return self.evaluate(&server.reading, response, None, at);
+        };
+        let known = self.issuer_of(introspect.token.reveal()).ok().flatten();
+        let issuer = self.issuer(signer.issuer);
+        let (Some((_, jwt)), Some(issuer)) = (known, issuer) else { return Err(Failure::Defect) };
+        let signed = Signed { claims: &jwt.claims, reading: &issuer.reading };
+        let mut introspected = self.evaluate(&server.reading, response, Some(&signed), at)?;
+        introspected.signer = Some(signer.clone());
+        Ok(introspected)
+    }
+
+    /// Evaluates what a server says about a token, or the token itself. `signed` is what else a
+    /// token says that was introspected.
+    ///
+    /// # Errors
+    /// It lacks the token that requests are to have.
+    fn evaluate(
+        &self,
+        reading: &ServerReading,
+        response: &Response<'_>,
+        signed: Option<&Signed<'_>>,
         at: Timestamp,
     ) -> Result<Introspected, Failure> {
         let accepted = match response {
             Response::Active { claims, json } => {
-                self.accept(server, claims, at).map(|token| (claims, json, token))
+                self.accept(reading, claims, signed, at).map(|token| (claims, json, token))
             }
             Response::Inactive => Err(Reason::Inactive),
         };
         let (claims, json, token) = match accepted {
             Ok(accepted) => accepted,
-            Err(reason) => {
-                let state = TokenState::Rejected(reason);
-                return Ok(Introspected { state, dropped: Vec::new(), at });
-            }
+            Err(reason) => return Ok(Introspected::rejected(reason, at)),
         };
-        let scope = &server.reading.scope;
+        let scope = &reading.scope;
         let attributes = attributes(claims, scope);
         let ClaimHeaders { set: mut headers, dropped } =
             self.forward.headers(claims, scope, json)?;
@@ -351,7 +446,7 @@ impl Guard {
         }
         let token = ActiveToken { token, headers: headers.into(), attributes };
         let state = TokenState::Active(Arc::new(token), Standing::Active);
-        Ok(Introspected { state, dropped, at })
+        Ok(Introspected { state, dropped, at, signer: None })
     }
 
     /// The token that an active response describes.
@@ -360,12 +455,21 @@ impl Guard {
     /// It is rejected, whatever the rule.
     fn accept(
         &self,
-        server: &Server,
+        reading: &ServerReading,
         claims: &Claims,
+        signed: Option<&Signed<'_>>,
         now: Timestamp,
     ) -> Result<IntrospectedToken, Reason> {
-        let token = IntrospectedToken::from_claims(claims, &self.reading, &server.reading)?;
-        if token.end(self.clock_skew.late).is_some_and(|end| now >= end) {
+        let mut token = IntrospectedToken::from_claims(claims, &self.reading, reading)?;
+        if let Some(signed) = signed {
+            if !agree(signed.claims, claims) {
+                return Err(Reason::NotVerified);
+            }
+            let other =
+                IntrospectedToken::from_claims(signed.claims, &self.reading, signed.reading)?;
+            token.restrict(&other);
+        }
+        if token.end.is_some_and(|end| now >= end) {
             return Err(Reason::Expired);
         }
         if token.confirmation == Some(Confirmation::Other) {
@@ -391,7 +495,7 @@ impl Guard {
         };
         let confirmation = known.token.confirmation.as_ref();
         let judged = if self.mutual_tls.allows(confirmation, || certificate) {
-            needs.check(&known.token, &resource, self.clock_skew, now)
+            needs.check(&known.token, &resource, now)
         } else {
             Err(needs.deny(Reason::UnprovedCnf))
         };

@@ -6,7 +6,9 @@ use std::time::Duration;
 use crate::cache::age::AgeLimit;
 use crate::cache::footprint::Footprint;
 use crate::cache::local::{CacheKey, ClockCache, Room};
-use crate::lookup::Introspected;
+use crate::ids::IssuerId;
+use crate::jose::key_set::KeySet;
+use crate::lookup::{Introspected, Signer};
 use crate::oauth::reason::Reason;
 use crate::oauth::standing::Standing;
 use crate::oauth::token_state::{ActiveToken, TokenState};
@@ -41,11 +43,11 @@ pub(crate) struct Freshness {
 }
 
 impl CacheConfig {
-    /// Computes how long a response may be served. `skew` is the leeway for `exp`.
-    pub(crate) fn freshness(&self, response: &Introspected, skew: Duration) -> Freshness {
+    /// Computes how long a response may be served.
+    pub(crate) fn freshness(&self, response: &Introspected) -> Freshness {
         match &response.state {
             TokenState::Active(active, _) => {
-                let end = active.token.end(skew).unwrap_or(Timestamp::NEVER);
+                let end = active.token.end.unwrap_or(Timestamp::NEVER);
                 let fresh = response.at.plus(self.max_ttl);
                 Freshness {
                     fresh_until: end.min(fresh),
@@ -68,6 +70,8 @@ struct Active {
     at: Timestamp,
     /// When the token is introspected again.
     fresh_until: Timestamp,
+    /// The key that has signed the token, if the filter has verified that.
+    signer: Option<Signer>,
 }
 
 #[derive(Clone, Copy)]
@@ -136,8 +140,9 @@ impl IntrospectionCache {
         let at = response.at;
         match &response.state {
             TokenState::Active(token, standing) => {
-                let entry =
-                    Active { token: Arc::clone(token), standing: *standing, at, fresh_until };
+                let (token_of, standing) = (Arc::clone(token), *standing);
+                let signer = response.signer.clone();
+                let entry = Active { token: token_of, standing, at, fresh_until, signer };
                 self.rejected.remove(key);
                 self.active.insert(key, entry, token.owned_bytes(), stale_until, now);
             }
@@ -146,6 +151,16 @@ impl IntrospectionCache {
                 self.rejected.insert(key, Rejected { reason: *reason, at }, 0, fresh_until, now);
             }
         }
+    }
+
+    /// The keys of an issuer have changed: what was rejected may now be accepted, and what a key
+    /// has signed that is no longer there may not.
+    pub(crate) fn keys_changed(&mut self, issuer: IssuerId, keys: &KeySet) {
+        self.rejected.clear();
+        self.active.retain(|entry| {
+            let signer = entry.signer.as_ref().filter(|signer| signer.issuer == issuer);
+            signer.is_none_or(|signer| keys.has(&signer.key))
+        });
     }
 
     /// Returns a response to serve while the server is unavailable. One that is no longer fresh is

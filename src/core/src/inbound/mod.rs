@@ -4,11 +4,12 @@
 //! lookups of states that are not cached. This module does not depend on the outbound direction:
 //! the caller recognizes the proxy's own tokens.
 
-pub(crate) mod clock_skew;
 pub(crate) mod cors;
 pub(crate) mod forwarding;
 pub(crate) mod guard;
 pub(crate) mod introspection_cache;
+pub(crate) mod issuers;
+pub(crate) mod keys;
 pub(crate) mod mcp;
 pub(crate) mod outage;
 pub(crate) mod policy;
@@ -25,14 +26,20 @@ use crate::cache::issued::IssuedTokens;
 use crate::cache::local::{CacheKey, KeySpace, Keyed};
 use crate::defect;
 use crate::http::head::{Head, is_grpc};
-use crate::ids::{HeaderId, ServerId};
+use crate::ids::{HeaderId, IssuerId, ServerId};
 use crate::inbound::cors::Cors;
 use crate::inbound::guard::{Admission, Bearer, Guard, Outcome};
 use crate::inbound::introspection_cache::IntrospectionCache;
-use crate::lookup::{Introspect, Introspected, Unavailable};
+use crate::inbound::issuers::{Verifier, is_verified_by_host};
+use crate::inbound::keys::IssuerKeys;
+use crate::jose::jws::UnverifiedJwt;
+use crate::jose::upkeep::KeyNews;
+use crate::jose::verify::Signed;
+use crate::lookup::{Introspect, Introspected, KeysNeeded, Signer, Unavailable};
 use crate::metrics::{self, Counter, Decision, Event};
+use crate::oauth::bearer::BearerToken;
 use crate::oauth::claim_header::Dropped;
-use crate::oauth::failure::Failure;
+use crate::oauth::failure::{Cause, Failure};
 use crate::oauth::reason::Reason;
 use crate::oauth::secret::Secret;
 use crate::oauth::standing::Standing;
@@ -50,6 +57,8 @@ pub(crate) enum Progress<D> {
     Decided(D),
     /// The request's token has to be introspected.
     Waiting(Box<Waiter>, Introspect),
+    /// The keys of the token's issuer are needed.
+    WaitingForKeys(Box<KeyWaiter>, KeysNeeded),
 }
 
 /// A request whose token is being introspected.
@@ -64,11 +73,51 @@ impl Footprint for Waiter {
     }
 }
 
+/// A request that waits for the keys of its token's issuer.
+pub(crate) struct KeyWaiter {
+    waiter: Waiter,
+    pub(crate) issuer: IssuerId,
+    /// The server that introspects the token, too.
+    server: Option<ServerId>,
+    token: Secret,
+    /// The key of the token's state in the cache; `None` if caching is off.
+    key: Option<CacheKey>,
+}
+
+impl Footprint for KeyWaiter {
+    fn owned_bytes(&self) -> usize {
+        let token = self.token.reveal().len();
+        size_of::<Self>().saturating_add(self.waiter.bearer.owned_bytes()).saturating_add(token)
+    }
+}
+
+/// What the verification of a token without a call has come to.
+enum Verification {
+    /// The state of the token is known: it is to be cached, and the request decided.
+    Known(Waiter, Option<CacheKey>, Introspected),
+    /// The request is decided, or waits.
+    Undecided(Progress<Outcome>),
+}
+
+/// What the keys of an issuer say about a token.
+enum Checked {
+    /// Its state, whatever else may be asked about it.
+    Known(Introspected),
+    /// It is signed, and has to be introspected, too.
+    Signed(Signer),
+    /// It cannot be verified without these keys.
+    Needs(KeysNeeded),
+    /// It cannot be verified now.
+    Failed(Failure),
+}
+
 /// The inbound direction of one configuration in one worker.
 pub(crate) struct Inbound {
     guard: Arc<Guard>,
     keyed: Keyed,
     cache: IntrospectionCache,
+    /// The keys of the issuers whose JWTs are verified.
+    keys: IssuerKeys,
     /// Whether the choice of the server depends on the host of a request.
     by_host: bool,
     /// Whether there are rules, so that their names are worth reporting.
@@ -85,6 +134,7 @@ impl Inbound {
         Self {
             keyed: Keyed::new(seed),
             cache: IntrospectionCache::new(&guard.cache),
+            keys: IssuerKeys::new(&guard.issuers),
             by_host: guard.servers.iter().any(|server| server.when.hosts.is_some()),
             has_rules: !guard.rules.is_empty(),
             issued: IssuedTokens::new(guard.cache.max_entries, seed),
@@ -122,6 +172,9 @@ impl Inbound {
     ) -> Progress<Verdict> {
         match self.meet(head, is_ours, run) {
             Ok(Progress::Waiting(waiter, lookup)) => Progress::Waiting(waiter, lookup),
+            Ok(Progress::WaitingForKeys(waiter, needed)) => {
+                Progress::WaitingForKeys(waiter, needed)
+            }
             Ok(Progress::Decided(outcome)) => Progress::Decided(self.pronounce(outcome, run)),
             Err(outcome) => Progress::Decided(self.pronounce(*outcome, run)),
         }
@@ -153,12 +206,16 @@ impl Inbound {
         // found before the server is determined. Only valid tokens are cached, so a hit needs no
         // check of the syntax.
         let mut key = self.keyed.key(KeySpace::Server(ServerId(0)), presented.unchecked());
-        let mut server = None;
+        let mut verifier = None;
         if self.by_host {
             let token = presented.parse(self.guard.token_sources.max_bytes).map_err(deny)?;
-            let of_host = self.guard.server_for(token, head).map_err(deny)?;
-            key = self.keyed.key(KeySpace::Server(of_host), token.reveal());
-            server = Some(of_host);
+            let of_host = self.guard.verifier_for(token, head).map_err(deny)?;
+            let (Verifier::Introspect(server) | Verifier::Both(_, server)) = of_host.0 else {
+                let verified = self.verify(of_host, token, key, (bearer, head), run.now);
+                return Ok(self.take_note(verified, run));
+            };
+            key = self.keyed.key(KeySpace::Server(server), token.reveal());
+            verifier = Some(of_host);
         }
         if let Some(state) = self.cache.find(key, bearer.needs.age, run.now) {
             run.count(Event::Count(Counter::Lookup(match state {
@@ -174,16 +231,198 @@ impl Inbound {
             )));
         }
         let token = presented.parse(self.guard.token_sources.max_bytes).map_err(deny)?;
-        let server = match server {
-            Some(server) => server,
-            None => self.guard.server_for(token, head).map_err(deny)?,
+        let verifier = match verifier {
+            Some(verifier) => verifier,
+            None => self.guard.verifier_for(token, head).map_err(deny)?,
         };
+        let verified = self.verify(verifier, token, key, (bearer, head), run.now);
+        Ok(self.take_note(verified, run))
+    }
+
+    /// Verifies a token whose state is not cached.
+    fn verify(
+        &self,
+        (verifier, jwt): (Verifier, Option<UnverifiedJwt<'_>>),
+        token: BearerToken<'_>,
+        key: CacheKey,
+        (bearer, head): (Bearer, &dyn Head),
+        now: Timestamp,
+    ) -> Verification {
         // With caching off, requests do not share a call.
         let key = (!self.guard.cache.max_ttl.is_zero()).then_some(key);
-        let token = Secret::new(token.reveal().to_owned());
-        let introspect = Introspect { server, token, key, age: bearer.needs.age };
         let waiter = Waiter { grpc: is_grpc(head), bearer };
-        Ok(Progress::Waiting(Box::new(waiter), introspect))
+        let secret = || Secret::new(token.reveal().to_owned());
+        let (issuer, server) = match verifier {
+            Verifier::Introspect(server) => {
+                let age = waiter.bearer.needs.age;
+                let introspect = Introspect { server, token: secret(), key, age, signer: None };
+                let progress = Progress::Waiting(Box::new(waiter), introspect);
+                return Verification::Undecided(progress);
+            }
+            Verifier::VerifiedByHost(issuer) => {
+                let known = jwt.map(|jwt| self.verified_by_host(issuer, &jwt, head, now));
+                return match known.unwrap_or(Err(Failure::Defect)) {
+                    Ok(known) => Verification::Known(waiter, None, known),
+                    Err(failure) => self.cannot_verify(waiter, failure),
+                };
+            }
+            Verifier::Keys(issuer) => (issuer, None),
+            Verifier::Both(issuer, server) => (issuer, Some(server)),
+        };
+        let checked = match jwt {
+            Some(jwt) => self.check(issuer, server, &jwt, now),
+            None => Checked::Failed(Failure::Defect),
+        };
+        let waiter = KeyWaiter { waiter, issuer, server, token: secret(), key };
+        self.checked(waiter, checked, now)
+    }
+
+    /// What the keys of an issuer say about its token.
+    fn check(
+        &self,
+        issuer_id: IssuerId,
+        server: Option<ServerId>,
+        jwt: &UnverifiedJwt<'_>,
+        now: Timestamp,
+    ) -> Checked {
+        let Some(issuer) = self.guard.issuer(issuer_id) else {
+            return Checked::Failed(Failure::Defect);
+        };
+        // Without a key, because each signature costs the attacker nothing and the proxy much.
+        let mut claimed = match self.guard.claimed(issuer, jwt, now) {
+            Ok(claimed @ Introspected { state: TokenState::Rejected(_), .. }) => {
+                return Checked::Known(claimed);
+            }
+            Ok(claimed) => claimed,
+            Err(failure) => return Checked::Failed(failure),
+        };
+        let Some(keys) = self.keys.of(issuer_id, now) else {
+            return Checked::Needs(KeysNeeded::Any);
+        };
+        match keys.signer(jwt, self.guard.verify) {
+            Ok(Signed::By(key)) => {
+                let signer = Signer { issuer: issuer_id, key: Arc::clone(key) };
+                if server.is_some() {
+                    return Checked::Signed(signer);
+                }
+                claimed.signer = Some(signer);
+                Checked::Known(claimed)
+            }
+            Ok(Signed::ByUnknownKey) if self.keys.retry_at(issuer_id).is_some() => {
+                Checked::Needs(KeysNeeded::Newer)
+            }
+            Ok(Signed::ByNobody | Signed::ByUnknownKey) => {
+                Checked::Known(Introspected::rejected(Reason::BadSignature, now))
+            }
+            Err(_) => Checked::Failed(Failure::Defect),
+        }
+    }
+
+    /// What a token says that `jwt_authn` has verified in this request.
+    ///
+    /// # Errors
+    /// It lacks the token that requests are to have.
+    fn verified_by_host(
+        &self,
+        issuer: IssuerId,
+        jwt: &UnverifiedJwt<'_>,
+        head: &dyn Head,
+        now: Timestamp,
+    ) -> Result<Introspected, Failure> {
+        let issuer = self.guard.issuer(issuer).ok_or(Failure::Defect)?;
+        let is_verified = head.jwt_authn().is_some_and(|stored| is_verified_by_host(jwt, &stored));
+        if !is_verified {
+            return Ok(Introspected::rejected(Reason::NotVerified, now));
+        }
+        self.guard.claimed(issuer, jwt, now)
+    }
+
+    /// Decides on a request whose token was checked, unless that needs more.
+    fn checked(&self, waiter: KeyWaiter, checked: Checked, now: Timestamp) -> Verification {
+        let issuer = waiter.issuer;
+        match checked {
+            Checked::Known(known) => Verification::Known(waiter.waiter, waiter.key, known),
+            Checked::Failed(failure) => self.cannot_verify(waiter.waiter, failure),
+            Checked::Signed(signer) => {
+                let KeyWaiter { waiter, server, token, key, .. } = waiter;
+                let Some(server) = server else {
+                    return self.cannot_verify(waiter, Failure::Defect);
+                };
+                let age = waiter.bearer.needs.age;
+                let introspect = Introspect { server, token, key, age, signer: Some(signer) };
+                Verification::Undecided(Progress::Waiting(Box::new(waiter), introspect))
+            }
+            Checked::Needs(needed) => match self.keys.retry_at(issuer) {
+                Some(retry_at) if now >= retry_at => {
+                    let progress = Progress::WaitingForKeys(Box::new(waiter), needed);
+                    Verification::Undecided(progress)
+                }
+                retry_at => {
+                    let failure = lacks_keys(needed, retry_at.unwrap_or(now), now);
+                    self.cannot_verify(waiter.waiter, failure)
+                }
+            },
+        }
+    }
+
+    /// Caches the state of a token that was verified, and decides on its request.
+    fn take_note(&mut self, verified: Verification, run: &mut Run<'_>) -> Progress<Outcome> {
+        let (waiter, key, known) = match verified {
+            Verification::Known(waiter, key, known) => (waiter, key, known),
+            Verification::Undecided(progress) => return progress,
+        };
+        run.count(Event::Count(Counter::Lookup(metrics::Lookup::Verified)));
+        self.resolve(key, &known, run);
+        let Waiter { bearer, grpc } = waiter;
+        Progress::Decided(self.guard.judge(known.state, bearer, &|| grpc, run.now))
+    }
+
+    /// Denies a request whose token cannot be verified now.
+    fn cannot_verify(&self, waiter: Waiter, failure: Failure) -> Verification {
+        let Waiter { bearer, grpc } = waiter;
+        // Never excused: without keys, anybody could have written the token.
+        let unavailable = Unavailable { failure, excused: false, may_serve_stale: false };
+        let outcome = self.guard.fail(unavailable, bearer, grpc);
+        Verification::Undecided(Progress::Decided(outcome))
+    }
+
+    /// Adopts what is new about the keys of an issuer.
+    pub(crate) fn adopt_keys(&mut self, issuer: IssuerId, news: &KeyNews) {
+        if let Some(keys) = self.keys.adopt(issuer, news) {
+            self.cache.keys_changed(issuer, &keys);
+        }
+    }
+
+    /// Decides on a request that has waited for keys, or returns the lookup that the decision
+    /// depends on.
+    pub(crate) fn go_on(
+        &mut self,
+        waiter: KeyWaiter,
+        news: &KeyNews,
+        run: &mut Run<'_>,
+    ) -> Progress<Verdict> {
+        let checked = match self.guard.issuer_of(waiter.token.reveal()) {
+            Ok(Some((_, jwt))) => self.check(waiter.issuer, waiter.server, &jwt, run.now),
+            _ => Checked::Failed(Failure::Defect),
+        };
+        let verified = match checked {
+            // It has waited once.
+            Checked::Needs(needed) => {
+                let failure = lacks_keys(needed, news.retry_at, run.now);
+                self.cannot_verify(waiter.waiter, failure)
+            }
+            checked => self.checked(waiter, checked, run.now),
+        };
+        match self.take_note(verified, run) {
+            Progress::Decided(outcome) => Progress::Decided(self.pronounce(outcome, run)),
+            Progress::Waiting(waiter, introspect) => Progress::Waiting(waiter, introspect),
+            Progress::WaitingForKeys(waiter, needed) => Progress::WaitingForKeys(waiter, needed),
+        }
+    }
+
+    /// Denies a request for which there is no room to wait for keys.
+    pub(crate) fn overloaded_for_keys(&self, waiter: &KeyWaiter, run: &mut Run<'_>) -> Verdict {
+        self.overloaded(&waiter.waiter, run)
     }
 
     /// Denies a request for which there is no room to wait.
@@ -213,7 +452,7 @@ impl Inbound {
         if let TokenState::Active(token, _) = state
             && let Some(bearer) = self.guard.forward.bearer_in(&token.headers)
         {
-            let until = token.token.end(self.guard.clock_skew.late).unwrap_or(Timestamp::NEVER);
+            let until = token.token.end.unwrap_or(Timestamp::NEVER);
             self.issued.add(bearer, until, now);
         }
     }
@@ -283,9 +522,19 @@ impl Inbound {
             rule: self.has_rules.then_some(rule),
             token: known.as_ref().map(|(known, _)| Arc::clone(&known.attributes)),
         };
-        let skew = self.guard.clock_skew.late;
         let checked =
-            known.map(|(known, standing)| VerifiedSubject { end: known.token.end(skew), standing });
+            known.map(|(known, standing)| VerifiedSubject { end: known.token.end, standing });
         Verdict { action, attributes, sent: None, checked, resource }
     }
+}
+
+/// The failure of a request that needs keys before this time.
+fn lacks_keys(needed: KeysNeeded, retry_at: Timestamp, now: Timestamp) -> Failure {
+    let reason = match needed {
+        KeysNeeded::Any => Reason::NoKeys,
+        KeysNeeded::Newer => Reason::UnknownKey,
+    };
+    let left = retry_at.since(now).div_ceil(1000).max(1);
+    let retry_after = u32::try_from(left).unwrap_or(u32::MAX);
+    Failure::BackOff { reason, retry_after, cause: Cause::Other }
 }

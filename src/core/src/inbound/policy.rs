@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::cache::age::AgeLimit;
 use crate::ids::ClaimId;
-use crate::inbound::clock_skew::ClockSkew;
 use crate::inbound::mcp::McpPattern;
 use crate::oauth::claims::ClaimTest;
 use crate::oauth::denial::{Denial, Resource};
@@ -103,13 +102,12 @@ impl Needs {
         &self,
         token: &IntrospectedToken,
         resource: &Resource,
-        skew: ClockSkew,
         now: Timestamp,
     ) -> Result<(), Denial> {
-        if token.end(skew.late).is_some_and(|end| now >= end) {
+        if token.end.is_some_and(|end| now >= end) {
             return Err(self.deny(Reason::Expired));
         }
-        if token.not_before.is_some_and(|start| now.plus(skew.early) < start) {
+        if token.start.is_some_and(|start| now < start) {
             return Err(self.deny(Reason::NotYetValid));
         }
         if !self.issuer.is_empty() && !self.issuer.iter().any(|i| token.issuer.as_ref() == Some(i))
@@ -119,7 +117,7 @@ impl Needs {
         if !self.audience.accepts(token, resource) {
             return Err(self.deny(Reason::WrongAudience));
         }
-        if !self.is_authenticated(token, skew.late, now) {
+        if !self.is_authenticated(token, now) {
             let acr_values = (!self.acr_values.is_empty()).then(|| self.acr_values.join(" "));
             let max_age = self.max_age.map(|age| age.as_secs());
             let denial = self.deny(Reason::InsufficientUserAuthentication);
@@ -137,12 +135,12 @@ impl Needs {
     }
 
     /// Whether the user was authenticated with an accepted method and recently enough (RFC 9470).
-    fn is_authenticated(&self, token: &IntrospectedToken, skew: Duration, now: Timestamp) -> bool {
+    fn is_authenticated(&self, token: &IntrospectedToken, now: Timestamp) -> bool {
         let acr = token.acr.as_ref();
         let by_means = self.acr_values.is_empty() || self.acr_values.iter().any(|a| acr == Some(a));
-        let in_time = self.max_age.is_none_or(|age| {
-            token.authenticated.is_some_and(|then| now <= then.plus(age).plus(skew))
-        });
+        let in_time = self
+            .max_age
+            .is_none_or(|age| token.authenticated.is_some_and(|then| now <= then.plus(age)));
         by_means && in_time
     }
 }

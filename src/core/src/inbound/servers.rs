@@ -68,7 +68,8 @@ impl When {
     }
 }
 
-/// The first server that matches this token, in a request for this host.
+/// The first server that matches this token, in a request for this host. With `of`, it must not be
+/// one of another issuer.
 ///
 /// Any client can send a token that is expensive to decode, so it is decoded at most once, however
 /// many servers have a condition on it.
@@ -77,22 +78,29 @@ impl When {
 /// The host is ambiguous, and a server that matches otherwise depends on it.
 pub(crate) fn place<'h>(
     servers: &[Server],
+    of: Option<&str>,
     token: BearerToken<'_>,
     host: impl FnOnce() -> Result<Cow<'h, str>, BadHost>,
 ) -> Result<Option<ServerId>, BadHost> {
-    place_of(servers.iter().map(|server| &server.when), token, || unverified_issuer(token), host)
+    let is_right = |server: &&Server| {
+        of.is_none_or(|of| server.reading.issuer.as_deref().is_none_or(|issuer| issuer == of))
+    };
+    let whens = servers.iter().map(|server| Some(server).filter(is_right).map(|it| &it.when));
+    place_of(whens, token, || unverified_issuer(token), host)
 }
 
 /// The first match. `issuer` and `host` are called at most once.
 fn place_of<'w, 'h>(
-    whens: impl Iterator<Item = &'w When>,
+    whens: impl Iterator<Item = Option<&'w When>>,
     token: BearerToken<'_>,
     issuer: impl FnOnce() -> Option<String>,
     host: impl FnOnce() -> Result<Cow<'h, str>, BadHost>,
 ) -> Result<Option<ServerId>, BadHost> {
     let (issuer, host) = (LazyCell::new(issuer), LazyCell::new(host));
     for (place, when) in whens.enumerate() {
-        if when.fits(token, || issuer.as_deref(), || host.as_deref().map_err(|bad| *bad))? {
+        if let Some(when) = when
+            && when.fits(token, || issuer.as_deref(), || host.as_deref().map_err(|bad| *bad))?
+        {
             return Ok(Some(ServerId(place)));
         }
     }
@@ -124,7 +132,9 @@ mod tests {
     fn fits(when: &When, token: &str, host: &str) -> bool {
         let token = BearerToken::parse(token.as_bytes(), MAX_TOKEN_BYTES).unwrap();
         let host = || Ok(host.into());
-        place_of([when].into_iter(), token, || unverified_issuer(token), host).unwrap().is_some()
+        place_of([Some(when)].into_iter(), token, || unverified_issuer(token), host)
+            .unwrap()
+            .is_some()
     }
 
     #[test]
@@ -138,13 +148,16 @@ mod tests {
             read.set(read.get() + 1);
             unverified_issuer(token)
         };
-        assert_eq!(place_of(whens.iter(), token, issuer, || Ok("".into())), Ok(Some(ServerId(2))));
+        assert_eq!(
+            place_of(whens.iter().map(Some), token, issuer, || Ok("".into())),
+            Ok(Some(ServerId(2)))
+        );
         assert_eq!(read.get(), 1);
         // The token is not decoded if no condition depends on its issuer.
         let always = [When::default()];
         let never = || unreachable!("nobody asked");
         assert_eq!(
-            place_of(always.iter(), token, never, || unreachable!("nor here")),
+            place_of(always.iter().map(Some), token, never, || unreachable!("nor here")),
             Ok(Some(ServerId(0)))
         );
     }
@@ -184,7 +197,7 @@ mod tests {
         let whens = [by_host, When::default()];
         let place = |token: &str| {
             let token = BearerToken::parse(token.as_bytes(), MAX_TOKEN_BYTES).unwrap();
-            place_of(whens.iter(), token, || None, || Err(BadHost))
+            place_of(whens.iter().map(Some), token, || None, || Err(BadHost))
         };
         assert_eq!((place("x-1"), place("y-1")), (Err(BadHost), Ok(Some(ServerId(1)))));
     }

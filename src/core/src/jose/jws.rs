@@ -10,11 +10,18 @@ use crate::oauth::json;
 /// A signed JWT (RFC 7519), of which nothing is verified yet.
 #[derive(Debug)]
 pub(crate) struct UnverifiedJwt<'t> {
-    pub(crate) header: Header,
+    /// `None` if it requires what is not supported (`crit`, RFC 7515 section 4.1.11), or has a
+    /// parameter of a wrong type.
+    pub(crate) header: Option<Header>,
+    /// The members of the header.
+    pub(crate) header_members: Claims,
     pub(crate) claims: Claims,
+    /// The JSON text of the claims.
+    pub(crate) payload: Vec<u8>,
     /// What is signed.
-    pub(crate) signing_input: &'t str,
-    pub(crate) signature: Vec<u8>,
+    signing_input: &'t str,
+    /// `None` if it is not in base64url.
+    signature: Option<Vec<u8>>,
 }
 
 /// The parameters of a header that are used (RFC 7515 section 4.1). Keys that it embeds or refers
@@ -29,70 +36,92 @@ pub(crate) struct Header {
     pub(crate) token_type: Option<Box<str>>,
 }
 
-/// A token that is no signed JWT which could be verified.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Malformed;
+/// What a token looks like.
+#[derive(Debug)]
+pub(crate) enum Token<'t> {
+    /// Not like a signed JWT: a JWE (RFC 7516) has five parts, an opaque token any other form.
+    Opaque,
+    /// Like a signed JWT, but header or payload are no JSON objects, or have duplicate names, so
+    /// that it is uncertain whose it is.
+    Malformed,
+    Jwt(UnverifiedJwt<'t>),
+}
 
-/// Splits a token into the parts of a signed JWT. A JWE has five parts, an opaque token other ones.
+/// Splits a token into the parts of a signed JWT.
 fn parts(token: &str) -> Option<[&str; 3]> {
     let mut parts = token.split('.');
     let three = [parts.next()?, parts.next()?, parts.next()?];
     parts.next().is_none().then_some(three)
 }
 
-/// The JSON object of a part. `None` if it is not one, or has duplicate names.
-fn object(part: &str) -> Option<Map<String, Value>> {
-    // Rejects padding, white space and bits that are not zero at the end.
-    match json::parse(&Base64UrlUnpadded::decode_vec(part).ok()?) {
+/// The JSON object in a text. `None` if it is not one, or has duplicate names.
+fn object(text: &[u8]) -> Option<Map<String, Value>> {
+    match json::parse(text) {
         Ok(Value::Object(members)) => Some(members),
         _ => None,
     }
 }
 
-/// The issuer that a token claims to have, if it looks like a signed JWT: header and payload are
-/// JSON objects. It is not verified.
-pub(crate) fn claimed_issuer(token: &str) -> Option<String> {
-    let [header, payload, _] = parts(token)?;
-    object(header)?.get("alg")?.as_str()?;
-    match object(payload)?.remove("iss") {
-        Some(Value::String(issuer)) => Some(issuer),
-        _ => None,
+/// Reads a token.
+pub(crate) fn read(token: &str) -> Token<'_> {
+    // Rejects padding, white space and bits that are not zero at the end.
+    let decode = |part: &str| Base64UrlUnpadded::decode_vec(part).ok();
+    let Some([header, payload, signature]) = parts(token) else { return Token::Opaque };
+    let Some(header) = decode(header) else { return Token::Opaque };
+    if !header.trim_ascii_start().starts_with(b"{") {
+        return Token::Opaque;
     }
+    let payload = decode(payload).and_then(|payload| Some((object(&payload)?, payload)));
+    let signing_input = token.rsplit_once('.').map(|(input, _)| input);
+    let (Some(header_members), Some((claims, payload)), Some(signing_input)) =
+        (object(&header), payload, signing_input)
+    else {
+        return Token::Malformed;
+    };
+    Token::Jwt(UnverifiedJwt {
+        header: Header::of(&header_members),
+        header_members,
+        claims,
+        payload,
+        signing_input,
+        signature: decode(signature),
+    })
 }
 
-impl<'t> UnverifiedJwt<'t> {
-    /// Parses a token.
-    ///
-    /// # Errors
-    /// It is not a signed JWT, or its header requires what is not supported (`crit`, RFC 7515
-    /// section 4.1.11).
-    pub(crate) fn parse(token: &'t str) -> Result<Self, Malformed> {
-        let [header, payload, signature] = parts(token).ok_or(Malformed)?;
-        let header = Header::of(&object(header).ok_or(Malformed)?)?;
-        let claims = object(payload).ok_or(Malformed)?;
-        let signature = Base64UrlUnpadded::decode_vec(signature).map_err(|_| Malformed)?;
-        let signing_input = token.rsplit_once('.').ok_or(Malformed)?.0;
-        Ok(Self { header, claims, signing_input, signature })
+impl UnverifiedJwt<'_> {
+    /// The issuer that it claims to have.
+    pub(crate) fn issuer(&self) -> Option<&str> {
+        self.claims.get("iss")?.as_str()
+    }
+
+    /// What is signed, and the signature.
+    pub(crate) fn signed(&self) -> Option<(&[u8], &[u8])> {
+        Some((self.signing_input.as_bytes(), self.signature.as_deref()?))
     }
 }
 
 impl Header {
-    fn of(members: &Map<String, Value>) -> Result<Self, Malformed> {
+    /// The algorithm, and the identifier of the key if there is one.
+    pub(crate) fn signed_by(&self) -> Option<(SignatureAlgorithm, Option<&str>)> {
+        Some((self.algorithm?, self.key_id.as_deref()))
+    }
+
+    fn of(members: &Map<String, Value>) -> Option<Self> {
         let text = |name: &str| match members.get(name) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(&**text)),
-            Some(_) => Err(Malformed),
+            None => Some(None),
+            Some(Value::String(text)) => Some(Some(&**text)),
+            Some(_) => None,
         };
         // No extension is understood, so every critical one is a reason to reject the token.
         if members.contains_key("crit") {
-            return Err(Malformed);
+            return None;
         }
-        let algorithm = text("alg")?.ok_or(Malformed)?;
+        let algorithm = text("alg")??;
         let token_type = text("typ")?.map(|token_type| {
             let lower = token_type.to_ascii_lowercase();
             lower.strip_prefix("application/").unwrap_or(&lower).into()
         });
-        Ok(Self {
+        Some(Self {
             algorithm: SignatureAlgorithm::of_name(algorithm),
             key_id: text("kid")?.map(Into::into),
             token_type,

@@ -1,9 +1,12 @@
 //! JWK sets (RFC 7517 section 5).
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::algorithm::SignatureAlgorithm;
 use super::jwk::PublicKey;
+use crate::oauth::failure::Failure;
 use crate::oauth::json;
 
 /// The largest set that is read, in bytes.
@@ -17,7 +20,7 @@ const MAX_TRIED: usize = 5;
 
 /// The public keys of an issuer. It has at least one.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct KeySet(Vec<Key>);
+pub(crate) struct KeySet(Vec<Arc<Key>>);
 
 /// A key of a set.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -38,6 +41,17 @@ pub(crate) enum BadSet {
     Malformed,
     /// No key verifies a supported algorithm.
     NoUsableKey,
+}
+
+impl From<BadSet> for Failure {
+    fn from(bad: BadSet) -> Self {
+        Self::Member(match bad {
+            BadSet::TooLarge => "JWK set larger than 256 KiB",
+            BadSet::TooManyKeys => "JWK set with more than 100 keys",
+            BadSet::Malformed => "not a JWK set",
+            BadSet::NoUsableKey => "JWK set without a key that verifies signatures",
+        })
+    }
 }
 
 impl KeySet {
@@ -65,7 +79,7 @@ impl KeySet {
         if !keys.iter().all(Value::is_object) {
             return Err(BadSet::Malformed);
         }
-        let keys: Vec<Key> = keys.iter().filter_map(Key::of_jwk).collect();
+        let keys: Vec<_> = keys.iter().filter_map(Key::of_jwk).map(Arc::new).collect();
         if keys.is_empty() { Err(BadSet::NoUsableKey) } else { Ok(Self(keys)) }
     }
 
@@ -75,7 +89,7 @@ impl KeySet {
         &self,
         id: Option<&str>,
         algorithm: SignatureAlgorithm,
-    ) -> impl Iterator<Item = &Key> {
+    ) -> impl Iterator<Item = &Arc<Key>> {
         let keys = self.0.iter().filter(move |key| key.verifies(algorithm));
         keys.filter(move |key| id.is_none_or(|id| key.id.as_deref() == Some(id))).take(MAX_TRIED)
     }
@@ -87,7 +101,7 @@ impl KeySet {
 
     /// Whether it has this key.
     pub(crate) fn has(&self, key: &Key) -> bool {
-        self.0.contains(key)
+        self.0.iter().any(|known| **known == *key)
     }
 }
 

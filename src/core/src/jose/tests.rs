@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::algorithm::{KeyType, SignatureAlgorithm, ecdsa_to_der};
 use super::jwk::{BadKey, PublicKey};
-use super::jws::{Malformed, UnverifiedJwt, claimed_issuer};
+use super::jws::{Header, Token, UnverifiedJwt, read};
 use super::key_set::{BadSet, KeySet};
 
 /// The modulus of RFC 7515 appendix A.2.
@@ -68,6 +68,26 @@ fn token(header: &str, payload: &str) -> String {
     format!("{}.{}.AA", encode(header), encode(payload))
 }
 
+/// What a token that looks like a signed JWT says.
+fn jwt(token: &str) -> Option<UnverifiedJwt<'_>> {
+    match read(token) {
+        Token::Jwt(jwt) => Some(jwt),
+        Token::Opaque | Token::Malformed => None,
+    }
+}
+
+/// The header of a token that could be verified.
+fn header(token: &str) -> Option<Header> {
+    let jwt = jwt(token)?;
+    jwt.signed()?;
+    jwt.header
+}
+
+/// The issuer that a token claims to have.
+fn claimed_issuer(token: &str) -> Option<String> {
+    jwt(token)?.issuer().map(str::to_owned)
+}
+
 #[test]
 fn the_examples_of_the_rfcs_verify() {
     let table: [(&str, Value, &dyn VerificationAlgorithm); 2] = [
@@ -75,16 +95,17 @@ fn the_examples_of_the_rfcs_verify() {
         (ES256, p256(), &signature::ECDSA_P256_SHA256_FIXED),
     ];
     for (token, jwk, library) in table {
-        let jwt = UnverifiedJwt::parse(token).unwrap();
+        let jwt = jwt(token).unwrap();
         let key = key(&jwk).unwrap();
-        assert!(key.fits(jwt.header.algorithm.unwrap(), &jwt.signature));
+        let (input, signature) = jwt.signed().unwrap();
+        assert!(key.fits(header(token).unwrap().algorithm.unwrap(), signature));
         assert_eq!(jwt.claims["iss"], "joe");
         assert_eq!(claimed_issuer(token).as_deref(), Some("joe"));
         let point = UnparsedPublicKey::new(library, key.subject_public_key());
-        let mut signature = jwt.signature.clone();
-        point.verify(jwt.signing_input.as_bytes(), &signature).expect("valid");
-        signature[0] ^= 1;
-        point.verify(jwt.signing_input.as_bytes(), &signature).expect_err("altered");
+        point.verify(input, signature).expect("valid");
+        let mut altered = signature.to_vec();
+        altered[0] ^= 1;
+        point.verify(input, &altered).expect_err("altered");
     }
     // Its payload is no JSON, so the token is no JWT.
     let signature = "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM\
@@ -100,11 +121,12 @@ fn the_examples_of_the_rfcs_verify() {
 
 #[test]
 fn a_signature_in_der_is_the_same() {
-    let jwt = UnverifiedJwt::parse(ES256).unwrap();
+    let jwt = jwt(ES256).unwrap();
+    let (input, signature) = jwt.signed().unwrap();
     let point = key(&p256()).unwrap();
     let library = &signature::ECDSA_P256_SHA256_ASN1;
     UnparsedPublicKey::new(library, point.subject_public_key())
-        .verify(jwt.signing_input.as_bytes(), &ecdsa_to_der(&jwt.signature))
+        .verify(input, &ecdsa_to_der(signature))
         .expect("valid");
 }
 
@@ -263,22 +285,22 @@ fn a_set_without_a_key_that_verifies_is_none() {
 
 #[test]
 fn what_is_no_signed_jwt_is_malformed() {
-    let [header, payload, signature] =
+    let [head, payload, signature] =
         <[&str; 3]>::try_from(ES256.split('.').collect::<Vec<_>>()).unwrap();
     let table = [
         String::new(),
         "..".to_owned(),
-        format!("{header}.{payload}"),
-        format!("{header}.{payload}.{signature}."),
-        format!("{header}.{payload}.{signature}.a.b"),
-        format!("{header}.{payload}.{signature}="),
-        format!("{header}=.{payload}.{signature}"),
-        format!("{header}.{payload}==.{signature}"),
-        format!(" {header}.{payload}.{signature}"),
-        format!("{header}.{payload}.{signature}\n"),
-        format!("{header}.{payload}.{}", signature.replace('-', "+")),
+        format!("{head}.{payload}"),
+        format!("{head}.{payload}.{signature}."),
+        format!("{head}.{payload}.{signature}.a.b"),
+        format!("{head}.{payload}.{signature}="),
+        format!("{head}=.{payload}.{signature}"),
+        format!("{head}.{payload}==.{signature}"),
+        format!(" {head}.{payload}.{signature}"),
+        format!("{head}.{payload}.{signature}\n"),
+        format!("{head}.{payload}.{}", signature.replace('-', "+")),
         // Its last bits are not zero.
-        format!("{header}.{payload}.{}", signature.replace("NU1Q", "NU1R")),
+        format!("{head}.{payload}.{}", signature.replace("NU1Q", "NU1R")),
         token("[]", "{}"),
         token("", "{}"),
         token("{}", "{}"),
@@ -301,22 +323,22 @@ fn what_is_no_signed_jwt_is_malformed() {
         token(r#"{"alg": "RS256"}"#, "{\"sub\": \"\u{0}\"}"),
     ];
     for token in table {
-        assert_eq!(UnverifiedJwt::parse(&token).map(|_| ()), Err(Malformed), "{token}");
+        assert_eq!(header(&token), None, "{token}");
     }
     let not_utf_8 =
         format!("{}.{}.AA", encode(r#"{"alg": "RS256"}"#), encode(b"{\"a\": \"\xff\"}"));
-    assert_eq!(UnverifiedJwt::parse(&not_utf_8).map(|_| ()), Err(Malformed));
+    assert_eq!(header(&not_utf_8), None);
 }
 
 #[test]
 fn no_other_algorithm_is_one() {
     for name in ["none", "None", "NONE", "", "HS256", "rs256", "RS256 ", "RS1", "ES256K", "ES512"] {
         let token = token(&json!({"alg": name}).to_string(), "{}");
-        assert_eq!(UnverifiedJwt::parse(&token).unwrap().header.algorithm, None, "{name}");
+        assert_eq!(header(&token).unwrap().algorithm, None, "{name}");
     }
     for algorithm in SignatureAlgorithm::ALL {
         let token = token(&json!({"alg": algorithm.name()}).to_string(), "{}");
-        let parsed = UnverifiedJwt::parse(&token).unwrap().header.algorithm;
+        let parsed = header(&token).unwrap().algorithm;
         assert_eq!(parsed, Some(algorithm));
     }
 }
@@ -325,7 +347,7 @@ fn no_other_algorithm_is_one() {
 fn types_are_compared_without_prefix_and_letter_case() {
     let of = |token_type: &str| {
         let token = token(&json!({"alg": "RS256", "typ": token_type}).to_string(), "{}");
-        UnverifiedJwt::parse(&token).unwrap().header.token_type
+        header(&token).unwrap().token_type
     };
     for token_type in ["at+jwt", "AT+JWT", "application/at+jwt", "Application/AT+jwt"] {
         assert_eq!(of(token_type).as_deref(), Some("at+jwt"), "{token_type}");
@@ -338,18 +360,29 @@ fn types_are_compared_without_prefix_and_letter_case() {
 #[test]
 fn only_what_looks_like_a_signed_jwt_has_an_issuer() {
     let with_issuer = r#"{"iss": "https://as.test"}"#;
-    let header = r#"{"alg": "RS256"}"#;
-    assert_eq!(claimed_issuer(&token(header, with_issuer)).as_deref(), Some("https://as.test"));
+    let head = r#"{"alg": "RS256"}"#;
+    assert_eq!(claimed_issuer(&token(head, with_issuer)).as_deref(), Some("https://as.test"));
     // It is one of an issuer whatever else is wrong with it.
     let critical = r#"{"alg": "none", "crit": ["x"]}"#;
     assert_eq!(claimed_issuer(&token(critical, with_issuer)).as_deref(), Some("https://as.test"));
+    assert_eq!(claimed_issuer(&token("{}", with_issuer)).as_deref(), Some("https://as.test"));
+    let twice = r#"{"iss": "https://as.test", "iss": "b"}"#;
+    for (token, is_opaque) in [
+        (token(head, twice), false),
+        (token(r#"{"alg": "RS256", "alg": "RS256"}"#, with_issuer), false),
+        (token(head, "no JSON"), false),
+        (token("no JSON", with_issuer), true),
+        (format!("{}.{0}", token(head, with_issuer)), true),
+        ("a.b.c".to_owned(), true),
+    ] {
+        assert_eq!(matches!(read(&token), Token::Opaque), is_opaque, "{token}");
+    }
     for other in [
         "opaque".to_owned(),
         "a.b.c".to_owned(),
-        format!("{}.x", token(header, with_issuer)),
-        token(header, "{}"),
-        token(header, r#"{"iss": ["https://as.test"]}"#),
-        token("{}", with_issuer),
+        format!("{}.x", token(head, with_issuer)),
+        token(head, "{}"),
+        token(head, r#"{"iss": ["https://as.test"]}"#),
     ] {
         assert_eq!(claimed_issuer(&other), None, "{other}");
     }

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use super::key_set::KeySet;
 use crate::oauth::back_off::BackOff;
-use crate::oauth::failure::{Cause, Failure};
-use crate::oauth::reason::Reason;
+use crate::oauth::failure::Failure;
 use crate::random::Random;
 use crate::timestamp::Timestamp;
 
@@ -55,22 +54,20 @@ enum Stage {
 /// What a request can do that needs keys.
 #[derive(Clone, Debug)]
 pub(crate) enum Keys {
-    Ready(Arc<KeySet>),
+    Ready,
     /// Wait for the fetch. If `true`, it has to be begun.
     Wait(bool),
-    /// Come again after so many seconds.
-    Unavailable(Failure),
+    /// Not be decided: there is no fetch before another time.
+    Unavailable,
 }
 
-/// What a fetch has changed.
+/// What deciders have to know of an issuer's keys.
 #[derive(Clone, Debug)]
-pub(crate) enum Fetched {
-    /// The keys are those from before.
-    Same,
-    /// There are other keys now: what was decided with the old ones is no longer sound.
-    Changed(Arc<KeySet>),
-    /// The fetch has failed.
-    Failed,
+pub(crate) struct KeyNews {
+    /// The keys, and until when they serve; `None` if there are none.
+    pub(crate) keys: Option<(Arc<KeySet>, Timestamp)>,
+    /// When keys that are not among them are worth asking for.
+    pub(crate) retry_at: Timestamp,
 }
 
 impl KeyUpkeep {
@@ -78,11 +75,33 @@ impl KeyUpkeep {
         Self { times, current: None, stage: Stage::Rest, unknown_at: None }
     }
 
-    /// The keys, unless they are too old.
-    pub(crate) fn serving(&self, now: Timestamp) -> Option<&Arc<KeySet>> {
-        let current = self.current.as_ref()?;
-        let end = current.at.plus(self.times.refresh_interval).plus(self.times.stale_if_error);
-        (now < end).then_some(&current.keys)
+    /// When the keys no longer serve.
+    fn end(&self) -> Option<Timestamp> {
+        let KeyTimes { refresh_interval, stale_if_error } = self.times;
+        self.current.as_ref().map(|current| current.at.plus(refresh_interval).plus(stale_if_error))
+    }
+
+    /// Whether there are keys that serve.
+    fn serves(&self, now: Timestamp) -> bool {
+        self.end().is_some_and(|end| now < end)
+    }
+
+    /// What deciders have to know.
+    pub(crate) fn news(&self, now: Timestamp) -> KeyNews {
+        let keys = self.current.as_ref().map(|current| Arc::clone(&current.keys));
+        let keys = keys.zip(self.end()).filter(|(_, end)| now < *end);
+        let paused = match &self.stage {
+            Stage::Failed(back_off) => back_off.ends(),
+            Stage::Fetching(..) | Stage::Rest => now,
+        };
+        let unknown = self.unknown_at.filter(|_| keys.is_some());
+        let unknown = unknown.map_or(now, |then| then.plus(UNKNOWN_KEY_PAUSE));
+        KeyNews { keys, retry_at: paused.max(unknown).max(now) }
+    }
+
+    /// How old the keys are, in milliseconds.
+    pub(crate) fn age(&self, now: Timestamp) -> Option<u64> {
+        self.current.as_ref().map(|current| now.since(current.at))
     }
 
     /// Whether keys have to be fetched in the background.
@@ -97,10 +116,7 @@ impl KeyUpkeep {
 
     /// What a request can do that needs any keys.
     pub(crate) fn any(&self, now: Timestamp) -> Keys {
-        match self.serving(now) {
-            Some(keys) => Keys::Ready(Arc::clone(keys)),
-            None => self.fetched(now),
-        }
+        if self.serves(now) { Keys::Ready } else { self.fetched(now) }
     }
 
     /// What a request can do whose key is not among the keys that are known here.
@@ -108,15 +124,8 @@ impl KeyUpkeep {
         if matches!(self.stage, Stage::Fetching(..)) {
             return Keys::Wait(false);
         }
-        let next = self.unknown_at.map(|then| then.plus(UNKNOWN_KEY_PAUSE));
-        let left = next.map_or(0, |next| next.since(now));
-        if left > 0 {
-            let retry_after = u32::try_from(left.div_ceil(1000)).unwrap_or(u32::MAX);
-            return Keys::Unavailable(Failure::BackOff {
-                reason: Reason::ServerUnavailable,
-                retry_after,
-                cause: Cause::Other,
-            });
+        if self.unknown_at.is_some_and(|then| now < then.plus(UNKNOWN_KEY_PAUSE)) {
+            return Keys::Unavailable;
         }
         let keys = self.fetched(now);
         if matches!(keys, Keys::Wait(true)) {
@@ -129,11 +138,8 @@ impl KeyUpkeep {
     fn fetched(&self, now: Timestamp) -> Keys {
         match &self.stage {
             Stage::Fetching(..) => Keys::Wait(false),
-            Stage::Rest => Keys::Wait(true),
-            Stage::Failed(back_off) => match back_off.failure(now) {
-                Some(failure) => Keys::Unavailable(failure),
-                None => Keys::Wait(true),
-            },
+            Stage::Failed(back_off) if now < back_off.ends() => Keys::Unavailable,
+            Stage::Rest | Stage::Failed(_) => Keys::Wait(true),
         }
     }
 
@@ -153,28 +159,20 @@ impl KeyUpkeep {
         result: Result<KeySet, Failure>,
         random: &Random,
         now: Timestamp,
-    ) -> Fetched {
+    ) {
         let Stage::Fetching(at, before) = std::mem::replace(&mut self.stage, Stage::Rest) else {
-            return Fetched::Same;
+            return;
         };
-        let keys = match result {
-            Ok(keys) => keys,
-            Err(failure) => {
+        match (result, &mut self.current) {
+            (Err(failure), _) => {
                 let reason = failure.reason();
                 let back_off = BackOff::after(before.as_ref(), failure, reason, random, now);
                 self.stage = Stage::Failed(back_off);
-                return Fetched::Failed;
             }
-        };
-        if let Some(current) = &mut self.current
-            && *current.keys == keys
-        {
-            current.at = at;
-            return Fetched::Same;
+            // Shared by all who have them.
+            (Ok(keys), Some(current)) if *current.keys == keys => current.at = at,
+            (Ok(keys), current) => *current = Some(Current { keys: Arc::new(keys), at }),
         }
-        let keys = Arc::new(keys);
-        self.current = Some(Current { keys: Arc::clone(&keys), at });
-        Fetched::Changed(keys)
     }
 }
 
@@ -215,9 +213,13 @@ mod tests {
         upkeep.begin(at(0));
         assert!(!upkeep.is_due(at(1)));
         assert!(matches!(upkeep.any(at(1)), Keys::Wait(false)));
-        let change = upkeep.ended(Ok(set("a")), &random(), at(1));
-        assert!(matches!(change, Fetched::Changed(_)), "{change:?}");
+        upkeep.ended(Ok(set("a")), &random(), at(1));
         upkeep
+    }
+
+    /// The keys that serve.
+    fn keys(upkeep: &KeyUpkeep, now: Timestamp) -> Option<Arc<KeySet>> {
+        upkeep.news(now).keys.map(|(keys, _)| keys)
     }
 
     #[test]
@@ -227,14 +229,15 @@ mod tests {
         assert!(!upkeep.is_due(at(599)));
         assert!(upkeep.is_due(at(600)));
         upkeep.begin(at(600));
-        assert!(matches!(upkeep.any(at(601)), Keys::Ready(_)), "the old ones serve meanwhile");
-        assert!(matches!(upkeep.ended(Ok(set("a")), &random(), at(602)), Fetched::Same));
+        assert!(matches!(upkeep.any(at(601)), Keys::Ready), "the old ones serve meanwhile");
+        let old = keys(&upkeep, at(601)).unwrap();
+        upkeep.ended(Ok(set("a")), &random(), at(602));
+        assert!(Arc::ptr_eq(&old, &keys(&upkeep, at(602)).unwrap()), "the same");
         assert!(!upkeep.is_due(at(1_199)));
         assert!(upkeep.is_due(at(1_200)));
         upkeep.begin(at(1_200));
-        let Fetched::Changed(keys) = upkeep.ended(Ok(set("b")), &random(), at(1_201)) else {
-            panic!("other keys")
-        };
+        upkeep.ended(Ok(set("b")), &random(), at(1_201));
+        let keys = keys(&upkeep, at(1_201)).unwrap();
         assert!(keys.knows("b") && !keys.knows("a"));
     }
 
@@ -242,15 +245,16 @@ mod tests {
     fn old_keys_serve_for_a_while_after_failures() {
         let mut upkeep = fetched();
         upkeep.begin(at(600));
-        assert!(matches!(upkeep.ended(Err(DOWN), &random(), at(605)), Fetched::Failed));
+        upkeep.ended(Err(DOWN), &random(), at(605));
         assert!(!upkeep.is_due(at(605)));
         assert!(upkeep.is_due(at(607)), "a second, or a little more");
-        assert!(matches!(upkeep.any(at(4_199)), Keys::Ready(_)));
+        assert!(matches!(upkeep.any(at(4_199)), Keys::Ready));
         assert!(matches!(upkeep.any(at(4_200)), Keys::Wait(true)));
         upkeep.begin(at(4_200));
         upkeep.ended(Err(DOWN), &random(), at(4_205));
-        let Keys::Unavailable(failure) = upkeep.any(at(4_205)) else { panic!("too old") };
-        assert!((1..=3).contains(&failure.retry_after().unwrap()), "{failure:?}");
+        assert!(matches!(upkeep.any(at(4_205)), Keys::Unavailable), "too old");
+        let news = upkeep.news(at(4_205));
+        assert!(news.keys.is_none() && news.retry_at > at(4_205) && news.retry_at <= at(4_208));
         // Nothing is refused for longer than the pause.
         assert!(matches!(upkeep.any(at(4_209)), Keys::Wait(true)));
     }
@@ -262,11 +266,9 @@ mod tests {
         upkeep.begin(at(10));
         assert!(matches!(upkeep.unknown(at(10)), Keys::Wait(false)), "the same fetch");
         upkeep.ended(Ok(set("a")), &random(), at(11));
-        for (seconds, left) in [(11, 29), (39, 1)] {
-            let Keys::Unavailable(failure) = upkeep.unknown(at(seconds)) else {
-                panic!("at {seconds}")
-            };
-            assert_eq!(failure.retry_after(), Some(left), "{failure:?}");
+        for seconds in [11, 39] {
+            assert!(matches!(upkeep.unknown(at(seconds)), Keys::Unavailable), "at {seconds}");
+            assert_eq!(upkeep.news(at(seconds)).retry_at, at(40));
         }
         assert!(matches!(upkeep.unknown(at(40)), Keys::Wait(true)));
         // What waits for a fetch in the background joins it.
@@ -282,7 +284,7 @@ mod tests {
         let mut upkeep = fetched();
         upkeep.begin(at(600));
         upkeep.ended(Err(DOWN), &random(), at(600));
-        assert!(matches!(upkeep.unknown(at(600)), Keys::Unavailable(_)));
+        assert!(matches!(upkeep.unknown(at(600)), Keys::Unavailable));
         assert!(matches!(upkeep.unknown(at(602)), Keys::Wait(true)));
     }
 }

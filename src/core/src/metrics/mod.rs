@@ -134,6 +134,8 @@ table! {
         Stale => "stale",
         /// In no cache.
         Miss => "miss",
+        /// In no cache, but in the token itself, a JWT that was verified.
+        Verified => "verified",
     }
     /// The value of the label `result`.
     fn label() -> &'static str;

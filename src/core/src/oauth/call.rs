@@ -20,7 +20,7 @@ pub struct Call {
     pub cluster: Arc<str>,
     /// The headers, pseudo-headers first.
     pub headers: Vec<(Arc<str>, Arc<str>)>,
-    /// The form.
+    /// The form; empty for a GET.
     pub body: String,
     /// For the whole call, including retries; never zero.
     pub timeout: Duration,
@@ -35,6 +35,8 @@ pub enum Purpose {
     Introspection,
     /// A token is obtained (RFC 6749, section 3.2).
     Token,
+    /// The keys of an issuer are fetched (RFC 7517, section 5), or its metadata (RFC 8414).
+    Keys,
 }
 
 /// The token with which a request was sent.

@@ -51,6 +51,38 @@ pub(crate) fn cluster(named: Option<String>, url: &HttpUrl) -> String {
     named.unwrap_or_else(|| format!("outbound|{}||{}", url.port(), url.host))
 }
 
+/// Adds the headers of every call: the configured ones, in place of defaults.
+pub(crate) fn push_headers(
+    head: &mut Vec<(Arc<str>, Arc<str>)>,
+    configured: Vec<(String, String)>,
+) {
+    let defaults = [
+        ("accept", "application/json"),
+        ("user-agent", concat!("oauth2-filter/", env!("CARGO_PKG_VERSION"))),
+    ];
+    for (name, value) in defaults {
+        if configured.iter().all(|(own, _)| own != name) {
+            head.push((name.into(), value.into()));
+        }
+    }
+    head.extend(configured.into_iter().map(|(name, value)| (name.into(), value.into())));
+}
+
+/// Adds the headers that ask Envoy for retries.
+pub(crate) fn push_retries(head: &mut Vec<(Arc<str>, Arc<str>)>, retries: u32, repeat: Repeat) {
+    if retries == 0 {
+        return;
+    }
+    let on = match repeat {
+        Repeat::Harmless => "connect-failure,reset,gateway-error",
+        // Retried only if the server cannot have read it.
+        Repeat::Harmful => "connect-failure,refused-stream",
+    };
+    // Envoy removes these before it sends the request.
+    head.push(("x-envoy-retry-on".into(), on.into()));
+    head.push(("x-envoy-max-retries".into(), retries.to_string().into()));
+}
+
 impl Endpoint {
     /// Prepares the common part of all calls.
     pub(crate) fn new(options: EndpointOptions) -> Self {
@@ -62,16 +94,7 @@ impl Endpoint {
             (":path".into(), url.target().into()),
             ("content-type".into(), "application/x-www-form-urlencoded".into()),
         ];
-        let defaults = [
-            ("accept", "application/json"),
-            ("user-agent", concat!("oauth2-filter/", env!("CARGO_PKG_VERSION"))),
-        ];
-        for (name, value) in defaults {
-            if headers.iter().all(|(own, _)| own != name) {
-                head.push((name.into(), value.into()));
-            }
-        }
-        head.extend(headers.into_iter().map(|(name, value)| (name.into(), value.into())));
+        push_headers(&mut head, headers);
         Self {
             cluster: self::cluster(cluster, &url).into(),
             auth,
@@ -130,18 +153,8 @@ impl Endpoint {
             .finish();
         let mut headers = self.head.clone();
         headers.extend(proof.authorization.map(|v| ("authorization".into(), v.into())));
-        if self.retries > 0 {
-            let on = match repeat {
-                Repeat::Harmless if !self.auth.is_single_use() => {
-                    "connect-failure,reset,gateway-error"
-                }
-                // Retried only if the server cannot have read it.
-                _ => "connect-failure,refused-stream",
-            };
-            // Envoy removes these before it sends the request.
-            headers.push(("x-envoy-retry-on".into(), on.into()));
-            headers.push(("x-envoy-max-retries".into(), self.retries.to_string().into()));
-        }
+        let repeat = if self.auth.is_single_use() { Repeat::Harmful } else { repeat };
+        push_retries(&mut headers, self.retries, repeat);
         let cluster = Arc::clone(&self.cluster);
         let timeout = self.timeout;
         Some(Call { id, cluster, headers, body, timeout, purpose })

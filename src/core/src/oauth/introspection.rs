@@ -1,7 +1,5 @@
 //! Token introspection (RFC 7662): the request, and what is read from the response.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use crate::cache::footprint::Footprint;
@@ -9,6 +7,7 @@ use crate::cache::single_flight::CallId;
 use crate::ids::ClientId;
 use crate::oauth::call::{Call, Purpose};
 use crate::oauth::claims::{ClaimPath, Claims, strings};
+use crate::oauth::clock_skew::ClockSkew;
 use crate::oauth::endpoint::{Endpoint, Repeat};
 use crate::oauth::introspection_response::ResponseFormat;
 use crate::oauth::reason::Reason;
@@ -49,8 +48,10 @@ impl Introspection {
 /// 7662, section 5).
 #[derive(Debug, Default)]
 pub(crate) struct IntrospectedToken {
-    pub(crate) expires: Option<Timestamp>,
-    pub(crate) not_before: Option<Timestamp>,
+    /// When it is no longer accepted: `exp`, with the tolerance for it.
+    pub(crate) end: Option<Timestamp>,
+    /// When it is accepted first: `nbf`, with the tolerance for it.
+    pub(crate) start: Option<Timestamp>,
     /// `iss`, or the configured issuer of the server.
     pub(crate) issuer: Option<Box<str>>,
     /// `aud`, one or more.
@@ -59,6 +60,7 @@ pub(crate) struct IntrospectedToken {
     pub(crate) scope: ScopeSet,
     /// `acr`: how the user was authenticated.
     pub(crate) acr: Option<Box<str>>,
+    /// When the user was authenticated: `auth_time`, with the tolerance for `max_age`.
     pub(crate) authenticated: Option<Timestamp>,
     /// What `cnf` binds it to.
     pub(crate) confirmation: Option<Confirmation>,
@@ -66,23 +68,27 @@ pub(crate) struct IntrospectedToken {
     pub(crate) claims: Vec<Option<Value>>,
 }
 
-/// Whether responses on access tokens have a `token_type`.
+/// What the type of a token may be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum TokenType {
-    /// Some have one.
+    /// Some responses on access tokens have a `token_type`.
     Optional,
     /// All have one, so a response without it is on a token of another type.
     Required,
+    /// ID tokens are accepted, too.
+    IdToken,
 }
 
 /// How the responses of one server are read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ServerReading {
     /// The issuer of its tokens, if known.
     pub(crate) issuer: Option<String>,
-    /// Whether its responses on access tokens have a `token_type`.
+    /// What the type of its tokens may be.
     pub(crate) token_type: TokenType,
     pub(crate) scope: ScopeReading,
+    /// The tolerance for the times of its tokens.
+    pub(crate) clock_skew: ClockSkew,
 }
 
 /// How responses are read: which claims matter.
@@ -114,8 +120,8 @@ impl Footprint for IntrospectedToken {
     fn owned_bytes(&self) -> usize {
         let Self {
             // These own no memory; they are listed so that no new field is forgotten.
-            expires: _,
-            not_before: _,
+            end: _,
+            start: _,
             authenticated: _,
             confirmation: _,
             issuer,
@@ -130,9 +136,14 @@ impl Footprint for IntrospectedToken {
 }
 
 impl IntrospectedToken {
-    /// When it is no longer accepted, with this leeway for `exp`.
-    pub(crate) fn end(&self, leeway: Duration) -> Option<Timestamp> {
-        self.expires.map(|end| end.plus(leeway))
+    /// Adds the restrictions of what the token says itself.
+    pub(crate) fn restrict(&mut self, signed: &Self) {
+        self.end = self.end.into_iter().chain(signed.end).min();
+        self.start = self.start.into_iter().chain(signed.start).max();
+        self.confirmation = match (self.confirmation.take(), signed.confirmation.clone()) {
+            (Some(one), Some(other)) if one != other => Some(Confirmation::Other),
+            (one, other) => one.or(other),
+        };
     }
 
     /// Extracts what is required from an active response of a server.
@@ -149,7 +160,12 @@ impl IntrospectedToken {
         let mut of_type_dpop = false;
         for kind in ["token_type", "token_use", "typ"] {
             for value in strings(present(kind)) {
-                of_type_dpop |= Kind::of(value)? == Kind::Dpop;
+                match Kind::of(value)? {
+                    Kind::Access => {}
+                    Kind::Dpop => of_type_dpop = true,
+                    Kind::Id if server.token_type == TokenType::IdToken => {}
+                    Kind::Id => return Err(Reason::NotAnAccessToken),
+                }
             }
         }
         let text = |name| present(name).and_then(Value::as_str).map(Box::<str>::from);
@@ -169,12 +185,12 @@ impl IntrospectedToken {
         let time = |name, unreadable| {
             present(name).map(|v| Timestamp::from_numeric_date(v).unwrap_or(unreadable))
         };
-        let asked = reading.asked;
+        let (asked, skew) = (reading.asked, server.clock_skew);
         let audience = present("aud").filter(|_| asked.audience);
         let confirmation = present("cnf").map(Confirmation::from_claim);
         Ok(Self {
-            expires: time("exp", Timestamp::from_millis(0)),
-            not_before: time("nbf", Timestamp::NEVER),
+            end: time("exp", Timestamp::from_millis(0)).map(|end| end.plus(skew.late)),
+            start: time("nbf", Timestamp::NEVER).map(|start| start.minus(skew.early)),
             issuer: text("iss").or_else(|| issuer.map(Into::into)).filter(|_| asked.issuer),
             audience: strings(audience).map(Into::into).collect(),
             scope: if asked.scope {
@@ -183,7 +199,9 @@ impl IntrospectedToken {
                 ScopeSet::default()
             },
             acr: text("acr").filter(|_| asked.acr),
-            authenticated: present("auth_time").and_then(Timestamp::from_numeric_date),
+            authenticated: present("auth_time")
+                .and_then(Timestamp::from_numeric_date)
+                .map(|then| then.plus(skew.late)),
             // Bound to a key according to its type, but presented as a bearer token (RFC 9449,
             // section 7.2).
             confirmation: if of_type_dpop { Some(Confirmation::Other) } else { confirmation },
@@ -199,6 +217,8 @@ enum Kind {
     Access,
     /// An access token that is bound to a key.
     Dpop,
+    /// An ID token.
+    Id,
 }
 
 impl Kind {
@@ -209,10 +229,9 @@ impl Kind {
         match name {
             // Keycloak reports "Offline" for a refresh token that outlives the session.
             "refresh_token" | "refresh-token" | "refreshtoken" | "refresh" | "offline"
-            | "rt+jwt" | "id_token" | "id-token" | "idtoken" | "id" | "id+jwt" | "logout_token"
-            | "logout" | "logout+jwt" | "vp_token" | "vp" | "vp+jwt" => {
-                Err(Reason::NotAnAccessToken)
-            }
+            | "rt+jwt" | "logout_token" | "logout" | "logout+jwt" | "vp_token" | "vp"
+            | "vp+jwt" => Err(Reason::NotAnAccessToken),
+            "id_token" | "id-token" | "idtoken" | "id" | "id+jwt" => Ok(Self::Id),
             "dpop" => Ok(Self::Dpop),
             _ => Ok(Self::Access),
         }
@@ -238,6 +257,7 @@ mod tests {
             issuer: issuer.map(str::to_owned),
             token_type,
             scope: ScopeReading { claims: vec![ClaimPath::new("scope")], wildcards: false },
+            clock_skew: std::time::Duration::ZERO.into(),
         };
         let reading = Reading {
             implied: Implied::default(),
@@ -312,9 +332,9 @@ mod tests {
     #[test]
     fn rs_7662_06_times_that_cannot_be_read_do_not_let_a_token_live() {
         let unreadable = token(&json!({"exp": "soon", "nbf": [1]})).unwrap();
-        assert_eq!(unreadable.expires, Some(Timestamp::from_millis(0)));
-        assert_eq!(unreadable.not_before, Some(Timestamp::NEVER));
+        assert_eq!(unreadable.end, Some(Timestamp::from_millis(0)));
+        assert_eq!(unreadable.start, Some(Timestamp::NEVER));
         let absent = token(&json!({"exp": null})).unwrap();
-        assert_eq!((absent.expires, absent.not_before), (None, None));
+        assert_eq!((absent.end, absent.start), (None, None));
     }
 }

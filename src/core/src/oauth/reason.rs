@@ -120,6 +120,35 @@ table! {
             description: "The access token requires proof of possession of its key.",
             counted: Counted::Inbound,
         },
+        /// No key of its issuer has signed the token, or not with an accepted algorithm.
+        BadSignature => &Row {
+            details: "oauth2_bad_signature",
+            error: &INVALID_TOKEN,
+            description: "The signature of the access token is not accepted.",
+            counted: Counted::Inbound,
+        },
+        /// Envoy's filter `jwt_authn` has not verified the token, or its introspection response is
+        /// about another grant.
+        NotVerified => &Row {
+            details: "oauth2_not_verified",
+            error: &INVALID_TOKEN,
+            description: "The access token was not verified.",
+            counted: Counted::Inbound,
+        },
+        /// The issuer has no key with the identifier that the token names, at least not yet.
+        UnknownKey => &Row {
+            details: "oauth2_unknown_key",
+            error: &TEMPORARILY_UNAVAILABLE,
+            description: NOT_NOW,
+            counted: Counted::Inbound,
+        },
+        /// There are no keys of the token's issuer.
+        NoKeys => &Row {
+            details: "oauth2_no_keys",
+            error: &TEMPORARILY_UNAVAILABLE,
+            description: NOT_NOW,
+            counted: Counted::Inbound,
+        },
         /// The token lacks a scope that the rule requires.
         InsufficientScope => &Row {
             details: "oauth2_insufficient_scope",

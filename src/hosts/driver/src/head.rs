@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 
 use super::interface::{Host, HostError, Map};
-use super::mcp::body_of;
+use super::mcp::{body_of, metadata_of};
 use oauth2_filter_core::{Body, Fields, Head, digest_from_hex};
 
 /// The headers of the request whose callback runs.
@@ -65,5 +65,11 @@ impl<H: Host> Head for RequestHead<'_, H> {
         }
         let metadata = self.host.property(&["metadata"]);
         self.note(metadata).map_or(Body::Unread, |metadata| body_of(&metadata))
+    }
+
+    fn jwt_authn(&self) -> Option<Vec<u8>> {
+        // All of it, because a single value has no type.
+        let metadata = self.note(self.host.property(&["metadata"]))?;
+        metadata_of(&metadata, "envoy.filters.http.jwt_authn")
     }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use oauth2_filter_core::{Call, CallFailure, Fields, Reply, Sign, Timestamp};
+use oauth2_filter_core::{Call, CallFailure, Fields, Reply, Sign, Timestamp, Verify};
 
 /// What a host does at any time.
 pub trait Metrics {
@@ -70,6 +70,9 @@ pub enum Changed {
 pub trait ProxyWasm: Host + Clone {
     /// Signs client assertions.
     const SIGN: Sign;
+
+    /// Verifies the signatures of tokens.
+    const VERIFY: Verify;
 
     /// Sets the level of the log to that of the host.
     fn adopt_log_level(&self) -> Result<(), HostError>;

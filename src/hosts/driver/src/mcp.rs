@@ -82,6 +82,19 @@ pub(crate) fn body_of(metadata: &[u8]) -> Body {
     report.map_or(Body::Malformed, |report| report.body())
 }
 
+/// The dynamic metadata of a filter, a `google.protobuf.Struct` in wire format, in that of all
+/// filters. `None` if there is none, or if all of it is malformed or ambiguous.
+pub(crate) fn metadata_of(metadata: &[u8], namespace: &str) -> Option<Vec<u8>> {
+    if metadata.len() > MAX_METADATA {
+        return None;
+    }
+    let mut found = None;
+    entries(metadata, &mut |name, fields| {
+        if name == namespace && found.replace(fields).is_some() { None } else { Some(()) }
+    })?;
+    found.map(<[u8]>::to_vec)
+}
+
 /// The results in dynamic metadata; `None` if it is malformed or ambiguous.
 fn report_in(metadata: &[u8]) -> Option<Report<'_>> {
     let (mut found, mut is_ambiguous, mut is_former) = (None, false, false);

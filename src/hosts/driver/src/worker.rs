@@ -91,7 +91,13 @@ impl<H: ProxyWasm> Worker<H> {
             return false;
         }
         let variable = |name: &str| self.host.variable(name);
-        let environment = Environment { variable: &variable, seed, sign: H::SIGN };
+        let environment = Environment {
+            variable: &variable,
+            seed,
+            sign: H::SIGN,
+            verify: H::VERIFY,
+            reads_jwt_authn: true,
+        };
         match Filter::load(&document, &environment) {
             Ok((filter, warnings)) => {
                 for warning in warnings {
@@ -100,9 +106,13 @@ impl<H: ProxyWasm> Worker<H> {
                 let define = |kind, name: &str| number(&self.host, metrics, kind, name);
                 let statistics =
                     Statistics::define(define, filter.clients(), filter.claim_headers());
-                let filter = RefCell::new(filter);
-                let output = RefCell::default();
-                self.loaded.set(Loaded { document, filter, output, statistics }).is_ok()
+                // What the filter fetches in advance begins with the first tick.
+                let output = Output { timer: filter.tick_period(), ..Output::default() };
+                let (filter, output) = (RefCell::new(filter), RefCell::new(output));
+                let is_set =
+                    self.loaded.set(Loaded { document, filter, output, statistics }).is_ok();
+                self.keep_time();
+                is_set
             }
             Err(mistakes) => {
                 error!("{mistakes}");

@@ -173,9 +173,10 @@ impl Config {
     pub(crate) fn http_call(&self, call: &Call) -> Result<u64, CallFailure> {
         // Envoy adds it to the calls of filters only, and many servers read no chunked bodies.
         let length = call.body.len().to_string();
+        let length = (b"content-length".as_slice(), length.as_bytes());
         let headers = call.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         let headers: Vec<Header> = headers
-            .chain([(b"content-length".as_slice(), length.as_bytes())])
+            .chain((!call.body.is_empty()).then_some(length))
             .map(|(name, value)| Header::of(name, value))
             .collect();
         let timeout = u64::try_from(call.timeout.as_millis()).unwrap_or(u64::MAX);

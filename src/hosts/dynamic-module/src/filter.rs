@@ -21,6 +21,7 @@ use super::secrets::{self, ReadSecret};
 use super::sign::sign;
 use super::store::MemoryStore;
 use super::ticker::Ticker;
+use super::verify::verify;
 use super::worker::Slot;
 
 /// How long a worker may keep counts.
@@ -114,7 +115,9 @@ pub(crate) fn load(
     }
     let variable = |name: &str| std::env::var(name).ok();
     let open = |place: SecretPlace<'_>| secrets::open(place, subscribe);
-    let environment = Environment { variable: &variable, seed, sign };
+    // Functions of this host reach no value that is nested in metadata.
+    let environment =
+        Environment { variable: &variable, seed, sign, verify, reads_jwt_authn: false };
     let (configuration, warnings) = Configuration::load_with_sources(document, &environment, &open)
         .inspect_err(|mistakes| error!("{mistakes}"))
         .ok()?;

@@ -35,6 +35,5 @@ mod sign;
 mod store;
 mod stream;
 mod ticker;
-#[cfg_attr(not(test), expect(dead_code, reason = "the core does not verify yet"))]
 mod verify;
 mod worker;

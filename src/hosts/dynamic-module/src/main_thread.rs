@@ -190,7 +190,7 @@ impl FilterConfig {
             for slot in self.slots() {
                 let of_slot = |stream: &&_| self.slot_of(**stream).is_some_and(|of| of.is(slot));
                 let streams: Vec<_> = resolved.streams().iter().filter(of_slot).copied().collect();
-                if !streams.is_empty() {
+                if !streams.is_empty() || resolved.is_for_all() {
                     slot.resolved(resolved.for_streams(streams));
                 }
             }

@@ -32,7 +32,8 @@ pub(crate) fn verify(
 
 #[cfg(test)]
 mod tests {
-    use base64ct::Encoding;
+    use base64::Engine;
+    use base64::prelude::BASE64_URL_SAFE_NO_PAD;
     use oauth2_filter_core::KeyType;
     use ring::rand::SystemRandom;
     use ring::signature::{
@@ -44,7 +45,7 @@ mod tests {
 
     /// The public key of these coordinates.
     fn key(curve: &str, x: &[u8], y: Option<&[u8]>) -> PublicKey {
-        let encode = base64ct::Base64UrlUnpadded::encode_string;
+        let encode = |bytes| BASE64_URL_SAFE_NO_PAD.encode(bytes);
         let kind = if y.is_some() { "EC" } else { "OKP" };
         let mut jwk = serde_json::json!({"kty": kind, "crv": curve, "x": encode(x)});
         if let Some(y) = y {

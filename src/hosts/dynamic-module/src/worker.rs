@@ -259,7 +259,12 @@ impl Slot {
     /// Passes on the result of a lookup, and wakes the requests that wait for it.
     pub(crate) fn resolved(&self, resolved: Resolved) {
         let streams = resolved.streams().to_vec();
-        lock(&self.inbox).resolved.push(resolved);
+        {
+            let inbox = &mut *lock(&self.inbox);
+            // A worker without requests reads nothing for long.
+            inbox.resolved.retain(|earlier| !resolved.replaces(earlier));
+            inbox.resolved.push(resolved);
+        }
         self.has_mail.store(true, Ordering::Release);
         let waiting = lock(&self.waiting);
         for scheduler in streams.iter().filter_map(|stream| waiting.get(stream)) {

@@ -1,0 +1,166 @@
+//! The issuers whose JWTs are verified by the filter, and what their tokens must be (RFC 7519, RFC
+//! 9068).
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::http::proto_struct;
+use crate::ids::{IssuerId, ServerId};
+use crate::jose::algorithm::SignatureAlgorithm;
+use crate::jose::jws::UnverifiedJwt;
+use crate::jose::key_set::KeySet;
+use crate::jose::upkeep::KeyTimes;
+use crate::oauth::claims::{ClaimPath, ClaimTest, Claims, strings};
+use crate::oauth::introspection::ServerReading;
+use crate::oauth::introspection_response::Response;
+use crate::oauth::key_endpoint::KeyEndpoint;
+use crate::oauth::reason::Reason;
+
+/// How a token is verified.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Verifier {
+    /// Its authorization server is asked.
+    Introspect(ServerId),
+    /// With the keys of its issuer.
+    Keys(IssuerId),
+    /// Envoy's filter `jwt_authn` has verified it with the keys of its issuer.
+    VerifiedByHost(IssuerId),
+    /// With the keys of its issuer; then its authorization server is asked, too.
+    Both(IssuerId, ServerId),
+}
+
+/// An issuer whose JWTs are verified by the filter.
+#[derive(Debug)]
+pub(crate) struct Issuer {
+    /// Its identifier, and how its claims are read.
+    pub(crate) reading: ServerReading,
+    /// The audiences of which a token must have one; any if empty.
+    pub(crate) audience: Vec<Box<str>>,
+    /// Tests that the claims of each token must meet.
+    pub(crate) claims: Vec<(ClaimPath, ClaimTest)>,
+    /// The algorithms that are accepted.
+    pub(crate) algorithms: Vec<SignatureAlgorithm>,
+    /// The accepted header types, in lower case and without `application/`.
+    pub(crate) types: Vec<Box<str>>,
+    pub(crate) keys: KeySource,
+    /// Whether its tokens are introspected, too.
+    pub(crate) introspect: bool,
+}
+
+/// Where an issuer's keys come from.
+#[derive(Debug)]
+pub(crate) enum KeySource {
+    /// They are in the configuration.
+    Fixed(Arc<KeySet>),
+    /// They are fetched.
+    Fetched(Box<KeyEndpoint>, KeyTimes),
+    /// The filter has none: `jwt_authn` has them.
+    JwtAuthn,
+}
+
+impl Issuer {
+    /// The identifier of the issuer.
+    pub(crate) fn identifier(&self) -> &str {
+        self.reading.issuer.as_deref().unwrap_or_default()
+    }
+
+    /// Checks what can be checked of a token without a key.
+    ///
+    /// # Errors
+    /// It is rejected, whoever has signed it.
+    pub(crate) fn check(&self, jwt: &UnverifiedJwt<'_>) -> Result<(), Reason> {
+        let header = jwt.header.as_ref().ok_or(Reason::MalformedToken)?;
+        if jwt.signed().is_none() {
+            return Err(Reason::MalformedToken);
+        }
+        if !header.algorithm.is_some_and(|algorithm| self.algorithms.contains(&algorithm)) {
+            return Err(Reason::BadSignature);
+        }
+        // An absent type is the general one.
+        let token_type = header.token_type.as_deref().unwrap_or("jwt");
+        if !self.types.iter().any(|accepted| **accepted == *token_type) {
+            return Err(Reason::NotAnAccessToken);
+        }
+        // RFC 9068 section 2.2.
+        if jwt.claims.get("exp").is_none_or(Value::is_null) {
+            return Err(Reason::MalformedToken);
+        }
+        let is_for = |accepted: &Box<str>| {
+            strings(jwt.claims.get("aud")).any(|audience| audience == &**accepted)
+        };
+        if !self.audience.is_empty() && !self.audience.iter().any(is_for) {
+            return Err(Reason::WrongAudience);
+        }
+        let is_met = |(path, test): &(ClaimPath, ClaimTest)| test.is_met(path.find(&jwt.claims));
+        if self.claims.iter().all(is_met) { Ok(()) } else { Err(Reason::ClaimNotMet) }
+    }
+}
+
+/// What a token says, in the form of the response to its introspection.
+pub(crate) fn as_response<'t>(jwt: &'t UnverifiedJwt<'_>) -> Response<'t> {
+    match jwt.claims.get("active") {
+        Some(Value::Bool(true)) => {
+            Response::Active { claims: jwt.claims.clone(), json: Cow::Borrowed(&jwt.payload) }
+        }
+        Some(_) => Response::Inactive,
+        None => {
+            let mut claims = jwt.claims.clone();
+            claims.insert("active".to_owned(), true.into());
+            let rest = jwt.payload.trim_ascii_start().get(1..).unwrap_or_default();
+            let comma: &[u8] = if rest.trim_ascii_start() == b"}" { b"" } else { b"," };
+            let json = [br#"{"active":true"#, comma, rest].concat();
+            Response::Active { claims, json: Cow::Owned(json) }
+        }
+    }
+}
+
+/// Whether `jwt_authn` has verified this very token: everything that it has stored is the token's
+/// payload or its header, and both are there. Values of other tokens, or of a failure, are a reason
+/// to refuse it.
+pub(crate) fn is_verified_by_host(jwt: &UnverifiedJwt<'_>, stored: &[u8]) -> bool {
+    let Some(Value::Object(stored)) = proto_struct::decode(stored) else { return false };
+    let is = |value: &Value, members: &Claims| {
+        value.as_object().is_some_and(|value| are_equal(value, members))
+    };
+    let (mut has_payload, mut has_header) = (false, false);
+    for value in stored.values() {
+        match (is(value, &jwt.claims), is(value, &jwt.header_members)) {
+            (false, false) => return false,
+            (payload, header) => {
+                (has_payload, has_header) = (has_payload | payload, has_header | header)
+            }
+        }
+    }
+    has_payload && has_header
+}
+
+/// Whether two objects are equal, with numbers as doubles, which is how metadata has them.
+fn are_equal(one: &Claims, other: &Claims) -> bool {
+    fn same(one: &Value, other: &Value) -> bool {
+        match (one, other) {
+            (Value::Number(one), Value::Number(other)) => {
+                one.as_f64().zip(other.as_f64()).is_some_and(|(one, other)| one == other)
+            }
+            (Value::Array(one), Value::Array(other)) => {
+                one.len() == other.len() && one.iter().zip(other).all(|(a, b)| same(a, b))
+            }
+            (Value::Object(one), Value::Object(other)) => are_equal(one, other),
+            _ => one == other,
+        }
+    }
+    one.len() == other.len()
+        && one.iter().all(|(name, value)| other.get(name).is_some_and(|other| same(value, other)))
+}
+
+/// Whether the claims of a token and those of the response to its introspection are about the same
+/// grant.
+pub(crate) fn agree(signed: &Claims, introspected: &Claims) -> bool {
+    ["iss", "sub", "client_id"].into_iter().all(|name| {
+        match (signed.get(name), introspected.get(name)) {
+            (Some(one), Some(other)) => one == other,
+            _ => true,
+        }
+    })
+}
