@@ -12,7 +12,7 @@ use crate::ids::{IssuerId, ServerId};
 use crate::inbound::cors::Cors;
 use crate::inbound::forwarding::{ClaimHeaders, Forwarding};
 use crate::inbound::introspection_cache::{CacheConfig, Freshness};
-use crate::inbound::issuers::{Issuer, KeySource, Verifier, agree, as_response};
+use crate::inbound::issuers::{Issuer, KeySource, Verifier, agree, into_response};
 use crate::inbound::mcp::McpRequest;
 use crate::inbound::policy::{Access, McpRule, Needs, Rule};
 use crate::inbound::resources::Resources;
@@ -365,20 +365,17 @@ impl Guard {
         self.issuers.get(place)
     }
 
-    /// Evaluates a JWT whose signature has been verified, or will be.
+    /// Evaluates a JWT whose signature has been verified.
     ///
     /// # Errors
     /// It lacks the token that requests are to have.
-    pub(crate) fn claimed(
+    pub(crate) fn verified(
         &self,
         issuer: &Issuer,
-        jwt: &UnverifiedJwt<'_>,
+        jwt: UnverifiedJwt<'_>,
         at: Timestamp,
     ) -> Result<Introspected, Failure> {
-        match issuer.check(jwt) {
-            Ok(()) => self.evaluate(&issuer.reading, &as_response(jwt), None, at),
-            Err(reason) => Ok(Introspected::rejected(reason, at)),
-        }
+        self.evaluate(&issuer.reading, &into_response(jwt), None, at)
     }
 
     pub(crate) fn server(&self, ServerId(place): ServerId) -> Option<&Server> {

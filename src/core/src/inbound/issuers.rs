@@ -17,6 +17,7 @@ use crate::oauth::introspection::ServerReading;
 use crate::oauth::introspection_response::Response;
 use crate::oauth::key_endpoint::KeyEndpoint;
 use crate::oauth::reason::Reason;
+use crate::timestamp::Timestamp;
 
 /// How a token is verified.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -66,11 +67,12 @@ impl Issuer {
         self.reading.issuer.as_deref().unwrap_or_default()
     }
 
-    /// Checks what can be checked of a token without a key.
+    /// Checks what can be checked of a token without a key: a signature costs whoever forges it
+    /// nothing, and the proxy much.
     ///
     /// # Errors
     /// It is rejected, whoever has signed it.
-    pub(crate) fn check(&self, jwt: &UnverifiedJwt<'_>) -> Result<(), Reason> {
+    pub(crate) fn check(&self, jwt: &UnverifiedJwt<'_>, now: Timestamp) -> Result<(), Reason> {
         let header = jwt.header.as_ref().ok_or(Reason::MalformedToken)?;
         if jwt.signed().is_none() {
             return Err(Reason::MalformedToken);
@@ -84,8 +86,10 @@ impl Issuer {
             return Err(Reason::NotAnAccessToken);
         }
         // RFC 9068 section 2.2.
-        if jwt.claims.get("exp").is_none_or(Value::is_null) {
-            return Err(Reason::MalformedToken);
+        let exp = jwt.claims.get("exp").filter(|exp| !exp.is_null());
+        let end = Timestamp::from_numeric_date(exp.ok_or(Reason::MalformedToken)?);
+        if end.is_none_or(|end| now >= end.plus(self.reading.clock_skew.late)) {
+            return Err(Reason::Expired);
         }
         let is_for = |accepted: &Box<str>| {
             strings(jwt.claims.get("aud")).any(|audience| audience == &**accepted)
@@ -98,22 +102,23 @@ impl Issuer {
     }
 }
 
+/// The member of introspection responses that says that a token is active.
+const ACTIVE: &str = "active";
+
 /// What a token says, in the form of the response to its introspection.
-pub(crate) fn as_response<'t>(jwt: &'t UnverifiedJwt<'_>) -> Response<'t> {
-    match jwt.claims.get("active") {
-        Some(Value::Bool(true)) => {
-            Response::Active { claims: jwt.claims.clone(), json: Cow::Borrowed(&jwt.payload) }
-        }
-        Some(_) => Response::Inactive,
+pub(crate) fn into_response(jwt: UnverifiedJwt<'_>) -> Response<'static> {
+    let UnverifiedJwt { mut claims, mut payload, .. } = jwt;
+    match claims.get(ACTIVE) {
+        Some(Value::Bool(true)) => {}
+        Some(_) => return Response::Inactive,
         None => {
-            let mut claims = jwt.claims.clone();
-            claims.insert("active".to_owned(), true.into());
-            let rest = jwt.payload.trim_ascii_start().get(1..).unwrap_or_default();
-            let comma: &[u8] = if rest.trim_ascii_start() == b"}" { b"" } else { b"," };
-            let json = [br#"{"active":true"#, comma, rest].concat();
-            Response::Active { claims, json: Cow::Owned(json) }
+            let rest = payload.trim_ascii_start().get(1..).unwrap_or_default();
+            let comma = if claims.is_empty() { "" } else { "," };
+            payload = [br#"{"active":true"#, comma.as_bytes(), rest].concat();
+            claims.insert(ACTIVE.to_owned(), true.into());
         }
     }
+    Response::Active { claims, json: Cow::Owned(payload) }
 }
 
 /// Whether `jwt_authn` has verified this very token: everything that it has stored is the token's

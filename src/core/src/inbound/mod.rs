@@ -260,7 +260,7 @@ impl Inbound {
                 return Verification::Undecided(progress);
             }
             Verifier::VerifiedByHost(issuer) => {
-                let known = jwt.map(|jwt| self.verified_by_host(issuer, &jwt, head, now));
+                let known = jwt.map(|jwt| self.verified_by_host(issuer, jwt, head, now));
                 return match known.unwrap_or(Err(Failure::Defect)) {
                     Ok(known) => Verification::Known(waiter, None, known),
                     Err(failure) => self.cannot_verify(waiter, failure),
@@ -270,7 +270,7 @@ impl Inbound {
             Verifier::Both(issuer, server) => (issuer, Some(server)),
         };
         let checked = match jwt {
-            Some(jwt) => self.check(issuer, server, &jwt, now),
+            Some(jwt) => self.check(issuer, server, jwt, now),
             None => Checked::Failed(Failure::Defect),
         };
         let waiter = KeyWaiter { waiter, issuer, server, token: secret(), key };
@@ -282,31 +282,28 @@ impl Inbound {
         &self,
         issuer_id: IssuerId,
         server: Option<ServerId>,
-        jwt: &UnverifiedJwt<'_>,
+        jwt: UnverifiedJwt<'_>,
         now: Timestamp,
     ) -> Checked {
         let Some(issuer) = self.guard.issuer(issuer_id) else {
             return Checked::Failed(Failure::Defect);
         };
-        // Without a key, because each signature costs the attacker nothing and the proxy much.
-        let mut claimed = match self.guard.claimed(issuer, jwt, now) {
-            Ok(claimed @ Introspected { state: TokenState::Rejected(_), .. }) => {
-                return Checked::Known(claimed);
-            }
-            Ok(claimed) => claimed,
-            Err(failure) => return Checked::Failed(failure),
-        };
+        if let Err(reason) = issuer.check(&jwt, now) {
+            return Checked::Known(Introspected::rejected(reason, now));
+        }
         let Some(keys) = self.keys.of(issuer_id, now) else {
             return Checked::Needs(KeysNeeded::Any);
         };
-        match keys.signer(jwt, self.guard.verify) {
+        match keys.signer(&jwt, self.guard.verify) {
             Ok(Signed::By(key)) => {
                 let signer = Signer { issuer: issuer_id, key: Arc::clone(key) };
                 if server.is_some() {
                     return Checked::Signed(signer);
                 }
-                claimed.signer = Some(signer);
-                Checked::Known(claimed)
+                match self.guard.verified(issuer, jwt, now) {
+                    Ok(known) => Checked::Known(Introspected { signer: Some(signer), ..known }),
+                    Err(failure) => Checked::Failed(failure),
+                }
             }
             Ok(Signed::ByUnknownKey) if self.keys.retry_at(issuer_id).is_some() => {
                 Checked::Needs(KeysNeeded::Newer)
@@ -325,16 +322,19 @@ impl Inbound {
     fn verified_by_host(
         &self,
         issuer: IssuerId,
-        jwt: &UnverifiedJwt<'_>,
+        jwt: UnverifiedJwt<'_>,
         head: &dyn Head,
         now: Timestamp,
     ) -> Result<Introspected, Failure> {
         let issuer = self.guard.issuer(issuer).ok_or(Failure::Defect)?;
-        let is_verified = head.jwt_authn().is_some_and(|stored| is_verified_by_host(jwt, &stored));
+        if let Err(reason) = issuer.check(&jwt, now) {
+            return Ok(Introspected::rejected(reason, now));
+        }
+        let is_verified = head.jwt_authn().is_some_and(|stored| is_verified_by_host(&jwt, &stored));
         if !is_verified {
             return Ok(Introspected::rejected(Reason::NotVerified, now));
         }
-        self.guard.claimed(issuer, jwt, now)
+        self.guard.verified(issuer, jwt, now)
     }
 
     /// Decides on a request whose token was checked, unless that needs more.
@@ -402,7 +402,7 @@ impl Inbound {
         run: &mut Run<'_>,
     ) -> Progress<Verdict> {
         let checked = match self.guard.issuer_of(waiter.token.reveal()) {
-            Ok(Some((_, jwt))) => self.check(waiter.issuer, waiter.server, &jwt, run.now),
+            Ok(Some((_, jwt))) => self.check(waiter.issuer, waiter.server, jwt, run.now),
             _ => Checked::Failed(Failure::Defect),
         };
         let verified = match checked {
