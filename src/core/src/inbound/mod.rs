@@ -210,11 +210,9 @@ impl Inbound {
         if self.by_host {
             let token = presented.parse(self.guard.token_sources.max_bytes).map_err(deny)?;
             let of_host = self.guard.verifier_for(token, head).map_err(deny)?;
-            let (Verifier::Introspect(server) | Verifier::Both(_, server)) = of_host.0 else {
-                let verified = self.verify(of_host, token, key, (bearer, head), run.now);
-                return Ok(self.take_note(verified, run));
-            };
-            key = self.keyed.key(KeySpace::Server(server), token.reveal());
+            if let Verifier::Introspect(server) | Verifier::Both(_, server) = of_host.0 {
+                key = self.keyed.key(KeySpace::Server(server), token.reveal());
+            }
             verifier = Some(of_host);
         }
         if let Some(state) = self.cache.find(key, bearer.needs.age, run.now) {
@@ -269,12 +267,14 @@ impl Inbound {
             Verifier::Keys(issuer) => (issuer, None),
             Verifier::Both(issuer, server) => (issuer, Some(server)),
         };
-        let checked = match jwt {
-            Some(jwt) => self.check(issuer, server, jwt, now),
-            None => Checked::Failed(Failure::Defect),
-        };
-        let waiter = KeyWaiter { waiter, issuer, server, token: secret(), key };
-        self.checked(waiter, checked, now)
+        match jwt.map(|jwt| self.check(issuer, server, jwt, now)) {
+            Some(Checked::Known(known)) => Verification::Known(waiter, key, known),
+            Some(checked) => {
+                let waiter = KeyWaiter { waiter, issuer, server, token: secret(), key };
+                self.checked(waiter, checked, now)
+            }
+            None => self.cannot_verify(waiter, Failure::Defect),
+        }
     }
 
     /// What the keys of an issuer say about its token.
