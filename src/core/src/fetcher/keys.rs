@@ -12,7 +12,7 @@ use crate::ids::IssuerId;
 use crate::inbound::guard::Guard;
 use crate::inbound::issuers::{Issuer, KeySource};
 use crate::jose::key_set::KeySet;
-use crate::jose::upkeep::{KeyUpkeep, Keys};
+use crate::jose::upkeep::{KeyNews, KeyUpkeep, Keys};
 use crate::lookup::{Found, KeysNeeded};
 use crate::oauth::call::Answer;
 use crate::oauth::explanation::Explained;
@@ -77,7 +77,7 @@ impl Fetcher {
         needed: KeysNeeded,
         run: &mut Run<'_>,
     ) {
-        let Some(issuer) = self.issuer(id) else { return };
+        let Some(issuer) = self.issuer(id) else { return self.tell(vec![stream], id, run) };
         let keys = match needed {
             KeysNeeded::Any => issuer.upkeep.any(run.now),
             KeysNeeded::Newer => issuer.upkeep.unknown(run.now),
@@ -231,9 +231,9 @@ impl Fetcher {
     /// Reports the keys of an issuer to requests, and to all deciders.
     fn tell(&mut self, streams: Vec<StreamId>, id: IssuerId, run: &mut Run<'_>) {
         let now: Timestamp = run.now;
-        if let Some(issuer) = self.issuer(id) {
-            let news = issuer.upkeep.news(now);
-            resolve(streams, Found::Keys(id, news), run);
-        }
+        let news = self.issuer(id).map(|issuer| issuer.upkeep.news(now));
+        // Without an issuer, which cannot be, no token is accepted.
+        let news = news.unwrap_or(KeyNews { keys: None, retry_at: now });
+        resolve(streams, Found::Keys(id, news), run);
     }
 }
