@@ -85,6 +85,9 @@ impl Issuer {
         if !self.types.iter().any(|accepted| **accepted == *token_type) {
             return Err(Reason::NotAnAccessToken);
         }
+        if jwt.claims.get(ACTIVE).is_some_and(|active| *active != true) {
+            return Err(Reason::Inactive);
+        }
         // RFC 9068 section 2.2.
         let exp = jwt.claims.get("exp").filter(|exp| !exp.is_null());
         let end = Timestamp::from_numeric_date(exp.ok_or(Reason::MalformedToken)?);
@@ -105,18 +108,14 @@ impl Issuer {
 /// The member of introspection responses that says that a token is active.
 const ACTIVE: &str = "active";
 
-/// What a token says, in the form of the response to its introspection.
+/// What a token says that was checked, in the form of the response to its introspection.
 pub(crate) fn into_response(jwt: UnverifiedJwt<'_>) -> Response<'static> {
     let UnverifiedJwt { mut claims, mut payload, .. } = jwt;
-    match claims.get(ACTIVE) {
-        Some(Value::Bool(true)) => {}
-        Some(_) => return Response::Inactive,
-        None => {
-            let rest = payload.trim_ascii_start().get(1..).unwrap_or_default();
-            let comma = if claims.is_empty() { "" } else { "," };
-            payload = [br#"{"active":true"#, comma.as_bytes(), rest].concat();
-            claims.insert(ACTIVE.to_owned(), true.into());
-        }
+    if !claims.contains_key(ACTIVE) {
+        let rest = payload.trim_ascii_start().get(1..).unwrap_or_default();
+        let comma = if claims.is_empty() { "" } else { "," };
+        payload = [br#"{"active":true"#, comma.as_bytes(), rest].concat();
+        claims.insert(ACTIVE.to_owned(), true.into());
     }
     Response::Active { claims, json: Cow::Owned(payload) }
 }
