@@ -112,6 +112,11 @@ impl SimulatedHost {
         self.started + self.elapsed.as_secs()
     }
 
+    /// How many requests have come in.
+    pub fn sent(&self) -> u32 {
+        self.streams
+    }
+
     /// Lets time go by.
     pub fn advance(&mut self, duration: Duration) {
         self.elapsed += duration;
