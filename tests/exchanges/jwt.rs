@@ -345,16 +345,18 @@ fn algorithms(keys: &Keys) -> Vec<Exchange> {
                 ("/rsa-oaep", by_rsa("RS256", "RSA-OAEP", "rsa"), BAD_SIGNATURE),
             ],
         ),
-        exchange("rs_9068_02 an algorithm that is not listed is not accepted, whatever the key")
-            .inbound(json!({"jwt": keys.entry(json!({"algorithms": ["ES256", "RS512"]}))}))
-            .passes(get("/es256").bearer(&keys.with_claims(json!({}))))
-            .passes(get("/rs512").bearer(&by_rsa("RS512", "RS512", "rsa")))
-            .refuses(
-                get("/rs256").bearer(&by_rsa("RS256", "RS256", "rsa")),
-                invalid_token(BAD_SIGNATURE),
-            )
-            .refuses(get("/es384").bearer(&ec384("ES384", "ec384")), invalid_token(BAD_SIGNATURE))
-            .calls(0),
+        exchange(
+            "rs_9068_02 d5_07 an algorithm that is not listed is not accepted, whatever the key",
+        )
+        .inbound(json!({"jwt": keys.entry(json!({"algorithms": ["ES256", "RS512"]}))}))
+        .passes(get("/es256").bearer(&keys.with_claims(json!({}))))
+        .passes(get("/rs512").bearer(&by_rsa("RS512", "RS512", "rsa")))
+        .refuses(
+            get("/rs256").bearer(&by_rsa("RS256", "RS256", "rsa")),
+            invalid_token(BAD_SIGNATURE),
+        )
+        .refuses(get("/es384").bearer(&ec384("ES384", "ec384")), invalid_token(BAD_SIGNATURE))
+        .calls(0),
     ]
 }
 
