@@ -5,7 +5,10 @@ use oauth2_filter_core::{PublicKey, SignatureAlgorithm, VerifyError};
 use oauth2_filter_driver::HostCall;
 use serde_json::json;
 
+use crate::exchanges::get;
+use crate::exchanges::signing::Key;
 use crate::proxy::Proxy;
+use crate::set_up::{SetUp, logged};
 
 /// The result for a signature by ES256, or by another algorithm.
 fn verified(proxy: &Proxy, algorithm: SignatureAlgorithm) -> Result<bool, VerifyError> {
@@ -48,4 +51,61 @@ fn a_proxy_that_does_not_verify_says_nothing_of_a_signature() {
     }
     proxy.refuse(HostCall::ForeignFunction);
     assert_eq!(verified(&proxy, SignatureAlgorithm::Es256), Err(VerifyError::Failed));
+}
+
+#[test]
+fn keys_on_another_origin_are_logged_and_not_fetched() {
+    let document = json!({"inbound": {"jwt": {
+        "issuer": "https://login.test", "audience": "a", "cluster": "login", "retries": 0,
+    }}});
+    let claims = json!({"iss": "https://login.test", "aud": "a", "exp": 9_999_999_999_u64});
+    let request = get("/").bearer(&Key::p256().sign("a", &claims));
+    for (jwks_uri, logged_as) in [
+        ("https://keys.test/jwks?a=b".to_owned(), "https://keys.test/jwks?a=b".to_owned()),
+        ("http://login.test/jwks".to_owned(), "http://login.test/jwks".to_owned()),
+        ("https://login.test:8443/jwks".to_owned(), "https://login.test:8443/jwks".to_owned()),
+        // The server has written it.
+        (
+            format!("https://e.test/{}", "x".repeat(500)),
+            format!("https://e.test/{}", "x".repeat(185)),
+        ),
+    ] {
+        let mut set_up = SetUp::with(&document);
+        let stream = set_up.send(&request);
+        set_up.respond_to_call(404, &json!({}));
+        logged();
+        set_up.respond_to_call(200, &json!({"issuer": "https://login.test", "jwks_uri": jwks_uri}));
+        let line = format!(
+            "WARN jwks_uri {logged_as} is not on the origin of its issuer; set `jwks_uri` and `cluster`"
+        );
+        let lines = logged();
+        assert!(lines.contains(&line), "{lines:?}");
+        assert_eq!((set_up.outcome(stream), set_up.proxy.calls_made()), ("oauth2_no_keys", 2));
+    }
+}
+
+#[test]
+fn no_token_and_no_key_is_logged() {
+    let jwt = json!({"inbound": {"jwt": {
+        "issuer": "https://login.test", "audience": "a", "jwks_uri": "https://login.test/keys",
+        "cluster": "login", "headers": {"x-api-key": "s3cr3t"}, "retries": 0,
+    }}});
+    let key = Key::p256();
+    let claims = json!({
+        "iss": "https://login.test", "aud": "a", "sub": "Zk9Q", "exp": 9_999_999_999_u64
+    });
+    let token = key.sign("Zk9Q", &claims);
+    for body in [
+        json!({"keys": [key.jwk("Zk9Q")], "error": "Zk9Q"}),
+        json!({"keys": "Zk9Q"}),
+        json!({"error": format!("s3cr3t {token}")}),
+    ] {
+        let mut set_up = SetUp::with(&jwt);
+        set_up.send(&get("/").bearer(&token));
+        set_up.respond_to_call(200, &body);
+        let lines = logged().join("\n");
+        for secret in ["Zk9Q", "s3cr3t", &token] {
+            assert!(!lines.contains(secret), "{lines}");
+        }
+    }
 }

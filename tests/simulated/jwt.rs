@@ -1,15 +1,25 @@
 //! JWTs that the filter verifies itself.
 
+// Parts of documents read best when they are given as values.
+#![allow(clippy::needless_pass_by_value)]
+
+mod both;
+mod by_host;
+mod discovery;
+mod upkeep;
+
 use std::time::Duration;
 
-use oauth2_filter_core::{Call, CallFailure};
+use oauth2_filter_core::{Call, CallFailure, StreamId};
 use serde_json::{Value, json};
 
+use crate::exchanges::signing::Key;
 use crate::exchanges::{get, seconds_from_now};
 use crate::host::SimulatedHost;
-use crate::signing::Key;
 
 const ISSUER: &str = "https://login.test/tenant";
+const SECOND: Duration = Duration::from_secs(1);
+const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// A document with one issuer, with these additions to its entry.
 fn document(entry: Value) -> Value {
@@ -30,7 +40,31 @@ fn host(entry: Value) -> SimulatedHost {
 
 /// Claims that are accepted.
 fn claims() -> Value {
-    json!({"iss": ISSUER, "aud": "orders", "sub": "alice", "exp": seconds_from_now(600)})
+    with(json!({}))
+}
+
+/// The same with others.
+fn with(more: Value) -> Value {
+    let mut claims = json!({
+        "iss": ISSUER, "aud": "orders", "sub": "alice", "exp": seconds_from_now(1_000_000)
+    });
+    for (name, value) in more.as_object().expect("an object") {
+        claims[name] = value.clone();
+    }
+    claims
+}
+
+/// Sends a request with a new token.
+fn send(host: &mut SimulatedHost, key: &Key, id: &str) -> StreamId {
+    // Nothing is cached about it.
+    let claims = with(json!({"jti": host.sent()}));
+    host.send(&get("/").bearer(&key.sign(id, &claims)))
+}
+
+/// What becomes of a request with a new token at once.
+fn state(host: &mut SimulatedHost, key: &Key, id: &str) -> &'static str {
+    let stream = send(host, key, id);
+    host.state(stream)
 }
 
 fn set(keys: &[(&Key, &str)]) -> Value {
@@ -127,4 +161,59 @@ fn a_token_that_is_introspected_too_needs_both() {
     let forged = Key::p256().sign("a", &claims());
     assert_eq!(host.state_of(&get("/").bearer(&forged)), "oauth2_bad_signature");
     assert!(host.calls.is_empty());
+}
+
+#[test]
+fn every_algorithm_of_the_list_is_verified_where_the_host_can() {
+    let (rsa, ed25519) = (Key::rsa(), Key::ed25519());
+    let entry = |algorithms: Value| {
+        let jwks = set(&[(&rsa, "rsa"), (&ed25519, "ed")]);
+        host(json!({
+            "jwks_uri": null, "cluster": null, "jwks": jwks, "algorithms": algorithms
+        }))
+    };
+    let sign = |key: &Key, algorithm: &str, id: &str| {
+        let header = json!({"alg": algorithm, "typ": "at+jwt", "kid": id});
+        key.sign_json(&header.to_string(), &claims().to_string())
+    };
+    let mut host = entry(json!(["PS256", "EdDSA"]));
+    for (key, algorithm, id, state) in [
+        (&rsa, "PS256", "rsa", "passed"),
+        (&ed25519, "EdDSA", "ed", "passed"),
+        (&rsa, "RS256", "rsa", "oauth2_bad_signature"),
+        (&ed25519, "EdDSA", "rsa", "oauth2_bad_signature"),
+        (&rsa, "PS256", "ed", "oauth2_bad_signature"),
+        (&rsa, "PS384", "rsa", "oauth2_bad_signature"),
+        (&ed25519, "Ed25519", "ed", "oauth2_bad_signature"),
+    ] {
+        let request = get("/").bearer(&sign(key, algorithm, id));
+        assert_eq!(host.state_of(&request), state, "{algorithm} {id}");
+    }
+    assert_eq!((host.made, host.ticks()), (0, None), "keys of the document cause no call");
+}
+
+#[test]
+fn filter_state_tells_of_a_verified_token_as_of_an_introspected_one() {
+    let key = Key::p256();
+    let jwks = set(&[(&key, "a")]);
+    let mut document = document(json!({"jwks_uri": null, "cluster": null, "jwks": jwks}));
+    document["inbound"]["rules"] = json!([{"name": "read", "paths": ["/read"], "scope": "a"}]);
+    let mut host = SimulatedHost::new(&document);
+    let token = key.sign("a", &with(json!({"scope": "a b", "client_id": "shop"})));
+    // The second is cached.
+    for _ in 0..2 {
+        let stream = host.send(&get("/read").bearer(&token));
+        let expected = [
+            ("decision", "allowed"),
+            ("rule", "read"),
+            ("subject", "alice"),
+            ("client", "shop"),
+            ("scope", "a b"),
+        ];
+        assert_eq!(host.filter_state(stream), expected);
+    }
+    let forged = Key::p256().sign("a", &with(json!({"scope": "a b", "client_id": "shop"})));
+    let stream = host.send(&get("/read").bearer(&forged));
+    let expected = [("decision", "denied"), ("reason", "bad_signature"), ("rule", "read")];
+    assert_eq!(host.filter_state(stream), expected);
 }

@@ -12,7 +12,7 @@ use crate::jose::algorithm::SignatureAlgorithm;
 use crate::jose::jws::UnverifiedJwt;
 use crate::jose::key_set::KeySet;
 use crate::jose::upkeep::KeyTimes;
-use crate::oauth::claims::{ClaimPath, ClaimTest, Claims, strings};
+use crate::oauth::claims::{ClaimPath, ClaimTest, Claims, is_exact, strings};
 use crate::oauth::introspection::ServerReading;
 use crate::oauth::introspection_response::Response;
 use crate::oauth::key_endpoint::KeyEndpoint;
@@ -85,6 +85,9 @@ impl Issuer {
         if !self.types.iter().any(|accepted| **accepted == *token_type) {
             return Err(Reason::NotAnAccessToken);
         }
+        if jwt.claims.get(ACTIVE).is_some_and(|active| *active != true) {
+            return Err(Reason::Inactive);
+        }
         // RFC 9068 section 2.2.
         let exp = jwt.claims.get("exp").filter(|exp| !exp.is_null());
         let end = Timestamp::from_numeric_date(exp.ok_or(Reason::MalformedToken)?);
@@ -105,18 +108,14 @@ impl Issuer {
 /// The member of introspection responses that says that a token is active.
 const ACTIVE: &str = "active";
 
-/// What a token says, in the form of the response to its introspection.
+/// What a token says that was checked, in the form of the response to its introspection.
 pub(crate) fn into_response(jwt: UnverifiedJwt<'_>) -> Response<'static> {
     let UnverifiedJwt { mut claims, mut payload, .. } = jwt;
-    match claims.get(ACTIVE) {
-        Some(Value::Bool(true)) => {}
-        Some(_) => return Response::Inactive,
-        None => {
-            let rest = payload.trim_ascii_start().get(1..).unwrap_or_default();
-            let comma = if claims.is_empty() { "" } else { "," };
-            payload = [br#"{"active":true"#, comma.as_bytes(), rest].concat();
-            claims.insert(ACTIVE.to_owned(), true.into());
-        }
+    if !claims.contains_key(ACTIVE) {
+        let rest = payload.trim_ascii_start().get(1..).unwrap_or_default();
+        let comma = if claims.is_empty() { "" } else { "," };
+        payload = [br#"{"active":true"#, comma.as_bytes(), rest].concat();
+        claims.insert(ACTIVE.to_owned(), true.into());
     }
     Response::Active { claims, json: Cow::Owned(payload) }
 }
@@ -141,12 +140,14 @@ pub(crate) fn is_verified_by_host(jwt: &UnverifiedJwt<'_>, stored: &[u8]) -> boo
     has_payload && has_header
 }
 
-/// Whether two objects are equal, with numbers as doubles, which is how metadata has them.
+/// Whether an object of metadata is equal to another one, with numbers as doubles, which is how
+/// metadata has them. A number that a double may have rounded is equal to none: it may be that of
+/// another token.
 fn are_equal(one: &Claims, other: &Claims) -> bool {
     fn same(one: &Value, other: &Value) -> bool {
         match (one, other) {
-            (Value::Number(one), Value::Number(other)) => {
-                one.as_f64().zip(other.as_f64()).is_some_and(|(one, other)| one == other)
+            (Value::Number(stored), Value::Number(other)) => {
+                is_exact(one) && stored.as_f64() == other.as_f64()
             }
             (Value::Array(one), Value::Array(other)) => {
                 one.len() == other.len() && one.iter().zip(other).all(|(a, b)| same(a, b))

@@ -53,7 +53,7 @@ impl PublicKey {
     }
 
     /// Whether a signature can be one of this key, by type and size.
-    pub(crate) fn fits(&self, algorithm: SignatureAlgorithm, signature: &[u8]) -> bool {
+    pub fn fits(&self, algorithm: SignatureAlgorithm, signature: &[u8]) -> bool {
         algorithm.key_type() == self.key_type
             && signature.len() == algorithm.signature_size(self.modulus)
     }

@@ -8,6 +8,7 @@ use super::algorithm::{KeyType, SignatureAlgorithm, ecdsa_to_der};
 use super::jwk::{BadKey, PublicKey};
 use super::jws::{Header, Token, UnverifiedJwt, read};
 use super::key_set::{BadSet, KeySet};
+use super::verify::{Signed, Verify, works};
 
 /// The modulus of RFC 7515 appendix A.2.
 const N: &str = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEz\
@@ -117,6 +118,138 @@ fn the_examples_of_the_rfcs_verify() {
     UnparsedPublicKey::new(&signature::ED25519, key.subject_public_key())
         .verify(input.as_bytes(), &signature)
         .expect("valid");
+}
+
+/// What RFC 7520 section 4 signs, encoded.
+const QUOTE: &str = "SXTigJlzIGEgZGFuZ2Vyb3VzIGJ1c2luZXNzLCBGcm9kbywgZ29pbmcgb3V0IHlvdXIgZG9vci4gWW91IHN0\
+    ZXAgb250byB0aGUgcm9hZCwgYW5kIGlmIHlvdSBkb24ndCBrZWVwIHlvdXIgZmVldCwgdGhlcmXigJlzIG5vIGtub3dpbmcg\
+    d2hlcmUgeW91IG1pZ2h0IGJlIHN3ZXB0IG9mZiB0by4";
+
+#[test]
+fn rs_7518_01_the_examples_of_rfc_7520_verify_where_their_algorithm_is_supported() {
+    let modulus = "n4EPtAOCc9AlkeQHPzHStgAbgs7bTZLwUBZdR8_KuKPEHLd4rHVTeT-O-XV2jRojdNhxJWTDvNd7nqQ0VEiZQ\
+        Hz_AJmSCpMaJMRBSFKrKb2wqVwGU_NsYOYL-QtiWN2lbzcEe6XC0dApr5ydQLrHqkHHig3RBordaZ6Aj-oBHqFEHYpPe7T\
+        pe-OfVfHd1E6cS6M1FZcD1NNLYD5lFHpPI9bTwJlsde3uhGqC0ZCuEHg8lhzwOHrtIQbS0FVbb9k3-tVTU4fg_3L_vniUF\
+        AKwuCLqKnS2BYwdq_mzSnbLY7h_qixoR7jig3__kRhuaxwUkRz5iaiQkqgc5gHdrNP5zw";
+    let id = "bilbo.baggins@hobbiton.example";
+    let jwk = json!({"kty": "RSA", "kid": id, "use": "sig", "n": modulus, "e": "AQAB"});
+    // Section 4.1. The payload is no JSON, so it is not a JWT.
+    let header = "eyJhbGciOiJSUzI1NiIsImtpZCI6ImJpbGJvLmJhZ2dpbnNAaG9iYml0b24uZXhhbXBsZSJ9";
+    let signature = "MRjdkly7_-oTPTS3AXP41iQIGKa80A0ZmTuV5MEaHoxnW2e5CZ5NlKtainoFmKZopdHM1O2U4mwzJdQx996iv\
+        p83xuglII7PNDi84wnB-BDkoBwA78185hX-Es4JIwmDLJK3lfWRa-XtL0RnltuYv746iYTh_qHRD68BNt1uSNCrUCTJDt\
+        5aAE6x8wW1Kt9eRo4QPocSadnHXFxnt8Is9UzpERV0ePPQdLuW3IS_de3xyIrDaLGdjluPxUAhb6L2aXic1U12podGU0K\
+        LUQSE_oI-ZnmKJ3F4uOZDnd6QZWJushZ41Axf_fcIe8u9ipH84ogoree7vjbU5y18kDquDg";
+    let signature = Base64UrlUnpadded::decode_vec(signature).unwrap();
+    let key = key(&jwk).unwrap();
+    let text = format!("{header}.{QUOTE}");
+    let algorithm = SignatureAlgorithm::Rs256;
+    assert!(key.fits(algorithm, &signature));
+    assert_eq!(VERIFY(algorithm, &key, text.as_bytes(), &signature), Ok(true));
+    assert_eq!(VERIFY(algorithm, &key, header.as_bytes(), &signature), Ok(false));
+    assert_eq!(set(&[jwk]).unwrap().candidates(Some(id), algorithm).count(), 1);
+    // Sections 4.2, 4.3 and 4.4, of which nothing is supported.
+    for name in ["PS384", "ES512", "HS256"] {
+        assert_eq!(SignatureAlgorithm::of_name(name), None);
+    }
+    let p521 = json!({"kty": "EC", "kid": id, "use": "sig", "crv": "P-521",
+        "x": "AHKZLLOsCOzz5cY97ewNUajB957y-C-U88c3v13nmGZx6sYl_oJXu9A5RkTKqjqvjyekWF-7ytDyRXYgCF5cj0Kt",
+        "y": "AdymlHvOiLxXkEhayXQnNCvDX4h9htZaCJN34kfmC6pV5OhQHiraVySsUdaQkAgDPrwQrJmbnX9cwlGfP-HqHZR1"});
+    let secret = json!({"kty": "oct", "use": "sig", "alg": "HS256",
+        "k": "hJtXIZ2uSN5kbQfbtTNWbpdmhkV8FJG-Onbc6mxCcYg"});
+    assert_eq!(set(&[p521, secret]), Err(BadSet::NoUsableKey));
+}
+
+/// Verifies as the dynamic module does.
+const VERIFY: Verify = |algorithm, key, text, signature| {
+    let library: &dyn VerificationAlgorithm = match algorithm {
+        SignatureAlgorithm::Rs256 => &signature::RSA_PKCS1_2048_8192_SHA256,
+        SignatureAlgorithm::Es256 => &signature::ECDSA_P256_SHA256_FIXED,
+        other => panic!("{other:?} is not in the examples"),
+    };
+    Ok(UnparsedPublicKey::new(library, key.subject_public_key()).verify(text, signature).is_ok())
+};
+
+/// Whether a token is signed by a key of a set.
+fn is_signed(token: &str, keys: &[Value]) -> bool {
+    let set = set(keys).unwrap();
+    jwt(token).is_some_and(|jwt| matches!(set.signer(&jwt, VERIFY), Ok(Signed::By(_))))
+}
+
+/// The cases of Wycheproof's vectors for JWS, with the examples of RFC 7515.
+#[test]
+fn rs_7515_01_rs_7515_02_a_token_is_signed_by_the_key_that_its_issuer_has_or_by_none() {
+    // Appendices A.1 and A.5: an HMAC, and no signature.
+    let payload = RS256.split('.').nth(1).unwrap();
+    let by_mac = format!(
+        "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.{payload}.\
+         dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+    );
+    let secret =
+        "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
+    let secret = json!({"kty": "oct", "k": secret});
+    assert!(!is_signed(&by_mac, &[secret, rsa()]));
+    assert!(!is_signed(&format!("eyJhbGciOiJub25lIn0.{payload}."), &[rsa(), p256()]));
+    for (token, jwk, other) in [(RS256, rsa(), p256()), (ES256, p256(), rsa())] {
+        let [head, payload, signature] =
+            <[&str; 3]>::try_from(token.split('.').collect::<Vec<_>>()).unwrap();
+        let algorithm = header(token).unwrap().algorithm.unwrap();
+        let keys = |members: Value| [with(jwk.clone(), &members), other.clone()];
+        for (name, is_usable, keys) in [
+            ("alone", true, keys(json!({}))),
+            ("for this algorithm", true, keys(json!({"alg": algorithm.name(), "use": "sig"}))),
+            ("with an identifier", true, keys(json!({"kid": "a", "key_ops": ["verify"]}))),
+            ("for another algorithm", false, keys(json!({"alg": "RS384"}))),
+            ("for no algorithm", false, keys(json!({"alg": "none"}))),
+            ("to encrypt", false, keys(json!({"use": "enc"}))),
+            ("to sign", false, keys(json!({"key_ops": ["sign"]}))),
+            ("private", false, keys(json!({"d": "AQAB"}))),
+            ("another", false, [other.clone(), other.clone()]),
+        ] {
+            assert_eq!(is_signed(token, &keys), is_usable, "{algorithm:?}: a key {name}");
+        }
+        let keys = keys(json!({}));
+        let altered = |part: &str| {
+            let first = if part.starts_with('A') { 'B' } else { 'A' };
+            format!("{first}{}", &part[1..])
+        };
+        let renamed = |to: &str| encode(json!({"alg": to}).to_string());
+        for forged in [
+            format!("{head}.{payload}.{}", altered(signature)),
+            format!("{head}.{payload}.{}", &signature[..signature.len() - 4]),
+            format!("{head}.{payload}.AAAA{signature}"),
+            format!("{head}.{payload}."),
+            format!("{head}.{payload}"),
+            format!("{head}.{}.{signature}", encode(r#"{"iss":"eve"}"#)),
+            format!("{head}..{signature}"),
+            format!("{head}.{signature}"),
+            format!(
+                "{}.{payload}.{signature}",
+                encode(json!({"alg": algorithm.name()}).to_string() + " ")
+            ),
+            format!("{}.{payload}.{signature}", renamed("none")),
+            format!("{}.{payload}.", renamed("none")),
+            format!("{}.{payload}.{signature}", renamed("HS256")),
+            format!("{}.{payload}.{signature}", renamed("ES256K")),
+            format!(".{payload}.{signature}"),
+            format!("{payload}.{signature}"),
+            format!(".{payload}."),
+            payload.to_owned(),
+            String::new(),
+            format!("{head}.{payload}.{signature}."),
+            format!("{head}.{payload}.{signature}.AAAA"),
+            json!({"protected": head, "payload": payload, "signature": signature}).to_string(),
+        ] {
+            assert!(!is_signed(&forged, &keys), "{forged}");
+        }
+    }
+}
+
+#[test]
+fn a_host_that_verifies_everything_or_nothing_does_not_verify() {
+    assert!(works(VERIFY));
+    assert!(!works(|_, _, _, _| Ok(true)));
+    assert!(!works(|_, _, _, _| Ok(false)));
+    assert!(!works(|_, _, _, _| Err(super::verify::VerifyError::Failed)));
 }
 
 #[test]
