@@ -14,6 +14,8 @@ use crate::inbound::issuers::{Issuer, KeySource};
 use crate::jose::key_set::KeySet;
 use crate::jose::upkeep::{KeyUpkeep, Keys};
 use crate::lookup::{Found, KeysNeeded};
+use crate::metrics::Event;
+use crate::metrics::keys::KeyEvent;
 use crate::oauth::call::Answer;
 use crate::oauth::explanation::Explained;
 use crate::oauth::failure::Failure;
@@ -36,6 +38,8 @@ const MAX_URL: usize = 200;
 pub(super) struct IssuerHealth {
     upkeep: KeyUpkeep,
     failures: FailureLog,
+    /// When the first fetch began.
+    began: Option<Timestamp>,
     /// The fetch that is under way.
     fetch: Option<CallId>,
     /// The path of the keys that the last metadata named.
@@ -47,7 +51,14 @@ impl IssuerHealth {
     pub(super) fn of(issuer: &Issuer) -> Option<Self> {
         let KeySource::Fetched(_, times) = &issuer.keys else { return None };
         let failures = FailureLog::new(format!("keys of issuer {}", escaped(issuer.identifier())));
-        Some(Self { upkeep: KeyUpkeep::new(*times), failures, fetch: None, path: None })
+        let upkeep = KeyUpkeep::new(*times);
+        Some(Self { upkeep, failures, began: None, fetch: None, path: None })
+    }
+
+    /// How old the keys are, in milliseconds, or how long they have been missing.
+    fn age(&self, now: Timestamp) -> u64 {
+        let missing = || self.began.map(|began| now.since(began));
+        self.upkeep.age(now).or_else(missing).unwrap_or(0)
     }
 }
 
@@ -113,10 +124,22 @@ impl Fetcher {
         }
     }
 
+    /// Reports the age of the keys. In the module each worker has its own, and the last one to set
+    /// the gauge wins.
+    pub(super) fn report_keys(&self, run: &mut Run<'_>) {
+        for (place, issuer) in self.issuers.iter().enumerate() {
+            if let Some(issuer) = issuer {
+                let age = KeyEvent::Age(issuer.age(run.now) / 1000);
+                run.count(Event::Keys(IssuerId(place), age));
+            }
+        }
+    }
+
     /// Begins to fetch keys.
     fn fetch_keys(&mut self, id: IssuerId, flight: Flight, run: &mut Run<'_>) {
         let Some(issuer) = self.issuer(id) else { return };
         issuer.upkeep.begin(run.now);
+        issuer.began.get_or_insert(run.now);
         issuer.fetch = Some(flight.id);
         let known = issuer.path.clone();
         let endpoint = endpoint_of(self.guard.as_deref(), id);
@@ -146,7 +169,8 @@ impl Fetcher {
         if let Some(endpoint) = endpoint_of(self.guard.as_deref(), issuer) {
             run.output.calls.push(endpoint.get(flight.id, path));
         }
-        self.flights.resume(flight, Progress::Keys(KeyFetch { issuer, stage }));
+        let fetch = KeyFetch { issuer, stage, since: run.now };
+        self.flights.resume(flight, Progress::Keys(fetch));
     }
 
     /// Handles the outcome of a call.
@@ -157,7 +181,8 @@ impl Fetcher {
         outcome: Result<&Answer, Failure>,
         run: &mut Run<'_>,
     ) {
-        let KeyFetch { issuer: id, stage } = fetch;
+        let KeyFetch { issuer: id, stage, since } = fetch;
+        run.count(Event::KeyCallTime(run.now.since(since)));
         let body = document(outcome, run.now);
         let tried = match stage {
             KeyStage::Keys => {
@@ -206,6 +231,8 @@ impl Fetcher {
         outcome: Result<&Answer, Failure>,
         run: &mut Run<'_>,
     ) {
+        let failure = keys.as_ref().err().copied();
+        run.count(Event::Keys(id, KeyEvent::Fetch(failure.map(Failure::outcome))));
         let (now, random) = (run.now, Arc::clone(&self.random));
         let endpoint = endpoint_of(self.guard.as_deref(), id);
         let secrets = |check: &mut dyn FnMut(&str)| {
@@ -216,9 +243,9 @@ impl Fetcher {
         let health = self.issuers.get_mut(id.0).and_then(Option::as_mut);
         if let Some(issuer) = health {
             let explain = |failure| Explained::new(failure, outcome, &secrets);
-            issuer.failures.note(keys.as_ref().err(), &explain, now);
+            issuer.failures.note(failure.as_ref(), &explain, now);
             issuer.fetch = None;
-            if keys.is_err() {
+            if failure.is_some() {
                 // They may have moved.
                 issuer.path = None;
             }

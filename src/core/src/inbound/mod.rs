@@ -36,6 +36,7 @@ use crate::jose::jws::UnverifiedJwt;
 use crate::jose::upkeep::KeyNews;
 use crate::jose::verify::Signed;
 use crate::lookup::{Introspect, Introspected, KeysNeeded, Signer, Unavailable};
+use crate::metrics::keys::KeyEvent;
 use crate::metrics::{self, Counter, Decision, Event};
 use crate::oauth::bearer::BearerToken;
 use crate::oauth::claim_header::Dropped;
@@ -153,6 +154,11 @@ impl Inbound {
         self.guard.forward.claim_headers()
     }
 
+    /// The identifiers of the issuers, in their order; `None` for one whose keys are not fetched.
+    pub(crate) fn key_issuers(&self) -> impl Iterator<Item = Option<&str>> {
+        self.guard.key_issuers()
+    }
+
     /// How scripts of other origins are treated, if that is configured.
     pub(crate) fn cors(&self) -> Option<&Cors> {
         self.guard.cors.as_ref()
@@ -211,7 +217,7 @@ impl Inbound {
             let token = presented.parse(self.guard.token_sources.max_bytes).map_err(deny)?;
             let of_host = self.guard.verifier_for(token, head).map_err(deny)?;
             let (Verifier::Introspect(server) | Verifier::Both(_, server)) = of_host.0 else {
-                let verified = self.verify(of_host, token, key, (bearer, head), run.now);
+                let verified = self.verify(of_host, token, key, (bearer, head), run);
                 return Ok(self.take_note(verified, run));
             };
             key = self.keyed.key(KeySpace::Server(server), token.reveal());
@@ -235,7 +241,7 @@ impl Inbound {
             Some(verifier) => verifier,
             None => self.guard.verifier_for(token, head).map_err(deny)?,
         };
-        let verified = self.verify(verifier, token, key, (bearer, head), run.now);
+        let verified = self.verify(verifier, token, key, (bearer, head), run);
         Ok(self.take_note(verified, run))
     }
 
@@ -246,8 +252,9 @@ impl Inbound {
         token: BearerToken<'_>,
         key: CacheKey,
         (bearer, head): (Bearer, &dyn Head),
-        now: Timestamp,
+        run: &mut Run<'_>,
     ) -> Verification {
+        let now = run.now;
         // With caching off, requests do not share a call.
         let key = (!self.guard.cache.max_ttl.is_zero()).then_some(key);
         let waiter = Waiter { grpc: is_grpc(head), bearer };
@@ -274,6 +281,9 @@ impl Inbound {
             None => Checked::Failed(Failure::Defect),
         };
         let waiter = KeyWaiter { waiter, issuer, server, token: secret(), key };
+        if matches!(checked, Checked::Needs(KeysNeeded::Newer)) {
+            run.count(Event::Keys(issuer, KeyEvent::Unknown));
+        }
         self.checked(waiter, checked, now)
     }
 
