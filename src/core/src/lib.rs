@@ -105,7 +105,7 @@ pub use config::{DefaultValue, KEY_TABLES, KeyRow, KeyTable, Review, review, sch
 pub use decider::Decider;
 pub use environment::Environment;
 #[cfg(feature = "review")]
-pub use explain::{Explanation, TokenNeeds};
+pub use explain::{Explanation, IssuerNeeds, Jwt, TokenNeeds};
 pub use fetcher::Fetcher;
 pub use filter::{Configuration, Filter};
 pub use http::body::{Body, Message};

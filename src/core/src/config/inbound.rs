@@ -203,6 +203,7 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     let servers = if has_servers || !has_jwt {
         object.need("introspection", "the introspection endpoint, or `jwt`", read_servers)
     } else {
+        object.know(&["introspection"]);
         Some(Vec::new())
     };
     let issuers = object.read("jwt", |field| issuers(field, &reading, servers.as_deref()));
@@ -238,9 +239,11 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     let failure_mode_allow = object.read("failure_mode_allow", |field| {
         let allow = boolean(field)?;
         if allow {
-            field.warn(
-                "while the authorization server is unavailable, requests are forwarded unchecked",
-            );
+            field.warn(if has_servers || !has_jwt {
+                "while the authorization server is unavailable, requests are forwarded unchecked"
+            } else {
+                "no effect without introspection: without keys, JWTs are never accepted; remove it"
+            });
         }
         Some(allow)
     });
@@ -267,7 +270,7 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     let mut all = vec![&unmatched];
     all.extend(rules.iter().map(|(_, rule)| rule));
     // Entries of `jwt` have audiences of their own.
-    if has_servers
+    if (has_servers || !has_jwt)
         && matches!(unset, Audience::Any)
         && all.iter().any(|rule| rule.takes_any_audience())
     {

@@ -54,8 +54,12 @@ impl PublicKey {
 
     /// Whether a signature can be one of this key, by type and size.
     pub(crate) fn fits(&self, algorithm: SignatureAlgorithm, signature: &[u8]) -> bool {
-        algorithm.key_type() == self.key_type
-            && signature.len() == algorithm.signature_size(self.modulus)
+        algorithm.key_type() == self.key_type && signature.len() == self.signature_size(algorithm)
+    }
+
+    /// The size of its signatures by an algorithm, in bytes.
+    pub(crate) fn signature_size(&self, algorithm: SignatureAlgorithm) -> usize {
+        algorithm.signature_size(self.modulus)
     }
 
     fn new(key_type: KeyType, algorithm: Vec<u8>, key: &[u8], modulus: usize) -> Self {
