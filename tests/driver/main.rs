@@ -15,9 +15,13 @@ mod log_level;
 mod mcp;
 mod metadata;
 mod missing;
+#[path = "../exchanges/protobuf.rs"]
+mod protobuf;
 mod proxy;
 mod refused;
 mod set_up;
+#[path = "../../src/hosts/dynamic-module/src/verify.rs"]
+mod signatures;
 mod signing;
 mod streams;
 mod table;

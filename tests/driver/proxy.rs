@@ -11,6 +11,8 @@ use oauth2_filter_driver::{
     Changed, Host, HostCall, HostError, Map, MetricKind, Metrics, ProxyWasm,
 };
 
+use crate::signatures;
+
 /// `BadArgument` of the ABI, which a proxy returns for what does not exist now.
 const BAD_ARGUMENT: u8 = 2;
 
@@ -313,7 +315,7 @@ impl Host for Proxy {
 }
 
 impl ProxyWasm for Proxy {
-    const VERIFY: Verify = |_, _, _, _| Ok(false);
+    const VERIFY: Verify = signatures::verify;
 
     const SIGN: Sign = |_, _, text| Ok([&[1; 256], text].concat());
 

@@ -23,7 +23,7 @@ fn run(exchange: &Exchange, prefix: &str) {
         servers.insert(format!("/{prefix}{path}"), answers.iter().rev().collect());
     }
     for (n, Step { request, expected, calls, call }) in exchange.steps.iter().enumerate() {
-        let at = format!("{}, request {n}", exchange.name);
+        let at = format!("{}, request {n} to {}", exchange.name, request.path);
         let stream = set_up.send(request);
         if let Some(expected) = call {
             let number = set_up.proxy.calls().first().copied();

@@ -49,14 +49,14 @@ async fn every_exchange_of_the_table_comes_out_as_expected() {
         let prefix = format!("x{number}");
         let mut answers = Vec::new();
         for (n, step) in exchange.steps.iter().enumerate() {
-            let at = format!("{}, request {n}", exchange.name);
+            let at = format!("{}, request {n} to {}", exchange.name, step.request.path);
             let id = format!("{prefix}-{n}");
             answers.push(send(&step.request, &id, &envoy, &prefix).await);
             check_calls(&server, &endpoint(exchange, &prefix), &prefix, step, &at);
         }
         let details = details(&envoy, &prefix, exchange.steps.len()).await;
         for (n, (step, answer)) in exchange.steps.iter().zip(answers).enumerate() {
-            let at = format!("{}, request {n}", exchange.name);
+            let at = format!("{}, request {n} to {}", exchange.name, step.request.path);
             let id = format!("{prefix}-{n}");
             let seen = seen(&service, &answer, &id, &details, step, &at);
             check(&seen, &step.expected, &at);

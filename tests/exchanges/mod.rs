@@ -8,7 +8,10 @@
 
 mod check;
 mod claims;
+mod jwt;
 mod resources;
+#[path = "../signing.rs"]
+pub mod signing;
 mod table;
 
 use serde_json::{Value, json};
@@ -137,7 +140,7 @@ pub fn exchange(name: &'static str) -> Exchange {
 }
 
 impl Exchange {
-    /// Adds to the `inbound` object; `introspection` is added to member by member.
+    /// Adds to the `inbound` object; `introspection` is added to member by member, or `false`.
     pub fn inbound(mut self, inbound: Value) -> Self {
         self.inbound = inbound;
         self
@@ -255,6 +258,10 @@ impl Exchange {
         let mut inbound = self.inbound.clone();
         inbound["introspection"] = match &self.inbound["introspection"] {
             Value::Null => block.clone(),
+            Value::Bool(false) => {
+                inbound.as_object_mut().expect("an object").remove("introspection");
+                return json!({ "inbound": inbound });
+            }
             Value::Array(blocks) => blocks.iter().map(with_default).collect(),
             members => with_default(members),
         };

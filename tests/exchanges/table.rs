@@ -25,6 +25,7 @@ pub fn table() -> Vec<Exchange> {
         exceptions(),
         forwarding(),
         claims::exchanges(),
+        jwt::exchanges(),
         calls(),
         misbehaviour(),
     ]

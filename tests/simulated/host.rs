@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use crate::exchanges::{Request, seconds_from_now};
 use crate::mcp::results;
+use crate::protobuf;
 use crate::signatures;
 
 /// One worker with one configuration.
@@ -42,6 +43,8 @@ pub struct SimulatedHost {
     pub events: Vec<Event>,
     /// The certificate that every client shows.
     pub certificate: Option<[u8; 32]>,
+    /// What the filter `jwt_authn` has stored about every request, if it has stored anything.
+    pub jwt_authn: Option<Value>,
     /// The tokens of ours that requests went on with.
     sent: HashMap<StreamId, TokenUse>,
 }
@@ -99,6 +102,7 @@ impl SimulatedHost {
             made: 0,
             events: Vec::new(),
             certificate: None,
+            jwt_authn: None,
             sent: HashMap::new(),
         }
     }
@@ -139,7 +143,8 @@ impl SimulatedHost {
     fn send_with(&mut self, headers: Vec<(String, Vec<u8>)>, body: Body) -> StreamId {
         let stream = StreamId(self.streams);
         self.streams += 1;
-        let head = SimulatedHead::new(headers, self.certificate, body);
+        let mut head = SimulatedHead::new(headers, self.certificate, body);
+        head.jwt_authn = self.jwt_authn.as_ref().map(protobuf::members);
         let store = SharedStore::new(&*self.data);
         let context = Context { now: self.now, store: &store };
         let input = Input::Request(stream, &head);
@@ -330,6 +335,8 @@ struct SimulatedHead {
     /// Whether all of them were asked for: from then on repeated ones show.
     whole: Cell<bool>,
     certificate: Option<[u8; 32]>,
+    /// The metadata of `jwt_authn`, in protobuf.
+    jwt_authn: Option<Vec<u8>>,
     body: Body,
 }
 
@@ -348,7 +355,8 @@ impl SimulatedHead {
             }
         }
         let fields = head.iter().map(|(name, value)| (name, value)).collect();
-        Self { headers: head, fields, whole: Cell::new(false), certificate, body }
+        let whole = Cell::new(false);
+        Self { headers: head, fields, whole, certificate, jwt_authn: None, body }
     }
 }
 
@@ -371,6 +379,10 @@ impl Head for SimulatedHead {
 
     fn body(&self) -> Body {
         self.body.clone()
+    }
+
+    fn jwt_authn(&self) -> Option<Vec<u8>> {
+        self.jwt_authn.clone()
     }
 }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 use oauth2_filter_core::{Call, CallFailure};
 use serde_json::{Value, json};
 
+use crate::exchanges::signing::Key;
 use crate::exchanges::{get, seconds_from_now};
 use crate::host::SimulatedHost;
-use crate::signing::Key;
 
 const ISSUER: &str = "https://login.test/tenant";
 

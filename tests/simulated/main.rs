@@ -15,13 +15,13 @@ mod mcp;
 mod meeting;
 mod outbound;
 mod phantom_tokens;
+#[path = "../exchanges/protobuf.rs"]
+mod protobuf;
 mod readers;
 mod recovery;
 mod sharing;
 #[path = "../../src/hosts/dynamic-module/src/verify.rs"]
 mod signatures;
-#[path = "../signing.rs"]
-mod signing;
 mod spellings;
 mod standards;
 mod table;

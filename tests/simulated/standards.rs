@@ -8,6 +8,7 @@ use oauth2_filter_core::{
 };
 use serde_json::{Value, json};
 
+use crate::exchanges::signing::Key;
 use crate::exchanges::{Request, exchange, get, message};
 use crate::host::{Outcome, SimulatedHost};
 use crate::{exchanging, outbound};
@@ -63,7 +64,25 @@ fn ways_to_be_refused() -> Vec<Way> {
     };
     let none = || json!({});
     let rule = |rule: Value| json!({ "rules": [rule] });
+    let (key, other) = (Key::p256(), Key::p256());
+    let issuer = "https://login.test/Zk9Q";
+    let jwt = |keys: Value| {
+        let mut jwt = json!({"issuer": issuer, "audience": "a"});
+        jwt.as_object_mut().expect("an object").extend(keys.as_object().expect("one").clone());
+        json!({ "jwt": jwt })
+    };
+    let fetched = || jwt(json!({"jwks_uri": "https://login.test/keys", "cluster": "login"}));
+    let claims = json!({
+        "iss": issuer, "aud": ["a", MARK], "exp": 9_999_999_999_u64, "sub": MARK, MARK: MARK
+    });
+    let signed = || plain().bearer(&key.sign(MARK, &claims));
     vec![
+        (jwt(json!({"jwks": {"keys": [other.jwk(MARK)]}})), signed(), None),
+        (jwt(json!({"verified_by": "envoy.filters.http.jwt_authn"})), signed(), None),
+        (fetched(), signed(), Some(Err(CallFailure::Unreachable))),
+        (fetched(), signed(), says(503, none())),
+        (fetched(), signed(), says(200, none())),
+        (fetched(), signed(), says(200, json!({"keys": [other.jwk("other")]}))),
         (none(), plain(), None),
         (none(), plain().header("authorization", "Zk9Q Zk9Q"), None),
         (none(), bearer().bearer(MARK), None),

@@ -24,7 +24,7 @@ fn run(exchange: &Exchange, prefix: &str) {
         servers.insert(format!("/{prefix}{path}"), answers.iter().rev().collect());
     }
     for (n, Step { request, expected, calls, call }) in exchange.steps.iter().enumerate() {
-        let at = format!("{name}, request {n}");
+        let at = format!("{name}, request {n} to {}", request.path);
         let stream = host.send(request);
         if let Some(expected) = call {
             let call = host.calls.first().unwrap_or_else(|| panic!("{at}: no call was made"));

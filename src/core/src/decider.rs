@@ -227,6 +227,7 @@ impl Decider {
         match found {
             Found::Response(key, result) => {
                 let Some(inbound) = &mut self.inbound else { return self.lose_all(streams, run) };
+                let result = result.and_then(|response| inbound.confirmed(response, run.now));
                 if let Ok(response) = &result {
                     inbound.resolve(key, response, run);
                 }

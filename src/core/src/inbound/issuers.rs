@@ -12,7 +12,7 @@ use crate::jose::algorithm::SignatureAlgorithm;
 use crate::jose::jws::UnverifiedJwt;
 use crate::jose::key_set::KeySet;
 use crate::jose::upkeep::KeyTimes;
-use crate::oauth::claims::{ClaimPath, ClaimTest, Claims, strings};
+use crate::oauth::claims::{ClaimPath, ClaimTest, Claims, is_exact, strings};
 use crate::oauth::introspection::ServerReading;
 use crate::oauth::introspection_response::Response;
 use crate::oauth::key_endpoint::KeyEndpoint;
@@ -141,12 +141,14 @@ pub(crate) fn is_verified_by_host(jwt: &UnverifiedJwt<'_>, stored: &[u8]) -> boo
     has_payload && has_header
 }
 
-/// Whether two objects are equal, with numbers as doubles, which is how metadata has them.
+/// Whether an object of metadata is equal to another one, with numbers as doubles, which is how
+/// metadata has them. A number that a double may have rounded is equal to none: it may be that of
+/// another token.
 fn are_equal(one: &Claims, other: &Claims) -> bool {
     fn same(one: &Value, other: &Value) -> bool {
         match (one, other) {
-            (Value::Number(one), Value::Number(other)) => {
-                one.as_f64().zip(other.as_f64()).is_some_and(|(one, other)| one == other)
+            (Value::Number(stored), Value::Number(other)) => {
+                is_exact(one) && stored.as_f64() == other.as_f64()
             }
             (Value::Array(one), Value::Array(other)) => {
                 one.len() == other.len() && one.iter().zip(other).all(|(a, b)| same(a, b))

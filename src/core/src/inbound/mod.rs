@@ -396,6 +396,23 @@ impl Inbound {
         Verification::Undecided(Progress::Decided(outcome))
     }
 
+    /// A response on a token, unless the token was signed by a key that its issuer has withdrawn
+    /// while the response was on its way.
+    pub(crate) fn confirmed(
+        &self,
+        response: Introspected,
+        now: Timestamp,
+    ) -> Result<Introspected, Unavailable> {
+        let is_withdrawn = response.signer.as_ref().is_some_and(|signer| {
+            !self.keys.of(signer.issuer, now).is_some_and(|keys| keys.has(&signer.key))
+        });
+        if !is_withdrawn {
+            return Ok(response);
+        }
+        let failure = lacks_keys(KeysNeeded::Newer, now, now);
+        Err(Unavailable { failure, excused: false, may_serve_stale: false })
+    }
+
     /// Adopts what is new about the keys of an issuer.
     pub(crate) fn adopt_keys(&mut self, issuer: IssuerId, news: &KeyNews) {
         if let Some(keys) = self.keys.adopt(issuer, news) {

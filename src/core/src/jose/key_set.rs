@@ -55,8 +55,8 @@ impl From<BadSet> for Failure {
 }
 
 impl KeySet {
-    /// Reads a set. Keys that verify nothing are left out: for encryption, of other kinds, or of
-    /// unacceptable sizes.
+    /// Reads a set. Keys that verify nothing are left out: for encryption, private, of other kinds,
+    /// or of unacceptable sizes.
     ///
     /// # Errors
     /// It is not a set, or none of its keys is usable.
@@ -137,6 +137,10 @@ impl Key {
             operations.as_array().is_some_and(|list| list.iter().any(|one| one == "verify"))
         };
         if jwk.get("key_ops").is_some_and(|operations| !verifies(operations)) {
+            return None;
+        }
+        // Whoever can read a private key in a set can sign.
+        if jwk.contains_key("d") {
             return None;
         }
         let public = PublicKey::of_jwk(jwk).ok()?;
