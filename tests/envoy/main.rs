@@ -11,6 +11,7 @@ mod discovery;
 mod exchanges;
 mod exchanging;
 mod flood;
+mod jwt;
 mod killed;
 mod leaving;
 mod logs;

@@ -210,7 +210,8 @@ fn issuer(
     let scope = scope_reading(&mut object, &defaults.scope);
     let clock_skew = object.read("clock_skew", ttl).map_or(defaults.clock_skew, Into::into);
     let source = source(&mut object, issuer.as_deref());
-    let algorithms = object.read("algorithms", algorithms);
+    let is_verified_here = !object.has("verified_by");
+    let algorithms = object.read("algorithms", |field| algorithms(field, is_verified_here));
     let token = object.read("token", |field| field.choice(&["access_token", "id_token"]));
     let is_id = token == Some("id_token");
     let types = object.read("typ", types);
@@ -363,13 +364,15 @@ fn verified_by(field: &Field<'_>) -> Option<()> {
     Some(())
 }
 
-fn algorithms(field: &Field<'_>) -> Option<Vec<SignatureAlgorithm>> {
+/// `algorithms`, of which the host must have all if it verifies the tokens.
+fn algorithms(field: &Field<'_>, is_verified_here: bool) -> Option<Vec<SignatureAlgorithm>> {
     let names = SignatureAlgorithm::ALL.map(SignatureAlgorithm::name);
     let algorithms = field.list_of("a list of algorithms such as \"RS256\"", |field| {
         let name = field.choice(&names)?;
         let algorithm = SignatureAlgorithm::of_name(name)?;
         let verify = field.reader.host.verify;
-        if verify::supports(verify, algorithm) == Err(VerifyError::Unsupported) {
+        if is_verified_here && verify::supports(verify, algorithm) == Err(VerifyError::Unsupported)
+        {
             return field
                 .mistake("only in the dynamic module; use another algorithm, or verified_by");
         }
