@@ -107,6 +107,14 @@ impl PublicKey {
         Ok(Self::new(key_type, algorithm, &key, 0))
     }
 
+    /// A point on P-256.
+    ///
+    /// # Errors
+    /// A coordinate has another size.
+    pub(crate) fn p256(x: &[u8], y: &[u8]) -> Result<Self, BadKey> {
+        Self::point(KeyType::P256, &P256, 32, x, y)
+    }
+
     /// The key of a JWK.
     ///
     /// # Errors

@@ -75,8 +75,8 @@ impl KeyEndpoint {
         // RFC 8414 section 3.1 inserts, OpenID Connect appends.
         let path = origin.path.trim_end_matches('/');
         let documents = [
-            format!("/.well-known/oauth-authorization-server{path}").into(),
-            format!("{path}/.well-known/openid-configuration").into(),
+            ["/.well-known/oauth-authorization-server", path].concat().into(),
+            [path, "/.well-known/openid-configuration"].concat().into(),
         ];
         let place = KeyPlace::Discovered(Discovery { issuer: issuer.into(), origin, documents });
         Self::new(options, place)
@@ -97,9 +97,8 @@ impl KeyEndpoint {
     /// The call that fetches the document at this path.
     pub(crate) fn get(&self, id: CallId, path: &Arc<str>) -> Call {
         let mut headers = self.head.clone();
-        headers.push((":path".into(), Arc::clone(path)));
         // Pseudo-headers come first.
-        headers.sort_by_key(|(name, _)| !name.starts_with(':'));
+        headers.insert(0, (":path".into(), Arc::clone(path)));
         endpoint::push_retries(&mut headers, self.retries, Repeat::Harmless);
         Call {
             id,
