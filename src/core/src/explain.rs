@@ -14,7 +14,7 @@ use crate::inbound::issuers::{Issuer, KeySource};
 use crate::inbound::policy::{Access, Audience, Needs, Rule};
 use crate::inbound::servers::Server;
 use crate::jose::algorithm::{KeyType, SignatureAlgorithm};
-use crate::oauth::claims::ClaimTest;
+use crate::oauth::claims::{ClaimPath, ClaimTest};
 use crate::oauth::denial::Resource;
 use crate::oauth::introspection::TokenType;
 use crate::oauth::introspection_response::ResponseFormat;
@@ -60,6 +60,8 @@ pub struct IssuerNeeds {
     pub algorithms: Vec<&'static str>,
     /// Audiences, of which one is enough; empty if any is.
     pub audience: Vec<String>,
+    /// The first claim that may contain the scopes.
+    pub scope_claim: String,
     /// Other claims, and the test of each in words.
     pub claims: Vec<(String, String)>,
     /// Whether the tokens are introspected, too.
@@ -259,6 +261,7 @@ impl IssuerNeeds {
     fn of(issuer: &Issuer) -> Self {
         let texts = |list: &[Box<str>]| list.iter().map(ToString::to_string).collect();
         let claims = issuer.claims.iter();
+        let scope_claim = issuer.reading.scope.claims.first();
         Self {
             issuer: issuer.identifier().to_owned(),
             types: texts(&issuer.types),
@@ -267,6 +270,7 @@ impl IssuerNeeds {
             claims: claims
                 .map(|(path, test)| (path.as_str().to_owned(), test_text(test)))
                 .collect(),
+            scope_claim: scope_claim.map_or("scope", ClaimPath::as_str).to_owned(),
             is_introspected: issuer.introspect,
             is_verified_by_host: matches!(issuer.keys, KeySource::JwtAuthn),
             example: example(issuer),

@@ -29,7 +29,7 @@ const TABLES: [(&KeyTable, &str); 12] = [
     (&ENDPOINT_TABLE, "/outbound/clients/a"),
     (&INBOUND_TABLE, "/inbound"),
     (&SERVER_TABLE, "/inbound/introspection"),
-    (&JWT_TABLE, JWT),
+    (&JWT_TABLE, "/inbound/jwt/0"),
     (&CACHE_TABLE, "/inbound/cache"),
     (&RULE_TABLE, "/inbound/rules/0"),
     (&FORWARD_TABLE, "/inbound/forward"),
@@ -39,11 +39,9 @@ const TABLES: [(&KeyTable, &str); 12] = [
     (&GRANT_TABLE, "/outbound/clients/exchange"),
 ];
 
-/// Where the object of [`JWT_TABLE`] is.
-const JWT: &str = "/inbound/jwt";
-
-/// A value of each key that is not its default.
-const OTHERS: [(&str, &str); 42] = [
+/// A value of each key, or of a key at one of these places, that is not its default.
+const OTHERS: [(&str, &str); 43] = [
+    ("/inbound/jwt/0/token", r#""id_token""#),
     ("access", r#""optional""#),
     ("algorithms", r#"["ES256"]"#),
     ("allow_cors_preflight", "true"),
@@ -95,7 +93,9 @@ fn document() -> Value {
             "introspection": {
                 "endpoint": "https://as.test/", "client_id": "a", "client_secret": "s",
             },
-            "jwt": {"issuer": "https://as.test", "audience": "a"},
+            "jwt": [{
+                "issuer": "https://as.test", "audience": "a", "jwks_uri": "https://as.test/keys",
+            }],
             "cache": {}, "rules": [{}], "forward": {}, "sender_constraint": {},
             "cors": {"allow_origins": ["https://app.test"]},
         },
@@ -144,9 +144,9 @@ fn picture(document: &Value) -> String {
     let (guard, clients) = (inbound.unwrap(), outbound.unwrap());
     let mut parts = vec![format!("{guard:?} {clients:?}")];
     parts.extend(guard.servers.iter().map(|server| call(&server.introspection.endpoint)));
-    parts.extend(guard.issuers.iter().map(|issuer| match &issuer.keys {
-        KeySource::Fetched(endpoint, _) => shown(&endpoint.get(CallId(0), &"/".into())),
-        KeySource::Fixed(_) | KeySource::JwtAuthn => String::new(),
+    parts.extend(guard.issuers.iter().filter_map(|issuer| match &issuer.keys {
+        KeySource::Fetched(endpoint, _) => Some(text(&endpoint.get(CallId(0), &"/".into()))),
+        KeySource::Fixed(_) | KeySource::JwtAuthn => None,
     }));
     for client in clients.clients {
         // Whole, so that a field that is added is not forgotten here.
@@ -173,10 +173,10 @@ fn picture(document: &Value) -> String {
 fn call(endpoint: &Endpoint) -> String {
     let (id, purpose) = (CallId(0), Purpose::Token);
     let now = Timestamp::from_millis(0);
-    shown(&endpoint.call(id, purpose, &[], Repeat::Harmless, now).unwrap())
+    text(&endpoint.call(id, purpose, &[], Repeat::Harmless, now).unwrap())
 }
 
-fn shown(call: &Call) -> String {
+fn text(call: &Call) -> String {
     format!("{} {:?} {} {:?}", call.cluster, call.headers, call.body, call.timeout)
 }
 
@@ -184,7 +184,7 @@ fn shown(call: &Call) -> String {
 fn with(place: &str, key: &str, value: Value) -> Value {
     let mut document = document();
     let object = document.pointer_mut(place).and_then(Value::as_object_mut).unwrap();
-    if ["typ", "lifetime"].contains(&key) && place != JWT {
+    if ["typ", "lifetime"].contains(&key) && !place.starts_with("/inbound/jwt") {
         object.remove("client_secret");
         object.insert("auth_method".into(), json!("private_key_jwt"));
         object.insert("private_key".into(), json!("k"));
@@ -209,13 +209,13 @@ fn what_people_are_told_is_the_default_is_the_default() {
             let explicit = picture(&with(place, key, default.clone()));
             assert_eq!(explicit, without, "{heading}: {key} is not {default}");
             // What makes no difference would prove nothing.
-            let other = OTHERS.into_iter().find(|(known, _)| *known == key);
-            let (_, other) = other.unwrap_or_else(|| panic!("no other value of {key} is known"));
-            // Elsewhere, it is whether the token is forwarded.
-            let other = if (place, key) == (JWT, "token") { r#""id_token""# } else { other };
+            let here = format!("{place}/{key}");
+            let other = OTHERS.into_iter().find(|(known, _)| *known == here || *known == key);
+            let (known, other) =
+                other.unwrap_or_else(|| panic!("no other value of {key} is known"));
             let other = picture(&with(place, key, serde_json::from_str(other).unwrap()));
             assert_ne!(other, without, "{heading}: {key} shows nowhere");
-            tested.insert(key);
+            tested.insert(known);
         }
     }
     assert_eq!(tested, OTHERS.into_iter().map(|(key, _)| key).collect());

@@ -200,11 +200,14 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
         ServerReading { issuer: None, token_type: TokenType::Optional, scope, clock_skew };
     let read_servers = |field: &Field<'_>| servers(field, names, &reading);
     let (has_jwt, has_servers) = (object.has("jwt"), object.has("introspection"));
-    let servers = if has_servers || !has_jwt {
-        object.need("introspection", "the introspection endpoint, or `jwt`", read_servers)
-    } else {
-        object.know(&["introspection"]);
-        Some(Vec::new())
+    let servers = object.read("introspection", read_servers);
+    let servers = match (has_servers, has_jwt) {
+        (true, _) => servers,
+        (false, true) => Some(Vec::new()),
+        (false, false) => {
+            let place = object.at("introspection");
+            place.mistake("required: the introspection endpoint, or `jwt`")
+        }
     };
     let issuers = object.read("jwt", |field| issuers(field, &reading, servers.as_deref()));
     let issuers = if has_jwt { issuers } else { Some(Vec::new()) };

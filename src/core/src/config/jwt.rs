@@ -344,14 +344,16 @@ fn origin(object: &Object<'_>, issuer: &str) -> Option<HttpUrl> {
 /// `jwks`: keys that verify signatures.
 fn key_set(field: &Field<'_>) -> Option<KeySet> {
     field.looks_for(|| Shape::Foreign);
-    match KeySet::of_value(field.value) {
-        Ok(keys) => Some(keys),
-        Err(BadSet::Malformed) => field.expected("a JWK set, such as {\"keys\": [{\"kty\": …}]}"),
-        Err(bad) => field.mistake(match bad {
-            BadSet::NoUsableKey => "no key verifies signatures (RSA from 2048 bits, P-256, P-384)",
-            _ => "more than 100 keys",
-        }),
+    if !field.value.is_object() {
+        return field.expected("a JWK set, such as {\"keys\": [{\"kty\": …}]}");
     }
+    KeySet::of_value(field.value)
+        .map_err(|bad| match bad {
+            BadSet::NoUsableKey => "no key verifies signatures (RSA from 2048 bits, P-256, P-384)",
+            BadSet::TooManyKeys => "more than 100 keys",
+            BadSet::Malformed | BadSet::TooLarge => "expected keys as a list of objects",
+        })
+        .map_or_else(|wrong| field.mistake(wrong), Some)
 }
 
 fn verified_by(field: &Field<'_>) -> Option<()> {
