@@ -18,16 +18,16 @@ use std::time::Duration;
 
 use log::info;
 
+use self::keys::IssuerHealth;
 use self::stage::{ExchangeStage, IntrospectionStage, ObtainingStage, Permit, Progress};
 use crate::cache::identity::Fingerprint;
 use crate::cache::local::{ClockCache, Keyed};
 use crate::cache::single_flight::{CallId, SingleFlight, StreamId};
 use crate::ids::ClientId;
 use crate::inbound::guard::Guard;
-use crate::inbound::issuers::{Issuer, KeySource};
+use crate::inbound::issuers::Issuer;
 use crate::inbound::outage::Outage;
 use crate::inbound::servers::Server;
-use crate::jose::upkeep::KeyUpkeep;
 use crate::lookup::{Found, Lookup, Lookups, Resolved};
 use crate::metrics::client::{ClientEvent, TokenEvent};
 use crate::oauth::access_token::AccessToken;
@@ -36,7 +36,6 @@ use crate::oauth::cached_token::CachedToken;
 use crate::oauth::call::{Answer, CallFailure};
 use crate::oauth::failure::Failure;
 use crate::oauth::failure_log::FailureLog;
-use crate::oauth::json::escaped;
 use crate::oauth::secret::Secret;
 use crate::outbound::client::Client;
 use crate::outbound::client_token::ClientToken;
@@ -83,34 +82,6 @@ pub struct Fetcher {
 struct ServerHealth {
     failures: FailureLog,
     outage: Outage,
-}
-
-/// The keys of an issuer.
-struct IssuerHealth {
-    upkeep: KeyUpkeep,
-    failures: FailureLog,
-    /// When the first fetch began.
-    began: Option<Timestamp>,
-    /// The fetch that is under way.
-    fetch: Option<CallId>,
-    /// The path of the keys that the last metadata named.
-    path: Option<Arc<str>>,
-}
-
-impl IssuerHealth {
-    /// The state of an issuer whose keys are fetched.
-    fn of(issuer: &Issuer) -> Option<Self> {
-        let KeySource::Fetched(_, times) = &issuer.keys else { return None };
-        let failures = FailureLog::new(format!("keys of issuer {}", escaped(issuer.identifier())));
-        let upkeep = KeyUpkeep::new(*times);
-        Some(Self { upkeep, failures, began: None, fetch: None, path: None })
-    }
-
-    /// How old the keys are, in milliseconds, or how long they have been missing.
-    fn age(&self, now: Timestamp) -> u64 {
-        let missing = || self.began.map(|began| now.since(began));
-        self.upkeep.age(now).or_else(missing).unwrap_or(0)
-    }
 }
 
 /// The result of looking for a client's token.
