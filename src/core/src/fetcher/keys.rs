@@ -5,21 +5,21 @@ use std::time::Duration;
 
 use log::warn;
 
+use super::issuer_health::IssuerHealth;
 use super::stage::{KeyFetch, KeyStage, Progress};
 use super::{Fetcher, resolve};
-use crate::cache::single_flight::{CallId, Flight, StreamId};
+use crate::cache::single_flight::{Flight, StreamId};
 use crate::ids::IssuerId;
 use crate::inbound::guard::Guard;
-use crate::inbound::issuers::{Issuer, KeySource};
+use crate::inbound::issuers::KeySource;
 use crate::jose::key_set::KeySet;
-use crate::jose::upkeep::{KeyUpkeep, Keys};
+use crate::jose::upkeep::Keys;
 use crate::lookup::{Found, KeysNeeded};
 use crate::metrics::Event;
 use crate::metrics::keys::KeyEvent;
 use crate::oauth::call::Answer;
 use crate::oauth::explanation::Explained;
 use crate::oauth::failure::Failure;
-use crate::oauth::failure_log::FailureLog;
 use crate::oauth::json::escaped;
 use crate::oauth::key_endpoint::{KeyEndpoint, KeyPlace, NoPlace, document};
 use crate::run::Run;
@@ -33,34 +33,6 @@ const MAX_WAITING: usize = 64;
 
 /// The longest URL of a server in a log line, in bytes.
 const MAX_URL: usize = 200;
-
-/// The keys of an issuer.
-pub(super) struct IssuerHealth {
-    upkeep: KeyUpkeep,
-    failures: FailureLog,
-    /// When the first fetch began.
-    began: Option<Timestamp>,
-    /// The fetch that is under way.
-    fetch: Option<CallId>,
-    /// The path of the keys that the last metadata named.
-    path: Option<Arc<str>>,
-}
-
-impl IssuerHealth {
-    /// The state of an issuer whose keys are fetched.
-    pub(super) fn of(issuer: &Issuer) -> Option<Self> {
-        let KeySource::Fetched(_, times) = &issuer.keys else { return None };
-        let failures = FailureLog::new(format!("keys of issuer {}", escaped(issuer.identifier())));
-        let upkeep = KeyUpkeep::new(*times);
-        Some(Self { upkeep, failures, began: None, fetch: None, path: None })
-    }
-
-    /// How old the keys are, in milliseconds, or how long they have been missing.
-    fn age(&self, now: Timestamp) -> u64 {
-        let missing = || self.began.map(|began| now.since(began));
-        self.upkeep.age(now).or_else(missing).unwrap_or(0)
-    }
-}
 
 /// The endpoint of an issuer's keys.
 fn endpoint_of(guard: Option<&Guard>, issuer: IssuerId) -> Option<&KeyEndpoint> {
