@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 #[path = "configuration/documents.rs"]
 mod documents;
+#[path = "configuration/jwt.rs"]
+mod jwt;
 #[path = "configuration/outbound.rs"]
 mod outbound;
 #[path = "configuration/sources.rs"]

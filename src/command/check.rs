@@ -9,7 +9,9 @@ use crate::folder::{self, File};
 use crate::report::{Finding, Format, Level, Report};
 use crate::tree::Position;
 use crate::uses::{Contents, Host, Platform, Use};
-use crate::{Failure, backstop, contents, istio, mcp, paths, proxy, read_file, review, say};
+use crate::{
+    Failure, backstop, contents, istio, jwt_authn, mcp, paths, proxy, read_file, review, say,
+};
 
 /// Runs the command.
 pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
@@ -49,6 +51,7 @@ pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode, Failure> {
     backstop::remark_on_guards(&mut all);
     proxy::remark_on_proxies(&mut all);
     mcp::remark_on_documents(&mut all);
+    jwt_authn::remark_on_documents(&mut all);
     let mut report = Report::default();
     for (file, contents) in files.iter().zip(&all) {
         let findings = findings(contents, real);

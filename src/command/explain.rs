@@ -7,21 +7,19 @@ use std::fmt::Write;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use base64ct::{Base64, Base64UrlUnpadded, Encoding};
+use base64ct::{Base64, Encoding};
 use lexopt::{Arg, Parser, ValueExt};
 use oauth2_filter_core::{
     Action, Answer, Body, Call, Context, Dropped, Event, Explanation, Fields, Filter, Forward,
-    Head, Input, Message, NotWritten, Output, Purpose, Reply, SharedData, SharedStore, Step,
-    StreamId, Timestamp, TokenNeeds, Verdict,
+    Head, Input, IssuerNeeds, Jwt, Message, NotWritten, Output, Purpose, Reply, SharedData,
+    SharedStore, Step, StreamId, Timestamp, TokenNeeds, Verdict,
 };
 use serde_json::{Map, Value, json};
 
 use crate::report::{Format, Report};
+use crate::token::{self, TOKEN, Token};
 use crate::uses::{Contents, Host, Use};
 use crate::{Failure, check, contents, read_file, review, say, text_value};
-
-/// The placeholder for the caller's token.
-const TOKEN: &str = "TOKEN";
 
 /// A JWT of the authorization server: `{"alg":"RS256"}.{}` with a signature of three bytes.
 const JWT: &str = "eyJhbGciOiJSUzI1NiJ9.e30.c2ln";
@@ -71,11 +69,13 @@ pub(crate) fn run(arguments: Parser) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::from(1));
     };
     head.extend(question.headers.iter().cloned());
-    let request = |head: &[_]| Request { fields: fields(head), body: body.clone() };
+    let request = |head: &[_]| Request::new(fields(head), body.clone());
     let explanation = filter.explain(&request(&head));
     let claims = question.claims(&explanation.needs);
-    let token = token(&claims);
-    let carrier = filter.carrier(&request(&head), &token);
+    let now = since_epoch().as_secs();
+    let token = Token::new(&claims, question.claims.is_some(), &explanation, now);
+    let carrier = filter.carrier(&request(&head), &token.text);
+    let is_made = carrier.is_some();
     let has_token = carrier.is_none() || !question.no_token;
     if explanation.looks_for_token
         && !question.no_token
@@ -84,13 +84,22 @@ pub(crate) fn run(arguments: Parser) -> Result<ExitCode, Failure> {
         head.retain(|(name, _)| *name != carrier.0 || name != ":path");
         head.push(carrier);
     }
-    let request = request(&head);
+    let mut request = request(&head);
+    let jwt = filter.jwt(&request);
+    if let Some((_, jwt)) = jwt.as_ref().filter(|(issuer, _)| issuer.is_verified_by_host) {
+        request.jwt_authn = Some(token::verified_by_host(jwt));
+    }
     let given = question.headers.into_iter().map(|(name, _)| name).collect();
-    let mut story = Story { claims, head, given, token, text: String::new() };
+    let Token { text: token, says } = token;
+    let says = says.filter(|_| is_made);
+    let mut story = Story { claims, head, given, token, jwt, text: String::new() };
     let verdict = story.drive(&mut filter, &request);
     let calls = std::mem::take(&mut story.text);
     story.tell_request(&explanation, has_token);
     story.tell_rule(&explanation, verdict.as_ref());
+    if matches!(explanation.access, "token" | "optional") {
+        story.tell_jwt(says);
+    }
     story.text += &calls;
     match verdict {
         Some(verdict) => story.tell_verdict(&verdict),
@@ -260,21 +269,9 @@ fn chosen<'c>(
 fn load(found: &Use) -> Option<Filter> {
     let review = review::reviewed(found, false);
     let bare = found.without_secrets(&review.secrets)?;
-    let filter = review::filter(&bare);
+    let filter = review::credulous_filter(&bare);
     let is_refused = found.remarks.iter().any(|remark| remark.is_mistake);
     filter.filter(|_| review.mistakes.is_empty() && !is_refused)
-}
-
-/// A token that shows its issuer, for servers that are selected by issuer.
-fn token(claims: &Map<String, Value>) -> String {
-    match claims.get("iss") {
-        Some(issuer) => {
-            let encode =
-                |part: Value| Base64UrlUnpadded::encode_string(part.to_string().as_bytes());
-            format!("{}.{}.{TOKEN}", encode(json!({"alg": "none"})), encode(json!({"iss": issuer})))
-        }
-        None => TOKEN.to_owned(),
-    }
 }
 
 /// The request, and the output about it.
@@ -287,6 +284,8 @@ struct Story {
     given: Vec<String>,
     /// The caller's token.
     token: String,
+    /// The same as a JWT that is verified, and its issuer.
+    jwt: Option<(IssuerNeeds, Jwt)>,
     /// The output.
     text: String,
 }
@@ -354,15 +353,18 @@ impl Story {
                 self.line("requires", &format!("{name}: {}", values.join(", or ")));
             }
         }
+        let is_introspected = self.jwt.as_ref().is_none_or(|(issuer, _)| issuer.is_introspected);
+        let (one, new) = if is_introspected {
+            ("an introspection response", "a new introspection response")
+        } else {
+            ("a verification", "a new verification")
+        };
         match needs.max_ttl {
-            Some(Duration::ZERO) => self.line("requires", "a new introspection response"),
-            Some(age) => {
-                let age = format!("an introspection response less than {age:?} old");
-                self.line("requires", &age);
-            }
+            Some(Duration::ZERO) => self.line("requires", new),
+            Some(age) => self.line("requires", &format!("{one} less than {age:?} old")),
             None => {}
         }
-        if needs.token_type {
+        if needs.token_type && is_introspected {
             self.line("requires", "token_type in the introspection response");
         }
         if let Some(claim) = &needs.bearer {
@@ -371,6 +373,40 @@ impl Story {
         for (claim, test) in &needs.claims {
             self.line("requires", &format!("claim {claim}: {test}"));
         }
+    }
+
+    /// Prints what verifies the token, if it is a JWT that is verified, and what the token says if
+    /// it was made.
+    fn tell_jwt(&mut self, says: Option<(Map<String, Value>, bool)>) {
+        let Some((issuer, _)) = self.jwt.clone() else { return };
+        self.line("jwt", &format!("of {}", issuer.issuer));
+        if let Some((claims, lacks_end)) = says {
+            let end = if lacks_end { ", exp in 5 minutes" } else { "" };
+            self.line("claims", &format!("{}{end}", Value::Object(claims)));
+        }
+        let algorithms = issuer.algorithms.iter().map(|name| (*name).to_owned()).collect();
+        for (name, values) in
+            [("typ", issuer.types), ("alg", algorithms), ("audience", issuer.audience)]
+        {
+            if !values.is_empty() {
+                self.line("requires", &format!("{name}: {}", values.join(", or ")));
+            }
+        }
+        for (claim, test) in &issuer.claims {
+            self.line("requires", &format!("claim {claim}: {test}"));
+        }
+        self.line("requires", "claim exp: later than now");
+        if issuer.is_introspected {
+            self.line("requires", "introspection, too");
+        }
+        self.line(
+            "signature",
+            if issuer.is_verified_by_host {
+                "assumed to be verified by envoy.filters.http.jwt_authn"
+            } else {
+                "assumed to be valid"
+            },
+        );
     }
 
     /// Runs the filter until it has decided.
@@ -408,11 +444,19 @@ impl Story {
         // A query may contain secrets.
         let path = header(":path");
         let path = path.split('?').next().unwrap_or_default();
-        let url = format!("{}://{}{path}", header(":scheme"), header(":authority"));
-        self.line("call", &format!("POST {url} (cluster {})", call.cluster));
+        let origin = format!("{}://{}", header(":scheme"), header(":authority"));
+        let (method, cluster) = (header(":method"), &call.cluster);
+        self.line("call", &format!("{method} {origin}{path} (cluster {cluster})"));
         let (body, told) = if call.purpose == Purpose::Introspection {
             let claims = Value::Object(self.claims.clone());
             (claims.clone(), claims.to_string())
+        } else if call.purpose == Purpose::Keys {
+            let is_metadata = path.contains("/.well-known/");
+            let told =
+                if is_metadata { format!("jwks_uri: {origin}/keys") } else { "keys".to_owned() };
+            let known = self.jwt.as_ref();
+            let body = known.map(|(issuer, jwt)| token::keys(&issuer.issuer, jwt, &origin));
+            (body.unwrap_or_default(), told)
         } else {
             let is_token = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
             let cluster: String =
@@ -516,6 +560,14 @@ fn fields(head: &[(String, String)]) -> Fields {
 struct Request {
     fields: Fields,
     body: Body,
+    /// The metadata of `jwt_authn`.
+    jwt_authn: Option<Vec<u8>>,
+}
+
+impl Request {
+    fn new(fields: Fields, body: Body) -> Self {
+        Self { fields, body, jwt_authn: None }
+    }
 }
 
 impl Head for Request {
@@ -533,6 +585,10 @@ impl Head for Request {
 
     fn body(&self) -> Body {
         self.body.clone()
+    }
+
+    fn jwt_authn(&self) -> Option<Vec<u8>> {
+        self.jwt_authn.clone()
     }
 }
 

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use base64ct::{Base64Unpadded, Encoding};
 use serde_json::Value;
 
+use crate::jwt_authn;
 use crate::mcp;
 use crate::objects::Object;
 use crate::paths;
@@ -219,6 +220,7 @@ impl Finder {
         }
         if let Some(manager) = way.manager {
             mcp::remark_on_filters(&mut found, manager, way.of_route.is_some());
+            jwt_authn::remark_on_filters(&mut found, manager, way.of_route.is_some());
         }
         if let Some(manager) = way.manager
             && paths::reads_paths(&found)

@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
 mod backstop;
+mod chain;
 mod check;
 mod contents;
 mod explain;
@@ -16,6 +17,7 @@ mod folder;
 mod gateway;
 mod istio;
 mod json_text;
+mod jwt_authn;
 mod keys;
 mod manifests;
 mod mcp;
@@ -26,6 +28,7 @@ mod proxy;
 mod report;
 mod review;
 mod schema;
+mod token;
 mod tree;
 mod uses;
 mod yaml;
@@ -60,9 +63,11 @@ check    reports what is wrong with a configuration: a document of the filter (J
          Exit status: 0 no errors, 1 errors, 2 wrong usage, an unreadable file, or no configuration
          of the filter in any of the files.
 explain  shows what happens to a request: which rule decides, what it requires, and what the client
-         or the upstream service receives.
-           --claims  a file with the introspection response, a JSON object
-           --scope   an introspection response with this scope, and all else that the rule requires
+         or the upstream service receives. It verifies no signature: those of JWTs, also of one in
+         --header, are assumed to be valid.
+           --claims  a file with the introspection response, a JSON object, or with the claims of
+                     a JWT, if their `iss` is that of an entry of `jwt`
+           --scope   a token with this scope, and all else that the rule requires
            --mcp-method, --mcp-tool
                      a message of the Model Context Protocol, which is sent by POST; with a tool, a
                      call of it

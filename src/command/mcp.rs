@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use crate::chain::{self, Neighbor};
 use crate::tree::{Dialect, Node, Position};
 use crate::uses::{Contents, Host, Use};
 
@@ -26,18 +27,11 @@ pub(crate) fn remark_on_filters(found: &mut Use, manager: &Node, of_route: bool)
     if !found.document().as_ref().is_some_and(has_rules) {
         return;
     }
-    let filters = manager.get("http_filters").map(Node::each).unwrap_or_default();
-    let is_before = |filter: &Node| {
-        let mut later = filters.iter().filter(|other| other.at > filter.at);
-        of_route || later.any(|other| other.at <= found.at)
-    };
-    let reading = filters.iter().filter(|filter| is_before(filter));
-    let reading: Vec<(&Node, &Node)> =
-        reading.filter_map(|filter| Some((filter, settings(filter)?))).collect();
+    let reading = chain::before(found, manager, of_route, MCP);
     if reading.is_empty() {
         found.remark(found.at, true, MISSING);
     }
-    for (filter, settings) in reading {
+    for Neighbor { filter, settings } in reading {
         for (at, text) in flaws(filter, settings, found.host) {
             found.remark(at, true, format!("envoy.filters.http.mcp: {text}"));
         }
@@ -48,16 +42,6 @@ pub(crate) fn remark_on_filters(found: &mut Use, manager: &Node, of_route: bool)
 fn has_rules(document: &Value) -> bool {
     let rules = document.pointer("/inbound/rules").and_then(Value::as_array);
     rules.into_iter().flatten().any(|rule| rule.get("mcp").is_some())
-}
-
-/// The settings of a filter, if it is `mcp`.
-fn settings(filter: &Node) -> Option<&Node> {
-    let config = filter.get("typed_config")?;
-    let is_mcp = |name| config.get(name).and_then(Node::text).is_some_and(|it| it.ends_with(MCP));
-    if is_mcp("@type") {
-        return Some(config);
-    }
-    config.get("value").filter(|_| is_mcp("type_url"))
 }
 
 /// What makes the filter read something else than the service, or not tell it.

@@ -130,6 +130,176 @@ pub fn clients(clients: Value) -> Value {
     json!({"outbound": {"clients": clients, "rules": [{"hosts": ["api.test"], "client": "a"}]}})
 }
 
+/// The public key of RFC 7515 appendix A.3.
+pub fn jwk() -> Value {
+    json!({
+        "kty": "EC", "crv": "P-256", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+        "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+    })
+}
+
+/// An entry of `jwt` without mistakes or warnings, with these members set; null takes one out.
+pub fn entry(more: Value) -> Value {
+    let entry = json!({
+        "issuer": "https://login.test/tenant", "audience": "api://orders",
+        "jwks_uri": "https://login.test/keys", "cluster": "login",
+    });
+    with_members(entry, &more)
+}
+
+/// An entry whose keys are not fetched.
+pub fn entry_without_calls(more: Value) -> Value {
+    with_members(entry(json!({"jwks_uri": null, "cluster": null})), &more)
+}
+
+/// A document with this as `jwt`, and no introspection.
+pub fn jwt(jwt: Value) -> Value {
+    json!({"inbound": {"jwt": jwt}})
+}
+
+/// A document with this entry of `jwt`, and introspection with these members.
+pub fn jwt_and_introspection(entry: Value, more: Value) -> Value {
+    let introspection = with_members(good()["inbound"]["introspection"].clone(), &more);
+    json!({"inbound": {"jwt": entry, "introspection": introspection, "audience": "api://orders"}})
+}
+
+/// Documents with a mistake in `jwt`, its place, and how its message begins.
+#[expect(clippy::too_many_lines, reason = "a table of all mistakes")]
+pub fn jwt_mistakes() -> Vec<(Value, &'static str, &'static str)> {
+    const JWT_AUTHN: &str = "envoy.filters.http.jwt_authn";
+    let is_not_https = "required: only an issuer that is an https URL has metadata";
+    let without_keys = |keys: Value| entry_without_calls(json!({ "jwks": keys }));
+    let introspected = || entry(json!({"introspect": true}));
+    let of_entry = [
+        (json!({"issuer": null}), "issuer", "required: the issuer"),
+        (json!({"issuer": ""}), "issuer", "expected an issuer, found an empty string"),
+        (json!({"issuer": ["a"]}), "issuer", "expected an issuer, found a list"),
+        (json!({"audience": null}), "audience", "required: accepted audiences"),
+        (json!({"audience": []}), "audience", "must not be empty"),
+        (json!({"audience": 1}), "audience", "expected an audience, or a list of them, found"),
+        (
+            json!({"audience": "*"}),
+            "audience",
+            "\"*\" requires `claims` that tell which tokens are for this service",
+        ),
+        (
+            json!({"audience": "*", "claims": {}}),
+            "audience",
+            "\"*\" requires `claims` that tell which tokens are for this service",
+        ),
+        (
+            json!({"audience": ["*", "a"], "claims": {"a": 1}}),
+            "audience",
+            "\"*\" accepts any audience; remove the others",
+        ),
+        (json!({"claims": {"": 1}}), "claims.", "a claim name must not be empty"),
+        (json!({"claims": {"a": null}}), "claims.a", "expected a value, a list of altern"),
+        (json!({"scope_claim": []}), "scope_claim", "must not be empty"),
+        (json!({"scope_wildcards": 1}), "scope_wildcards", "expected a boolean, found a number"),
+        (json!({"clock_skew": 5}), "clock_skew", "expected a duration such as"),
+        (json!({"clock_skew": "9000h"}), "clock_skew", "must not be longer than a year"),
+        (json!({"jwks_uri": "login.test/keys"}), "jwks_uri", "expected an absolute URL"),
+        (json!({"jwks_uri": "https://login.test/#a"}), "jwks_uri", "must not have a fragment"),
+        (json!({"jwks_uri": null, "issuer": "login"}), "jwks_uri", is_not_https),
+        (json!({"jwks_uri": null, "issuer": "http://login.test"}), "jwks_uri", is_not_https),
+        (json!({"jwks_uri": null, "issuer": "https://login.test/?a"}), "jwks_uri", is_not_https),
+        (json!({"cluster": ""}), "cluster", "expected an Envoy cluster name, found an empty"),
+        (json!({"timeout": "0s"}), "timeout", "must be greater than zero"),
+        (json!({"retries": 11}), "retries", "expected a whole number from 0 to 10"),
+        (json!({"headers": {"Host": "a"}}), "headers.Host", "reserved: the proxy sets this header"),
+        (json!({"algorithms": []}), "algorithms", "must not be empty; expected a list of"),
+        (json!({"algorithms": "RS256"}), "algorithms", "expected a list of algorithms such as"),
+        (json!({"algorithms": ["none"]}), "algorithms[0]", "expected \"RS256\", \"RS384\", \"RS5"),
+        (json!({"algorithms": ["HS256"]}), "algorithms[0]", "expected \"RS256\", \"RS384\", \"RS5"),
+        (json!({"algorithms": ["ES256", "rs256"]}), "algorithms[1]", "expected \"RS256\""),
+        (json!({"token": "refresh_token"}), "token", "expected \"access_token\" or \"id_token\""),
+        (json!({"typ": []}), "typ", "must not be empty"),
+        (
+            json!({"typ": [""]}),
+            "typ[0]",
+            "expected a type such as \"at+jwt\", found an empty string",
+        ),
+        (json!({"refresh_interval": "0s"}), "refresh_interval", "must be at least \"1s\""),
+        (json!({"refresh_interval": "999ms"}), "refresh_interval", "must be at least \"1s\""),
+        (json!({"refresh_interval": "9000h"}), "refresh_interval", "must not be longer than a y"),
+        (json!({"stale_if_error": "9000h"}), "stale_if_error", "must not be longer than a year"),
+        (json!({"introspect": "yes"}), "introspect", "expected a boolean, found a string"),
+        (json!({"introspect": true}), "introspect", "no entry of `introspection` is for this iss"),
+        (json!({"jwks_url": "a"}), "jwks_url", "unknown key; did you mean `jwks_uri`?"),
+        (json!({"when": {}}), "when", "unknown key; expected one of: issuer, audience, claims, sc"),
+        (json!({"jwks": {"keys": [jwk()]}}), "jwks_uri", "conflicts with jwks; remove one of the"),
+        (json!({"verified_by": JWT_AUTHN}), "jwks_uri", "conflicts with verified_by; remove one"),
+    ];
+    let without_calls = [
+        (json!({"jwks": "https://login.test/keys"}), "jwks", "expected a JWK set, such as"),
+        (json!({"jwks": {"keys": jwk()}}), "jwks", "expected keys as a list of objects"),
+        (json!({"jwks": {"keys": ["a"]}}), "jwks", "expected keys as a list of objects"),
+        (json!({"jwks": {"keys": vec![jwk(); 101]}}), "jwks", "more than 100 keys"),
+        (json!({"jwks": {"keys": []}}), "jwks", "no key verifies signatures (RSA from 2048 bits"),
+        (
+            json!({"jwks": {"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}}),
+            "jwks",
+            "no key verifies signatures (RSA from 2048 bits",
+        ),
+        (
+            json!({"verified_by": "ext_authz"}),
+            "verified_by",
+            "expected \"envoy.filters.http.jwt_au",
+        ),
+        (
+            json!({"verified_by": JWT_AUTHN, "jwks": {"keys": [jwk()]}}),
+            "verified_by",
+            "conflicts with jwks; remove one of the two",
+        ),
+        (
+            json!({"verified_by": JWT_AUTHN, "introspect": true}),
+            "introspect",
+            "conflicts with verified_by; remove one of the two",
+        ),
+    ];
+    let mut mistakes = vec![
+        (json!("a"), "", "expected an object with issuer, audience, jwks_uri, cluster, or a list"),
+        (json!([]), "", "must not be empty; expected a list of objects, each an object with iss"),
+        (json!([1]), "[0]", "expected an object with issuer, audience, jwks_uri, cluster, found"),
+        (
+            json!([entry(json!({})), entry(json!({"issuer": "b"})), entry(json!({}))]),
+            "[2]",
+            "an earlier entry has the same issuer",
+        ),
+        (
+            json!([entry(json!({})), entry(json!({"audience": null}))]),
+            "[1].audience",
+            "required: accepted audiences",
+        ),
+    ];
+    mistakes.extend(of_entry.map(|(more, at, text)| (entry(more), at, text)));
+    mistakes.extend(without_calls.map(|(more, at, text)| (entry_without_calls(more), at, text)));
+    // What is for fetching keys is for nothing else.
+    for (key, value) in [
+        ("cluster", json!("a")),
+        ("timeout", json!("1s")),
+        ("retries", json!(1)),
+        ("headers", json!({"x-a": "b"})),
+        ("refresh_interval", json!("1m")),
+        ("stale_if_error", json!("1h")),
+    ] {
+        let more = json!({key: value.clone(), "verified_by": JWT_AUTHN});
+        mistakes.push((entry_without_calls(more), key, "conflicts with verified_by; remove one"));
+        let fixed = with_members(without_keys(json!({"keys": [jwk()]})), &json!({ key: value }));
+        mistakes.push((fixed, key, "conflicts with jwks; remove one of the two"));
+    }
+    let mut mistakes: Vec<_> =
+        mistakes.into_iter().map(|(it, at, text)| (jwt(it), at, text)).collect();
+    for more in [
+        json!({"issuer": "https://other.test"}),
+        json!({"when": {"issuer": ["https://other.test"]}}),
+    ] {
+        let document = jwt_and_introspection(introspected(), more);
+        mistakes.push((document, "introspect", "no entry of `introspection` is for this issuer"));
+    }
+    mistakes
+}
+
 /// Documents with a mistake in `inbound`, and how its message begins.
 #[expect(clippy::too_many_lines, reason = "a table of all mistakes")]
 pub fn inbound_mistakes() -> Vec<(Value, &'static str)> {
@@ -1656,6 +1826,22 @@ pub fn every_inbound_key() -> Value {
             "token_type_hint": "", "client_id": "rs", "client_secret": "s",
             "auth_method": "client_secret_post", "scope_claim": "scp", "scope_wildcards": false
         },
+        "jwt": [
+            {
+                "issuer": "https://login.test/tenant", "audience": ["x", "y"],
+                "claims": {"token_use": "access", "azp": ["a", "b"], "c": {"exists": true}},
+                "scope_claim": "scp", "scope_wildcards": true, "clock_skew": "10s",
+                "jwks_uri": "https://login.test/keys?a=b", "cluster": "login", "timeout": "1s",
+                "retries": 0, "headers": {"x-api-key": "k"}, "algorithms": ["ES256", "RS256"],
+                "token": "access_token", "typ": ["at+jwt", "JWT"], "refresh_interval": "1h",
+                "stale_if_error": "0s", "introspect": true
+            },
+            {"issuer": "i", "audience": "*", "claims": {"token_use": "access"}, "jwks": {"keys": [jwk()]}},
+            {
+                "issuer": "j", "audience": "x", "token": "id_token", "typ": "JWT",
+                "verified_by": "envoy.filters.http.jwt_authn"
+            }
+        ],
         "cache": {
             "max_ttl": "8784h", "negative_ttl": "1s", "max_entries": 10, "negative_max_entries": 0
         },

@@ -31,6 +31,7 @@ fn tables() -> Vec<Table> {
         table("### `inbound`", "inbound", json!({})),
         table("### `inbound.introspection`", "inbound.introspection", json!({})),
         table("#### `inbound.introspection.when`", "inbound.introspection.when", json!({})),
+        table("### `inbound.jwt`", "inbound.jwt", json!({"issuer": "https://as.test"})),
         table("### `inbound.token_sources`", "inbound.token_sources[0]", json!({})),
         table("### `inbound.claims`", "inbound.claims.a", json!({})),
         table("### `inbound.cache`", "inbound.cache", json!({})),
@@ -62,7 +63,9 @@ impl Table {
 fn object_with(base: &Value, key: &str, value: Value) -> Value {
     let mut object = base.as_object().expect("an object").clone();
     match key {
-        "private_key" | "aud" | "alg" | "kid" | "typ" | "lifetime" => {
+        "private_key" | "aud" | "alg" | "kid" | "typ" | "lifetime"
+            if base.get("issuer").is_none() =>
+        {
             object.insert("auth_method".into(), json!("private_key_jwt"));
             object.insert("client_id".into(), json!("a"));
             if key != "private_key" {

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use oauth2_filter_testbed::client::{Request, Response};
-use oauth2_filter_testbed::envoy::{Bootstrap, Envoy, Listener, Options, WasmPlugin, merge};
+use oauth2_filter_testbed::envoy::{
+    Bootstrap, Envoy, Listener, Options, WasmPlugin, merge, native, with_members,
+};
 use oauth2_filter_testbed::scripted::{Answer, ScriptedServer};
 use oauth2_filter_testbed::upstream::Upstream;
 use oauth2_filter_testbed::wait;
@@ -20,6 +22,15 @@ use crate::yaml;
 /// The documents of a block.
 fn documents(block: &str) -> Vec<Value> {
     yaml::documents(block).unwrap_or_else(|error| panic!("{error}\n{block}"))
+}
+
+/// A block below a heading, by its language and its place among those of the language.
+fn block(heading: &str, language: &str, place: usize) -> Value {
+    let fence = format!("```{language}\n");
+    let rest = MIGRATION.section(heading).split(&fence).nth(place + 1).expect("a block");
+    let block = rest.split("```").next().expect("its end");
+    let [value] = <[Value; 1]>::try_from(documents(block)).expect("one document");
+    value
 }
 
 /// The listeners: the filter of before, ours, and one behind the other.
@@ -50,13 +61,17 @@ impl Migration {
 
     /// The same, with these answers of the token endpoint.
     async fn with(heading: &str, tokens: impl Fn() -> Answer + Send + 'static) -> Self {
-        let section = MIGRATION.section(heading);
-        let block = |language: &str| {
-            let (_, rest) = section.split_once(&format!("```{language}\n")).expect("a block");
-            rest.split("```").next().expect("its end")
-        };
-        let [before] = <[Value; 1]>::try_from(documents(block("yaml"))).expect("one document");
-        let plugin = WasmPlugin::new(block("json"))
+        let (before, after) = (block(heading, "yaml", 0), block(heading, "json", 0));
+        Self::start(&before, &after, tokens).await
+    }
+
+    /// With these filters of before, and this document of ours.
+    async fn start(
+        before: &Value,
+        after: &Value,
+        tokens: impl Fn() -> Answer + Send + 'static,
+    ) -> Self {
+        let plugin = WasmPlugin::new(after)
             .env("ORDERS_API_SECRET", "orders-api-secret")
             .env("BILLING_SECRET", "billing-secret");
         let filter = plugin.filter("oauth2");
@@ -209,28 +224,90 @@ async fn lua_and_the_filter_answer_alike_but_where_the_page_says_so() {
     migration.differ(&[(get().bearer("new"), 401, 503)]).await;
 }
 
+/// Where the page compares `jwt_authn` with the filter.
+const JWT_AUTHN: &str = "## From `jwt_authn`";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn jwt_authn_and_the_filter_answer_alike_but_where_the_page_says_so() {
-    let migration = Migration::of("## From `jwt_authn`").await;
-    let good = jwt("good", "https://orders.example.com");
-    let forged = format!("{}{}", &good[..good.len() - 8], "AAAAAAAA");
+    let migration = Migration::of(JWT_AUTHN).await;
+    let good = jwt(&json!({}));
     // Envoy fetches the keys with the first request.
     migration.answers_alike(&[(get().bearer(&good), 200), (get(), 401)]).await;
-    migration.server.on_each("/introspect", move |call| {
-        // The server would not take it for one of its own.
-        if call.parameter("token").as_deref() == Some(&forged) {
-            return Answer::json(200, &json!({"active": false}));
-        }
-        introspect(call)
-    });
     let forged = format!("{}{}", &good[..good.len() - 8], "AAAAAAAA");
-    migration.answers_alike(&[(get().bearer(&forged), 401)]).await;
+    let expired = jwt(&json!({"exp": 1}));
     migration
-        .differ(&[
-            (get().bearer(&jwt("revoked", "https://orders.example.com")), 200, 401),
-            (get().bearer(&jwt("good", "https://other.example.com")), 403, 401),
+        .answers_alike(&[
+            (get().bearer(&forged), 401),
+            (get().bearer(&expired), 401),
+            (get().bearer("opaque"), 401),
         ])
         .await;
+    let typed = |header: Value| signed(&header, &claims(&json!({})));
+    migration
+        .differ(&[
+            (get().bearer(&typed(json!({"alg": "ES256", "kid": "a"}))), 200, 401),
+            (get().bearer(&typed(json!({"alg": "ES256", "kid": "a", "typ": "JWT"}))), 200, 401),
+            (get().bearer(&jwt(&json!({"exp": null}))), 200, 401),
+            (get().bearer(&jwt(&json!({"aud": "https://other.example.com"}))), 403, 401),
+        ])
+        .await;
+    let unknown = typed(json!({"alg": "ES256", "kid": "b", "typ": "at+jwt"}));
+    migration.differ(&[(get().bearer(&unknown), 401, 503)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_keys_jwt_authn_says_401_and_the_filter_that_they_are_away() {
+    let (mut before, mut after) = (block(JWT_AUTHN, "yaml", 0), block(JWT_AUTHN, "json", 0));
+    let elsewhere = "https://as.example.com/none";
+    before["http_filters"][0]["typed_config"]["providers"]["as"]["remote_jwks"]["http_uri"]["uri"] =
+        elsewhere.into();
+    after["inbound"]["jwt"]["jwks_uri"] = elsewhere.into();
+    let migration = Migration::start(&before, &after, || Answer::status(500)).await;
+    migration.differ(&[(get().bearer(&jwt(&json!({}))), 401, 503)]).await;
+}
+
+/// The filter of before, which verifies for ours. `requires` is what it asks of requests.
+fn verifying(requires: Option<Value>) -> Value {
+    let mut before = block(JWT_AUTHN, "yaml", 0);
+    let config = &mut before["http_filters"][0]["typed_config"];
+    merge(&mut config["providers"]["as"], block(JWT_AUTHN, "yaml", 1));
+    if let Some(requires) = requires {
+        config["rules"][0]["requires"] = requires;
+    }
+    before
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_filter_accepts_what_jwt_authn_has_verified_and_nothing_else() {
+    // The dynamic module verifies itself.
+    if native::is_chosen() {
+        return;
+    }
+    let any = json!({"requires_any": {"requirements": [
+        {"provider_name": "as"}, {"allow_missing_or_failed": {}},
+    ]}});
+    let mut after = block(JWT_AUTHN, "json", 1);
+    let alone = Migration::start(&verifying(None), &after, || Answer::status(500)).await;
+    after["inbound"]["introspection"] = json!({
+        "endpoint": "https://as.example.com/introspect", "cluster": "as",
+        "client_id": "orders-api", "client_secret": "s",
+    });
+    let both = Migration::start(&verifying(Some(any)), &after, || Answer::status(500)).await;
+    let good = jwt(&json!({}));
+    let forged = format!("{}{}", &good[..good.len() - 8], "AAAAAAAA");
+    for (migration, opaque) in [(&alone, 401), (&both, 200)] {
+        for (what, token, status) in [
+            ("good", &good, 200),
+            ("forged", &forged, 401),
+            ("expired", &jwt(&json!({"exp": 1})), 401),
+            ("opaque", &"good".to_owned(), opaque),
+        ] {
+            let answer = migration.send(BOTH, &get().bearer(token)).await;
+            assert_eq!(answer.status, status, "{what}: {}", answer.text());
+        }
+        // Without the other filter, nobody has verified it.
+        assert_eq!(migration.send(AFTER, &get().bearer(&good)).await.status, 401);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -345,13 +422,24 @@ fn key_set() -> Value {
     json!({"keys": [{"kty": "EC", "crv": "P-256", "alg": "ES256", "kid": "a", "x": x, "y": y}]})
 }
 
-/// A JWT for this audience.
-fn jwt(subject: &str, audience: &str) -> String {
-    let part = |value: Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
+/// Claims that are accepted, but for these; null takes one out.
+fn claims(more: &Value) -> Value {
     let claims = json!({
-        "iss": "https://as.example.com", "aud": audience, "sub": subject, "exp": 4_102_444_800_u64,
+        "iss": "https://as.example.com", "aud": "https://orders.example.com", "sub": "somebody",
+        "exp": 4_102_444_800_u64,
     });
-    let signed = format!("{}.{}", part(json!({"alg": "ES256", "kid": "a"})), part(claims));
-    let signature = key().sign(&SystemRandom::new(), signed.as_bytes()).expect("a signature");
-    format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
+    with_members(claims, more)
+}
+
+/// A JWT with this header.
+fn signed(header: &Value, claims: &Value) -> String {
+    let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
+    let text = format!("{}.{}", part(header), part(claims));
+    let signature = key().sign(&SystemRandom::new(), text.as_bytes()).expect("a signature");
+    format!("{text}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
+}
+
+/// An access token with these claims besides those that are accepted.
+fn jwt(more: &Value) -> String {
+    signed(&json!({"alg": "ES256", "kid": "a", "typ": "at+jwt"}), &claims(more))
 }

@@ -22,7 +22,7 @@ const CRATES: [(&str, &str); 7] = [
 ];
 
 /// The folders and single files of the core, from the lowest up: none imports one that follows it.
-const LAYERS: [&str; 22] = [
+const LAYERS: [&str; 23] = [
     "ids",
     "table",
     "timestamp",
@@ -31,6 +31,7 @@ const LAYERS: [&str; 22] = [
     "cache",
     "rules",
     "oauth",
+    "jose",
     "metrics",
     "environment",
     "verdict",

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use oauth2_filter_core::{ClientEvent, Reason, TOKEN_CALL_TIME, claims_dropped};
+use oauth2_filter_core::{
+    ClientEvent, KEY_CALL_TIME, KeyEvent, Reason, TOKEN_CALL_TIME, claims_dropped,
+};
 use oauth2_filter_testbed::examples::InboundYaml;
 
 use crate::pages::{OURS, REFERENCE};
@@ -57,10 +59,11 @@ fn every_statistic_stands_in_the_reference_and_no_other() {
     assert_eq!(told, all.map(short).collect());
 }
 
-/// Every statistic of outbound clients and headers, for one of the name `NAME`.
+/// Every statistic of outbound clients, headers and issuers, for one of the name `NAME`.
 fn every_series_of_names() -> impl Iterator<Item = String> {
-    let of_all = [TOKEN_CALL_TIME.to_owned(), claims_dropped("NAME")];
-    let names = ClientEvent::all().map(|event| event.name("NAME")).chain(of_all);
+    let of_all = [TOKEN_CALL_TIME.to_owned(), KEY_CALL_TIME.to_owned(), claims_dropped("NAME")];
+    let of_clients = ClientEvent::all().map(|event| event.name("NAME"));
+    let names = of_clients.chain(KeyEvent::all().map(|event| event.name("NAME"))).chain(of_all);
     names.map(|name| series(&name))
 }
 

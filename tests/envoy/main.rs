@@ -11,6 +11,7 @@ mod discovery;
 mod exchanges;
 mod exchanging;
 mod flood;
+mod jwt;
 mod killed;
 mod leaving;
 mod logs;
@@ -29,6 +30,8 @@ mod servers;
 mod set_up;
 mod shadow;
 mod sharing;
+#[path = "../signing.rs"]
+mod signing;
 mod standards;
 mod table;
 mod trailers;

@@ -84,6 +84,7 @@ pages! {
     public_paths_and_cors_run: "recipes/public-paths-and-cors.md",
     optional_access_runs: "recipes/optional-access.md",
     jwts_and_opaque_tokens_are_as_their_file: "recipes/jwt-and-opaque.md",
+    verifying_and_introspecting_loads: "recipes/verify-and-introspect.md",
     phantom_tokens_load: "recipes/phantom-tokens.md",
     rotating_a_client_secret_is_as_its_file: "recipes/rotating-secret.md",
     workload_identity_is_as_its_file: "recipes/workload-identity.md",

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use oauth2_filter_testbed::client::{Http2, Request};
 use oauth2_filter_testbed::envoy::{
     Bootstrap, Cluster, Envoy, Listener, Options, WasmPlugin, example, merge,
@@ -27,9 +29,12 @@ use crate::{RULES, all_value};
 /// The clients of the filter that calls others.
 const CLIENTS: [&str; 5] = ["billing", "exchanged", "lost", "refused", "stuck"];
 
-/// Alerts that this cannot bring about: a service that refuses tokens for minutes, and a module
-/// that loads once and never again. promtool shows how they fire.
-const NOT_HERE: [&str; 2] = ["OAuth2TokensDropped", "OAuth2VmStaysDead"];
+/// The issuers of JWTs: of one, the keys cannot be fetched.
+const ISSUERS: [&str; 2] = ["https://as.test/known", "https://as.test/lost"];
+
+/// Alerts that this cannot bring about: a service that refuses tokens for minutes, keys that are old,
+/// and a module that loads once and never again. promtool shows how they fire.
+const NOT_HERE: [&str; 3] = ["OAuth2TokensDropped", "OAuth2KeysStale", "OAuth2VmStaysDead"];
 
 /// The alert that there is no filter any more.
 const LAST: &str = "OAuth2FilterGone";
@@ -124,6 +129,8 @@ impl Stage {
             .on_each("/introspect", move |call| introspected(call, &gates, failing.load(Relaxed)));
         let (renewals, first) = (Gate::new(), AtomicBool::new(true));
         let held_renewals = renewals.clone();
+        server.on_each("/keys", |_| Answer::json(200, &key_set()));
+        server.on_each("/lost", |_| Answer::status(503));
         server.on_each("/token", move |call| {
             issued(call, &held_renewals, || first.swap(false, Relaxed))
         });
@@ -157,6 +164,7 @@ impl Stage {
                 "stale",
                 guarding(json!({"cache": {"max_ttl": "1s", "stale_if_error": "1h"}})),
             ))
+            .listener(listener("jwt", verifying()))
             .listener(listener("mortal", guarding(json!({})).file(mortal).vm_id("mortal")));
         let outbound =
             ends(&server).yaml(of_istio).listener(listener("out", WasmPlugin::new(&calling())));
@@ -201,10 +209,19 @@ impl Stage {
             names.map(|name| series(&name)).collect::<Vec<_>>()
         };
         let clients = CLIENTS.into_iter().flat_map(of_client);
-        let token_calls = series(oauth2_filter_core::TOKEN_CALL_TIME);
-        let in_and_out: BTreeSet<String> =
-            every_series().into_iter().chain(clients).chain([token_calls]).collect();
-        for (envoy, expected) in [(&self.inbound, every_series()), (&self.outbound, in_and_out)] {
+        let of_issuer = |issuer: &str| {
+            let names = oauth2_filter_core::KeyEvent::all().map(|event| event.name(issuer));
+            names.map(|name| series(&name)).collect::<Vec<_>>()
+        };
+        let keys = ISSUERS.into_iter().flat_map(of_issuer);
+        let calls = [oauth2_filter_core::TOKEN_CALL_TIME, oauth2_filter_core::KEY_CALL_TIME];
+        let [token_calls, key_calls] = calls.map(series);
+        let with = |more: &mut dyn Iterator<Item = String>| {
+            every_series().into_iter().chain(more).collect::<BTreeSet<String>>()
+        };
+        let inbound = with(&mut keys.chain([key_calls]));
+        let outbound = with(&mut clients.chain([token_calls]));
+        for (envoy, expected) in [(&self.inbound, inbound), (&self.outbound, outbound)] {
             let query =
                 format!("{{__name__=~\"oauth2_filter_.+\", instance=\"{}\"}}", envoy.admin());
             wait::until(&query, async || !prometheus.query(&query).await.is_empty()).await;
@@ -298,6 +315,13 @@ impl Stage {
             let unknown = [("503", 503), ("401", 502), ("odd", 502)];
             let (token, status) = unknown[n % 3];
             assert_eq!(self.get(&connection, "/", &format!("{token}-{n}")).await, status);
+        }
+        let connection = self.open("jwt").await;
+        for issuer in ISSUERS {
+            // Neither the key of one nor all keys of the other are known.
+            for _ in 0..200 {
+                assert_eq!(self.get(&connection, "/", &jwt(issuer)).await, 503);
+            }
         }
         let connection = self.open("open").await;
         for n in 0..10 {
@@ -469,6 +493,36 @@ fn guarding(more: Value) -> WasmPlugin {
     });
     merge(&mut inbound, more);
     WasmPlugin::new(&json!({"inbound": inbound}))
+}
+
+/// The filter before a service whose callers have JWTs.
+fn verifying() -> WasmPlugin {
+    let issuer = |issuer, path| {
+        json!({
+            "issuer": issuer, "audience": "https://orders.test",
+            "jwks_uri": format!("http://as.test/{path}"), "cluster": "as", "retries": 0,
+        })
+    };
+    let [known, lost] = ISSUERS;
+    WasmPlugin::new(&json!({"inbound": {"jwt": [issuer(known, "keys"), issuer(lost, "lost")]}}))
+}
+
+/// A key, the example of RFC 7515 appendix A.3.
+fn key_set() -> Value {
+    json!({"keys": [{
+        "kty": "EC", "crv": "P-256", "kid": "known",
+        "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+        "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+    }]})
+}
+
+/// A JWT that names a key which nobody has.
+fn jwt(issuer: &str) -> String {
+    let header = json!({"alg": "ES256", "typ": "at+jwt", "kid": "unknown"});
+    let end = 4_000_000_000_u64;
+    let claims = json!({"iss": issuer, "aud": "https://orders.test", "exp": end});
+    let parts = [header.to_string(), claims.to_string(), "?".repeat(64)];
+    parts.map(|part| URL_SAFE_NO_PAD.encode(part)).join(".")
 }
 
 /// The filter of a program that calls others.

@@ -10,7 +10,7 @@ mod series;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use oauth2_filter_core::{ClientEvent, TOKEN_CALL_TIME, claims_dropped};
+use oauth2_filter_core::{ClientEvent, KEY_CALL_TIME, KeyEvent, TOKEN_CALL_TIME, claims_dropped};
 use serde_json::{Value, json};
 
 use prometheus::{Prometheus, promtool};
@@ -164,13 +164,12 @@ async fn no_query_names_a_metric_or_a_label_that_is_not_exported() {
 struct Exported(BTreeMap<String, BTreeMap<String, BTreeSet<String>>>);
 
 impl Exported {
-    /// All that the filter exports, for a client or header of any name, and what is Envoy's own.
+    /// All that the filter exports, for a client, header or issuer of any name, and what is Envoy's own.
     fn all() -> Self {
         let of_clients = ClientEvent::all().map(|event| series(&event.name("NAME")));
-        let all = every_series()
-            .into_iter()
-            .chain(of_clients)
-            .chain([series(TOKEN_CALL_TIME), series(&claims_dropped("NAME"))]);
+        let of_keys = KeyEvent::all().map(|event| series(&event.name("NAME")));
+        let of_all = [TOKEN_CALL_TIME, KEY_CALL_TIME, &claims_dropped("NAME")].map(series);
+        let all = every_series().into_iter().chain(of_clients).chain(of_keys).chain(of_all);
         let mut known = Self(BTreeMap::new());
         for series in all {
             let (metric, labels) = series.split_once('{').unwrap_or((&series, ""));

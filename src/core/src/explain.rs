@@ -3,15 +3,18 @@
 use std::ptr;
 use std::time::Duration;
 
-use serde_json::Value;
+use base64ct::{Base64UrlUnpadded, Encoding};
+use serde_json::{Map, Value, json};
 
 use crate::filter::Filter;
 use crate::http::base64;
 use crate::http::head::Head;
 use crate::ids::ClaimId;
+use crate::inbound::issuers::{Issuer, KeySource};
 use crate::inbound::policy::{Access, Audience, Needs, Rule};
 use crate::inbound::servers::Server;
-use crate::oauth::claims::ClaimTest;
+use crate::jose::algorithm::{KeyType, SignatureAlgorithm};
+use crate::oauth::claims::{ClaimPath, ClaimTest};
 use crate::oauth::denial::Resource;
 use crate::oauth::introspection::TokenType;
 use crate::oauth::introspection_response::ResponseFormat;
@@ -40,6 +43,44 @@ pub struct Explanation {
     pub looks_for_token: bool,
     /// The outbound client whose token the request gets.
     pub client: Option<String>,
+    /// Whether any tokens are introspected.
+    pub introspects: bool,
+    /// The issuers whose JWTs are verified.
+    pub issuers: Vec<IssuerNeeds>,
+}
+
+/// An issuer whose JWTs are verified, and what they must be, whatever rule decides.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct IssuerNeeds {
+    /// Its identifier.
+    pub issuer: String,
+    /// The types that a header may have; an absent one is `jwt`.
+    pub types: Vec<String>,
+    /// The algorithms that a signature may be by.
+    pub algorithms: Vec<&'static str>,
+    /// Audiences, of which one is enough; empty if any is.
+    pub audience: Vec<String>,
+    /// The first claim that may contain the scopes.
+    pub scope_claim: String,
+    /// Other claims, and the test of each in words.
+    pub claims: Vec<(String, String)>,
+    /// Whether the tokens are introspected, too.
+    pub is_introspected: bool,
+    /// Whether `jwt_authn` verifies the tokens.
+    pub is_verified_by_host: bool,
+    /// A token that meets all of this, but has no `exp`.
+    pub example: Jwt,
+}
+
+/// The parts of a signed JWT.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Jwt {
+    /// The header.
+    pub header: Map<String, Value>,
+    /// The payload.
+    pub claims: Map<String, Value>,
+    /// The size of the signature in bytes.
+    pub signature_size: usize,
 }
 
 /// The requirements on a token.
@@ -73,6 +114,8 @@ impl Filter {
         let mut explanation = Explanation::default();
         if let Some(inbound) = &self.decider.inbound {
             let guard = inbound.guard();
+            explanation.introspects = !guard.servers.is_empty();
+            explanation.issuers = guard.issuers.iter().map(IssuerNeeds::of).collect();
             let target = Target::with(head, guard.encoded_slash);
             let covering = guard.resources.covering(&target).ok().flatten();
             let of_list = covering.filter(|_| guard.resources.look_at_several());
@@ -122,6 +165,17 @@ impl Filter {
         explanation.looks_for_token =
             self.decider.inbound.is_some() || chosen.is_some_and(Client::is_exchange);
         explanation
+    }
+
+    /// The token of a request, if it is a JWT that is verified, and the issuer that verifies it.
+    pub fn jwt(&self, head: &dyn Head) -> Option<(IssuerNeeds, Jwt)> {
+        let guard = self.decider.inbound.as_ref()?.guard();
+        let found = guard.token_sources.find(head, &|_| false).ok()??;
+        let token = found.token.parse(guard.token_sources.max_bytes).ok()?;
+        let (issuer, jwt) = guard.issuer_of(token.reveal()).ok()??;
+        let signature_size = jwt.signed().map_or(0, |(_, signature)| signature.len());
+        let needs = IssuerNeeds::of(guard.issuer(issuer)?);
+        Some((needs, Jwt { header: jwt.header_members, claims: jwt.claims, signature_size }))
     }
 
     /// The header, or `:path`, with `token` in the place where the filter looks first; `None` if
@@ -200,6 +254,87 @@ impl TokenNeeds {
             bearer: None,
             claims: needs.claims.iter().filter_map(test).collect(),
         }
+    }
+}
+
+impl IssuerNeeds {
+    fn of(issuer: &Issuer) -> Self {
+        let texts = |list: &[Box<str>]| list.iter().map(ToString::to_string).collect();
+        let claims = issuer.claims.iter();
+        let scope_claim = issuer.reading.scope.claims.first();
+        Self {
+            issuer: issuer.identifier().to_owned(),
+            types: texts(&issuer.types),
+            algorithms: issuer.algorithms.iter().map(|algorithm| algorithm.name()).collect(),
+            audience: texts(&issuer.audience),
+            claims: claims
+                .map(|(path, test)| (path.as_str().to_owned(), test_text(test)))
+                .collect(),
+            scope_claim: scope_claim.map_or("scope", ClaimPath::as_str).to_owned(),
+            is_introspected: issuer.introspect,
+            is_verified_by_host: matches!(issuer.keys, KeySource::JwtAuthn),
+            example: example(issuer),
+        }
+    }
+}
+
+/// A token that an issuer's entry accepts, but for `exp`, which it lacks.
+fn example(issuer: &Issuer) -> Jwt {
+    let fixed = match &issuer.keys {
+        KeySource::Fixed(keys) => keys.example(&issuer.algorithms),
+        KeySource::Fetched(..) | KeySource::JwtAuthn => None,
+    };
+    let first = issuer.algorithms.first().copied().unwrap_or(SignatureAlgorithm::Rs256);
+    let (algorithm, id, signature_size) =
+        fixed.unwrap_or_else(|| (first, None, first.signature_size(RSA_2048)));
+    let mut header = Map::from_iter([("alg".to_owned(), algorithm.name().into())]);
+    header.extend(id.map(|id| ("kid".to_owned(), id.into())));
+    header.extend(issuer.types.first().map(|typ| ("typ".to_owned(), Value::from(&**typ))));
+    // A claim of this name counts, whatever dots are in it.
+    let tests = issuer.claims.iter();
+    let mut claims: Map<String, Value> =
+        tests.map(|(path, test)| (path.as_str().to_owned(), meeting(test))).collect();
+    claims.insert("iss".to_owned(), issuer.identifier().into());
+    claims.extend(issuer.audience.first().map(|aud| ("aud".to_owned(), Value::from(&**aud))));
+    Jwt { header, claims, signature_size }
+}
+
+/// The size of an RSA key of 2048 bits, in bytes.
+const RSA_2048: usize = 256;
+
+/// A claim that meets a condition.
+fn meeting(test: &ClaimTest) -> Value {
+    match test {
+        ClaimTest::AnyOf(values) => values.first().cloned().unwrap_or_default(),
+        ClaimTest::All(values) => values.clone().into(),
+        ClaimTest::Not(values) => {
+            // Longer than any of them.
+            let texts = values.iter().filter_map(Value::as_str);
+            "a".repeat(texts.map(str::len).max().unwrap_or(0).saturating_add(1)).into()
+        }
+        ClaimTest::Members(names) => {
+            Map::from_iter(names.first().map(|name| (name.to_string(), Value::Bool(true)))).into()
+        }
+        ClaimTest::Exists => true.into(),
+    }
+}
+
+impl Jwt {
+    /// A JWK set with a key that can have signed it, as far as size and kind go; `None` if no key
+    /// can.
+    pub fn keys(&self) -> Option<Value> {
+        let algorithm = SignatureAlgorithm::of_name(self.header.get("alg")?.as_str()?)?;
+        let bytes = |size: usize| Base64UrlUnpadded::encode_string(&vec![0x81; size]);
+        let mut key = match algorithm.key_type() {
+            KeyType::Rsa => json!({"kty": "RSA", "n": bytes(self.signature_size), "e": "AQAB"}),
+            KeyType::P256 => json!({"kty": "EC", "crv": "P-256", "x": bytes(32), "y": bytes(32)}),
+            KeyType::P384 => json!({"kty": "EC", "crv": "P-384", "x": bytes(48), "y": bytes(48)}),
+            KeyType::Ed25519 => json!({"kty": "OKP", "crv": "Ed25519", "x": bytes(32)}),
+        };
+        if let (Some(key), Some(id)) = (key.as_object_mut(), self.header.get("kid")) {
+            key.insert("kid".to_owned(), id.clone());
+        }
+        Some(json!({"keys": [key]}))
     }
 }
 

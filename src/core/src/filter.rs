@@ -77,6 +77,12 @@ impl Configuration {
         self.inbound.iter().flat_map(|guard| guard.forward.claim_headers())
     }
 
+    /// The identifiers of the issuers of JWTs, in the order of
+    /// [`IssuerId::index`](crate::IssuerId::index); `None` for one whose keys are not fetched.
+    pub fn key_issuers(&self) -> impl Iterator<Item = Option<&str>> {
+        self.inbound.iter().flat_map(|guard| guard.key_issuers())
+    }
+
     /// A decider, with an empty cache.
     pub fn decider(&self) -> Decider {
         let inbound = self.inbound.clone().map(|guard| Inbound::new(guard, self.seed));
@@ -134,6 +140,12 @@ impl Filter {
     /// [`HeaderId::index`](crate::HeaderId::index).
     pub fn claim_headers(&self) -> impl Iterator<Item = &str> {
         self.decider.inbound.iter().flat_map(Inbound::claim_headers)
+    }
+
+    /// The identifiers of the issuers of JWTs, in the order of
+    /// [`IssuerId::index`](crate::IssuerId::index); `None` for one whose keys are not fetched.
+    pub fn key_issuers(&self) -> impl Iterator<Item = Option<&str>> {
+        self.decider.inbound.iter().flat_map(Inbound::key_issuers)
     }
 
     /// The period of the [`Input::Tick`] that the filter needs before the first request.

@@ -6,7 +6,7 @@ pub struct ServerId(pub(crate) usize);
 
 /// An issuer whose JWTs are verified by the filter, by its position in the configuration.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(crate) struct IssuerId(pub(crate) usize);
+pub struct IssuerId(pub(crate) usize);
 
 /// An outbound client, by its position in the order of names.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -22,6 +22,13 @@ pub struct HeaderId(pub(crate) usize);
 
 impl HeaderId {
     /// The position of the header in [`Filter::claim_headers`](crate::Filter::claim_headers).
+    pub const fn index(self) -> usize {
+        self.0
+    }
+}
+
+impl IssuerId {
+    /// The position of the issuer in [`Filter::key_issuers`](crate::Filter::key_issuers).
     pub const fn index(self) -> usize {
         self.0
     }

@@ -105,12 +105,12 @@ pub use config::{DefaultValue, KEY_TABLES, KeyRow, KeyTable, Review, review, sch
 pub use decider::Decider;
 pub use environment::Environment;
 #[cfg(feature = "review")]
-pub use explain::{Explanation, TokenNeeds};
+pub use explain::{Explanation, IssuerNeeds, Jwt, TokenNeeds};
 pub use fetcher::Fetcher;
 pub use filter::{Configuration, Filter};
 pub use http::body::{Body, Message};
 pub use http::head::{Fields, Head};
-pub use ids::{ClientId, HeaderId, ServerId};
+pub use ids::{ClientId, HeaderId, IssuerId, ServerId};
 pub use jose::algorithm::{KeyType, SignatureAlgorithm, ecdsa_to_der};
 pub use jose::jwk::{BadKey, PublicKey};
 #[cfg(feature = "review")]
@@ -118,9 +118,11 @@ pub use jose::verify::is_example;
 pub use jose::verify::{Verify, VerifyError};
 pub use lookup::{Lookups, Resolved};
 pub use metrics::client::{ClientEvent, ClientGauge, InjectionResult, TokenEvent};
+pub use metrics::keys::KeyEvent;
 pub use metrics::labels::Labels;
 pub use metrics::{
-    CALL_TIME, Counter, Decision, Event, Lookup, TOKEN_CALL_TIME, WAITING, claims_dropped,
+    CALL_TIME, Counter, Decision, Event, KEY_CALL_TIME, Lookup, TOKEN_CALL_TIME, WAITING,
+    claims_dropped,
 };
 pub use oauth::cached_token::CachedToken;
 pub use oauth::call::{Answer, Call, CallFailure, MAX_BODY, Purpose, TokenUse};

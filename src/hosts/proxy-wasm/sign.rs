@@ -1,36 +1,24 @@
 //! Signatures with Envoy's function `sign`, which uses protobuf messages.
 
-use prost::Message;
-
 use oauth2_filter_core::SignError;
 use oauth2_filter_driver::ProxyWasm;
-use oauth2_filter_driver::protobuf::{fields, number, tag_of, tag_of_number};
+use oauth2_filter_driver::protobuf::{fields, number, push, tag_of, tag_of_number};
 
-/// The argument of the function.
-#[derive(Clone, PartialEq, Message)]
-#[prost(skip_debug)]
-struct Arguments {
-    /// The name of the hash.
-    #[prost(string, tag = "1")]
-    hash_function: String,
-    #[prost(bytes = "vec", tag = "3")]
-    text: Vec<u8>,
-    /// The key in PEM format.
-    #[prost(string, tag = "4")]
-    private_key_pem: String,
-}
+/// The fields of the function's argument: the name of the hash, the text, and the key in PEM format.
+const HASH: u64 = 1;
+const TEXT: u64 = 3;
+const PRIVATE_KEY: u64 = 4;
 
 /// Signs a text with a private key in PEM format, using the function of the host.
 ///
 /// # Errors
 /// The host has no such function, or rejects this key.
 pub fn sign<H: ProxyWasm>(host: &H, private_key: &str, text: &[u8]) -> Result<Vec<u8>, SignError> {
-    let arguments = Arguments {
-        hash_function: "sha256".to_owned(),
-        text: text.to_vec(),
-        private_key_pem: private_key.to_owned(),
-    };
-    let signed = host.foreign_function("sign", &arguments.encode_to_vec());
+    let mut argument = Vec::new();
+    push(&mut argument, HASH, b"sha256");
+    push(&mut argument, TEXT, text);
+    push(&mut argument, PRIVATE_KEY, private_key.as_bytes());
+    let signed = host.foreign_function("sign", &argument);
     let signed = signed.ok().flatten().ok_or(SignError::Absent)?;
     signature(&signed).filter(|signature| !signature.is_empty()).ok_or(SignError::BadKey)
 }

@@ -1,26 +1,15 @@
 //! Verification of signatures with Envoy's function `verify_signature`, which uses protobuf messages.
 
-use prost::Message;
-
 use oauth2_filter_core::{KeyType, PublicKey, SignatureAlgorithm, VerifyError, ecdsa_to_der};
 use oauth2_filter_driver::ProxyWasm;
+use oauth2_filter_driver::protobuf::push;
 
-/// The argument of the function.
-#[derive(Clone, PartialEq, Message)]
-#[prost(skip_debug)]
-struct Arguments {
-    /// The name of the hash.
-    #[prost(string, tag = "1")]
-    hash_function: String,
-    /// `SubjectPublicKeyInfo` in DER.
-    #[prost(bytes = "vec", tag = "2")]
-    public_key: Vec<u8>,
-    /// That of ECDSA in DER.
-    #[prost(bytes = "vec", tag = "3")]
-    signature: Vec<u8>,
-    #[prost(bytes = "vec", tag = "4")]
-    text: Vec<u8>,
-}
+/// The fields of the function's argument: the name of the hash, `SubjectPublicKeyInfo` in DER, the
+/// signature, with that of ECDSA in DER, and the text.
+const HASH: u64 = 1;
+const PUBLIC_KEY: u64 = 2;
+const SIGNATURE: u64 = 3;
+const TEXT: u64 = 4;
 
 /// What the function returns for a valid signature: `bool result = 1`. For all others the member is
 /// absent.
@@ -46,17 +35,15 @@ pub fn verify<H: ProxyWasm>(
             return Err(VerifyError::Unsupported);
         }
     };
-    let signature = match algorithm.key_type() {
-        KeyType::P256 | KeyType::P384 => ecdsa_to_der(signature),
-        KeyType::Rsa | KeyType::Ed25519 => signature.to_vec(),
-    };
-    let arguments = Arguments {
-        hash_function: hash.to_owned(),
-        public_key: key.subject_public_key_info().to_vec(),
-        signature,
-        text: text.to_vec(),
-    };
-    let result = host.foreign_function("verify_signature", &arguments.encode_to_vec());
+    let mut argument = Vec::new();
+    push(&mut argument, HASH, hash.as_bytes());
+    push(&mut argument, PUBLIC_KEY, key.subject_public_key_info());
+    match algorithm.key_type() {
+        KeyType::P256 | KeyType::P384 => push(&mut argument, SIGNATURE, &ecdsa_to_der(signature)),
+        KeyType::Rsa | KeyType::Ed25519 => push(&mut argument, SIGNATURE, signature),
+    }
+    push(&mut argument, TEXT, text);
+    let result = host.foreign_function("verify_signature", &argument);
     let result = result.ok().flatten().ok_or(VerifyError::Failed)?;
     Ok(result == VALID)
 }

@@ -1,23 +1,21 @@
 //! `envoy/jwt-and-opaque.yaml`: JWTs are verified, opaque tokens introspected, and the same rules hold.
 
-use base64::Engine;
-use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use oauth2_filter_testbed::client::{Request, Response};
-use oauth2_filter_testbed::envoy::{Envoy, Options, example};
+use oauth2_filter_testbed::envoy::{Envoy, Options, example, with_members};
 use oauth2_filter_testbed::scripted::{Answer, ScriptedServer};
 use oauth2_filter_testbed::upstream::Upstream;
-use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use serde_json::{Value, json};
 
 use super::port;
 use crate::set_up::{BOTH, ENDPOINT, Http, one_worker};
+use crate::signing::Key;
 
 /// The file, running.
 struct Scene {
     server: ScriptedServer,
     service: Upstream,
     envoy: Envoy,
+    key: Key,
 }
 
 impl Scene {
@@ -33,7 +31,8 @@ impl Scene {
             });
             Answer::json(200, &known)
         });
-        server.on("/jwks", Answer::json(200, &key_set()));
+        let key = Key::p256();
+        server.on("/jwks", Answer::json(200, &json!({"keys": [key.jwk("a")]})));
         let text = example(
             "jwt-and-opaque.yaml",
             &[
@@ -46,7 +45,7 @@ impl Scene {
         let environment = vec![("ORDERS_API_SECRET".to_owned(), "secret".to_owned())];
         let options = Options { environment, ..one_worker() };
         let envoy = Envoy::start_with(text, &options).await.expect("jwt-and-opaque.yaml");
-        Self { server, service, envoy }
+        Self { server, service, envoy, key }
     }
 
     /// What a request gets that also tries to set the headers that the rules look at.
@@ -54,43 +53,23 @@ impl Scene {
         let request = request.header("x-scope", "orders:write").header("x-user", "root");
         http.send(&request, self.envoy.address("inbound")).await
     }
-}
 
-fn key() -> EcdsaKeyPair {
-    let pem = include_str!("../keys/p256-pkcs8.pem");
-    let text: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
-    let key = BASE64_STANDARD.decode(text).expect("base64");
-    EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &key, &SystemRandom::new())
-        .expect("a key")
-}
-
-/// What `jwks_uri` gives.
-fn key_set() -> Value {
-    let key = key();
-    // One byte says that the point is not compressed.
-    let (x, y) = key.public_key().as_ref()[1..].split_at(32);
-    let [x, y] = [x, y].map(|number| BASE64_URL_SAFE_NO_PAD.encode(number));
-    json!({"keys": [{"kty": "EC", "crv": "P-256", "alg": "ES256", "kid": "a", "x": x, "y": y}]})
-}
-
-/// A JWT with these claims besides those that every one has; null takes one out.
-fn jwt(more: &Value) -> String {
-    let claims = json!({
-        "iss": "https://as.example.com", "aud": "https://orders.example.com", "sub": "somebody",
-        "exp": 4_102_444_800_u64,
-    });
-    let claims = oauth2_filter_testbed::envoy::with_members(claims, more);
-    let part = |value: Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
-    let signed = format!("{}.{}", part(json!({"alg": "ES256", "kid": "a"})), part(claims));
-    let signature = key().sign(&SystemRandom::new(), signed.as_bytes()).expect("a signature");
-    format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
+    /// A JWT with these claims besides those that every one has; null takes one out.
+    fn jwt(&self, more: &Value) -> String {
+        let claims = json!({
+            "iss": "https://as.example.com", "aud": "https://orders.example.com",
+            "sub": "somebody", "exp": 4_102_444_800_u64,
+        });
+        self.key.sign("a", &with_members(claims, more))
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_rules_hold_for_both_kinds_of_tokens() {
     let scene = Scene::start().await;
-    let tokens =
-        |scope: &str| [jwt(&json!({"scope": format!("a orders:{scope} b")})), scope.to_owned()];
+    let tokens = |scope: &str| {
+        [scene.jwt(&json!({"scope": format!("a orders:{scope} b")})), scope.to_owned()]
+    };
     for http in BOTH {
         for (scope, method, status) in [
             ("read", "GET", 200),
@@ -121,23 +100,25 @@ async fn the_same_rules_hold_for_both_kinds_of_tokens() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_form_of_a_token_leads_around_both() {
     let scene = Scene::start().await;
-    let good = jwt(&json!({"scope": "orders:write"}));
+    let good = scene.jwt(&json!({"scope": "orders:write"}));
     let forged = format!("{}AAAAAAAA", &good[..good.len() - 8]);
     let without_signature = good[..=good.rfind('.').expect("a dot")].to_owned();
     let get = || Request::get("/orders/1");
     let in_query = |token: &str| Request::get(&format!("/orders/1?access_token={token}"));
-    let poor = jwt(&json!({"scope": "orders:read"}));
+    let poor = scene.jwt(&json!({"scope": "orders:read"}));
     let with_both = Request::new("PUT", &format!("/orders/1?access_token={good}")).bearer(&poor);
+    let with = |claims: Value| get().bearer(&scene.jwt(&claims));
+    let claims = |name: &str, value: Value| json!({"scope": "orders:read", name: value});
     let refused = [
         ("none", get(), 401),
         ("forged", get().bearer(&forged), 401),
         ("without a signature", get().bearer(&without_signature), 401),
-        ("expired", get().bearer(&jwt(&json!({"scope": "orders:read", "exp": 1}))), 401),
-        ("for ever", get().bearer(&jwt(&json!({"scope": "orders:read", "exp": null}))), 401),
-        ("another issuer", get().bearer(&jwt(&json!({"scope": "orders:read", "iss": "x"}))), 401),
-        ("another audience", get().bearer(&jwt(&json!({"scope": "orders:read", "aud": "x"}))), 403),
-        ("no scope", get().bearer(&jwt(&json!({}))), 403),
-        ("a scope that contains it", get().bearer(&jwt(&json!({"scope": "orders:reader"}))), 403),
+        ("expired", with(claims("exp", json!(1))), 401),
+        ("for ever", with(claims("exp", Value::Null)), 401),
+        ("another issuer", with(claims("iss", json!("x"))), 401),
+        ("another audience", with(claims("aud", json!("x"))), 401),
+        ("no scope", with(json!({})), 403),
+        ("a scope that contains it", with(json!({"scope": "orders:reader"})), 403),
         ("unknown", get().bearer("unknown"), 401),
         ("a good one and another", get().bearer(&good).bearer("unknown"), 400),
         ("another and a good one", get().bearer("unknown").bearer(&good), 400),
@@ -153,8 +134,23 @@ async fn no_form_of_a_token_leads_around_both() {
             assert_eq!(answer.status, status, "{http:?} {what}: {}", answer.text());
         }
     }
-    // Over HTTP/2, Envoy resets the stream.
-    let underscore = get().bearer("read").header("x_scope", "orders:write");
-    assert_eq!(scene.send(Http::One, underscore).await.status, 400);
     assert!(scene.service.requests().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_keys_opaque_tokens_are_accepted_and_no_jwt() {
+    let scene = Scene::start().await;
+    scene.server.on("/jwks", Answer::status(500));
+    // Its key is unknown, so that keys are fetched now.
+    let claims = json!({
+        "iss": "https://as.example.com", "aud": "https://orders.example.com", "sub": "somebody",
+        "exp": 4_102_444_800_u64, "scope": "orders:read",
+    });
+    let token = Key::p256().sign("b", &claims);
+    let answer = scene.send(Http::One, Request::get("/orders/1").bearer(&token)).await;
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(answer.header("retry-after").is_some());
+    assert!(scene.service.requests().is_empty());
+    let answer = scene.send(Http::One, Request::get("/orders/1").bearer("read")).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
 }

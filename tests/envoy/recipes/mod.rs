@@ -10,6 +10,7 @@ mod mcp_servers;
 mod mcp_tools;
 mod mount;
 mod phantom_tokens;
+mod verify_and_introspect;
 mod workload_identity;
 #[path = "../../istio/yaml.rs"]
 mod yaml;

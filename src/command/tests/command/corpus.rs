@@ -13,6 +13,8 @@ const FILTER: &str = "oauth2";
 /// Documents without mistakes.
 pub fn good() -> Vec<Value> {
     let mut good = vec![documents::good(), documents::every_inbound_key()];
+    good.push(documents::jwt(documents::entry(json!({}))));
+    good.push(documents::jwt(documents::entry(json!({"jwks_uri": null}))));
     good.extend(documents::good_clients().into_iter().map(document));
     good.extend(exchanges::table().iter().map(|exchange| exchange.document("x")));
     let pages =
@@ -28,6 +30,7 @@ pub fn bad() -> Vec<Value> {
     let of_clients = |rows: Vec<Row>| rows.into_iter().map(|(client, ..)| document(client));
     let mut bad: Vec<Value> =
         documents::inbound_mistakes().into_iter().map(|(document, _)| document).collect();
+    bad.extend(documents::jwt_mistakes().into_iter().map(|(document, ..)| document));
     bad.extend(documents::rule_mistakes().into_iter().map(|(document, ..)| document));
     for rows in [
         documents::grant_mistakes(),
@@ -282,6 +285,10 @@ fn every_mistake_is_told_at_the_line_of_its_place_in_json_and_in_a_manifest() {
         for (written, report) in written.iter().zip(reports) {
             for finding in report["findings"].as_array().expect("findings") {
                 let place = finding["place"].as_str().expect("a place");
+                // It is about what is around the document.
+                if place.is_empty() {
+                    continue;
+                }
                 let line = written.line(place);
                 if line != finding["line"].as_u64().and_then(|line| line.try_into().ok()) {
                     wrong.push(format!("{line:?} {}\n{finding}", report["file"]));

@@ -18,6 +18,7 @@ mod folder;
 mod gateway;
 mod help;
 mod istio;
+mod jwt;
 mod letter_case;
 mod manifests;
 mod mcp;

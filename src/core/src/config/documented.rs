@@ -10,23 +10,26 @@ use super::endpoint::ENDPOINT_TABLE;
 use super::forward::FORWARD_TABLE;
 use super::grants::GRANT_TABLE;
 use super::inbound::{CACHE_TABLE, INBOUND_TABLE, SENDER_TABLE};
+use super::jwt::JWT_TABLE;
 use super::key_table::{DefaultValue, KeyTable};
 use super::load::{Config, load};
 use super::policy::RULE_TABLE;
 use super::servers::SERVER_TABLE;
 use crate::cache::single_flight::CallId;
 use crate::environment::Environment;
-use crate::oauth::call::Purpose;
+use crate::inbound::issuers::KeySource;
+use crate::oauth::call::{Call, Purpose};
 use crate::oauth::endpoint::{Endpoint, Repeat};
 use crate::outbound::client::Client;
 use crate::timestamp::Timestamp;
 
 /// A table of keys, and where its object is in the document below.
-const TABLES: [(&KeyTable, &str); 11] = [
+const TABLES: [(&KeyTable, &str); 12] = [
     (&ENDPOINT_TABLE, "/inbound/introspection"),
     (&ENDPOINT_TABLE, "/outbound/clients/a"),
     (&INBOUND_TABLE, "/inbound"),
     (&SERVER_TABLE, "/inbound/introspection"),
+    (&JWT_TABLE, "/inbound/jwt/0"),
     (&CACHE_TABLE, "/inbound/cache"),
     (&RULE_TABLE, "/inbound/rules/0"),
     (&FORWARD_TABLE, "/inbound/forward"),
@@ -36,9 +39,11 @@ const TABLES: [(&KeyTable, &str); 11] = [
     (&GRANT_TABLE, "/outbound/clients/exchange"),
 ];
 
-/// A value of each key that is not its default.
-const OTHERS: [(&str, &str); 39] = [
+/// A value of each key, or of a key at one of these places, that is not its default.
+const OTHERS: [(&str, &str); 43] = [
+    ("/inbound/jwt/0/token", r#""id_token""#),
     ("access", r#""optional""#),
+    ("algorithms", r#"["ES256"]"#),
     ("allow_cors_preflight", "true"),
     ("allow_credentials", "true"),
     ("allow_methods", r#"["PUT"]"#),
@@ -50,6 +55,7 @@ const OTHERS: [(&str, &str); 39] = [
     ("failure_mode_allow", "true"),
     ("header", r#""x-token""#),
     ("headers", r#"{"x-a": "b"}"#),
+    ("introspect", "true"),
     ("lifetime", r#""7s""#),
     ("max_entries", "7"),
     ("max_token_bytes", "7"),
@@ -60,6 +66,7 @@ const OTHERS: [(&str, &str); 39] = [
     ("overwrite", "false"),
     ("parameters", r#"{"a": "b"}"#),
     ("realm", r#""a""#),
+    ("refresh_interval", r#""7s""#),
     ("renew_on_status", "[403]"),
     ("retries", "7"),
     ("response_format", r#""jwt""#),
@@ -86,6 +93,9 @@ fn document() -> Value {
             "introspection": {
                 "endpoint": "https://as.test/", "client_id": "a", "client_secret": "s",
             },
+            "jwt": [{
+                "issuer": "https://as.test", "audience": "a", "jwks_uri": "https://as.test/keys",
+            }],
             "cache": {}, "rules": [{}], "forward": {}, "sender_constraint": {},
             "cors": {"allow_origins": ["https://app.test"]},
         },
@@ -134,6 +144,10 @@ fn picture(document: &Value) -> String {
     let (guard, clients) = (inbound.unwrap(), outbound.unwrap());
     let mut parts = vec![format!("{guard:?} {clients:?}")];
     parts.extend(guard.servers.iter().map(|server| call(&server.introspection.endpoint)));
+    parts.extend(guard.issuers.iter().filter_map(|issuer| match &issuer.keys {
+        KeySource::Fetched(endpoint, _) => Some(text(&endpoint.get(CallId(0), &"/".into()))),
+        KeySource::Fixed(_) | KeySource::JwtAuthn => None,
+    }));
     for client in clients.clients {
         // Whole, so that a field that is added is not forgotten here.
         let Client {
@@ -159,7 +173,10 @@ fn picture(document: &Value) -> String {
 fn call(endpoint: &Endpoint) -> String {
     let (id, purpose) = (CallId(0), Purpose::Token);
     let now = Timestamp::from_millis(0);
-    let call = endpoint.call(id, purpose, &[], Repeat::Harmless, now).unwrap();
+    text(&endpoint.call(id, purpose, &[], Repeat::Harmless, now).unwrap())
+}
+
+fn text(call: &Call) -> String {
     format!("{} {:?} {} {:?}", call.cluster, call.headers, call.body, call.timeout)
 }
 
@@ -167,7 +184,7 @@ fn call(endpoint: &Endpoint) -> String {
 fn with(place: &str, key: &str, value: Value) -> Value {
     let mut document = document();
     let object = document.pointer_mut(place).and_then(Value::as_object_mut).unwrap();
-    if ["typ", "lifetime"].contains(&key) {
+    if ["typ", "lifetime"].contains(&key) && !place.starts_with("/inbound/jwt") {
         object.remove("client_secret");
         object.insert("auth_method".into(), json!("private_key_jwt"));
         object.insert("private_key".into(), json!("k"));
@@ -192,11 +209,13 @@ fn what_people_are_told_is_the_default_is_the_default() {
             let explicit = picture(&with(place, key, default.clone()));
             assert_eq!(explicit, without, "{heading}: {key} is not {default}");
             // What makes no difference would prove nothing.
-            let other = OTHERS.into_iter().find(|(known, _)| *known == key);
-            let (_, other) = other.unwrap_or_else(|| panic!("no other value of {key} is known"));
+            let here = format!("{place}/{key}");
+            let other = OTHERS.into_iter().find(|(known, _)| *known == here || *known == key);
+            let (known, other) =
+                other.unwrap_or_else(|| panic!("no other value of {key} is known"));
             let other = picture(&with(place, key, serde_json::from_str(other).unwrap()));
             assert_ne!(other, without, "{heading}: {key} shows nowhere");
-            tested.insert(key);
+            tested.insert(known);
         }
     }
     assert_eq!(tested, OTHERS.into_iter().map(|(key, _)| key).collect());

@@ -200,10 +200,14 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
         ServerReading { issuer: None, token_type: TokenType::Optional, scope, clock_skew };
     let read_servers = |field: &Field<'_>| servers(field, names, &reading);
     let (has_jwt, has_servers) = (object.has("jwt"), object.has("introspection"));
-    let servers = if has_servers || !has_jwt {
-        object.need("introspection", "the introspection endpoint, or `jwt`", read_servers)
-    } else {
-        Some(Vec::new())
+    let servers = object.read("introspection", read_servers);
+    let servers = match (has_servers, has_jwt) {
+        (true, _) => servers,
+        (false, true) => Some(Vec::new()),
+        (false, false) => {
+            let place = object.at("introspection");
+            place.mistake("required: the introspection endpoint, or `jwt`")
+        }
     };
     let issuers = object.read("jwt", |field| issuers(field, &reading, servers.as_deref()));
     let issuers = if has_jwt { issuers } else { Some(Vec::new()) };
@@ -238,9 +242,11 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     let failure_mode_allow = object.read("failure_mode_allow", |field| {
         let allow = boolean(field)?;
         if allow {
-            field.warn(
-                "while the authorization server is unavailable, requests are forwarded unchecked",
-            );
+            field.warn(if has_servers || !has_jwt {
+                "while the authorization server is unavailable, requests are forwarded unchecked"
+            } else {
+                "no effect without introspection: without keys, JWTs are never accepted; remove it"
+            });
         }
         Some(allow)
     });
@@ -267,7 +273,7 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     let mut all = vec![&unmatched];
     all.extend(rules.iter().map(|(_, rule)| rule));
     // Entries of `jwt` have audiences of their own.
-    if has_servers
+    if (has_servers || !has_jwt)
         && matches!(unset, Audience::Any)
         && all.iter().any(|rule| rule.takes_any_audience())
     {

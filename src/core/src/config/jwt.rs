@@ -11,10 +11,11 @@ use super::key_table::{
     DefaultValue::{Json, JsonIf, Required, Words},
     KeyRow, KeyTable,
 };
+use super::notes::Shape;
 use super::policy::{AskedClaims, claims};
 use super::reader::{Field, Object};
 use super::scopes::scope_reading;
-use super::values::{boolean, count, endpoint_url, lives, one_or_any, text, timeout, ttl};
+use super::values::{boolean, count, endpoint_url, one_or_any, text, timeout, ttl};
 use crate::http::url::HttpUrl;
 use crate::inbound::issuers::{Issuer, KeySource};
 use crate::inbound::servers::Server;
@@ -122,7 +123,7 @@ pub(super) const JWT_TABLE: KeyTable = KeyTable {
         ),
         KeyRow::new(
             &["typ"],
-            "list",
+            "string or list",
             JsonIf(r#"["at+jwt"]"#, "`token` is not `\"id_token\"`, else `[\"JWT\"]`"),
             "accepted types in the header, in any case and with or without `application/`. `\"JWT\"` \
              includes an absent one",
@@ -131,8 +132,8 @@ pub(super) const JWT_TABLE: KeyTable = KeyTable {
             &["refresh_interval"],
             "duration",
             Json(r#""10m""#),
-            "how old keys become before they are fetched again. A token that names an unknown key \
-             causes another fetch, at most one in 30 seconds",
+            "how old keys become before they are fetched again, at least a second. A token that \
+             names an unknown key causes another fetch, at most one in 30 seconds",
         ),
         KeyRow::new(
             &["stale_if_error"],
@@ -146,7 +147,7 @@ pub(super) const JWT_TABLE: KeyTable = KeyTable {
             Json("false"),
             "whether the token is introspected, too, once its signature is verified: by the first \
              server whose `when` matches and which is not that of another `issuer`. Both must \
-             accept it; rules look at the response",
+             accept it; rules look at the response. Not with `verified_by`",
         ),
         KeyRow::new(
             &["verified_by"],
@@ -188,7 +189,8 @@ pub(super) fn issuers(
     let is_verified_here = |issuer: &Issuer| !matches!(issuer.keys, KeySource::JwtAuthn);
     if issuers.iter().any(is_verified_here) && !verify::works(field.reader.host.verify) {
         return field.mistake(
-            "the host cannot verify signatures (Envoy 1.36 or later can); use introspection",
+            "the host cannot verify signatures (Envoy 1.36 or later can); use introspection or \
+             verified_by",
         );
     }
     Some(issuers)
@@ -208,18 +210,19 @@ fn issuer(
     let scope = scope_reading(&mut object, &defaults.scope);
     let clock_skew = object.read("clock_skew", ttl).map_or(defaults.clock_skew, Into::into);
     let source = source(&mut object, issuer.as_deref());
-    let algorithms = object.read("algorithms", algorithms);
+    let is_verified_here = !object.has("verified_by");
+    let algorithms = object.read("algorithms", |field| algorithms(field, is_verified_here));
     let token = object.read("token", |field| field.choice(&["access_token", "id_token"]));
     let is_id = token == Some("id_token");
     let types = object.read("typ", types);
     let types = types.unwrap_or_else(|| vec![if is_id { "jwt" } else { "at+jwt" }.into()]);
     let introspect = object.read("introspect", boolean).unwrap_or(false);
+    object.check_keys();
     if introspect && object.has("verified_by") {
         return object
             .at("introspect")
             .mistake("conflicts with verified_by; remove one of the two");
     }
-    object.check_keys();
     let (issuer, mut audience) = (issuer?, audience?);
     let claims = claims.unwrap_or_default();
     if audience.iter().any(|audience| **audience == *"*") {
@@ -233,26 +236,34 @@ fn issuer(
         }
         audience.clear();
     }
-    if types.iter().any(|it| **it == *"jwt") && !is_id && claims.is_empty() && audience.is_empty() {
-        object.at("typ").warn("\"JWT\" is the type of ID tokens, too; exclude them with `claims`");
-    }
     if let (true, Some(servers)) = (introspect, servers) {
-        let is_of_others =
-            |server: &Server| server.reading.issuer.as_ref().is_some_and(|other| *other != issuer);
+        let is_of_others = |server: &Server| {
+            let of_when = server.when.issuer.as_ref();
+            server.reading.issuer.as_ref().is_some_and(|other| *other != issuer)
+                || of_when.is_some_and(|issuers| issuers.iter().all(|other| **other != *issuer))
+        };
         if servers.iter().all(is_of_others) {
             return object
                 .at("introspect")
                 .mistake("no entry of `introspection` is for this issuer");
         }
     }
+    let (algorithms, source) = (algorithms.unwrap_or_else(|| ALGORITHMS.to_vec()), source?);
+    #[cfg(feature = "review")]
+    {
+        if !is_id && claims.is_empty() && types.iter().any(|it| **it == *"jwt") {
+            advise_on_id_tokens(&object.at("typ"), &audience);
+        }
+        advise_on_keys(&object, &source, &algorithms);
+    }
     let token_type = if is_id { TokenType::IdToken } else { TokenType::Optional };
     Some(Issuer {
         reading: ServerReading { issuer: Some(issuer), token_type, scope, clock_skew },
         audience,
         claims,
-        algorithms: algorithms.unwrap_or_else(|| ALGORITHMS.to_vec()),
+        algorithms,
         types,
-        keys: source?,
+        keys: source,
         introspect,
     })
 }
@@ -297,7 +308,8 @@ fn source(object: &mut Object<'_>, issuer: Option<&str>) -> Option<KeySource> {
     let timeout = object.read("timeout", timeout).unwrap_or(Duration::from_secs(5));
     let retries = object.read("retries", |f| count(f, 10)).unwrap_or(1);
     let headers = object.read("headers", headers).unwrap_or_default();
-    let refresh = object.read("refresh_interval", lives).unwrap_or(Duration::from_mins(10));
+    let refresh =
+        object.read("refresh_interval", refresh_interval).unwrap_or(Duration::from_mins(10));
     let stale = object.read("stale_if_error", ttl).unwrap_or(Duration::from_hours(24));
     let is_known = object.has("jwks_uri");
     let url = if is_known { jwks_uri? } else { origin(object, issuer?)? };
@@ -307,6 +319,15 @@ fn source(object: &mut Object<'_>, issuer: Option<&str>) -> Option<KeySource> {
         if is_known { KeyEndpoint::at(options) } else { KeyEndpoint::discovered(issuer?, options) };
     let times = KeyTimes { refresh_interval: refresh, stale_if_error: stale };
     Some(KeySource::Fetched(Box::new(endpoint), times))
+}
+
+/// `refresh_interval`: at least the precision with which it is kept.
+fn refresh_interval(field: &Field<'_>) -> Option<Duration> {
+    let interval = ttl(field)?;
+    if interval < Duration::from_secs(1) {
+        return field.mistake("must be at least \"1s\"");
+    }
+    Some(interval)
 }
 
 /// The origin of an issuer whose metadata is fetched.
@@ -322,14 +343,17 @@ fn origin(object: &Object<'_>, issuer: &str) -> Option<HttpUrl> {
 
 /// `jwks`: keys that verify signatures.
 fn key_set(field: &Field<'_>) -> Option<KeySet> {
-    match KeySet::of_value(field.value) {
-        Ok(keys) => Some(keys),
-        Err(BadSet::Malformed) => field.expected("a JWK set, such as {\"keys\": [{\"kty\": …}]}"),
-        Err(bad) => field.mistake(match bad {
-            BadSet::NoUsableKey => "no key verifies signatures (RSA from 2048 bits, P-256, P-384)",
-            _ => "more than 100 keys",
-        }),
+    field.looks_for(|| Shape::Foreign);
+    if !field.value.is_object() {
+        return field.expected("a JWK set, such as {\"keys\": [{\"kty\": …}]}");
     }
+    KeySet::of_value(field.value)
+        .map_err(|bad| match bad {
+            BadSet::NoUsableKey => "no key verifies signatures (RSA from 2048 bits, P-256, P-384)",
+            BadSet::TooManyKeys => "more than 100 keys",
+            BadSet::Malformed | BadSet::TooLarge => "expected keys as a list of objects",
+        })
+        .map_or_else(|wrong| field.mistake(wrong), Some)
 }
 
 fn verified_by(field: &Field<'_>) -> Option<()> {
@@ -342,13 +366,15 @@ fn verified_by(field: &Field<'_>) -> Option<()> {
     Some(())
 }
 
-fn algorithms(field: &Field<'_>) -> Option<Vec<SignatureAlgorithm>> {
+/// `algorithms`, of which the host must have all if it verifies the tokens.
+fn algorithms(field: &Field<'_>, is_verified_here: bool) -> Option<Vec<SignatureAlgorithm>> {
     let names = SignatureAlgorithm::ALL.map(SignatureAlgorithm::name);
     let algorithms = field.list_of("a list of algorithms such as \"RS256\"", |field| {
         let name = field.choice(&names)?;
         let algorithm = SignatureAlgorithm::of_name(name)?;
         let verify = field.reader.host.verify;
-        if verify::supports(verify, algorithm) == Err(VerifyError::Unsupported) {
+        if is_verified_here && verify::supports(verify, algorithm) == Err(VerifyError::Unsupported)
+        {
             return field
                 .mistake("only in the dynamic module; use another algorithm, or verified_by");
         }
@@ -362,4 +388,69 @@ fn types(field: &Field<'_>) -> Option<Vec<Box<str>>> {
     let types = one_or_any(field, "a type such as \"at+jwt\"")?;
     let lower = types.iter().map(|it| it.to_ascii_lowercase());
     Some(lower.map(|it| it.strip_prefix("application/").unwrap_or(&it).into()).collect())
+}
+
+/// Advises on `typ` where nothing else tells ID tokens from access tokens. The audience of an ID
+/// token is the `client_id` of a client (OpenID Connect Core 1.0 section 2): one that is a URI is
+/// taken as that of a service, any other may be both.
+#[cfg(feature = "review")]
+fn advise_on_id_tokens(typ: &Field<'_>, audience: &[Box<str>]) {
+    let is_uri = |audience: &str| audience.contains("://") || audience.starts_with("urn:");
+    if let Some(audience) = audience.iter().find(|audience| !is_uri(audience)) {
+        typ.advise(|| {
+            format!(
+                "\"JWT\" is the type of ID tokens, too, and {} may be the `client_id` that is their \
+                 audience: clients can then call this service with ID tokens; exclude them with \
+                 `claims` that only access tokens meet, such as {{\"scope\": {{\"exists\": true}}}}",
+                Value::from(&**audience)
+            )
+        });
+    }
+}
+
+/// Keys are expected to be fetched less often than this.
+#[cfg(feature = "review")]
+const SHORT: Duration = Duration::from_mins(1);
+
+/// How long keys may serve before somebody notices that the issuer has withdrawn them.
+#[cfg(feature = "review")]
+const LONG: Duration = Duration::from_hours(7 * 24);
+
+/// Advises on keys that verify nothing, or that serve for too long or too short a time.
+#[cfg(feature = "review")]
+fn advise_on_keys(object: &Object<'_>, source: &KeySource, algorithms: &[SignatureAlgorithm]) {
+    match source {
+        KeySource::Fixed(keys) => {
+            let verifies =
+                |algorithm: &SignatureAlgorithm| keys.candidates(None, *algorithm).next().is_some();
+            if !algorithms.iter().any(verifies) {
+                object.at("jwks").advise(|| {
+                    "no key is for any of `algorithms`: every token is rejected".to_owned()
+                });
+            }
+        }
+        KeySource::Fetched(_, KeyTimes { refresh_interval, stale_if_error }) => {
+            if *refresh_interval < SHORT {
+                object.at("refresh_interval").advise(|| {
+                    "keys are fetched this often by each worker; a new key needs no short interval, \
+                     because a token that names it causes a fetch"
+                        .to_owned()
+                });
+            }
+            for (key, time, when) in [
+                ("refresh_interval", refresh_interval, ""),
+                ("stale_if_error", stale_if_error, " while its endpoint fails"),
+            ] {
+                if *time > LONG {
+                    object.at(key).advise(|| {
+                        format!(
+                            "a key that the issuer has withdrawn, because it was stolen for \
+                             example, is accepted for this long{when}"
+                        )
+                    });
+                }
+            }
+        }
+        KeySource::JwtAuthn => {}
+    }
 }

@@ -2,18 +2,19 @@
 
 use super::key_table::KeyTable;
 use super::{
-    client, cors, endpoint, forward, grants, header_tests, inbound, mcp, metadata, outbound,
+    client, cors, endpoint, forward, grants, header_tests, inbound, jwt, mcp, metadata, outbound,
     policy, servers, sources, values,
 };
 
 /// The tables of the reference, in its order.
-pub const KEY_TABLES: [&KeyTable; 22] = [
+pub const KEY_TABLES: [&KeyTable; 23] = [
     &values::SECRET_TABLE,
     &values::SDS_TABLE,
     &endpoint::ENDPOINT_TABLE,
     &inbound::INBOUND_TABLE,
     &servers::SERVER_TABLE,
     &servers::WHEN_TABLE,
+    &jwt::JWT_TABLE,
     &sources::SOURCE_TABLE,
     &policy::TEST_TABLE,
     &inbound::CACHE_TABLE,

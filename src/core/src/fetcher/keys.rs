@@ -5,19 +5,21 @@ use std::time::Duration;
 
 use log::warn;
 
+use super::issuer_health::IssuerHealth;
 use super::stage::{KeyFetch, KeyStage, Progress};
 use super::{Fetcher, resolve};
-use crate::cache::single_flight::{CallId, Flight, StreamId};
+use crate::cache::single_flight::{Flight, StreamId};
 use crate::ids::IssuerId;
 use crate::inbound::guard::Guard;
-use crate::inbound::issuers::{Issuer, KeySource};
+use crate::inbound::issuers::KeySource;
 use crate::jose::key_set::KeySet;
-use crate::jose::upkeep::{KeyNews, KeyUpkeep, Keys};
+use crate::jose::upkeep::{KeyNews, Keys};
 use crate::lookup::{Found, KeysNeeded};
+use crate::metrics::Event;
+use crate::metrics::keys::KeyEvent;
 use crate::oauth::call::Answer;
 use crate::oauth::explanation::Explained;
 use crate::oauth::failure::Failure;
-use crate::oauth::failure_log::FailureLog;
 use crate::oauth::json::escaped;
 use crate::oauth::key_endpoint::{KeyEndpoint, KeyPlace, NoPlace, document};
 use crate::run::Run;
@@ -31,25 +33,6 @@ const MAX_WAITING: usize = 64;
 
 /// The longest URL of a server in a log line, in bytes.
 const MAX_URL: usize = 200;
-
-/// The keys of an issuer.
-pub(super) struct IssuerHealth {
-    upkeep: KeyUpkeep,
-    failures: FailureLog,
-    /// The fetch that is under way.
-    fetch: Option<CallId>,
-    /// The path of the keys that the last metadata named.
-    path: Option<Arc<str>>,
-}
-
-impl IssuerHealth {
-    /// The state of an issuer whose keys are fetched.
-    pub(super) fn of(issuer: &Issuer) -> Option<Self> {
-        let KeySource::Fetched(_, times) = &issuer.keys else { return None };
-        let failures = FailureLog::new(format!("keys of issuer {}", escaped(issuer.identifier())));
-        Some(Self { upkeep: KeyUpkeep::new(*times), failures, fetch: None, path: None })
-    }
-}
 
 /// The endpoint of an issuer's keys.
 fn endpoint_of(guard: Option<&Guard>, issuer: IssuerId) -> Option<&KeyEndpoint> {
@@ -113,10 +96,22 @@ impl Fetcher {
         }
     }
 
+    /// Reports the age of the keys. In the module each worker has its own, and the last one to set
+    /// the gauge wins.
+    pub(super) fn report_keys(&self, run: &mut Run<'_>) {
+        for (place, issuer) in self.issuers.iter().enumerate() {
+            if let Some(issuer) = issuer {
+                let age = KeyEvent::Age(issuer.age(run.now) / 1000);
+                run.count(Event::Keys(IssuerId(place), age));
+            }
+        }
+    }
+
     /// Begins to fetch keys.
     fn fetch_keys(&mut self, id: IssuerId, flight: Flight, run: &mut Run<'_>) {
         let Some(issuer) = self.issuer(id) else { return };
         issuer.upkeep.begin(run.now);
+        issuer.began.get_or_insert(run.now);
         issuer.fetch = Some(flight.id);
         let known = issuer.path.clone();
         let endpoint = endpoint_of(self.guard.as_deref(), id);
@@ -146,7 +141,8 @@ impl Fetcher {
         if let Some(endpoint) = endpoint_of(self.guard.as_deref(), issuer) {
             run.output.calls.push(endpoint.get(flight.id, path));
         }
-        self.flights.resume(flight, Progress::Keys(KeyFetch { issuer, stage }));
+        let fetch = KeyFetch { issuer, stage, since: run.now };
+        self.flights.resume(flight, Progress::Keys(fetch));
     }
 
     /// Handles the outcome of a call.
@@ -157,7 +153,8 @@ impl Fetcher {
         outcome: Result<&Answer, Failure>,
         run: &mut Run<'_>,
     ) {
-        let KeyFetch { issuer: id, stage } = fetch;
+        let KeyFetch { issuer: id, stage, since } = fetch;
+        run.count(Event::KeyCallTime(run.now.since(since)));
         let body = document(outcome, run.now);
         let tried = match stage {
             KeyStage::Keys => {
@@ -206,6 +203,8 @@ impl Fetcher {
         outcome: Result<&Answer, Failure>,
         run: &mut Run<'_>,
     ) {
+        let failure = keys.as_ref().err().copied();
+        run.count(Event::Keys(id, KeyEvent::Fetch(failure.map(Failure::outcome))));
         let (now, random) = (run.now, Arc::clone(&self.random));
         let endpoint = endpoint_of(self.guard.as_deref(), id);
         let secrets = |check: &mut dyn FnMut(&str)| {
@@ -216,9 +215,9 @@ impl Fetcher {
         let health = self.issuers.get_mut(id.0).and_then(Option::as_mut);
         if let Some(issuer) = health {
             let explain = |failure| Explained::new(failure, outcome, &secrets);
-            issuer.failures.note(keys.as_ref().err(), &explain, now);
+            issuer.failures.note(failure.as_ref(), &explain, now);
             issuer.fetch = None;
-            if keys.is_err() {
+            if failure.is_some() {
                 // They may have moved.
                 issuer.path = None;
             }

@@ -7,6 +7,7 @@
 
 mod exchange;
 mod introspection;
+mod issuer_health;
 mod keys;
 mod stage;
 mod token;
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use log::info;
 
-use self::keys::IssuerHealth;
+use self::issuer_health::IssuerHealth;
 use self::stage::{ExchangeStage, IntrospectionStage, ObtainingStage, Permit, Progress};
 use crate::cache::identity::Fingerprint;
 use crate::cache::local::{ClockCache, Keyed};

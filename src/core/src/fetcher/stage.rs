@@ -21,6 +21,8 @@ pub(super) enum Progress {
 pub(super) struct KeyFetch {
     pub(super) issuer: IssuerId,
     pub(super) stage: KeyStage,
+    /// When the call began.
+    pub(super) since: Timestamp,
 }
 
 /// The document that is being fetched.

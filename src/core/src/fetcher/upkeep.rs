@@ -34,6 +34,7 @@ impl Fetcher {
         if self.report_at.is_none_or(|report_at| now >= report_at) {
             self.report_at = Some(now.plus(REPORT_PERIOD));
             self.report(run);
+            self.report_keys(run);
         }
     }
 

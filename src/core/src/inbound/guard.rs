@@ -365,6 +365,14 @@ impl Guard {
         self.issuers.get(place)
     }
 
+    /// The identifiers of the issuers, in their order; `None` for one whose keys are not fetched.
+    pub(crate) fn key_issuers(&self) -> impl Iterator<Item = Option<&str>> {
+        self.issuers.iter().map(|issuer| match issuer.keys {
+            KeySource::Fetched(..) => Some(issuer.identifier()),
+            KeySource::Fixed(_) | KeySource::JwtAuthn => None,
+        })
+    }
+
     /// Evaluates a JWT whose signature has been verified.
     ///
     /// # Errors

@@ -36,6 +36,7 @@ use crate::jose::jws::UnverifiedJwt;
 use crate::jose::upkeep::KeyNews;
 use crate::jose::verify::Signed;
 use crate::lookup::{Introspect, Introspected, KeysNeeded, Signer, Unavailable};
+use crate::metrics::keys::KeyEvent;
 use crate::metrics::{self, Counter, Decision, Event};
 use crate::oauth::bearer::BearerToken;
 use crate::oauth::claim_header::Dropped;
@@ -153,6 +154,11 @@ impl Inbound {
         self.guard.forward.claim_headers()
     }
 
+    /// The identifiers of the issuers, in their order; `None` for one whose keys are not fetched.
+    pub(crate) fn key_issuers(&self) -> impl Iterator<Item = Option<&str>> {
+        self.guard.key_issuers()
+    }
+
     /// How scripts of other origins are treated, if that is configured.
     pub(crate) fn cors(&self) -> Option<&Cors> {
         self.guard.cors.as_ref()
@@ -233,7 +239,7 @@ impl Inbound {
             Some(verifier) => verifier,
             None => self.guard.verifier_for(token, head).map_err(deny)?,
         };
-        let verified = self.verify(verifier, token, key, (bearer, head), run.now);
+        let verified = self.verify(verifier, token, key, (bearer, head), run);
         Ok(self.take_note(verified, run))
     }
 
@@ -244,8 +250,9 @@ impl Inbound {
         token: BearerToken<'_>,
         key: CacheKey,
         (bearer, head): (Bearer, &dyn Head),
-        now: Timestamp,
+        run: &mut Run<'_>,
     ) -> Verification {
+        let now = run.now;
         // With caching off, requests do not share a call.
         let key = (!self.guard.cache.max_ttl.is_zero()).then_some(key);
         let waiter = Waiter { grpc: is_grpc(head), bearer };
@@ -270,8 +277,11 @@ impl Inbound {
         match jwt.map(|jwt| self.check(issuer, server, jwt, now)) {
             Some(Checked::Known(known)) => Verification::Known(waiter, key, known),
             Some(checked) => {
+                if matches!(checked, Checked::Needs(KeysNeeded::Newer)) {
+                    run.count(Event::Keys(issuer, KeyEvent::Unknown));
+                }
                 let waiter = KeyWaiter { waiter, issuer, server, token: secret(), key };
-                self.checked(waiter, checked, now)
+                self.checked(waiter, checked, run.now)
             }
             None => self.cannot_verify(waiter, Failure::Defect),
         }

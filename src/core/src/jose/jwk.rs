@@ -54,8 +54,12 @@ impl PublicKey {
 
     /// Whether a signature can be one of this key, by type and size.
     pub fn fits(&self, algorithm: SignatureAlgorithm, signature: &[u8]) -> bool {
-        algorithm.key_type() == self.key_type
-            && signature.len() == algorithm.signature_size(self.modulus)
+        algorithm.key_type() == self.key_type && signature.len() == self.signature_size(algorithm)
+    }
+
+    /// The size of its signatures by an algorithm, in bytes.
+    pub(crate) fn signature_size(&self, algorithm: SignatureAlgorithm) -> usize {
+        algorithm.signature_size(self.modulus)
     }
 
     fn new(key_type: KeyType, algorithm: Vec<u8>, key: &[u8], modulus: usize) -> Self {
@@ -101,6 +105,14 @@ impl PublicKey {
         let key = [&[4], x, y].concat();
         let algorithm = der::algorithm(&EC_PUBLIC_KEY, &Parameters::Curve(curve));
         Ok(Self::new(key_type, algorithm, &key, 0))
+    }
+
+    /// A point on P-256.
+    ///
+    /// # Errors
+    /// A coordinate has another size.
+    pub(crate) fn p256(x: &[u8], y: &[u8]) -> Result<Self, BadKey> {
+        Self::point(KeyType::P256, &P256, 32, x, y)
     }
 
     /// The key of a JWK.

@@ -99,6 +99,19 @@ impl KeySet {
         self.0.iter().any(|key| key.id.as_deref() == Some(id))
     }
 
+    /// What the header of a token says that a key of the set can have signed, by one of these
+    /// algorithms, and the size of its signature in bytes.
+    #[cfg(feature = "review")]
+    pub(crate) fn example(
+        &self,
+        algorithms: &[SignatureAlgorithm],
+    ) -> Option<(SignatureAlgorithm, Option<&str>, usize)> {
+        algorithms.iter().find_map(|algorithm| {
+            let key = self.candidates(None, *algorithm).next()?;
+            Some((*algorithm, key.id.as_deref(), key.public.signature_size(*algorithm)))
+        })
+    }
+
     /// Whether it has this key.
     pub(crate) fn has(&self, key: &Key) -> bool {
         self.0.iter().any(|known| **known == *key)

@@ -104,6 +104,14 @@ impl ClientEvent {
         }
     }
 
+    /// The value of a gauge; `None` for a counter.
+    pub fn value(self) -> Option<u64> {
+        match self {
+            Self::Gauge(_, value) => Some(value),
+            Self::Request(_) | Self::Token(_) | Self::Call(_) => None,
+        }
+    }
+
     /// The name of the statistic for the client of this name.
     pub fn name(self, client: &str) -> String {
         let client = label_value(client);

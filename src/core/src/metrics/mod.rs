@@ -7,10 +7,12 @@
 //! on the host nor on requests.
 
 pub(crate) mod client;
+pub(crate) mod keys;
 pub(crate) mod labels;
 
-use crate::ids::ClientId;
+use crate::ids::{ClientId, IssuerId};
 use crate::metrics::client::ClientEvent;
+use crate::metrics::keys::KeyEvent;
 use crate::metrics::labels::{Labels, label_value};
 use crate::oauth::claim_header::Dropped;
 use crate::oauth::outcome::CallOutcome;
@@ -28,10 +30,14 @@ pub enum Event {
     CallTime(u64),
     /// The duration of a call to a token endpoint, in milliseconds.
     TokenCallTime(u64),
+    /// The duration of a call that fetches keys or their place, in milliseconds.
+    KeyCallTime(u64),
     /// A claim of a response is not forwarded.
     Dropped(Dropped),
     /// An event of the outbound client with this identifier.
     Client(ClientId, ClientEvent),
+    /// An event of the keys of the issuer with this identifier.
+    Keys(IssuerId, KeyEvent),
 }
 
 /// The name of the gauge of waiting requests.
@@ -42,6 +48,9 @@ pub const CALL_TIME: &str = "oauth2_filter.call_milliseconds.endpoint.introspect
 
 /// The name of the histogram of the duration of token requests.
 pub const TOKEN_CALL_TIME: &str = "oauth2_filter.call_milliseconds.endpoint.token";
+
+/// The name of the histogram of the duration of calls that fetch keys or their place.
+pub const KEY_CALL_TIME: &str = "oauth2_filter.call_milliseconds.endpoint.keys";
 
 /// The name of the counter of claims that are not forwarded in this header.
 pub fn claims_dropped(header: &str) -> String {

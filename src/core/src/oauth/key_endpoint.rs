@@ -75,8 +75,8 @@ impl KeyEndpoint {
         // RFC 8414 section 3.1 inserts, OpenID Connect appends.
         let path = origin.path.trim_end_matches('/');
         let documents = [
-            format!("/.well-known/oauth-authorization-server{path}").into(),
-            format!("{path}/.well-known/openid-configuration").into(),
+            ["/.well-known/oauth-authorization-server", path].concat().into(),
+            [path, "/.well-known/openid-configuration"].concat().into(),
         ];
         let place = KeyPlace::Discovered(Discovery { issuer: issuer.into(), origin, documents });
         Self::new(options, place)
@@ -97,9 +97,8 @@ impl KeyEndpoint {
     /// The call that fetches the document at this path.
     pub(crate) fn get(&self, id: CallId, path: &Arc<str>) -> Call {
         let mut headers = self.head.clone();
-        headers.push((":path".into(), Arc::clone(path)));
         // Pseudo-headers come first.
-        headers.sort_by_key(|(name, _)| !name.starts_with(':'));
+        headers.insert(0, (":path".into(), Arc::clone(path)));
         endpoint::push_retries(&mut headers, self.retries, Repeat::Harmless);
         Call {
             id,
@@ -143,6 +142,12 @@ pub(crate) enum NoPlace {
     Elsewhere(String),
 }
 
+impl From<Failure> for NoPlace {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
 impl Discovery {
     /// The path of the keys according to this metadata.
     ///
@@ -150,17 +155,17 @@ impl Discovery {
     /// It is not the metadata of the issuer, or the keys are elsewhere: a response never chooses
     /// whom the filter calls.
     pub(crate) fn place(&self, metadata: &[u8]) -> Result<Arc<str>, NoPlace> {
-        let failed = |what| NoPlace::Failed(Failure::Member(what));
         let Ok(Value::Object(metadata)) = json::parse(metadata) else {
-            return Err(NoPlace::Failed(Failure::NotJson));
+            return Err(Failure::NotJson.into());
         };
         let text = |name: &str| metadata.get(name).and_then(Value::as_str);
         // RFC 8414 section 3.3.
         if text("issuer") != Some(&*self.issuer) {
-            return Err(failed("`issuer` is not the configured one"));
+            return Err(Failure::Member("`issuer` is not the configured one").into());
         }
-        let jwks_uri = text("jwks_uri").ok_or(failed("`jwks_uri` is missing"))?;
-        let url = HttpUrl::parse(jwks_uri).map_err(|_| failed("`jwks_uri` is not a URL"))?;
+        let jwks_uri = text("jwks_uri").ok_or(Failure::Member("`jwks_uri` is missing"))?;
+        let url =
+            HttpUrl::parse(jwks_uri).map_err(|_| Failure::Member("`jwks_uri` is not a URL"))?;
         let of = |url: &HttpUrl| (url.is_https, url.host.clone(), url.port());
         if of(&url) == of(&self.origin) {
             Ok(url.target().into())

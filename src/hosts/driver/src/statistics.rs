@@ -7,7 +7,8 @@ use log::warn;
 use super::interface::{HostError, MetricKind, Metrics, ProxyWasm};
 use super::reports::Reports;
 use oauth2_filter_core::{
-    CALL_TIME, ClientEvent, Counter, Event, TOKEN_CALL_TIME, WAITING, claims_dropped,
+    CALL_TIME, ClientEvent, Counter, Event, KEY_CALL_TIME, KeyEvent, TOKEN_CALL_TIME, WAITING,
+    claims_dropped,
 };
 
 /// The host's numbers of metrics by their names, in order. It keeps every number that it returns
@@ -25,8 +26,12 @@ pub struct Statistics {
     call_time: Option<u32>,
     /// How long calls to token endpoints take.
     token_call_time: Option<u32>,
+    /// How long calls take that fetch keys.
+    key_call_time: Option<u32>,
     /// The metrics of each outbound client, each event at its place.
     clients: Vec<Numbers>,
+    /// The metrics of the keys of each issuer, each event at its place; empty if none are fetched.
+    keys: Vec<Numbers>,
     /// The claims that are not forwarded, for each header.
     claims_dropped: Numbers,
 }
@@ -41,49 +46,61 @@ impl Statistics {
         define: impl Fn(MetricKind, &str) -> Option<u32>,
         clients: impl Iterator<Item = &'c str>,
         claim_headers: impl Iterator<Item = &'c str>,
+        key_issuers: impl Iterator<Item = Option<&'c str>>,
     ) -> Self {
-        let counters = Counter::all()
-            .map(|counter| (counter.place(), define(MetricKind::Counter, &counter.name())));
-        let of_client = |client: &str| {
-            let event = |event: ClientEvent| {
-                let kind = match event {
-                    ClientEvent::Gauge(..) => MetricKind::Gauge,
-                    _ => MetricKind::Counter,
-                };
-                (event.place(), define(kind, &event.name(client)))
-            };
-            at_places(ClientEvent::all().map(event))
+        let at_places = |metrics: &mut dyn Iterator<Item = (usize, MetricKind, String)>| {
+            let mut numbers = Vec::new();
+            for (place, kind, name) in metrics {
+                set(&mut numbers, place, define(kind, &name));
+            }
+            numbers
         };
+        let mut of_counters = Counter::all().map(|c| (c.place(), MetricKind::Counter, c.name()));
+        let counters = at_places(&mut of_counters);
         let mut of_clients = Vec::new();
         for client in clients {
-            of_clients.push(of_client(client));
+            let metric = |e: ClientEvent| (e.place(), kind(e.value()), e.name(client));
+            of_clients.push(at_places(&mut ClientEvent::all().map(metric)));
+        }
+        let mut of_keys = Vec::new();
+        for issuer in key_issuers {
+            of_keys.push(issuer.map_or_else(Vec::new, |issuer| {
+                let metric = |e: KeyEvent| (e.place(), kind(e.value()), e.name(issuer));
+                at_places(&mut KeyEvent::all().map(metric))
+            }));
         }
         let mut claims = Vec::new();
         for header in claim_headers {
             claims.push(define(MetricKind::Counter, &claims_dropped(header)));
         }
+        let fetches_keys = of_keys.iter().any(|numbers| !numbers.is_empty());
+        let call_time = |is_needed: bool, name| {
+            if is_needed { define(MetricKind::Histogram, name) } else { None }
+        };
         Self {
-            counters: at_places(counters),
+            counters,
             waiting: define(MetricKind::Gauge, WAITING),
-            call_time: define(MetricKind::Histogram, CALL_TIME),
-            token_call_time: if of_clients.is_empty() {
-                None
-            } else {
-                define(MetricKind::Histogram, TOKEN_CALL_TIME)
-            },
+            call_time: call_time(true, CALL_TIME),
+            token_call_time: call_time(!of_clients.is_empty(), TOKEN_CALL_TIME),
+            key_call_time: call_time(fetches_keys, KEY_CALL_TIME),
             clients: of_clients,
+            keys: of_keys,
             claims_dropped: claims,
         }
     }
 
-    /// These clients are no longer updated: their gauges are set to zero.
+    /// These clients and keys are no longer updated: their gauges are set to zero.
     pub fn forget<H: Metrics>(&self, host: &H, reports: &Reports) {
         for numbers in &self.clients {
             for event in ClientEvent::all() {
                 if let ClientEvent::Gauge(gauge, _) = event {
-                    note(update_client(host, numbers, ClientEvent::Gauge(gauge, 0)), host, reports);
+                    let zero = ClientEvent::Gauge(gauge, 0);
+                    note(record(host, at(numbers, zero.place()), 0), host, reports);
                 }
             }
+        }
+        for numbers in &self.keys {
+            note(record(host, at(numbers, KeyEvent::Age(0).place()), 0), host, reports);
         }
     }
 
@@ -99,27 +116,41 @@ impl Statistics {
             Event::Waiting(more) => increment(host, self.waiting, more),
             Event::CallTime(millis) => record(host, self.call_time, millis),
             Event::TokenCallTime(millis) => record(host, self.token_call_time, millis),
+            Event::KeyCallTime(millis) => record(host, self.key_call_time, millis),
             Event::Dropped(dropped) => {
                 increment(host, at(&self.claims_dropped, dropped.header.index()), 1)
             }
             Event::Client(client, event) => {
                 let numbers = self.clients.get(client.index());
-                numbers.map_or(Ok(()), |numbers| update_client(host, numbers, event))
+                update(host, numbers, event.place(), event.value())
+            }
+            Event::Keys(issuer, event) => {
+                let numbers = self.keys.get(issuer.index());
+                update(host, numbers, event.place(), event.value())
             }
         }
     }
 }
 
-/// Updates the metric of a client's event.
-fn update_client<H: Metrics>(
+/// The kind of a metric: only gauges have values.
+fn kind(value: Option<u64>) -> MetricKind {
+    match value {
+        Some(_) => MetricKind::Gauge,
+        None => MetricKind::Counter,
+    }
+}
+
+/// Sets the gauge at this place to a value, or increments the counter if there is none.
+fn update<H: Metrics>(
     host: &H,
-    numbers: &Numbers,
-    event: ClientEvent,
+    numbers: Option<&Numbers>,
+    place: usize,
+    value: Option<u64>,
 ) -> Result<(), HostError> {
-    let number = at(numbers, event.place());
-    match event {
-        ClientEvent::Gauge(_, value) => record(host, number, value),
-        _ => increment(host, number, 1),
+    let number = numbers.and_then(|numbers| at(numbers, place));
+    match value {
+        Some(value) => record(host, number, value),
+        None => increment(host, number, 1),
     }
 }
 
@@ -171,16 +202,12 @@ pub(super) fn number<H: ProxyWasm>(
     }
 }
 
-/// A list of numbers, each at its place.
-fn at_places(numbers: impl Iterator<Item = (usize, Option<u32>)>) -> Numbers {
-    let mut list = Vec::new();
-    for (place, number) in numbers {
-        if list.len() <= place {
-            list.resize(place.saturating_add(1), None);
-        }
-        if let Some(at) = list.get_mut(place) {
-            *at = number;
-        }
+/// Puts a number at its place.
+fn set(numbers: &mut Numbers, place: usize, number: Option<u32>) {
+    if numbers.len() <= place {
+        numbers.resize(place.saturating_add(1), None);
     }
-    list
+    if let Some(at) = numbers.get_mut(place) {
+        *at = number;
+    }
 }

@@ -104,8 +104,12 @@ impl<H: ProxyWasm> Worker<H> {
                     warn!("{warning}");
                 }
                 let define = |kind, name: &str| number(&self.host, metrics, kind, name);
-                let statistics =
-                    Statistics::define(define, filter.clients(), filter.claim_headers());
+                let statistics = Statistics::define(
+                    define,
+                    filter.clients(),
+                    filter.claim_headers(),
+                    filter.key_issuers(),
+                );
                 // What the filter fetches in advance begins with the first tick.
                 let output = Output { timer: filter.tick_period(), ..Output::default() };
                 let (filter, output) = (RefCell::new(filter), RefCell::new(output));

@@ -139,11 +139,16 @@ impl FilterConfig {
         let defined = Defined::default();
         let define =
             |kind, name: &str| defined.define(kind, name, |name| config.define(kind, name));
-        let statistics =
-            Statistics::define(define, configuration.clients(), configuration.claim_headers());
+        let statistics = Statistics::define(
+            define,
+            configuration.clients(),
+            configuration.claim_headers(),
+            configuration.key_issuers(),
+        );
         let metrics = defined.metrics();
-        // A route's document may have clients and headers where that of the filter has none.
-        Statistics::define(define, [""].into_iter(), [""].into_iter());
+        // A route's document may have clients, headers and keys where that of the filter has none.
+        let any = || [""].into_iter();
+        Statistics::define(define, any(), any(), any().map(Some));
         let workers = envoy::concurrency();
         let filter = Self::new(configuration, workers, (defined, metrics, statistics), caller);
         PROCESS.callers.add(Arc::clone(&filter.caller));
@@ -162,8 +167,12 @@ impl FilterConfig {
         let defined = self.defined.copy();
         let unknown = HostError { call: HostCall::DefineMetric, status: 1 };
         let define = |kind, name: &str| defined.define(kind, name, |_| Err(unknown));
-        let statistics =
-            Statistics::define(define, configuration.clients(), configuration.claim_headers());
+        let statistics = Statistics::define(
+            define,
+            configuration.clients(),
+            configuration.claim_headers(),
+            configuration.key_issuers(),
+        );
         let metrics = defined.metrics();
         let workers = u32::try_from(self.slots.len()).unwrap_or_default();
         let caller = Arc::clone(&self.caller);

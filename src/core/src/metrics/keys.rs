@@ -1,0 +1,90 @@
+//! The metrics of the keys of each issuer. Names are as in [`metrics`](crate::metrics).
+
+use std::iter;
+
+use crate::metrics::labels::label_value;
+use crate::oauth::outcome::CallOutcome;
+
+/// An event of the keys of an issuer, which are fetched.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum KeyEvent {
+    /// A fetch ended; `None` if it was successful.
+    Fetch(Option<CallOutcome>),
+    /// A token names a key that its issuer is not known to have.
+    Unknown,
+    /// The gauge of the age of the keys, in seconds.
+    Age(u64),
+}
+
+impl KeyEvent {
+    /// All metrics, in the order in which the host defines the statistics; the value of the gauge
+    /// is arbitrary.
+    pub fn all() -> impl Iterator<Item = Self> {
+        // A server that refuses the request has no place for keys.
+        let failures = CallOutcome::ALL.iter().copied().filter(|outcome| {
+            outcome.is_of_token_calls() && *outcome != CallOutcome::RefusedClient
+        });
+        let fetches = iter::once(None).chain(failures.map(Some)).map(Self::Fetch);
+        fetches.chain([Self::Unknown, Self::Age(0)])
+    }
+
+    /// The index of the event in a list of all; that of the gauge does not depend on its value.
+    pub fn place(self) -> usize {
+        match self {
+            Self::Age(_) => 0,
+            Self::Unknown => 1,
+            Self::Fetch(None) => 2,
+            Self::Fetch(Some(outcome)) => 3_usize.saturating_add(outcome as usize),
+        }
+    }
+
+    /// The value of the gauge; `None` for a counter.
+    pub fn value(self) -> Option<u64> {
+        match self {
+            Self::Age(seconds) => Some(seconds),
+            Self::Unknown | Self::Fetch(_) => None,
+        }
+    }
+
+    /// The name of the statistic for the issuer with this identifier.
+    pub fn name(self, issuer: &str) -> String {
+        let issuer = label_value(issuer);
+        match self {
+            Self::Fetch(outcome) => {
+                let outcome = outcome.map_or("success", CallOutcome::label);
+                format!("oauth2_filter.key_fetches.issuer.{issuer}.outcome.{outcome}")
+            }
+            Self::Unknown => format!("oauth2_filter.unknown_keys.issuer.{issuer}"),
+            Self::Age(_) => format!("oauth2_filter.keys_age_seconds.issuer.{issuer}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_names_of_statistics_of_keys_stay_as_dashboards_know_them() {
+        let names: Vec<String> =
+            KeyEvent::all().map(|event| event.name("https://as.test/a")).collect();
+        let known = [
+            "key_fetches.issuer.https___as_test_a.outcome.success",
+            "key_fetches.issuer.https___as_test_a.outcome.unavailable",
+            "key_fetches.issuer.https___as_test_a.outcome.timeout",
+            "key_fetches.issuer.https___as_test_a.outcome.bad_answer",
+            "unknown_keys.issuer.https___as_test_a",
+            "keys_age_seconds.issuer.https___as_test_a",
+        ];
+        assert_eq!(names, known.map(|name| format!("oauth2_filter.{name}")));
+    }
+
+    #[test]
+    fn every_statistic_of_keys_has_a_small_place_of_its_own() {
+        let places: BTreeSet<usize> = KeyEvent::all().map(KeyEvent::place).collect();
+        assert_eq!(places.len(), KeyEvent::all().count());
+        assert!(places.iter().all(|place| *place < 16));
+    }
+}
