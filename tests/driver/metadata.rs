@@ -11,6 +11,11 @@ pub fn metadata(request: &Request) -> Vec<u8> {
     entry("envoy.filters.http.mcp", &members(&results))
 }
 
+/// All dynamic metadata, of filters with these names.
+pub fn of_filters(filters: &[(&str, &Value)]) -> Vec<u8> {
+    filters.iter().flat_map(|(name, values)| entry(name, &members(values))).collect()
+}
+
 /// A `google.protobuf.Struct`.
 fn members(object: &Value) -> Vec<u8> {
     let object = object.as_object().expect("an object");
@@ -28,7 +33,10 @@ fn encoded(value: &Value) -> Vec<u8> {
         Value::String(text) => field(3, text.as_bytes()),
         Value::Bool(bool) => vec![0x20, u8::from(*bool)],
         Value::Object(_) => field(5, &members(value)),
-        Value::Array(_) => field(6, &[]),
+        Value::Array(elements) => {
+            let elements = elements.iter().flat_map(|element| field(1, &encoded(element)));
+            field(6, &elements.collect::<Vec<u8>>())
+        }
     }
 }
 
