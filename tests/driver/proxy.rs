@@ -22,6 +22,16 @@ pub type Headers = Vec<(Vec<u8>, Vec<u8>)>;
 /// A response to a call, while its end is announced: headers and body.
 type CallResponse = (Vec<(String, String)>, Vec<u8>);
 
+thread_local! {
+    /// How the proxies of this thread, and so of this test, verify signatures.
+    static VERIFY: Cell<Verify> = const { Cell::new(signatures::verify) };
+}
+
+/// Sets how the proxies of this test verify signatures.
+pub fn verify_by(verify: Verify) {
+    VERIFY.set(verify);
+}
+
 /// One worker thread of a proxy, as the driver sees it. Clones are the same one.
 #[derive(Clone, Default)]
 pub struct Proxy(Rc<State>);
@@ -41,6 +51,7 @@ struct State {
     tick_periods: RefCell<HashMap<u32, Duration>>,
     timers_set: Cell<usize>,
     levels_read: Cell<usize>,
+    metadata_read: Cell<usize>,
     released: RefCell<Vec<u32>>,
     metrics: RefCell<Vec<(String, i64)>>,
     data: Rc<RefCell<SharedData>>,
@@ -75,6 +86,11 @@ impl Proxy {
         let state = State { data: Rc::clone(&self.0.data), ..State::default() };
         state.now.set(self.0.now.get());
         Self(Rc::new(state))
+    }
+
+    /// How often dynamic metadata was read.
+    pub fn metadata_read(&self) -> usize {
+        self.0.metadata_read.get()
     }
 
     /// Refuses a call from now on.
@@ -279,7 +295,10 @@ impl Host for Proxy {
                 stream.certificate.clone().map(|digest| digest.into_bytes().into())
             }
             ["response", "code_details"] => stream.details.map(|details| details.as_bytes().into()),
-            ["metadata"] => Some(stream.metadata.clone().into()),
+            ["metadata"] => {
+                self.0.metadata_read.set(self.0.metadata_read.get() + 1);
+                Some(stream.metadata.clone().into())
+            }
             _ => None,
         })
     }
@@ -315,7 +334,8 @@ impl Host for Proxy {
 }
 
 impl ProxyWasm for Proxy {
-    const VERIFY: Verify = signatures::verify;
+    const VERIFY: Verify =
+        |algorithm, key, text, signature| VERIFY.get()(algorithm, key, text, signature);
 
     const SIGN: Sign = |_, _, text| Ok([&[1; 256], text].concat());
 

@@ -1,6 +1,7 @@
 //! JWTs that the filter verifies itself, with keys that it fetches.
 
 mod down;
+mod examples;
 mod fetching;
 mod updates;
 mod verified_by;
@@ -238,8 +239,13 @@ fn algorithms() -> [(Key, &'static str, bool); 7] {
 
 /// A token that is signed by this algorithm.
 fn signed_by(key: &Key, algorithm: &str, id: &str) -> String {
+    signed_with(key, algorithm, id, &claims(&json!({"by": algorithm})))
+}
+
+/// A token with these claims that is signed by this algorithm.
+fn signed_with(key: &Key, algorithm: &str, id: &str, claims: &Value) -> String {
     let header = json!({"alg": algorithm, "typ": "at+jwt", "kid": id});
-    key.sign_json(&header.to_string(), &claims(&json!({"by": algorithm})).to_string())
+    key.sign_json(&header.to_string(), &claims.to_string())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,17 +1,20 @@
 //! Configurations that change while JWTs are verified.
 
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use oauth2_filter_testbed::client::{Http2, Request};
-use oauth2_filter_testbed::envoy::{Listener, Options, WasmPlugin, native};
+use oauth2_filter_testbed::envoy::{Envoy, Listener, Options, WasmPlugin, native};
 use oauth2_filter_testbed::scripted::Gate;
 use oauth2_filter_testbed::wait;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use super::{KEYS, check, claims, entry, keys, logged, only_jwt};
-use crate::set_up::{Ends, LISTENER, SetUp, document, one_worker};
+use crate::set_up::{Ends, LISTENER, SetUp, document, listener, one_worker};
 use crate::signing::{Key, encode};
 
 /// The name of the filter whose configuration changes.
@@ -75,6 +78,72 @@ async fn updates_under_load_refuse_no_good_token() {
     assert_eq!(set_up.service.requests().len(), requests);
     assert!(requests > 50, "there was load: {requests}");
     set_up.comes_to_rest_after_updates().await;
+}
+
+/// The listener of a bootstrap in the file that tells Envoy of it (LDS).
+fn write_listener(directory: &Path, listener: &Value) {
+    let mut resource = listener.clone();
+    resource["@type"] = "type.googleapis.com/envoy.config.listener.v3.Listener".into();
+    let written = directory.join("written");
+    fs::write(&written, json!({"resources": [resource]}).to_string()).expect("a file");
+    fs::rename(written, directory.join("watched/lds.json")).expect("a move");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn updates_of_the_listener_refuse_no_good_token() {
+    let key = Arc::new(Key::p256());
+    let ends = Ends::start().await;
+    ends.server.on(KEYS, keys(&[(&key, "a")]));
+    let directory = TempDir::with_prefix("lds-").expect("a folder");
+    let watched = directory.path().join("watched");
+    fs::create_dir(&watched).expect("a folder");
+    // Each has the folder of its access log.
+    let bootstraps: Vec<_> = (0..5)
+        .map(|n| {
+            let plugin = WasmPlugin::new(&named(&format!("n{n}")));
+            ends.bootstrap().listener(logged(listener(&plugin)))
+        })
+        .collect();
+    let listener_of = |n: usize| bootstraps[n].value()["static_resources"]["listeners"][0].clone();
+    let mut bootstrap = bootstraps[0].value();
+    bootstrap["static_resources"]["listeners"] = json!([]);
+    bootstrap["dynamic_resources"] = json!({"lds_config": {
+        "resource_api_version": "V3",
+        "path_config_source": {
+            "path": watched.join("lds.json"), "watched_directory": {"path": watched},
+        },
+    }});
+    write_listener(directory.path(), &listener_of(0));
+    let envoy = Envoy::start_with(bootstrap, &Options::default()).await.expect("Envoy");
+    let (address, ended) = (envoy.address(LISTENER), Arc::new(AtomicBool::new(false)));
+    let mut clients = JoinSet::new();
+    for client in 0..4 {
+        let (key, ended) = (Arc::clone(&key), Arc::clone(&ended));
+        clients.spawn(async move {
+            let mut requests = 0;
+            while !ended.load(Ordering::Relaxed) {
+                let token = key.sign("a", &claims(&json!({"jti": [client, requests]})));
+                let request = Request::get("/").bearer(&token);
+                let answer = request.send(address).await.expect("an answer");
+                assert_eq!(answer.status, 200, "{}", answer.text());
+                requests += 1;
+            }
+            requests
+        });
+    }
+    for n in 1..bootstraps.len() {
+        write_listener(directory.path(), &listener_of(n));
+        let challenge = format!("Bearer realm=\"n{n}\"");
+        wait::until("the listener to have changed", async || {
+            let answer = Request::get("/").send(address).await.expect("an answer");
+            answer.header("www-authenticate").expect("a challenge").starts_with(&challenge)
+        })
+        .await;
+    }
+    ended.store(true, Ordering::Relaxed);
+    let requests: usize = clients.join_all().await.into_iter().sum();
+    assert_eq!(ends.service.requests().len(), requests);
+    assert!(requests > 50, "there was load: {requests}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -824,7 +824,11 @@ fn call(
     for at in 0..count {
         // SAFETY: the module passes a list of this length.
         let Header(name, value) = unsafe { *headers.add(at) };
-        drop((name.bytes(), value.bytes()));
+        assert!(
+            name.bytes() != b"content-length" || value.text() == body.bytes().len().to_string()
+        );
+        // A call for keys has no body, and says nothing of one.
+        assert!(name.bytes() != b"content-length" || !body.bytes().is_empty());
     }
     if cluster.bytes() != b"as" {
         return 2;

@@ -4,12 +4,15 @@
 
 mod host;
 mod random;
+#[expect(dead_code, reason = "other tests have keys of other kinds")]
+#[path = "../../../../../tests/signing.rs"]
+mod signing;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -19,6 +22,8 @@ use std::{
 use host::{Config, OF_WORKERS, Outcome, Route, Stream, WORKERS};
 use oauth2_filter_dynamic_module as _;
 use random::{one_in, random, seed};
+use serde_json::{Value, json};
+use signing::Key;
 
 /// What each worker does.
 const STEPS: usize = 5_000;
@@ -29,8 +34,11 @@ const UPDATES: usize = 50;
 /// How many requests may wait in each worker.
 const WAITING: usize = 50;
 
-/// How many tokens there are; every other one is active.
+/// How many opaque tokens there are; every other one is active.
 const TOKENS: usize = 400;
+
+/// How many JWTs there are; every third one is forged.
+const JWTS: usize = 60;
 
 /// How many runs there are at least, and at most if some outcome is rare in them.
 const RUNS: Range<u64> = 4..30;
@@ -46,15 +54,52 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A token of a request.
+#[derive(Clone, Debug)]
+struct Token {
+    text: String,
+    /// Whether it is to be accepted.
+    is_good: bool,
+}
+
+/// The JWTs, and the keys of their issuer: the first one it always has, the other one sometimes.
+struct Issuer {
+    jwts: Vec<Token>,
+    keys: [Value; 2],
+}
+
+static ISSUER: LazyLock<Issuer> = LazyLock::new(|| {
+    let (one, other, forger) = (Key::p256(), Key::ed25519(), Key::p256());
+    let jwt = |number: usize| {
+        let claims = json!({
+            "iss": "https://as.test", "aud": "service", "exp": 4_102_444_800_u64, "jti": number,
+        });
+        let (key, id) = [(&forger, "a"), (&one, "a"), (&other, "b")][number % 3];
+        Token { text: key.sign(id, &claims), is_good: !number.is_multiple_of(3) }
+    };
+    Issuer { jwts: (0..JWTS).map(jwt).collect(), keys: [one.jwk("a"), other.jwk("b")] }
+});
+
 /// The document of a configuration. Callers are checked, and requests get another token, by a client
-/// of this run's own: after a failed call it backs off for longer than the run takes.
+/// of this run's own: after a failed call it backs off for longer than the run takes. Every other
+/// document has the keys of JWTs in it.
 fn document(run: u64, number: usize) -> String {
+    let keys = if number.is_multiple_of(2) {
+        r#""jwks_uri": "https://as.test/keys", "cluster": "as", "refresh_interval": "1s""#
+            .to_owned()
+    } else {
+        format!(r#""jwks": {}"#, json!({"keys": ISSUER.keys}))
+    };
     format!(
         r#"{{
             "inbound": {{
                 "introspection": {{
                     "endpoint": "https://as.test/introspect", "cluster": "as",
                     "client_id": "service", "client_secret": "secret"
+                }},
+                "jwt": {{
+                    "issuer": "https://as.test", "audience": "service",
+                    "algorithms": ["ES256", "EdDSA"], {keys}
                 }},
                 "realm": "realm {number}"
             }},
@@ -69,7 +114,7 @@ fn document(run: u64, number: usize) -> String {
     )
 }
 
-/// What the authorization server answers to the body of a request.
+/// What the authorization server answers to the body of a request, which is empty if it is for keys.
 fn answer(request: &str) -> Option<String> {
     let parameter = |name: &str| {
         let pairs = request.split('&').filter_map(|pair| pair.split_once('='));
@@ -78,6 +123,10 @@ fn answer(request: &str) -> Option<String> {
     let is_token_call = parameter("grant_type") == Some("client_credentials");
     if one_in(if is_token_call { 100 } else { 10 }) {
         return None;
+    }
+    if request.is_empty() {
+        let keys = &ISSUER.keys[..random(2) + 1];
+        return Some(json!({"keys": keys}).to_string());
     }
     if is_token_call {
         let issued = r#"{"access_token": "proxy-token", "token_type": "Bearer", "expires_in": 2}"#;
@@ -125,24 +174,31 @@ struct Worker<'t> {
     number: usize,
     current: &'t Mutex<Current>,
     counts: &'t Counts,
-    streams: BTreeMap<u64, (Box<Stream>, String)>,
+    streams: BTreeMap<u64, (Box<Stream>, Option<Token>)>,
 }
 
 impl Worker<'_> {
     /// A request arrives.
     fn arrive(&mut self) {
-        let number = random(TOKENS);
-        let state = if number.is_multiple_of(2) { "active" } else { "unknown" };
-        let token = if one_in(10) { String::new() } else { format!("{state}-{number}") };
-        let bearer = format!("Bearer {token}");
+        let token = match random(10) {
+            0 => None,
+            1..4 => Some(ISSUER.jwts[random(JWTS)].clone()),
+            _ => {
+                let number = random(TOKENS);
+                let is_good = number.is_multiple_of(2);
+                let state = if is_good { "active" } else { "unknown" };
+                Some(Token { text: format!("{state}-{number}"), is_good })
+            }
+        };
+        let bearer = token.as_ref().map(|token| format!("Bearer {}", token.text));
         let mut headers = vec![
             (":method", "GET"),
             (":path", "/"),
             (":scheme", "https"),
             (":authority", "service.test"),
         ];
-        if !token.is_empty() {
-            headers.push(("authorization", &bearer));
+        if let Some(bearer) = &bearer {
+            headers.push(("authorization", bearer));
         }
         if one_in(4) {
             headers.push(("content-type", "application/grpc"));
@@ -183,7 +239,8 @@ impl Worker<'_> {
 
     /// Requests leave that have been decided.
     fn sweep(&mut self) {
-        let decided = |(stream, _): &(Box<Stream>, String)| stream.outcome() != Outcome::Waits;
+        let decided =
+            |(stream, _): &(Box<Stream>, Option<Token>)| stream.outcome() != Outcome::Waits;
         let leaving: BTreeSet<u64> = self
             .streams
             .iter()
@@ -197,15 +254,16 @@ impl Worker<'_> {
 
     fn leave(&mut self, number: u64) {
         let Some((stream, token)) = self.streams.remove(&number) else { return };
+        let is_good = token.as_ref().is_some_and(|token| token.is_good);
         let counted = match stream.outcome() {
             Outcome::Forwarded => {
-                assert!(token.starts_with("active"), "{token:?} is forwarded");
+                assert!(is_good, "{token:?} is forwarded");
                 let sent = stream.header("authorization");
                 assert_eq!(sent.as_deref(), Some("Bearer proxy-token"), "what the service gets");
                 &self.counts.forwarded
             }
             Outcome::Answered(401) => {
-                assert!(!token.starts_with("active"), "{token} is refused");
+                assert!(!is_good, "{token:?} is refused");
                 &self.counts.refused
             }
             Outcome::Answered(status) => {
@@ -298,7 +356,7 @@ fn whatever_happens_every_request_is_decided_once_and_rightly() {
     }
     assert!(counts.are_enough(), "{counts:?}");
     let log = host::log();
-    let secrets = ["active-", "Bearer ", "proxy-token"];
+    let secrets = ["active-", "Bearer ", "proxy-token", "eyJ"];
     let leaked = log.iter().find(|line| secrets.iter().any(|secret| line.contains(secret)));
     assert_eq!(leaked, None, "no token is logged");
 }
