@@ -63,7 +63,8 @@ fn every_statistic_stands_in_the_reference_and_no_other() {
 fn every_series_of_names() -> impl Iterator<Item = String> {
     let of_all = [TOKEN_CALL_TIME.to_owned(), KEY_CALL_TIME.to_owned(), claims_dropped("NAME")];
     let of_clients = ClientEvent::all().map(|event| event.name("NAME"));
-    let names = of_clients.chain(KeyEvent::all().map(|event| event.name("NAME"))).chain(of_all);
+    let names =
+        of_clients.chain(KeyEvent::ALL.into_iter().map(|event| event.name("NAME"))).chain(of_all);
     names.map(|name| series(&name))
 }
 

@@ -210,7 +210,8 @@ impl Stage {
         };
         let clients = CLIENTS.into_iter().flat_map(of_client);
         let of_issuer = |issuer: &str| {
-            let names = oauth2_filter_core::KeyEvent::all().map(|event| event.name(issuer));
+            let names =
+                oauth2_filter_core::KeyEvent::ALL.into_iter().map(|event| event.name(issuer));
             names.map(|name| series(&name)).collect::<Vec<_>>()
         };
         let keys = ISSUERS.into_iter().flat_map(of_issuer);

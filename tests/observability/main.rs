@@ -167,7 +167,7 @@ impl Exported {
     /// All that the filter exports, for a client, header or issuer of any name, and what is Envoy's own.
     fn all() -> Self {
         let of_clients = ClientEvent::all().map(|event| series(&event.name("NAME")));
-        let of_keys = KeyEvent::all().map(|event| series(&event.name("NAME")));
+        let of_keys = KeyEvent::ALL.into_iter().map(|event| series(&event.name("NAME")));
         let of_all = [TOKEN_CALL_TIME, KEY_CALL_TIME, &claims_dropped("NAME")].map(series);
         let all = every_series().into_iter().chain(of_clients).chain(of_keys).chain(of_all);
         let mut known = Self(BTreeMap::new());

@@ -10,6 +10,7 @@ mod exchanging;
 mod host;
 mod jwt;
 mod keeping;
+mod key_metrics;
 #[path = "../exchanges/mcp.rs"]
 mod mcp;
 mod meeting;

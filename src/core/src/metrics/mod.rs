@@ -168,7 +168,8 @@ mod tests {
                       answered.reason.cors_preflight";
         let denied = "no_token repeated_token bad_path bad_host bad_header no_mcp_metadata \
                       bad_mcp_message malformed_token token_too_long inactive expired not_yet_valid wrong_issuer wrong_audience not_an_access_token \
-                      unproved_cnf insufficient_scope claim_not_met \
+                      unproved_cnf bad_signature not_verified unknown_key no_keys \
+                      insufficient_scope claim_not_met \
                       insufficient_user_authentication no_server access_denied unmatched \
                       server_unavailable server_timeout server_refused_client server_bad_answer \
                       no_grant no_secret overloaded host_error";
@@ -176,7 +177,7 @@ mod tests {
         let known = [
             names("requests.decision.", others),
             names("requests.decision.denied.reason.", denied),
-            names("lookups.result.", "hit negative shared stale miss"),
+            names("lookups.result.", "hit negative shared stale miss verified"),
             names("calls.endpoint.introspection.outcome.", outcomes),
         ];
         assert_eq!(Counter::all().map(Counter::name).collect::<Vec<_>>(), known.concat());

@@ -48,26 +48,30 @@ impl Statistics {
         claim_headers: impl Iterator<Item = &'c str>,
         key_issuers: impl Iterator<Item = Option<&'c str>>,
     ) -> Self {
-        let at_places = |metrics: &mut dyn Iterator<Item = (usize, MetricKind, String)>| {
-            let mut numbers = Vec::new();
-            for (place, kind, name) in metrics {
-                set(&mut numbers, place, define(kind, &name));
-            }
-            numbers
-        };
-        let mut of_counters = Counter::all().map(|c| (c.place(), MetricKind::Counter, c.name()));
-        let counters = at_places(&mut of_counters);
+        let mut counters = Vec::new();
+        Counter::all().for_each(|counter| {
+            set(&mut counters, counter.place(), define(MetricKind::Counter, &counter.name()));
+        });
         let mut of_clients = Vec::new();
         for client in clients {
-            let metric = |e: ClientEvent| (e.place(), kind(e.value()), e.name(client));
-            of_clients.push(at_places(&mut ClientEvent::all().map(metric)));
+            let mut numbers = Vec::new();
+            let add = &mut |event: ClientEvent| {
+                let number = define(kind(event.value()), &event.name(client));
+                set(&mut numbers, event.place(), number);
+            };
+            ClientEvent::all().for_each(|event| add(event));
+            of_clients.push(numbers);
         }
         let mut of_keys = Vec::new();
         for issuer in key_issuers {
-            of_keys.push(issuer.map_or_else(Vec::new, |issuer| {
-                let metric = |e: KeyEvent| (e.place(), kind(e.value()), e.name(issuer));
-                at_places(&mut KeyEvent::all().map(metric))
-            }));
+            let mut numbers = Vec::new();
+            if let Some(issuer) = issuer {
+                for event in KeyEvent::ALL {
+                    let number = define(kind(event.value()), &event.name(issuer));
+                    set(&mut numbers, event.place(), number);
+                }
+            }
+            of_keys.push(numbers);
         }
         let mut claims = Vec::new();
         for header in claim_headers {
