@@ -3,6 +3,7 @@ package interop;
 import static org.springframework.security.config.Customizer.withDefaults;
 
 import java.nio.file.Path;
+import java.util.Collections;
 import java.util.List;
 import java.util.Optional;
 import org.springframework.beans.factory.annotation.Value;
@@ -54,7 +55,7 @@ class Security {
     private static Optional<List<String>> audience(OAuth2TokenContext context) {
         boolean isForOrders = OAuth2TokenType.ACCESS_TOKEN.equals(context.getTokenType())
                 && context.getAuthorizedScopes().stream().anyMatch(scope -> scope.startsWith("orders:"));
-        return isForOrders ? Optional.of(List.of("https://orders.example.com")) : Optional.empty();
+        return isForOrders ? Optional.of(Collections.singletonList("https://orders.example.com")) : Optional.empty();
     }
 
     @Bean
