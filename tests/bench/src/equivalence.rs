@@ -10,7 +10,7 @@ use oauth2_filter_testbed::upstream::Upstream;
 use crate::proxy::{options, quiet, with_secret};
 use crate::servers::{AuthorizationServer, Sidecar};
 use crate::tokens::{SCOPE, Tokens};
-use crate::variants::named;
+use crate::variants::{Variant, named};
 
 /// A proxy before a service that keeps what reaches it.
 struct Guarded {
@@ -91,12 +91,20 @@ async fn every_guard_refuses_other_tokens_and_those_that_cache_introspect_once()
         ("ext-authz-sidecar", 2),
         ("jwt-authn", 0),
         ("jwt-authn-cache", 0),
+        ("jwt-authn-es256", 0),
+        ("ours-jwt", 0),
+        ("ours-jwt-rs256", 0),
+        ("ours-jwt-es256", 0),
+        ("native-jwt-rs256", 0),
+        ("native-jwt-es256", 0),
     ] {
         if name == "ext-authz-sidecar" && !Sidecar::can_run() {
             continue;
         }
         let guarded = Guarded::by(name).await;
-        for (token, status) in [(guarded.tokens.all[0].as_str(), 200), ("another", 401)] {
+        let variant = named(name).expect("a variant");
+        let own = Variant { tokens: 1, ..variant }.tokens_of(&guarded.tokens)[0].as_str();
+        for (token, status) in [(own, 200), ("another", 401)] {
             for _ in 0..3 {
                 let request = Request::get("/orders/1").bearer(token);
                 assert_eq!(guarded.status(&request).await, status, "{name}: {token}");

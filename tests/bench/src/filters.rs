@@ -120,6 +120,38 @@ pub fn claims(proxy: &str, _: &Value) -> Value {
     ours(&inbound(proxy, json!({"forward": {"claims": claims}})))
 }
 
+/// Ours with JWTs that it verifies.
+pub fn jwt(_: &str, key_set: &Value) -> Value {
+    ours(&verifying(key_set, MOST_CACHED))
+}
+
+/// The same as a dynamic module.
+pub fn native_jwt(_: &str, key_set: &Value) -> Value {
+    WasmPlugin::new(&verifying(key_set, MOST_CACHED)).native_filter("oauth2")
+}
+
+/// Ours with JWTs that it verifies; when 10,000 take turns, none is cached any more when it is its
+/// turn.
+pub fn first_jwt(_: &str, key_set: &Value) -> Value {
+    ours(&verifying(key_set, FEW_CACHED))
+}
+
+/// The same as a dynamic module.
+pub fn native_first_jwt(_: &str, key_set: &Value) -> Value {
+    WasmPlugin::new(&verifying(key_set, FEW_CACHED)).native_filter("oauth2")
+}
+
+/// Verifies JWTs, and keeps so many.
+fn verifying(key_set: &Value, max_entries: u32) -> Value {
+    let issuer = json!({"issuer": ISSUER, "audience": AUDIENCE, "jwks": key_set});
+    let cache = json!({"max_ttl": "1h", "max_entries": max_entries});
+    json!({"inbound": {"jwt": issuer, "cache": cache}})
+}
+
+/// The default of `max_entries`.
+const MOST_CACHED: u32 = 10_000;
+const FEW_CACHED: u32 = 1_000;
+
 /// Ours as a client.
 pub fn outbound(proxy: &str, _: &Value) -> Value {
     ours(&client(proxy))

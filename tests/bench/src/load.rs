@@ -34,9 +34,9 @@ impl Wrk {
         Ok(Self(directory))
     }
 
-    /// Writes a file of tokens.
-    pub fn tokens(&self, tokens: &[String]) -> Outcome<PathBuf> {
-        let path = self.0.path().join(format!("tokens-{}", tokens.len()));
+    /// Writes the file of a proxy's tokens.
+    pub fn tokens(&self, proxy: &str, tokens: &[String]) -> Outcome<PathBuf> {
+        let path = self.0.path().join(format!("tokens-{proxy}"));
         fs::write(&path, tokens.join("\n"))?;
         Ok(path)
     }

@@ -64,11 +64,11 @@ pub async fn proxies(options: &Options, surroundings: &Surroundings) -> Outcome<
     let (mut proxies, mut measured) = (Vec::new(), Vec::new());
     for variant in variants {
         let proxy = Proxy::start(variant, surroundings, server.address, 1).await?;
-        let own = &tokens.all[..variant.tokens];
+        let own = variant.tokens_of(tokens);
         let requests: Vec<String> = own.iter().map(|token| request(token)).collect();
         at_fixed_rate(&proxy, &requests, requests.len()).await?;
         proxy.wait_for_turn()?;
-        proxies.push((proxy, requests, wrk.tokens(own)?));
+        proxies.push((proxy, requests, wrk.tokens(variant.name, own)?));
         let (samples, latencies) = (Vec::new(), histogram());
         measured.push(Measured { variant, samples, latencies, calls: 0, memory: [0.0; 2] });
     }

@@ -1,11 +1,14 @@
-//! The access tokens of all requests: JWTs of some 900 bytes, signed with RS256.
+//! The access tokens of all requests: JWTs of some 900 bytes, signed with RS256, and the same with
+//! ES256, which are 340 bytes shorter.
 
 use std::collections::HashMap;
 
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD as BASE64_URL, Engine};
 use ring::rand::SystemRandom;
 use ring::rsa::PublicKeyComponents;
-use ring::signature::{KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+};
 use serde_json::{Value, json};
 
 use crate::Outcome;
@@ -20,28 +23,55 @@ pub const SCOPE: &str = "openid profile email orders:read orders:write";
 /// Signed tokens.
 #[derive(Debug)]
 pub struct Tokens {
-    /// All of them.
+    /// All of them with RS256.
     pub all: Vec<String>,
+    /// As many with ES256.
+    pub es256: Vec<String>,
     numbers: HashMap<String, usize>,
-    /// The key that they are signed with, as a JSON Web Key Set.
+    /// The keys that they are signed with, as a JSON Web Key Set.
     pub key_set: Value,
 }
 
 impl Tokens {
     /// Signs this many.
     pub fn sign(number: usize) -> Outcome<Self> {
+        let random = SystemRandom::new();
         let pem = include_str!("../../envoy/keys/rsa-pkcs8.pem");
         let text: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
-        let key = RsaKeyPair::from_pkcs8(&BASE64_STANDARD.decode(text)?);
-        let key = key.map_err(|error| error.to_string())?;
-        let all = (0..number).map(|number| jwt(&key, number)).collect::<Outcome<Vec<String>>>()?;
+        let rsa = RsaKeyPair::from_pkcs8(&BASE64_STANDARD.decode(text)?);
+        let rsa = rsa.map_err(|error| error.to_string())?;
+        let curve = &ECDSA_P256_SHA256_FIXED_SIGNING;
+        let ec = EcdsaKeyPair::generate_pkcs8(curve, &random)
+            .map_err(|_| "failed to make a key".to_owned())
+            .and_then(|key| {
+                EcdsaKeyPair::from_pkcs8(curve, key.as_ref(), &random)
+                    .map_err(|error| error.to_string())
+            })?;
+        let by_rsa = |text: &[u8]| {
+            let mut signature = vec![0; rsa.public().modulus_len()];
+            rsa.sign(&RSA_PKCS1_SHA256, &random, text, &mut signature).ok()?;
+            Some(signature)
+        };
+        let by_ec = |text: &[u8]| Some(ec.sign(&random, text).ok()?.as_ref().to_vec());
+        let all = (0..number).map(|number| jwt("RS256", by_rsa, number));
+        let all = all.collect::<Outcome<Vec<String>>>()?;
+        let es256 = (0..number).map(|number| jwt("ES256", by_ec, number));
+        let es256 = es256.collect::<Outcome<Vec<String>>>()?;
         let numbers = all.iter().cloned().zip(0..).collect();
-        let PublicKeyComponents { n, e } = PublicKeyComponents::<Vec<u8>>::from(key.public_key());
-        let key_set = json!({"keys": [{
-            "kty": "RSA", "use": "sig", "alg": "RS256", "kid": KEY_ID,
-            "n": BASE64_URL.encode(n), "e": BASE64_URL.encode(e),
-        }]});
-        Ok(Self { all, numbers, key_set })
+        let PublicKeyComponents { n, e } = PublicKeyComponents::<Vec<u8>>::from(rsa.public_key());
+        // The form of the point is its first byte.
+        let (x, y) = ec.public_key().as_ref()[1..].split_at(32);
+        let key_set = json!({"keys": [
+            {
+                "kty": "RSA", "use": "sig", "alg": "RS256", "kid": "RS256",
+                "n": BASE64_URL.encode(n), "e": BASE64_URL.encode(e),
+            },
+            {
+                "kty": "EC", "use": "sig", "alg": "ES256", "kid": "ES256", "crv": "P-256",
+                "x": BASE64_URL.encode(x), "y": BASE64_URL.encode(y),
+            },
+        ]});
+        Ok(Self { all, es256, numbers, key_set })
     }
 
     /// What introspection says of a token.
@@ -77,14 +107,11 @@ fn claims(number: usize) -> Value {
     })
 }
 
-fn jwt(key: &RsaKeyPair, number: usize) -> Outcome<String> {
-    let header = json!({"alg": "RS256", "typ": "at+jwt", "kid": KEY_ID});
+/// A token; the algorithm also names the key.
+fn jwt(algorithm: &str, sign: impl Fn(&[u8]) -> Option<Vec<u8>>, number: usize) -> Outcome<String> {
+    let header = json!({"alg": algorithm, "typ": "at+jwt", "kid": algorithm});
     let part = |value: &Value| BASE64_URL.encode(value.to_string());
     let signed = format!("{}.{}", part(&header), part(&claims(number)));
-    let mut signature = vec![0; key.public().modulus_len()];
-    key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature)
-        .map_err(|_| "failed to sign a token")?;
+    let signature = sign(signed.as_bytes()).ok_or("failed to sign a token")?;
     Ok(format!("{signed}.{}", BASE64_URL.encode(signature)))
 }
-
-const KEY_ID: &str = "bench";

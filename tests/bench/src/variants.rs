@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::filters::{self, credential_injector, floor, lua, rules};
+use crate::tokens::Tokens;
 
 /// A proxy.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +16,8 @@ pub struct Variant {
     pub filter: Filter,
     /// How many tokens take turns.
     pub tokens: usize,
+    /// Whether they are those with ES256.
+    pub es256: bool,
     /// Who answers.
     pub answers: Answers,
 }
@@ -34,7 +37,7 @@ pub enum Answers {
 }
 
 /// All of them.
-pub const ALL: [Variant; 34] = {
+pub const ALL: [Variant; 42] = {
     use Answers::{Proxy, Service};
     const NONE: Filter = |_, _| Value::Null;
     const SHORT: Filter = |proxy, _| lua(include_str!("../lua/short.lua"), proxy);
@@ -61,6 +64,8 @@ pub const ALL: [Variant; 34] = {
         variant("lua-told", TOLD, 1, FULL, Proxy),
         variant("jwt-authn", "`jwt_authn`, RS256", 1, JWT, Proxy),
         variant("jwt-authn-cache", "… with `jwt_cache`", 1, JWT_CACHE, Proxy),
+        variant("jwt-authn-rs256", "`jwt_authn`, RS256, 10,000 tokens", 10_000, JWT, Proxy),
+        variant("jwt-authn-es256", "… ES256", 10_000, JWT, Proxy).with_es256(),
         variant("ext-authz", "`ext_authz` over HTTP", 1, filters::ext_authz, Proxy),
         variant("ext-authz-sidecar", SIDECAR, 1, filters::ext_authz, Proxy),
         variant("ours", "**ours**, introspection only", 1, filters::minimal, Proxy),
@@ -71,8 +76,15 @@ pub const ALL: [Variant; 34] = {
         variant("ours-50-rules", "**ours**, 50 rules", 1, |p, _| rules(p, 50), Proxy),
         variant("ours-full", "**ours**, full", 1, filters::full, Proxy),
         variant("ours-full-500", "**ours**, full, 500 tokens", 500, filters::full, Proxy),
+        variant("ours-jwt", "**ours**, a cached JWT", 1, filters::jwt, Proxy),
+        variant("ours-jwt-rs256", FIRST, 10_000, filters::first_jwt, Proxy),
+        variant("ours-jwt-es256", "… ES256", 10_000, filters::first_jwt, Proxy).with_es256(),
         variant("native", "**ours** as a dynamic module", 1, filters::native, Proxy),
         variant("native-full", "… full", 1, filters::native_full, Proxy),
+        variant("native-jwt", "… a cached JWT", 1, filters::native_jwt, Proxy),
+        variant("native-jwt-rs256", NATIVE_FIRST, 10_000, filters::native_first_jwt, Proxy),
+        variant("native-jwt-es256", "… ES256", 10_000, filters::native_first_jwt, Proxy)
+            .with_es256(),
         variant("native-outbound", "… outbound", 1, filters::native_outbound, Proxy),
         variant("credential-injector", "`credential_injector`", 1, credential_injector, Proxy),
         variant("ours-outbound", "**ours**, outbound", 1, filters::outbound, Proxy),
@@ -87,6 +99,8 @@ pub const ALL: [Variant; 34] = {
 
 const BARE: &str = "WebAssembly that reads `Authorization`, without the SDK";
 const TOLD: &str = "full Lua with dynamic metadata for access logs and policies";
+const FIRST: &str = "**ours**, JWTs that are not cached, RS256";
+const NATIVE_FIRST: &str = "… JWTs that are not cached, RS256";
 const SIDECAR: &str = "… with a Node.js sidecar on the core of the proxy";
 
 /// A variant; how many tokens take turns, and who answers.
@@ -97,10 +111,22 @@ pub const fn variant(
     filter: Filter,
     answers: Answers,
 ) -> Variant {
-    Variant { name, what, filter, tokens, answers }
+    Variant { name, what, filter, tokens, es256: false, answers }
 }
 
 impl Variant {
+    /// The same with tokens that are signed with ES256.
+    const fn with_es256(mut self) -> Self {
+        self.es256 = true;
+        self
+    }
+
+    /// Its tokens.
+    pub fn tokens_of<'a>(&self, tokens: &'a Tokens) -> &'a [String] {
+        let all = if self.es256 { &tokens.es256 } else { &tokens.all };
+        &all[..self.tokens]
+    }
+
     /// Whether whom it asks is a sidecar.
     pub fn has_sidecar(&self) -> bool {
         self.name == "ext-authz-sidecar"

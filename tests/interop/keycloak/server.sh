@@ -1,6 +1,6 @@
 #!/bin/sh
 # server.sh install|start FOLDER: Keycloak, as Maven has it, with a database in FOLDER/data. It listens
-# on PORT.
+# on PORT, and on TLS_PORT.
 set -eu
 version=26.7.3
 keycloak=$2/keycloak-$version
@@ -19,6 +19,8 @@ start)
     export JAVA_OPTS_KC_HEAP="-Xms128m -Xmx768m"
     # Without --hostname the issuer is what the filter calls it.
     exec "$keycloak/bin/kc.sh" start-dev --http-host=127.0.0.1 "--http-port=$PORT" \
+        "--https-port=$TLS_PORT" "--https-certificate-file=$KEYS/server.pem" \
+        "--https-certificate-key-file=$KEYS/server.key" \
         "--db-url=jdbc:h2:file:$2/data/keycloak;NON_KEYWORDS=VALUE" \
         --features=jwt-authorization-grant
     ;;

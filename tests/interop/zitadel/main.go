@@ -1,9 +1,12 @@
 // An authorization server made of zitadel/oidc, the library in ZITADEL, with the storage of its example; it
-// listens on the loopback port PORT. Access tokens are in files in DATA, so they outlive the process.
+// listens on the loopback port PORT. Access tokens and keys are in files in DATA, so they outlive the process.
 package main
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"log"
@@ -12,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -28,8 +32,17 @@ var project = []string{"69234237810729019", "orders-api", "orders-key"}
 type storage struct {
 	*example.Storage
 	data string
+	// Those of clients.
 	keys jose.JSONWebKeySet
+	// Those of the server; the last one signs.
+	mutex   sync.Mutex
+	signing jose.JSONWebKeySet
 }
+
+// As in ZITADEL, by the organization in which the user has the role.
+var roles = map[string]any{"urn:zitadel:iam:org:project:roles": map[string]any{
+	"clerk": map[string]string{"69234237810729000": "shop.example.com"},
+}}
 
 type token struct {
 	Client, Subject    string
@@ -39,7 +52,7 @@ type token struct {
 
 func main() {
 	address := "127.0.0.1:" + os.Getenv("PORT")
-	for _, name := range []string{"svc", "orders-api", "billing", "shop", "shop-short", "shop-refresh", "shop-exchange"} {
+	for _, name := range []string{"svc", jwtClient, "orders-api", "billing", "shop", "shop-short", "shop-refresh", "shop-exchange"} {
 		example.RegisterClients(example.WebClient(name, name+"-secret", "http://127.0.0.1/callback"))
 	}
 	users := check(example.StoreFromFile("users.json"))
@@ -47,9 +60,23 @@ func main() {
 	check(0, os.MkdirAll(store.data, 0o700))
 	keys := check(os.ReadFile(filepath.Join(os.Getenv("KEYS"), "clients.jwks")))
 	check(0, json.Unmarshal(keys, &store.keys))
+	if keys, err := os.ReadFile(store.keyFile()); err == nil {
+		check(0, json.Unmarshal(keys, &store.signing))
+	} else {
+		check(0, store.addKey())
+	}
 
 	router := http.NewServeMux()
-	router.Handle("/", exampleop.SetupServer("http://"+address, store, slog.Default(), false))
+	router.Handle("/", exampleop.SetupServer("http://"+address, store, slog.Default(), false,
+		op.WithAccessTokenVerifierOpts(op.WithSupportedAccessTokenSigningAlgorithms(string(jose.ES256)))))
+	// Keys are rotated as an operator would.
+	for path, change := range map[string]func() error{"/keys/add": store.addKey, "/keys/drop": store.dropKeys} {
+		router.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
+			if err := change(); err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+			}
+		})
+	}
 	// There is one user, and no page asks for her password.
 	router.HandleFunc("GET /login/username", func(w http.ResponseWriter, r *http.Request) {
 		id := r.FormValue("authRequestID")
@@ -118,8 +145,13 @@ func (s *storage) SetIntrospectionFromToken(_ context.Context, response *oidc.In
 	}
 	response.TokenType, response.ClientID, response.Subject = oidc.BearerToken, found.Client, found.Subject
 	response.Scope, response.Audience = found.Scopes, found.Audience
+	response.Claims = roles
 	response.IssuedAt, response.Expiration = oidc.FromTime(found.IssuedAt), oidc.FromTime(found.ExpireAt)
 	return nil
+}
+
+func (s *storage) GetPrivateClaimsFromScopes(context.Context, string, string, []string) (map[string]any, error) {
+	return roles, nil
 }
 
 func (s *storage) RevokeToken(ctx context.Context, id, user, client string) *oidc.Error {
@@ -136,10 +168,77 @@ func (s *storage) GetKeyByIDAndClientID(_ context.Context, id, client string) (*
 	return nil, errors.New("the client has no such key")
 }
 
+// A key of the server.
+type key struct{ jose.JSONWebKey }
+
+func (k key) ID() string                                  { return k.KeyID }
+func (k key) Key() any                                    { return k.JSONWebKey.Key }
+func (k key) Use() string                                 { return k.JSONWebKey.Use }
+func (k key) Algorithm() jose.SignatureAlgorithm          { return jose.ES256 }
+func (k key) SignatureAlgorithm() jose.SignatureAlgorithm { return jose.ES256 }
+
+func (s *storage) keyFile() string { return filepath.Join(s.data, "keys.jwks") }
+
+// A new key signs; the others still verify.
+func (s *storage) addKey() error {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	next := jose.JSONWebKey{Key: private, KeyID: uuid.NewString(), Algorithm: string(jose.ES256), Use: "sig"}
+	return s.changeKeys(func(all []jose.JSONWebKey) []jose.JSONWebKey { return append(all, next) })
+}
+
+// Only the last key is left.
+func (s *storage) dropKeys() error {
+	return s.changeKeys(func(all []jose.JSONWebKey) []jose.JSONWebKey { return all[len(all)-1:] })
+}
+
+func (s *storage) changeKeys(change func([]jose.JSONWebKey) []jose.JSONWebKey) error {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.signing.Keys = change(slices.Clone(s.signing.Keys))
+	text, err := json.Marshal(s.signing)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(s.keyFile(), text, 0o600)
+}
+
+func (s *storage) SigningKey(context.Context) (op.SigningKey, error) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return key{s.signing.Keys[len(s.signing.Keys)-1]}, nil
+}
+
+func (s *storage) SignatureAlgorithms(context.Context) ([]jose.SignatureAlgorithm, error) {
+	return []jose.SignatureAlgorithm{jose.ES256}, nil
+}
+
+func (s *storage) KeySet(context.Context) ([]op.Key, error) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	var public []op.Key
+	for _, private := range s.signing.Keys {
+		public = append(public, key{private.Public()})
+	}
+	return public, nil
+}
+
 // A client of the example, with all scopes, and with tokens of its own.
 type client struct{ op.Client }
 
 func (client) IsScopeAllowed(string) bool { return true }
+
+// The client whose access tokens are JWTs.
+const jwtClient = "svc-jwt"
+
+func (c client) AccessTokenType() op.AccessTokenType {
+	if c.GetID() == jwtClient {
+		return op.AccessTokenTypeJWT
+	}
+	return c.Client.AccessTokenType()
+}
 
 func (c client) GrantTypes() []oidc.GrantType {
 	return append(c.Client.GrantTypes(), oidc.GrantTypeClientCredentials)
@@ -158,7 +257,7 @@ func (s *storage) ClientCredentials(ctx context.Context, id, secret string) (op.
 }
 
 func (s *storage) ClientCredentialsTokenRequest(_ context.Context, id string, scopes []string) (op.TokenRequest, error) {
-	return &oidc.JWTTokenRequest{Subject: id, Scopes: scopes}, nil
+	return &oidc.JWTTokenRequest{Subject: id, Scopes: scopes, Audience: project}, nil
 }
 
 func (s *storage) ValidateTokenExchangeRequest(ctx context.Context, request op.TokenExchangeRequest) error {

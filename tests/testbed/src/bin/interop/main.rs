@@ -4,7 +4,9 @@
 mod django_oauth_toolkit;
 mod glewlwyd;
 mod inbound;
+mod jwt;
 mod keycloak;
+mod load;
 mod oidc_provider;
 mod outage;
 mod outbound;
@@ -128,6 +130,7 @@ async fn visit(folder: &str, steps: Steps) -> Outcome<Visit> {
     let world = World::start(folder).await?;
     let mut report = Report::default();
     inbound::play(&world, &mut report).await;
+    jwt::play(&world, &mut report).await;
     steps(&world, &mut report).await;
     world.show_logs(report.failures > 0);
     if !world.setup.table["clients"]["outage"].is_null() {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     Report,
-    world::{ORDER, Outcome, World, same, text, token_of},
+    world::{ORDER, Outcome, TLS, World, same, text, token_of},
 };
 
 /// Plays the rows of this member of the table.
@@ -49,6 +49,7 @@ pub(crate) async fn token(world: &World, kind: &str) -> Outcome<Option<String>> 
             let name = format!("{kind}_token");
             text(&world.user_tokens().await?, name.as_str()).to_owned()
         }
+        "forged" => forged(&Box::pin(token(world, setup.text("jwt"))).await?.unwrap_or_default()),
         "raw" => {
             // `odd:s%c&r=t+/~!`, which is not encoded before it goes into Basic.
             let request = world.token_request(&setup.parameters());
@@ -64,13 +65,31 @@ pub(crate) async fn token(world: &World, kind: &str) -> Outcome<Option<String>> 
             let grant = of["form"]["grant_type"].is_null();
             let grant = grant.then_some(("grant_type", "client_credentials"));
             let form: Vec<_> = form.chain(grant).collect();
-            let request = Request::form(setup.text("token"), &form);
-            let request = request.basic(text(of, "client_id"), text(of, "client_secret"));
-            let token = token_of(&request.send(setup.address).await?)?;
+            let endpoint = of["endpoint"].as_str().unwrap_or_else(|| setup.text("token"));
+            let client = (text(of, "client_id"), text(of, "client_secret"));
+            let request = Request::form(endpoint, &form).basic(client.0, client.1);
+            let answer = if of["tls"] == true {
+                let request = request.authority(&setup.server.addresses.tls_authority());
+                request.send(world.guard.address(TLS)).await?
+            } else {
+                request.send(setup.address).await?
+            };
+            let token = token_of(&answer)?;
+            if of["revoked"] == true {
+                world.revoke(client, &token).await?;
+            }
             if of["expires"] == true {
                 world.expires(&token).await?;
             }
             token
         }
     }))
+}
+
+/// A JWT with another signature.
+fn forged(jwt: &str) -> String {
+    let (signed, signature) = jwt.rsplit_once('.').unwrap_or_default();
+    let (first, rest) = signature.split_at_checked(1).unwrap_or_default();
+    let other = if first == "A" { "B" } else { "A" };
+    format!("{signed}.{other}{rest}")
 }

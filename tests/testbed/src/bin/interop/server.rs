@@ -17,7 +17,7 @@ use oauth2_filter_testbed::{
 };
 use tempfile::TempDir;
 
-use super::world::Outcome;
+use super::world::{Outcome, SERVER_NAME};
 
 /// A server that runs. What it stores is in the folder `data` of its own, and outlives the process.
 pub(crate) struct Server {
@@ -36,6 +36,13 @@ pub(crate) struct Addresses {
     pub(crate) admin: SocketAddr,
     /// Where it speaks TLS, if it does.
     pub(crate) tls: SocketAddr,
+}
+
+impl Addresses {
+    /// What its URLs over TLS have as host and port.
+    pub(crate) fn tls_authority(&self) -> String {
+        format!("{SERVER_NAME}:{}", self.tls.port())
+    }
 }
 
 impl Server {

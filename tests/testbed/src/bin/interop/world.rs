@@ -64,6 +64,7 @@ impl Setup {
         let table = table
             .replace("{server}", &format!("http://{}", server.addresses.main))
             .replace("{admin}", &format!("http://{}", server.addresses.admin))
+            .replace("{tls}", &format!("https://{}", server.addresses.tls_authority()))
             .replace("{client_key}", &escaped(&identity.key_pem()))
             .replace("{rsa}", &key("rsa.pem"))
             .replace("{ec}", &key("ec.pem"));
@@ -98,8 +99,7 @@ impl Setup {
     }
 
     /// Registers scopes, clients and a user through the server's administration, where `setup.json`
-    /// says how: pairs of a path and a body, which is a form if it is text. A cookie or an access token
-    /// in a response goes on the next requests.
+    /// says how.
     async fn register(&self, folder: &str) -> Outcome {
         let file = scripts(folder).join("setup.json");
         let Ok(steps) = fs::read_to_string(file) else { return Ok(()) };
@@ -112,13 +112,24 @@ impl Setup {
             .replace("\"{jwks}\"", &jwks.to_string())
             .replace("\"{jwk}\"", &jwks["keys"][0].to_string())
             .replace("{jwks as text}", &escaped(&jwks.to_string()));
+        self.administer(&serde_json::from_str(&steps)?).await
+    }
+
+    /// Sends requests to the server's administration: pairs of a path, after a method other than POST,
+    /// and a body, which is a form if it is text. A cookie or an access token in a response goes on the
+    /// next requests.
+    pub(crate) async fn administer(&self, steps: &Value) -> Outcome {
         let mut session = None;
-        for (path, body) in serde_json::from_str::<Vec<(String, Value)>>(&steps)? {
+        for step in steps.as_array().into_iter().flatten() {
+            let path = text(step, 0);
+            let (method, path) = path.split_once(' ').unwrap_or(("POST", path));
+            let body = step[1].clone();
             let (body, content_type) = match body {
                 Value::String(form) => (form, "application/x-www-form-urlencoded"),
                 json => (json.to_string(), "application/json"),
             };
-            let request = Request::post(&path, body).header("content-type", content_type);
+            let request = Request::new(method, path).body(body);
+            let request = request.header("content-type", content_type);
             let request =
                 session.iter().fold(request, |request, (name, value): &(&str, String)| {
                     request.header(name, value)
@@ -163,6 +174,9 @@ impl Setup {
             let mut more = more.clone();
             let introspector = more.as_object_mut().and_then(|more| more.remove("introspector"));
             merge(inbound, more);
+            if inbound["introspection"].is_null() {
+                inbound.as_object_mut().map(|inbound| inbound.remove("introspection"));
+            }
             if let Some(introspector) = introspector {
                 let introspector = self.client(&introspector);
                 document["outbound"] = json!({"clients": {"introspector": introspector}});
@@ -444,7 +458,8 @@ async fn requests(
     Ok(tokens)
 }
 
-/// Starts Envoy with these configurations of the filter before a service.
+/// Starts Envoy with these configurations of the filter before a service, and a way to the server
+/// over TLS.
 async fn envoy<'a>(
     setup: &Setup,
     service: SocketAddr,
@@ -453,6 +468,7 @@ async fn envoy<'a>(
     let bootstrap = Bootstrap::new().cluster("service", service).cluster("as", setup.address);
     let bootstrap = bootstrap.cluster("as-admin", setup.server.addresses.admin);
     let bootstrap = bootstrap.custom_cluster(setup.tls_cluster());
+    let bootstrap = bootstrap.listener(Listener::to(TLS, "as-tls"));
     let bootstrap = documents.fold(bootstrap, |bootstrap, (name, document)| {
         let filter = WasmPlugin::new(&document).filter("oauth2");
         bootstrap.listener(Listener::to(name, "service").filter(filter))
@@ -514,6 +530,8 @@ const PARTNER: &str = "https://partner.example.com";
 pub(crate) const STORY: &str = "story";
 /// The listener that requests of the client go to.
 pub(crate) const GUARDED: &str = "guarded";
+/// The listener behind which the server is, over TLS.
+pub(crate) const TLS: &str = "tls";
 /// What is asked for where it does not matter.
 pub(crate) const ORDER: &str = "/orders/1";
 /// The server's name in its certificate.
