@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::exchanges::{get, seconds_from_now};
 use crate::host::SimulatedHost;
-use crate::signing::Key;
+use crate::exchanges::signing::Key;
 
 const AGAIN: Duration = Duration::from_secs(5);
 
