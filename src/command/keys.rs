@@ -77,6 +77,7 @@ pub(crate) fn verify_in_module(
 ///
 /// # Errors
 /// None.
+#[expect(clippy::unnecessary_wraps, reason = "it is a `Verify`")]
 pub(crate) fn verify(
     _: SignatureAlgorithm,
     _: &PublicKey,
@@ -91,6 +92,7 @@ pub(crate) fn verify(
 ///
 /// # Errors
 /// None.
+#[expect(clippy::unnecessary_wraps, reason = "it is a `Verify`")]
 pub(crate) fn assume(
     _: SignatureAlgorithm,
     _: &PublicKey,
