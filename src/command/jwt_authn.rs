@@ -133,11 +133,11 @@ fn flaws_of_provider(provider: &Member, is_one_of_many: bool) -> Vec<(Position, 
     let text = |name| settings.get(name).and_then(Node::text).filter(|text| !text.is_empty());
     let at = |name| settings.member(name).map_or(provider.at, |member| member.at);
     let (payload, header) = (text("payload_in_metadata"), text("header_in_metadata"));
-    let normalizes = |node: &Node| {
+    let has_claims = |node: &Node| {
         node.get("space_delimited_claims").is_some_and(|claims| !claims.each().is_empty())
     };
     let has_failure = is_one_of_many && text("failed_status_in_metadata").is_some();
-    let normalized = settings.get("normalize_payload_in_metadata").is_some_and(normalizes);
+    let normalized = settings.get("normalize_payload_in_metadata").is_some_and(has_claims);
     let flaws = [
         ("forward", !settings.get("forward").is_some_and(Node::is_true), FORWARD),
         ("payload_in_metadata", payload.is_none(), PAYLOAD),

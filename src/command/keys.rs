@@ -77,6 +77,7 @@ pub(crate) fn verify_in_module(
 ///
 /// # Errors
 /// None.
+#[expect(clippy::unnecessary_wraps, reason = "it is a `Verify`")]
 pub(crate) fn verify(
     _: SignatureAlgorithm,
     _: &PublicKey,
@@ -86,25 +87,12 @@ pub(crate) fn verify(
     Ok(is_example(text))
 }
 
-/// The answer of the module to whether the signature of a token is valid that `explain` is asked
-/// about: it is assumed to be. The host is only tried with texts that are not signed by JOSE.
-///
-/// # Errors
-/// Envoy cannot verify signatures by this algorithm.
-pub(crate) fn assume_in_module(
-    algorithm: SignatureAlgorithm,
-    key: &PublicKey,
-    text: &[u8],
-    signature: &[u8],
-) -> Result<bool, VerifyError> {
-    verify_in_module(algorithm, key, text, signature)?;
-    assume(algorithm, key, text, signature)
-}
-
-/// The same for the dynamic module.
+/// The answer to whether the signature of a token is valid that `explain` is asked about: it is
+/// assumed to be. Loading tries a text that is no signed one, too: the payload of a token.
 ///
 /// # Errors
 /// None.
+#[expect(clippy::unnecessary_wraps, reason = "it is a `Verify`")]
 pub(crate) fn assume(
     _: SignatureAlgorithm,
     _: &PublicKey,

@@ -72,11 +72,7 @@ pub(crate) fn reviewed(found: &Use, real: bool) -> Review {
 /// The filter with the document of a use, if it has no errors. It accepts every signature.
 pub(crate) fn credulous_filter(found: &Use) -> Option<Filter> {
     let variable = |name: &str| found.variables.value(name, false);
-    let verify: Verify = match found.host {
-        Host::Module => keys::assume_in_module,
-        Host::DynamicModule | Host::Route => keys::assume,
-    };
-    let environment = Environment { verify, ..environment(found, &variable) };
+    let environment = Environment { verify: keys::assume, ..environment(found, &variable) };
     let loaded = match sources(found) {
         None => Configuration::load(&found.bytes, &environment),
         Some(open) => Configuration::load_with_sources(&found.bytes, &environment, open),

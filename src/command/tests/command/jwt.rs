@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::check::{FINE, check};
 use crate::documents::{entry, entry_without_calls, jwk, jwt, jwt_and_introspection};
 use crate::paths::listener;
-use crate::{file, indented, run_with};
+use crate::{indented, own_file, run_with};
 
 /// The issuer of the entries.
 const ISSUER: &str = "https://login.test/tenant";
@@ -15,7 +15,7 @@ const ISSUER: &str = "https://login.test/tenant";
 /// request that is forwarded, or the response.
 fn explain_with(document: &Value, claims: Option<&Value>, arguments: &[&str]) -> Vec<String> {
     let mut all = vec!["explain", "-", "--url", "https://a.test/orders"];
-    let path = claims.map(|claims| file("jwt/claims.json", &claims.to_string()));
+    let path = claims.map(|claims| own_file("json", &claims.to_string()));
     if let Some(path) = &path {
         all.extend(["--claims", path.to_str().expect("text")]);
     }
@@ -248,7 +248,7 @@ fn algorithms_of_the_dynamic_module_are_explained_for_it() {
 #[test]
 fn a_document_is_checked_with_what_is_weak() {
     let found = |document: &Value| {
-        let (lines, _) = check(&file("jwt/document.json", &document.to_string()));
+        let (lines, _) = check(&own_file("json", &document.to_string()));
         lines
     };
     assert_eq!(found(&jwt(entry(json!({})))), [FINE]);
@@ -300,16 +300,16 @@ fn the_cluster_of_keys_must_be_there() {
     let bootstrap =
         text.replacen("resources:\n", "static_resources:\n  clusters: []\n  listeners:\n", 1);
     let (text, known) = (&bootstrap, bootstrap.replace("[]", "[{ name: nowhere }]"));
-    let (lines, _) = check(&file("jwt/clusters.yaml", text));
+    let (lines, _) = check(&own_file("yaml", text));
     let expected = "warning: inbound.jwt[0]: cluster `nowhere` is not defined in this file";
     assert!(lines.iter().any(|line| line.contains(expected)), "{lines:?}");
-    assert_eq!(check(&file("jwt/clusters.yaml", &known)).0, [FINE]);
+    assert_eq!(check(&own_file("yaml", &known)).0, [FINE]);
     // A key server outside of Istio's mesh has no cluster of Istio's.
     let istio = jwt(entry(json!({"cluster": null})));
-    let (lines, _) = check(&file("jwt/gateway.yaml", &manifest("gateway", &istio)));
+    let (lines, _) = check(&own_file("yaml", &manifest("gateway", &istio)));
     let expected = "warning: inbound.jwt: no cluster `outbound|443||login.test`: only Istio has";
     assert!(lines.iter().any(|line| line.contains(expected)), "{lines:?}");
-    let (lines, _) = check(&file("jwt/istio.yaml", &manifest("istio", &istio)));
+    let (lines, _) = check(&own_file("yaml", &manifest("istio", &istio)));
     assert_eq!(lines, [FINE]);
 }
 
@@ -362,7 +362,7 @@ fn jwt_authn(settings: &str) -> String {
 /// What is warned of in a listener with these filters, and more settings of its manager.
 fn warnings(manager: &str, filters: &str) -> Vec<String> {
     let text = listener(&format!("{NORMALIZED}{manager}"), filters);
-    let (lines, status) = check(&file("jwt/listener.yaml", &text));
+    let (lines, status) = check(&own_file("yaml", &text));
     assert_eq!(status, 0, "{lines:?}");
     lines.into_iter().filter(|line| line.contains(": warning: ")).collect()
 }
@@ -487,7 +487,7 @@ fn the_filter_of_a_control_plane_says_too_little() {
     for (platform, source) in [("istio", "RequestAuthentication"), ("gateway", "SecurityPolicy")] {
         let text = manifest(platform, &document);
         let told = |text: &str| {
-            let (lines, _) = check(&file(&format!("jwt/{platform}.yaml"), text));
+            let (lines, _) = check(&own_file("yaml", text));
             let said = format!("inbound.jwt.verified_by: the `jwt_authn` of a {source} does not");
             lines.iter().filter(|line| line.contains(&said)).count()
         };

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 mod check;
 mod corpus;
@@ -70,6 +71,12 @@ fn file(name: &str, text: &str) -> PathBuf {
     fs::create_dir_all(path.parent().expect("a folder")).expect("a folder to write to");
     fs::write(&path, text).expect("a folder to write to");
     path
+}
+
+/// A file with this text and an ending, that no other test writes.
+fn own_file(ending: &str, text: &str) -> PathBuf {
+    static WRITTEN: AtomicUsize = AtomicUsize::new(0);
+    file(&format!("own/{}.{ending}", WRITTEN.fetch_add(1, Ordering::Relaxed)), text)
 }
 
 /// The lines, each after so many spaces.

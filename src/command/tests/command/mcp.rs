@@ -2,7 +2,7 @@
 
 use crate::check::check;
 use crate::paths::listener;
-use crate::{file, indented, root, run};
+use crate::{indented, own_file, root, run};
 
 const DOCUMENT: &str = r#"{"inbound": {"introspection": {"endpoint": "https://as.test/", "cluster": "as", "client_id": "rs", "client_secret": {"env": "S"}}, "audience": "a", "rules": [{"mcp": {"methods": ["ping"]}}]}}"#;
 
@@ -49,7 +49,7 @@ path_with_escaped_slashes_action: REJECT_REQUEST
 /// What is wrong with these filters.
 fn errors(filters: &str, document: &str) -> Vec<String> {
     let text = listener(NORMALIZED, filters).replace("DOCUMENT", document);
-    let (lines, status) = check(&file("mcp.yaml", &text));
+    let (lines, status) = check(&own_file("yaml", &text));
     let errors: Vec<String> =
         lines.iter().filter(|line| line.contains(": error: ")).cloned().collect();
     assert_eq!(status, i32::from(!errors.is_empty()), "{lines:?}");
@@ -110,7 +110,7 @@ fn what_no_rule_on_messages_matches_is_denied() {
         let text = "inbound.unmatched: must be \"deny\" with rules on messages";
         assert!(errors.len() == 1 && errors[0].contains(text), "{unmatched}: {errors:?}");
     }
-    let alone = file("alone.json", &with("token"));
+    let alone = own_file("json", &with("token"));
     let (lines, status) = check(&alone);
     assert!(lines.iter().any(|line| line.contains("error: inbound.unmatched: ")), "{lines:?}");
     assert_eq!(status, 1);

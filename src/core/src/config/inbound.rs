@@ -24,8 +24,10 @@ use super::values::{boolean, count, is_scope, one_or_any, text, ttl};
 use crate::http::path::EncodedSlash;
 use crate::inbound::guard::Guard;
 use crate::inbound::introspection_cache::CacheConfig;
+use crate::inbound::issuers::Issuer;
 use crate::inbound::policy::{Access, Audience, Needs, Rule};
 use crate::inbound::resources::{Coverage, Resources};
+use crate::inbound::servers::Server;
 use crate::oauth::clock_skew::ClockSkew;
 use crate::oauth::denial::{REALM, Resource};
 use crate::oauth::introspection::{Reading, RequiredClaims, ServerReading, TokenType};
@@ -198,19 +200,7 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     let clock_skew = object.read("clock_skew", ttl).map(ClockSkew::from).unwrap_or_default();
     let reading =
         ServerReading { issuer: None, token_type: TokenType::Optional, scope, clock_skew };
-    let read_servers = |field: &Field<'_>| servers(field, names, &reading);
-    let (has_jwt, has_servers) = (object.has("jwt"), object.has("introspection"));
-    let servers = object.read("introspection", read_servers);
-    let servers = match (has_servers, has_jwt) {
-        (true, _) => servers,
-        (false, true) => Some(Vec::new()),
-        (false, false) => {
-            let place = object.at("introspection");
-            place.mistake("required: the introspection endpoint, or `jwt`")
-        }
-    };
-    let issuers = object.read("jwt", |field| issuers(field, &reading, servers.as_deref()));
-    let issuers = if has_jwt { issuers } else { Some(Vec::new()) };
+    let verifiers = verifiers(&mut object, names, &reading);
     let cache = object.read("cache", cache).unwrap_or_default();
     let token_sources = token_sources(&mut object);
     let realm = object.read("realm", realm).unwrap_or_else(|| REALM.to_owned());
@@ -239,17 +229,10 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
             "conflicts with `cors`, with which the filter answers preflights; remove one of the two",
         );
     }
-    let failure_mode_allow = object.read("failure_mode_allow", |field| {
-        let allow = boolean(field)?;
-        if allow {
-            field.warn(if has_servers || !has_jwt {
-                "while the authorization server is unavailable, requests are forwarded unchecked"
-            } else {
-                "no effect without introspection: without keys, JWTs are never accepted; remove it"
-            });
-        }
-        Some(allow)
-    });
+    let introspects = verifiers.introspects;
+    let failure_mode_allow = object
+        .read("failure_mode_allow", |field| failure_mode_allow(field, introspects))
+        .unwrap_or(false);
     let accepts_basic = token_sources.accept_basic();
     let resource = Resource { realm, accepts_basic, ..Resource::default() };
     let resources = resources(&mut object, resource, &unset);
@@ -273,7 +256,7 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
     let mut all = vec![&unmatched];
     all.extend(rules.iter().map(|(_, rule)| rule));
     // Entries of `jwt` have audiences of their own.
-    if (has_servers || !has_jwt)
+    if introspects
         && matches!(unset, Audience::Any)
         && all.iter().any(|rule| rule.takes_any_audience())
     {
@@ -291,9 +274,9 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
         );
     }
     Some(Guard {
-        issuers: issuers?,
+        issuers: verifiers.issuers?,
         verify: field.reader.host.verify,
-        servers: servers?,
+        servers: verifiers.servers?,
         cache,
         limits_age,
         token_sources,
@@ -306,9 +289,46 @@ pub(super) fn inbound(field: &Field<'_>, names: Names<'_>) -> Option<Guard> {
         mutual_tls,
         allow_cors_preflight,
         cors,
-        failure_mode_allow: failure_mode_allow.unwrap_or(false),
+        failure_mode_allow,
         forward,
     })
+}
+
+/// What verifies tokens; each is `None` after an error in it.
+struct Verifiers {
+    servers: Option<Vec<Server>>,
+    issuers: Option<Vec<Issuer>>,
+    /// Whether any tokens are introspected, or should be.
+    introspects: bool,
+}
+
+/// `introspection` and `jwt`, of which one is required.
+fn verifiers(object: &mut Object<'_>, names: Names<'_>, reading: &ServerReading) -> Verifiers {
+    let (has_servers, has_jwt) = (object.has("introspection"), object.has("jwt"));
+    let read = object.read("introspection", |field| servers(field, names, reading));
+    let servers = match (has_servers, has_jwt) {
+        (true, _) => read,
+        (false, true) => Some(Vec::new()),
+        (false, false) => {
+            let place = object.at("introspection");
+            place.mistake("required: the introspection endpoint, or `jwt`")
+        }
+    };
+    let read = object.read("jwt", |field| issuers(field, reading, servers.as_deref()));
+    let issuers = if has_jwt { read } else { Some(Vec::new()) };
+    Verifiers { servers, issuers, introspects: has_servers || !has_jwt }
+}
+
+fn failure_mode_allow(field: &Field<'_>, introspects: bool) -> Option<bool> {
+    let allow = boolean(field)?;
+    if allow {
+        field.warn(if introspects {
+            "while the authorization server is unavailable, requests are forwarded unchecked"
+        } else {
+            "no effect without introspection: without keys, JWTs are never accepted; remove it"
+        });
+    }
+    Some(allow)
 }
 
 /// Advises on rules.

@@ -391,7 +391,7 @@ fn types(field: &Field<'_>) -> Option<Vec<Box<str>>> {
 }
 
 /// Advises on `typ` where nothing else tells ID tokens from access tokens. The audience of an ID
-/// token is the `client_id` of a client (OpenID Connect Core 1.0 section 2): one that is a URI is
+/// token is the `client_id` of a client (`OpenID` Connect Core 1.0 section 2): one that is a URI is
 /// taken as that of a service, any other may be both.
 #[cfg(feature = "review")]
 fn advise_on_id_tokens(typ: &Field<'_>, audience: &[Box<str>]) {
