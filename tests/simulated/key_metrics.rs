@@ -5,9 +5,9 @@ use std::time::Duration;
 use oauth2_filter_core::{Answer, CallFailure, CallOutcome, Counter, Event, KeyEvent, Lookup};
 use serde_json::{Value, json};
 
+use crate::exchanges::signing::Key;
 use crate::exchanges::{get, seconds_from_now};
 use crate::host::SimulatedHost;
-use crate::exchanges::signing::Key;
 
 const AGAIN: Duration = Duration::from_secs(5);
 

@@ -18,6 +18,7 @@ pub(super) enum Progress {
 }
 
 /// The fetch of an issuer's keys.
+#[derive(Clone, Copy)]
 pub(super) struct KeyFetch {
     pub(super) issuer: IssuerId,
     pub(super) stage: KeyStage,

@@ -411,8 +411,8 @@ impl Guard {
         let known = self.issuer_of(introspect.token.reveal()).ok().flatten();
         let issuer = self.issuer(signer.issuer);
         let (Some((_, jwt)), Some(issuer)) = (known, issuer) else { return Err(Failure::Defect) };
-        let signed = Signed { claims: &jwt.claims, reading: &issuer.reading };
-        let mut introspected = self.evaluate(&server.reading, response, Some(&signed), at)?;
+        let of_token = Signed { claims: &jwt.claims, reading: &issuer.reading };
+        let mut introspected = self.evaluate(&server.reading, response, Some(&of_token), at)?;
         introspected.signer = Some(signer.clone());
         Ok(introspected)
     }

@@ -239,8 +239,8 @@ impl Inbound {
             Some(verifier) => verifier,
             None => self.guard.verifier_for(token, head).map_err(deny)?,
         };
-        let verified = self.verify(verifier, token, key, (bearer, head), run);
-        Ok(self.take_note(verified, run))
+        let verification = self.verify(verifier, token, key, (bearer, head), run);
+        Ok(self.take_note(verification, run))
     }
 
     /// Verifies a token whose state is not cached.

@@ -1,5 +1,5 @@
 //! Where the keys of an issuer are fetched: a JWK set (RFC 7517 section 5), whose place is known or
-//! is found in the metadata of the issuer (RFC 8414, OpenID Connect Discovery 1.0).
+//! is found in the metadata of the issuer (RFC 8414, `OpenID` Connect Discovery 1.0).
 
 use std::fmt;
 use std::sync::Arc;
@@ -121,10 +121,10 @@ impl KeyEndpoint {
 ///
 /// # Errors
 /// There is none, or its status is not 200.
-pub(crate) fn document<'a>(
-    outcome: Result<&'a Answer, Failure>,
+pub(crate) fn document(
+    outcome: Result<&Answer, Failure>,
     now: Timestamp,
-) -> Result<&'a [u8], Failure> {
+) -> Result<&[u8], Failure> {
     let answer = outcome?;
     match (answer.status, Failure::of_status(answer, now)) {
         (200, _) => Ok(&answer.body),
