@@ -94,10 +94,9 @@ impl Issuer {
         if end.is_none_or(|end| now >= end.plus(self.reading.clock_skew.late)) {
             return Err(Reason::Expired);
         }
-        let is_for = |accepted: &Box<str>| {
-            strings(jwt.claims.get("aud")).any(|audience| audience == &**accepted)
-        };
-        if !self.audience.is_empty() && !self.audience.iter().any(is_for) {
+        let is_for_us =
+            |audience: &str| self.audience.iter().any(|accepted| **accepted == *audience);
+        if !self.audience.is_empty() && !strings(jwt.claims.get("aud")).any(is_for_us) {
             return Err(Reason::WrongAudience);
         }
         let is_met = |(path, test): &(ClaimPath, ClaimTest)| test.is_met(path.find(&jwt.claims));
@@ -133,7 +132,7 @@ pub(crate) fn is_verified_by_host(jwt: &UnverifiedJwt<'_>, stored: &[u8]) -> boo
         match (is(value, &jwt.claims), is(value, &jwt.header_members)) {
             (false, false) => return false,
             (payload, header) => {
-                (has_payload, has_header) = (has_payload | payload, has_header | header)
+                (has_payload, has_header) = (has_payload | payload, has_header | header);
             }
         }
     }
