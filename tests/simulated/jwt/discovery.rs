@@ -148,7 +148,7 @@ fn keys_that_have_moved_are_found_again() {
     host.tick();
     host.answer_with(&metadata("https://login.test/old"));
     host.answer_with(&set(&[(&key, "a")]));
-    host.advance(Duration::from_secs(600));
+    host.advance(Duration::from_mins(10));
     host.tick();
     assert_eq!(path(&host.calls[0]), "/old", "metadata is not read each time");
     host.answer_status(404, &json!({}));

@@ -94,9 +94,9 @@ impl Issuer {
         if end.is_none_or(|end| now >= end.plus(self.reading.clock_skew.late)) {
             return Err(Reason::Expired);
         }
-        let is_for =
-            |accepted: &str| strings(jwt.claims.get("aud")).any(|audience| audience == accepted);
-        if !self.audience.is_empty() && !self.audience.iter().any(|audience| is_for(audience)) {
+        let is_for_us =
+            |audience: &str| self.audience.iter().any(|accepted| **accepted == *audience);
+        if !self.audience.is_empty() && !strings(jwt.claims.get("aud")).any(is_for_us) {
             return Err(Reason::WrongAudience);
         }
         let is_met = |(path, test): &(ClaimPath, ClaimTest)| test.is_met(path.find(&jwt.claims));

@@ -210,12 +210,12 @@ fn rs_7515_01_rs_7515_02_a_token_is_signed_by_the_key_that_its_issuer_has_or_by_
         let keys = keys(json!({}));
         let altered = |part: &str| {
             let first = if part.starts_with('A') { 'B' } else { 'A' };
-            format!("{first}{}", &part[1..])
+            format!("{first}{}", part.get(1..).unwrap())
         };
         let renamed = |to: &str| encode(json!({"alg": to}).to_string());
         for forged in [
             format!("{head}.{payload}.{}", altered(signature)),
-            format!("{head}.{payload}.{}", &signature[..signature.len() - 4]),
+            format!("{head}.{payload}.{}", signature.get(4..).unwrap()),
             format!("{head}.{payload}.AAAA{signature}"),
             format!("{head}.{payload}."),
             format!("{head}.{payload}"),

@@ -184,8 +184,8 @@ mod tests {
     use crate::oauth::call::CallFailure;
 
     const TIMES: KeyTimes = KeyTimes {
-        refresh_interval: Duration::from_secs(600),
-        stale_if_error: Duration::from_secs(3_600),
+        refresh_interval: Duration::from_mins(10),
+        stale_if_error: Duration::from_hours(1),
     };
 
     const DOWN: Failure = Failure::Call(CallFailure::Unreachable);
