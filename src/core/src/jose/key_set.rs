@@ -72,7 +72,8 @@ impl KeySet {
     /// # Errors
     /// It is not a set, or none of its keys is usable.
     pub(crate) fn of_value(set: &Value) -> Result<Self, BadSet> {
-        let keys = set.get("keys").and_then(Value::as_array).ok_or(BadSet::Malformed)?;
+        let keys =
+            set.as_object().and_then(|set| set.get("keys")?.as_array()).ok_or(BadSet::Malformed)?;
         if keys.len() > MAX_KEYS {
             return Err(BadSet::TooManyKeys);
         }
