@@ -80,8 +80,11 @@ impl KeySet {
         if !keys.iter().all(Value::is_object) {
             return Err(BadSet::Malformed);
         }
-        let keys: Vec<_> = keys.iter().filter_map(Key::of_jwk).map(Arc::new).collect();
-        if keys.is_empty() { Err(BadSet::NoUsableKey) } else { Ok(Self(keys)) }
+        let mut usable = Vec::new();
+        for key in keys {
+            usable.extend(Key::of_jwk(key).map(Arc::new));
+        }
+        if usable.is_empty() { Err(BadSet::NoUsableKey) } else { Ok(Self(usable)) }
     }
 
     /// The keys that a signature may be by: those with the identifier that its header names, or all
