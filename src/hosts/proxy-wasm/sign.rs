@@ -1,8 +1,8 @@
 //! Signatures with Envoy's function `sign`, which uses protobuf messages.
 
 use oauth2_filter_core::SignError;
+use oauth2_filter_core::protobuf::{fields, number, push, tag_of, tag_of_number};
 use oauth2_filter_driver::ProxyWasm;
-use oauth2_filter_driver::protobuf::{fields, number, push, tag_of, tag_of_number};
 
 /// The fields of the function's argument: the name of the hash, the text, and the key in PEM format.
 const HASH: u64 = 1;

@@ -1,8 +1,8 @@
 //! Verification of signatures with Envoy's function `verify_signature`, which uses protobuf messages.
 
+use oauth2_filter_core::protobuf::push;
 use oauth2_filter_core::{KeyType, PublicKey, SignatureAlgorithm, VerifyError, ecdsa_to_der};
 use oauth2_filter_driver::ProxyWasm;
-use oauth2_filter_driver::protobuf::push;
 
 /// The fields of the function's argument: the name of the hash, `SubjectPublicKeyInfo` in DER, the
 /// signature, with that of ECDSA in DER, and the text.

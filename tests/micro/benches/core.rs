@@ -4,6 +4,8 @@
 
 use std::hint::black_box;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gungraun::{library_benchmark, library_benchmark_group, main};
 use oauth2_filter_core::bench::{ClockCache, Keyed, Rules, is_active, is_path, is_token};
 use oauth2_filter_core::{
@@ -51,6 +53,8 @@ type Work = Box<dyn FnMut()>;
 #[bench::forward_claims(inbound(1, &claims(json!({}))))]
 #[bench::all_of_it_500_tokens_50_rules_forward_claims(inbound(500, &claims(rules(50))))]
 #[bench::a_request_and_its_introspection(introspected())]
+#[bench::a_request_with_a_cached_jwt(verified("5m"))]
+#[bench::a_request_and_the_verification_of_its_jwt_without_cryptography(verified("0s"))]
 #[bench::an_outbound_request_with_a_cached_token(outbound())]
 fn piece(mut work: Work) -> Work {
     work();
@@ -97,6 +101,38 @@ fn introspected() -> Work {
     let mut worker = Worker::new(&guard(&json!({"cache": {"max_ttl": "0s"}})));
     let head = request(&token(0));
     Box::new(move || worker.pass(black_box(&head)))
+}
+
+/// A request with a JWT, which is cached so long.
+fn verified(max_ttl: &str) -> Work {
+    let key = json!({
+        "kty": "EC", "crv": "P-256", "kid": "key-1",
+        "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+        "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+    });
+    let mut worker = Worker::new(&json!({"inbound": {
+        "jwt": {
+            "issuer": "https://as.example.com/", "audience": "https://orders.example.com",
+            "jwks": {"keys": [key]},
+        },
+        "cache": {"max_ttl": max_ttl},
+    }}));
+    let head = request(&jwt());
+    Box::new(move || worker.pass(black_box(&head)))
+}
+
+/// A JWT of 900 bytes.
+fn jwt() -> String {
+    let header = r#"{"alg":"ES256","typ":"at+jwt","kid":"key-1"}"#;
+    let mut claims: Value = serde_json::from_str(ANSWER).expect("JSON");
+    let encoded = |claims: &Value| {
+        let claims = claims.to_string();
+        let parts = [header.as_bytes(), claims.as_bytes(), &[7; 64]];
+        parts.map(|part| URL_SAFE_NO_PAD.encode(part)).join(".")
+    };
+    let more = (900 - encoded(&claims).len()) * 3 / 4;
+    claims["extension_field"] = "twenty-seven".repeat(more)[..more].into();
+    encoded(&claims)
 }
 
 /// A request on its way out.
@@ -191,7 +227,8 @@ impl Worker {
             variable: &|_| None,
             seed: [7; 16],
             sign,
-            verify: |_, _, _, _| Ok(false),
+            // Not the text of the test that each load of a configuration makes.
+            verify: |_, _, text, _| Ok(text.contains(&b'.')),
             reads_jwt_authn: true,
         };
         let (filter, _) = Filter::load(document.to_string().as_bytes(), &environment)

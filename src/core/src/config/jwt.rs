@@ -20,6 +20,7 @@ use crate::http::url::HttpUrl;
 use crate::inbound::issuers::{Issuer, KeySource};
 use crate::inbound::servers::Server;
 use crate::jose::algorithm::SignatureAlgorithm;
+use crate::jose::jws::normal_type;
 use crate::jose::key_set::{BadSet, KeySet};
 use crate::jose::upkeep::KeyTimes;
 use crate::jose::verify::{self, VerifyError};
@@ -386,8 +387,7 @@ fn algorithms(field: &Field<'_>, is_verified_here: bool) -> Option<Vec<Signature
 /// `typ`, in lower case and without a prefix.
 fn types(field: &Field<'_>) -> Option<Vec<Box<str>>> {
     let types = one_or_any(field, "a type such as \"at+jwt\"")?;
-    let lower = types.iter().map(|it| it.to_ascii_lowercase());
-    Some(lower.map(|it| it.strip_prefix("application/").unwrap_or(&it).into()).collect())
+    Some(types.iter().map(|it| normal_type(it)).collect())
 }
 
 /// Advises on `typ` where nothing else tells ID tokens from access tokens. The audience of an ID

@@ -81,23 +81,24 @@ impl Fetcher {
                 token.sync(client, store, now);
             }
         }
-        let reports = self.tokens.iter().enumerate().flat_map(|(client, token)| {
+        // A gauge retains its last value, so the last report must be zero.
+        let mut reporting = false;
+        for (client, token) in self.tokens.iter().enumerate() {
             // The expiry of a token that was obtained elsewhere may be unknown.
             let current = token.current(now).filter(|c| c.expires != Timestamp::NEVER);
             let seconds = |millis: Option<u64>| millis.map_or(0, |millis| millis / 1000);
             let backs_off = token.record.backs_off(now).and_then(Failure::retry_after);
-            [
+            for (gauge, value) in [
                 (ClientGauge::Age, seconds(current.map(|c| now.since(c.obtained)))),
                 (ClientGauge::ExpiresIn, seconds(current.map(|c| c.expires.since(now)))),
                 (ClientGauge::BackOff, backs_off.unwrap_or(0).into()),
-            ]
-            .map(|(gauge, value)| Event::Client(ClientId(client), ClientEvent::Gauge(gauge, value)))
-        });
-        let reports: Vec<Event> = reports.collect();
-        // A gauge retains its last value, so the last report must be zero.
-        let is_zero = |event: &Event| matches!(event, Event::Client(_, ClientEvent::Gauge(_, 0)));
-        self.reporting = !reports.iter().all(is_zero);
-        run.output.events.extend(reports);
+            ] {
+                reporting |= value > 0;
+                let event = ClientEvent::Gauge(gauge, value);
+                run.output.events.push(Event::Client(ClientId(client), event));
+            }
+        }
+        self.reporting = reporting;
     }
 
     /// How often [`tick`](Self::tick) must be called, if at all.

@@ -103,9 +103,14 @@ fn normal(host: &str) -> Result<Cow<'_, str>, BadHost> {
 /// The normal form in which addresses are compared. The formatting of the standard library would
 /// add 3 kB to the module.
 fn canonical(address: Ipv6Addr) -> String {
-    let nibbles = address.octets().into_iter().flat_map(|octet| [octet >> 4, octet & 15]);
-    let digits = nibbles.filter_map(|nibble| char::from_digit(nibble.into(), 16));
-    ["["].into_iter().flat_map(str::chars).chain(digits).chain("]".chars()).collect()
+    let mut text = "[".to_owned();
+    for octet in address.octets() {
+        for nibble in [octet >> 4, octet & 15] {
+            text.push(char::from_digit(nibble.into(), 16).unwrap_or_default());
+        }
+    }
+    text.push(']');
+    text
 }
 
 /// Whether a label is a number: decimal, octal or hexadecimal.

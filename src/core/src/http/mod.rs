@@ -13,4 +13,5 @@ pub(crate) mod header_name;
 pub(crate) mod parameter;
 pub(crate) mod path;
 pub(crate) mod proto_struct;
+pub mod protobuf;
 pub(crate) mod url;

@@ -100,6 +100,12 @@ impl UnverifiedJwt<'_> {
     }
 }
 
+/// A header type in lower case and without `application/` (RFC 7515 section 4.1.9).
+pub(crate) fn normal_type(token_type: &str) -> Box<str> {
+    let lower = token_type.to_ascii_lowercase();
+    lower.strip_prefix("application/").unwrap_or(&lower).into()
+}
+
 impl Header {
     /// The algorithm, and the identifier of the key if there is one.
     pub(crate) fn signed_by(&self) -> Option<(SignatureAlgorithm, Option<&str>)> {
@@ -117,10 +123,7 @@ impl Header {
             return None;
         }
         let algorithm = text("alg")??;
-        let token_type = text("typ")?.map(|token_type| {
-            let lower = token_type.to_ascii_lowercase();
-            lower.strip_prefix("application/").unwrap_or(&lower).into()
-        });
+        let token_type = text("typ")?.map(normal_type);
         Some(Self {
             algorithm: SignatureAlgorithm::of_name(algorithm),
             key_id: text("kid")?.map(Into::into),

@@ -72,15 +72,19 @@ impl KeySet {
     /// # Errors
     /// It is not a set, or none of its keys is usable.
     pub(crate) fn of_value(set: &Value) -> Result<Self, BadSet> {
-        let keys = set.get("keys").and_then(Value::as_array).ok_or(BadSet::Malformed)?;
+        let keys =
+            set.as_object().and_then(|set| set.get("keys")?.as_array()).ok_or(BadSet::Malformed)?;
         if keys.len() > MAX_KEYS {
             return Err(BadSet::TooManyKeys);
         }
         if !keys.iter().all(Value::is_object) {
             return Err(BadSet::Malformed);
         }
-        let keys: Vec<_> = keys.iter().filter_map(Key::of_jwk).map(Arc::new).collect();
-        if keys.is_empty() { Err(BadSet::NoUsableKey) } else { Ok(Self(keys)) }
+        let mut usable = Vec::new();
+        for key in keys {
+            usable.extend(Key::of_jwk(key).map(Arc::new));
+        }
+        if usable.is_empty() { Err(BadSet::NoUsableKey) } else { Ok(Self(usable)) }
     }
 
     /// The keys that a signature may be by: those with the identifier that its header names, or all

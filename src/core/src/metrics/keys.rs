@@ -46,15 +46,14 @@ impl KeyEvent {
 
     /// The name of the statistic for the issuer with this identifier.
     pub fn name(self, issuer: &str) -> String {
-        let issuer = label_value(issuer);
-        match self {
-            Self::Fetch(outcome) => {
-                let outcome = outcome.map_or("success", CallOutcome::label);
-                format!("oauth2_filter.key_fetches.issuer.{issuer}.outcome.{outcome}")
-            }
-            Self::Unknown => format!("oauth2_filter.unknown_keys.issuer.{issuer}"),
-            Self::Age(_) => format!("oauth2_filter.keys_age_seconds.issuer.{issuer}"),
-        }
+        let (metric, outcome) = match self {
+            Self::Fetch(None) => ("key_fetches", "success"),
+            Self::Fetch(Some(outcome)) => ("key_fetches", outcome.label()),
+            Self::Unknown => ("unknown_keys", ""),
+            Self::Age(_) => ("keys_age_seconds", ""),
+        };
+        let label = if outcome.is_empty() { "" } else { ".outcome." };
+        ["oauth2_filter.", metric, ".issuer.", &label_value(issuer), label, outcome].concat()
     }
 }
 

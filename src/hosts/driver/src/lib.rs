@@ -26,7 +26,6 @@ mod head;
 mod in_flight;
 mod interface;
 mod mcp;
-pub mod protobuf;
 mod reports;
 mod response;
 mod statistics;

@@ -2,7 +2,7 @@
 
 use oauth2_filter_core::{Body, Message};
 
-use super::protobuf::{fields, tag_of, tag_of_number};
+use oauth2_filter_core::protobuf::{fields, tag_of, tag_of_number};
 
 /// Where the filter keeps its results in dynamic metadata, since Envoy 1.38.
 pub const NAMESPACE: &str = "envoy.filters.http.mcp";

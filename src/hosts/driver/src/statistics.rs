@@ -7,8 +7,8 @@ use log::warn;
 use super::interface::{HostError, MetricKind, Metrics, ProxyWasm};
 use super::reports::Reports;
 use oauth2_filter_core::{
-    CALL_TIME, ClientEvent, Counter, Event, KEY_CALL_TIME, KeyEvent, TOKEN_CALL_TIME, WAITING,
-    claims_dropped,
+    CALL_TIME, ClientEvent, ClientGauge, Counter, Event, KEY_CALL_TIME, KeyEvent, TOKEN_CALL_TIME,
+    WAITING, claims_dropped,
 };
 
 /// The host's numbers of metrics by their names, in order. It keeps every number that it returns
@@ -96,11 +96,9 @@ impl Statistics {
     /// These clients and keys are no longer updated: their gauges are set to zero.
     pub fn forget<H: Metrics>(&self, host: &H, reports: &Reports) {
         for numbers in &self.clients {
-            for event in ClientEvent::all() {
-                if let ClientEvent::Gauge(gauge, _) = event {
-                    let zero = ClientEvent::Gauge(gauge, 0);
-                    note(record(host, at(numbers, zero.place()), 0), host, reports);
-                }
+            for gauge in ClientGauge::ALL {
+                let place = ClientEvent::Gauge(*gauge, 0).place();
+                note(record(host, at(numbers, place), 0), host, reports);
             }
         }
         for numbers in &self.keys {
