@@ -25,9 +25,6 @@ use crate::oauth::key_endpoint::{KeyEndpoint, KeyPlace, NoPlace, document};
 use crate::run::Run;
 use crate::timestamp::Timestamp;
 
-/// The pause between two looks whether keys are due, which is the precision of `refresh_interval`.
-pub(super) const KEY_PERIOD: Duration = Duration::from_secs(1);
-
 /// The most requests that wait for the keys of an issuer while it has others.
 const MAX_WAITING: usize = 64;
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::Fetcher;
-use super::keys::KEY_PERIOD;
 use super::stage::Progress;
 use crate::ids::ClientId;
+use crate::jose::upkeep::LOOK_PERIOD as KEY_PERIOD;
 use crate::metrics::Event;
 use crate::metrics::client::{ClientEvent, ClientGauge};
 use crate::oauth::failure::Failure;

@@ -13,6 +13,9 @@ use crate::timestamp::Timestamp;
 /// the identifiers in their headers.
 const UNKNOWN_KEY_PAUSE: Duration = Duration::from_secs(30);
 
+/// The longest pause between two looks whether keys are due.
+pub(crate) const LOOK_PERIOD: Duration = Duration::from_secs(1);
+
 /// The times of an issuer's keys.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeyTimes {
@@ -110,7 +113,10 @@ impl KeyUpkeep {
             (Stage::Fetching(..), _) => false,
             (Stage::Failed(back_off), _) => now >= back_off.ends(),
             (Stage::Rest, None) => true,
-            (Stage::Rest, Some(current)) => now >= current.at.plus(self.times.refresh_interval),
+            // The next look may be later than that.
+            (Stage::Rest, Some(current)) => {
+                now.plus(LOOK_PERIOD) > current.at.plus(self.times.refresh_interval)
+            }
         }
     }
 
@@ -227,6 +233,10 @@ mod tests {
         let mut upkeep = fetched();
         // The fetch began then, not later.
         assert!(!upkeep.is_due(at(599)));
+        assert!(
+            upkeep.is_due(at(599).plus(Duration::from_millis(1))),
+            "no look may follow in time"
+        );
         assert!(upkeep.is_due(at(600)));
         upkeep.begin(at(600));
         assert!(matches!(upkeep.any(at(601)), Keys::Ready), "the old ones serve meanwhile");
