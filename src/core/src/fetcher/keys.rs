@@ -1,7 +1,6 @@
 //! The keys of issuers (RFC 7517): fetched in the background, and for requests that need them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use log::warn;
 

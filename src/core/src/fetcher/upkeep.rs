@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Fetcher;
 use super::stage::Progress;
 use crate::ids::ClientId;
-use crate::jose::upkeep::LOOK_PERIOD as KEY_PERIOD;
+use crate::jose::upkeep::KEY_PERIOD;
 use crate::metrics::Event;
 use crate::metrics::client::{ClientEvent, ClientGauge};
 use crate::oauth::failure::Failure;

@@ -14,7 +14,7 @@ use crate::timestamp::Timestamp;
 const UNKNOWN_KEY_PAUSE: Duration = Duration::from_secs(30);
 
 /// The longest pause between two looks whether keys are due.
-pub(crate) const LOOK_PERIOD: Duration = Duration::from_secs(1);
+pub(crate) const KEY_PERIOD: Duration = Duration::from_secs(1);
 
 /// The times of an issuer's keys.
 #[derive(Clone, Copy, Debug)]
@@ -115,7 +115,7 @@ impl KeyUpkeep {
             (Stage::Rest, None) => true,
             // The next look may be later than that.
             (Stage::Rest, Some(current)) => {
-                now.plus(LOOK_PERIOD) > current.at.plus(self.times.refresh_interval)
+                now.plus(KEY_PERIOD) > current.at.plus(self.times.refresh_interval)
             }
         }
     }
