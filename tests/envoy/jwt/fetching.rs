@@ -11,7 +11,7 @@ use oauth2_filter_testbed::wait;
 use serde_json::json;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::{ISSUER, KEYS, check, claims, counters, fetchers, keys, scene, scene_with};
+use super::{ISSUER, KEYS, check, claims, counted, fetchers, keys, scene, scene_with};
 use crate::set_up::ENDPOINT;
 use crate::signing::Key;
 
@@ -189,7 +189,7 @@ async fn a_flood_of_unknown_keys_causes_one_fetch() {
     }
     clients.join_all().await;
     assert_eq!(set_up.server.count(KEYS), first + 1);
-    let counters = counters(&set_up.envoy).await;
+    let counters = counted(&set_up.envoy, 3_001).await;
     assert_eq!(counters["requests.decision.denied.reason.unknown_key"], 3_000);
     // No token was cached as rejected, and none has taken the place of a good one.
     assert_eq!(counters.get("lookups.result.negative"), None, "{counters:?}");

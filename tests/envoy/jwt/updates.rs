@@ -66,6 +66,7 @@ async fn updates_under_load_refuse_no_good_token() {
             answer.header("www-authenticate").expect("a challenge").starts_with(&challenge)
         })
         .await;
+        wait::until("load", async || set_up.service.requests().len() > 20 * n).await;
     }
     // The last configuration has fetched its own.
     wait::until("its keys", async || {
@@ -76,7 +77,6 @@ async fn updates_under_load_refuse_no_good_token() {
     ended.store(true, Ordering::Relaxed);
     let requests: usize = clients.join_all().await.into_iter().sum();
     assert_eq!(set_up.service.requests().len(), requests);
-    assert!(requests > 50, "there was load: {requests}");
     set_up.comes_to_rest_after_updates().await;
 }
 
@@ -139,11 +139,11 @@ async fn updates_of_the_listener_refuse_no_good_token() {
             answer.header("www-authenticate").expect("a challenge").starts_with(&challenge)
         })
         .await;
+        wait::until("load", async || ends.service.requests().len() > 20 * n).await;
     }
     ended.store(true, Ordering::Relaxed);
     let requests: usize = clients.join_all().await.into_iter().sum();
     assert_eq!(ends.service.requests().len(), requests);
-    assert!(requests > 50, "there was load: {requests}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,7 @@ use ring::signature::{
 ///
 /// # Errors
 /// None: every algorithm is supported.
+#[expect(clippy::unnecessary_wraps, reason = "hosts may fail")]
 pub(crate) fn verify(
     algorithm: SignatureAlgorithm,
     key: &PublicKey,

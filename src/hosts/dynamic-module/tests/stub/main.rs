@@ -125,7 +125,7 @@ fn answer(request: &str) -> Option<String> {
         return None;
     }
     if request.is_empty() {
-        let keys = &ISSUER.keys[..random(2) + 1];
+        let keys = &ISSUER.keys[..=random(2)];
         return Some(json!({"keys": keys}).to_string());
     }
     if is_token_call {
