@@ -7,7 +7,7 @@ use oauth2_filter_testbed::envoy::with_members;
 use serde_json::{Value, json};
 
 use crate::exchanges::{get, seconds_from_now};
-use crate::keys::Key;
+use crate::exchanges::signing::Key;
 use crate::metadata::of_filters;
 use crate::proxy::{Proxy, verify_by};
 use crate::set_up::{SetUp, document, logged};

@@ -11,9 +11,6 @@ mod claims;
 #[path = "../exchanges/mod.rs"]
 mod exchanges;
 mod jwt;
-#[expect(dead_code, reason = "other tests have keys of other kinds")]
-#[path = "../signing.rs"]
-mod keys;
 mod log_level;
 #[path = "../exchanges/mcp.rs"]
 mod mcp;

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::exchanges::seconds_from_now;
 use crate::set_up::{BOTH, ENDPOINT, Ends, LISTENER, SetUp, document, listener, one_worker};
-use crate::signing::Key;
+use crate::exchanges::signing::Key;
 
 const ISSUER: &str = "https://login.test/tenant";
 

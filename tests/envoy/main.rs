@@ -30,8 +30,6 @@ mod servers;
 mod set_up;
 mod shadow;
 mod sharing;
-#[path = "../signing.rs"]
-mod signing;
 mod standards;
 mod table;
 mod trailers;

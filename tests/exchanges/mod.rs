@@ -10,7 +10,7 @@ mod check;
 mod claims;
 mod jwt;
 mod resources;
-#[path = "../signing.rs"]
+#[path = "../signing/mod.rs"]
 pub mod signing;
 mod table;
 

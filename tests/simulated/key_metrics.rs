@@ -42,14 +42,14 @@ fn events(host: &mut SimulatedHost) -> Vec<(usize, KeyEvent)> {
 
 /// The last age that was reported of the second issuer's keys; none was of the other's.
 fn age(host: &SimulatedHost) -> Option<u64> {
-    let ages = host.events.iter().filter_map(|event| match event {
+    let mut ages = host.events.iter().filter_map(|event| match event {
         Event::Keys(issuer, KeyEvent::Age(seconds)) => {
             assert_eq!(issuer.index(), 1);
             Some(*seconds)
         }
         _ => None,
     });
-    ages.last()
+    ages.next_back()
 }
 
 #[test]

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{KEYS, check, claims, entry, fetchers, keys, logged, only_jwt, scene};
 use crate::set_up::{ENDPOINT, Ends, SetUp, document, listener};
-use crate::signing::Key;
+use crate::exchanges::signing::Key;
 
 /// A token of a key that no request has had yet.
 fn token(key: &Key, number: usize) -> Request {

@@ -13,7 +13,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::{ISSUER, KEYS, check, claims, counted, fetchers, keys, scene, scene_with};
 use crate::set_up::ENDPOINT;
-use crate::signing::Key;
+use crate::exchanges::signing::Key;
 
 /// The places of metadata, in the order in which they are tried.
 const METADATA: [&str; 2] =
@@ -175,7 +175,7 @@ async fn a_flood_of_unknown_keys_causes_one_fetch() {
                 let header = json!({
                     "alg": "ES256", "typ": "at+jwt", "kid": format!("{client}-{number}"),
                 });
-                let header = crate::signing::encode(header.to_string());
+                let header = crate::exchanges::signing::encode(header.to_string());
                 let token = format!("{header}.{payload}.{signature}");
                 let request = Request::get("/").bearer(&token);
                 let answer = connection.send(&request).await.expect("an answer");

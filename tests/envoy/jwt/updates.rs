@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::{KEYS, check, claims, entry, keys, logged, only_jwt};
 use crate::set_up::{Ends, LISTENER, SetUp, document, listener, one_worker};
-use crate::signing::{Key, encode};
+use crate::exchanges::signing::{Key, encode};
 
 /// The name of the filter whose configuration changes.
 const FILTER: &str = "oauth2";

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{ISSUER, check, claims, logged, only_jwt, set, signed_by};
 use crate::set_up::{BOTH, Ends, LISTENER, SetUp, listener, one_worker};
-use crate::signing::Key;
+use crate::exchanges::signing::Key;
 
 const JWT_AUTHN: &str = "envoy.filters.http.jwt_authn";
 

@@ -86,7 +86,9 @@ mod tests {
     /// A message with these fields.
     fn message(fields: &[(u64, &[u8])]) -> Vec<u8> {
         let mut message = Vec::new();
-        fields.iter().for_each(|(field, content)| push(&mut message, *field, content));
+        for (field, content) in fields {
+            push(&mut message, *field, content);
+        }
         message
     }
 

@@ -5,7 +5,7 @@
 mod host;
 mod random;
 #[expect(dead_code, reason = "other tests have keys of other kinds")]
-#[path = "../../../../../tests/signing.rs"]
+#[path = "../../../../../tests/signing/mod.rs"]
 mod signing;
 
 use std::{

@@ -24,7 +24,7 @@ pub enum Key {
 
 /// The RSA key of all tests: a new one would take a second each.
 static RSA: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let pem = include_str!("envoy/keys/rsa-pkcs8.pem");
+    let pem = include_str!("../envoy/keys/rsa-pkcs8.pem");
     let lines: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
     BASE64_STANDARD.decode(lines).expect("base64")
 });
