@@ -145,11 +145,11 @@ impl Fetcher {
     pub(super) fn key_call_ended(
         &mut self,
         flight: Flight,
-        fetch: KeyFetch,
+        fetch: &KeyFetch,
         outcome: Result<&Answer, Failure>,
         run: &mut Run<'_>,
     ) {
-        let KeyFetch { issuer: id, stage, since } = fetch;
+        let KeyFetch { issuer: id, stage, since } = *fetch;
         run.count(Event::KeyCallTime(run.now.since(since)));
         let body = document(outcome, run.now);
         let tried = match stage {

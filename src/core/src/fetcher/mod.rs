@@ -226,7 +226,7 @@ impl Fetcher {
                 self.token_call_ended(flight, obtaining, outcome, run);
             }
             Progress::Exchange(exchange) => self.exchange_ended(flight, exchange, outcome, run),
-            Progress::Keys(fetch) => self.key_call_ended(flight, fetch, outcome, run),
+            Progress::Keys(fetch) => self.key_call_ended(flight, &fetch, outcome, run),
         }
     }
 
