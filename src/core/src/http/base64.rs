@@ -61,6 +61,7 @@ pub(crate) fn decode_url(text: &[u8]) -> Option<Vec<u8>> {
 const NONE: u8 = 0xff;
 
 /// What each byte stands for.
+#[allow(clippy::indexing_slicing)] // by the compiler
 static SEXTETS: [u8; 256] = {
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut sextets = [NONE; 256];
