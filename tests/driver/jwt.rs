@@ -6,8 +6,8 @@ use oauth2_filter_driver::HostCall;
 use oauth2_filter_testbed::envoy::with_members;
 use serde_json::{Value, json};
 
-use crate::exchanges::{get, seconds_from_now};
 use crate::exchanges::signing::Key;
+use crate::exchanges::{get, seconds_from_now};
 use crate::metadata::of_filters;
 use crate::proxy::{Proxy, verify_by};
 use crate::set_up::{SetUp, document, logged};

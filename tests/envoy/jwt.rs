@@ -18,8 +18,8 @@ use oauth2_filter_testbed::wait;
 use serde_json::{Value, json};
 
 use crate::exchanges::seconds_from_now;
-use crate::set_up::{BOTH, ENDPOINT, Ends, LISTENER, SetUp, document, listener, one_worker};
 use crate::exchanges::signing::Key;
+use crate::set_up::{BOTH, ENDPOINT, Ends, LISTENER, SetUp, document, listener, one_worker};
 
 const ISSUER: &str = "https://login.test/tenant";
 

@@ -11,8 +11,8 @@ use oauth2_filter_testbed::wait;
 use serde_json::{Value, json};
 
 use super::{KEYS, check, claims, entry, fetchers, keys, logged, only_jwt, scene};
-use crate::set_up::{ENDPOINT, Ends, SetUp, document, listener};
 use crate::exchanges::signing::Key;
+use crate::set_up::{ENDPOINT, Ends, SetUp, document, listener};
 
 /// A token of a key that no request has had yet.
 fn token(key: &Key, number: usize) -> Request {

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::{keys, signed_with};
 use crate::exchanges::seconds_from_now;
-use crate::set_up::{BOTH, ENDPOINT, one_worker};
 use crate::exchanges::signing::Key;
+use crate::set_up::{BOTH, ENDPOINT, one_worker};
 
 /// Claims that both kinds of tokens have, with these additions, of which null removes.
 fn claims(more: &Value) -> Value {

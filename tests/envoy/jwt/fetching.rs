@@ -12,8 +12,8 @@ use serde_json::json;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::{ISSUER, KEYS, check, claims, counted, fetchers, keys, scene, scene_with};
-use crate::set_up::ENDPOINT;
 use crate::exchanges::signing::Key;
+use crate::set_up::ENDPOINT;
 
 /// The places of metadata, in the order in which they are tried.
 const METADATA: [&str; 2] =

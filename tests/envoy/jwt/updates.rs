@@ -14,8 +14,8 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use super::{KEYS, check, claims, entry, keys, logged, only_jwt};
-use crate::set_up::{Ends, LISTENER, SetUp, document, listener, one_worker};
 use crate::exchanges::signing::{Key, encode};
+use crate::set_up::{Ends, LISTENER, SetUp, document, listener, one_worker};
 
 /// The name of the filter whose configuration changes.
 const FILTER: &str = "oauth2";

@@ -6,8 +6,8 @@ use oauth2_filter_testbed::envoy::{Envoy, Listener, WasmPlugin, native, with_mem
 use serde_json::{Value, json};
 
 use super::{ISSUER, check, claims, logged, only_jwt, set, signed_by};
-use crate::set_up::{BOTH, Ends, LISTENER, SetUp, listener, one_worker};
 use crate::exchanges::signing::Key;
+use crate::set_up::{BOTH, Ends, LISTENER, SetUp, listener, one_worker};
 
 const JWT_AUTHN: &str = "envoy.filters.http.jwt_authn";
 

@@ -7,8 +7,8 @@ use oauth2_filter_testbed::upstream::Upstream;
 use serde_json::{Value, json};
 
 use super::port;
+use crate::exchanges::signing::Key;
 use crate::set_up::{BOTH, ENDPOINT, Http, one_worker};
-use crate::signing::Key;
 
 /// The file, running.
 struct Scene {

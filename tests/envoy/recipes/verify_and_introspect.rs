@@ -9,8 +9,8 @@ use oauth2_filter_testbed::upstream::Upstream;
 use oauth2_filter_testbed::workspace;
 use serde_json::{Value, json};
 
+use crate::exchanges::signing::Key;
 use crate::set_up::{ENDPOINT, LISTENER, one_worker};
-use crate::signing::Key;
 
 /// An Envoy with the page's document.
 struct Scene {

@@ -307,6 +307,9 @@ impl Inbound {
         match keys.signer(&jwt, self.guard.verify) {
             Ok(Signed::By(key)) => {
                 let signer = Signer { issuer: issuer_id, key: Arc::clone(key) };
+                if !issuer.is_met_by(&jwt) {
+                    return Checked::Known(Introspected::rejected(Reason::ClaimNotMet, now));
+                }
                 if server.is_some() {
                     return Checked::Signed(signer);
                 }
@@ -343,6 +346,9 @@ impl Inbound {
         let is_verified = head.jwt_authn().is_some_and(|stored| is_verified_by_host(&jwt, &stored));
         if !is_verified {
             return Ok(Introspected::rejected(Reason::NotVerified, now));
+        }
+        if !issuer.is_met_by(&jwt) {
+            return Ok(Introspected::rejected(Reason::ClaimNotMet, now));
         }
         self.guard.verified(issuer, jwt, now)
     }

@@ -57,7 +57,7 @@ pub(crate) fn supports(verify: Verify, algorithm: SignatureAlgorithm) -> Result<
     try_it(verify, algorithm, &[]).map(|_| ())
 }
 
-/// Whether this is the text that [`works`] tries: an answer for hosts that are only pretended.
+/// Whether this is the text that `works` tries: an answer for hosts that are only pretended.
 #[cfg(feature = "review")]
 pub fn is_example(text: &[u8]) -> bool {
     text == EXAMPLE.as_bytes()
