@@ -196,7 +196,7 @@ impl Defined {
 
 #[cfg(test)]
 mod tests {
-    use oauth2_filter_core::{ClientEvent, Counter};
+    use oauth2_filter_core::{ClientEvent, Counter, KeyEvent};
 
     use super::*;
 
@@ -212,7 +212,9 @@ mod tests {
     #[test]
     fn every_name_of_the_core_consists_of_a_base_and_pairs() {
         let names = Counter::all().map(Counter::name);
-        for name in names.chain(ClientEvent::all().map(|event| event.name("billing"))) {
+        let of_keys = KeyEvent::ALL.map(|event| event.name("https://as.test"));
+        let of_clients = ClientEvent::all().map(|event| event.name("billing"));
+        for name in names.chain(of_clients).chain(of_keys) {
             let split = Name::split(&name);
             let pairs = split.labels.iter().flat_map(|(label, value)| [*label, *value]);
             let joined: Vec<&str> = [split.base].into_iter().chain(pairs).collect();
