@@ -1,4 +1,4 @@
-//! Standard Base64 with padding, through the URL-safe form, whose code is needed anyway.
+//! Base64 (RFC 4648): the URL-safe form, which tokens have, and the standard form through it.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 
@@ -23,14 +23,82 @@ pub(crate) fn decode(encoded: &[u8]) -> Option<Vec<u8>> {
     let unpadded = unpadded.strip_suffix(b"=").unwrap_or(unpadded);
     let text: Vec<u8> = unpadded.iter().map(url_safe).collect();
     let is_padded = encoded.len().is_multiple_of(4);
-    Base64UrlUnpadded::decode_vec(std::str::from_utf8(&text).ok()?).ok().filter(|_| is_padded)
+    decode_url(&text).filter(|_| is_padded)
 }
+
+/// Decodes the URL-safe form without padding, of which a text has exactly one: bits that encode
+/// nothing must be zero. Unlike that of `base64ct` it takes a time that depends on the text, but a
+/// quarter of it.
+pub(crate) fn decode_url(text: &[u8]) -> Option<Vec<u8>> {
+    let mut decoded = Vec::with_capacity(text.len());
+    for group in text.chunks(4) {
+        let (mut bits, mut all) = (0_u32, 0);
+        for byte in group {
+            let sextet = *SEXTETS.get(usize::from(*byte))?;
+            all |= sextet;
+            bits = bits << 6 | u32::from(sextet);
+        }
+        if all == NONE {
+            return None;
+        }
+        let shift = match group.len() {
+            4 => 0,
+            3 => 6,
+            _ => 12,
+        };
+        let [_, bytes @ ..] = (bits << shift).to_be_bytes();
+        match (group.len(), bytes) {
+            (4, _) => decoded.extend(bytes),
+            (3, [first, second, 0]) => decoded.extend([first, second]),
+            (2, [first, 0, 0]) => decoded.push(first),
+            _ => return None,
+        }
+    }
+    Some(decoded)
+}
+
+/// What a byte stands for that is not in the alphabet.
+const NONE: u8 = 0xff;
+
+/// What each byte stands for.
+#[allow(clippy::indexing_slicing)] // by the compiler
+static SEXTETS: [u8; 256] = {
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut sextets = [NONE; 256];
+    let mut sextet = 0;
+    while sextet < 64 {
+        sextets[alphabet[sextet as usize] as usize] = sextet;
+        sextet += 1;
+    }
+    sextets
+};
 
 #[cfg(test)]
 mod tests {
     use base64ct::Base64;
 
     use super::*;
+
+    #[test]
+    fn decodes_what_another_decoder_does() {
+        let mut texts: Vec<Vec<u8>> = (0..=255).map(|byte| vec![b'Q', byte]).collect();
+        // Every byte in every place, and every pair of bits at the end.
+        for place in 0..4 {
+            texts.extend((0..=255).map(|byte| {
+                let mut text = *b"QUFB";
+                text[place] = byte;
+                text.to_vec()
+            }));
+        }
+        texts.extend((b'A'..=b'Z').map(|last| vec![b'Q', b'U', last]));
+        texts.extend((0..=9).map(|length| vec![b'A'; length]));
+        texts.push(b"-_-_eyJhbGciOiJFUzI1NiJ9".to_vec());
+        for text in texts {
+            let expected = std::str::from_utf8(&text).ok();
+            let expected = expected.and_then(|text| Base64UrlUnpadded::decode_vec(text).ok());
+            assert_eq!(decode_url(&text), expected, "{text:?}");
+        }
+    }
 
     #[test]
     fn encodes_and_decodes_as_base64_of_others_and_nothing_else() {

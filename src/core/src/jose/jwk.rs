@@ -2,11 +2,11 @@
 
 use std::ops::RangeInclusive;
 
-use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::{Map, Value};
 
 use super::algorithm::{KeyType, SignatureAlgorithm};
 use super::der::{self, Parameters};
+use crate::http::base64;
 
 /// The sizes of RSA moduli that are accepted, in bits. RFC 7518 section 3.3 requires at least 2048;
 /// verification takes the longer the larger a key is.
@@ -111,7 +111,7 @@ impl PublicKey {
         let text =
             |name: &'static str| jwk.get(name).and_then(Value::as_str).ok_or(BadKey::Member(name));
         let bytes = |name: &'static str| {
-            Base64UrlUnpadded::decode_vec(text(name)?).map_err(|_| BadKey::Member(name))
+            base64::decode_url(text(name)?.as_bytes()).ok_or(BadKey::Member(name))
         };
         match text("kty")? {
             "RSA" => Self::rsa(&bytes("n")?, &bytes("e")?),

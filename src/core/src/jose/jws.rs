@@ -1,9 +1,9 @@
 //! JSON Web Signatures in compact serialization (RFC 7515 section 7.1).
 
-use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::{Map, Value};
 
 use super::algorithm::SignatureAlgorithm;
+use crate::http::base64;
 use crate::oauth::claims::Claims;
 use crate::oauth::json;
 
@@ -65,7 +65,7 @@ fn object(text: &[u8]) -> Option<Map<String, Value>> {
 /// Reads a token.
 pub(crate) fn read(token: &str) -> Token<'_> {
     // Rejects padding, white space and bits that are not zero at the end.
-    let decode = |part: &str| Base64UrlUnpadded::decode_vec(part).ok();
+    let decode = |part: &str| base64::decode_url(part.as_bytes());
     let Some([header, payload, signature]) = parts(token) else { return Token::Opaque };
     let Some(header) = decode(header) else { return Token::Opaque };
     if !header.trim_ascii_start().starts_with(b"{") {

@@ -1,8 +1,8 @@
 //! The claims of an introspection response, and the paths that name them.
 
-use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::{Map, Value};
 
+use crate::http::base64;
 use crate::oauth::json;
 
 /// The members of an introspection response (RFC 7662, section 2.2).
@@ -20,7 +20,7 @@ pub(crate) fn unverified_claims(token: &str) -> Option<Claims> {
 
 /// The JSON object in a part of a JWT.
 pub(crate) fn encoded_object(part: &str) -> Option<Claims> {
-    match json::parse(&Base64UrlUnpadded::decode_vec(part).ok()?) {
+    match json::parse(&base64::decode_url(part.as_bytes())?) {
         Ok(Value::Object(object)) => Some(object),
         _ => None,
     }

@@ -6,9 +6,9 @@
 
 use std::borrow::Cow;
 
-use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::Value;
 
+use crate::http::base64;
 use crate::oauth::call::Answer;
 use crate::oauth::claims::{Claims, encoded_object};
 use crate::oauth::failure::Failure;
@@ -155,7 +155,7 @@ impl Jwt {
 
     /// The header, and the rest.
     fn parts(text: &str) -> Option<(Claims, Self)> {
-        let decode = |part: &str| Base64UrlUnpadded::decode_vec(part).ok();
+        let decode = |part: &str| base64::decode_url(part.as_bytes());
         let mut parts = text.split('.');
         let (header, payload, signature) = (parts.next()?, parts.next()?, parts.next()?);
         if parts.next().is_some() || decode(signature)?.is_empty() {
@@ -168,6 +168,7 @@ impl Jwt {
 
 #[cfg(test)]
 mod tests {
+    use base64ct::{Base64UrlUnpadded, Encoding};
     use serde_json::json;
 
     use super::*;

@@ -1,7 +1,8 @@
 //! Sender-constrained tokens (RFC 8705, section 3).
 
-use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::Value;
+
+use crate::http::base64;
 
 /// What `cnf` binds a token to.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -19,7 +20,7 @@ impl Confirmation {
         let digest = || -> Option<[u8; 32]> {
             let members = cnf.as_object().filter(|members| members.len() == 1)?;
             let thumbprint = members.get("x5t#S256")?.as_str()?;
-            Base64UrlUnpadded::decode_vec(thumbprint.trim_end_matches('=')).ok()?.try_into().ok()
+            base64::decode_url(thumbprint.trim_end_matches('=').as_bytes())?.try_into().ok()
         };
         digest().map_or(Self::Other, Self::Certificate)
     }
@@ -71,6 +72,7 @@ pub fn digest_from_hex(hex: &[u8]) -> Option<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
+    use base64ct::{Base64UrlUnpadded, Encoding};
     use serde_json::json;
 
     use super::*;
