@@ -27,8 +27,8 @@ pub(crate) fn decode(encoded: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Decodes the URL-safe form without padding, of which a text has exactly one: bits that encode
-/// nothing must be zero. Unlike that of `base64ct` it takes a time that depends on the text, and a
-/// tenth of it.
+/// nothing must be zero. Unlike that of `base64ct` it takes a time that depends on the text, but a
+/// quarter of it.
 pub(crate) fn decode_url(text: &[u8]) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(text.len());
     for group in text.chunks(4) {
