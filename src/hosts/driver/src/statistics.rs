@@ -59,7 +59,7 @@ impl Statistics {
                 let number = define(kind(event.value()), &event.name(client));
                 set(&mut numbers, event.place(), number);
             };
-            ClientEvent::all().for_each(|event| add(event));
+            ClientEvent::all().for_each(add);
             of_clients.push(numbers);
         }
         let mut of_keys = Vec::new();
