@@ -88,7 +88,7 @@ pub(crate) fn verify(
 }
 
 /// The answer to whether the signature of a token is valid that `explain` is asked about: it is
-/// assumed to be. Loading tries a text that is no signed one, too: the payload of a token.
+/// assumed to be. Loading tries a text of one part, too, which nobody signs.
 ///
 /// # Errors
 /// None.
@@ -99,7 +99,7 @@ pub(crate) fn assume(
     text: &[u8],
     _: &[u8],
 ) -> Result<bool, VerifyError> {
-    Ok(!text.starts_with(b"{"))
+    Ok(text.contains(&b'.'))
 }
 
 #[cfg(test)]

@@ -230,17 +230,23 @@ async fn every_statistic_is_zero_at_first_and_moves_by_what_happens() {
             // Shown by the tests below.
             "oauth2_filter_lookups{result=\"shared\"}",
             "oauth2_filter_lookups{result=\"stale\"}",
+            // Those of JWTs are shown by the tests of these.
+            "oauth2_filter_lookups{result=\"verified\"}",
             "oauth2_filter_requests{decision=\"allowed\",reason=\"stale\"}",
             // Shown in the simulated host, and by the driver in a simulated proxy.
             "oauth2_filter_requests{decision=\"denied\",reason=\"bad_host\"}",
             // Those on messages need Envoy's filter `mcp`; the table shows them.
             "oauth2_filter_requests{decision=\"denied\",reason=\"bad_mcp_message\"}",
+            "oauth2_filter_requests{decision=\"denied\",reason=\"bad_signature\"}",
             "oauth2_filter_requests{decision=\"denied\",reason=\"host_error\"}",
             "oauth2_filter_requests{decision=\"denied\",reason=\"no_grant\"}",
+            "oauth2_filter_requests{decision=\"denied\",reason=\"no_keys\"}",
             "oauth2_filter_requests{decision=\"denied\",reason=\"no_mcp_metadata\"}",
             // Only the dynamic module has secrets that may be missing.
             "oauth2_filter_requests{decision=\"denied\",reason=\"no_secret\"}",
+            "oauth2_filter_requests{decision=\"denied\",reason=\"not_verified\"}",
             "oauth2_filter_requests{decision=\"denied\",reason=\"overloaded\"}",
+            "oauth2_filter_requests{decision=\"denied\",reason=\"unknown_key\"}",
             "oauth2_filter_waiting_requests",
         ]
     );
