@@ -168,7 +168,7 @@ async fn one_for_each_worker(proxy: &Proxy, token: &str) -> Outcome<Vec<Connecti
 pub const MISSES: u32 = 1_000;
 
 /// What asks, besides the load itself.
-const ASKING: [&str; 3] = ["ours", "lua-short", "ext-authz"];
+const ASKING: [&str; 4] = ["ours", "native", "lua-short", "ext-authz"];
 
 /// A proxy that forwards the load's own introspection request. A miss takes the same way, so that its
 /// latency is the least that any filter can have.

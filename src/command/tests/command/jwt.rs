@@ -133,7 +133,7 @@ fn a_token_that_would_be_rejected_is_rejected() {
         let told = with(more.clone());
         assert_eq!(outcome(&told), details, "{more}");
         // What is rejected for what it says needs no key.
-        let is_signed = ["oauth2_not_yet_valid", "oauth2_inactive"].contains(&details);
+        let is_signed = ["oauth2_not_yet_valid", "oauth2_claim_not_met"].contains(&details);
         assert_eq!(told.iter().any(|line| line.starts_with("call ")), is_signed, "{more}");
         let is_of_entry = details != "oauth2_no_server";
         assert_eq!(told.iter().any(|line| line.starts_with("jwt ")), is_of_entry, "{more}");
