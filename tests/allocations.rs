@@ -26,13 +26,7 @@ fn allocations(more: &Value) -> u64 {
         "client_id": "api", "client_secret": "secret"});
     let inbound = with_members(json!({"introspection": introspection}), more);
     let document = json!({"inbound": inbound});
-    let environment = Environment {
-        variable: &|_| None,
-        seed: [1; 16],
-        sign: |_, _, _| Ok(Vec::new()),
-        verify: |_, _, _, _| Ok(false),
-        reads_jwt_authn: true,
-    };
+    let environment = Environment::new(&|_| None, [1; 16]);
     let text = document.to_string();
     let (mut filter, _) = Filter::load(text.as_bytes(), &environment).expect("a configuration");
     let head = Fields::from_iter([

@@ -1,6 +1,6 @@
 //! `jwt`: every mistake in it, what is warned of, and what other keys mean beside it.
 
-use oauth2_filter_core::{Environment, Review, SignError, Verify, VerifyError, is_example, review};
+use oauth2_filter_core::{Environment, Review, Verify, VerifyError, is_example, review};
 use serde_json::{Value, json};
 
 use crate::documents::{self, entry, entry_without_calls, jwk, jwt, jwt_and_introspection};
@@ -8,13 +8,8 @@ use crate::{load, mistake};
 
 /// The review of a document in a host that verifies like this.
 fn reviewed(document: &Value, verify: Verify, reads_jwt_authn: bool) -> Review {
-    let environment = Environment {
-        variable: &|_| None,
-        seed: [0; 16],
-        sign: |_, _, _| Err(SignError::Absent),
-        verify,
-        reads_jwt_authn,
-    };
+    let environment =
+        Environment { verify, reads_jwt_authn, ..Environment::new(&|_| None, [0; 16]) };
     review(document.to_string().as_bytes(), &environment, None)
 }
 

@@ -40,13 +40,7 @@ fn mistakes(document: &Value) -> Vec<String> {
         _ => Err(SignError::BadKey),
     };
     let variable = |name: &str| (name == "SECRET").then(|| "s3cr3t".to_owned());
-    let environment = Environment {
-        variable: &variable,
-        seed: [0; 16],
-        sign,
-        verify: |_, _, text, _| Ok(oauth2_filter_core::is_example(text)),
-        reads_jwt_authn: true,
-    };
+    let environment = Environment { sign, ..Environment::pretended(&variable) };
     let text = document.to_string();
     let loaded = Configuration::load_with_sources(text.as_bytes(), &environment, &open);
     let Review { mistakes, .. } = review(text.as_bytes(), &environment, Some(&open));

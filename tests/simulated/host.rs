@@ -78,11 +78,10 @@ impl SimulatedHost {
         let text = document.to_string();
         let sign = |_, _: &str, text: &[u8]| Ok([&[1; 256], text].concat());
         let environment = Environment {
-            variable: &|_| None,
-            seed: data.seed(),
             sign,
             verify: signatures::verify,
             reads_jwt_authn: true,
+            ..Environment::new(&|_| None, data.seed())
         };
         let (filter, _) = Filter::load(text.as_bytes(), &environment)
             .unwrap_or_else(|mistakes| panic!("{mistakes}: {document}"));

@@ -263,13 +263,7 @@ mod tests {
         let document: Value = json!({
             "inbound": {"introspection": server}, "outbound": {"clients": {"billing": client}},
         });
-        let environment = Environment {
-            variable: &|_| None,
-            seed: [1; 16],
-            sign: |_, _, _| Ok(Vec::new()),
-            verify: |_, _, _, _| Ok(false),
-            reads_jwt_authn: true,
-        };
+        let environment = Environment::new(&|_| None, [1; 16]);
         let text = document.to_string();
         let (mut filter, _) = Filter::load(text.as_bytes(), &environment).unwrap();
         let head = [(":method", "GET"), (":path", "/"), ("authorization", "Bearer t")];

@@ -17,7 +17,7 @@
 //! ```
 //! use oauth2_filter_core::{
 //!     Action, Context, Environment, Fields, Filter, Input, NotWritten, Output, SharedData, SharedStore,
-//!     SignError, Step, StreamId, Timestamp, VerifyError,
+//!     Step, StreamId, Timestamp,
 //! };
 //!
 //! /// Shared data of a host that has none.
@@ -36,13 +36,8 @@
 //!     "endpoint": "https://as.example.com/introspect", "cluster": "as",
 //!     "client_id": "orders-api", "client_secret": {"env": "ORDERS_API_SECRET"}
 //! }}}"#;
-//! let environment = Environment {
-//!     variable: &|name| (name == "ORDERS_API_SECRET").then(|| "secret".to_owned()),
-//!     seed: [0; 16], // random bytes in a real host
-//!     sign: |_, _, _| Err(SignError::Absent),
-//!     verify: |_, _, _, _| Err(VerifyError::Failed),
-//!     reads_jwt_authn: false,
-//! };
+//! let variable = |name: &str| (name == "ORDERS_API_SECRET").then(|| "secret".to_owned());
+//! let environment = Environment::new(&variable, [0; 16]); // random bytes in a real host
 //! let (mut filter, _warnings) = Filter::load(document, &environment)?;
 //!
 //! let store = SharedStore::new(&Absent);

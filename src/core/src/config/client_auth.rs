@@ -301,14 +301,7 @@ mod tests {
 
     /// What is said of a block with these keys, each with its place.
     fn mistakes(keys: &BTreeSet<&str>, method: &str) -> Vec<String> {
-        let sign = |_, _: &str, _: &[u8]| Ok(vec![1; 256]);
-        let environment = Environment {
-            variable: &|_| None,
-            seed: [0; 16],
-            sign,
-            verify: |_, _, _, _| Ok(false),
-            reads_jwt_authn: true,
-        };
+        let environment = Environment::pretended(&|_| None);
         let value = |key: &str| match key {
             "auth_method" => json!(method),
             "alg" => json!("RS256"),

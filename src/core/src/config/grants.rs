@@ -239,18 +239,10 @@ mod tests {
     use super::*;
     use crate::config::reader::Reader;
     use crate::environment::Environment;
-    use crate::oauth::client_assertion::SignError;
 
     #[test]
     fn each_grant_reads_the_keys_of_its_row_and_needs_those_that_it_says() {
-        let sign = |_, _: &str, _: &[u8]| Err(SignError::BadKey);
-        let environment = Environment {
-            variable: &|_| None,
-            seed: [0; 16],
-            sign,
-            verify: |_, _, _, _| Ok(false),
-            reads_jwt_authn: true,
-        };
+        let environment = Environment::new(&|_| None, [0; 16]);
         for grant in GRANTS {
             let reader = Reader::new(&environment);
             let document = json!({});
@@ -275,14 +267,7 @@ mod tests {
 
     #[test]
     fn keys_of_other_grants_are_refused_with_the_grants_that_have_them() {
-        let sign = |_, _: &str, _: &[u8]| Err(SignError::BadKey);
-        let environment = Environment {
-            variable: &|_| None,
-            seed: [0; 16],
-            sign,
-            verify: |_, _, _, _| Ok(false),
-            reads_jwt_authn: true,
-        };
+        let environment = Environment::new(&|_| None, [0; 16]);
         for (key, text) in [
             ("username", "only valid with grant_type password"),
             (

@@ -14,8 +14,7 @@ use super::notes::{Noted, Shape};
 use super::reader::Reader;
 use super::values::sources;
 use crate::environment::Environment;
-use crate::jose::verify::is_example;
-use crate::oauth::client_assertion::SignError;
+use crate::oauth::client_assertion::{Sign, SignError};
 use crate::oauth::secret::SecretPlace;
 
 /// What a duration looks like, as a regular expression.
@@ -75,13 +74,8 @@ impl Place<'_> {
     /// What the reader reports for a document with this value here.
     fn read(&self, value: Value) -> Noted {
         let variable = |_: &str| Some("secret".to_owned());
-        let environment = Environment {
-            variable: &variable,
-            seed: [0; 16],
-            sign: |_, _, _| Err(SignError::BadKey),
-            verify: |_, _, text, _| Ok(is_example(text)),
-            reads_jwt_authn: true,
-        };
+        let sign: Sign = |_, _, _| Err(SignError::BadKey);
+        let environment = Environment { sign, ..Environment::pretended(&variable) };
         let open = |_: SecretPlace<'_>| Err(String::new());
         let reader = Reader::new(&environment).with_sources(Some(sources(&open)));
         let document = (self.wrap)(value);

@@ -332,13 +332,7 @@ mod tests {
 
     #[test]
     fn no_fetcher_of_a_configuration_has_the_leases_of_another() {
-        let environment = Environment {
-            variable: &|_| None,
-            seed: [1; 16],
-            sign: |_, _, _| Ok(Vec::new()),
-            verify: |_, _, _, _| Ok(false),
-            reads_jwt_authn: true,
-        };
+        let environment = Environment::new(&|_| None, [1; 16]);
         let document = br#"{"inbound": {"introspection": {
             "endpoint": "https://as.test/introspect", "cluster": "as",
             "client_id": "service", "client_secret": "secret"

@@ -185,13 +185,7 @@ impl Store for Contended {
 
 /// Has a request come under this document, and its lease wanted.
 fn contend(document: &str) {
-    let environment = Environment {
-        variable: &|_| None,
-        seed: [1; 16],
-        sign: |_, _, _| Ok(Vec::new()),
-        verify: |_, _, _, _| Ok(false),
-        reads_jwt_authn: true,
-    };
+    let environment = Environment::new(&|_| None, [1; 16]);
     let (configuration, _) = Configuration::load(document.as_bytes(), &environment).unwrap();
     let (mut decider, mut fetcher) = (configuration.decider(), configuration.fetcher());
     let (store, mut output) = (Contended::default(), Output::default());
