@@ -1,10 +1,10 @@
 //! JSON Web Signatures in compact serialization (RFC 7515 section 7.1).
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::algorithm::SignatureAlgorithm;
 use crate::http::base64;
-use crate::oauth::claims::Claims;
+use crate::oauth::claims::{Claims, jwt_parts};
 use crate::oauth::json;
 
 /// A signed JWT (RFC 7519), of which nothing is verified yet.
@@ -47,34 +47,19 @@ pub(crate) enum Token<'t> {
     Jwt(UnverifiedJwt<'t>),
 }
 
-/// Splits a token into the parts of a signed JWT.
-fn parts(token: &str) -> Option<[&str; 3]> {
-    let mut parts = token.split('.');
-    let three = [parts.next()?, parts.next()?, parts.next()?];
-    parts.next().is_none().then_some(three)
-}
-
-/// The JSON object in a text. `None` if it is not one, or has duplicate names.
-fn object(text: &[u8]) -> Option<Map<String, Value>> {
-    match json::parse(text) {
-        Ok(Value::Object(members)) => Some(members),
-        _ => None,
-    }
-}
-
 /// Reads a token.
 pub(crate) fn read(token: &str) -> Token<'_> {
     // Rejects padding, white space and bits that are not zero at the end.
     let decode = |part: &str| base64::decode_url(part.as_bytes());
-    let Some([header, payload, signature]) = parts(token) else { return Token::Opaque };
+    let Some([header, payload, signature]) = jwt_parts(token) else { return Token::Opaque };
     let Some(header) = decode(header) else { return Token::Opaque };
     if !header.trim_ascii_start().starts_with(b"{") {
         return Token::Opaque;
     }
-    let payload = decode(payload).and_then(|payload| Some((object(&payload)?, payload)));
+    let payload = decode(payload).and_then(|payload| Some((json::object(&payload)?, payload)));
     let signing_input = token.rsplit_once('.').map(|(input, _)| input);
     let (Some(header_members), Some((claims, payload)), Some(signing_input)) =
-        (object(&header), payload, signing_input)
+        (json::object(&header), payload, signing_input)
     else {
         return Token::Malformed;
     };
@@ -112,7 +97,7 @@ impl Header {
         Some((self.algorithm?, self.key_id.as_deref()))
     }
 
-    fn of(members: &Map<String, Value>) -> Option<Self> {
+    fn of(members: &Claims) -> Option<Self> {
         let text = |name: &str| match members.get(name) {
             None => Some(None),
             Some(Value::String(text)) => Some(Some(&**text)),

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use base64ct::{Base64UrlUnpadded, Encoding};
-
 use super::algorithm::SignatureAlgorithm;
 use super::jwk::PublicKey;
 use super::jws::{Header, UnverifiedJwt};
 use super::key_set::{Key, KeySet};
+use crate::http::base64;
 
 /// Whether a signature of a text is one by this key. The signature is as JOSE has it: `r` and `s` of
 /// ECDSA, one after the other. Type of key and size of signature fit the algorithm.
@@ -36,7 +35,7 @@ const EXAMPLE_SIGNATURE: &str =
 
 /// The result of verifying the signature of the example, by this algorithm and on this text.
 fn try_it(verify: Verify, algorithm: SignatureAlgorithm, text: &[u8]) -> Result<bool, VerifyError> {
-    let decode = |part: &str| Base64UrlUnpadded::decode_vec(part).map_err(|_| VerifyError::Failed);
+    let decode = |part: &str| base64::decode_url(part.as_bytes()).ok_or(VerifyError::Failed);
     let [x, y] = EXAMPLE_KEY;
     let key = PublicKey::p256(&decode(x)?, &decode(y)?).map_err(|_| VerifyError::Failed)?;
     verify(algorithm, &key, text, &decode(EXAMPLE_SIGNATURE)?)

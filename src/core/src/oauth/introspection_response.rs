@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::http::base64;
 use crate::oauth::call::Answer;
-use crate::oauth::claims::{Claims, encoded_object};
+use crate::oauth::claims::{Claims, jwt_parts};
 use crate::oauth::failure::Failure;
 use crate::oauth::json;
 use crate::oauth::outcome::CallOutcome;
@@ -78,10 +78,7 @@ impl<'b> Response<'b> {
     }
 
     fn from_json(body: &'b [u8]) -> Result<Self, Failure> {
-        match json::parse(body) {
-            Ok(Value::Object(claims)) => Self::of(claims, body.into()),
-            _ => Err(Failure::NotJson),
-        }
+        Self::of(json::object(body).ok_or(Failure::NotJson)?, body.into())
     }
 
     /// Parses a JWT, or a JSON object with one.
@@ -156,13 +153,12 @@ impl Jwt {
     /// The header, and the rest.
     fn parts(text: &str) -> Option<(Claims, Self)> {
         let decode = |part: &str| base64::decode_url(part.as_bytes());
-        let mut parts = text.split('.');
-        let (header, payload, signature) = (parts.next()?, parts.next()?, parts.next()?);
-        if parts.next().is_some() || decode(signature)?.is_empty() {
+        let [header, payload, signature] = jwt_parts(text)?;
+        if decode(signature)?.is_empty() {
             return None;
         }
-        let claims = encoded_object(payload)?;
-        Some((encoded_object(header)?, Self { claims, payload: decode(payload)? }))
+        let payload = decode(payload)?;
+        Some((json::object(&decode(header)?)?, Self { claims: json::object(&payload)?, payload }))
     }
 }
 

@@ -16,6 +16,14 @@ pub(crate) fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
     serde_json::from_slice::<Tree>(text).map(|tree| tree.0)
 }
 
+/// The object that a JSON text is. `None` if it is not one, or has a duplicate key.
+pub(crate) fn object(text: &[u8]) -> Option<Map<String, Value>> {
+    match parse(text) {
+        Ok(Value::Object(members)) => Some(members),
+        _ => None,
+    }
+}
+
 /// The type of `value`, for error messages.
 pub(crate) fn kind(value: &Value) -> &'static str {
     match value {

@@ -155,9 +155,7 @@ impl Discovery {
     /// It is not the metadata of the issuer, or the keys are elsewhere: a response never chooses
     /// whom the filter calls.
     pub(crate) fn place(&self, metadata: &[u8]) -> Result<Arc<str>, NoPlace> {
-        let Ok(Value::Object(metadata)) = json::parse(metadata) else {
-            return Err(Failure::NotJson.into());
-        };
+        let metadata = json::object(metadata).ok_or(Failure::NotJson)?;
         let text = |name: &str| metadata.get(name).and_then(Value::as_str);
         // RFC 8414 section 3.3.
         if text("issuer") != Some(&*self.issuer) {

@@ -49,10 +49,7 @@ impl TokenResponse {
         now: Timestamp,
     ) -> Result<Self, Failure> {
         let answer = outcome?;
-        let members = match json::parse(&answer.body) {
-            Ok(Value::Object(members)) => Some(members),
-            _ => None,
-        };
+        let members = json::object(&answer.body);
         let text = |members: &Map<String, Value>, name: &str| {
             members.get(name).and_then(Value::as_str).map(str::to_owned)
         };
