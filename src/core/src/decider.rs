@@ -12,7 +12,6 @@ use crate::defect;
 use crate::http::head::Head;
 use crate::inbound::cors::Origin;
 use crate::inbound::{self, Inbound};
-use crate::jose::upkeep::KeyNews;
 use crate::lookup::{Found, Lookup, Resolved};
 use crate::oauth::access_token::AccessToken;
 use crate::oauth::call::TokenUse;
@@ -130,21 +129,37 @@ impl Decider {
         };
         match inbound.request(head, &is_ours, run) {
             inbound::Progress::Decided(verdict) if plan.is_none() => Some(verdict),
+            progress => self.advance(caller, Some(head), plan, progress, run),
+        }
+    }
+
+    /// Continues with a request as far as its token is verified; `None` if it waits.
+    fn advance(
+        &mut self,
+        caller: Caller,
+        head: Option<&dyn Head>,
+        plan: Option<Injection>,
+        progress: inbound::Progress<Verdict>,
+        run: &mut Run<'_>,
+    ) -> Option<Verdict> {
+        let without_head = |plan: Option<Injection>| match head {
+            Some(head) => plan.map(|plan| plan.without_head(head)),
+            None => plan,
+        };
+        let (waiting, lookup) = match progress {
             inbound::Progress::Decided(verdict) => {
-                self.forward(caller, Some(head), plan, verdict, run)
+                return self.forward(caller, head, plan, verdict, run);
             }
             inbound::Progress::Waiting(waiter, introspect) => {
-                let plan = plan.map(|plan| plan.without_head(head));
-                let waiting = Waiting::Introspection(waiter, plan);
                 let lookup = Lookup::Introspect(caller.stream, introspect);
-                self.wait(caller, waiting, lookup, run)
+                (Waiting::Introspection(waiter, without_head(plan)), lookup)
             }
             inbound::Progress::WaitingForKeys(waiter, needed) => {
-                let plan = plan.map(|plan| plan.without_head(head));
                 let lookup = Lookup::Keys(caller.stream, waiter.issuer, needed);
-                self.wait(caller, Waiting::Keys(waiter, plan), lookup, run)
+                (Waiting::Keys(waiter, without_head(plan)), lookup)
             }
-        }
+        };
+        self.wait(caller, waiting, lookup, run)
     }
 
     /// Applies the outbound plan to a request; `None` if it waits.
@@ -192,9 +207,7 @@ impl Decider {
             (Waiting::Introspection(waiter, _), Some(inbound), _) => {
                 inbound.overloaded(&waiter, run)
             }
-            (Waiting::Keys(waiter, _), Some(inbound), _) => {
-                inbound.overloaded_for_keys(&waiter, run)
-            }
+            (Waiting::Keys(waiter, _), Some(inbound), _) => inbound.overloaded(&waiter.waiter, run),
             (Waiting::Token(waiter), _, Some(outbound)) => outbound.overloaded(*waiter, run),
             _ => lose(run),
         })
@@ -252,7 +265,7 @@ impl Decider {
                 for stream in streams {
                     let Some(Held { waiting, origin }) = self.take(stream) else { continue };
                     let caller = Caller { stream, origin };
-                    if let Some(verdict) = self.go_on(caller, waiting, &news, run) {
+                    if let Some(verdict) = self.go_on(caller, waiting, run) {
                         self.pass_on(caller, verdict, run);
                     }
                 }
@@ -274,25 +287,12 @@ impl Decider {
     }
 
     /// Continues with a request that has waited for keys; `None` if it waits again.
-    fn go_on(
-        &mut self,
-        caller: Caller,
-        waiting: Waiting,
-        news: &KeyNews,
-        run: &mut Run<'_>,
-    ) -> Option<Verdict> {
+    fn go_on(&mut self, caller: Caller, waiting: Waiting, run: &mut Run<'_>) -> Option<Verdict> {
         let (Waiting::Keys(waiter, plan), Some(inbound)) = (waiting, &mut self.inbound) else {
             return Some(lose(run));
         };
-        match inbound.go_on(*waiter, news, run) {
-            inbound::Progress::Decided(verdict) => self.forward(caller, None, plan, verdict, run),
-            inbound::Progress::Waiting(waiter, introspect) => {
-                let lookup = Lookup::Introspect(caller.stream, introspect);
-                self.wait(caller, Waiting::Introspection(waiter, plan), lookup, run)
-            }
-            // It has waited once.
-            inbound::Progress::WaitingForKeys(..) => Some(lose(run)),
-        }
+        let progress = inbound.go_on(*waiter, run);
+        self.advance(caller, None, plan, progress, run)
     }
 
     /// Decides on the requests that waited for one of the proxy's tokens.

@@ -314,7 +314,7 @@ impl Guard {
             && head.value("access-control-request-method").is_some()
     }
 
-    /// How this token is verified, with what it says if that is with keys.
+    /// How this token is verified.
     ///
     /// # Errors
     /// Nobody verifies it, it is malformed, or the host is ambiguous.
@@ -322,22 +322,23 @@ impl Guard {
         &self,
         token: BearerToken<'t>,
         head: &dyn Head,
-    ) -> Result<(Verifier, Option<UnverifiedJwt<'t>>), Reason> {
+    ) -> Result<Verifier<'t>, Reason> {
         let server = |issuer: Option<&str>| {
             let place = servers::place(&self.servers, issuer, token, || host_of(head))?;
             place.ok_or(Reason::NoServer)
         };
         if let Some((issuer, jwt)) = self.issuer_of(token.reveal())? {
-            let verifier = match self.issuer(issuer) {
+            return Ok(match self.issuer(issuer) {
                 Some(Issuer { introspect: true, reading, .. }) => {
-                    Verifier::Both(issuer, server(reading.issuer.as_deref())?)
+                    Verifier::Both(issuer, server(reading.issuer.as_deref())?, jwt)
                 }
-                Some(Issuer { keys: KeySource::JwtAuthn, .. }) => Verifier::VerifiedByHost(issuer),
-                _ => Verifier::Keys(issuer),
-            };
-            return Ok((verifier, Some(jwt)));
+                Some(Issuer { keys: KeySource::JwtAuthn, .. }) => {
+                    Verifier::VerifiedByHost(issuer, jwt)
+                }
+                _ => Verifier::Keys(issuer, jwt),
+            });
         }
-        Ok((Verifier::Introspect(server(None)?), None))
+        server(None).map(Verifier::Introspect)
     }
 
     /// The issuer whose token this claims to be, if the filter verifies its JWTs.

@@ -20,16 +20,26 @@ use crate::oauth::reason::Reason;
 use crate::timestamp::Timestamp;
 
 /// How a token is verified.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Verifier {
+#[derive(Debug)]
+pub(crate) enum Verifier<'t> {
     /// Its authorization server is asked.
     Introspect(ServerId),
     /// With the keys of its issuer.
-    Keys(IssuerId),
+    Keys(IssuerId, UnverifiedJwt<'t>),
     /// Envoy's filter `jwt_authn` has verified it with the keys of its issuer.
-    VerifiedByHost(IssuerId),
+    VerifiedByHost(IssuerId, UnverifiedJwt<'t>),
     /// With the keys of its issuer; then its authorization server is asked, too.
-    Both(IssuerId, ServerId),
+    Both(IssuerId, ServerId, UnverifiedJwt<'t>),
+}
+
+impl Verifier<'_> {
+    /// The server that is asked.
+    pub(crate) fn server(&self) -> Option<ServerId> {
+        match self {
+            Self::Introspect(server) | Self::Both(_, server, _) => Some(*server),
+            Self::Keys(..) | Self::VerifiedByHost(..) => None,
+        }
+    }
 }
 
 /// An issuer whose JWTs are verified by the filter.

@@ -13,15 +13,17 @@ pub(crate) mod keys;
 pub(crate) mod mcp;
 pub(crate) mod outage;
 pub(crate) mod policy;
+mod progress;
 pub(crate) mod resource_metadata;
 pub(crate) mod resources;
 pub(crate) mod servers;
+mod verification;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use log::{debug, warn};
 
-use crate::cache::footprint::Footprint;
 use crate::cache::issued::IssuedTokens;
 use crate::cache::local::{CacheKey, KeySpace, Keyed};
 use crate::defect;
@@ -30,19 +32,15 @@ use crate::ids::{HeaderId, IssuerId, ServerId};
 use crate::inbound::cors::Cors;
 use crate::inbound::guard::{Admission, Bearer, Guard, Outcome};
 use crate::inbound::introspection_cache::IntrospectionCache;
-use crate::inbound::issuers::{Verifier, is_verified_by_host};
 use crate::inbound::keys::IssuerKeys;
-use crate::jose::jws::UnverifiedJwt;
+use crate::inbound::progress::Verification;
+pub(crate) use crate::inbound::progress::{KeyWaiter, Progress, Waiter};
 use crate::jose::upkeep::KeyNews;
-use crate::jose::verify::Signed;
-use crate::lookup::{Introspect, Introspected, KeysNeeded, Signer, Unavailable};
-use crate::metrics::keys::KeyEvent;
+use crate::lookup::{Introspected, Unavailable};
 use crate::metrics::{self, Counter, Decision, Event};
-use crate::oauth::bearer::BearerToken;
 use crate::oauth::claim_header::Dropped;
-use crate::oauth::failure::{Cause, Failure};
+use crate::oauth::failure::Failure;
 use crate::oauth::reason::Reason;
-use crate::oauth::secret::Secret;
 use crate::oauth::standing::Standing;
 use crate::oauth::token_source::Presented;
 use crate::oauth::token_state::TokenState;
@@ -52,65 +50,6 @@ use crate::verdict::{Attributes, Verdict, VerifiedSubject};
 
 /// How long a stale response is served before the unavailable server is called again.
 const STALE_PAUSE: Duration = Duration::from_secs(1);
-
-/// A decision, or the lookup that it depends on.
-pub(crate) enum Progress<D> {
-    Decided(D),
-    /// The request's token has to be introspected.
-    Waiting(Box<Waiter>, Introspect),
-    /// The keys of the token's issuer are needed.
-    WaitingForKeys(Box<KeyWaiter>, KeysNeeded),
-}
-
-/// A request whose token is being introspected.
-pub(crate) struct Waiter {
-    bearer: Bearer,
-    grpc: bool,
-}
-
-impl Footprint for Waiter {
-    fn owned_bytes(&self) -> usize {
-        size_of::<Self>().saturating_add(self.bearer.owned_bytes())
-    }
-}
-
-/// A request that waits for the keys of its token's issuer.
-pub(crate) struct KeyWaiter {
-    waiter: Waiter,
-    pub(crate) issuer: IssuerId,
-    /// The server that introspects the token, too.
-    server: Option<ServerId>,
-    token: Secret,
-    /// The key of the token's state in the cache; `None` if caching is off.
-    key: Option<CacheKey>,
-}
-
-impl Footprint for KeyWaiter {
-    fn owned_bytes(&self) -> usize {
-        let token = self.token.reveal().len();
-        size_of::<Self>().saturating_add(self.waiter.bearer.owned_bytes()).saturating_add(token)
-    }
-}
-
-/// What the verification of a token without a call has come to.
-enum Verification {
-    /// The state of the token is known: it is to be cached, and the request decided.
-    Known(Waiter, Option<CacheKey>, Introspected),
-    /// The request is decided, or waits.
-    Undecided(Progress<Outcome>),
-}
-
-/// What the keys of an issuer say about a token.
-enum Checked {
-    /// Its state, whatever else may be asked about it.
-    Known(Introspected),
-    /// It is signed, and has to be introspected, too.
-    Signed(Signer),
-    /// It cannot be verified without these keys.
-    Needs(KeysNeeded),
-    /// It cannot be verified now.
-    Failed(Failure),
-}
 
 /// The inbound direction of one configuration in one worker.
 pub(crate) struct Inbound {
@@ -177,11 +116,7 @@ impl Inbound {
         run: &mut Run<'_>,
     ) -> Progress<Verdict> {
         match self.meet(head, is_ours, run) {
-            Ok(Progress::Waiting(waiter, lookup)) => Progress::Waiting(waiter, lookup),
-            Ok(Progress::WaitingForKeys(waiter, needed)) => {
-                Progress::WaitingForKeys(waiter, needed)
-            }
-            Ok(Progress::Decided(outcome)) => Progress::Decided(self.pronounce(outcome, run)),
+            Ok(progress) => progress.map(|outcome| self.pronounce(outcome, run)),
             Err(outcome) => Progress::Decided(self.pronounce(*outcome, run)),
         }
     }
@@ -216,7 +151,7 @@ impl Inbound {
         if self.by_host {
             let token = presented.parse(self.guard.token_sources.max_bytes).map_err(deny)?;
             let of_host = self.guard.verifier_for(token, head).map_err(deny)?;
-            if let Verifier::Introspect(server) | Verifier::Both(_, server) = of_host.0 {
+            if let Some(server) = of_host.server() {
                 key = self.keyed.key(KeySpace::Server(server), token.reveal());
             }
             verifier = Some(of_host);
@@ -243,180 +178,16 @@ impl Inbound {
         Ok(self.take_note(verification, run))
     }
 
-    /// Verifies a token whose state is not cached.
-    fn verify(
-        &self,
-        (verifier, jwt): (Verifier, Option<UnverifiedJwt<'_>>),
-        token: BearerToken<'_>,
-        key: CacheKey,
-        (bearer, head): (Bearer, &dyn Head),
-        run: &mut Run<'_>,
-    ) -> Verification {
-        let now = run.now;
-        // With caching off, requests do not share a call.
-        let key = (!self.guard.cache.max_ttl.is_zero()).then_some(key);
-        let waiter = Waiter { grpc: is_grpc(head), bearer };
-        let secret = || Secret::new(token.reveal().to_owned());
-        let (issuer, server) = match verifier {
-            Verifier::Introspect(server) => {
-                let age = waiter.bearer.needs.age;
-                let introspect = Introspect { server, token: secret(), key, age, signer: None };
-                let progress = Progress::Waiting(Box::new(waiter), introspect);
-                return Verification::Undecided(progress);
-            }
-            Verifier::VerifiedByHost(issuer) => {
-                let known = jwt.map(|jwt| self.verified_by_host(issuer, jwt, head, now));
-                return match known.unwrap_or(Err(Failure::Defect)) {
-                    Ok(known) => Verification::Known(waiter, None, known),
-                    Err(failure) => self.cannot_verify(waiter, failure),
-                };
-            }
-            Verifier::Keys(issuer) => (issuer, None),
-            Verifier::Both(issuer, server) => (issuer, Some(server)),
-        };
-        match jwt.map(|jwt| self.check(issuer, server, jwt, now)) {
-            Some(Checked::Known(known)) => Verification::Known(waiter, key, known),
-            Some(checked) => {
-                if matches!(checked, Checked::Needs(KeysNeeded::Newer)) {
-                    run.count(Event::Keys(issuer, KeyEvent::Unknown));
-                }
-                let waiter = KeyWaiter { waiter, issuer, server, token: secret(), key };
-                self.checked(waiter, checked, run.now)
-            }
-            None => self.cannot_verify(waiter, Failure::Defect),
-        }
-    }
-
-    /// What the keys of an issuer say about its token.
-    fn check(
-        &self,
-        issuer_id: IssuerId,
-        server: Option<ServerId>,
-        jwt: UnverifiedJwt<'_>,
-        now: Timestamp,
-    ) -> Checked {
-        let Some(issuer) = self.guard.issuer(issuer_id) else {
-            return Checked::Failed(Failure::Defect);
-        };
-        if let Err(reason) = issuer.check(&jwt, now) {
-            return Checked::Known(Introspected::rejected(reason, now));
-        }
-        let Some(keys) = self.keys.of(issuer_id, now) else {
-            return Checked::Needs(KeysNeeded::Any);
-        };
-        match keys.signer(&jwt, self.guard.verify) {
-            Ok(Signed::By(key)) => {
-                let signer = Signer { issuer: issuer_id, key: Arc::clone(key) };
-                if !issuer.is_met_by(&jwt) {
-                    return Checked::Known(Introspected::rejected(Reason::ClaimNotMet, now));
-                }
-                if server.is_some() {
-                    return Checked::Signed(signer);
-                }
-                match self.guard.verified(issuer, jwt, now) {
-                    Ok(known) => Checked::Known(Introspected { signer: Some(signer), ..known }),
-                    Err(failure) => Checked::Failed(failure),
-                }
-            }
-            Ok(Signed::ByUnknownKey) if self.keys.retry_at(issuer_id).is_some() => {
-                Checked::Needs(KeysNeeded::Newer)
-            }
-            Ok(Signed::ByNobody | Signed::ByUnknownKey) => {
-                Checked::Known(Introspected::rejected(Reason::BadSignature, now))
-            }
-            Err(_) => Checked::Failed(Failure::Defect),
-        }
-    }
-
-    /// What a token says that `jwt_authn` has verified in this request.
-    ///
-    /// # Errors
-    /// It lacks the token that requests are to have.
-    fn verified_by_host(
-        &self,
-        issuer: IssuerId,
-        jwt: UnverifiedJwt<'_>,
-        head: &dyn Head,
-        now: Timestamp,
-    ) -> Result<Introspected, Failure> {
-        let issuer = self.guard.issuer(issuer).ok_or(Failure::Defect)?;
-        if let Err(reason) = issuer.check(&jwt, now) {
-            return Ok(Introspected::rejected(reason, now));
-        }
-        let is_verified = head.jwt_authn().is_some_and(|stored| is_verified_by_host(&jwt, &stored));
-        if !is_verified {
-            return Ok(Introspected::rejected(Reason::NotVerified, now));
-        }
-        if !issuer.is_met_by(&jwt) {
-            return Ok(Introspected::rejected(Reason::ClaimNotMet, now));
-        }
-        self.guard.verified(issuer, jwt, now)
-    }
-
-    /// Decides on a request whose token was checked, unless that needs more.
-    fn checked(&self, waiter: KeyWaiter, checked: Checked, now: Timestamp) -> Verification {
-        let issuer = waiter.issuer;
-        match checked {
-            Checked::Known(known) => Verification::Known(waiter.waiter, waiter.key, known),
-            Checked::Failed(failure) => self.cannot_verify(waiter.waiter, failure),
-            Checked::Signed(signer) => {
-                let KeyWaiter { waiter, server, token, key, .. } = waiter;
-                let Some(server) = server else {
-                    return self.cannot_verify(waiter, Failure::Defect);
-                };
-                let age = waiter.bearer.needs.age;
-                let introspect = Introspect { server, token, key, age, signer: Some(signer) };
-                Verification::Undecided(Progress::Waiting(Box::new(waiter), introspect))
-            }
-            Checked::Needs(needed) => match self.keys.retry_at(issuer) {
-                Some(retry_at) if now >= retry_at => {
-                    let progress = Progress::WaitingForKeys(Box::new(waiter), needed);
-                    Verification::Undecided(progress)
-                }
-                retry_at => {
-                    let failure = lacks_keys(needed, retry_at.unwrap_or(now), now);
-                    self.cannot_verify(waiter.waiter, failure)
-                }
-            },
-        }
-    }
-
     /// Caches the state of a token that was verified, and decides on its request.
-    fn take_note(&mut self, verified: Verification, run: &mut Run<'_>) -> Progress<Outcome> {
-        let (waiter, key, known) = match verified {
+    fn take_note(&mut self, verification: Verification, run: &mut Run<'_>) -> Progress<Outcome> {
+        let (waiter, key, known) = match verification {
             Verification::Known(waiter, key, known) => (waiter, key, known),
-            Verification::Undecided(progress) => return progress,
+            Verification::Unknown(progress) => return progress,
         };
         run.count(Event::Count(Counter::Lookup(metrics::Lookup::Verified)));
         self.resolve(key, &known, run);
         let Waiter { bearer, grpc } = waiter;
         Progress::Decided(self.guard.judge(known.state, bearer, &|| grpc, run.now))
-    }
-
-    /// Denies a request whose token cannot be verified now.
-    fn cannot_verify(&self, waiter: Waiter, failure: Failure) -> Verification {
-        let Waiter { bearer, grpc } = waiter;
-        // Never excused: without keys, anybody could have written the token.
-        let unavailable = Unavailable { failure, excused: false, may_serve_stale: false };
-        let outcome = self.guard.fail(unavailable, bearer, grpc);
-        Verification::Undecided(Progress::Decided(outcome))
-    }
-
-    /// A response on a token, unless the token was signed by a key that its issuer has withdrawn
-    /// while the response was on its way.
-    pub(crate) fn confirmed(
-        &self,
-        response: Introspected,
-        now: Timestamp,
-    ) -> Result<Introspected, Unavailable> {
-        let is_withdrawn = response.signer.as_ref().is_some_and(|signer| {
-            !self.keys.of(signer.issuer, now).is_some_and(|keys| keys.has(&signer.key))
-        });
-        if !is_withdrawn {
-            return Ok(response);
-        }
-        let failure = lacks_keys(KeysNeeded::Newer, now, now);
-        Err(Unavailable { failure, excused: false, may_serve_stale: false })
     }
 
     /// Adopts what is new about the keys of an issuer.
@@ -428,34 +199,10 @@ impl Inbound {
 
     /// Decides on a request that has waited for keys, or returns the lookup that the decision
     /// depends on.
-    pub(crate) fn go_on(
-        &mut self,
-        waiter: KeyWaiter,
-        news: &KeyNews,
-        run: &mut Run<'_>,
-    ) -> Progress<Verdict> {
-        let checked = match self.guard.issuer_of(waiter.token.reveal()) {
-            Ok(Some((_, jwt))) => self.check(waiter.issuer, waiter.server, jwt, run.now),
-            _ => Checked::Failed(Failure::Defect),
-        };
-        let verified = match checked {
-            // It has waited once.
-            Checked::Needs(needed) => {
-                let failure = lacks_keys(needed, news.retry_at, run.now);
-                self.cannot_verify(waiter.waiter, failure)
-            }
-            checked => self.checked(waiter, checked, run.now),
-        };
-        match self.take_note(verified, run) {
-            Progress::Decided(outcome) => Progress::Decided(self.pronounce(outcome, run)),
-            Progress::Waiting(waiter, introspect) => Progress::Waiting(waiter, introspect),
-            Progress::WaitingForKeys(waiter, needed) => Progress::WaitingForKeys(waiter, needed),
-        }
-    }
-
-    /// Denies a request for which there is no room to wait for keys.
-    pub(crate) fn overloaded_for_keys(&self, waiter: &KeyWaiter, run: &mut Run<'_>) -> Verdict {
-        self.overloaded(&waiter.waiter, run)
+    pub(crate) fn go_on(&mut self, waiter: KeyWaiter, run: &mut Run<'_>) -> Progress<Verdict> {
+        let verification = self.verify_again(waiter, run.now);
+        let progress = self.take_note(verification, run);
+        progress.map(|outcome| self.pronounce(outcome, run))
     }
 
     /// Denies a request for which there is no room to wait.
@@ -559,15 +306,4 @@ impl Inbound {
             known.map(|(known, standing)| VerifiedSubject { end: known.token.end, standing });
         Verdict { action, attributes, sent: None, checked, resource }
     }
-}
-
-/// The failure of a request that needs keys before this time.
-fn lacks_keys(needed: KeysNeeded, retry_at: Timestamp, now: Timestamp) -> Failure {
-    let reason = match needed {
-        KeysNeeded::Any => Reason::NoKeys,
-        KeysNeeded::Newer => Reason::UnknownKey,
-    };
-    let left = retry_at.since(now).div_ceil(1000).max(1);
-    let retry_after = u32::try_from(left).unwrap_or(u32::MAX);
-    Failure::BackOff { reason, retry_after, cause: Cause::Other }
 }
