@@ -18,6 +18,7 @@ use crate::oauth::cached_token::CachedToken;
 use crate::oauth::call::Call;
 use crate::oauth::claim_header::Dropped;
 use crate::oauth::failure::Failure;
+use crate::oauth::reason::Reason;
 use crate::oauth::secret::Secret;
 use crate::oauth::standing::Standing;
 use crate::oauth::token_state::TokenState;
@@ -159,6 +160,13 @@ pub(crate) struct Introspected {
     pub(crate) at: Timestamp,
     /// The key that has signed the token, if the filter has verified that.
     pub(crate) signer: Option<Signer>,
+}
+
+impl Introspected {
+    /// A token that no rule accepts.
+    pub(crate) fn rejected(reason: Reason, at: Timestamp) -> Self {
+        Self { state: TokenState::Rejected(reason), dropped: Vec::new(), at, signer: None }
+    }
 }
 
 /// A failure to introspect a token.

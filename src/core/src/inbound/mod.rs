@@ -5,6 +5,7 @@
 //! the caller recognizes the proxy's own tokens.
 
 pub(crate) mod cors;
+mod evaluation;
 pub(crate) mod forwarding;
 pub(crate) mod guard;
 pub(crate) mod introspection_cache;
