@@ -59,6 +59,18 @@ fn rsa(modulus: &[u8], exponent: &[u8]) -> Value {
     json!({"kty": "RSA", "n": encode(modulus), "e": encode(exponent)})
 }
 
+/// The vectors of a group. Each kind of group has a type of its own.
+macro_rules! vectors {
+    ($group:ident) => {
+        $group.tests.iter().map(|test| Vector {
+            number: test.tc_id,
+            text: &test.msg,
+            signature: &test.sig,
+            result: test.result,
+        })
+    };
+}
+
 #[test]
 fn rs_7518_05_signatures_by_rsa() {
     use rsa_pkcs1_verify::TestName::*;
@@ -74,12 +86,7 @@ fn rs_7518_05_signatures_by_rsa() {
         for name in names {
             let set = rsa_pkcs1_verify::TestSet::load(*name).expect("a set");
             for group in &set.test_groups {
-                let vectors = group.tests.iter().map(|test| Vector {
-                    number: test.tc_id,
-                    text: &test.msg,
-                    signature: &test.sig,
-                    result: test.result,
-                });
+                let vectors = vectors!(group);
                 seen.check(
                     signatures::verify,
                     algorithm,
@@ -103,12 +110,7 @@ fn signatures_by_rsa_with_pss() {
     ] {
         let set = rsa_pss_verify::TestSet::load(name).expect("a set");
         for group in &set.test_groups {
-            let vectors = group.tests.iter().map(|test| Vector {
-                number: test.tc_id,
-                text: &test.msg,
-                signature: &test.sig,
-                result: test.result,
-            });
+            let vectors = vectors!(group);
             seen.check(
                 signatures::verify,
                 SignatureAlgorithm::Ps256,
@@ -141,12 +143,7 @@ fn rs_7518_04_signatures_by_ecdsa() {
         for group in &set.test_groups {
             let (x, y) = group.key.key[1..].split_at((group.key.key.len() - 1) / 2);
             let jwk = json!({"kty": "EC", "crv": curve, "x": encode(x), "y": encode(y)});
-            let vectors = group.tests.iter().map(|test| Vector {
-                number: test.tc_id,
-                text: &test.msg,
-                signature: &test.sig,
-                result: test.result,
-            });
+            let vectors = vectors!(group);
             seen.check(signatures::verify, algorithm, &jwk, vectors.clone());
             seen.check(IN_DER, algorithm, &jwk, vectors);
         }
@@ -160,12 +157,7 @@ fn signatures_by_ed25519() {
     let set = eddsa::TestSet::load(eddsa::TestName::Ed25519).expect("a set");
     for group in &set.test_groups {
         let jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": encode(&group.key.pk)});
-        let vectors = group.tests.iter().map(|test| Vector {
-            number: test.tc_id,
-            text: &test.msg,
-            signature: &test.sig,
-            result: test.result,
-        });
+        let vectors = vectors!(group);
         seen.check(signatures::verify, SignatureAlgorithm::EdDsa, &jwk, vectors);
     }
     assert!(seen.valid > 50 && seen.invalid > 40, "{seen:?}");

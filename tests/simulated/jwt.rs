@@ -23,13 +23,11 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// A document with one issuer, with these additions to its entry.
 fn document(entry: Value) -> Value {
-    let mut jwt = json!({
+    let defaults = json!({
         "issuer": ISSUER, "audience": "orders", "jwks_uri": "https://login.test/keys",
         "cluster": "login",
     });
-    for (name, value) in entry.as_object().expect("an object") {
-        jwt[name] = value.clone();
-    }
+    let mut jwt = replaced(defaults, &entry);
     jwt.as_object_mut().expect("an object").retain(|_, value| !value.is_null());
     json!({"inbound": {"jwt": jwt}})
 }
@@ -45,13 +43,26 @@ fn claims() -> Value {
 
 /// The same with others.
 fn with(more: Value) -> Value {
-    let mut claims = json!({
+    let claims = json!({
         "iss": ISSUER, "aud": "orders", "sub": "alice", "exp": seconds_from_now(1_000_000)
     });
+    replaced(claims, &more)
+}
+
+/// An object with other members, which may be null.
+fn replaced(mut object: Value, more: &Value) -> Value {
     for (name, value) in more.as_object().expect("an object") {
-        claims[name] = value.clone();
+        object[name] = value.clone();
     }
-    claims
+    object
+}
+
+/// A server that introspects tokens.
+fn introspection() -> Value {
+    json!({
+        "endpoint": "https://login.test/introspect", "cluster": "login", "client_id": "rs",
+        "client_secret": "s", "retries": 0
+    })
 }
 
 /// Sends a request with a new token.
@@ -141,10 +152,8 @@ fn without_keys_no_token_passes() {
 #[test]
 fn a_token_that_is_introspected_too_needs_both() {
     let key = Key::p256();
-    let introspection = json!({"endpoint": "https://login.test/introspect", "cluster": "login",
-        "client_id": "rs", "client_secret": "s"});
     let mut document = document(json!({"introspect": true}));
-    document["inbound"]["introspection"] = introspection;
+    document["inbound"]["introspection"] = introspection();
     let mut host = SimulatedHost::new(&document);
     let token = key.sign("a", &claims());
     let stream = host.send(&get("/").bearer(&token));

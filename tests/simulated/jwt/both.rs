@@ -8,13 +8,8 @@ fn both(key: &Key, inbound: Value) -> SimulatedHost {
         "jwks_uri": null, "cluster": null, "jwks": set(&[(key, "a")]), "introspect": true
     });
     let mut document = document(entry);
-    document["inbound"]["introspection"] = json!({
-        "endpoint": "https://login.test/introspect", "cluster": "login", "client_id": "rs",
-        "client_secret": "s", "retries": 0
-    });
-    for (name, value) in inbound.as_object().expect("an object") {
-        document["inbound"][name] = value.clone();
-    }
+    document["inbound"]["introspection"] = introspection();
+    document["inbound"] = replaced(document["inbound"].take(), &inbound);
     SimulatedHost::new(&document)
 }
 
@@ -22,11 +17,7 @@ fn both(key: &Key, inbound: Value) -> SimulatedHost {
 fn ask(host: &mut SimulatedHost, key: &Key, claims: Value, response: Value) -> &'static str {
     let stream = host.send(&get("/").bearer(&key.sign("a", &with(claims))));
     if host.state(stream) == "waits" {
-        let mut body = json!({"active": true});
-        for (name, value) in response.as_object().expect("an object") {
-            body[name] = value.clone();
-        }
-        host.answer_with(&body);
+        host.answer_with(&replaced(json!({"active": true}), &response));
     }
     host.state(stream)
 }
@@ -172,10 +163,7 @@ fn d5_01_neither_stale_responses_nor_failure_mode_allow_replace_a_signature() {
     }));
     document["inbound"]["failure_mode_allow"] = true.into();
     document["inbound"]["cache"] = json!({"max_ttl": "10s", "stale_if_error": "1h"});
-    document["inbound"]["introspection"] = json!({
-        "endpoint": "https://login.test/introspect", "cluster": "login", "client_id": "rs",
-        "client_secret": "s", "retries": 0
-    });
+    document["inbound"]["introspection"] = introspection();
     let mut host = SimulatedHost::new(&document);
     host.tick();
     host.answer_with(&set(&[(&key, "a")]));

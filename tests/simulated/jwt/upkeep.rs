@@ -16,13 +16,8 @@ fn lenient(inbound: Value) -> SimulatedHost {
     let mut document = document(json!({"refresh_interval": "10m", "stale_if_error": "1h"}));
     document["inbound"]["failure_mode_allow"] = true.into();
     document["inbound"]["cache"] = json!({"max_ttl": "60s", "stale_if_error": "24h"});
-    document["inbound"]["introspection"] = json!({
-        "endpoint": "https://login.test/introspect", "cluster": "login", "client_id": "rs",
-        "client_secret": "s", "retries": 0
-    });
-    for (name, value) in inbound.as_object().expect("an object") {
-        document["inbound"][name] = value.clone();
-    }
+    document["inbound"]["introspection"] = introspection();
+    document["inbound"] = replaced(document["inbound"].take(), &inbound);
     SimulatedHost::new(&document)
 }
 
@@ -134,10 +129,7 @@ fn rs_7517_05_a_token_whose_key_is_gone_is_accepted_until_the_next_fetch_has_end
             "refresh_interval": "10m", "stale_if_error": "24h", "introspect": introspect
         }));
         document["inbound"]["cache"] = json!({"max_ttl": "60s", "stale_if_error": "24h"});
-        document["inbound"]["introspection"] = json!({
-            "endpoint": "https://login.test/introspect", "cluster": "login", "client_id": "rs",
-            "client_secret": "s"
-        });
+        document["inbound"]["introspection"] = introspection();
         let mut host = SimulatedHost::new(&document);
         let request = get("/").bearer(&key.sign("a", &claims()));
         host.tick();
@@ -196,10 +188,7 @@ fn an_introspection_response_on_its_way_is_not_used_once_the_key_is_gone() {
     let (key, new) = (Key::p256(), Key::p256());
     let mut document = document(json!({"introspect": true}));
     document["inbound"]["failure_mode_allow"] = true.into();
-    document["inbound"]["introspection"] = json!({
-        "endpoint": "https://login.test/introspect", "cluster": "login", "client_id": "rs",
-        "client_secret": "s"
-    });
+    document["inbound"]["introspection"] = introspection();
     for (keys, expected) in [
         (set(&[(&new, "b")]), "oauth2_unknown_key"),
         (set(&[(&new, "a")]), "oauth2_unknown_key"),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::check::{FINE, check};
 use crate::documents::{entry, entry_without_calls, jwk, jwt, jwt_and_introspection};
 use crate::paths::listener;
-use crate::{indented, own_file, run_with};
+use crate::{http_filter, indented, own_file, run_with};
 
 /// The issuer of the entries.
 const ISSUER: &str = "https://login.test/tenant";
@@ -350,13 +350,7 @@ rules:
 
 /// The filter `jwt_authn` with these settings.
 fn jwt_authn(settings: &str) -> String {
-    format!(
-        "- name: authn
-  typed_config:
-    \"@type\": type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication
-{}",
-        indented(settings, 4)
-    )
+    http_filter("authn", "jwt_authn.v3.JwtAuthentication", settings)
 }
 
 /// What is warned of in a listener with these filters, and more settings of its manager.
@@ -430,7 +424,7 @@ fn the_filter_that_verifies_tokens_is_before_ours_and_says_what_it_has_verified(
         let is_said = found[0].contains("warning: envoy.filters.http.jwt_authn: ");
         assert!(is_said && found[0].contains(part), "{settings}: {found:?}");
     }
-    // One provider alone says nothing of a failure that it has let pass.
+    // With a single provider, a request that passes has no failure status.
     let alone = replaced("    forward: true\n", &format!("    forward: true\n{status}"));
     assert_eq!(warnings("", &(jwt_authn(&alone) + &ours)), Vec::<String>::new());
     let of_map = replaced("rules:", "requirement_map:\n  a: { allow_missing: {} }\nrules:");

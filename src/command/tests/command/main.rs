@@ -85,6 +85,17 @@ fn indented(text: &str, spaces: usize) -> String {
     text.lines().fold(String::new(), |text, line| text + &spaces + line + "\n")
 }
 
+/// An HTTP filter of Envoy with these settings.
+fn http_filter(name: &str, of: &str, settings: &str) -> String {
+    format!(
+        "- name: {name}
+  typed_config:
+    \"@type\": type.googleapis.com/envoy.extensions.filters.http.{of}
+{}",
+        indented(settings, 4)
+    )
+}
+
 /// The folder of the project.
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))

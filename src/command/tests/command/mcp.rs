@@ -2,7 +2,7 @@
 
 use crate::check::check;
 use crate::paths::listener;
-use crate::{indented, own_file, root, run};
+use crate::{http_filter, own_file, root, run};
 
 const DOCUMENT: &str = r#"{"inbound": {"introspection": {"endpoint": "https://as.test/", "cluster": "as", "client_id": "rs", "client_secret": {"env": "S"}}, "audience": "a", "rules": [{"mcp": {"methods": ["ping"]}}]}}"#;
 
@@ -31,13 +31,7 @@ const NATIVE: &str = "\
 
 /// The filter `mcp` with these settings.
 fn mcp(settings: &str) -> String {
-    format!(
-        "- name: mcp
-  typed_config:
-    \"@type\": type.googleapis.com/envoy.extensions.filters.http.mcp.v3.Mcp
-{}",
-        indented(settings, 4)
-    )
+    http_filter("mcp", "mcp.v3.Mcp", settings)
 }
 
 /// What a listener needs besides filters, so that nothing else is wrong with it.
