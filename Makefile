@@ -9,7 +9,7 @@ TARGET := wasm32-wasip1
 # inlined: more inlining adds 4 kB.
 FLAGS   = $(patsubst %,--remap-path-prefix=%=,$(shell ls -d $(SOURCES)/*/ 2>/dev/null)) \
 	--remap-path-prefix=$(shell rustc --print sysroot)/lib/rustlib/src/rust=/rustc/$(COMMIT) \
-	--cfg sha2_backend_soft="compact" -C llvm-args=-inline-threshold=10 \
+	--cfg sha2_backend_soft="compact" -C llvm-args=-inline-threshold=15 \
 	-C linker=src/tools/link/rust-lld
 SOURCES = $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
 COMMIT  = $(shell rustc --verbose --version | sed -n 's/^commit-hash: //p')
