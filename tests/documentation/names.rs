@@ -107,7 +107,7 @@ fn every_label_is_taken_out_of_the_names_of_statistics() {
 #[test]
 fn all_filter_state_stands_in_the_reference_and_in_its_example_and_no_other() {
     let code = [
-        include_str!("../../src/core/src/inbound/guard.rs"),
+        include_str!("../../src/core/src/inbound/evaluation.rs"),
         include_str!("../../src/core/src/verdict.rs"),
     ];
     let set: BTreeSet<&str> = code.into_iter().flat_map(reasons).collect();
