@@ -163,6 +163,14 @@ impl Callers {
         Ok(())
     }
 
+    /// The calls of a fetcher that are in flight.
+    pub(crate) fn calls_of(&self, filter: &Arc<FilterConfig>, id: FetcherId) -> Vec<FetcherCall> {
+        let flights = lock(&self.flights);
+        let of_it =
+            |flight: &&Flight| flight.fetcher == id && Arc::ptr_eq(&flight.filter, filter);
+        flights.values().filter(of_it).map(Flight::call).collect()
+    }
+
     /// Takes out a call that has ended.
     pub(crate) fn ended(&self, caller: &Caller, number: u64) -> Option<Flight> {
         lock(&self.flights).remove(&(caller.address, number))

@@ -25,7 +25,7 @@ use super::verify::verify;
 use super::worker::Slot;
 
 /// How long a worker may keep counts.
-const FLUSH: Duration = Duration::from_millis(10);
+const FLUSH: Duration = Duration::from_millis(100);
 
 /// The name of the filter in the configuration of Envoy.
 const NAME: &str = "oauth2";

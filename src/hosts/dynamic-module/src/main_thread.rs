@@ -208,15 +208,26 @@ impl FilterConfig {
     }
 
     /// Replaces a fetcher that is in an unknown state. All requests that wait are denied.
-    pub(crate) fn lose_fetcher(&self) {
+    pub(crate) fn lose_fetcher(self: &Arc<Self>) {
         let fetcher = self.configuration().fetcher();
-        {
+        let lost = {
             let main = &mut *lock(&self.main);
-            *main = Main { id: main.id.next(), ..Main::new(fetcher) };
-        }
+            let id = main.id.next();
+            std::mem::replace(main, Main { id, ..Main::new(fetcher) })
+        };
         // The requests that posted them are denied, too. While messages are there, nothing wakes the
         // main thread.
         drop(self.mail());
         self.slots().iter().for_each(super::worker::Slot::lose_waiting);
+        self.release_leases(lost);
+    }
+
+    /// Fails the calls of a lost fetcher, so that the next one need not wait for their leases to end.
+    /// If that panics, too, leases end by themselves.
+    fn release_leases(self: &Arc<Self>, mut lost: Main) {
+        let Ok(now) = envoy::now() else { return };
+        for call in PROCESS.callers.calls_of(self, lost.id) {
+            let _ = catch_unwind(AssertUnwindSafe(|| lost.abandon(call, now)));
+        }
     }
 }
