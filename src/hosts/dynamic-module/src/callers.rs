@@ -14,7 +14,6 @@ use oauth2_filter_core::{Call, CallFailure, CallId, Timestamp};
 use oauth2_filter_driver::InFlight;
 
 use super::envoy::{Config, NewConfig};
-use super::filter::{FilterConfig, PROCESS};
 use super::locked::{lock, read, write};
 
 /// A configuration of Envoy through which calls are made and its main thread is woken.
@@ -45,9 +44,7 @@ impl Caller {
         }
         let caller = Self::new(config.finish_bootstrap());
         let caller = Self { is_bootstrap: true, is_accepted: AtomicBool::new(true), ..caller };
-        let caller = Arc::new(caller);
-        PROCESS.callers.add(Arc::clone(&caller));
-        Some(caller)
+        Some(Arc::new(caller))
     }
 
     /// Has Envoy call the hook for scheduled events on the main thread. Returns whether it will.
@@ -82,8 +79,8 @@ type CallKey = (usize, u64);
 
 /// A call, and the configuration whose fetcher needs its result.
 #[derive(Debug)]
-pub(crate) struct Flight {
-    pub(crate) filter: Arc<FilterConfig>,
+pub(crate) struct Flight<F> {
+    pub(crate) filter: Arc<F>,
     pub(crate) fetcher: FetcherId,
     pub(crate) call: InFlight,
 }
@@ -100,7 +97,7 @@ impl FetcherId {
     }
 }
 
-impl Flight {
+impl<F> Flight<F> {
     /// The call, as its fetcher knows it.
     pub(crate) fn call(&self) -> FetcherCall {
         FetcherCall { fetcher: self.fetcher, id: self.call.id }
@@ -114,22 +111,27 @@ pub(crate) struct FetcherCall {
     pub(crate) id: CallId,
 }
 
-/// All callers, and the calls in flight.
-#[derive(Default)]
-pub(crate) struct Callers {
+/// All callers, and the calls in flight for the fetchers of configurations `F`.
+pub(crate) struct Callers<F> {
     /// From the oldest to the newest.
     callers: Mutex<Vec<Arc<Caller>>>,
-    flights: Mutex<FnvHashMap<CallKey, Flight>>,
+    flights: Mutex<FnvHashMap<CallKey, Flight<F>>>,
 }
 
-impl Callers {
+impl<F> Default for Callers<F> {
+    fn default() -> Self {
+        Self { callers: Mutex::default(), flights: Mutex::default() }
+    }
+}
+
+impl<F> Callers<F> {
     pub(crate) fn add(&self, caller: Arc<Caller>) {
         lock(&self.callers).push(caller);
     }
 
     /// Removes a caller. Returns the calls that were made through it, whose ends Envoy does not
     /// announce.
-    pub(crate) fn remove(&self, caller: &Caller) -> Vec<Flight> {
+    pub(crate) fn remove(&self, caller: &Caller) -> Vec<Flight<F>> {
         lock(&self.callers).retain(|other| other.address != caller.address);
         let mut flights = lock(&self.flights);
         let gone: Vec<CallKey> =
@@ -137,14 +139,15 @@ impl Callers {
         gone.iter().filter_map(|key| flights.remove(key)).collect()
     }
 
-    /// Makes a call for the fetcher of a configuration.
+    /// Makes a call for the fetcher of a configuration. It has a `caller`, too, for when no other was
+    /// accepted yet.
     ///
     /// # Errors
     /// The call was not made.
     pub(crate) fn call(
         &self,
-        filter: &Arc<FilterConfig>,
-        fetcher: FetcherId,
+        (filter, fetcher): (&Arc<F>, FetcherId),
+        caller: &Arc<Caller>,
         call: &Call,
         now: Timestamp,
     ) -> Result<(), CallFailure> {
@@ -154,7 +157,7 @@ impl Callers {
             let bootstrap = callers.iter().find(|caller| caller.is_bootstrap);
             bootstrap.or_else(|| callers.iter().rev().find(is_accepted)).cloned()
         };
-        let caller = lasting.unwrap_or_else(|| Arc::clone(&filter.caller));
+        let caller = lasting.unwrap_or_else(|| Arc::clone(caller));
         let number =
             caller.with(|config| config.http_call(call)).unwrap_or(Err(CallFailure::NotSent))?;
         let call = InFlight { id: call.id, started: now, timeout: call.timeout };
@@ -164,15 +167,15 @@ impl Callers {
     }
 
     /// The calls of a fetcher that are in flight.
-    pub(crate) fn calls_of(&self, filter: &Arc<FilterConfig>, id: FetcherId) -> Vec<FetcherCall> {
+    pub(crate) fn calls_of(&self, filter: &Arc<F>, id: FetcherId) -> Vec<FetcherCall> {
         let flights = lock(&self.flights);
         let of_it =
-            |flight: &&Flight| flight.fetcher == id && Arc::ptr_eq(&flight.filter, filter);
+            |flight: &&Flight<F>| flight.fetcher == id && Arc::ptr_eq(&flight.filter, filter);
         flights.values().filter(of_it).map(Flight::call).collect()
     }
 
     /// Takes out a call that has ended.
-    pub(crate) fn ended(&self, caller: &Caller, number: u64) -> Option<Flight> {
+    pub(crate) fn ended(&self, caller: &Caller, number: u64) -> Option<Flight<F>> {
         lock(&self.flights).remove(&(caller.address, number))
     }
 }

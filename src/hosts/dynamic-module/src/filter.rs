@@ -20,7 +20,7 @@ use super::routes::{Documents, Routes};
 use super::secrets::{self, ReadSecret};
 use super::sign::sign;
 use super::store::MemoryStore;
-use super::ticker::Ticker;
+use super::ticker::{Ticker, Timed};
 use super::verify::verify;
 use super::worker::Slot;
 
@@ -33,8 +33,8 @@ const NAME: &str = "oauth2";
 /// What all configurations of the process share.
 pub(crate) struct Process {
     pub(crate) store: MemoryStore,
-    pub(crate) callers: Callers,
-    pub(crate) ticker: Ticker,
+    pub(crate) callers: Callers<FilterConfig>,
+    pub(crate) ticker: Ticker<FilterConfig>,
     pub(crate) documents: Documents,
     /// The configurations, some of which may be gone.
     pub(crate) filters: Mutex<Vec<Weak<FilterConfig>>>,
@@ -205,11 +205,6 @@ impl FilterConfig {
         filter
     }
 
-    /// Whether its messages are handled.
-    pub(crate) fn is_alive(&self) -> bool {
-        !self.is_destroyed.load(Ordering::Relaxed) && self.caller.is_alive()
-    }
-
     /// Whether the main thread has something to do for it.
     pub(crate) fn has_work(&self) -> bool {
         self.is_tick_due.load(Ordering::Relaxed)
@@ -251,13 +246,6 @@ impl FilterConfig {
     /// The messages for the main thread.
     pub(crate) fn mail(&self) -> Vec<ToMain> {
         std::mem::take(&mut lock(&self.inbox))
-    }
-
-    /// A tick is due, unless the main thread has not handled the last one yet.
-    pub(crate) fn tick_due(&self) {
-        if !self.is_tick_due.swap(true, Ordering::Relaxed) {
-            self.caller.schedule();
-        }
     }
 
     /// Whether a tick was due, which is handled now.
@@ -349,6 +337,23 @@ impl FilterConfig {
         others
             .filter(|other| other.follows.load(Ordering::Relaxed) && !Arc::ptr_eq(other, self))
             .collect()
+    }
+}
+
+impl Timed for FilterConfig {
+    fn is_alive(&self) -> bool {
+        !self.is_destroyed.load(Ordering::Relaxed) && self.caller.is_alive()
+    }
+
+    fn tick_due(&self) {
+        // Unless the main thread has not handled the last one yet.
+        if !self.is_tick_due.swap(true, Ordering::Relaxed) {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        self.caller.schedule();
     }
 }
 

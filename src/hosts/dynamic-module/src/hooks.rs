@@ -184,7 +184,9 @@ hooks! {
             // SAFETY: Envoy passes a configuration that it creates, and a buffer that lives as long
             // as this hook.
             let (config, document) = unsafe { (NewConfig::new(config), document.bytes()) };
-            Caller::bootstrap(config, document).map_or(ptr::null(), Arc::into_raw)
+            let Some(caller) = Caller::bootstrap(config, document) else { return ptr::null() };
+            PROCESS.callers.add(Arc::clone(&caller));
+            Arc::into_raw(caller)
         })
     }
 

@@ -197,7 +197,8 @@ impl FilterConfig {
         }
         self.count(events.into_iter().chain(output.events));
         for call in output.calls {
-            if let Err(failure) = PROCESS.callers.call(self, fetcher, &call, now) {
+            let made = PROCESS.callers.call((self, fetcher), &self.caller, &call, now);
+            if let Err(failure) = made {
                 let call = FetcherCall { fetcher, id: call.id };
                 handle(Work::NotMade(Arc::clone(self), call, failure));
             }

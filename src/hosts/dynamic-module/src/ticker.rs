@@ -9,21 +9,30 @@ use std::time::{Duration, Instant};
 
 use log::error;
 
-use super::filter::FilterConfig;
 use super::locked::lock;
 
+/// A configuration whose fetcher needs ticks.
+pub(crate) trait Timed: Send + Sync + 'static {
+    /// Whether ticks are handled.
+    fn is_alive(&self) -> bool;
+
+    /// A tick is due.
+    fn tick_due(&self);
+
+    /// Wakes the main thread.
+    fn wake(&self);
+}
+
 /// The timer of all fetchers of the process.
-#[derive(Default)]
-pub(crate) struct Ticker {
-    state: Mutex<State>,
+pub(crate) struct Ticker<T> {
+    state: Mutex<State<T>>,
     changed: Condvar,
 }
 
-#[derive(Default)]
-struct State {
-    timers: Vec<Timer>,
+struct State<T> {
+    timers: Vec<Timer<T>>,
     /// Configurations to wake once.
-    once: Vec<(Arc<FilterConfig>, Instant)>,
+    once: Vec<(Arc<T>, Instant)>,
     thread: Option<JoinHandle<()>>,
     is_ending: bool,
 }
@@ -34,19 +43,26 @@ fn now() -> Instant {
 }
 
 /// A fetcher that needs ticks.
-struct Timer {
-    filter: Arc<FilterConfig>,
+struct Timer<T> {
+    of: Arc<T>,
     period: Duration,
     next: Instant,
 }
 
-impl Ticker {
+impl<T> Default for Ticker<T> {
+    fn default() -> Self {
+        let state = State { timers: Vec::new(), once: Vec::new(), thread: None, is_ending: false };
+        Self { state: Mutex::new(state), changed: Condvar::new() }
+    }
+}
+
+impl<T: Timed> Ticker<T> {
     /// Sets the period of a configuration's ticks; `None` for no ticks.
-    pub(crate) fn set(&'static self, filter: &Arc<FilterConfig>, period: Option<Duration>) {
+    pub(crate) fn set(&'static self, of: &Arc<T>, period: Option<Duration>) {
         let mut state = lock(&self.state);
         // Under this lock, so that no timer is set after it is removed for good.
-        let period = period.filter(|_| filter.is_alive());
-        let at = state.timers.iter().position(|timer| Arc::ptr_eq(&timer.filter, filter));
+        let period = period.filter(|_| of.is_alive());
+        let at = state.timers.iter().position(|timer| Arc::ptr_eq(&timer.of, of));
         let Some(period) = period else {
             at.map(|at| state.timers.swap_remove(at));
             return;
@@ -56,7 +72,7 @@ impl Ticker {
             (Some(timer), _) if timer.period == period => return,
             (Some(timer), Some(next)) => (timer.period, timer.next) = (period, next),
             (None, Some(next)) => {
-                state.timers.push(Timer { filter: Arc::clone(filter), period, next });
+                state.timers.push(Timer { of: Arc::clone(of), period, next });
             }
             (_, None) => return,
         }
@@ -64,15 +80,15 @@ impl Ticker {
     }
 
     /// Wakes the main thread for a configuration after this time.
-    pub(crate) fn once(&'static self, filter: &Arc<FilterConfig>, after: Duration) {
+    pub(crate) fn once(&'static self, of: &Arc<T>, after: Duration) {
         let mut state = lock(&self.state);
         let at = now().checked_add(after).unwrap_or_else(now);
-        state.once.push((Arc::clone(filter), at));
+        state.once.push((Arc::clone(of), at));
         self.start(&mut state);
     }
 
     /// Has the thread run, and look again.
-    fn start(&'static self, state: &mut State) {
+    fn start(&'static self, state: &mut State<T>) {
         if state.thread.is_none() {
             state.is_ending = false;
             let thread = thread::Builder::new().name("oauth2_ticker".to_owned());
@@ -105,14 +121,14 @@ impl Ticker {
             let now = now();
             for timer in &mut state.timers {
                 if timer.next <= now {
-                    timer.filter.tick_due();
+                    timer.of.tick_due();
                     timer.next = now.checked_add(timer.period).unwrap_or(now);
                 }
             }
-            state.once.retain(|(filter, at)| {
+            state.once.retain(|(of, at)| {
                 let is_due = *at <= now;
                 if is_due {
-                    filter.caller.schedule();
+                    of.wake();
                 }
                 !is_due
             });
