@@ -28,33 +28,45 @@ pub(crate) fn decode(encoded: &[u8]) -> Option<Vec<u8>> {
 
 /// Decodes the URL-safe form without padding, of which a text has exactly one: bits that encode
 /// nothing must be zero. Unlike that of `base64ct` it takes a time that depends on the text, but a
-/// quarter of it.
+/// fraction of it.
 pub(crate) fn decode_url(text: &[u8]) -> Option<Vec<u8>> {
-    let mut decoded = Vec::with_capacity(text.len());
-    for group in text.chunks(4) {
-        let (mut bits, mut all) = (0_u32, 0);
-        for byte in group {
-            let sextet = *SEXTETS.get(usize::from(*byte))?;
-            all |= sextet;
-            bits = bits << 6 | u32::from(sextet);
-        }
-        if all == NONE {
-            return None;
-        }
-        let shift = match group.len() {
-            4 => 0,
-            3 => 6,
-            _ => 12,
-        };
-        let [_, bytes @ ..] = (bits << shift).to_be_bytes();
-        match (group.len(), bytes) {
-            (4, _) => decoded.extend(bytes),
-            (3, [first, second, 0]) => decoded.extend([first, second]),
-            (2, [first, 0, 0]) => decoded.push(first),
-            _ => return None,
-        }
+    let (groups, rest) = text.as_chunks::<4>();
+    let mut decoded = vec![[0; 3]; groups.len()];
+    let (mut all, mut unused) = (0, 0);
+    for (bytes, [a, b, c, d]) in decoded.iter_mut().zip(groups) {
+        let (a, b, c, d) = (sextet(*a), sextet(*b), sextet(*c), sextet(*d));
+        all |= a | b | c | d;
+        *bytes = [a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d];
     }
-    Some(decoded)
+    let mut decoded = decoded.into_flattened();
+    match *rest {
+        [] => {}
+        [a, b] => {
+            let (a, b) = (sextet(a), sextet(b));
+            all |= a | b;
+            decoded.push(a << 2 | b >> 4);
+            unused = b << 4;
+        }
+        [a, b, c] => {
+            let (a, b, c) = (sextet(a), sextet(b), sextet(c));
+            all |= a | b | c;
+            decoded.extend([a << 2 | b >> 4, b << 4 | c >> 2]);
+            unused = c << 6;
+        }
+        _ => return None,
+    }
+    (all != NONE && unused == 0).then_some(decoded)
+}
+
+/// Whether a byte is in the alphabet of the URL-safe form.
+pub(crate) fn is_url_safe(byte: u8) -> bool {
+    sextet(byte) != NONE
+}
+
+/// What a byte stands for.
+#[inline]
+fn sextet(byte: u8) -> u8 {
+    SEXTETS.get(usize::from(byte)).copied().unwrap_or(NONE)
 }
 
 /// What a byte stands for that is not in the alphabet.

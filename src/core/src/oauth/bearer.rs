@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::http::base64::is_url_safe;
 use crate::http::header_name::is_token_char;
 use crate::oauth::reason::Reason;
 
@@ -31,7 +32,7 @@ impl<'a> BearerToken<'a> {
 /// Whether the text is a `b64token` of any length.
 pub(crate) fn is_b64token(text: &str) -> bool {
     let body = text.trim_end_matches('=');
-    let is_b64 = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b);
+    let is_b64 = |byte: u8| is_url_safe(byte) || matches!(byte, b'.' | b'~' | b'+' | b'/');
     !body.is_empty() && body.bytes().all(is_b64)
 }
 
