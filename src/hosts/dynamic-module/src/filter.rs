@@ -1,100 +1,93 @@
 //! One configuration of the filter: a decider in each worker thread, and their fetcher.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, Weak};
-use std::time::Duration;
 
 use log::{error, warn};
-use oauth2_filter_core::{
-    CallFailure, Configuration, Environment, Event, Lookups, SecretPlace, StreamId,
-};
-use oauth2_filter_driver::{HostCall, HostError, Metrics as _, Reports, Statistics};
+use oauth2_filter_core::{CallFailure, Configuration, Environment, Event, SecretPlace, StreamId};
+use oauth2_filter_driver::{HostCall, HostError, Metrics as _, Statistics};
 
 use super::callers::{Caller, Callers, FetcherCall};
-use super::envoy::{self, MainMetrics, NewConfig};
+use super::envoy::{self, NewConfig};
+use super::fetching::Fetching;
 use super::locked::lock;
-use super::main_thread::Main;
-use super::metrics::{Defined, Metrics};
+use super::metrics::Defined;
+use super::request::RouteAddress;
 use super::routes::{Documents, Routes};
 use super::secrets::{self, ReadSecret};
+use super::shared::{Shared, TICKER, ToMain};
 use super::sign::sign;
-use super::store::MemoryStore;
-use super::ticker::{Ticker, Timed};
 use super::verify::verify;
 use super::worker::Slot;
-
-/// How long a worker may keep counts.
-const FLUSH: Duration = Duration::from_millis(100);
 
 /// The name of the filter in the configuration of Envoy.
 const NAME: &str = "oauth2";
 
-/// What all configurations of the process share.
+/// Why a document for a route has no secret of Envoy's.
+const NO_SDS: &str = "not in a document for a route, to which Envoy gives no secrets; use `file`, or \
+                      the document of the filter";
+
+/// The configurations of the process, and what they make calls with.
+#[derive(Default)]
 pub(crate) struct Process {
-    pub(crate) store: MemoryStore,
     pub(crate) callers: Callers<FilterConfig>,
-    pub(crate) ticker: Ticker<FilterConfig>,
-    pub(crate) documents: Documents,
+    documents: Documents,
     /// The configurations, some of which may be gone.
-    pub(crate) filters: Mutex<Vec<Weak<FilterConfig>>>,
+    filters: Mutex<Vec<Weak<FilterConfig>>>,
 }
 
-/// What all configurations of the process share.
-pub(crate) static PROCESS: LazyLock<Process> = LazyLock::new(|| Process {
-    store: MemoryStore::new(),
-    callers: Callers::default(),
-    ticker: Ticker::default(),
-    documents: Documents::default(),
-    filters: Mutex::default(),
-});
+/// The configurations of the process, and what they make calls with.
+pub(crate) static PROCESS: LazyLock<Process> = LazyLock::new(Process::default);
 
 impl Process {
     /// A caller is gone, and Envoy does not announce the ends of its calls.
     pub(crate) fn reset_calls(&self, caller: &Caller) {
         for flight in self.callers.remove(caller) {
             let call = flight.call();
-            if !flight.filter.post(ToMain::CallEnded(call, CallFailure::Unreachable)) {
+            if !flight.filter.shared.post(ToMain::CallEnded(call, CallFailure::Unreachable)) {
                 flight.filter.abandon(call);
             }
         }
+    }
+
+    /// Loads a document for a route. The reason for `None` is in the log.
+    pub(crate) fn load_document(&self, name: &[u8], document: &[u8]) -> Option<RouteAddress> {
+        let configuration = load(name, document, &|_, _| Err(NO_SDS.to_owned()))?;
+        let configuration = Arc::new(configuration);
+        let address = NonZeroUsize::new(Arc::as_ptr(&configuration).addr())?;
+        self.documents.insert(address, configuration);
+        Some(address)
+    }
+
+    /// Envoy destroys a document for a route, in any thread.
+    pub(crate) fn document_destroyed(&self, address: RouteAddress) {
+        let document = self.documents.remove(address);
+        for filter in self.filters() {
+            filter.routes.remove(address).iter().for_each(FilterConfig::leave);
+        }
+        // Only now may another document get this address.
+        drop(document);
+    }
+
+    /// The configurations.
+    fn filters(&self) -> Vec<Arc<FilterConfig>> {
+        lock(&self.filters).iter().filter_map(Weak::upgrade).collect()
     }
 }
 
 /// One configuration of the filter, or of a route in it.
 pub(crate) struct FilterConfig {
-    configuration: Configuration,
-    /// All metrics that a configuration can have, which Envoy defines only once.
-    pub(crate) defined: Defined,
-    pub(crate) metrics: Metrics,
-    pub(crate) statistics: Statistics,
-    pub(crate) reports: Reports,
+    pub(crate) shared: Arc<Shared>,
     /// One for each worker thread, by its number.
     slots: Vec<Slot>,
-    /// The configuration of Envoy.
-    pub(crate) caller: Arc<Caller>,
-    /// The state of the main thread.
-    pub(crate) main: Mutex<Main>,
-    /// Messages for the main thread.
-    inbox: Mutex<Vec<ToMain>>,
-    /// Whether a tick is due.
-    is_tick_due: AtomicBool,
-    /// Whether workers have counts that Envoy does not have yet.
-    has_counts: AtomicBool,
+    /// The fetcher, which the main thread runs.
+    pub(crate) fetching: Mutex<Fetching>,
     /// Whether the fetcher follows calls of other configurations.
     pub(crate) follows: AtomicBool,
-    /// Whether it is destroyed, so that nobody handles its messages.
-    is_destroyed: AtomicBool,
     /// The configurations of routes in this filter.
-    pub(crate) routes: Routes,
-}
-
-/// A message for the main thread.
-pub(crate) enum ToMain {
-    Lookups(Lookups),
-    StreamEnded(StreamId),
-    CallEnded(FetcherCall, CallFailure),
-    Count(Event),
+    routes: Routes<Self>,
 }
 
 /// Loads a document. The reason for `None` is in the log.
@@ -149,22 +142,20 @@ impl FilterConfig {
         // A route's document may have clients, headers and keys where that of the filter has none.
         let any = || [""].into_iter();
         Statistics::define(define, any(), any(), any().map(Some));
-        let workers = envoy::concurrency();
-        let filter = Self::new(configuration, workers, (defined, metrics, statistics), caller);
-        PROCESS.callers.add(Arc::clone(&filter.caller));
-        filter.caller.with(|config| {
-            if let Some(metrics) = MainMetrics::new(config, &filter.metrics) {
-                metrics.create();
-            }
+        let shared = Shared::new(configuration, (defined, metrics, statistics), caller);
+        let filter = Self::new(shared, envoy::concurrency());
+        PROCESS.callers.add(Arc::clone(&filter.shared.caller));
+        filter.shared.with_metrics(|metrics| {
+            metrics.create();
         });
         // Its delivery shows that Envoy has accepted the configuration.
-        filter.caller.schedule();
+        filter.shared.caller.schedule();
         Some(filter)
     }
 
     /// The configuration of a route in this filter.
-    pub(crate) fn with_document(&self, configuration: Configuration) -> Arc<Self> {
-        let defined = self.defined.copy();
+    fn with_document(&self, configuration: Configuration) -> Arc<Self> {
+        let defined = self.shared.defined.copy();
         let unknown = HostError { call: HostCall::DefineMetric, status: 1 };
         let define = |kind, name: &str| defined.define(kind, name, |_| Err(unknown));
         let statistics = Statistics::define(
@@ -174,47 +165,36 @@ impl FilterConfig {
             configuration.key_issuers(),
         );
         let metrics = defined.metrics();
-        let workers = u32::try_from(self.slots.len()).unwrap_or_default();
-        let caller = Arc::clone(&self.caller);
-        Self::new(configuration, workers, (defined, metrics, statistics), caller)
+        let caller = Arc::clone(&self.shared.caller);
+        let shared = Shared::new(configuration, (defined, metrics, statistics), caller);
+        Self::new(shared, u32::try_from(self.slots.len()).unwrap_or_default())
     }
 
-    fn new(
-        configuration: Configuration,
-        workers: u32,
-        (defined, metrics, statistics): (Defined, Metrics, Statistics),
-        caller: Arc<Caller>,
-    ) -> Arc<Self> {
+    fn new(shared: Shared, workers: u32) -> Arc<Self> {
+        let configuration = &shared.configuration;
         let filter = Arc::new(Self {
-            slots: (0..workers).map(|worker| Slot::new(&configuration, worker, workers)).collect(),
-            main: Mutex::new(Main::new(configuration.fetcher())),
-            configuration,
-            defined,
-            metrics,
-            statistics,
-            reports: Reports::default(),
-            caller,
-            inbox: Mutex::default(),
-            is_tick_due: AtomicBool::new(false),
-            has_counts: AtomicBool::new(false),
+            slots: (0..workers).map(|worker| Slot::new(configuration, worker, workers)).collect(),
+            fetching: Mutex::new(Fetching::new(configuration.fetcher())),
+            shared: Arc::new(shared),
             follows: AtomicBool::new(false),
-            is_destroyed: AtomicBool::new(false),
             routes: Routes::default(),
         });
         lock(&PROCESS.filters).push(Arc::downgrade(&filter));
         filter
     }
 
-    /// Whether the main thread has something to do for it.
-    pub(crate) fn has_work(&self) -> bool {
-        self.is_tick_due.load(Ordering::Relaxed)
-            || self.has_counts.load(Ordering::Relaxed)
-            || !lock(&self.inbox).is_empty()
+    /// The configuration of a document in this filter; `None` if it is not one of this module.
+    pub(crate) fn of_route(&self, address: RouteAddress) -> Option<Arc<Self>> {
+        let make = |document: &Configuration| self.with_document(document.clone());
+        self.routes.get(address, &PROCESS.documents, make)
     }
 
-    /// What the filter reads of its configuration.
-    pub(crate) fn configuration(&self) -> &Configuration {
-        &self.configuration
+    /// The filter itself, and the configurations in it for which the main thread has something to do.
+    pub(crate) fn with_work(self: &Arc<Self>) -> Vec<Arc<Self>> {
+        let mut configs = self.routes.all();
+        configs.retain(|config| config.shared.has_work());
+        configs.insert(0, Arc::clone(self));
+        configs
     }
 
     /// The state of a worker thread.
@@ -232,42 +212,13 @@ impl FilterConfig {
         &self.slots
     }
 
-    /// Posts a message to the main thread. Returns whether it will be handled.
-    pub(crate) fn post(&self, message: ToMain) -> bool {
-        let was_empty = {
-            let mut inbox = lock(&self.inbox);
-            inbox.push(message);
-            inbox.len() == 1
-        };
-        // One event has the main thread handle all messages.
-        (!was_empty || self.caller.schedule()) && !self.is_destroyed.load(Ordering::Relaxed)
-    }
-
-    /// The messages for the main thread.
-    pub(crate) fn mail(&self) -> Vec<ToMain> {
-        std::mem::take(&mut lock(&self.inbox))
-    }
-
-    /// Whether a tick was due, which is handled now.
-    pub(crate) fn take_tick(&self) -> bool {
-        self.is_tick_due.swap(false, Ordering::Relaxed)
-    }
-
-    /// A worker has counts that it does not pass on at once.
-    pub(crate) fn flush_soon(self: &Arc<Self>) {
-        if !self.has_counts.swap(true, Ordering::Relaxed) {
-            PROCESS.ticker.once(self, FLUSH);
-        }
-    }
-
     /// Passes on the counts of workers, on the main thread.
     pub(crate) fn flush(&self) {
-        if !self.has_counts.swap(false, Ordering::Relaxed) {
+        if !self.shared.take_flush() {
             return;
         }
-        self.caller.with(|config| {
-            // Without these functions, the next request of each worker passes its counts on.
-            let Some(metrics) = MainMetrics::new(config, &self.metrics) else { return };
+        // Without these functions, the next request of each worker passes its counts on.
+        self.shared.with_metrics(|metrics| {
             for (number, by) in self.slots.iter().flat_map(Slot::take_counts) {
                 let _ = metrics.increment_metric(number, by);
             }
@@ -275,21 +226,19 @@ impl FilterConfig {
     }
 
     /// Counts events on the main thread.
-    pub(crate) fn count(&self, events: impl Iterator<Item = Event>) {
-        let Some(uncounted) = self.caller.with(|config| {
-            let Some(metrics) = MainMetrics::new(config, &self.metrics) else {
-                return events.collect();
-            };
-            events.for_each(|event| self.statistics.add(&metrics, &self.reports, event));
-            Vec::new()
-        }) else {
-            return;
-        };
+    pub(crate) fn count(&self, events: Vec<Event>) {
+        let Shared { statistics, reports, .. } = &*self.shared;
+        let mut events = Some(events);
+        self.shared.with_metrics(|metrics| {
+            for event in events.take().into_iter().flatten() {
+                statistics.add(metrics, reports, event);
+            }
+        });
         // The next request in any worker counts them.
-        if let Some(slot) = self.slots.first()
-            && !uncounted.is_empty()
+        if let (Some(slot), Some(events)) = (self.slots.first(), events)
+            && !events.is_empty()
         {
-            slot.count_later(uncounted);
+            slot.count_later(events);
         }
     }
 
@@ -297,26 +246,23 @@ impl FilterConfig {
     pub(crate) fn destroyed(self: &Arc<Self>) {
         self.routes.take().iter().for_each(Self::leave);
         self.leave();
-        let config = self.caller.destroyed();
-        PROCESS.reset_calls(&self.caller);
+        let config = self.shared.caller.destroyed();
+        PROCESS.reset_calls(&self.shared.caller);
         drop(config);
         let filters = lock(&PROCESS.filters);
         if filters.is_empty() {
             drop(filters);
-            PROCESS.ticker.end();
+            TICKER.end();
         }
     }
 
     /// Nothing needs this configuration any more. A request that still waits is denied.
     pub(crate) fn leave(self: &Arc<Self>) {
-        self.is_destroyed.store(true, Ordering::Relaxed);
+        self.shared.destroy();
         self.flush();
-        self.caller.with(|config| {
-            if let Some(metrics) = MainMetrics::new(config, &self.metrics) {
-                self.statistics.forget(&metrics, &self.reports);
-            }
-        });
-        PROCESS.ticker.set(self, None);
+        let Shared { statistics, reports, .. } = &*self.shared;
+        self.shared.with_metrics(|metrics| statistics.forget(metrics, reports));
+        TICKER.set(&self.shared, None);
         self.slots.iter().for_each(Slot::lose_waiting);
         let mut filters = lock(&PROCESS.filters);
         filters.retain(|filter| filter.upgrade().is_some_and(|other| !Arc::ptr_eq(&other, self)));
@@ -326,34 +272,15 @@ impl FilterConfig {
     /// its lease to end.
     fn abandon(&self, call: FetcherCall) {
         if let Ok(now) = envoy::now() {
-            lock(&self.main).abandon(call, now);
+            lock(&self.fetching).abandon(call, now);
         }
     }
 
     /// The other configurations that follow calls.
     pub(crate) fn followers(self: &Arc<Self>) -> Vec<Arc<Self>> {
-        let filters = lock(&PROCESS.filters);
-        let others = filters.iter().filter_map(Weak::upgrade);
-        others
-            .filter(|other| other.follows.load(Ordering::Relaxed) && !Arc::ptr_eq(other, self))
-            .collect()
-    }
-}
-
-impl Timed for FilterConfig {
-    fn is_alive(&self) -> bool {
-        !self.is_destroyed.load(Ordering::Relaxed) && self.caller.is_alive()
-    }
-
-    fn tick_due(&self) {
-        // Unless the main thread has not handled the last one yet.
-        if !self.is_tick_due.swap(true, Ordering::Relaxed) {
-            self.wake();
-        }
-    }
-
-    fn wake(&self) {
-        self.caller.schedule();
+        let mut filters = PROCESS.filters();
+        filters.retain(|other| other.follows.load(Ordering::Relaxed) && !Arc::ptr_eq(other, self));
+        filters
     }
 }
 

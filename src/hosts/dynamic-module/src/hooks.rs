@@ -15,7 +15,6 @@ use super::filter::{FilterConfig, PROCESS};
 use super::logger;
 use super::main_thread::{Work, handle};
 use super::request::Request;
-use super::routes;
 use super::stream::HttpStream;
 
 /// The version of the ABI. Older Envoys log that they do not know it, and load the module.
@@ -61,7 +60,7 @@ unsafe fn with_stream<R>(
     };
     let config = Arc::clone(stream.config());
     // SAFETY: the filter lives during the hook.
-    let request = stream.request(unsafe { Request::new(filter, &config.metrics) });
+    let request = stream.request(unsafe { Request::new(filter, &config.shared.metrics) });
     let run = || {
         #[cfg(feature = "panic-on-command")]
         super::panic_on_command::obey(request, name);
@@ -134,7 +133,7 @@ hooks! {
         // SAFETY: Envoy calls this for configurations that live.
         unsafe {
             with_config(filter, |filter| {
-                filter.caller.accepted();
+                filter.shared.caller.accepted();
                 filter.with_work().into_iter().for_each(|config| handle(Work::Look(config)));
             });
         }
@@ -151,7 +150,7 @@ hooks! {
             with_config(filter, |filter| {
                 let response = Response::new(list(headers, headers_count), list(body, body_count));
                 let result = (result == 0).then(|| response.result());
-                handle(Work::CallEnded(Arc::clone(&filter.caller), number, result));
+                handle(Work::CallEnded(Arc::clone(&filter.shared.caller), number, result));
             });
         }
     }
@@ -305,7 +304,7 @@ hooks! {
         guard(ptr::null(), || {
             // SAFETY: Envoy passes buffers that live as long as this hook.
             let (name, document) = unsafe { (name.bytes(), document.bytes()) };
-            let address = routes::load(name, document);
+            let address = PROCESS.load_document(name, document);
             address.map_or(ptr::null(), |address| ptr::without_provenance(address.get()))
         })
     }
@@ -314,7 +313,7 @@ hooks! {
     fn envoy_dynamic_module_on_http_filter_per_route_config_destroy(route: *const c_void) {
         guard((), || {
             if let Some(address) = NonZeroUsize::new(route.addr()) {
-                routes::destroyed(address);
+                PROCESS.document_destroyed(address);
             }
         });
     }

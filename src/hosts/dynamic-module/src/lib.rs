@@ -20,6 +20,7 @@
 mod abi;
 mod callers;
 mod envoy;
+mod fetching;
 mod filter;
 mod hooks;
 mod locked;
@@ -31,6 +32,7 @@ mod panic_on_command;
 mod request;
 mod routes;
 mod secrets;
+mod shared;
 mod sign;
 mod store;
 mod stream;

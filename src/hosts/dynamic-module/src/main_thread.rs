@@ -9,22 +9,18 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use oauth2_filter_core::{Answer, CallFailure, Context, Fetcher, Output, Run, Timestamp};
+use oauth2_filter_core::{Answer, CallFailure};
 
-use super::callers::{Caller, FetcherCall, FetcherId};
-use super::envoy::{self, MainMetrics};
-use super::filter::{FilterConfig, PROCESS, ToMain};
+use super::callers::{Caller, FetcherCall};
+use super::envoy;
+use super::fetching::{Fetching, Input};
+use super::filter::{FilterConfig, PROCESS};
 use super::locked::lock;
+use super::shared::TICKER;
+use super::worker::Slot;
 
 /// A fetcher that looks this often, or more often, follows a call of another configuration.
 const FOLLOWING: Duration = Duration::from_millis(10);
-
-/// The state of a configuration in the main thread.
-pub(crate) struct Main {
-    fetcher: Fetcher,
-    id: FetcherId,
-    output: Output,
-}
 
 /// Work for the main thread.
 pub(crate) enum Work {
@@ -70,13 +66,6 @@ pub(crate) fn handle(work: Work) {
     }
 }
 
-/// An event for a fetcher.
-enum Input {
-    Look,
-    Tick,
-    CallEnded(FetcherCall, Result<Answer, CallFailure>),
-}
-
 impl Work {
     fn run(self) {
         let Some((filter, input)) = self.input() else { return };
@@ -93,7 +82,10 @@ impl Work {
     /// The configuration, and the event for its fetcher.
     fn input(self) -> Option<(Arc<FilterConfig>, Input)> {
         Some(match self {
-            Self::Look(filter) => (filter, Input::Look),
+            Self::Look(filter) => {
+                let (messages, is_tick_due) = (filter.shared.mail(), filter.shared.take_tick());
+                (filter, Input::Look(messages, is_tick_due))
+            }
             Self::Tick(filter) => (filter, Input::Tick),
             Self::NotMade(filter, call, failure) => (filter, Input::CallEnded(call, Err(failure))),
             Self::CallEnded(caller, number, result) => {
@@ -111,81 +103,26 @@ impl Work {
     }
 }
 
-impl Main {
-    pub(crate) fn new(fetcher: Fetcher) -> Self {
-        Self { fetcher, id: FetcherId::default(), output: Output::default() }
-    }
-
-    /// Ends a call, unless it is one of an earlier fetcher.
-    fn call_ended(
-        &mut self,
-        call: FetcherCall,
-        result: Result<&Answer, CallFailure>,
-        now: Timestamp,
-    ) {
-        if call.fetcher == self.id {
-            let run = &mut Run::new(Context { now, store: &PROCESS.store }, &mut self.output);
-            self.fetcher.call_ended(call.id, result, run);
-        }
-    }
-
-    /// Handles the end of a call whose result nobody waits for any more.
-    pub(crate) fn abandon(&mut self, call: FetcherCall, now: Timestamp) {
-        self.call_ended(call, Err(CallFailure::Unreachable), now);
-        self.output = Output::default();
-    }
-}
-
 impl FilterConfig {
     /// Runs the fetcher, and carries out what it decides.
     fn run(self: &Arc<Self>, input: Input) {
         let now = match envoy::now() {
             Ok(now) => now,
             Err(error) => {
-                self.caller.with(|config| {
-                    if let Some(metrics) = MainMetrics::new(config, &self.metrics) {
-                        self.reports.clock_failed(&metrics, error);
-                    }
-                });
+                let reports = &self.shared.reports;
+                self.shared.with_metrics(|metrics| reports.clock_failed(metrics, error));
                 return self.lose_fetcher();
             }
         };
         self.flush();
         let has_ended = matches!(input, Input::CallEnded(..));
-        let mut events = Vec::new();
-        let (output, fetcher, period) = {
-            let main = &mut *lock(&self.main);
-            let context = Context { now, store: &PROCESS.store };
-            match input {
-                Input::Look => {
-                    for message in self.mail() {
-                        match message {
-                            ToMain::Lookups(lookups) => {
-                                let run = &mut Run::new(context, &mut main.output);
-                                main.fetcher.look_up(lookups, run);
-                            }
-                            ToMain::StreamEnded(stream) => main.fetcher.stream_ended(stream),
-                            ToMain::CallEnded(call, failure) => {
-                                main.call_ended(call, Err(failure), now);
-                            }
-                            ToMain::Count(event) => events.push(event),
-                        }
-                    }
-                    if self.take_tick() {
-                        main.fetcher.tick(&mut Run::new(context, &mut main.output));
-                    }
-                }
-                Input::Tick => main.fetcher.tick(&mut Run::new(context, &mut main.output)),
-                Input::CallEnded(call, result) => {
-                    let result = result.as_ref().map_err(|failure| *failure);
-                    main.call_ended(call, result, now);
-                }
-            }
-            (std::mem::take(&mut main.output), main.id, main.fetcher.tick_period())
+        let ((output, period), fetcher) = {
+            let fetching = &mut *lock(&self.fetching);
+            (fetching.handle(input, now), fetching.id)
         };
         let is_following = period.is_some_and(|period| period <= FOLLOWING);
         self.follows.store(is_following, Ordering::Relaxed);
-        PROCESS.ticker.set(self, period);
+        TICKER.set(&self.shared, period);
         for resolved in output.resolved {
             for slot in self.slots() {
                 let of_slot = |stream: &&_| self.slot_of(**stream).is_some_and(|of| of.is(slot));
@@ -195,9 +132,9 @@ impl FilterConfig {
                 }
             }
         }
-        self.count(events.into_iter().chain(output.events));
+        self.count(output.events);
         for call in output.calls {
-            let made = PROCESS.callers.call((self, fetcher), &self.caller, &call, now);
+            let made = PROCESS.callers.call((self, fetcher), &self.shared.caller, &call, now);
             if let Err(failure) = made {
                 let call = FetcherCall { fetcher, id: call.id };
                 handle(Work::NotMade(Arc::clone(self), call, failure));
@@ -210,22 +147,18 @@ impl FilterConfig {
 
     /// Replaces a fetcher that is in an unknown state. All requests that wait are denied.
     pub(crate) fn lose_fetcher(self: &Arc<Self>) {
-        let fetcher = self.configuration().fetcher();
-        let lost = {
-            let main = &mut *lock(&self.main);
-            let id = main.id.next();
-            std::mem::replace(main, Main { id, ..Main::new(fetcher) })
-        };
+        let fetcher = self.shared.configuration.fetcher();
+        let lost = lock(&self.fetching).replace(fetcher);
         // The requests that posted them are denied, too. While messages are there, nothing wakes the
         // main thread.
-        drop(self.mail());
-        self.slots().iter().for_each(super::worker::Slot::lose_waiting);
+        drop(self.shared.mail());
+        self.slots().iter().for_each(Slot::lose_waiting);
         self.release_leases(lost);
     }
 
     /// Fails the calls of a lost fetcher, so that the next one need not wait for their leases to end.
     /// If that panics, too, leases end by themselves.
-    fn release_leases(self: &Arc<Self>, mut lost: Main) {
+    fn release_leases(self: &Arc<Self>, mut lost: Fetching) {
         let Ok(now) = envoy::now() else { return };
         for call in PROCESS.callers.calls_of(self, lost.id) {
             let _ = catch_unwind(AssertUnwindSafe(|| lost.abandon(call, now)));

@@ -6,7 +6,7 @@
 
 use std::hash::BuildHasher;
 use std::iter;
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
 use fnv::FnvBuildHasher;
@@ -39,6 +39,9 @@ const MAX_BYTES: usize = (64 << 20) / SHARDS;
 
 /// How long a failure is stored for the fetchers that wait for the call.
 const FAILED: Duration = Duration::from_secs(1);
+
+/// What all configurations of the process share.
+pub(crate) static STORE: LazyLock<MemoryStore> = LazyLock::new(MemoryStore::new);
 
 /// A [`Store`] in memory.
 pub(crate) struct MemoryStore {

@@ -9,6 +9,7 @@ use oauth2_filter_driver::{Apply, Host as _, HostCall, HostError, Stream};
 use super::envoy;
 use super::filter::FilterConfig;
 use super::request::{Request, RouteAddress};
+use super::shared::Shared;
 use super::worker::{LOST, Step};
 
 /// One request. Envoy may end it while one of its hooks runs, so hooks hold a reference.
@@ -42,13 +43,13 @@ impl HttpStream {
     /// The request of a hook, with what its route's document changes.
     pub(crate) fn request<'h>(&'h self, request: Request<'h>) -> Request<'h> {
         match self.route.get() {
-            Some((route, config)) => request.of_route(*route, &config.metrics),
+            Some((route, config)) => request.of_route(*route, &config.shared.metrics),
             None => request,
         }
     }
 
     fn apply<'a>(&'a self, request: &'a Request<'a>) -> Apply<'a, Request<'a>> {
-        let FilterConfig { reports, statistics, .. } = &**self.config();
+        let Shared { reports, statistics, .. } = &*self.config().shared;
         Apply { host: request, reports, statistics: Some(statistics) }
     }
 
@@ -67,7 +68,7 @@ impl HttpStream {
         let apply = self.apply(&request);
         let worker = self.config().slot(request.worker()).ok_or(LOST);
         let state = match worker.and_then(|slot| {
-            let step = slot.decide(self.config(), request, end_of_stream, envoy::now()?);
+            let step = slot.decide(&self.config().shared, request, end_of_stream, envoy::now()?);
             Ok((step, !end_of_stream && slot.guards_trailers))
         }) {
             Ok((Step::Decided(verdict), guards_trailers)) => {
@@ -116,7 +117,7 @@ impl HttpStream {
         let State::Waiting(stream, guards_trailers) = self.state.get() else { return };
         let slot = self.config().slot_of(stream).ok_or(LOST);
         let verdict = match slot.and_then(|slot| Ok((slot, envoy::now()?))) {
-            Ok((slot, now)) => match slot.take(self.config(), request, stream, now) {
+            Ok((slot, now)) => match slot.take(&self.config().shared, request, stream, now) {
                 Some(verdict) => verdict,
                 None => return,
             },
@@ -142,7 +143,7 @@ impl HttpStream {
         let apply = self.apply(&request);
         let refused = apply.response(stream, |sent, status| slot.is_refusal(sent, status));
         if let (Some(refused), Ok(now)) = (refused, envoy::now()) {
-            slot.rejected(self.config(), request, refused, now);
+            slot.rejected(&self.config().shared, request, refused, now);
         }
     }
 
@@ -151,7 +152,7 @@ impl HttpStream {
         if let State::Waiting(stream, _) = self.state.replace(State::Decided(Stream::Refused))
             && let Some(slot) = self.config().slot_of(stream)
         {
-            slot.gone(self.config(), stream);
+            slot.gone(&self.config().shared, stream);
         }
     }
 
@@ -165,7 +166,7 @@ impl HttpStream {
     /// unless it has ended.
     pub(crate) fn panicked(&self, request: Request<'_>, has_ended: bool) {
         if let Some(slot) = self.config().slot(request.worker()) {
-            slot.lose_decider(self.config());
+            slot.lose_decider(&self.config().shared);
         }
         if !has_ended {
             self.fail(request, LOST);

@@ -11,10 +11,11 @@ use oauth2_filter_core::{
 };
 use oauth2_filter_driver::{HostCall, HostError};
 
-use super::filter::{FilterConfig, PROCESS, ToMain};
 use super::locked::lock;
 use super::metrics::{Counting, Counts};
 use super::request::{Request, StreamScheduler};
+use super::shared::{Shared, ToMain};
+use super::store::STORE;
 
 /// The state of a worker thread, which other threads wake.
 pub(crate) struct Slot {
@@ -77,7 +78,7 @@ impl Worker {
     /// the lookups will be handled.
     fn finish(
         &mut self,
-        filter: &Arc<FilterConfig>,
+        shared: &Arc<Shared>,
         request: Request<'_>,
         now: Timestamp,
         more: i64,
@@ -86,19 +87,19 @@ impl Worker {
         let had_counts = !self.counts.is_empty();
         let counting = Counting {
             host: &request,
-            metrics: &filter.metrics,
+            metrics: &shared.metrics,
             counts: RefCell::new(&mut self.counts),
         };
         for event in self.output.events.drain(..).chain(waiting) {
-            filter.statistics.add(&counting, &filter.reports, event);
+            shared.statistics.add(&counting, &shared.reports, event);
         }
         if self.counts.are_due(now) {
             self.counts.flush(&request, now);
         } else if !had_counts && !self.counts.is_empty() {
-            filter.flush_soon();
+            shared.flush_soon();
         }
         self.output.lookups.is_empty()
-            || filter.post(ToMain::Lookups(std::mem::take(&mut self.output.lookups)))
+            || shared.post(ToMain::Lookups(std::mem::take(&mut self.output.lookups)))
     }
 }
 
@@ -132,16 +133,16 @@ impl Slot {
     /// Decides on a request.
     pub(crate) fn decide(
         &self,
-        filter: &Arc<FilterConfig>,
+        shared: &Arc<Shared>,
         request: Request<'_>,
         end_of_stream: bool,
         now: Timestamp,
     ) -> Step {
         let worker = &mut *lock(&self.worker);
-        self.handle_mail(worker, filter, request, now);
+        self.handle_mail(worker, shared, request, now);
         let stream = worker.next_stream();
         let (verdict, failure) = request.read_head(end_of_stream, |head| {
-            let context = Context { now, store: &PROCESS.store };
+            let context = Context { now, store: &*STORE };
             let run = &mut Run::new(context, &mut worker.output);
             (worker.decider.request(stream, head, run), head.failure())
         });
@@ -151,15 +152,15 @@ impl Slot {
             return Step::Failed(error);
         }
         if let Some(verdict) = verdict {
-            worker.finish(filter, request, now, 0);
+            worker.finish(shared, request, now, 0);
             return Step::Decided(verdict);
         }
         // Before the lookup, whose result may come at once.
         lock(&self.waiting).insert(stream, request.scheduler());
-        if worker.finish(filter, request, now, 1) {
+        if worker.finish(shared, request, now, 1) {
             Step::Waiting(stream)
         } else {
-            self.ended(worker, filter, stream);
+            self.ended(worker, shared, stream);
             Step::Failed(LOST)
         }
     }
@@ -167,13 +168,13 @@ impl Slot {
     /// The verdict on a request that waits; `None` if it still does.
     pub(crate) fn take(
         &self,
-        filter: &Arc<FilterConfig>,
+        shared: &Arc<Shared>,
         request: Request<'_>,
         stream: StreamId,
         now: Timestamp,
     ) -> Option<Result<Verdict, HostError>> {
         let worker = &mut *lock(&self.worker);
-        self.handle_mail(worker, filter, request, now);
+        self.handle_mail(worker, shared, request, now);
         let verdict = worker.decided.remove(&stream);
         if verdict.is_none() && worker.decider.is_waiting(stream) {
             return None;
@@ -183,17 +184,17 @@ impl Slot {
     }
 
     /// A request that waited has ended.
-    pub(crate) fn gone(&self, filter: &Arc<FilterConfig>, stream: StreamId) {
-        self.ended(&mut lock(&self.worker), filter, stream);
+    pub(crate) fn gone(&self, shared: &Arc<Shared>, stream: StreamId) {
+        self.ended(&mut lock(&self.worker), shared, stream);
     }
 
     /// Removes a request that waited.
-    fn ended(&self, worker: &mut Worker, filter: &Arc<FilterConfig>, stream: StreamId) {
+    fn ended(&self, worker: &mut Worker, shared: &Arc<Shared>, stream: StreamId) {
         lock(&self.waiting).remove(&stream);
         worker.decided.remove(&stream);
         if worker.decider.stream_ended(stream) {
-            filter.post(ToMain::StreamEnded(stream));
-            filter.post(ToMain::Count(Event::Waiting(-1)));
+            shared.post(ToMain::StreamEnded(stream));
+            shared.post(ToMain::Count(Event::Waiting(-1)));
         }
     }
 
@@ -215,22 +216,22 @@ impl Slot {
     /// The upstream service has rejected a token.
     pub(crate) fn rejected(
         &self,
-        filter: &Arc<FilterConfig>,
+        shared: &Arc<Shared>,
         request: Request<'_>,
         (sent, status): (TokenUse, u16),
         now: Timestamp,
     ) {
         let worker = &mut *lock(&self.worker);
-        let run = &mut Run::new(Context { now, store: &PROCESS.store }, &mut worker.output);
+        let run = &mut Run::new(Context { now, store: &*STORE }, &mut worker.output);
         worker.decider.response(sent, status, run);
-        worker.finish(filter, request, now, 0);
+        worker.finish(shared, request, now, 0);
     }
 
     /// Handles what other threads have posted.
     fn handle_mail(
         &self,
         worker: &mut Worker,
-        filter: &Arc<FilterConfig>,
+        shared: &Arc<Shared>,
         request: Request<'_>,
         now: Timestamp,
     ) {
@@ -247,13 +248,13 @@ impl Slot {
             }
         }
         for resolved in resolved {
-            let run = &mut Run::new(Context { now, store: &PROCESS.store }, &mut worker.output);
+            let run = &mut Run::new(Context { now, store: &*STORE }, &mut worker.output);
             worker.decider.resolved(resolved, run);
         }
         worker.decided.extend(worker.output.decided.drain(..));
         let signed = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let more = signed(worker.decider.waiting()).saturating_sub(signed(before));
-        worker.finish(filter, request, now, more);
+        worker.finish(shared, request, now, more);
     }
 
     /// Passes on the result of a lookup, and wakes the requests that wait for it.
@@ -286,9 +287,9 @@ impl Slot {
     }
 
     /// Replaces a decider that is in an unknown state. All requests that wait are denied.
-    pub(crate) fn lose_decider(&self, filter: &Arc<FilterConfig>) {
+    pub(crate) fn lose_decider(&self, shared: &Arc<Shared>) {
         let worker = &mut *lock(&self.worker);
-        worker.decider = filter.configuration().decider();
+        worker.decider = shared.configuration.decider();
         worker.output = Output::default();
         worker.decided.clear();
         lock(&self.waiting).values().for_each(StreamScheduler::schedule);
