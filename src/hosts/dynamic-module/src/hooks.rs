@@ -58,9 +58,9 @@ unsafe fn with_stream<R>(
         Rc::increment_strong_count(stream);
         Rc::from_raw(stream)
     };
-    let config = Arc::clone(stream.config());
     // SAFETY: the filter lives during the hook.
-    let request = stream.request(unsafe { Request::new(filter, &config.shared.metrics) });
+    let request = unsafe { Request::new(filter, &stream.config().shared.metrics) };
+    let request = stream.request(request);
     let run = || {
         #[cfg(feature = "panic-on-command")]
         super::panic_on_command::obey(request, name);

@@ -17,7 +17,9 @@ use super::request::{Request, StreamScheduler};
 use super::shared::{Shared, ToMain};
 use super::store::STORE;
 
-/// The state of a worker thread, which other threads wake.
+/// The state of a worker thread, which other threads wake. It shares no cache line with that of
+/// another worker, which processors fetch in pairs.
+#[repr(align(128))]
 pub(crate) struct Slot {
     number: u32,
     /// Whether trailers must be checked.
