@@ -167,7 +167,7 @@ pub fn jwt_and_introspection(entry: Value, more: Value) -> Value {
 #[expect(clippy::too_many_lines, reason = "a table of all mistakes")]
 pub fn jwt_mistakes() -> Vec<(Value, &'static str, &'static str)> {
     const JWT_AUTHN: &str = "envoy.filters.http.jwt_authn";
-    let is_not_https = "required: only an issuer that is an https URL has metadata";
+    let is_not_https = "required: the issuer is not an https URL, so its keys cannot be discovered";
     let without_keys = |keys: Value| entry_without_calls(json!({ "jwks": keys }));
     let introspected = || entry(json!({"introspect": true}));
     let of_entry = [
@@ -224,7 +224,7 @@ pub fn jwt_mistakes() -> Vec<(Value, &'static str, &'static str)> {
         (json!({"refresh_interval": "9000h"}), "refresh_interval", "must not be longer than a y"),
         (json!({"stale_if_error": "9000h"}), "stale_if_error", "must not be longer than a year"),
         (json!({"introspect": "yes"}), "introspect", "expected a boolean, found a string"),
-        (json!({"introspect": true}), "introspect", "no entry of `introspection` is for this iss"),
+        (json!({"introspect": true}), "introspect", "requires an entry in `introspection`"),
         (json!({"jwks_url": "a"}), "jwks_url", "unknown key; did you mean `jwks_uri`?"),
         (json!({"when": {}}), "when", "unknown key; expected one of: issuer, audience, claims, sc"),
         (json!({"jwks": {"keys": [jwk()]}}), "jwks_uri", "conflicts with jwks; remove one of the"),
@@ -235,11 +235,11 @@ pub fn jwt_mistakes() -> Vec<(Value, &'static str, &'static str)> {
         (json!({"jwks": {"keys": jwk()}}), "jwks", "expected keys as a list of objects"),
         (json!({"jwks": {"keys": ["a"]}}), "jwks", "expected keys as a list of objects"),
         (json!({"jwks": {"keys": vec![jwk(); 101]}}), "jwks", "more than 100 keys"),
-        (json!({"jwks": {"keys": []}}), "jwks", "no key verifies signatures (RSA from 2048 bits"),
+        (json!({"jwks": {"keys": []}}), "jwks", "no usable key; expected RSA from 2048"),
         (
             json!({"jwks": {"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}}),
             "jwks",
-            "no key verifies signatures (RSA from 2048 bits",
+            "no usable key; expected RSA from 2048",
         ),
         (
             json!({"verified_by": "ext_authz"}),
@@ -264,7 +264,7 @@ pub fn jwt_mistakes() -> Vec<(Value, &'static str, &'static str)> {
         (
             json!([entry(json!({})), entry(json!({"issuer": "b"})), entry(json!({}))]),
             "[2]",
-            "an earlier entry has the same issuer",
+            "duplicate issuer; remove one of the two entries",
         ),
         (
             json!([entry(json!({})), entry(json!({"audience": null}))]),
@@ -295,7 +295,11 @@ pub fn jwt_mistakes() -> Vec<(Value, &'static str, &'static str)> {
         json!({"when": {"issuer": ["https://other.test"]}}),
     ] {
         let document = jwt_and_introspection(introspected(), more);
-        mistakes.push((document, "introspect", "no entry of `introspection` is for this issuer"));
+        mistakes.push((
+            document,
+            "introspect",
+            "requires an entry in `introspection` for this issuer",
+        ));
     }
     mistakes
 }

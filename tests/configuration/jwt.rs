@@ -145,8 +145,7 @@ fn only_what_the_host_can_do_is_accepted() {
         assert_eq!(found(&verified(json!({"jwks": {"keys": [jwk()]}})), verify, true), text);
         assert_eq!(found(&by_host, verify, true), "");
     }
-    let text = "inbound.jwt.verified_by: not in the dynamic module, which verifies all algorithms \
-                itself; use jwks_uri";
+    let text = "inbound.jwt.verified_by: only in the WebAssembly module; use jwks_uri";
     assert_eq!(found(&by_host, WORKS, false), text);
 }
 

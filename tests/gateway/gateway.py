@@ -315,7 +315,7 @@ def new_gateway():
         gateway.start([o for o in lock if o["kind"] in ("EnvoyProxy", "Gateway")])
         time.sleep(3)
         gateway.apply(lock)
-        until(lambda: ask().status == 403, "the lock")
+        until(lambda: ask().status == 403, "the backstop")
         time.sleep(2)
     check("gateway.yaml: nothing gets through, from the first request on", closed.holds, closed.seen)
     response = ask(token=world.good_token(), headers={"x-oauth2-active": "true"})
@@ -341,7 +341,7 @@ def callers():
     what_callers_get(check, ask, world.authorization_server)
     response = ask(token=world.good_token(), headers={"x-oauth2-active": "false"})
     check(
-        "what the lock asks for comes from the filter",
+        "what the backstop asks for comes from the filter",
         response.received().get("x-oauth2-active") == "true",
         response,
     )
@@ -486,7 +486,7 @@ def images():
         check(f"{what}: a new proxy lets nothing through", closed.holds, closed.seen)
         response = ask(token=world.good_token())
         check(
-            "the lock answers 403, to a good token, too",
+            "the backstop answers 403, to a good token, too",
             "RBAC" in response.body and response.status == 403,
             response,
         )
@@ -509,7 +509,7 @@ def images():
     unknown = image(url="registry.example.com/oauth2-filter:9.9.9")
     gateway.apply(changed(manifests, fail_open, no_lock, unknown))
     until(lambda: ask().status == 200, "failOpen")
-    check("with `failOpen: true` and without the lock, everybody gets through", True)
+    check("with `failOpen: true` and without the backstop, requests are forwarded unchecked", True)
     stand(image(sha256=image_digest(IMAGES["0.1.0"])))
     check("the right digest: 200", ask(token=world.good_token()).status == 200)
 
@@ -611,7 +611,7 @@ def public_paths():
 
     stand(public)
     response = ask("/public")
-    check("the lock does not know it: 403", response.status == 403 and "RBAC" in response.body, response)
+    check("the backstop does not know it: 403", response.status == 403 and "RBAC" in response.body, response)
     gateway.apply(changed(manifests, public, own_route))
     until(lambda: ask("/public").status == 200, "the route")
     check("a route with its own SecurityPolicy: 200", True)
@@ -704,12 +704,12 @@ def route_policies(calls_for_a_token=2):
         until(lambda: "x-lua" in ask().headers, "the route's own policy")
         time.sleep(1)
     check(
-        "it replaces the filter, and the lock answers 403 instead",
+        "it replaces the filter, and the backstop answers 403 instead",
         closed.holds and ask().status == 403,
         closed.seen,
     )
     response = ask(token=world.good_token(), headers={"x-oauth2-active": "true"})
-    check("also to a good token, and to the header that the lock asks for", response.status == 403, response)
+    check("also to a good token, and to the header that the backstop asks for", response.status == 403, response)
     gateway.apply(changed(manifests, lua(mergeType="StrategicMerge")))
     response = until(lambda: (r := ask(token=world.good_token())).status == 200 and r, "both policies")
     check(
@@ -771,7 +771,7 @@ def route_policies(calls_for_a_token=2):
         until(lambda: ask(host="another.example.com").status not in (0, 404), "the route")
         time.sleep(3)
     check(
-        "the filter on a new route, with a typo: the lock answers 403",
+        "the filter on a new route, with a typo: the backstop answers 403",
         closed.holds and closed.seen.get(403),
         closed.seen,
     )
@@ -867,7 +867,7 @@ def native_new_gateway():
         gateway.start([o for o in lock if o["kind"] in ("EnvoyProxy", "Gateway")])
         time.sleep(3)
         gateway.apply(lock)
-        until(lambda: ask().status == 403, "the lock")
+        until(lambda: ask().status == 403, "the backstop")
         time.sleep(2)
     check("nothing gets through, from the first request on", closed.holds, closed.seen)
     marked()
@@ -941,15 +941,15 @@ def native_unlisted_module():
     gateway.stop()
     with closed_to_all() as closed:
         gateway.start(changed(manifests, renamed))
-        until(lambda: ask().status == 403, "the lock")
+        until(lambda: ask().status == 403, "the backstop")
         time.sleep(3)
     check("nothing gets through", closed.holds, closed.seen)
     response = ask(token=world.good_token(), headers={"x-oauth2-active": "true"})
-    check("the lock answers 403, to a good token, too", "RBAC" in response.body, response)
+    check("the backstop answers 403, to a good token, too", "RBAC" in response.body, response)
     check("the policy is not `Accepted`", not gateway.accepts_the_policy())
     gateway.apply(changed(manifests, renamed, no_lock))
-    until(lambda: ask().status == 500, "the lock's end")
-    check("without the lock 500", ask(token=world.good_token()).status == 500)
+    until(lambda: ask().status == 500, "the backstop's end")
+    check("without the backstop 500", ask(token=world.good_token()).status == 500)
 
 
 def native_remote_module():
@@ -970,10 +970,10 @@ def native_remote_module():
         time.sleep(5)
     check("while the file cannot be fetched: nothing gets through", closed.holds, closed.seen)
     response = ask(token=world.good_token(), headers={"x-oauth2-active": "true"})
-    check("the lock answers 403, to a good token, too", "RBAC" in response.body, response)
+    check("the backstop answers 403, to a good token, too", "RBAC" in response.body, response)
     gateway.apply(changed(manifests, remote, no_lock))
-    until(lambda: ask().status == 200, "the lock's end")
-    check("without the lock, everybody gets through", True)
+    until(lambda: ask().status == 200, "the backstop's end")
+    check("without the backstop, requests are forwarded unchecked", True)
     blobs.mkdir(parents=True)
     (blobs / digest).write_bytes(content)
     world.registry.layouts["module"] = RUN / "module"

@@ -45,7 +45,8 @@ impl Configuration {
         Ok((Self::new(config, environment), warnings))
     }
 
-    /// The same for a host with secrets that may change, which `open` opens.
+    /// Like [`Configuration::load`], for a host whose secrets may change: `open` opens their
+    /// sources.
     ///
     /// # Errors
     /// All errors in the document, with their paths.

@@ -63,7 +63,7 @@ pub const ALL: [Variant; 42] = {
         variant("lua-full-500", "full Lua, 500 tokens", 500, FULL, Proxy),
         variant("lua-told", TOLD, 1, FULL, Proxy),
         variant("jwt-authn", "`jwt_authn`, RS256", 1, JWT, Proxy),
-        variant("jwt-authn-cache", "… with `jwt_cache`", 1, JWT_CACHE, Proxy),
+        variant("jwt-authn-cache", "… with `jwt_cache_config`", 1, JWT_CACHE, Proxy),
         variant("jwt-authn-rs256", "`jwt_authn`, RS256, 10,000 tokens", 10_000, JWT, Proxy),
         variant("jwt-authn-es256", "… ES256", 10_000, JWT, Proxy).with_es256(),
         variant("ext-authz", "`ext_authz` over HTTP", 1, filters::ext_authz, Proxy),

@@ -40,7 +40,7 @@ impl fmt::Display for Servers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { server, partner, service } = self;
         writeln!(f, "authorization server:      {}", server.issuer())?;
-        writeln!(f, "the one of a partner:      {}", partner.issuer())?;
-        writeln!(f, "service, shows what comes: http://{}", service.address())
+        writeln!(f, "partner's server:          {}", partner.issuer())?;
+        writeln!(f, "service, echoes requests:  http://{}", service.address())
     }
 }

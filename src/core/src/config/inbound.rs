@@ -392,8 +392,8 @@ pub(super) const CACHE_TABLE: KeyTable = KeyTable {
             "duration",
             Json(r#""60s""#),
             "how long an active response is cached, at most until `exp`. A revoked token is \
-             accepted as long. `\"0s\"` introspects every request's token, and caches no rejection, \
-             either. [Rules](#inboundrules) may have shorter times",
+             accepted as long. `\"0s\"` introspects (or verifies) the token of every request, and \
+             caches no rejections. [Rules](#inboundrules) may have shorter times",
         ),
         KeyRow::new(
             &["negative_ttl"],

@@ -114,7 +114,8 @@ pub(super) const JWT_TABLE: KeyTable = KeyTable {
             &["algorithms"],
             "list",
             Json(r#"["RS256", "RS384", "RS512", "ES256", "ES384"]"#),
-            "accepted algorithms. Only the dynamic module has `\"PS256\"` and `\"EdDSA\"`",
+            "accepted algorithms. In the WebAssembly module, `\"PS256\"` and `\"EdDSA\"` require \
+             `verified_by`",
         ),
         KeyRow::new(
             &["token"],
@@ -179,7 +180,9 @@ pub(super) fn issuers(
             for (n, issuer) in issuers.iter().enumerate() {
                 let is_same = |other: &Issuer| other.identifier() == issuer.identifier();
                 if issuers.iter().take(n).any(is_same) {
-                    return field.element(n).mistake("an earlier entry has the same issuer");
+                    return field
+                        .element(n)
+                        .mistake("duplicate issuer; remove one of the two entries");
                 }
             }
             issuers
@@ -246,7 +249,7 @@ fn issuer(
         if servers.iter().all(is_of_others) {
             return object
                 .at("introspect")
-                .mistake("no entry of `introspection` is for this issuer");
+                .mistake("requires an entry in `introspection` for this issuer; add one, or remove `introspect`");
         }
     }
     let (algorithms, source) = (algorithms.unwrap_or_else(|| ALGORITHMS.to_vec()), source?);
@@ -337,7 +340,10 @@ fn origin(object: &Object<'_>, issuer: &str) -> Option<HttpUrl> {
     if url.is_none() {
         return object
             .at("jwks_uri")
-            .mistake("required: only an issuer that is an https URL has metadata");
+            .mistake(
+            "required: the issuer is not an https URL, so its keys cannot be discovered; set the URL of \
+             its JWK set",
+        );
     }
     url
 }
@@ -350,7 +356,10 @@ fn key_set(field: &Field<'_>) -> Option<KeySet> {
     }
     KeySet::of_value(field.value)
         .map_err(|bad| match bad {
-            BadSet::NoUsableKey => "no key verifies signatures (RSA from 2048 bits, P-256, P-384)",
+            BadSet::NoUsableKey => {
+                "no usable key; expected RSA from 2048 to 8192 bits, P-256, P-384 or (dynamic module) \
+                 Ed25519"
+            },
             BadSet::TooManyKeys => "more than 100 keys",
             BadSet::Malformed | BadSet::TooLarge => "expected keys as a list of objects",
         })
@@ -360,9 +369,7 @@ fn key_set(field: &Field<'_>) -> Option<KeySet> {
 fn verified_by(field: &Field<'_>) -> Option<()> {
     field.choice(&[JWT_AUTHN])?;
     if !field.reader.host.reads_jwt_authn {
-        return field.mistake(
-            "not in the dynamic module, which verifies all algorithms itself; use jwks_uri",
-        );
+        return field.mistake("only in the WebAssembly module; use jwks_uri");
     }
     Some(())
 }

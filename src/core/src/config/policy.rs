@@ -310,8 +310,8 @@ pub(super) const RULE_TABLE: KeyTable = KeyTable {
             "duration",
             Words("that of `cache`"),
             "the maximum age of a cached response, active or not, that decides on these requests, \
-             [without `stale_if_error`](#inboundcache); `\"0s\"` introspects the token for each \
-             request. At most `max_ttl` of `cache`",
+             [without `stale_if_error`](#inboundcache); `\"0s\"` introspects the token, or \
+             verifies the JWT again, for each request. At most `max_ttl` of `cache`",
         ),
     ]],
 };

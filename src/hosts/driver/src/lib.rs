@@ -7,8 +7,8 @@
 //!
 //! * A call belongs to the root context, and its end is announced there, even if the request that
 //!   needed it has ended.
-//! * What resumes or answers a stream is done after the callback returns, each inside the other. A
-//!   few hundred would overflow the stack, so they are done in batches.
+//! * Resuming a stream or responding to it takes effect after the callback returns, and these
+//!   effects nest: a few hundred would overflow the stack, so they are done in batches.
 //! * A stream that was reset may still be addressed for a moment. So a stream that ends is removed
 //!   from every list at once ([`Vm::done`]).
 
