@@ -454,6 +454,35 @@ fn cl_6749_16_a_refresh_token_that_is_no_good_is_forgotten_and_the_grant_run_aga
 }
 
 #[test]
+fn a_new_refresh_token_is_kept_although_the_rest_of_the_response_is_unusable() {
+    let unusable = [
+        json!({"access_token": "t", "refresh_token": "r2", "expires_in": 600}),
+        json!({"access_token": "t t", "token_type": "Bearer", "refresh_token": "r2"}),
+        json!({"token_type": "Bearer", "refresh_token": "r2"}),
+    ];
+    let given = json!({"grant_type": "refresh_token", "refresh_token": "r1"});
+    for (client, body) in [&given, &password()].into_iter().zip([&unusable; 2]) {
+        for body in body {
+            let mut host = host(client.clone());
+            let mut waits = host.send(&get("/"));
+            if *client != given {
+                host.answer_with(&with_refresh("t1", "r1"));
+                host.advance(SECOND * 100);
+                waits = host.send(&get("/"));
+            }
+            assert_eq!(parameter(&host, "refresh_token").as_deref(), Some("r1"));
+            host.answer_with(body);
+            assert!(seen(&host, waits).is_none(), "{body}");
+            host.advance(SECOND * 10);
+            let waits = host.send(&get("/"));
+            assert_eq!(parameter(&host, "refresh_token").as_deref(), Some("r2"), "{body}");
+            host.answer_with(&token("t3"));
+            assert_eq!(seen(&host, waits).as_deref(), Some("Bearer t3"), "{body}");
+        }
+    }
+}
+
+#[test]
 fn a_refresh_token_that_is_refused_in_other_words_or_none_is_forgotten_too() {
     for body in [json!({}), json!({"error": "invalid_request"}), json!({"error": "invalid_target"})]
     {

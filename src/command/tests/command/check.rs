@@ -448,6 +448,23 @@ fn what_is_accepted_but_risky_is_warned_of() {
 }
 
 #[test]
+fn clients_with_one_name_in_statistics_are_warned_of() {
+    let text = r#"{"outbound": {
+  "clients": {
+    "a.b": {"grant_type": "direct_token", "access_token": {"env": "A"}},
+    "a_b": {"grant_type": "direct_token", "access_token": {"env": "B"}}
+  },
+  "rules": [{"hosts": ["a.test"], "client": "a.b"}, {"hosts": ["b.test"], "client": "a_b"}]
+}}"#;
+    let expected = [
+        "4:5: warning: outbound.clients.a_b: has the name \"a_b\" in statistics, like client \
+         \"a.b\"; rename one of them",
+        "no errors, 1 warning",
+    ];
+    finds("alike.json", text, &expected);
+}
+
+#[test]
 fn a_rule_that_head_no_longer_reaches_is_warned_of() {
     let advice = |rules: &str| {
         let text = document(&format!(r#", "rules": {rules}"#));

@@ -10,6 +10,7 @@ use crate::http::url::HttpUrl;
 use crate::ids::ClientId;
 use crate::inbound::policy::{Access, Audience, Rule};
 use crate::inbound::resource_metadata::ResourceMetadata;
+use crate::metrics::labels::label_value;
 use crate::outbound::client::Client;
 use crate::rules::matcher::{Matcher, method_matches};
 
@@ -91,6 +92,22 @@ pub(super) fn advise_on_use(
         if !is_used {
             object.at("clients").member(&client.name).advise(|| {
                 "unused: no rule, `actor` or `introspection.client` refers to it".to_owned()
+            });
+        }
+    }
+}
+
+/// Advises on clients that statistics do not tell apart.
+pub(super) fn advise_on_names(object: &Object<'_>, clients: &[Client]) {
+    for (place, client) in clients.iter().enumerate() {
+        let label = label_value(&client.name);
+        let mut earlier = clients.iter().take(place);
+        if let Some(other) = earlier.find(|earlier| label_value(&earlier.name) == label) {
+            object.at("clients").member(&client.name).advise(|| {
+                format!(
+                    "has the name {label:?} in statistics, like client {:?}; rename one of them",
+                    &*other.name
+                )
             });
         }
     }

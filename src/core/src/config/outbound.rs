@@ -92,6 +92,7 @@ pub(super) fn outbound(
     {
         super::advice::advise_on_order(&object.at("rules"), &rules, |_| true);
         super::advice::advise_on_use(&object, &clients, &rules, used);
+        super::advice::advise_on_names(&object, &clients);
     }
     join_actors(&object, &mut clients)?;
     for Client { name, placement, .. } in clients.iter().filter(|client| client.is_exchange()) {

@@ -19,7 +19,7 @@ use crate::oauth::call::Answer;
 use crate::oauth::explanation::Explained;
 use crate::oauth::failure::{Cause, Failure};
 use crate::oauth::secret::Secret;
-use crate::oauth::token_response::TokenResponse;
+use crate::oauth::token_response::{TokenResponse, rotated};
 use crate::outbound::client::{Grant, TokenRequest};
 use crate::outbound::client_token::ClientToken;
 use crate::random::Random;
@@ -236,7 +236,8 @@ impl Fetcher {
             Some(request)
         });
         let Some(request) = again else {
-            let failure = self.back_off(id, &call, failure, run);
+            let rotated = sent.and(outcome.ok()).and_then(|answer| rotated(failure, answer));
+            let failure = self.back_off(id, &call, failure, rotated.as_ref(), run);
             return self.obtained(flight, id, dependents, Err(failure), run);
         };
         let call = TokenCall { request, since: now, ..call };
@@ -306,13 +307,15 @@ impl Fetcher {
         }))
     }
 
-    /// Makes all workers back off after a failed call. Returns the failure to report to the
+    /// Makes all workers back off after a failed call, whose response may nevertheless have had a new
+    /// refresh token. Returns the failure to report to the
     /// requests that wait, as during the rest of the back-off.
     fn back_off(
         &mut self,
         id: ClientId,
         call: &TokenCall,
         failure: Failure,
+        rotated: Option<&Secret>,
         run: &mut Run<'_>,
     ) -> Failure {
         let (store, now) = (run.store, run.now);
@@ -328,7 +331,12 @@ impl Fetcher {
                 is_ours.then(|| {
                     let before = record.back_off.as_ref();
                     let reason = failure.reason();
-                    record.failed(BackOff::after(before, failure, reason, random, now), unsure)
+                    let back_off = BackOff::after(before, failure, reason, random, now);
+                    let next = record.failed(back_off, unsure);
+                    match rotated {
+                        Some(token) => next.rotated(token),
+                        None => next,
+                    }
                 })
             },
             run,

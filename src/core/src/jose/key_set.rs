@@ -144,7 +144,7 @@ impl Key {
             return None;
         }
         // Whoever can read a private key in a set can sign.
-        if jwk.contains_key("d") {
+        if ["d", "p", "q"].iter().any(|member| jwk.contains_key(*member)) {
             return None;
         }
         let public = PublicKey::of_jwk(jwk).ok()?;

@@ -203,6 +203,7 @@ fn rs_7515_01_rs_7515_02_a_token_is_signed_by_the_key_that_its_issuer_has_or_by_
             ("to encrypt", false, keys(json!({"use": "enc"}))),
             ("to sign", false, keys(json!({"key_ops": ["sign"]}))),
             ("private", false, keys(json!({"d": "AQAB"}))),
+            ("private, by its factors", false, keys(json!({"p": "AQAB", "q": "AQAB"}))),
             ("another", false, [other.clone(), other.clone()]),
         ] {
             assert_eq!(is_signed(token, &keys), is_usable, "{algorithm:?}: a key {name}");

@@ -225,6 +225,16 @@ impl CachedToken {
         Self { back_off: Some(back_off), refresh_unsure: unsure, ..self.clone() }
     }
 
+    /// A response had this refresh token, but no usable access token.
+    #[must_use]
+    pub(crate) fn rotated(mut self, refresh_token: &Secret) -> Self {
+        // If there is no token yet, one that has expired holds it.
+        let token = self.token.get_or_insert_default();
+        refresh_token.reveal().clone_into(&mut token.refresh_token);
+        self.refresh_unsure = false;
+        self
+    }
+
     /// A call has succeeded that brought no token for this record; nothing if there is nothing to
     /// be forgotten.
     pub(crate) fn recovered(&self) -> Option<Self> {

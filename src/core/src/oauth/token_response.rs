@@ -94,6 +94,17 @@ impl TokenResponse {
     }
 }
 
+/// The refresh token in a response without a usable access token. The one that was sent may be spent
+/// all the same (RFC 6749, section 6).
+pub(crate) fn rotated(failure: Failure, answer: &Answer) -> Option<Secret> {
+    if !matches!(failure, Failure::Member(_)) {
+        return None;
+    }
+    let members = json::object(&answer.body)?;
+    let token = members.get("refresh_token")?.as_str().filter(|token| !token.is_empty())?;
+    Some(Secret::new(token.to_owned()))
+}
+
 /// Whether a token is valid in a header: visible ASCII only.
 pub(crate) fn is_usable(token: &str) -> bool {
     (1..=MAX_TOKEN).contains(&token.len()) && token.bytes().all(|b| (0x21..=0x7e).contains(&b))

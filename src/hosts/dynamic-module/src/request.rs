@@ -163,13 +163,11 @@ impl<'h> Request<'h> {
         found.then(|| (unsafe { value.bytes() }, count))
     }
 
-    /// Whether the request is one of gRPC.
+    /// Whether the request is one of gRPC, as Envoy determines it.
     fn is_grpc(&self) -> bool {
         let kind = self.value(Map::RequestHeaders, "content-type", 0);
-        kind.is_some_and(|(kind, _)| match kind.strip_prefix(b"application/grpc") {
-            Some(rest) => rest.is_empty() || matches!(rest.first(), Some(b'+' | b';')),
-            None => false,
-        })
+        let rest = kind.and_then(|(kind, _)| kind.strip_prefix(b"application/grpc"));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+"))
     }
 
     /// Sets a header, or removes it.
