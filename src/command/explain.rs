@@ -76,9 +76,14 @@ pub(crate) fn run(arguments: Parser) -> Result<ExitCode, Failure> {
     let token = Token::new(&claims, question.claims.is_some(), &explanation, now);
     let carrier = filter.carrier(&request(&head), &token.text);
     let is_made = carrier.is_some();
-    let has_token = carrier.is_none() || !question.no_token;
+    // A request has one `Authorization` header.
+    let has_other = |(name, _): &(String, String)| {
+        *name == "authorization" && question.headers.iter().any(|(given, _)| given == name)
+    };
+    let no_token = question.no_token || carrier.as_ref().is_some_and(has_other);
+    let has_token = carrier.is_none() || !no_token;
     if explanation.looks_for_token
-        && !question.no_token
+        && !no_token
         && let Some(carrier) = carrier
     {
         head.retain(|(name, _)| *name != carrier.0 || name != ":path");

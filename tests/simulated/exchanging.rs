@@ -268,6 +268,38 @@ fn cl_8693_02_an_exchange_waits_for_its_actors_token() {
 }
 
 #[test]
+fn an_actors_token_that_the_server_may_have_rejected_is_replaced() {
+    let document = json!({"outbound": {"clients": {
+        "a": client(exchange(json!({"actor": "self"}))), "self": client(json!({})),
+    }}});
+    for (error, is_replaced) in
+        [("invalid_request", true), ("invalid_grant", true), ("invalid_scope", false)]
+    {
+        let mut host = SimulatedHost::new(&document);
+        host.send(&get("/").bearer("alice"));
+        host.answer_with(&token("actor"));
+        host.answer_status(400, &json!({"error": error}));
+        let bob = host.send(&get("/").bearer("bob"));
+        if is_replaced {
+            host.answer_with(&token("next"));
+        }
+        let expected = if is_replaced { "next" } else { "actor" };
+        assert_eq!(parameter(&host, "actor_token").as_deref(), Some(expected), "{error}");
+        host.answer_with(&exchanged("for-bob"));
+        assert_eq!(seen(&host, bob).as_deref(), Some("Bearer for-bob"), "{error}");
+        // Callers cannot have it replaced at will.
+        for caller in ["carol", "dave", "erin"] {
+            host.send(&get("/").bearer(caller));
+            if parameter(&host, "actor_token").is_none() {
+                host.answer_with(&token("again"));
+            }
+            host.answer_status(400, &json!({"error": error}));
+        }
+        assert!(host.made <= 8, "{error}: {}", host.made);
+    }
+}
+
+#[test]
 fn an_actor_without_a_token_fails_the_exchange() {
     let document = json!({"outbound": {"clients": {
         "a": client(exchange(json!({"actor": "self"}))), "self": client(json!({})),

@@ -144,6 +144,36 @@ fn stale_answers_serve_in_every_worker_that_has_waited_for_the_failing_server() 
 }
 
 #[test]
+fn stale_answers_serve_in_workers_that_had_none_as_long_as_no_worker_has_seen_a_rejection() {
+    let cache = json!({"max_ttl": "10s", "stale_if_error": "60s"});
+    for (rejected, age, state) in [
+        (false, 10, "passed"),
+        (false, 69, "passed"),
+        (false, 70, "oauth2_server_unavailable"),
+        (true, 10, "oauth2_server_unavailable"),
+    ] {
+        let [mut one, mut other] = workers(json!({ "cache": cache }));
+        one.send(&get("/").bearer("t"));
+        one.answer_with(&json!({"active": true}));
+        one.advance(age * SECOND);
+        other.advance(age * SECOND);
+        if rejected {
+            one.send(&get("/").bearer("t"));
+            one.answer_with(&json!({"active": false}));
+            other.advance(10 * SECOND);
+        }
+        let stream = other.send(&get("/").bearer("t"));
+        assert_eq!(other.made, 1);
+        other.answer(&Err(CallFailure::Unreachable));
+        assert_eq!(other.state(stream), state, "rejected: {rejected}, after {age} s");
+        // For a second, it is served without another call.
+        let again = other.state_of(&get("/").bearer("t"));
+        let is_served = state == "passed";
+        assert_eq!((again == "passed", other.made), (is_served, if is_served { 1 } else { 2 }));
+    }
+}
+
+#[test]
 fn nobody_waits_for_the_calls_of_one_worker_after_the_other() {
     // The answers of this server are too long to be shared.
     let body = json!({"active": true, "x": "x".repeat(5_000)}).to_string().into_bytes();

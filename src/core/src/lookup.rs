@@ -170,14 +170,15 @@ impl Introspected {
 }
 
 /// A failure to introspect a token.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Unavailable {
     pub(crate) failure: Failure,
     /// Whether the server is down for all tokens, so that the request may be forwarded unchecked
     /// where that is configured.
     pub(crate) excused: bool,
-    /// Whether a cached response may be served stale, because no worker has seen a later rejection.
-    pub(crate) may_serve_stale: bool,
+    /// The last response that workers share, if it may be served stale: none has seen a later
+    /// rejection.
+    pub(crate) stale: Option<Box<Introspected>>,
 }
 
 /// A token in exchange for a caller's.

@@ -155,6 +155,7 @@ impl Fetcher {
         let Some((Progress::Exchange(exchange), flight)) = self.flights.take(id) else { return };
         let Exchange { client, subject, fingerprint, stage } = exchange;
         let ExchangeStage::Leading(permit) = stage else { return };
+        let number = actor.iter().flatten().next().map(|actor| actor.number);
         let request = actor.and_then(|actor| {
             let (config, _) = self.client(client).ok_or(Failure::Defect)?;
             let actor = actor.map(|actor| actor.token.clone());
@@ -164,7 +165,7 @@ impl Fetcher {
         match request {
             Ok(request) => {
                 run.output.calls.push(request);
-                let stage = ExchangeStage::Calling(permit, run.now);
+                let stage = ExchangeStage::Calling(permit, run.now, number);
                 let exchange = Exchange { client, subject, fingerprint, stage };
                 self.flights.resume(flight, Progress::Exchange(exchange));
             }
@@ -186,12 +187,15 @@ impl Fetcher {
     ) {
         let (store, now) = (run.store, run.now);
         let Exchange { client: id, subject, fingerprint, stage } = exchange;
-        let ExchangeStage::Calling(permit, since) = stage else {
+        let ExchangeStage::Calling(permit, since, actor) = stage else {
             return self.end_exchange(flight, id, &subject, Err(Failure::Defect), run);
         };
         let issued = match self.token_response(id, Some(&subject.token), outcome, since, run) {
             Ok(issued) => issued,
             Err(failure) => {
+                if failure.may_concern_actor() {
+                    self.reject_actor(id, actor, run);
+                }
                 let failure = self.exchange_failed(id, &subject, fingerprint, failure, run);
                 self.release_exchange(id, fingerprint, permit, Some(failure), run);
                 return self.end_exchange(flight, id, &subject, Err(failure), run);
@@ -267,6 +271,15 @@ impl Fetcher {
         let until = back_off.ends().plus(LONGEST_PAUSE);
         self.back_offs.insert(subject.key, back_off, BACK_OFF_BYTES, until, now);
         failure
+    }
+
+    /// Drops the actor's token, which the server may have rejected instead of the caller's: its
+    /// response does not say which (RFC 8693, section 2.2.2).
+    fn reject_actor(&mut self, client: ClientId, number: Option<u64>, run: &mut Run<'_>) {
+        let actor = self.client(client).and_then(|(config, _)| config.grant.actor());
+        if let (Some(actor), Some(number)) = (actor, number) {
+            self.reject(actor, number, run);
+        }
     }
 
     /// Releases the lease on a call.

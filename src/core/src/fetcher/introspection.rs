@@ -314,17 +314,17 @@ impl Fetcher {
         run: &Run<'_>,
     ) -> Unavailable {
         let outage = self.note_outage(introspect.server, fingerprint, Some(failure));
-        let is_shared = |guard: &Guard| {
+        // No response is served stale if the token may have caused the failure.
+        let is_served_stale = |guard: &&Guard| {
+            !guard.cache.stale_if_error.is_zero() && failure.cause() != Cause::Request
+        };
+        let stale = self.guard.as_deref().filter(is_served_stale).and_then(|guard| {
             let server = guard.server(introspect.server)?;
             let key = response_key(guard, server, fingerprint);
-            Some(run.store.response(key, run.now)?.is_active)
-        };
-        // No response is served stale if the token may have caused the failure.
-        let may_serve_stale = !matches!(failure.cause(), Cause::Request)
-            && self.guard.as_deref().is_some_and(|guard| {
-                !guard.cache.stale_if_error.is_zero() && is_shared(guard).unwrap_or(false)
-            });
-        Unavailable { failure, excused: outage.excuses(failure), may_serve_stale }
+            let shared = recall(guard, server, introspect, key, run)?;
+            matches!(shared.state, TokenState::Active(..)).then(|| Box::new(shared))
+        });
+        Unavailable { failure, excused: outage.excuses(failure), stale }
     }
 
     /// Records the outcome of a call, and returns the state of its server.
@@ -355,7 +355,8 @@ impl Fetcher {
         let lease = lease(&self.random, server.introspection.endpoint.timeout, run.now);
         let known = || {
             let known = recall(guard, server, introspect, key, run)?;
-            age.allows(known.at, run.now).then_some(known)
+            let is_fresh = run.now < guard.freshness(&known).fresh_until;
+            (is_fresh && age.allows(known.at, run.now)).then_some(known)
         };
         match Turn::take(LeaseKey::Token(key.token), lease, after, run, known) {
             // That call began too early, so this one is made without a lease.
@@ -369,7 +370,7 @@ impl Fetcher {
 
 /// The result of a lookup that has failed, and for which nothing may be served instead.
 fn unresolved(key: Option<CacheKey>, failure: Failure) -> Found {
-    let unavailable = Unavailable { failure, excused: false, may_serve_stale: false };
+    let unavailable = Unavailable { failure, excused: false, stale: None };
     Found::Response(key, Err(unavailable))
 }
 
@@ -386,7 +387,7 @@ fn response_key<'s>(
     }
 }
 
-/// The response in the store, while it is fresh.
+/// The response in the store, fresh or not.
 fn recall(
     guard: &Guard,
     server: &Server,
@@ -396,6 +397,5 @@ fn recall(
 ) -> Option<Introspected> {
     let CachedResponse { body, at, .. } = run.store.response(key, run.now)?;
     let response = Response::parse(&body, server.introspection.format).ok()?;
-    let introspected = guard.introspected(server, introspect, &response, at).ok()?;
-    (run.now < guard.freshness(&introspected).fresh_until).then_some(introspected)
+    guard.introspected(server, introspect, &response, at).ok()
 }

@@ -110,6 +110,6 @@ pub(super) enum ExchangeStage {
     Following(LeaseOwner),
     /// This worker makes the call, once the actor's token is available if there is one.
     Leading(Permit),
-    /// The call has been under way since this time.
-    Calling(Permit, Timestamp),
+    /// The call has been under way since this time, with the actor's token of this number.
+    Calling(Permit, Timestamp, Option<u64>),
 }

@@ -351,9 +351,9 @@ impl Guard {
     }
 
     /// Decides on a request whose token could not be introspected.
-    pub(crate) fn fail(&self, unavailable: Unavailable, bearer: Bearer, grpc: bool) -> Outcome {
+    pub(crate) fn fail(&self, unavailable: &Unavailable, bearer: Bearer, grpc: bool) -> Outcome {
         let Bearer { needs, resource, flaw, clean, removals, in_query, .. } = bearer;
-        let Unavailable { failure, excused, .. } = unavailable;
+        let Unavailable { failure, excused, .. } = *unavailable;
         if !self.failure_mode_allow || !excused || flaw.is_some() {
             return Outcome::denied(&failure.denial(), &needs.rule, &resource, grpc);
         }

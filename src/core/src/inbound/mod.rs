@@ -261,14 +261,14 @@ impl Inbound {
         let Waiter { bearer, grpc } = waiter;
         let state = match result {
             Ok(response) => Ok(response.state.clone()),
-            Err(unavailable) => self.stale(&bearer, key, *unavailable, run).ok_or(unavailable),
+            Err(unavailable) => self.stale(&bearer, key, unavailable, run).ok_or(unavailable),
         };
         let decided = match state {
             Ok(state) => self.guard.judge(state, bearer, &|| grpc, run.now),
             Err(Unavailable { failure: Failure::Defect, .. }) => {
                 return defect::refuse("no state for an introspection call", run);
             }
-            Err(unavailable) => self.guard.fail(*unavailable, bearer, grpc),
+            Err(unavailable) => self.guard.fail(unavailable, bearer, grpc),
         };
         self.pronounce(decided, run)
     }
@@ -278,13 +278,19 @@ impl Inbound {
         &mut self,
         bearer: &Bearer,
         key: Option<CacheKey>,
-        unavailable: Unavailable,
+        unavailable: &Unavailable,
         run: &mut Run<'_>,
     ) -> Option<TokenState> {
-        if !unavailable.may_serve_stale || bearer.needs.age.is_limited() {
+        let (key, shared) = (key?, unavailable.stale.as_deref()?);
+        if bearer.needs.age.is_limited() {
             return None;
         }
-        let (state, is_first) = self.cache.stale(key?, STALE_PAUSE, run.now)?;
+        let known = self.cache.stale(key, STALE_PAUSE, run.now);
+        let (state, is_first) = known.or_else(|| {
+            // Another worker has introspected the token.
+            self.resolve(Some(key), shared, run);
+            self.cache.stale(key, STALE_PAUSE, run.now)
+        })?;
         if is_first {
             run.count(Event::Count(Counter::Lookup(metrics::Lookup::Stale)));
         }

@@ -175,8 +175,8 @@ impl Inbound {
     fn cannot_verify(&self, waiter: Waiter, failure: Failure) -> Verification {
         let Waiter { bearer, grpc } = waiter;
         // Never excused: without keys, anybody could have written the token.
-        let unavailable = Unavailable { failure, excused: false, may_serve_stale: false };
-        let outcome = self.guard.fail(unavailable, bearer, grpc);
+        let unavailable = Unavailable { failure, excused: false, stale: None };
+        let outcome = self.guard.fail(&unavailable, bearer, grpc);
         Verification::Unknown(Progress::Decided(outcome))
     }
 
@@ -194,7 +194,7 @@ impl Inbound {
             return Ok(response);
         }
         let failure = lacks_keys(KeysNeeded::Newer, now, now);
-        Err(Unavailable { failure, excused: false, may_serve_stale: false })
+        Err(Unavailable { failure, excused: false, stale: None })
     }
 }
 

@@ -213,6 +213,12 @@ impl Failure {
         }
     }
 
+    /// Whether the cause of a failed token exchange may be the actor's token.
+    pub(crate) fn may_concern_actor(self) -> bool {
+        let Self::Refused { error: Some(error), .. } = self else { return false };
+        matches!(error.row().1, Blame::Token | Blame::Request)
+    }
+
     /// The callers of a token exchange that this failure concerns.
     pub(crate) fn concern(self) -> Concern {
         match self {
