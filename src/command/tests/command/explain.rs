@@ -119,6 +119,16 @@ www-authenticate: Bearer realm=\"oauth2\", scope=\"orders:read\"
 }
 
 #[test]
+fn a_request_with_other_credentials_gets_no_token_beside_them() {
+    let basic = ["--url", "https://a/orders/", "--header", "Authorization: Basic YTpi"];
+    let told = explain(&guard(), &basic);
+    assert!(told.contains("details   oauth2_no_token\n"), "{told}");
+    let bearer = ["--url", "https://a/orders/", "--header", "Authorization: Bearer t"];
+    let told = explain(&guard(), &bearer);
+    assert!(!told.contains("oauth2_no_token") && !told.contains("repeated_token"), "{told}");
+}
+
+#[test]
 fn the_rule_that_decides_is_named_with_all_that_it_needs() {
     for (arguments, lines) in [
         (

@@ -16,8 +16,8 @@ const MAX: usize = 200;
 /// A text with so many bytes of a secret in a row is not logged. All of a shorter secret counts.
 const PART: usize = 8;
 
-/// The longest name of a character reference of HTML that is recognized, in bytes.
-const MAX_ENTITY: usize = 8;
+/// The longest character reference of HTML that is recognized, in bytes after `&`.
+const MAX_ENTITY: u8 = 8;
 
 /// So many letters and digits in a row are not words, but probably a token of another kind.
 const LONG: usize = 24;
@@ -69,10 +69,10 @@ fn words(failure: Failure, answer: &Answer, secrets: &Secrets<'_>) -> Option<Str
     let said = [code, separator, description].concat().into_bytes();
     let said = said.get(..MAX).unwrap_or(&said);
     let mut is_repeated = false;
-    let said_letters = letters(said);
+    let said_letters = letters(said, true);
     secrets(&mut |secret| {
         let secret = secret.as_bytes();
-        for (said, secret) in [(said, secret), (&said_letters, &letters(secret))] {
+        for (said, secret) in [(said, secret), (&said_letters, &letters(secret, false))] {
             let part = secret.len().clamp(1, PART);
             is_repeated |= secret.windows(part).any(|part| contains(said, part));
         }
@@ -80,23 +80,21 @@ fn words(failure: Failure, answer: &Answer, secrets: &Secrets<'_>) -> Option<Str
     (!is_repeated).then(|| printable(said))
 }
 
-/// What the encodings of a text have in common: its letters and digits, without what replaces other
-/// characters in forms, in the credentials of HTTP Basic, and in HTML (`%20`, `&amp;`).
-fn letters(text: &[u8]) -> Vec<u8> {
+/// The letters and digits of a text. If it may be encoded, without what replaces other characters in
+/// forms, in the credentials of HTTP Basic, and in HTML (`%20`, `&amp;`).
+fn letters(text: &[u8], is_encoded: bool) -> Vec<u8> {
     let mut letters = Vec::new();
-    let mut rest = text;
-    while let Some((byte, after)) = rest.split_first() {
-        rest = after;
-        let entity = || after.iter().take(MAX_ENTITY).position(|byte| *byte == b';');
-        match (byte, after) {
-            (b'%', [high, low, after @ ..])
-                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
-            {
-                rest = after;
-            }
-            (b'&', _) => rest = entity().and_then(|end| after.get(end..)).unwrap_or(after),
-            (byte, _) if byte.is_ascii_alphanumeric() => letters.push(*byte),
-            _ => {}
+    let mut skipped: u8 = 0;
+    for byte in text {
+        let is_skipped = skipped > 0 && is_encoded;
+        skipped = match byte {
+            b'%' => 2,
+            b'&' => MAX_ENTITY,
+            b';' => 0,
+            _ => skipped.saturating_sub(1),
+        };
+        if byte.is_ascii_alphanumeric() && !is_skipped {
+            letters.push(*byte);
         }
     }
     letters
