@@ -236,7 +236,8 @@ impl Fetcher {
             Some(request)
         });
         let Some(request) = again else {
-            let rotated = sent.and(outcome.ok()).and_then(|answer| rotated(failure, answer));
+            let answer = outcome.ok().filter(|_| sent.is_some());
+            let rotated = answer.and_then(|answer| rotated(failure, answer));
             let failure = self.back_off(id, &call, failure, rotated.as_ref(), run);
             return self.obtained(flight, id, dependents, Err(failure), run);
         };
