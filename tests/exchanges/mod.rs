@@ -324,9 +324,9 @@ impl Request {
 
     /// Whether it is one.
     pub fn is_grpc(&self) -> bool {
-        self.headers
-            .iter()
-            .any(|(name, value)| *name == "content-type" && value.starts_with(b"application/grpc"))
+        let kinds = self.headers.iter().filter(|(name, _)| *name == "content-type");
+        let mut rests = kinds.filter_map(|(_, value)| value.strip_prefix(b"application/grpc"));
+        rests.any(|rest| rest.is_empty() || rest.starts_with(b"+"))
     }
 }
 

@@ -209,6 +209,13 @@ fn challenges() -> Vec<Exchange> {
                 active(json!({"scope": "a"})),
             ])
             .refuses(get("/x.Y/Z").grpc(), no_token().challenge(r#", scope="a""#))
+            // As Envoy, which does not take this for gRPC.
+            .answers(
+                get("/x.Y/Z").method("POST").header("content-type", "application/grpc;x=y"),
+                401,
+                "oauth2_no_token",
+            )
+            .without("grpc-status")
             .refuses(
                 get("/x.Y/Z").grpc().bearer("one"),
                 invalid_token("oauth2_inactive").challenge(r#", error="invalid_token", scope="a""#),
