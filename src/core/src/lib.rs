@@ -104,7 +104,7 @@ pub use explain::{Explanation, IssuerNeeds, Jwt, TokenNeeds};
 pub use fetcher::Fetcher;
 pub use filter::{Configuration, Filter};
 pub use http::body::{Body, Message};
-pub use http::head::{Fields, Head};
+pub use http::head::{Fields, Head, is_grpc_type};
 pub use http::protobuf;
 pub use ids::{ClientId, HeaderId, IssuerId, ServerId};
 pub use jose::algorithm::{KeyType, SignatureAlgorithm, ecdsa_to_der};

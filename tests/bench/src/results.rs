@@ -250,15 +250,19 @@ impl Results {
 
     /// The CPU that a filter uses, in each round: what is above a proxy without one.
     fn above_plain(&self, name: &str) -> Option<Vec<f64>> {
-        let of = |name: &str| self.proxies.iter().find(|proxy| proxy.variant.name == name);
-        let rounds = of(name)?.samples.iter().zip(&of("plain")?.samples);
+        let rounds = self.samples(name)?.iter().zip(self.samples("plain")?);
         Some(rounds.map(|(filtered, plain)| filtered.cpu - plain.cpu).collect())
+    }
+
+    /// What was measured of a proxy, in each round.
+    fn samples(&self, name: &str) -> Option<&[Sample]> {
+        let proxy = self.proxies.iter().find(|proxy| proxy.variant.name == name)?;
+        Some(&proxy.samples)
     }
 
     /// The median of a figure's ratios, each of one round.
     fn ratio(&self, one: &str, other: &str, value: fn(&Sample) -> f64) -> Option<f64> {
-        let of = |name: &str| self.proxies.iter().find(|proxy| proxy.variant.name == name);
-        let rounds = of(one)?.samples.iter().zip(&of(other)?.samples);
+        let rounds = self.samples(one)?.iter().zip(self.samples(other)?);
         Some(quartiles(rounds.map(|(one, other)| value(one) / value(other)))[1])
     }
 }

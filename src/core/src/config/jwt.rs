@@ -247,9 +247,10 @@ fn issuer(
                 || of_when.is_some_and(|issuers| issuers.iter().all(|other| **other != *issuer))
         };
         if servers.iter().all(is_of_others) {
-            return object
-                .at("introspect")
-                .mistake("requires an entry in `introspection` for this issuer; add one, or remove `introspect`");
+            return object.at("introspect").mistake(
+                "requires an entry in `introspection` for this issuer; add one, or remove \
+                 `introspect`",
+            );
         }
     }
     let (algorithms, source) = (algorithms.unwrap_or_else(|| ALGORITHMS.to_vec()), source?);
@@ -338,11 +339,9 @@ fn refresh_interval(field: &Field<'_>) -> Option<Duration> {
 fn origin(object: &Object<'_>, issuer: &str) -> Option<HttpUrl> {
     let url = HttpUrl::parse(issuer).ok().filter(|url| url.is_https && url.query.is_none());
     if url.is_none() {
-        return object
-            .at("jwks_uri")
-            .mistake(
-            "required: the issuer is not an https URL, so its keys cannot be discovered; set the URL of \
-             its JWK set",
+        return object.at("jwks_uri").mistake(
+            "required: the issuer is not an https URL, so its keys cannot be discovered; set the \
+             URL of its JWK set",
         );
     }
     url
@@ -357,9 +356,9 @@ fn key_set(field: &Field<'_>) -> Option<KeySet> {
     KeySet::of_value(field.value)
         .map_err(|bad| match bad {
             BadSet::NoUsableKey => {
-                "no usable key; expected RSA from 2048 to 8192 bits, P-256, P-384 or (dynamic module) \
-                 Ed25519"
-            },
+                "no usable key; expected RSA from 2048 to 8192 bits, P-256, P-384 or (dynamic \
+                 module) Ed25519"
+            }
             BadSet::TooManyKeys => "more than 100 keys",
             BadSet::Malformed | BadSet::TooLarge => "expected keys as a list of objects",
         })

@@ -187,7 +187,11 @@ impl Head for Fields {
 
 /// Whether Envoy treats this as a gRPC request.
 pub(crate) fn is_grpc(head: &dyn Head) -> bool {
-    let content_type = head.value("content-type").unwrap_or_default();
+    is_grpc_type(&head.value("content-type").unwrap_or_default())
+}
+
+/// Whether Envoy treats a request with this `content-type` as gRPC.
+pub fn is_grpc_type(content_type: &[u8]) -> bool {
     content_type
         .strip_prefix(b"application/grpc")
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+"))

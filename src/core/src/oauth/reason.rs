@@ -106,8 +106,8 @@ table! {
             description: "The access token was issued for another audience.",
             counted: Counted::Inbound,
         },
-        /// The authorization server reports another kind of token, or none although one is required; or
-    /// the type in the header of a JWT is not accepted.
+        /// The authorization server reports another kind of token, or none although one is
+        /// required; or the type in the header of a JWT is not accepted.
         NotAnAccessToken => &Row {
             details: "oauth2_not_an_access_token",
             error: &INVALID_TOKEN,

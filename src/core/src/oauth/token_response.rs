@@ -85,9 +85,7 @@ impl TokenResponse {
         }
         Ok(Self {
             access_token: Secret::new(access_token),
-            refresh_token: text(&members, "refresh_token")
-                .filter(|token| !token.is_empty())
-                .map(Secret::new),
+            refresh_token: refresh_token(&members),
             expires_in: members.get("expires_in").and_then(lifetime),
             scope: text(&members, "scope"),
         })
@@ -100,7 +98,10 @@ pub(crate) fn rotated(failure: Failure, answer: &Answer) -> Option<Secret> {
     if !matches!(failure, Failure::Member(_)) {
         return None;
     }
-    let members = json::object(&answer.body)?;
+    refresh_token(&json::object(&answer.body)?)
+}
+
+fn refresh_token(members: &Map<String, Value>) -> Option<Secret> {
     let token = members.get("refresh_token")?.as_str().filter(|token| !token.is_empty())?;
     Some(Secret::new(token.to_owned()))
 }

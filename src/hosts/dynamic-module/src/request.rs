@@ -6,7 +6,7 @@ use std::cell::{Cell, OnceCell};
 use std::io::Write;
 use std::num::NonZeroUsize;
 
-use oauth2_filter_core::{Body, Fields, Head, Reply, Timestamp, digest_from_hex};
+use oauth2_filter_core::{Body, Fields, Head, Reply, Timestamp, digest_from_hex, is_grpc_type};
 use oauth2_filter_driver::{
     Changed, Host, HostCall, HostError, MCP_NAMESPACE, Map, McpReport, McpValue, MetricKind,
 };
@@ -163,11 +163,10 @@ impl<'h> Request<'h> {
         found.then(|| (unsafe { value.bytes() }, count))
     }
 
-    /// Whether the request is one of gRPC, as Envoy determines it.
+    /// Whether the request is one of gRPC.
     fn is_grpc(&self) -> bool {
         let kind = self.value(Map::RequestHeaders, "content-type", 0);
-        let rest = kind.and_then(|(kind, _)| kind.strip_prefix(b"application/grpc"));
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+"))
+        kind.is_some_and(|(kind, _)| is_grpc_type(kind))
     }
 
     /// Sets a header, or removes it.
